@@ -1,0 +1,149 @@
+"""The Typer app: arguments in, one call out, and the only place that turns errors into a line and an exit code.
+
+Knows: the command line. Does not know: how anything is done; a command's module is imported when it is called.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from r1 import __version__, examples, options
+from r1.console import Console, printable
+from r1_quantize.errors import ExitStatus, R1Error, UsageError
+
+app = typer.Typer(
+    name="r1",
+    help="DeepSeek-R1's distilled models on your own machine: offline, in a terminal.",
+    epilog="Everything but `r1 pull` works without a network. Settings can also come from R1_* variables "
+    "and config.toml.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """The `r1` command."""
+    sys.exit(run_app(app))
+
+
+def run_app(application: Callable[..., object]) -> int:
+    """Runs the app on `sys.argv`; whatever goes wrong becomes one line on stderr and the status it stands for."""
+    try:
+        status = application(standalone_mode=False)
+        sys.stdout.flush()
+    except typer.TyperException as exc:
+        return _complain(f"{exc.format_message().rstrip('.')} (see r1 --help)", ExitStatus.USAGE)
+    except (KeyboardInterrupt, typer.Abort):
+        return ExitStatus.INTERRUPTED
+    except (BrokenPipeError, SystemExit):  # Typer itself turns a closed pipe into SystemExit
+        return _reader_went_away()
+    except R1Error as exc:
+        return _complain(str(exc), exc.exit_status)
+    except OSError as exc:
+        if exc.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            return _unforeseen(exc)
+        where = exc.filename or "what stdout leads to"
+        return _complain(f"no room left on the disk of {where}; free some and run it again", ExitStatus.NO_ROOM)
+    except Exception as exc:
+        return _unforeseen(exc)
+    return int(status) if isinstance(status, int) else ExitStatus.OK
+
+
+def _complain(message: str, status: ExitStatus) -> ExitStatus:
+    if sys.stderr is not None:
+        sys.stderr.write(f"r1: {printable(' '.join(message.split()))}\n")
+    return status
+
+
+def _unforeseen(exc: Exception) -> ExitStatus:
+    if os.environ.get("R1_DEBUG"):
+        traceback.print_exception(exc)
+    what = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    return _complain(f"unforeseen: {what} (R1_DEBUG=1 shows where)", ExitStatus.UNFORESEEN)
+
+
+def _reader_went_away() -> ExitStatus:
+    """Points stdout at nothing, so that the interpreter's last flush does not complain either."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitStatus.CLOSED_PIPE
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"r1 {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog=examples.RUN)
+def run(
+    prompt: options.Prompt = None,
+    file: options.Files = None,
+    no_stdin: options.NoStdin = False,
+    thinking: options.Thinking = None,
+    json: options.Json = False,
+    jsonl: options.Jsonl = False,
+    temp: options.Temp = None,
+    top_p: options.TopP = None,
+    seed: options.Seed = None,
+    max_tokens: options.MaxTokens = None,
+    system: options.System = None,
+    model: options.Model = None,
+    ctx: options.Ctx = None,
+    kv_type: options.KvType = None,
+    threads: options.Threads = None,
+    device: options.Device = None,
+    gpu_layers: options.GpuLayers = None,
+) -> int:
+    """Answer one prompt, from the command line or from stdin: the answer on stdout and nothing else."""
+    from r1 import settings
+    from r1.commands.run import run
+    from r1.request import Asked
+
+    if json and jsonl:
+        raise UsageError("--json is for one prompt and --jsonl for many; leave one of them out")
+    console = Console.of_process()
+    chosen = settings.load(
+        {
+            "model": model, "thinking": thinking, "system": system, "temp": temp, "top_p": top_p, "seed": seed,
+            "max_tokens": max_tokens, "ctx": ctx, "threads": threads, "device": device, "gpu_layers": gpu_layers,
+            "kv_type": kv_type,
+        },
+        console.environ,
+    )  # fmt: skip
+    asked = Asked(tuple(prompt or ()), tuple(file or ()), use_stdin=not no_stdin)
+    return run(console, asked, "json" if json else "jsonl" if jsonl else "text", chosen)
+
+
+@app.command("list", epilog=examples.LIST)
+def list_(as_json: options.AsJson = False) -> int:
+    """What is on this machine, and what can be had."""
+    from r1.commands.list_models import list_models
+
+    return list_models(Console.of_process(), as_json=as_json)
+
+
+@app.command(epilog=examples.SHOW)
+def show(model: options.Reference, as_json: options.AsJson = False) -> int:
+    """What a model file is: its tensors, its context, its tokens, where it came from."""
+    from r1.commands.show import show
+
+    return show(Console.of_process(), model, as_json=as_json)

@@ -1,0 +1,99 @@
+"""`r1 list`: what is here, and what can be had.
+
+Knows: the columns. Does not know: how models are stored.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from r1.console import Console
+from r1.library import open_store
+from r1.render import units
+from r1_quantize.catalog import Checkpoint
+from r1_quantize.errors import ExitStatus
+from r1_quantize.store import Store, StoredModel
+
+
+def list_models(console: Console, *, as_json: bool) -> ExitStatus:
+    """A table for people; name, bytes and path, tabs between, for scripts; everything as JSON."""
+    store = open_store(console.environ)
+    if as_json:
+        console.out(json.dumps(_facts(store), indent=2, ensure_ascii=False) + "\n")
+    elif console.stdout_is_terminal:
+        _print_tables(store)
+    else:
+        console.out("".join(f"{model.reference}\t{model.size}\t{model.path}\n" for model in store.models()))
+    return ExitStatus.OK
+
+
+def _facts(store: Store) -> dict[str, Any]:
+    here = [
+        {
+            "reference": model.reference,
+            "name": model.name,
+            "quant": model.quant,
+            "bytes": model.size,
+            "path": str(model.path),
+            "source": model.manifest.source if model.manifest else None,
+        }
+        for model in store.models()
+    ]
+    known = [
+        {
+            "name": checkpoint.name,
+            "title": checkpoint.title,
+            "repo": checkpoint.repo,
+            "architecture": checkpoint.architecture,
+            "parameters": checkpoint.parameters,
+            "licences": list(checkpoint.licences),
+            "default_quant": checkpoint.default_quant,
+            "aime_pass1": checkpoint.aime_pass1,
+            "aime_cons64": checkpoint.aime_cons64,
+        }
+        for checkpoint in store.catalogue.values()
+    ]
+    return {"here": here, "known": known}
+
+
+def _print_tables(store: Store) -> None:
+    from rich.console import Console as RichConsole
+
+    rich = RichConsole(highlight=False)
+    models = store.models()
+    if models:
+        rich.print(_here(models))
+    rich.print(_known(store.catalogue.values(), {model.name for model in models}))
+
+
+def _here(models: list[StoredModel]) -> Any:
+    table = _table("on this machine", "size", "from")
+    for model in models:
+        source = model.manifest.source if model.manifest else "?"
+        table.add_row(model.reference, units.size(model.size), source)
+    return table
+
+
+def _known(checkpoints: Any, here: set[str]) -> Any:
+    table = _table("to be had", "parameters", "AIME 2024", "licence")
+    for checkpoint in checkpoints:
+        if checkpoint.name not in here:
+            table.add_row(*_row(checkpoint))
+    return table
+
+
+def _row(checkpoint: Checkpoint) -> tuple[str, str, str, str]:
+    how = "built in" if checkpoint.builtin else checkpoint.licences[-1]
+    score = f"{checkpoint.aime_pass1} %" if checkpoint.aime_pass1 else ""
+    return checkpoint.name, units.parameters(checkpoint.parameters), score, how
+
+
+def _table(first: str, *others: str) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right" if name in {"size", "parameters", "AIME 2024"} else "left")
+    return table

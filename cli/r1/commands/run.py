@@ -1,0 +1,137 @@
+"""`r1 run`: one prompt, or one a line, answered on stdout.
+
+Knows: what of a turn goes to which stream, and the exit code that follows. Does not know: how a turn is made.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from r1.console import Console
+from r1.engine.events import Finished
+from r1.engine.model import LoadCancelled
+from r1.interrupt import Interrupt
+from r1.library import find_model
+from r1.render.plain import PlainView, Reply, TraceTo, follow
+from r1.request import Asked, Line, read_lines, read_prompt, require_something
+from r1.session import Session
+from r1.settings import Settings
+from r1_quantize.errors import ExitStatus, UsageError
+
+Form = Literal["text", "json", "jsonl"]
+
+
+def run(console: Console, asked: Asked, form: Form, settings: Settings) -> ExitStatus:
+    """Answers what was asked; the status says whether every answer is whole."""
+    if settings.system is not None:
+        console.warn("R1 was not trained with a system prompt; instructions belong into the prompt itself")
+    if form != "jsonl":
+        require_something(console, asked)
+    model = find_model(console, settings.model)
+    prompt = None if form == "jsonl" else read_prompt(console, asked)
+    with Interrupt() as interrupted:
+        try:
+            session = Session(model.path, settings, interrupted)
+        except LoadCancelled:
+            return ExitStatus.INTERRUPTED
+        with session:
+            runner = _Runner(console, settings, session, model.reference, form)
+            return runner.answer(prompt) if prompt is not None else runner.answer_lines(asked)
+
+
+@dataclass(slots=True)
+class _Runner:
+    """Everything that stays the same from one prompt to the next."""
+
+    console: Console
+    settings: Settings
+    session: Session
+    model: str
+    form: Form
+
+    def answer(self, prompt: str) -> ExitStatus:
+        """One prompt, as text or as one JSON object."""
+        reply, report = self._ask(prompt)
+        if self.form == "json":
+            self.console.out(_json_line(report))
+        status = _status(reply.finished)
+        if status is ExitStatus.INCOMPLETE:
+            self.console.warn(self._what_is_missing(reply))
+        return status
+
+    def answer_lines(self, asked: Asked) -> ExitStatus:
+        """One JSON object a line, in order, each flushed as it ends; a bad line becomes an error object."""
+        statuses: list[ExitStatus] = []
+        for line in read_lines(self.console, asked):
+            result, status = self._answer_line(line)
+            self.console.out(_json_line({**line.fields, **result}))
+            if status is ExitStatus.INTERRUPTED:
+                return status
+            statuses.append(status)
+        return self._sum_up(statuses)
+
+    def _answer_line(self, line: Line) -> tuple[dict[str, Any], ExitStatus]:
+        if line.prompt is None:
+            return {"error": line.error}, ExitStatus.USAGE
+        try:
+            reply, report = self._ask(line.prompt)
+        except UsageError as exc:  # a prompt that does not fit the context
+            return {"error": f"line {line.number}: {exc}"}, ExitStatus.USAGE
+        return report, _status(reply.finished)
+
+    def _sum_up(self, statuses: list[ExitStatus]) -> ExitStatus:
+        bad, cut = statuses.count(ExitStatus.USAGE), statuses.count(ExitStatus.INCOMPLETE)
+        if bad:
+            self.console.warn(f"{bad} of {len(statuses)} lines could not be asked; their objects have an error")
+        if cut:
+            self.console.warn(f"{cut} of {len(statuses)} answers are not whole; finish_reason says which")
+        return ExitStatus.USAGE if bad else ExitStatus.INCOMPLETE if cut else ExitStatus.OK
+
+    def _ask(self, prompt: str) -> tuple[Reply, dict[str, Any]]:
+        only_thinking = self.settings.thinking == "only"
+        turn = self.session.ask(prompt, stop_after_thinking=only_thinking)
+        view = PlainView(self.console, self._trace_to(), show_answer=self.form == "text" and not only_thinking)
+        reply = follow(turn.events, view)
+        report = {
+            "answer": reply.answer,
+            "thinking": reply.thinking,
+            "finish_reason": reply.finished.reason,
+            "model": self.model,
+            "seed": turn.seed,
+            "usage": asdict(reply.finished.usage),
+            "timings": _rounded({"load_s": turn.load_s, **asdict(reply.finished.timings)}),
+        }
+        return reply, report
+
+    def _trace_to(self) -> TraceTo:
+        for_people = self.form == "text" and self.console.stderr_is_terminal
+        wish = self.settings.thinking or ("show" if for_people else "hide")
+        if wish == "only":
+            return "stdout" if self.form == "text" else "nowhere"
+        return "stderr" if wish == "show" else "nowhere"
+
+    def _what_is_missing(self, reply: Reply) -> str:
+        what = "the answer is not whole" if reply.answer else "no answer yet, it was still thinking"
+        if reply.finished.reason == "length":
+            return f"{what}: the limit of {self.settings.max_tokens} tokens was reached (--max-tokens)"
+        return f"{what}: the context of {self.session.context_length} tokens is full (--ctx)"
+
+
+def _status(finished: Finished) -> ExitStatus:
+    statuses = {
+        "stop": ExitStatus.OK,
+        "length": ExitStatus.INCOMPLETE,
+        "context": ExitStatus.INCOMPLETE,
+        "interrupted": ExitStatus.INTERRUPTED,
+    }
+    return statuses[finished.reason]
+
+
+def _json_line(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def _rounded(timings: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in timings.items()}

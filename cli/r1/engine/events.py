@@ -1,0 +1,73 @@
+"""What happens in a turn, as the events that every reader of one sees: run, chat, JSON, benchmarks.
+
+    Prefill* ( Thinking* Answer* ) Finished
+
+Knows: the shape of a turn. Does not know: who makes it, or who reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FinishReason = Literal["stop", "length", "context", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """`done` of `total` prompt tokens are in the KV cache."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """More of the trace. Joined, these are the trace without white space at its ends."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """More of the answer. Joined, these are the answer without white space at its ends."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens. `</think>` counts as thinking; the token that ends the turn counts as nothing."""
+
+    prompt_tokens: int
+    thinking_tokens: int
+    answer_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds and tokens a second; a rate is 0 when there was nothing to take it from.
+
+    `ttft_s` runs from the start of the prefill to the first token, `total_s` to the last one.
+    """
+
+    ttft_s: float
+    prefill_tps: float
+    decode_tps: float
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The turn is over.
+
+    `stop`: the model ended it. `length`: `max_tokens` reached. `context`: the KV cache is full.
+    `interrupted`: the reader asked for it.
+    """
+
+    reason: FinishReason
+    usage: Usage
+    timings: Timings
+
+
+Event = Prefill | Thinking | Answer | Finished

@@ -1,0 +1,206 @@
+"""A loaded GGUF: its weights in llama.cpp, its vocabulary, R1's control tokens.
+
+Knows: text ↔ tokens, metadata. Does not know: the KV cache, conversations, what anyone asked.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from r1.engine.devices import ALL_LAYERS, Placement
+from r1.engine.llama import llama, log
+from r1_quantize.errors import BadGGUF
+
+_USER_DEFINED = 1 << 4  # LLAMA_TOKEN_ATTR_USER_DEFINED, from llama.h
+_EVERY_LAYER = 0x7FFF  # more layers than any model has
+
+
+class LoadCancelled(Exception):  # noqa: N818 — an outcome, like KeyboardInterrupt
+    """The person gave up while the weights were being loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlTokens:
+    """The ids that give a conversation its shape; R1's texts, looked up in this model's vocabulary."""
+
+    bos: int
+    eos: int
+    user: int
+    assistant: int
+    think: int
+    end_think: int
+
+    @classmethod
+    def of(cls, model: Model) -> ControlTokens:
+        """Raises BadGGUF when one of them is missing: the model is no R1 distill."""
+        texts = {
+            "bos": "<｜begin▁of▁sentence｜>",
+            "eos": "<｜end▁of▁sentence｜>",
+            "user": "<｜User｜>",
+            "assistant": "<｜Assistant｜>",
+            "think": "<think>",
+            "end_think": "</think>",
+        }
+        ids = {name: model.control_token(text) for name, text in texts.items()}
+        missing = [texts[name] for name, token in ids.items() if token is None]
+        if missing:
+            raise BadGGUF(
+                f"{model.path}: not a DeepSeek-R1 distill (its vocabulary lacks {', '.join(missing)}); "
+                "`r1 list` shows what r1 runs"
+            )
+        return cls(**{name: token for name, token in ids.items() if token is not None})
+
+
+class Model:
+    """A GGUF in memory. Close it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        path: Path,
+        placement: Placement | None = None,
+        *,
+        on_progress: Callable[[float], bool] = lambda _: True,
+    ) -> None:
+        """Loads `path` through mmap.
+
+        `on_progress` is called with the share that is loaded (0 to 1); returning False gives up.
+        Raises BadGGUF when llama.cpp cannot read the file or it is no R1 distill; LoadCancelled.
+        """
+        self.path = path
+        self._llama = llama()
+        self._handle = self._load(path, placement or Placement(0), on_progress)
+        self._vocab = self._llama.llama_model_get_vocab(self._handle)
+        self._pieces: dict[int, bytes] = {}
+        try:
+            self.control = ControlTokens.of(self)
+        except BadGGUF:
+            self.close()
+            raise
+        self.stop_tokens = frozenset({self.control.user, self.control.eos})
+
+    def _load(self, path: Path, placement: Placement, on_progress: Callable[[float], bool]) -> int:
+        _check_magic(path)
+        given_up = False
+
+        def progress(share: float, _: object) -> bool:
+            nonlocal given_up
+            given_up = not on_progress(share)
+            return not given_up
+
+        params = self._llama.llama_model_default_params()
+        callback = self._llama.llama_progress_callback(progress)
+        params.progress_callback = callback
+        params.n_gpu_layers = _EVERY_LAYER if placement.gpu_layers == ALL_LAYERS else placement.gpu_layers
+        no_device = (ctypes.c_void_p * 1)(None)  # an empty list of devices, so that no GPU takes the KV cache
+        if placement.gpu_layers == 0:
+            params.devices = ctypes.addressof(no_device)
+        log.complaints.clear()
+        handle = self._llama.llama_model_load_from_file(os.fsencode(path), params)
+        if given_up:
+            raise LoadCancelled
+        if not handle:
+            raise BadGGUF(f"{path}: llama.cpp cannot load it: {log.reason()}")
+        return int(handle)
+
+    @property
+    def handle(self) -> int:
+        """The `llama_model *`, for the context."""
+        return self._handle
+
+    @property
+    def context_length(self) -> int:
+        """The longest context, in tokens, that the model was trained for."""
+        return int(self._llama.llama_model_n_ctx_train(self._handle))
+
+    def control_token(self, text: str) -> int | None:
+        """The id of the one token whose text is exactly `text`, or None when the vocabulary has none."""
+        ids = self._tokenize(text.encode(), parse_special=True)
+        if len(ids) != 1 or self._llama.llama_vocab_get_text(self._vocab, ids[0]) != text.encode():
+            return None
+        return ids[0]
+
+    def tokenize(self, text: str) -> list[int]:
+        """Plain text → ids. Nothing in `text` becomes a control token, whatever it looks like.
+
+        llama.cpp leaves CONTROL tokens alone when asked to, but still matches USER_DEFINED ones, and R1's
+        `<think>` and `</think>` are of that kind. Where one turns up, the text is cut before the token's last
+        character, so that it no longer matches; that is where R1's pre-tokenizers end a word anyway.
+        """
+        ids: list[int] = []
+        pending = [text]
+        while pending:
+            segment = pending.pop()
+            tokens = self._tokenize(segment.encode(), parse_special=False)
+            markers = {self.piece(token).decode() for token in set(tokens) if self._is_user_defined(token)}
+            markers = {marker for marker in markers if len(marker) > 1}  # one character cannot be cut
+            if markers:
+                pending.extend(reversed(_cut(segment, markers)))
+            else:
+                ids += tokens
+        return ids
+
+    def _tokenize(self, text: bytes, *, parse_special: bool) -> list[int]:
+        room = len(text) + 1  # every token stands for at least one byte
+        buffer = (self._llama.llama_token * room)()
+        count = self._llama.llama_tokenize(self._vocab, text, len(text), buffer, room, False, parse_special)
+        if count < 0:
+            raise AssertionError(f"{len(text)} bytes became {-count} tokens")
+        return list(buffer[:count])
+
+    def _is_user_defined(self, token: int) -> bool:
+        return bool(self._llama.llama_vocab_get_attr(self._vocab, token) & _USER_DEFINED)
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that a token stands for; a character may be split over several tokens."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self._read_piece(token)
+        return piece
+
+    def _read_piece(self, token: int) -> bytes:
+        room = 64
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            count = self._llama.llama_token_to_piece(self._vocab, token, buffer, room, 0, True)
+            if count >= 0:
+                return buffer.raw[:count]
+            room = -count
+
+    def ends_turn(self, token: int) -> bool:
+        """Whether the model has said its last word with this token."""
+        return token in self.stop_tokens or bool(self._llama.llama_vocab_is_eog(self._vocab, token))
+
+    def close(self) -> None:
+        if self._handle:
+            self._llama.llama_model_free(self._handle)
+            self._handle = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _cut(text: str, markers: set[str]) -> list[str]:
+    """`text` in parts, none of which holds a marker: each is parted before its last character."""
+    longest_first = sorted(markers, key=len, reverse=True)
+    ends = [match.end() - 1 for match in re.finditer("|".join(map(re.escape, longest_first)), text)]
+    return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
+
+
+def _check_magic(path: Path) -> None:
+    """llama.cpp names neither the file nor the remedy, so what is no GGUF at all is told apart here."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as exc:
+        raise BadGGUF(f"{path}: cannot be read ({exc.strerror})") from exc
+    if magic != b"GGUF":
+        raise BadGGUF(f"{path}: not a GGUF file; convert a checkpoint with `r1 quantize FOLDER`")

@@ -1,0 +1,46 @@
+"""What `--help` shows below the options: commands to copy, and the exit codes."""
+
+from __future__ import annotations
+
+RUN = """Examples:
+
+    r1 run "How many r's are in strawberry?"
+
+    git diff | r1 run "Write a commit message for this change."
+
+    r1 run -f report.txt --thinking hide "What are the risks?" > risks.txt
+
+    r1 run --jsonl --max-tokens 4096 < questions.jsonl > answers.jsonl
+
+Exit codes: 0 the answer is whole, 2 bad input, 3 the answer was cut by a limit, 4 no such model, 5 not enough
+memory or disk, 7 a damaged file, 130 Ctrl-C, 141 the reader went away, 1 anything else."""
+
+QUANTIZE = """Examples:
+
+    r1 quantize tiny -t Q8_0
+
+    r1 quantize ./DeepSeek-R1-Distill-Qwen-1.5B -t Q4_K_M
+
+    r1 quantize ./my-fine-tune -t Q8_0 -o my-fine-tune.gguf"""
+
+LIST = """Examples:
+
+    r1 list
+
+    r1 list | cut -f1
+
+    r1 list --json"""
+
+SHOW = """Examples:
+
+    r1 show tiny
+
+    r1 show qwen-7b:Q4_K_M --json
+
+    r1 show ./model.gguf"""
+
+VERIFY = """Examples:
+
+    r1 verify qwen-7b
+
+    r1 verify ./model.gguf && echo whole"""

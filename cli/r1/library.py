@@ -1,0 +1,48 @@
+"""Which model is meant, and where it is: names and defaults → a GGUF on this machine.
+
+Knows: the store, the catalogue, the order of defaults. Does not know: how a model is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from r1.console import Console
+from r1_quantize import catalog
+from r1_quantize.store import Store, StoredModel, home
+
+BUILT_IN = "tiny"
+
+
+def open_store(environ: Mapping[str, str]) -> Store:
+    """The store under R1_HOME, with the person's own models.toml laid over the catalogue."""
+    root = home(environ)
+    return Store(root, catalog.load(root / "models.toml"))
+
+
+def find_model(console: Console, reference: str | None) -> StoredModel:
+    """The model that `reference` means; without one, the model pulled last, then the built-in one.
+
+    Raises ModelNotFound, whose message names the command that gets it.
+    """
+    store = open_store(console.environ)
+    if reference is None:
+        if newest := store.newest():
+            return newest
+        console.note(f"no model pulled yet, so {BUILT_IN} answers; a real one: r1 pull qwen-1.5b")
+        reference = BUILT_IN
+    return look_up(store, reference)
+
+
+def look_up(store: Store, reference: str) -> StoredModel:
+    """Like `Store.find`; the built-in model is quantized when it is asked for and not there yet."""
+    if reference == BUILT_IN:
+        return _built_in(store)
+    return store.find(reference)
+
+
+def _built_in(store: Store) -> StoredModel:
+    """The built-in model, quantized from its checkpoint when that has not been done yet."""
+    from r1_quantize.pipeline import ensure_tiny
+
+    return ensure_tiny(store)

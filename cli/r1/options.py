@@ -1,0 +1,113 @@
+"""The options of the command line, each declared once, for every command that has it.
+
+Most default to None, "not given", so that the environment and config.toml get their say (`settings`).
+
+Knows: names, help texts, how the shell completes them. Does not know: what an option does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+
+def _complete_model(incomplete: str) -> list[str]:
+    """Names of models for the shell: what is here, then what the catalogue knows."""
+    import os
+
+    from r1.library import open_store
+
+    store = open_store(os.environ)
+    names = [model.reference for model in store.models()] + list(store.catalogue)
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
+def _option(*names: str, panel: str | None = None, help: str, **more: Any) -> Any:  # noqa: A002 — Typer's word
+    return typer.Option(*names, help=help, show_default=False, rich_help_panel=panel, **more)
+
+
+_ANSWER, _MODEL, _MACHINE = "The answer", "The model", "The machine"
+
+Prompt = Annotated[
+    list[str] | None,
+    typer.Argument(help="The prompt; words are joined. `-` stands for stdin.", show_default=False),
+]
+Files = Annotated[
+    list[Path] | None,
+    _option("--file", "-f", help="Attach a file, in DeepSeek's template. Repeatable."),
+]
+NoStdin = Annotated[bool, _option("--no-stdin", help="Leave stdin unread, even when it is a pipe.")]
+
+Thinking = Annotated[
+    Literal["show", "hide", "only"] | None,
+    _option(
+        "--thinking",
+        panel=_ANSWER,
+        help="show: the trace goes to stderr. hide: it is thought, not shown. only: the trace goes to stdout and "
+        "no answer is made. (default: show when stderr is a terminal, else hide)",
+    ),
+]
+Json = Annotated[bool, _option("--json", panel=_ANSWER, help="One JSON object: answer, thinking, usage, timings.")]
+Jsonl = Annotated[
+    bool,
+    _option(
+        "--jsonl",
+        panel=_ANSWER,
+        help='Each line of stdin is a JSON string or {"prompt": …, "id": …}; one object a line comes back.',
+    ),
+]
+Temp = Annotated[
+    float | None,
+    _option("--temp", panel=_ANSWER, help="Temperature; 0 always takes the likeliest token. (default: 0.6)"),
+]
+TopP = Annotated[float | None, _option("--top-p", panel=_ANSWER, help="Nucleus to sample from. (default: 0.95)")]
+Seed = Annotated[
+    int | None,
+    _option("--seed", panel=_ANSWER, help="The same seed gives the same text. (default: a new one each time)"),
+]
+MaxTokens = Annotated[
+    int | None,
+    _option("--max-tokens", panel=_ANSWER, help="Tokens to generate at most, thinking included. (default: 32768)"),
+]
+System = Annotated[
+    str | None, _option("--system", panel=_ANSWER, help="A system prompt, which R1 was not trained for.")
+]
+
+Model = Annotated[
+    str | None,
+    _option(
+        "--model",
+        "-m",
+        panel=_MODEL,
+        help="NAME, NAME:QUANT or the path of a .gguf. (default: R1_MODEL, config.toml, the model pulled last, tiny)",
+        autocompletion=_complete_model,
+    ),
+]
+Ctx = Annotated[
+    int | None,
+    _option(
+        "--ctx",
+        panel=_MODEL,
+        help="Context in tokens, prompt and reply together. (default: what the reply can need, at most 32768)",
+    ),
+]
+KvType = Annotated[
+    str | None,
+    _option("--kv-type", panel=_MODEL, help="What the KV cache is stored as: f16, q8_0, q4_0, … (default: f16)"),
+]
+
+Threads = Annotated[int | None, _option("--threads", panel=_MACHINE, help="Threads. (default: the physical cores)")]
+Device = Annotated[
+    Literal["auto", "cpu", "gpu"] | None,
+    _option("--device", panel=_MACHINE, help="Where to compute. (default: auto)"),
+]
+GpuLayers = Annotated[int | None, _option("--gpu-layers", panel=_MACHINE, help="Layers on the GPU. (default: all)")]
+
+Reference = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="NAME, NAME:QUANT or the path of a .gguf.", autocompletion=_complete_model),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="The same facts as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]

@@ -1,0 +1,1 @@
+"""Events → text on the streams of a console."""

@@ -1,0 +1,20 @@
+"""Bytes and parameters in the units people read."""
+
+from __future__ import annotations
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units, as shops and file managers count: 1.12 GB."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit in {"B", "kB"} else f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
+def parameters(count: int) -> str:
+    """1777088000 → 1.78 B."""
+    if count < 1_000_000_000:
+        return f"{count / 1e6:.3g} M"
+    return f"{count / 1e9:.3g} B"

@@ -1,0 +1,139 @@
+"""What the person wants: flags over environment over config.toml over DeepSeek's advice.
+
+Every setting has the same name everywhere: `--top-p`, `R1_TOP_P`, `top_p = 0.95`.
+
+Knows: names, types, ranges and where each value came from. Does not know: what a setting does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from r1.engine.context import KV_TYPES
+from r1.engine.devices import DeviceChoice
+from r1.engine.sampling import MAX_SEED
+
+from r1_quantize.errors import UsageError
+
+Thinking = Literal["show", "hide", "only"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """None: decided when it is known what else there is (the model, the terminal, the machine)."""
+
+    model: str | None = None
+    thinking: Thinking | None = None
+    system: str | None = None
+    temp: float = 0.6
+    top_p: float = 0.95
+    seed: int | None = None
+    max_tokens: int = 32_768
+    ctx: int | None = None
+    threads: int | None = None
+    device: DeviceChoice = "auto"
+    gpu_layers: int | None = None
+    kv_type: str = "f16"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """`kind` reads a value, `allows` judges it, `wanted` says in words what is allowed."""
+
+    kind: Callable[[Any], Any]
+    wanted: str
+    allows: Callable[[Any], bool] = lambda _: True
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, (bool, float)):
+        raise TypeError
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool):
+        raise TypeError
+    return float(value)  # type: ignore[arg-type]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _one_of(choices: tuple[str, ...]) -> _Rule:
+    return _Rule(_text, " | ".join(choices), lambda value: value in choices)
+
+
+_AT_LEAST_ONE = _Rule(_whole, "a whole number, at least 1", lambda value: value >= 1)
+
+_RULES: dict[str, _Rule] = {
+    "model": _Rule(_text, "a model's name or the path of a .gguf", bool),
+    "thinking": _one_of(get_args(Thinking)),
+    "system": _Rule(_text, "a text"),
+    "temp": _Rule(_number, "a number from 0 to 10 (0: always the likeliest token)", lambda value: 0 <= value <= 10),
+    "top_p": _Rule(_number, "a number above 0 and at most 1", lambda value: 0 < value <= 1),
+    "seed": _Rule(_whole, f"a whole number from 0 to {MAX_SEED}", lambda value: 0 <= value <= MAX_SEED),
+    "max_tokens": _AT_LEAST_ONE,
+    "ctx": _AT_LEAST_ONE,
+    "threads": _AT_LEAST_ONE,
+    "device": _one_of(get_args(DeviceChoice)),
+    "gpu_layers": _Rule(_whole, "a whole number, at least 0", lambda value: value >= 0),
+    "kv_type": _one_of(tuple(KV_TYPES)),
+}
+
+
+def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
+    """The settings in force; a flag that is None was not given.
+
+    Raises UsageError, naming the place, on a value that is not allowed or a key nobody knows.
+    """
+    file = config_file()
+    config = _read(file) if file.is_file() else {}
+    chosen: dict[str, object] = {}
+    for field in dataclasses.fields(Settings):
+        name = field.name
+        variable = f"R1_{name.upper()}"
+        if flags.get(name) is not None:
+            chosen[name] = _judge(f"--{name.replace('_', '-')}", name, flags[name])
+        elif environ.get(variable):
+            chosen[name] = _judge(variable, name, environ[variable])
+        elif name in config:
+            chosen[name] = _judge(f"{file}: {name}", name, config[name])
+    return Settings(**chosen)  # type: ignore[arg-type]
+
+
+def config_file() -> Path:
+    """`config.toml` in the platform's folder for configuration."""
+    from platformdirs import user_config_path
+
+    return user_config_path("r1", appauthor=False) / "config.toml"
+
+
+def _read(file: Path) -> dict[str, object]:
+    try:
+        config = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise UsageError(f"{file}: cannot be read as TOML: {exc}") from exc
+    if unknown := sorted(config.keys() - _RULES.keys()):
+        raise UsageError(f"{file}: unknown setting {unknown[0]!r}; known: {', '.join(_RULES)}")
+    return config
+
+
+def _judge(where: str, name: str, value: object) -> object:
+    rule = _RULES[name]
+    try:
+        judged = rule.kind(value)
+        allowed = rule.allows(judged)
+    except (ValueError, TypeError):
+        allowed = False
+    if not allowed:
+        raise UsageError(f"{where}: {value!r} is not {rule.wanted}")
+    return judged
