@@ -35,7 +35,7 @@ def main() -> None:
     sys.exit(run_app(app))
 
 
-def run_app(application: Callable[..., object]) -> int:
+def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one return an outcome
     """Runs the app on `sys.argv`; whatever goes wrong becomes one line on stderr and the status it stands for."""
     try:
         status = application(standalone_mode=False)
@@ -44,8 +44,12 @@ def run_app(application: Callable[..., object]) -> int:
         return _complain(f"{exc.format_message().rstrip('.')} (see r1 --help)", ExitStatus.USAGE)
     except (KeyboardInterrupt, typer.Abort):
         return ExitStatus.INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # Typer itself turns a closed pipe into SystemExit
+    except BrokenPipeError:
         return _reader_went_away()
+    except SystemExit as exc:  # how Typer leaves after shell completion, and what it makes of a closed pipe
+        if isinstance(exc.__context__, BrokenPipeError):
+            return _reader_went_away()
+        return int(exc.code or 0)
     except R1Error as exc:
         return _complain(str(exc), exc.exit_status)
     except OSError as exc:
@@ -147,3 +151,25 @@ def show(model: options.Reference, as_json: options.AsJson = False) -> int:
     from r1.commands.show import show
 
     return show(Console.of_process(), model, as_json=as_json)
+
+
+@app.command(epilog=examples.QUANTIZE)
+def quantize(
+    source: options.Source,
+    quant: options.Quant = None,
+    output: options.Output = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Turn a checkpoint on this disk into a GGUF, in one pass."""
+    from r1.commands import quantize
+
+    return quantize.run(Console.of_process(), source, quant, output, as_json=as_json, quiet=quiet)
+
+
+@app.command(epilog=examples.VERIFY)
+def verify(model: options.Reference, as_json: options.AsJson = False) -> int:
+    """Read a model file to its end and say whether it is what it should be."""
+    from r1.commands.verify import verify
+
+    return verify(Console.of_process(), model, as_json=as_json)

@@ -43,6 +43,6 @@ def look_up(store: Store, reference: str) -> StoredModel:
 
 def _built_in(store: Store) -> StoredModel:
     """The built-in model, quantized from its checkpoint when that has not been done yet."""
-    from r1_quantize.pipeline import ensure_tiny
+    from r1_quantize.builtin import ensure_tiny
 
     return ensure_tiny(store)

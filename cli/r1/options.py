@@ -111,3 +111,14 @@ Reference = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="The same facts as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Source = Annotated[
+    str,
+    typer.Argument(metavar="SOURCE", help="A checkpoint's folder, or a name of the catalogue that is on this disk."),
+]
+Quant = Annotated[
+    str | None,
+    _option("--type", "-t", help="F32, F16, BF16, Q8_0, Q4_K_M. (default: the catalogue's, else Q4_K_M)"),
+]
+Output = Annotated[
+    Path | None, _option("--output", "-o", help="The file to write. (default: the model's place in R1_HOME)")
+]

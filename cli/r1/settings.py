@@ -17,7 +17,6 @@ from typing import Any, Literal, get_args
 from r1.engine.context import KV_TYPES
 from r1.engine.devices import DeviceChoice
 from r1.engine.sampling import MAX_SEED
-
 from r1_quantize.errors import UsageError
 
 Thinking = Literal["show", "hide", "only"]

@@ -8,12 +8,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from rich.table import Table
+from rich.text import Text
+
 from r1.console import Console
 from r1.library import open_store
 from r1.render import units
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.errors import ExitStatus
 from r1_quantize.store import Store, StoredModel
+
+_WIDE = 60  # columns, from which on licences fit beside the rest
+_NUMBERS = {"size", "weights", "AIME 2024"}
 
 
 def list_models(console: Console, *, as_json: bool) -> ExitStatus:
@@ -64,36 +70,30 @@ def _print_tables(store: Store) -> None:
     models = store.models()
     if models:
         rich.print(_here(models))
-    rich.print(_known(store.catalogue.values(), {model.name for model in models}))
+    here = {model.name for model in models}
+    rich.print(_known([c for c in store.catalogue.values() if c.name not in here], wide=rich.width >= _WIDE))
 
 
-def _here(models: list[StoredModel]) -> Any:
+def _here(models: list[StoredModel]) -> Table:
     table = _table("on this machine", "size", "from")
     for model in models:
         source = model.manifest.source if model.manifest else "?"
-        table.add_row(model.reference, units.size(model.size), source)
+        table.add_row(model.reference, units.size(model.size), Text(source))
     return table
 
 
-def _known(checkpoints: Any, here: set[str]) -> Any:
-    table = _table("to be had", "parameters", "AIME 2024", "licence")
+def _known(checkpoints: list[Checkpoint], *, wide: bool) -> Table:
+    table = _table("to pull", "weights", "AIME 2024", *(["base model's licence"] if wide else []))
     for checkpoint in checkpoints:
-        if checkpoint.name not in here:
-            table.add_row(*_row(checkpoint))
+        score = f"{checkpoint.aime_pass1} %" if checkpoint.aime_pass1 else ""
+        licence = [Text(checkpoint.licences[-1])] if wide else []
+        table.add_row(checkpoint.name, units.parameters(checkpoint.parameters), score, *licence)
     return table
 
 
-def _row(checkpoint: Checkpoint) -> tuple[str, str, str, str]:
-    how = "built in" if checkpoint.builtin else checkpoint.licences[-1]
-    score = f"{checkpoint.aime_pass1} %" if checkpoint.aime_pass1 else ""
-    return checkpoint.name, units.parameters(checkpoint.parameters), score, how
-
-
-def _table(first: str, *others: str) -> Any:
-    from rich.table import Table
-
+def _table(first: str, *others: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column(first, no_wrap=True)
     for name in others:
-        table.add_column(name, justify="right" if name in {"size", "parameters", "AIME 2024"} else "left")
+        table.add_column(name, justify="right" if name in _NUMBERS else "left")
     return table

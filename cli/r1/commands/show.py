@@ -26,7 +26,7 @@ def show(console: Console, reference: str, *, as_json: bool) -> ExitStatus:
         console.out(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     else:
         width = max(map(len, facts)) + 2
-        console.out("".join(f"{name:<{width}}{_in_words(name, value)}\n" for name, value in facts.items()))
+        console.out("".join(f"{name:<{width}}{_in_words(name, value, width)}\n" for name, value in facts.items()))
     return ExitStatus.OK
 
 
@@ -83,15 +83,13 @@ def _types_by_class(gguf: GGUFFile) -> dict[str, str]:
     }
 
 
-def _in_words(name: str, value: Any) -> str:
+def _in_words(name: str, value: Any, indent: int) -> str:
     if name == "size":
         return f"{units.size(value)} ({value:,} bytes)"
     if name == "parameters":
         return f"{units.parameters(value)} ({value:,})"
     if isinstance(value, dict):
-        return "\n".join(
-            f"{'' if index == 0 else ' ' * 17}{key}: {kinds}" for index, (key, kinds) in enumerate(value.items())
-        )
+        return f"\n{' ' * indent}".join(f"{key}: {kinds}" for key, kinds in value.items())
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -1,0 +1,122 @@
+"""`r1 quantize`: a checkpoint on this disk → a GGUF.
+
+Knows: how a source is named, where the result goes, what progress looks like.
+Does not know: how a checkpoint is read or a tensor quantized.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from pathlib import Path
+
+from r1.console import Console
+from r1.library import open_store
+from r1.render import units
+from r1_quantize import hub
+from r1_quantize.catalog import Checkpoint
+from r1_quantize.errors import ExitStatus, ModelNotFound, UsageError
+from r1_quantize.pipeline import Event, Finished, Job, Planned, TensorDone, quantize
+from r1_quantize.recipe import recipe_for
+from r1_quantize.store import Store
+
+
+def run(
+    console: Console, source: str, quant: str | None, output: Path | None, *, as_json: bool, quiet: bool
+) -> ExitStatus:
+    """Makes the GGUF and says where it is. Raises what `r1_quantize.pipeline.quantize` raises."""
+    store = open_store(console.environ)
+    folder, checkpoint = _find_source(store, source)
+    wanted = recipe_for(quant or (checkpoint.default_quant if checkpoint else "Q4_K_M")).name
+    name = checkpoint.name if checkpoint else _name_of(folder)
+    with ExitStack() as held:
+        if output is None:
+            held.enter_context(store.lock(name, wanted))
+            target, manifest = store.path(name, wanted), store.manifest_path(name, wanted)
+            job = Job(folder, wanted, target, name, checkpoint, manifest=manifest)
+        else:
+            job = Job(folder, wanted, _checked(output), name, checkpoint)
+        events = held.enter_context(closing(quantize(job)))
+        finished = _follow(console, events, name, quiet=quiet or as_json)
+    reference = f"{name}:{wanted}" if output is None else str(output)
+    if as_json:
+        facts = {**asdict(finished), "path": str(finished.path), "reference": reference}
+        console.out(json.dumps(facts, ensure_ascii=False) + "\n")
+    elif not quiet:
+        console.out(f"{reference}\t{finished.size}\t{finished.path}\n")
+    return ExitStatus.OK
+
+
+def _find_source(store: Store, source: str) -> tuple[Path, Checkpoint | None]:
+    """The checkpoint's folder, and its catalogue entry when it was named by that."""
+    checkpoint = store.catalogue.get(source)
+    if checkpoint is None:
+        folder = Path(source).expanduser()
+        if folder.is_dir():
+            return folder, None
+        what = "is not a folder" if folder.exists() else "is neither a folder nor a name of the catalogue"
+        raise ModelNotFound(f"{source} {what}; a checkpoint is a folder with config.json and *.safetensors")
+    if checkpoint.folder is not None:
+        return checkpoint.folder, checkpoint
+    if checkpoint.repo is None:
+        raise ModelNotFound(f"{source} has no repo in models.toml, so there is nothing to quantize")
+    try:
+        return hub.cached_checkpoint(checkpoint.repo), checkpoint
+    except ModelNotFound as exc:
+        raise ModelNotFound(f"{exc}; get it with: r1 pull {checkpoint.name}") from exc
+
+
+def _name_of(folder: Path) -> str:
+    """A folder's name as a model's name: `My Model` → `my-model`."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._")
+    if not name:
+        raise UsageError(f"{folder}: its name makes no model's name; say where the result goes with -o FILE")
+    return name
+
+
+def _checked(output: Path) -> Path:
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder; -o takes the file to write")
+    if not output.parent.is_dir():
+        raise UsageError(f"{output.parent} is not a folder; make it first")
+    return output
+
+
+def _follow(console: Console, events: Iterator[Event], name: str, *, quiet: bool) -> Finished:
+    if console.stderr_is_terminal and not quiet:
+        return _follow_with_a_bar(console, events, name)
+    for event in events:
+        if isinstance(event, Planned) and not quiet:
+            console.err(
+                f"r1: {event.source} → {event.quant}: {event.tensors} tensors, {units.size(event.bytes_in)} in, "
+                f"{units.size(event.bytes_out)} out\n"
+            )
+        if isinstance(event, Finished):
+            return event
+    raise AssertionError("a conversion always ends with Finished")
+
+
+def _follow_with_a_bar(console: Console, events: Iterator[Event], name: str) -> Finished:
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=RichConsole(file=console.stderr), transient=True) as progress:
+        task = progress.add_task(name)
+        for event in events:
+            if isinstance(event, Planned):
+                progress.update(task, total=event.bytes_in, description=f"{name} → {event.quant}")
+            elif isinstance(event, TensorDone):
+                progress.update(task, advance=event.bytes_in)
+            else:
+                return event
+    raise AssertionError("a conversion always ends with Finished")
