@@ -1,0 +1,113 @@
+"""The models known by name: models.toml → Checkpoint.
+
+Knows: the keys of models.toml, which of them are required, how a user's own file is laid over the packaged
+one. Does not know: what is on this disk (`store`), what a hub holds, or how anything is converted. Imports
+only the standard library, because `r1 list` and shell completion come through here.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from r1_quantize.errors import UsageError
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+"""What a model may be called: safe as a folder name on every platform, and free of the `:` before a quant."""
+
+_HERE = Path(__file__).parent
+_PACKAGED = (_HERE / "models.toml", _HERE.parents[1] / "models.toml")  # in a wheel; in a working tree
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One published checkpoint. `licences` begins with its own, each following one is a base model's."""
+
+    name: str
+    title: str
+    architecture: str
+    parameters: int
+    context_length: int
+    licences: tuple[str, ...]
+    default_quant: str
+    repo: str | None = None
+    builtin: bool = False
+    aime_pass1: float | None = None  # percent
+    aime_cons64: float | None = None  # percent
+
+    @property
+    def bf16_bytes(self) -> int:
+        """The size of the published weights: two bytes a parameter."""
+        return 2 * self.parameters
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the checkpoint that ships inside this package lies; None for any other."""
+        return _HERE / self.name if self.builtin else None
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "title": str,
+    "repo": str,
+    "builtin": bool,
+    "architecture": str,
+    "parameters": int,
+    "context_length": int,
+    "licences": list,
+    "default_quant": str,
+    "aime_pass1": (int, float),
+    "aime_cons64": (int, float),
+}
+_REQUIRED = {field.name for field in fields(Checkpoint) if field.default is MISSING} - {"name"}
+
+
+def load(user_file: Path | None = None) -> dict[str, Checkpoint]:
+    """Every known checkpoint by name, in file order, `user_file` (if it exists) laid over the packaged file.
+
+    Raises UsageError, naming file and key, when the user's file is not TOML or says something it cannot say.
+    """
+    packaged = next(path for path in _PACKAGED if path.is_file())
+    tables = _read(packaged)
+    if user_file is not None and user_file.is_file():
+        for name, table in _read(user_file).items():
+            tables[name] = tables.get(name, {}) | table
+    return {name: _checkpoint(name, table, user_file or packaged) for name, table in tables.items()}
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """The tables of one file, every key and type in them checked."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise UsageError(f"{path}: {exc}") from exc
+    for name, table in tables.items():
+        if not NAME.fullmatch(name):
+            raise UsageError(f"{path}: [{name}]: a name is small letters, digits, dots and dashes")
+        if not isinstance(table, dict):
+            raise UsageError(f"{path}: {name}: expected a table, [{name}]")
+        for key, value in table.items():
+            _check(f"{path}: [{name}] {key}", key, value)
+    return tables
+
+
+def _check(where: str, key: str, value: object) -> None:
+    kind = _KINDS.get(key)
+    if isinstance(value, dict):
+        raise UsageError(f"{where}: a table in a table; a name with a dot in it needs quotes")
+    if kind is None:
+        raise UsageError(f"{where}: no such key; known are {', '.join(_KINDS)}")
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise UsageError(f"{where}: {value!r} is of the wrong type")
+    if isinstance(value, list) and not (value and all(isinstance(item, str) for item in value)):
+        raise UsageError(f"{where}: expected a list of licence names")
+    if key in {"parameters", "context_length"} and isinstance(value, int) and value <= 0:
+        raise UsageError(f"{where}: expected a number above 0")
+
+
+def _checkpoint(name: str, table: dict[str, Any], path: Path) -> Checkpoint:
+    if missing := sorted(_REQUIRED - table.keys()):
+        raise UsageError(f"{path}: [{name}] lacks {', '.join(missing)}")
+    return Checkpoint(name=name, **(table | {"licences": tuple(table["licences"])}))

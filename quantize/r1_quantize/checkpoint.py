@@ -1,0 +1,140 @@
+"""A checkpoint folder as Hugging Face lays it out: JSON files and safetensors shards.
+
+Knows: which files belong to a checkpoint and that names found in them must stay inside the folder.
+Does not know: what an architecture needs from it (`architecture`, `vocab`). Tensors are read piece by piece;
+of the weights nothing is ever kept.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from r1_quantize.errors import BadCheckpoint
+from r1_quantize.safetensors import SafetensorsFile, StoredTensor
+
+_INDEX = "model.safetensors.index.json"
+_MAX_JSON = 32 << 20  # bytes; Llama's tokenizer.json has 17 million, and parsing takes many times that
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTensor:
+    """A tensor of the checkpoint and the shard it lies in."""
+
+    shard: SafetensorsFile
+    stored: StoredTensor
+
+    def read_into(self, offset: int, target: memoryview) -> None:
+        """Fill `target` with the tensor's bytes from `offset` on."""
+        self.shard.read_into(self.stored.offset + offset, target)
+
+
+class CheckpointFolder:
+    """An open checkpoint: `config` is config.json, `tensors` are in the order of shard, then name.
+
+    `files` names every file that was read, for the manifest. Use it as a context manager: shards stay open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises BadCheckpoint when a file is missing, damaged, or points outside the folder."""
+        self.path = path
+        self.files: list[str] = []
+        self._shards: list[SafetensorsFile] = []
+        if not path.is_dir():
+            raise BadCheckpoint(f"{path}: not a checkpoint folder")
+        try:
+            self.config = self.json("config.json")
+            self.tensors = self._tensors()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the shards."""
+        for shard in self._shards:
+            shard.close()
+
+    def json(self, name: str) -> dict[str, Any]:
+        """A JSON file that must be there and hold an object."""
+        if (found := self.optional_json(name)) is None:
+            raise BadCheckpoint(f"{self.path}: {name} is missing")
+        return found
+
+    def optional_json(self, name: str) -> dict[str, Any] | None:
+        """The object in a JSON file; None when there is no such file."""
+        if (text := self.optional_text(name)) is None:
+            return None
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as exc:
+            raise BadCheckpoint(f"{self.path / name}: not JSON ({exc})") from exc
+        if not isinstance(found, dict):
+            raise BadCheckpoint(f"{self.path / name}: not a JSON object")
+        return found
+
+    def optional_text(self, name: str) -> str | None:
+        """The text of a file; None when there is no such file."""
+        path = self.path / name
+        try:
+            if path.stat().st_size > _MAX_JSON:
+                raise BadCheckpoint(f"{path}: {path.stat().st_size:,} bytes are too many for such a file")
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except UnicodeDecodeError as exc:
+            raise BadCheckpoint(f"{path}: not UTF-8 at byte {exc.start}") from exc
+        except OSError as exc:
+            raise BadCheckpoint(f"{path}: {exc.strerror}") from exc
+        if name not in self.files:
+            self.files.append(name)
+        return text
+
+    def _tensors(self) -> dict[str, SourceTensor]:
+        where = self._weight_map()
+        names = sorted(set(where.values())) if where else self._parts()
+        tensors: dict[str, SourceTensor] = {}
+        for name in names:
+            if not (self.path / name).is_file():
+                raise BadCheckpoint(f"{self.path}: the shard {name} is missing")
+            shard = SafetensorsFile(self.path / name)
+            self._shards.append(shard)
+            self.files.append(name)
+            for tensor, stored in shard.tensors.items():
+                if tensor in tensors or where.get(tensor, name) != name:
+                    raise BadCheckpoint(f"{shard.path}: the tensor {tensor} belongs to another shard")
+                tensors[tensor] = SourceTensor(shard, stored)
+        if missing := sorted(where.keys() - tensors.keys()):
+            raise BadCheckpoint(f"{self.path / where[missing[0]]}: the tensor {missing[0]} is missing")
+        return tensors
+
+    def _weight_map(self) -> dict[str, str]:
+        """Tensor → shard, as the index says; empty when there is no index."""
+        index = self.optional_json(_INDEX)
+        if index is None:
+            return {}
+        where = index.get("weight_map")
+        if not isinstance(where, dict) or not where:
+            raise BadCheckpoint(f"{self.path / _INDEX}: it has no weight_map")
+        for tensor, shard in where.items():
+            plain = isinstance(shard, str) and shard.endswith(".safetensors") and not set(shard) & set("/\\:\0")
+            if not plain:
+                raise BadCheckpoint(f"{self.path / _INDEX}: {tensor!r:.80} points to {shard!r:.80}")
+        return where
+
+    def _parts(self) -> list[str]:
+        """The shards of a folder without an index."""
+        parts = sorted(path.name for path in self.path.glob("model*.safetensors"))
+        if not parts:
+            raise BadCheckpoint(f"{self.path}: neither model.safetensors nor {_INDEX} is there")
+        return parts

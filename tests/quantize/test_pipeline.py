@@ -1,0 +1,235 @@
+"""`r1_quantize.pipeline`: one path, as events; nothing half-made is left wherever it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import gguf as reference
+import pytest
+
+from r1_quantize import catalog, reader
+from r1_quantize.errors import BadCheckpoint, UsageError
+from r1_quantize.manifest import Manifest
+from r1_quantize.pipeline import Event, Finished, Job, Planned, TensorDone, quantize
+from r1_quantize.store import Store
+from tests.fakes import checkpoints
+from tests.fakes.checkpoints import Shape, Stored
+from tests.quantize.conftest import Make, names_in
+
+
+def events_of(source: Path, target: Path, quant: str = "Q8_0", **job: Any) -> list[Event]:
+    """Everything that is said while `target` is made."""
+    return list(quantize(Job(source, quant, target, name="fake", **job)))
+
+
+class TestEvents:
+    """A plan, each tensor, the end; the numbers in them are true."""
+
+    def test_are_a_plan_then_each_tensor_then_the_end(self, fake: Path, tmp_path: Path) -> None:
+        events = events_of(fake, tmp_path / "a.gguf")
+        assert [type(event) for event in events] == [Planned, *[TensorDone] * (len(events) - 2), Finished]
+
+    def test_the_plan_knows_the_size_of_the_result(self, fake: Path, tmp_path: Path) -> None:
+        planned, *_, finished = events_of(fake, tmp_path / "a.gguf", "Q4_K_M")
+        assert isinstance(planned, Planned)
+        assert isinstance(finished, Finished)
+        assert planned.bytes_out == finished.size == (tmp_path / "a.gguf").stat().st_size
+        assert planned.quant == "Q4_K_M"
+
+    def test_tensors_add_up_to_the_plan(self, fake: Path, tmp_path: Path) -> None:
+        planned, *tensors, _ = events_of(fake, tmp_path / "a.gguf")
+        assert isinstance(planned, Planned)
+        done = [event for event in tensors if isinstance(event, TensorDone)]
+        assert [event.index for event in done] == list(range(1, planned.tensors + 1))
+        assert sum(event.bytes_in for event in done) == planned.bytes_in
+
+    def test_tensors_are_as_the_file_has_them(self, fake: Path, tmp_path: Path) -> None:
+        events = events_of(fake, tmp_path / "a.gguf")
+        done = [(e.name, e.ggml_type, e.bytes_out) for e in events if isinstance(e, TensorDone)]
+        found = reference.GGUFReader(tmp_path / "a.gguf").tensors
+        assert done == [(tensor.name, tensor.tensor_type.name, tensor.n_bytes) for tensor in found]
+
+    def test_the_plan_comes_before_anything_is_written(self, fake: Path, tmp_path: Path) -> None:
+        with closing(quantize(Job(fake, "Q8_0", tmp_path / "a.gguf", name="fake"))) as events:
+            next(events)
+            assert names_in(tmp_path) == []
+
+    def test_the_digest_is_that_of_the_file(self, fake: Path, tmp_path: Path) -> None:
+        *_, finished = events_of(fake, tmp_path / "a.gguf")
+        assert isinstance(finished, Finished)
+        assert finished.sha256 == sha256((tmp_path / "a.gguf").read_bytes()).hexdigest()
+
+
+class TestNaming:
+    """The general.* names come from the catalogue, or else from the folder."""
+
+    def test_of_a_folder(self, gguf: Path) -> None:
+        found = reader.read(gguf).metadata
+        assert found["general.name"] == "fake"
+        assert "general.license" not in found
+
+    def test_of_a_model_of_the_catalogue(self, fake: Path, tmp_path: Path) -> None:
+        events_of(fake, tmp_path / "a.gguf", checkpoint=catalog.load()["qwen-7b"])
+        found = reader.read(tmp_path / "a.gguf").metadata
+        assert found["general.name"] == "DeepSeek R1 Distill Qwen 7B"
+        assert found["general.organization"] == "deepseek-ai"
+        assert found["general.license"] == "mit"
+        assert found["general.source.huggingface.repository"] == "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
+
+    def test_sampling_is_what_the_checkpoint_recommends(self, tmp_path: Path, make: Make) -> None:
+        folder = checkpoints.write(tmp_path / "c")
+        given = {"temperature": 0.5, "top_k": 40, "top_p": None, "min_p": "much", "repetition_penalty": 10**40}
+        checkpoints.write_json(folder / "generation_config.json", given)
+        found = reader.read(make(folder, "F32")).metadata
+        sampling = {key: value for key, value in found.items() if "sampling" in key}
+        assert sampling == {"general.sampling.top_k": 40, "general.sampling.temp": 0.5}
+
+
+class TestManifest:
+    """The record beside the result is true, and comes after it."""
+
+    def test_says_what_was_made_of_what(self, fake: Path, tmp_path: Path) -> None:
+        target = tmp_path / "Q4_K_M.gguf"
+        known = catalog.load()["qwen-7b"]
+        events_of(fake, target, "q4_k_m", checkpoint=known, revision="abc", manifest=tmp_path / "Q4_K_M.json")
+        found = Manifest.read(tmp_path / "Q4_K_M.json")
+        assert found is not None
+        assert (found.quant, found.source, found.revision) == ("Q4_K_M", known.repo, "abc")
+        assert found.sha256 == sha256(target.read_bytes()).hexdigest()
+        assert found.size == target.stat().st_size
+        types = Counter(tensor.tensor_type.name for tensor in reference.GGUFReader(target).tensors)
+        assert found.recipe == types
+        assert found.source_sha256 == {path.name: sha256(path.read_bytes()).hexdigest() for path in fake.iterdir()}
+        assert found.tools.keys() == {"r1-local", "llama-cpp-python"}
+
+    def test_there_is_none_unless_it_is_asked_for(self, fake: Path, tmp_path: Path) -> None:
+        events_of(fake, tmp_path / "a.gguf")
+        assert names_in(tmp_path) == ["a.gguf"]
+
+    def test_one_of_an_older_file_is_gone_before_the_new_file_has_the_name(self, fake: Path, tmp_path: Path) -> None:
+        target, manifest = tmp_path / "Q8_0.gguf", tmp_path / "Q8_0.json"
+        events_of(fake, target, manifest=manifest)
+        other = checkpoints.write(tmp_path / "other", Shape(layers=1))
+        manifest.chmod(0o600)
+        before = manifest.read_text()
+        events_of(other, target, manifest=manifest)
+        assert manifest.read_text() != before
+        found = Manifest.read(manifest)
+        assert found is not None
+        assert found.sha256 == sha256(target.read_bytes()).hexdigest()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from r1_quantize import catalog
+from r1_quantize.pipeline import Job, TensorDone, quantize
+from r1_quantize.store import Store
+store = Store(Path(sys.argv[2]), catalog.load())
+with store.lock("fake", "Q8_0"):
+    target, manifest = store.path("fake", "Q8_0"), store.manifest_path("fake", "Q8_0")
+    job = Job(Path(sys.argv[1]), "Q8_0", target, "fake", manifest=manifest)
+    for event in quantize(job):
+        if isinstance(event, TensorDone) and event.index == int(sys.argv[3]):
+            print("reached", flush=True)
+            sys.stdin.read()
+"""
+
+
+class TestEndedEarly:
+    """However it ends, no file looks whole that is not."""
+
+    @pytest.mark.parametrize("after", [0, 1, 2, 9])
+    def test_by_its_reader(self, fake: Path, tmp_path: Path, after: int) -> None:
+        with closing(quantize(Job(fake, "Q8_0", tmp_path / "a.gguf", name="fake"))) as events:
+            for _ in range(after):
+                next(events)
+        assert names_in(tmp_path) == []
+
+    @pytest.mark.parametrize("tensor", [1, 13, 26, 27])
+    def test_by_being_killed(self, fake: Path, gguf: Path, tmp_path: Path, tensor: int) -> None:
+        store = Store(tmp_path, catalog.load())
+        arguments = [sys.executable, "-c", KILLED, str(fake), str(tmp_path), str(tensor)]
+        with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"reached\n"
+            process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
+        assert store.models() == []
+        assert names_in(tmp_path / "models" / "fake") == ["Q8_0.gguf.partial", "Q8_0.lock"]
+        events_of(fake, store.path("fake", "Q8_0"))
+        assert store.find("fake:Q8_0").path.read_bytes() == gguf.read_bytes()
+
+
+class TestBadCheckpoints:
+    """One line, and nothing left behind."""
+
+    def check(self, source: Path, folder: Path, said: str) -> None:
+        folder.mkdir()
+        with pytest.raises(BadCheckpoint, match=said) as caught:
+            events_of(source, folder / "a.gguf")
+        assert "\n" not in str(caught.value)
+        assert names_in(folder) == []
+
+    def rewrite(self, folder: Path, change: dict[str, Stored | None]) -> Path:
+        """A checkpoint whose tensors are other ones; None leaves one out."""
+        checkpoints.write(folder)
+        stored = {name: checkpoints.stored(name, shape) for name, shape in Shape().tensors.items()} | change
+        whole = {name: tensor for name, tensor in stored.items() if tensor is not None}
+        checkpoints.write_safetensors(folder / "model.safetensors", whole)
+        return folder
+
+    @pytest.mark.parametrize("name", ["model.norm.weight", "lm_head.weight", "model.layers.1.self_attn.q_proj.bias"])
+    def test_a_missing_tensor(self, tmp_path: Path, name: str) -> None:
+        self.check(self.rewrite(tmp_path / "c", {name: None}), tmp_path / "out", f"the tensor {name} is missing")
+
+    @pytest.mark.parametrize("shape", [(256,), (255, 512), (512, 256), (256, 512, 1), ()])
+    def test_a_tensor_of_the_wrong_shape(self, tmp_path: Path, shape: tuple[int, ...]) -> None:
+        name = "model.layers.0.mlp.down_proj.weight"
+        source = self.rewrite(tmp_path / "c", {name: checkpoints.stored(name, shape)})
+        said = rf"{name} is \[{', '.join(map(str, shape))}\], config.json asks for \[256, 512\]"
+        self.check(source, tmp_path / "out", said)
+
+    def test_a_tensor_of_the_wrong_type(self, tmp_path: Path) -> None:
+        source = self.rewrite(tmp_path / "c", {"model.norm.weight": ("I16", (256,), bytes(512))})
+        self.check(source, tmp_path / "out", "model.norm.weight is I16, not BF16, F16 or F32")
+
+    def test_a_tensor_too_many(self, tmp_path: Path) -> None:
+        extra = "model.layers.2.mlp.down_proj.weight"
+        source = self.rewrite(tmp_path / "c", {extra: checkpoints.stored(extra, (256, 512))})
+        self.check(source, tmp_path / "out", f"the tensor {extra} has no place in qwen2")
+
+    def test_what_is_computed_rather_than_learned_may_be_there(self, tmp_path: Path, make: Make) -> None:
+        extra = "model.layers.0.self_attn.rotary_emb.inv_freq"
+        source = self.rewrite(tmp_path / "c", {extra: checkpoints.stored(extra, (32,), "F32")})
+        names = [tensor.name for tensor in reader.read(make(source, "F32")).tensors]
+        assert len(names) == len(Shape().tensors)
+
+    def test_a_tied_model_may_have_an_output_of_its_own(self, tmp_path: Path, make: Make) -> None:
+        source = self.rewrite(tmp_path / "c", {})
+        config = json.loads((source / "config.json").read_text()) | {"tie_word_embeddings": True}
+        checkpoints.write_json(source / "config.json", config)
+        assert "output.weight" in [tensor.name for tensor in reader.read(make(source, "F32")).tensors]
+
+    def test_a_value_that_is_not_finite(self, tmp_path: Path) -> None:
+        name = "model.layers.1.mlp.up_proj.weight"
+        dtype, shape, data = checkpoints.stored(name, (512, 256))
+        source = self.rewrite(tmp_path / "c", {name: (dtype, shape, data[:-2] + b"\xc0\x7f")})
+        self.check(source, tmp_path / "out", f"{name}: it holds a value that is NaN")
+
+    def test_another_architecture(self, tmp_path: Path) -> None:
+        source = checkpoints.write(tmp_path / "c")
+        checkpoints.write_json(source / "config.json", Shape().config | {"architectures": ["GPT2LMHeadModel"]})
+        self.check(source, tmp_path / "out", "GPT2LMHeadModel is not known; known are Qwen2ForCausalLM")
+
+    def test_an_unknown_quantization(self, fake: Path, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="known are"):
+            events_of(fake, tmp_path / "a.gguf", "Q4")
