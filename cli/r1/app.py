@@ -153,6 +153,15 @@ def show(model: options.Reference, as_json: options.AsJson = False) -> int:
     return show(Console.of_process(), model, as_json=as_json)
 
 
+@app.command(epilog=examples.PULL)
+def pull(model: options.ToPull, as_json: options.AsJson = False, quiet: options.Quiet = False) -> int:
+    """Download a checkpoint from the hub and quantize it; running it again resumes."""
+    from r1.commands.pull import pull
+    from r1.commands.quantize import report_of
+
+    return pull(Console.of_process(), model, report_of(as_json=as_json, quiet=quiet))
+
+
 @app.command(epilog=examples.QUANTIZE)
 def quantize(
     source: options.Source,
@@ -164,7 +173,8 @@ def quantize(
     """Turn a checkpoint on this disk into a GGUF, in one pass."""
     from r1.commands import quantize
 
-    return quantize.run(Console.of_process(), source, quant, output, as_json=as_json, quiet=quiet)
+    report = quantize.report_of(as_json=as_json, quiet=quiet)
+    return quantize.run(Console.of_process(), source, quant, output, report)
 
 
 @app.command(epilog=examples.VERIFY)

@@ -109,6 +109,9 @@ Reference = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="NAME, NAME:QUANT or the path of a .gguf.", autocompletion=_complete_model),
 ]
+ToPull = Annotated[
+    str, typer.Argument(metavar="MODEL", help="NAME or NAME:QUANT of the catalogue.", autocompletion=_complete_model)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="The same facts as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Source = Annotated[

@@ -10,8 +10,9 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from r1.console import Console
 from r1.library import open_store
@@ -24,49 +25,73 @@ from r1_quantize.recipe import recipe_for
 from r1_quantize.store import Store
 
 
-def run(
-    console: Console, source: str, quant: str | None, output: Path | None, *, as_json: bool, quiet: bool
-) -> ExitStatus:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A checkpoint on this disk, and the name its GGUF goes by; `revision` is the hub's commit."""
+
+    folder: Path
+    name: str
+    checkpoint: Checkpoint | None = None
+    revision: str | None = None
+
+
+Report = Literal["lines", "json", "nothing"]
+"""What is said: progress and a line about the result, an object about the result, or nothing."""
+
+
+def report_of(*, as_json: bool, quiet: bool) -> Report:
+    """What `--json` and `--quiet` ask for."""
+    return "json" if as_json else "nothing" if quiet else "lines"
+
+
+def run(console: Console, source: str, quant: str | None, output: Path | None, report: Report) -> ExitStatus:
     """Makes the GGUF and says where it is. Raises what `r1_quantize.pipeline.quantize` raises."""
     store = open_store(console.environ)
-    folder, checkpoint = _find_source(store, source)
-    wanted = recipe_for(quant or (checkpoint.default_quant if checkpoint else "Q4_K_M")).name
-    name = checkpoint.name if checkpoint else _name_of(folder)
-    with ExitStack() as held:
-        if output is None:
-            held.enter_context(store.lock(name, wanted))
-            target, manifest = store.path(name, wanted), store.manifest_path(name, wanted)
-            job = Job(folder, wanted, target, name, checkpoint, manifest=manifest)
-        else:
-            job = Job(folder, wanted, _checked(output), name, checkpoint)
-        events = held.enter_context(closing(quantize(job)))
-        finished = _follow(console, events, name, quiet=quiet or as_json)
-    reference = f"{name}:{wanted}" if output is None else str(output)
-    if as_json:
-        facts = {**asdict(finished), "path": str(finished.path), "reference": reference}
-        console.out(json.dumps(facts, ensure_ascii=False) + "\n")
-    elif not quiet:
-        console.out(f"{reference}\t{finished.size}\t{finished.path}\n")
+    found = _find_source(store, source)
+    wanted = recipe_for(quant or (found.checkpoint.default_quant if found.checkpoint else "Q4_K_M")).name
+    convert(console, store, found, wanted, report, output)
     return ExitStatus.OK
 
 
-def _find_source(store: Store, source: str) -> tuple[Path, Checkpoint | None]:
-    """The checkpoint's folder, and its catalogue entry when it was named by that."""
+def convert(
+    console: Console, store: Store, source: Source, quant: str, report: Report, output: Path | None = None
+) -> None:
+    """Quantizes into `output`, or into the store when that is None, and reports the result on stdout."""
+    with ExitStack() as held:
+        if output is None:
+            held.enter_context(store.lock(source.name, quant))
+            target, manifest = store.path(source.name, quant), store.manifest_path(source.name, quant)
+        else:
+            target, manifest = _checked(output), None
+        job = Job(source.folder, quant, target, source.name, source.checkpoint, source.revision, manifest)
+        events = held.enter_context(closing(quantize(job)))
+        finished = _follow(console, events, source.name, quiet=report != "lines")
+    reference = f"{source.name}:{quant}" if output is None else str(output)
+    if report == "json":
+        facts = {**asdict(finished), "path": str(finished.path), "reference": reference}
+        console.out(json.dumps(facts, ensure_ascii=False) + "\n")
+    elif report == "lines":
+        console.out(f"{reference}\t{finished.size}\t{finished.path}\n")
+
+
+def _find_source(store: Store, source: str) -> Source:
+    """What a name of the catalogue or a path stands for on this disk."""
     checkpoint = store.catalogue.get(source)
     if checkpoint is None:
         folder = Path(source).expanduser()
         if folder.is_dir():
-            return folder, None
+            return Source(folder, _name_of(folder))
         what = "is not a folder" if folder.exists() else "is neither a folder nor a name of the catalogue"
         raise ModelNotFound(f"{source} {what}; a checkpoint is a folder with config.json and *.safetensors")
     if checkpoint.folder is not None:
-        return checkpoint.folder, checkpoint
+        return Source(checkpoint.folder, checkpoint.name, checkpoint)
     if checkpoint.repo is None:
         raise ModelNotFound(f"{source} has no repo in models.toml, so there is nothing to quantize")
     try:
-        return hub.cached_checkpoint(checkpoint.repo), checkpoint
+        folder = hub.cached_checkpoint(checkpoint.repo)
     except ModelNotFound as exc:
         raise ModelNotFound(f"{exc}; get it with: r1 pull {checkpoint.name}") from exc
+    return Source(folder, checkpoint.name, checkpoint, revision=folder.name)
 
 
 def _name_of(folder: Path) -> str:

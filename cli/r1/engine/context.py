@@ -15,11 +15,14 @@ from r1.engine.model import Model
 from r1_quantize.errors import NotEnoughRoom, R1Error, UsageError
 
 CHUNK = 128
-"""Tokens prefilled at a time. Between two chunks a prefill can be cancelled; longer chunks gain little on a CPU.
+"""Tokens prefilled at a time on a CPU. Between two chunks a prefill can be cancelled; longer ones gain nothing there.
 
-It is the same on every machine and for every prompt: the size of a batch shows in the last bits of the logits,
-and the same seed is to give the same text.
+A chunk is the same for every prompt, because the size of a batch shows in the last bits of the logits, and the same
+seed is to give the same text.
 """
+
+GPU_CHUNK = 512
+"""The same where layers are on a GPU, which is only busy with more at a time."""
 
 KV_TYPES = {
     "f32": 0,
@@ -53,17 +56,18 @@ class Context:
         """Raises NotEnoughRoom when the cache cannot be had."""
         self.model = model
         self._llama = llama()
+        self.chunk = min(GPU_CHUNK if model.placement.gpu_layers else CHUNK, params.length)
+        self._buffer = (self._llama.llama_token * self.chunk)()
         self._handle = self._create(model, params)
         self._memory = self._llama.llama_get_memory(self._handle)
         self._tokens: list[int] = []
         self._prefilled = 0
-        self._buffer = (self._llama.llama_token * CHUNK)()
 
     def _create(self, model: Model, params: ContextParams) -> int:
         threads = params.threads or default_threads()
         native = self._llama.llama_context_default_params()
         native.n_ctx = params.length
-        native.n_batch = native.n_ubatch = min(CHUNK, params.length)
+        native.n_batch = native.n_ubatch = self.chunk
         native.n_seq_max = 1
         native.n_threads = native.n_threads_batch = threads
         native.type_k = native.type_v = KV_TYPES[params.kv_type]
@@ -109,11 +113,11 @@ class Context:
         # the logits of the last token are not in the cache, so it is always decoded again
         kept = min(common_length(self._tokens, tokens), len(tokens) - 1)
         if exact:
-            kept = min(kept, self._prefilled) // CHUNK * CHUNK
+            kept = min(kept, self._prefilled) // self.chunk * self.chunk
         self.truncate(kept)
         yield len(self._tokens)
         while len(self._tokens) < len(tokens):
-            self.decode(tokens[len(self._tokens) : len(self._tokens) + CHUNK])
+            self.decode(tokens[len(self._tokens) : len(self._tokens) + self.chunk])
             self._prefilled = len(self._tokens)
             yield len(self._tokens)
 
@@ -131,7 +135,7 @@ class Context:
             self._prefilled = min(self._prefilled, length)
 
     def decode(self, tokens: Sequence[int]) -> None:
-        """Appends at most CHUNK tokens to the cache; the logits of the last one can be sampled from."""
+        """Appends at most `chunk` tokens to the cache; the logits of the last one can be sampled from."""
         self._buffer[: len(tokens)] = tokens
         batch = self._llama.llama_batch_get_one(self._buffer, len(tokens))
         status = self._llama.llama_decode(self._handle, batch)

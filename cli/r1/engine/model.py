@@ -21,7 +21,7 @@ _USER_DEFINED = 1 << 4  # LLAMA_TOKEN_ATTR_USER_DEFINED, from llama.h
 _EVERY_LAYER = 0x7FFF  # more layers than any model has
 
 
-class LoadCancelled(Exception):  # noqa: N818 — an outcome, like KeyboardInterrupt
+class LoadCancelled(Exception):
     """The person gave up while the weights were being loaded."""
 
 
@@ -74,7 +74,8 @@ class Model:
         """
         self.path = path
         self._llama = llama()
-        self._handle = self._load(path, placement or Placement(0), on_progress)
+        self.placement = placement or Placement(0)
+        self._handle = self._load(path, self.placement, on_progress)
         self._vocab = self._llama.llama_model_get_vocab(self._handle)
         self._pieces: dict[int, bytes] = {}
         try:

@@ -7,14 +7,14 @@ def size(count: int) -> str:
     """Bytes in decimal units, as shops and file managers count: 1.12 GB."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit in {"B", "kB"} else f"{value:.3g} {unit}"
+        if value < 999.5:  # which three digits would round up to the next unit
+            return f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:.3g} TB"
 
 
 def parameters(count: int) -> str:
     """1777088000 → 1.78 B."""
-    if count < 1_000_000_000:
+    if count < 999_500_000:
         return f"{count / 1e6:.3g} M"
     return f"{count / 1e9:.3g} B"

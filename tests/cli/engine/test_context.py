@@ -1,0 +1,141 @@
+"""`r1.engine.context`: the KV cache knows what it holds."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import pytest
+
+from r1.engine.context import CHUNK, Context, ContextParams, common_length
+from r1.engine.llama import llama
+from r1.engine.model import Model
+from r1_quantize.errors import UsageError
+
+
+def logits(context: Context) -> list[float]:
+    """The logits of the token decoded last, straight from llama.cpp."""
+    count = llama().llama_vocab_n_tokens(llama().llama_model_get_vocab(context.model.handle))
+    pointer = llama().llama_get_logits_ith(context.handle, -1)
+    return list(ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float * count)).contents)
+
+
+def difference(found: list[float], expected: list[float]) -> float:
+    """The mean distance between two lists of logits, as a share of the range they span."""
+    distances = [abs(a - b) for a, b in zip(found, expected, strict=True)]
+    return sum(distances) / len(distances) / (max(expected) - min(expected))
+
+
+def prefill(context: Context, tokens: Sequence[int], *, exact: bool = False) -> list[int]:
+    """The counts that were reported on the way."""
+    return list(context.prefill(tokens, exact=exact))
+
+
+@pytest.fixture
+def text(model: Model) -> list[int]:
+    """Three chunks and a bit."""
+    return [model.control.bos, *model.tokenize("How many words are in this line? " * 14)][: 3 * CHUNK + 20]
+
+
+class TestPrefill:
+    """Only what differs is decoded, and the logits are those of the last token."""
+
+    def test_reports_its_way_in_chunks(self, context: Context, text: list[int]) -> None:
+        assert prefill(context, text) == [0, CHUNK, 2 * CHUNK, 3 * CHUNK, 3 * CHUNK + 20]
+        assert context.tokens == text
+
+    def test_keeps_what_is_common(self, context: Context, text: list[int]) -> None:
+        prefill(context, text)
+        changed = [*text[:200], *text[150:]]
+        assert prefill(context, changed)[0] == common_length(text, changed)
+        assert context.tokens == changed
+
+    def test_decodes_the_last_token_again_when_all_is_common(self, context: Context, text: list[int]) -> None:
+        prefill(context, text)
+        before = logits(context)
+        prefill(context, [*text, text[5]])
+        assert prefill(context, text) == [len(text) - 1, len(text)]
+        assert difference(logits(context), before) < 0.01
+
+    def test_what_is_kept_gives_the_logits_of_a_fresh_cache(self, context: Context, text: list[int]) -> None:
+        prefill(context, [*text[:170], *text[:100]])
+        prefill(context, text)
+        with Context(context.model, ContextParams(1024, threads=1)) as fresh:
+            prefill(fresh, text)
+            assert difference(logits(context), logits(fresh)) < 0.01
+
+    def test_exact_gives_the_very_bits_of_a_fresh_cache(self, context: Context, text: list[int]) -> None:
+        prefill(context, [*text[:170], *text[:100]])
+        for token in text[:30]:
+            context.decode([token])
+        assert prefill(context, text, exact=True)[0] == CHUNK
+        with Context(context.model, ContextParams(1024, threads=1)) as fresh:
+            prefill(fresh, text)
+            assert logits(context) == logits(fresh)
+
+    def test_exact_does_not_trust_tokens_that_were_decoded_one_by_one(self, context: Context, text: list[int]) -> None:
+        prefill(context, text[:100])
+        for token in text[100:300]:
+            context.decode([token])
+        assert prefill(context, text, exact=True)[0] == 0
+
+    def test_can_be_cancelled_between_chunks_and_taken_up_again(self, context: Context, text: list[int]) -> None:
+        steps = context.prefill(text)
+        assert [next(steps), next(steps)] == [0, CHUNK]
+        steps.close()
+        assert context.tokens == text[:CHUNK]
+        assert prefill(context, text)[0] == CHUNK
+
+    def test_a_prompt_that_leaves_no_room_names_both_numbers_and_the_option(self, model: Model) -> None:
+        with Context(model, ContextParams(256, threads=1)) as small, pytest.raises(UsageError) as caught:
+            prefill(small, [1] * small.length)
+        assert str(caught.value) == (
+            "the prompt is 256 tokens long and the context holds 256; shorten it, or give it more room: "
+            f"--ctx {model.context_length}"
+        )
+
+    def test_a_prompt_beyond_the_models_training_is_not_told_to_use_the_option(self, model: Model) -> None:
+        with Context(model, ContextParams(256, threads=1)) as small, pytest.raises(UsageError) as caught:
+            prefill(small, [1] * (model.context_length + 1))
+        assert "--ctx" not in str(caught.value)
+        assert f"{model.context_length + 1} tokens" in str(caught.value)
+
+
+class TestTruncate:
+    """Forgetting the end of the sequence."""
+
+    def test_forgets_from_a_position_on(self, context: Context, text: list[int]) -> None:
+        prefill(context, text)
+        context.truncate(50)
+        assert context.tokens == text[:50]
+
+    def test_does_nothing_beyond_the_end(self, context: Context, text: list[int]) -> None:
+        prefill(context, text[:10])
+        context.truncate(50)
+        assert context.tokens == text[:10]
+
+
+class TestKvTypes:
+    """Smaller caches work as well."""
+
+    @pytest.mark.parametrize("kv_type", ["f32", "f16", "bf16", "q8_0", "q4_0"])
+    def test_stay_close_to_f16(self, model: Model, text: list[int], kv_type: str) -> None:
+        with (
+            Context(model, ContextParams(1024, threads=1)) as reference,
+            Context(model, ContextParams(1024, threads=1, kv_type=kv_type)) as other,
+        ):
+            prefill(reference, text)
+            prefill(other, text)
+            expected, found = logits(reference), logits(other)
+        assert difference(found, expected) < 0.05
+
+
+class TestCommonLength:
+    """How far two sequences agree."""
+
+    @pytest.mark.parametrize(
+        ("held", "wanted", "length"),
+        [([], [], 0), ([1, 2], [1, 2], 2), ([1, 2, 3], [1, 2], 2), ([1], [1, 2], 1), ([1, 9, 3], [1, 2, 3], 1)],
+    )
+    def test_counts_from_the_beginning(self, held: list[int], wanted: list[int], length: int) -> None:
+        assert common_length(held, wanted) == length

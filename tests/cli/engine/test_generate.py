@@ -1,0 +1,132 @@
+"""`r1.engine.generate`: a turn as a stream of events, by the real model."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from r1.engine.context import Context, ContextParams
+from r1.engine.conversation import Conversation
+from r1.engine.events import Answer, Event, Finished, Prefill, Thinking
+from r1.engine.generate import generate
+from r1.engine.model import Model
+from r1.engine.prompt import prompt_tokens
+from r1.engine.sampling import SamplingParams
+
+GREEDY = SamplingParams(temperature=0)
+QUESTION = "What is 17 + 25?"
+
+
+def ask(model: Model, question: str = QUESTION) -> list[int]:
+    return prompt_tokens(model, Conversation(), question)
+
+
+def finished(events: list[Event]) -> Finished:
+    assert isinstance(events[-1], Finished)
+    return events[-1]
+
+
+def texts(events: list[Event], kind: type[Thinking | Answer]) -> str:
+    return "".join(event.text for event in events if isinstance(event, kind))
+
+
+class TestEvents:
+    """Prefill, then thinking, then the answer, then the end."""
+
+    def test_come_in_order(self, context: Context, model: Model) -> None:
+        kinds = [type(event) for event in generate(context, ask(model), GREEDY)]
+        order = [Prefill, Thinking, Answer, Finished]
+        assert kinds == sorted(kinds, key=order.index)
+        assert set(kinds) == set(order)
+
+    def test_prefill_ends_with_the_whole_prompt(self, context: Context, model: Model) -> None:
+        prompt = ask(model, "word " * 100)
+        prefills = [event for event in generate(context, prompt, GREEDY) if isinstance(event, Prefill)]
+        assert prefills[-1] == Prefill(len(prompt), len(prompt))
+
+    def test_the_trace_holds_no_tag_and_the_answer_no_trace(self, context: Context, model: Model) -> None:
+        events = list(generate(context, ask(model), GREEDY))
+        thinking, answer = texts(events, Thinking), texts(events, Answer)
+        assert thinking
+        assert "\\boxed{" in answer
+        assert "think>" not in thinking + answer
+        assert (thinking, answer) == (thinking.strip(), answer.strip())
+
+    def test_usage_counts_every_token_that_was_made(self, context: Context, model: Model) -> None:
+        prompt = ask(model)
+        usage = finished(list(generate(context, prompt, GREEDY))).usage
+        assert usage.prompt_tokens == len(prompt)
+        # every generated token but the last, which ended the turn, was decoded into the cache
+        assert len(context.tokens) == len(prompt) + usage.thinking_tokens + usage.answer_tokens
+
+    def test_timings_are_of_this_turn(self, context: Context, model: Model) -> None:
+        timings = finished(list(generate(context, ask(model), GREEDY))).timings
+        assert 0 < timings.ttft_s < timings.total_s
+        assert timings.prefill_tps > 0
+        assert timings.decode_tps > 0
+
+
+class TestEnds:
+    """Every way in which a turn can end."""
+
+    def test_stop_when_the_model_says_so(self, context: Context, model: Model) -> None:
+        assert finished(list(generate(context, ask(model), GREEDY))).reason == "stop"
+
+    @pytest.mark.parametrize("limit", [1, 5, 17])
+    def test_length_after_exactly_so_many_tokens(self, context: Context, model: Model, limit: int) -> None:
+        events = list(generate(context, ask(model), SamplingParams(0, max_tokens=limit)))
+        end = finished(events)
+        assert end.reason == "length"
+        assert end.usage.thinking_tokens + end.usage.answer_tokens == limit
+
+    def test_context_when_the_cache_is_full(self, endless_path: Path) -> None:
+        with Model(endless_path) as endless, Context(endless, ContextParams(256, threads=1)) as small:
+            end = finished(list(generate(small, ask(endless), GREEDY)))
+        assert end.reason == "context"
+        assert end.usage.prompt_tokens + end.usage.thinking_tokens + end.usage.answer_tokens == 256 + 1
+
+    def test_interrupted_within_one_token(self, context: Context, model: Model) -> None:
+        asked = count()
+        events = list(generate(context, ask(model), GREEDY, cancelled=lambda: next(asked) == 10))
+        end = finished(events)
+        assert end.reason == "interrupted"
+        assert end.usage.thinking_tokens == 11 - len([event for event in events if isinstance(event, Prefill)])
+
+    def test_interrupted_between_two_chunks_of_the_prefill(self, context: Context, model: Model) -> None:
+        events = list(generate(context, ask(model, "word " * 100), GREEDY, cancelled=lambda: True))
+        assert [type(event) for event in events] == [Prefill, Finished]
+        assert finished(events).reason == "interrupted"
+
+    def test_stop_where_the_thinking_ends_when_only_that_is_wanted(self, context: Context, model: Model) -> None:
+        events = list(generate(context, ask(model), GREEDY, stop_after_thinking=True))
+        assert finished(events).reason == "stop"
+        assert finished(events).usage.answer_tokens == 0
+        assert texts(events, Thinking)
+
+
+class TestSeeds:
+    """The same seed gives the same text."""
+
+    def test_same_seed_same_tokens(self, context: Context, model: Model) -> None:
+        wild = SamplingParams(temperature=2.0, top_p=1.0, seed=7, max_tokens=60)
+        first = list(generate(context, ask(model), wild, exact=True))
+        again = list(generate(context, ask(model), wild, exact=True))
+        assert texts(first, Thinking) + texts(first, Answer) == texts(again, Thinking) + texts(again, Answer)
+
+    def test_another_seed_another_text(self, context: Context, model: Model) -> None:
+        seen = set()
+        for seed in range(4):
+            wild = SamplingParams(temperature=3.0, top_p=1.0, seed=seed, max_tokens=60)
+            events = list(generate(context, ask(model), wild))
+            seen.add(texts(events, Thinking) + texts(events, Answer))
+        assert len(seen) == 4
+
+    def test_a_prompt_asked_in_between_changes_nothing(self, context: Context, model: Model) -> None:
+        wild = SamplingParams(temperature=1.5, seed=3, max_tokens=80)
+        long = ask(model, "word " * 60 + QUESTION)
+        first = list(generate(context, long, wild, exact=True))
+        list(generate(context, ask(model, "word " * 60 + "something else"), wild, exact=True))
+        again = list(generate(context, long, wild, exact=True))
+        assert texts(first, Thinking) + texts(first, Answer) == texts(again, Thinking) + texts(again, Answer)

@@ -1,0 +1,88 @@
+"""`r1.engine.reasoning`: tokens of a reply → thinking and answer."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from r1.engine.events import Answer, Thinking
+from r1.engine.reasoning import Reply, Section
+
+END = 1000
+"""The id that stands for `</think>` here; every other id stands for the byte of its own number."""
+
+
+def reply_to(tokens: list[int]) -> tuple[str, str]:
+    """The thinking and the answer that a reply of these tokens comes to."""
+    reply = Reply(END, lambda token: b"</think>" if token == END else bytes([token]))
+    events = [reply.feed(token) for token in tokens] + [reply.end()]
+    thinking = "".join(event.text for event in events if isinstance(event, Thinking))
+    answer = "".join(event.text for event in events if isinstance(event, Answer))
+    return thinking, answer
+
+
+class TestSection:
+    """Bytes become text as soon as it is certain, and not before."""
+
+    def test_holds_a_character_back_until_all_its_bytes_are_there(self) -> None:
+        section = Section()
+        assert [section.feed(bytes([byte])) for byte in "é😀".encode()] == ["", "é", "", "", "", "😀"]
+
+    def test_gives_the_same_text_for_any_way_of_cutting_the_bytes(self) -> None:
+        text = "naïve 日本語 \U0001f44d\U0001f3fd, done"
+        cuts = random.Random(7)
+        for _ in range(200):
+            section, rest, pieces = Section(), text.encode(), []
+            while rest:
+                size = cuts.randint(1, 5)
+                pieces.append(section.feed(rest[:size]))
+                rest = rest[size:]
+            assert "".join([*pieces, section.end()]) == text
+
+    def test_replaces_bytes_that_are_no_utf8_and_goes_on(self) -> None:
+        section = Section()
+        assert section.feed(b"a\xffb") == "a\N{REPLACEMENT CHARACTER}b"
+
+    def test_an_unfinished_character_at_the_end_is_shown_as_replaced(self) -> None:
+        section = Section()
+        assert section.feed("é".encode()[:1]) == ""
+        assert section.end() == "\N{REPLACEMENT CHARACTER}"
+
+    @pytest.mark.parametrize("space", [" ", "\n", "\n\n", "\t", " \n "])
+    def test_leaves_out_white_space_at_both_ends_only(self, space: str) -> None:
+        section = Section()
+        pieces = [section.feed(piece.encode()) for piece in (space, "a", space, "b", space)]
+        assert "".join([*pieces, section.end()]) == f"a{space}b"
+
+    def test_work_per_token_does_not_grow_while_white_space_piles_up(self) -> None:
+        section = Section()
+        section.feed(b"a")
+        for _ in range(100_000):  # quadratic work would take minutes here
+            assert section.feed(b"\n") == ""
+        assert section.feed(b"b") == "\n" * 100_000 + "b"
+
+
+class TestReply:
+    """The `</think>` token, and nothing else, parts the trace from the answer."""
+
+    def test_begins_inside_the_thinking(self) -> None:
+        assert reply_to(list(b"hm")) == ("hm", "")
+
+    def test_parts_at_the_token(self) -> None:
+        assert reply_to([*b"hm\n", END, *b"\n\nyes"]) == ("hm", "yes")
+
+    def test_the_text_of_the_tag_is_only_text(self) -> None:
+        assert reply_to([*b"a </think> b"]) == ("a </think> b", "")
+
+    def test_a_second_tag_belongs_to_the_answer(self) -> None:
+        assert reply_to([*b"a", END, *b"b", END, *b"c"]) == ("a", "b</think>c")
+
+    def test_a_character_cut_by_the_tag_does_not_leak_into_the_answer(self) -> None:
+        assert reply_to([*"é".encode()[:1], END, *b"x"]) == ("\N{REPLACEMENT CHARACTER}", "x")
+
+    def test_counts_the_tag_as_thinking(self) -> None:
+        reply = Reply(END, lambda token: b"x")
+        for token in [1, 2, END, 3]:
+            reply.feed(token)
+        assert (reply.thinking.tokens, reply.answer.tokens) == (3, 1)

@@ -1,0 +1,75 @@
+"""`r1.engine.sampling`: the next token, by DeepSeek's settings."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from r1.engine.context import Context
+from r1.engine.model import Model
+from r1.engine.sampling import MAX_SEED, Sampler, SamplingParams
+from tests.cli.engine.test_context import logits
+
+SPREAD = "Tell me: "
+
+
+@pytest.fixture
+def after_text(context: Context, model: Model) -> Context:
+    """A cache whose next token is not certain."""
+    for _ in context.prefill([model.control.bos, *model.tokenize(SPREAD)]):
+        pass
+    return context
+
+
+def draws(context: Context, params: SamplingParams, count: int) -> list[int]:
+    with Sampler(params) as sampler:
+        return [sampler.sample(context) for _ in range(count)]
+
+
+def softmax(values: list[float], temperature: float) -> list[float]:
+    import math
+
+    top = max(values)
+    weights = [math.exp((value - top) / temperature) for value in values]
+    return [weight / sum(weights) for weight in weights]
+
+
+class TestDefaults:
+    """DeepSeek's advice: temperature 0.6, top-p 0.95, up to 32,768 tokens."""
+
+    def test_are_deepseeks(self) -> None:
+        params = SamplingParams()
+        assert (params.temperature, params.top_p, params.max_tokens) == (0.6, 0.95, 32_768)
+
+    def test_the_seed_is_a_new_one_each_time(self) -> None:
+        seeds = {SamplingParams().seed for _ in range(20)}
+        assert len(seeds) > 10
+        assert all(0 <= seed <= MAX_SEED for seed in seeds)
+
+
+class TestSampler:
+    """Temperature first, then the nucleus, then a draw."""
+
+    def test_temperature_zero_takes_the_likeliest(self, after_text: Context) -> None:
+        values = logits(after_text)
+        assert set(draws(after_text, SamplingParams(0), 20)) == {values.index(max(values))}
+
+    def test_draws_follow_the_probabilities_at_that_temperature(self, after_text: Context) -> None:
+        temperature, count = 1.5, 4000
+        expected = softmax(logits(after_text), temperature)
+        found = Counter(draws(after_text, SamplingParams(temperature, top_p=1.0, seed=1), count))
+        for token, probability in enumerate(expected):
+            deviation = (probability * (1 - probability) / count) ** 0.5
+            assert found[token] / count == pytest.approx(probability, abs=5 * deviation + 1e-3)
+
+    def test_the_nucleus_is_cut_after_the_temperature(self, after_text: Context) -> None:
+        temperature, top_p = 1.5, 0.7
+        likeliest = sorted(enumerate(softmax(logits(after_text), temperature)), key=lambda pair: -pair[1])
+        nucleus, mass = set(), 0.0
+        for token, probability in likeliest:
+            nucleus.add(token)
+            mass += probability
+            if mass >= top_p:
+                break
+        assert set(draws(after_text, SamplingParams(temperature, top_p, seed=5), 3000)) == nucleus

@@ -1,0 +1,33 @@
+"""`r1.render.units`: bytes and counts in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from r1.render import units
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (2_709_408, "2.71 MB"),
+        (999_999_999, "1 GB"),
+        (56_700, "56.7 kB"),
+        (1_117_320_512, "1.12 GB"),
+        (141_000_000_000, "141 GB"),
+        (2_000_000_000_000, "2 TB"),
+    ],
+)
+def test_sizes(count: int, text: str) -> None:
+    assert units.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(2_527_488, "2.53 M"), (1_777_088_000, "1.78 B"), (7_615_616_512, "7.62 B"), (70_553_706_496, "70.6 B")],
+)
+def test_parameters(count: int, text: str) -> None:
+    assert units.parameters(count) == text

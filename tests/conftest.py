@@ -1,0 +1,83 @@
+"""What every test may use: the built-in model, quantized once, and the program as a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from r1.engine.context import Context, ContextParams
+from r1.engine.model import Model
+from r1_quantize import catalog
+from r1_quantize.builtin import ensure_tiny
+from r1_quantize.store import Store
+from tests.fakes.endless import make_endless
+
+R1 = (sys.executable, "-m", "r1")
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An R1_HOME that holds tiny:Q8_0 and nothing else. Tests only read it."""
+    root = tmp_path_factory.mktemp("home")
+    ensure_tiny(Store(root, catalog.load()))
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_path(home: Path) -> Path:
+    """The built-in model as a GGUF."""
+    return home / "models" / "tiny" / "Q8_0.gguf"
+
+
+@pytest.fixture(scope="session")
+def endless_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that goes on until something stops it."""
+    return make_endless(tmp_path_factory.mktemp("endless"))
+
+
+@pytest.fixture(scope="session")
+def model(tiny_path: Path) -> Iterator[Model]:
+    """The built-in model, loaded once."""
+    with Model(tiny_path) as loaded:
+        yield loaded
+
+
+@pytest.fixture
+def context(model: Model) -> Iterator[Context]:
+    """An empty KV cache of 1,024 tokens over the built-in model; one thread, which gives the same bits everywhere."""
+    with Context(model, ContextParams(1024, threads=1)) as made:
+        yield made
+
+
+@pytest.fixture
+def environ(home: Path, tmp_path: Path) -> dict[str, str]:
+    """An environment in which the program finds `home` and no configuration of the person who runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("R1_", "XDG_", "HF_"))}
+    folders = {"R1_HOME": str(home), "XDG_CONFIG_HOME": str(tmp_path / "config"), "HOME": str(tmp_path)}
+    return {**kept, **folders, "R1_THREADS": "1", "TERM": "xterm-256color"}
+
+
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture
+def r1(environ: dict[str, str]) -> Run:
+    """Runs `r1 ARGUMENTS` on pipes; `stdin` is what is piped in (None: /dev/null)."""
+
+    def run(*arguments: str | Path, stdin: bytes | None = None, **variables: str) -> subprocess.CompletedProcess[bytes]:
+        given = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
+        return subprocess.run(
+            [*R1, *map(str, arguments)],
+            env={**environ, **variables},
+            capture_output=True,
+            timeout=120,
+            check=False,
+            **given,  # type: ignore[call-overload]
+        )
+
+    return run

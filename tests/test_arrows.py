@@ -1,0 +1,123 @@
+"""Which module may import which, and what the light commands must not import at all."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted([*(ROOT / "cli" / "r1").rglob("*.py"), *(ROOT / "quantize" / "r1_quantize").rglob("*.py")])
+
+FORBIDDEN = {
+    "r1_quantize": ("r1", "typer", "rich", "prompt_toolkit"),
+    "r1.engine": (
+        "typer",
+        "rich",
+        "prompt_toolkit",
+        "r1_quantize",
+        "r1.app",
+        "r1.commands",
+        "r1.console",
+        "r1.library",
+        "r1.options",
+        "r1.render",
+        "r1.request",
+        "r1.session",
+        "r1.settings",
+    ),
+    "r1.render": ("r1.app", "r1.commands", "r1.library", "r1.request", "r1.session", "r1.settings"),
+    "r1.commands": ("r1.app", "typer"),
+}
+ALLOWED = {"r1.engine": ("r1_quantize.errors", "r1_quantize.binding")}
+"""The leaves that both roots share: the error tree, and the loader of llama.cpp's library."""
+
+HEAVY = {"llama_cpp", "huggingface_hub", "gguf", "numpy", "prompt_toolkit"}
+
+
+def module_name(path: Path) -> str:
+    root = ROOT / "cli" if path.is_relative_to(ROOT / "cli") else ROOT / "quantize"
+    return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Every module that is imported anywhere in the file, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute, so that this test can read them"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def test_the_sources_are_found() -> None:
+    assert {"r1.app", "r1.engine.generate", "r1_quantize.pipeline"} <= set(map(module_name, SOURCES))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_arrows_point_one_way(path: Path) -> None:
+    for owner, forbidden in FORBIDDEN.items():
+        if not is_within(module_name(path), owner):
+            continue
+        for imported in imports_of(path):
+            if any(is_within(imported, allowed) for allowed in ALLOWED.get(owner, ())):
+                continue
+            assert not any(is_within(imported, package) for package in forbidden), f"{owner} imports {imported}"
+
+
+def test_huggingface_hub_has_one_importer() -> None:
+    importers = {
+        module_name(path) for path in SOURCES if any(is_within(name, "huggingface_hub") for name in imports_of(path))
+    }
+    assert importers == {"r1_quantize.hub"}
+
+
+def modules_after(arguments: list[str], environ: dict[str, str]) -> tuple[set[str], str]:
+    """The modules in memory when `r1 ARGUMENTS` has ended, and what it printed."""
+    program = (
+        "import atexit, json, sys\n"
+        "atexit.register(lambda: print(json.dumps(list(sys.modules)), file=sys.stderr))\n"
+        f"sys.argv = {['r1', *arguments]!r}\n"
+        "from r1.app import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
+    return set(json.loads(done.stderr)), done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["list"], ["list", "--json"], ["run", "--help"], ["--show-completion", "bash"]],
+    ids=" ".join,
+)
+def test_light_commands_import_nothing_heavy(arguments: list[str], environ: dict[str, str]) -> None:
+    modules, printed = modules_after(arguments, {**environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"})
+    assert printed
+    assert "r1.app" in modules
+    assert not {module.partition(".")[0] for module in modules} & HEAVY
+
+
+def test_completion_of_a_models_name_imports_nothing_heavy(environ: dict[str, str]) -> None:
+    asked = {"_R1_COMPLETE": "complete_bash", "COMP_WORDS": "r1 run --model qwen-1", "COMP_CWORD": "3"}
+    modules, printed = modules_after([], {**environ, **asked})
+    assert printed.split() == ["qwen-1.5b", "qwen-14b"]
+    assert not {module.partition(".")[0] for module in modules} & HEAVY
+
+
+def test_answering_a_prompt_runs_no_package_init_of_the_binding_and_needs_no_numpy(environ: dict[str, str]) -> None:
+    modules, printed = modules_after(["run", "-m", "tiny", "--no-stdin", "hi"], environ)
+    assert printed
+    assert "llama_cpp.llama_cpp" in modules
+    assert not {"llama_cpp", "numpy", "huggingface_hub", "prompt_toolkit", "rich.console"} & modules
