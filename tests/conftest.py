@@ -15,7 +15,7 @@ from r1.engine.model import Model
 from r1_quantize import catalog
 from r1_quantize.builtin import ensure_tiny
 from r1_quantize.store import Store
-from tests.fakes.endless import make_endless
+from tests.fakes.models import make_endless
 
 R1 = (sys.executable, "-m", "r1")
 

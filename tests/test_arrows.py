@@ -16,26 +16,12 @@ SOURCES = sorted([*(ROOT / "cli" / "r1").rglob("*.py"), *(ROOT / "quantize" / "r
 
 FORBIDDEN = {
     "r1_quantize": ("r1", "typer", "rich", "prompt_toolkit"),
-    "r1.engine": (
-        "typer",
-        "rich",
-        "prompt_toolkit",
-        "r1_quantize",
-        "r1.app",
-        "r1.commands",
-        "r1.console",
-        "r1.library",
-        "r1.options",
-        "r1.render",
-        "r1.request",
-        "r1.session",
-        "r1.settings",
-    ),
+    "r1.engine": ("typer", "rich", "prompt_toolkit", "r1_quantize", "r1"),
     "r1.render": ("r1.app", "r1.commands", "r1.library", "r1.request", "r1.session", "r1.settings"),
     "r1.commands": ("r1.app", "typer"),
 }
-ALLOWED = {"r1.engine": ("r1_quantize.errors", "r1_quantize.binding")}
-"""The leaves that both roots share: the error tree, and the loader of llama.cpp's library."""
+ALLOWED = {"r1.engine": ("r1.engine", "r1_quantize.errors", "r1_quantize.binding")}
+"""Itself, and the leaves that both roots share: the error tree, and the loader of llama.cpp's library."""
 
 HEAVY = {"llama_cpp", "huggingface_hub", "gguf", "numpy", "prompt_toolkit"}
 
@@ -88,7 +74,7 @@ def modules_after(arguments: list[str], environ: dict[str, str]) -> tuple[set[st
         "import atexit, json, sys\n"
         "atexit.register(lambda: print(json.dumps(list(sys.modules)), file=sys.stderr))\n"
         f"sys.argv = {['r1', *arguments]!r}\n"
-        "from r1.app import main\n"
+        "from r1.__main__ import main\n"
         "main()\n"
     )
     done = subprocess.run(

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from r1 import __version__, examples, options
-from r1.console import Console, printable
+from r1.console import Console, abandon, printable
 from r1_quantize.errors import ExitStatus, R1Error, UsageError
 
 app = typer.Typer(
@@ -30,18 +30,16 @@ app = typer.Typer(
 )
 
 
-def main() -> None:
-    """The `r1` command."""
-    sys.exit(run_app(app))
-
-
 def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one return an outcome
     """Runs the app on `sys.argv`; whatever goes wrong becomes one line on stderr and the status it stands for."""
+    if sys.stdout is None:  # closed before we started: nobody will read a word
+        return ExitStatus.CLOSED_PIPE
     try:
         status = application(standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as exc:
-        return _complain(f"{exc.format_message().rstrip('.')} (see r1 --help)", ExitStatus.USAGE)
+        said = exc.format_message().rstrip(".")  # nothing when `r1` alone has just printed its help
+        return _complain(f"{said} (see r1 --help)", ExitStatus.USAGE) if said else ExitStatus.OK
     except (KeyboardInterrupt, typer.Abort):
         return ExitStatus.INTERRUPTED
     except BrokenPipeError:
@@ -64,21 +62,23 @@ def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one
 
 def _complain(message: str, status: ExitStatus) -> ExitStatus:
     if sys.stderr is not None:
-        sys.stderr.write(f"r1: {printable(' '.join(message.split()))}\n")
+        try:
+            sys.stderr.write(f"r1: {printable(' '.join(message.split()))}\n")
+            sys.stderr.flush()
+        except OSError:
+            abandon(sys.stderr)
     return status
 
 
 def _unforeseen(exc: Exception) -> ExitStatus:
-    if os.environ.get("R1_DEBUG"):
+    if os.environ.get("R1_DEBUG", "0") not in {"", "0"}:
         traceback.print_exception(exc)
     what = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
     return _complain(f"unforeseen: {what} (R1_DEBUG=1 shows where)", ExitStatus.UNFORESEEN)
 
 
 def _reader_went_away() -> ExitStatus:
-    """Points stdout at nothing, so that the interpreter's last flush does not complain either."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    abandon(sys.stdout)
     return ExitStatus.CLOSED_PIPE
 
 

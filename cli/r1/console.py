@@ -35,6 +35,9 @@ class Console:
         if sys.stdout is None:
             raise BrokenPipeError
         stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 — lives as long as we do
+        if sys.platform != "win32":
+            for stream in filter(None, (sys.stdin, sys.stdout, stderr)):
+                os.set_blocking(stream.fileno(), True)  # whoever started us may have left it otherwise
         for stream in (sys.stdout, stderr):
             if stream.isatty():
                 _reconfigure(stream, errors="replace")
@@ -56,13 +59,19 @@ class Console:
         self.stdout.flush()
 
     def err(self, text: str, *, dim: bool = False) -> None:
-        """Writes to stderr and flushes, dim where the terminal can show it."""
+        """Writes to stderr and flushes, dim where the terminal can show it.
+
+        A stderr that cannot be written to is given up silently: it must not cost the answer or its exit code.
+        """
         if self.stderr_is_terminal:
             text = printable(text)
             if dim and self.has_style:
                 text = f"\x1b[2m{text}\x1b[22m"
-        self.stderr.write(text)
-        self.stderr.flush()
+        try:
+            self.stderr.write(text)
+            self.stderr.flush()
+        except OSError:
+            abandon(self.stderr)
 
     def warn(self, message: str) -> None:
         """One line on stderr that everybody gets, scripts too."""
@@ -78,6 +87,13 @@ class Console:
         """Whether stderr is a terminal that understands escape codes and may show them (https://no-color.org)."""
         plain = self.environ.get("NO_COLOR") or self.environ.get("TERM") == "dumb"
         return self.stderr_is_terminal and not plain
+
+
+def abandon(stream: TextIO) -> None:
+    """Points a broken stream at nothing, so that neither a later write nor the last flush fails."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, stream.fileno())
+    os.close(nothing)
 
 
 def printable(text: str) -> str:

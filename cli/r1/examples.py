@@ -12,8 +12,8 @@ RUN = """Examples:
 
     r1 run --jsonl --max-tokens 4096 < questions.jsonl > answers.jsonl
 
-Exit codes: 0 the answer is whole, 2 bad input, 3 the answer was cut by a limit, 4 no such model, 5 not enough
-memory or disk, 7 a damaged file, 130 Ctrl-C, 141 the reader went away, 1 anything else."""
+Exit codes: 0 the answer is whole, 2 bad input, 3 the answer was cut by a limit, 4 no such model, \
+5 not enough memory or disk, 7 a damaged file, 130 Ctrl-C, 141 the reader went away, 1 anything else."""
 
 PULL = """Examples:
 
@@ -21,8 +21,8 @@ PULL = """Examples:
 
     r1 pull qwen-7b:Q8_0
 
-Whole files are kept in the Hugging Face cache (HF_HOME), and one that was cut short is resumed. HF_ENDPOINT, HF_TOKEN
-and HF_HUB_OFFLINE are honoured."""
+Whole files are kept in the Hugging Face cache (HF_HOME), and one that was cut short is resumed. \
+HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured."""
 
 QUANTIZE = """Examples:
 

@@ -7,25 +7,41 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
 
 class Interrupt:
-    """While entered, the first Ctrl-C only makes `interrupt()` true; the second one raises KeyboardInterrupt.
+    """While entered, Ctrl-C makes `interrupt()` true instead of raising; after a second one, a third kills.
 
-    Outside the main thread, where Python delivers no signals, it stays false.
+    It raises nothing because it may arrive inside a callback from C, which an exception cannot leave. Where SIGINT is
+    ignored it stays ignored, and outside the main thread, where Python delivers no signals, nothing happens.
     """
 
     def __init__(self) -> None:
         self._asked = False
+        self._raising = False
         self._previous: Any = None
 
     def __call__(self) -> bool:
         return self._asked
 
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """For a block that waits and cannot ask: Ctrl-C in it, or one that came before, is KeyboardInterrupt."""
+        self._raising = True
+        try:
+            if self._asked:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._raising = False
+
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if in_main_thread and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
             self._previous = signal.signal(signal.SIGINT, self._handle)
         return self
 
@@ -34,6 +50,8 @@ class Interrupt:
             signal.signal(signal.SIGINT, self._previous)
 
     def _handle(self, _signal: int, _frame: FrameType | None) -> None:
-        if self._asked:
+        if self._raising:
             raise KeyboardInterrupt
+        if self._asked:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         self._asked = True

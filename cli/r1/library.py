@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from r1.console import Console
 from r1_quantize import catalog
+from r1_quantize.errors import ModelNotFound
 from r1_quantize.store import Store, StoredModel, home
 
 BUILT_IN = "tiny"
@@ -31,18 +32,29 @@ def find_model(console: Console, reference: str | None) -> StoredModel:
             return newest
         console.note(f"no model pulled yet, so {BUILT_IN} answers; a real one: r1 pull qwen-1.5b")
         reference = BUILT_IN
-    return look_up(store, reference)
+    return _built_in(store) if _is_built_in(store, reference) else store.find(reference)
 
 
 def look_up(store: Store, reference: str) -> StoredModel:
-    """Like `Store.find`; the built-in model is quantized when it is asked for and not there yet."""
-    if reference == BUILT_IN:
-        return _built_in(store)
-    return store.find(reference)
+    """What is there under that name, as it is; only a built-in model that is not there yet is made.
+
+    Raises ModelNotFound.
+    """
+    try:
+        return store.find(reference)
+    except ModelNotFound:
+        if _is_built_in(store, reference):
+            return _built_in(store)
+        raise
+
+
+def _is_built_in(store: Store, reference: str) -> bool:
+    name, _, quant = reference.partition(":")
+    return name == BUILT_IN and quant.upper() in {"", store.catalogue[BUILT_IN].default_quant}
 
 
 def _built_in(store: Store) -> StoredModel:
-    """The built-in model, quantized from its checkpoint when that has not been done yet."""
+    """The built-in model, quantized from its checkpoint when that is not done yet, or its file is not what was made."""
     from r1_quantize.builtin import ensure_tiny
 
     return ensure_tiny(store)

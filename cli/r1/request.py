@@ -7,6 +7,7 @@ Does not know: models, tokens, answers.
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,12 +64,18 @@ def read_prompt(console: Console, asked: Asked) -> str:
     question = "\n\n".join(part for part in parts if part.strip())
     if not question and not asked.files:
         raise UsageError(_NO_PROMPT)
-    return _attach(asked, question)
+    return with_attachments(question, _attachments(asked))
 
 
 def read_lines(console: Console, asked: Asked) -> Iterator[Line]:
-    """One prompt a line of stdin, as it comes in; files and words go before each. Blank lines are passed over."""
+    """One prompt a line of stdin, as it comes in; files and words go before each. Blank lines are passed over.
+
+    Raises UsageError, before the first line, when stdin must not or cannot be read, or a file cannot.
+    """
+    if not asked.use_stdin:
+        raise UsageError("--jsonl reads prompts from stdin and --no-stdin forbids it; leave one of them out")
     words, _ = _words(asked)
+    files = _attachments(asked)
     if console.stdin is None:
         raise UsageError("--jsonl reads prompts from stdin, and stdin is closed")
     for number, raw in enumerate(_stdin_lines(console.stdin), start=1):
@@ -76,7 +83,7 @@ def read_lines(console: Console, asked: Asked) -> Iterator[Line]:
             line = _parse(number, raw)
             if line.prompt is not None:
                 question = "\n\n".join(part for part in (words, line.prompt) if part.strip())
-                line = Line(number, _attach(asked, question), None, line.fields)
+                line = Line(number, with_attachments(question, files), None, line.fields)
             yield line
 
 
@@ -87,13 +94,17 @@ def _stdin_lines(stdin: BinaryIO) -> Iterator[bytes]:
 
 def _parse(number: int, raw: bytes) -> Line:
     try:
-        value = json.loads(raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8"))
+        value = json.loads(raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as exc:
         return Line(number, None, f"line {number} is not UTF-8 (byte {exc.start + 1})", {})
-    except (json.JSONDecodeError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:
         return Line(number, None, f"line {number} is not JSON: {exc}", {})
     table = value if isinstance(value, dict) else {"prompt": value}
     fields = {"id": table["id"]} if "id" in table else {}
+    try:
+        json.dumps(fields, allow_nan=False)
+    except ValueError:
+        return Line(number, None, f"line {number} has an id that JSON cannot hold", {})
     prompt = table.get("prompt")
     if not isinstance(prompt, str):
         return Line(number, None, f'line {number} is neither a string nor an object with a "prompt"', fields)
@@ -143,8 +154,12 @@ def _telling_who_waits(console: Console) -> Iterator[None]:
         hint.cancel()
 
 
-def _attach(asked: Asked, question: str) -> str:
-    return with_attachments(question, [_read_file(path) for path in asked.files])
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _attachments(asked: Asked) -> list[Attachment]:
+    return [_read_file(path) for path in asked.files]
 
 
 def _read_file(path: Path) -> Attachment:
@@ -152,11 +167,12 @@ def _read_file(path: Path) -> Attachment:
         content = path.read_bytes()
     except OSError as exc:
         raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
-    return Attachment(path.name, _decode(str(path), content))
+    name = os.fsencode(path.name).decode("utf-8", "replace")  # a name need not be UTF-8, a prompt must be
+    return Attachment(name, _decode(str(path), content))
 
 
 def _decode(name: str, content: bytes) -> str:
-    """Text without a byte order mark and without the newline that ends its last line."""
+    """Text without a byte order mark and without the newlines at its end."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as exc:

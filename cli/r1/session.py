@@ -22,13 +22,16 @@ from r1.engine.sampling import SamplingParams
 from r1.settings import Settings
 from r1_quantize.errors import UsageError
 
-LONGEST_CONTEXT = 32_768
-"""Tokens, unless `ctx` says otherwise: what DeepSeek lets R1 generate."""
+_STEP = 256
+"""Tokens by which a context grows: llama.cpp's own step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A reply about to be made: its events, the seed they follow from, and what loading added to its time."""
+    """A reply about to be made: its events, the seed they follow from, and the seconds it took to get ready.
+
+    `load_s` has the loading of the model in it for the first turn, and a new context where one was needed.
+    """
 
     events: Iterator[Event]
     seed: int
@@ -46,7 +49,7 @@ class Session:
         self._settings = settings
         self._cancelled = cancelled
         self._context: Context | None = None
-        self._longest = _longest_context(self.model, settings.ctx)
+        self._longest = self._longest_context(settings.ctx)
         self._load_s = perf_counter() - began
 
     @property
@@ -59,17 +62,19 @@ class Session:
 
         The same prompt, seed and settings give the same events, whatever was asked before.
         """
+        began = perf_counter()
         tokens = prompt_tokens(self.model, Conversation(self._settings.system), prompt)
         sampling = self._sampling()
+        context = self._context_for(len(tokens))
+        load_s, self._load_s = self._load_s + perf_counter() - began, 0.0
         events = generate(
-            self._context_for(len(tokens)),
+            context,
             tokens,
             sampling,
             cancelled=self._cancelled,
             stop_after_thinking=stop_after_thinking,
             exact=True,
         )
-        load_s, self._load_s = self._load_s, 0.0
         return Turn(events, sampling.seed, load_s)
 
     def _sampling(self) -> SamplingParams:
@@ -78,15 +83,22 @@ class Session:
         return params if settings.seed is None else replace(params, seed=settings.seed)
 
     def _context_for(self, prompt_length: int) -> Context:
-        """A cache for the prompt and its whole reply, as far as the longest context allows."""
+        """A cache for the prompt and its whole reply, as far as the model was trained for."""
         wanted = self._longest
         if self._settings.ctx is None:
-            wanted = min(wanted, prompt_length + self._settings.max_tokens)
+            wanted = min(wanted, -(-(prompt_length + self._settings.max_tokens) // _STEP) * _STEP)
         if self._context is None or self._context.length < wanted:
             self._close_context()
             params = ContextParams(wanted, self._settings.threads, self._settings.kv_type)
             self._context = Context(self.model, params)
         return self._context
+
+    def _longest_context(self, wish: int | None) -> int:
+        trained = self.model.context_length
+        if wish is not None and wish > trained:
+            self.model.close()
+            raise UsageError(f"a context of {wish} tokens (--ctx): this model was trained for at most {trained}")
+        return wish or trained
 
     def _close_context(self) -> None:
         if self._context is not None:
@@ -102,11 +114,3 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _longest_context(model: Model, wish: int | None) -> int:
-    trained = model.context_length
-    if wish is not None and wish > trained:
-        model.close()
-        raise UsageError(f"--ctx {wish}: this model was trained for at most {trained} tokens")
-    return wish or min(trained, LONGEST_CONTEXT)

@@ -67,24 +67,32 @@ def _text(value: object) -> str:
     return value
 
 
+def _prompt(value: object) -> str:
+    text = _text(value)
+    text.encode("utf-8")  # UnicodeEncodeError, a ValueError, for what was not UTF-8 on the command line
+    return text
+
+
+def _up_to(most: int) -> _Rule:
+    return _Rule(_whole, f"a whole number from 1 to {most}", lambda value: 1 <= value <= most)
+
+
 def _one_of(choices: tuple[str, ...]) -> _Rule:
     return _Rule(_text, " | ".join(choices), lambda value: value in choices)
 
 
-_AT_LEAST_ONE = _Rule(_whole, "a whole number, at least 1", lambda value: value >= 1)
-
 _RULES: dict[str, _Rule] = {
     "model": _Rule(_text, "a model's name or the path of a .gguf", bool),
     "thinking": _one_of(get_args(Thinking)),
-    "system": _Rule(_text, "a text"),
+    "system": _Rule(_prompt, "a text in UTF-8"),
     "temp": _Rule(_number, "a number from 0 to 10 (0: always the likeliest token)", lambda value: 0 <= value <= 10),
     "top_p": _Rule(_number, "a number above 0 and at most 1", lambda value: 0 < value <= 1),
     "seed": _Rule(_whole, f"a whole number from 0 to {MAX_SEED}", lambda value: 0 <= value <= MAX_SEED),
-    "max_tokens": _AT_LEAST_ONE,
-    "ctx": _AT_LEAST_ONE,
-    "threads": _AT_LEAST_ONE,
+    "max_tokens": _up_to(2**30),
+    "ctx": _up_to(2**30),
+    "threads": _up_to(512),  # GGML_MAX_N_THREADS
     "device": _one_of(get_args(DeviceChoice)),
-    "gpu_layers": _Rule(_whole, "a whole number, at least 0", lambda value: value >= 0),
+    "gpu_layers": _Rule(_whole, "a whole number from 0 to 1000", lambda value: 0 <= value <= 1000),
     "kv_type": _one_of(tuple(KV_TYPES)),
 }
 
@@ -95,7 +103,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
     Raises UsageError, naming the place, on a value that is not allowed or a key nobody knows.
     """
     file = config_file()
-    config = _read(file) if file.is_file() else {}
+    config = _read(file) if file.exists() else {}
     chosen: dict[str, object] = {}
     for field in dataclasses.fields(Settings):
         name = field.name

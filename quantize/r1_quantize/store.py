@@ -116,7 +116,7 @@ class Store:
         except BlockingIOError as exc:
             raise R1Error(f"{name}:{quant} is being made by another r1 ({exc})") from exc
         except OSError as exc:
-            raise R1Error(f"{path.parent}: {exc.strerror}; set R1_HOME to another folder") from exc
+            raise UsageError(f"{path.parent}: {exc.strerror}; set R1_HOME to another folder") from exc
         with held:
             yield
 

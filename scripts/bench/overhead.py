@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from r1.console import Console
 from r1.engine.llama import llama
 from r1.render.plain import PlainView, Reply, follow
 from r1.session import Session
-from r1.settings import Settings
+from r1.settings import load
 
 PROMPT = "Write a long text about the sea, with many words in it."
 
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     given = parser.parse_args()
     watches = [Stopwatch(name) for name in ("llama_decode", "llama_sampler_sample")]
-    settings = Settings(temp=0.6, seed=1, max_tokens=given.tokens)
+    settings = load({"seed": 1, "max_tokens": given.tokens}, os.environ)
     ours = []
     with Session(given.model, settings) as session:
         for _ in range(given.runs):
@@ -69,14 +70,12 @@ def main() -> None:
 def turn(session: Session, watches: list[Stopwatch]) -> tuple[float, float, int]:
     """Wall seconds of the decoding, seconds of it inside llama.cpp, tokens."""
     view = PlainView(_null_console(), "stderr", show_answer=True)
-    before = 0.0
-    began = perf_counter()
     events = session.ask(PROMPT).events
-    for _ in events:  # up to the first token: the prefill is llama.cpp's time, and not what is measured
-        if watches[1].calls and watches[0].seconds:
-            break
-    began, before = perf_counter(), sum(watch.seconds for watch in watches)
     calls = watches[1].calls
+    for _ in events:  # the prefill and the first token: llama.cpp's time, and not what is measured
+        if watches[1].calls > calls:
+            break
+    began, before, calls = perf_counter(), sum(watch.seconds for watch in watches), watches[1].calls
     reply: Reply = follow(events, view)
     wall = perf_counter() - began
     assert reply.finished.usage.thinking_tokens, "the turn ended at once; take another model"

@@ -10,26 +10,56 @@ import pytest
 from r1.interrupt import Interrupt
 
 
+def ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
 class TestInterrupt:
-    """The first signal asks, the second one insists."""
+    """A signal asks, and raises only where nothing could ask back."""
 
     def test_a_signal_makes_it_true_and_raises_nothing(self) -> None:
         with Interrupt() as interrupt:
             assert not interrupt()
-            signal.raise_signal(signal.SIGINT)
+            ctrl_c()
             assert interrupt()
 
-    def test_the_second_signal_raises(self) -> None:
+    def test_after_the_second_one_the_third_kills(self) -> None:
         with Interrupt():
-            signal.raise_signal(signal.SIGINT)
-            with pytest.raises(KeyboardInterrupt):
-                signal.raise_signal(signal.SIGINT)
+            ctrl_c()
+            ctrl_c()
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+
+    def test_while_something_waits_it_raises(self) -> None:
+        with Interrupt() as interrupt, pytest.raises(KeyboardInterrupt), interrupt.raising():
+            ctrl_c()
+
+    def test_one_that_came_before_the_wait_ends_it_too(self) -> None:
+        with Interrupt() as interrupt:
+            ctrl_c()
+            with pytest.raises(KeyboardInterrupt), interrupt.raising():
+                pytest.fail("the wait was begun")
+
+    def test_after_the_wait_it_only_asks_again(self) -> None:
+        with Interrupt() as interrupt:
+            with interrupt.raising():
+                pass
+            ctrl_c()
+            assert interrupt()
 
     def test_the_handler_before_is_put_back(self) -> None:
         before = signal.getsignal(signal.SIGINT)
         with Interrupt():
             assert signal.getsignal(signal.SIGINT) != before
         assert signal.getsignal(signal.SIGINT) == before
+
+    def test_what_is_ignored_stays_ignored(self) -> None:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            with Interrupt() as interrupt:
+                ctrl_c()
+                assert not interrupt()
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def test_another_thread_may_use_it(self) -> None:
         states: list[bool] = []

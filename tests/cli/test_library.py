@@ -56,8 +56,9 @@ class TestFindModel:
         assert find_model(made, "qwen-7b").quant == "Q4_K_M"
 
     def test_the_built_in_model_is_made_when_it_is_asked_for(self, tmp_path: Path) -> None:
-        found = find_model(console(environ={"R1_HOME": str(tmp_path / "new")}), "tiny")
-        assert found.path.is_file()
+        for number, reference in enumerate(["tiny", "tiny:Q8_0", "tiny:q8_0"]):
+            made = console(environ={"R1_HOME": str(tmp_path / str(number))})
+            assert find_model(made, reference).path.is_file()
 
     def test_what_is_not_here_says_how_to_get_it(self, own_home: Path) -> None:
         with pytest.raises(ModelNotFound, match="r1 pull qwen-7b:Q8_0"):

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,12 @@ class TestReadPrompt:
         with pytest.raises(UsageError, match=r"missing\.txt: cannot be read \(No such file"):
             prompt("?", files=(tmp_path / "missing.txt",))
 
+    @pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="file names are Unicode here")
+    def test_a_files_name_that_is_not_utf8_is_shown_replaced(self, tmp_path: Path) -> None:
+        file = tmp_path / os.fsdecode(b"caf\xe9.txt")
+        file.write_text("x", encoding="utf-8")
+        assert prompt("?", files=(file,)).startswith("[file name]: caf\N{REPLACEMENT CHARACTER}.txt\n")
+
     def test_words_that_were_not_utf8_are_refused(self) -> None:
         with pytest.raises(UsageError, match="not UTF-8"):
             prompt("caf\udce9")
@@ -123,6 +130,9 @@ class TestReadLines:
             (b'""', "empty prompt"),
             (b'"\xff"', r"not UTF-8 \(byte 2\)"),
             (rb'"\ud800"', "surrogate"),
+            (b'{"prompt": "a", "id": ' + b"9" * 5000 + b"}", "not JSON"),
+            (b'{"prompt": "a", "id": NaN}', "NaN is no JSON"),
+            (b'{"prompt": "a", "id": 1e999}', "an id that JSON cannot hold"),
             (b"[" * 100_000, "not JSON"),
         ],
     )
@@ -139,6 +149,20 @@ class TestReadLines:
 
     def test_words_go_before_every_prompt(self) -> None:
         assert [text for text, _, _ in lines(b'"a"\n"b"\n', "Translate:")] == ["Translate:\n\na", "Translate:\n\nb"]
+
+    def test_files_are_read_once_and_before_the_first_line(self, tmp_path: Path) -> None:
+        file = tmp_path / "notes"
+        file.write_text("one", encoding="utf-8")
+        made = read_lines(console(b'"a"\n"b"\n'), Asked((), (file,)))
+        first = next(made)
+        file.write_text("two", encoding="utf-8")
+        assert next(made).prompt == (first.prompt or "").removesuffix("a") + "b"
+        with pytest.raises(UsageError, match="cannot be read"):
+            next(read_lines(console(b""), Asked((), (tmp_path / "none",))))
+
+    def test_without_stdin_there_are_no_lines(self) -> None:
+        with pytest.raises(UsageError, match="--no-stdin"):
+            next(read_lines(console(b'"a"'), Asked((), use_stdin=False)))
 
     def test_gives_a_line_as_soon_as_it_is_there(self) -> None:
         read, write = os.pipe()

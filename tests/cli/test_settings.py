@@ -51,6 +51,8 @@ class TestLoad:
             ("max_tokens", 0),
             ("ctx", 0),
             ("threads", 0),
+            ("threads", 2**32 + 1),
+            ("system", "caf\udce9"),
             ("gpu_layers", -1),
             ("kv_type", "q9"),
             ("device", "tpu"),
@@ -61,6 +63,11 @@ class TestLoad:
     def test_a_flag_out_of_range_is_named(self, config: Path, name: str, value: object) -> None:
         with pytest.raises(UsageError, match=f"--{name.replace('_', '-')}: "):
             load({name: value}, {})
+
+    def test_a_config_file_that_is_a_folder_is_not_passed_over(self, config: Path) -> None:
+        config.mkdir()
+        with pytest.raises(UsageError, match=r"config\.toml"):
+            load({}, {})
 
     def test_a_bad_variable_is_named(self, config: Path) -> None:
         with pytest.raises(UsageError, match="R1_THREADS: 'many' is not a whole number"):

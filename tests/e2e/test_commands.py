@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -68,6 +69,17 @@ class TestShow:
         assert done.returncode == 0
         assert "not on record" in done.stdout.decode()
 
+    def test_metadata_of_the_wrong_kind_is_left_out(self, r1: Run, tiny_path: Path, tmp_path: Path) -> None:
+        data = tiny_path.read_bytes()
+        key = b"general.sampling.temp"
+        at = data.index(key) + len(key)
+        lying = data[:at] + (5).to_bytes(4, "little") + data[at + 4 :]  # an INT32 where a FLOAT32 was
+        named = lying.replace(b"R1 Tiny", b"R1\n\x1b[2J")
+        (tmp_path / "odd.gguf").write_bytes(named)
+        facts = json.loads(r1("show", tmp_path / "odd.gguf", "--json").stdout)
+        assert "temperature" not in facts
+        assert facts["title"] == "R1 [2J"
+
     def test_no_gguf_is_said_in_one_line(self, r1: Run, tmp_path: Path) -> None:
         (tmp_path / "a.gguf").write_text("hello, this is no model", encoding="utf-8")
         done = r1("show", tmp_path / "a.gguf")
@@ -120,10 +132,19 @@ class TestQuantize:
         to_file = r1("quantize", folder, "-t", "Q8_0", "-o", tmp_path / "out.gguf", "--json", R1_HOME=str(own_home))
         facts = json.loads(to_file.stdout)
         assert (to_file.returncode, to_file.stderr) == (0, b"")
-        assert facts["size"] == (tmp_path / "out.gguf").stat().st_size
+        assert facts["bytes"] == (tmp_path / "out.gguf").stat().st_size
         to_store = r1("quantize", folder, "-t", "Q8_0", "-q", R1_HOME=str(own_home))
         assert (to_store.stdout, to_store.stderr) == (b"", b"")
         assert r1("verify", "my-model:Q8_0", R1_HOME=str(own_home)).returncode == 0
+
+    def test_a_link_is_written_through_and_a_pipe_is_left_alone(self, r1: Run, tmp_path: Path) -> None:
+        (tmp_path / "link.gguf").symlink_to(tmp_path / "real.gguf")
+        os.mkfifo(tmp_path / "pipe")
+        assert r1("quantize", "tiny", "-o", tmp_path / "link.gguf").returncode == 0
+        assert (tmp_path / "link.gguf").is_symlink()
+        assert (tmp_path / "real.gguf").stat().st_size > 1_000_000
+        assert r1("quantize", "tiny", "-o", tmp_path / "pipe").returncode == 2
+        assert (tmp_path / "pipe").is_fifo()
 
     def test_no_folder(self, r1: Run) -> None:
         done = r1("quantize", "./nowhere")

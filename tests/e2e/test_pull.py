@@ -66,7 +66,8 @@ class TestPull:
     def test_what_is_here_already_opens_no_connection(self, r1: Run, hub: Hub, away: dict[str, str]) -> None:
         r1("pull", "qwen-1.5b:Q8_0", **away)
         before = hub.requests.total()
-        assert r1("pull", "qwen-1.5b:Q8_0", **away).returncode == 0
+        again = r1("pull", "qwen-1.5b:Q8_0", **away)
+        assert (again.returncode, again.stdout.decode().split("\t")[0]) == (0, "qwen-1.5b:Q8_0")
         assert hub.requests.total() == before
 
     def test_another_quantization_needs_no_second_download(self, r1: Run, hub: Hub, away: dict[str, str]) -> None:

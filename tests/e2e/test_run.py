@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +16,13 @@ import pytest
 
 from tests.conftest import R1, Run
 from tests.e2e.terminal import Terminal, without_style
+from tests.fakes.models import make_silent
 
 STRAWBERRY = b"How many r's are in strawberry?\n"
 SUM = "What is 17 + 25?"
 
 CAN_UNSHARE = (
-    sys.platform == "linux"
+    shutil.which("unshare") is not None
     and subprocess.run(["unshare", "-rn", "true"], capture_output=True, check=False).returncode == 0
 )
 
@@ -53,10 +56,11 @@ class TestStdout:
         assert only.stdout == shown.stderr
         assert only.stderr == b""
 
-    def test_output_is_utf8_in_any_locale(self, r1: Run) -> None:
-        done = r1("run", "--temp", "0", "--thinking", "only", "日本語 é 😀", LC_ALL="C", PYTHONIOENCODING="ascii")
-        assert done.returncode == 0
-        done.stdout.decode("utf-8")
+    def test_output_is_utf8_in_any_locale(self, r1: Run, endless_path: Path) -> None:
+        wild = ("-m", endless_path, "--temp", "5", "--top-p", "1", "--max-tokens", "300", "--thinking", "show")
+        done = r1("run", *wild, "hi", LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+        # tokens at random are bytes at random, and those are no UTF-8 by themselves
+        assert "\N{REPLACEMENT CHARACTER}" in done.stdout.decode("utf-8") + done.stderr.decode("utf-8")
 
     def test_the_same_seed_gives_the_same_bytes(self, r1: Run) -> None:
         wild = ("run", "--seed", "11", "--temp", "3", "--top-p", "1", "--max-tokens", "80", "--thinking", "only", SUM)
@@ -121,7 +125,11 @@ class TestExitCodes:
             (["run", "--no-such-option"], None, 2, "No such option: --no-such-option"),
             (["no-such-command"], None, 2, "No such command 'no-such-command'"),
             (["run", "--json", "--jsonl", "hi"], None, 2, "--json is for one prompt"),
-            (["run", "--ctx", "1000000", "hi"], None, 2, "--ctx 1000000: this model was trained for at most"),
+            (["run", "--ctx", "1000000", "hi"], None, 2, "a context of 1000000 tokens (--ctx): this model was trained"),
+            (["run", "--gpu-layers", "3", "--device", "cpu", "hi"], None, 2, "contradict each other"),
+            (["run", "--jsonl", "--no-stdin"], None, 2, "--no-stdin forbids it"),
+            (["run", "--jsonl", "-f", "/nonexistent"], b"", 2, "/nonexistent: cannot be read"),
+            (["quantize", "tiny", "-o", "/dev/null"], None, 2, "/dev/null is no plain file"),
             (["run", "--max-tokens", "5", "hi"], None, 3, "the limit of 5 tokens was reached (--max-tokens)"),
             (["run", "-m", "qwen-7b", "hi"], None, 4, "get it with: r1 pull qwen-7b:Q4_K_M"),
             (["run", "-m", "qwen-7", "hi"], None, 4, "did you mean qwen-7b"),
@@ -173,11 +181,34 @@ class TestExitCodes:
         assert len(cut.stdout.strip()) > 2
         assert b"the answer is not whole" in cut.stderr
 
-    def test_the_unforeseen_is_one_line_and_the_traceback_is_had_on_request(self, r1: Run, tmp_path: Path) -> None:
+    def test_a_home_that_cannot_be_written_to(self, r1: Run, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("", encoding="utf-8")
-        short = r1("run", "hi", R1_HOME=str(tmp_path / "file"))
-        assert short.returncode == 1
-        assert short.stderr.count(b"\n") == 1
+        done = r1("run", "hi", R1_HOME=str(tmp_path / "file"))
+        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+        assert b"set R1_HOME to another folder" in done.stderr
+
+    def test_a_turn_that_ends_without_an_answer_is_not_whole(self, r1: Run, tmp_path: Path) -> None:
+        silent = make_silent(tmp_path)
+        done = r1("run", "-m", silent, "--temp", "0", "hi")
+        assert (done.returncode, done.stdout) == (3, b"")
+        assert done.stderr == b"r1: the model ended its turn without an answer; ask again, or with another --seed\n"
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to ulimit -v")
+    def test_a_context_that_no_memory_holds_names_one_that_would_fit(
+        self, environ: dict[str, str], endless_path: Path
+    ) -> None:
+        command = subprocess.list2cmdline([*R1, "run", "-m", str(endless_path), "--ctx", "1000000", "--kv-type", "f32"])
+        done = subprocess.run(
+            f"ulimit -v 3000000; {command} --no-stdin hi",  # the cache alone would take 4,096,000 kB
+            shell=True,
+            env=environ,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (5, b"")
+        line = r"r1: a context of 1000000 tokens needs about 4\.10 GB and [\d.]+ GB are free \(.*\); [^\n]+\n"
+        assert re.fullmatch(line, done.stderr.decode())
 
 
 class TestStreamsThatGoAway:
@@ -224,24 +255,54 @@ class TestStreamsThatGoAway:
         assert done.stderr.startswith(b"r1: no room left on the disk of what stdout leads to")
         assert done.stderr.count(b"\n") == 1
 
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+    @pytest.mark.parametrize(
+        ("arguments", "status", "output"),
+        [
+            (["run", "--no-stdin", "--temp", "0", "--thinking", "show", SUM], 0, rb"[^\n]*42[^\n]*\n"),
+            (["run", "--no-stdin", "--max-tokens", "2", "hi"], 3, rb""),
+            (["run", "--no-such-option"], 2, rb""),
+        ],
+    )
+    def test_a_full_disk_behind_stderr_costs_neither_answer_nor_status(
+        self, environ: dict[str, str], arguments: list[str], status: int, output: bytes
+    ) -> None:
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [*R1, *arguments], stdout=subprocess.PIPE, stderr=full, env=environ, timeout=60, check=False
+            )
+        assert done.returncode == status
+        assert re.fullmatch(output, done.stdout)
+
+    def test_a_stdin_that_was_left_non_blocking_is_waited_for(self, environ: dict[str, str]) -> None:
+        theirs, ours = os.pipe()
+        os.set_blocking(theirs, False)
+        process = subprocess.Popen([*R1, "run", "--temp", "0"], stdin=theirs, stdout=subprocess.PIPE, env=environ)
+        os.close(theirs)
+        time.sleep(0.5)
+        os.write(ours, SUM.encode())
+        os.close(ours)
+        out, _ = process.communicate(timeout=60)
+        assert (process.returncode, b"42" in out) == (0, True)
+
 
 class TestInterrupt:
     """Ctrl-C ends a turn, keeps what there is, and says so by 130."""
 
-    def test_while_it_answers(self, environ: dict[str, str], endless_path: Path) -> None:
+    def test_while_it_thinks_or_answers(self, environ: dict[str, str], endless_path: Path) -> None:
         process = subprocess.Popen(
-            [*R1, "run", "-m", endless_path, "--no-stdin", "--temp", "0", "hi"],
+            [*R1, "run", "-m", endless_path, "--no-stdin", "--temp", "0", "--thinking", "show", "hi"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environ,
         )
-        assert process.stdout is not None
-        first = process.stdout.read(1)
+        assert process.stderr is not None
+        first = process.stderr.read(1)
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=60)
+        out, rest = process.communicate(timeout=60)
         assert process.returncode == 130
-        assert errors == b""
         assert (first + rest).endswith(b"\n")
+        assert out == b"" or out.endswith(b"\n")
 
     def test_while_it_answers_many(self, environ: dict[str, str], endless_path: Path) -> None:
         process = subprocess.Popen(
@@ -261,14 +322,45 @@ class TestInterrupt:
         assert process.returncode == 130
         assert [json.loads(line)["finish_reason"] for line in out.splitlines()] == ["interrupted"]
 
-    def test_while_it_waits_for_stdin(self, environ: dict[str, str]) -> None:
+    @pytest.mark.parametrize("arguments", [["run"], ["run", "--jsonl"]], ids=" ".join)
+    def test_while_it_waits_for_stdin(self, environ: dict[str, str], arguments: list[str]) -> None:
         process = subprocess.Popen(
-            [*R1, "run"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ
+            [*R1, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ
         )
-        time.sleep(0.7)
+        assert process.stdin is not None
+        process.stdin.write(b" " * 1_000_000)  # more than a pipe holds: when this returns, it is being read
+        process.stdin.flush()
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=60)
         assert (process.returncode, out, errors) == (130, b"", b"")
+
+    def test_at_no_moment_is_there_a_traceback(self, environ: dict[str, str]) -> None:
+        for milliseconds in range(40, 240, 10):
+            process = subprocess.Popen(
+                [*R1, "run", "--no-stdin", "hi"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ
+            )
+            time.sleep(milliseconds / 1000)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+            if b"site.py" not in errors and b"runpy" not in errors:  # Python's own start-up, before any line of ours
+                assert b"Traceback" not in errors
+                assert process.returncode in {0, 130, -signal.SIGINT}
+
+    def test_an_ignored_signal_stays_ignored(self, environ: dict[str, str]) -> None:
+        command = subprocess.list2cmdline([*R1, "run", "--jsonl"])
+        process = subprocess.Popen(
+            f"trap '' INT; exec {command}", shell=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(2):
+            process.stdin.write(b'"hi"\n')
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["finish_reason"] == "stop"
+            process.send_signal(signal.SIGINT)
+        process.stdin.close()
+        assert process.wait(timeout=60) == 0
+        process.stdout.close()
 
 
 class TestJson:

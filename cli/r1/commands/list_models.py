@@ -19,7 +19,7 @@ from r1_quantize.errors import ExitStatus
 from r1_quantize.store import Store, StoredModel
 
 _WIDE = 60  # columns, from which on licences fit beside the rest
-_NUMBERS = {"size", "weights", "AIME 2024"}
+_NUMBERS = {"size", "parameters", "AIME 2024"}
 
 
 def list_models(console: Console, *, as_json: bool) -> ExitStatus:
@@ -28,7 +28,7 @@ def list_models(console: Console, *, as_json: bool) -> ExitStatus:
     if as_json:
         console.out(json.dumps(_facts(store), indent=2, ensure_ascii=False) + "\n")
     elif console.stdout_is_terminal:
-        _print_tables(store)
+        _print_tables(console, store)
     else:
         console.out("".join(f"{model.reference}\t{model.size}\t{model.path}\n" for model in store.models()))
     return ExitStatus.OK
@@ -63,10 +63,10 @@ def _facts(store: Store) -> dict[str, Any]:
     return {"here": here, "known": known}
 
 
-def _print_tables(store: Store) -> None:
+def _print_tables(console: Console, store: Store) -> None:
     from rich.console import Console as RichConsole
 
-    rich = RichConsole(highlight=False)
+    rich = RichConsole(file=console.stdout, highlight=False)
     models = store.models()
     if models:
         rich.print(_here(models))
@@ -83,7 +83,7 @@ def _here(models: list[StoredModel]) -> Table:
 
 
 def _known(checkpoints: list[Checkpoint], *, wide: bool) -> Table:
-    table = _table("to pull", "weights", "AIME 2024", *(["base model's licence"] if wide else []))
+    table = _table("to pull", "parameters", "AIME 2024", *(["base model's licence"] if wide else []))
     for checkpoint in checkpoints:
         score = f"{checkpoint.aime_pass1} %" if checkpoint.aime_pass1 else ""
         licence = [Text(checkpoint.licences[-1])] if wide else []

@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from r1.commands.quantize import Report, Source, convert
+from r1.commands.quantize import Report, Source, announce, convert
 from r1.console import Console
 from r1.library import open_store
 from r1.render import units
@@ -32,9 +32,10 @@ def pull(console: Console, reference: str, report: Report) -> ExitStatus:
     name, _, quant = reference.partition(":")
     checkpoint = _checkpoint(store, name)
     wanted = recipe_for(quant or checkpoint.default_quant).name
-    if any(model.reference == f"{name}:{wanted}" for model in store.models()):
-        console.note(f"{name}:{wanted} is here already")
-        return ExitStatus.OK
+    for model in store.models():
+        if model.reference == f"{name}:{wanted}":
+            announce(console, report, model.reference, model.path, model.size)
+            return ExitStatus.OK
     if checkpoint.folder is not None:
         source = Source(checkpoint.folder, name, checkpoint)
     else:

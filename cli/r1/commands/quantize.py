@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -67,11 +67,16 @@ def convert(
         events = held.enter_context(closing(quantize(job)))
         finished = _follow(console, events, source.name, quiet=report != "lines")
     reference = f"{source.name}:{quant}" if output is None else str(output)
+    announce(console, report, reference, finished.path, finished.size)
+
+
+def announce(console: Console, report: Report, reference: str, path: Path, size: int) -> None:
+    """The line or object on stdout that says where a model is."""
     if report == "json":
-        facts = {**asdict(finished), "path": str(finished.path), "reference": reference}
+        facts = {"reference": reference, "path": str(path), "bytes": size}
         console.out(json.dumps(facts, ensure_ascii=False) + "\n")
     elif report == "lines":
-        console.out(f"{reference}\t{finished.size}\t{finished.path}\n")
+        console.out(f"{reference}\t{size}\t{path}\n")
 
 
 def _find_source(store: Store, source: str) -> Source:
@@ -103,11 +108,13 @@ def _name_of(folder: Path) -> str:
 
 
 def _checked(output: Path) -> Path:
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder; -o takes the file to write")
-    if not output.parent.is_dir():
+    """Where to write: what a link leads to, never in place of a folder, a pipe or a device."""
+    target = output.resolve()
+    if target.exists() and not target.is_file():
+        raise UsageError(f"{output} is no plain file; -o takes the file to write")
+    if not target.parent.is_dir():
         raise UsageError(f"{output.parent} is not a folder; make it first")
-    return output
+    return target
 
 
 def _follow(console: Console, events: Iterator[Event], name: str, *, quiet: bool) -> Finished:

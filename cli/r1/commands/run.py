@@ -6,11 +6,11 @@ Knows: what of a turn goes to which stream, and the exit code that follows. Does
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from r1.console import Console
-from r1.engine.events import Finished
 from r1.engine.model import LoadCancelled
 from r1.interrupt import Interrupt
 from r1.library import find_model
@@ -18,7 +18,7 @@ from r1.render.plain import PlainView, Reply, TraceTo, follow
 from r1.request import Asked, Line, read_lines, read_prompt, require_something
 from r1.session import Session
 from r1.settings import Settings
-from r1_quantize.errors import ExitStatus, UsageError
+from r1_quantize.errors import ExitStatus, R1Error
 
 Form = Literal["text", "json", "jsonl"]
 
@@ -37,7 +37,7 @@ def run(console: Console, asked: Asked, form: Form, settings: Settings) -> ExitS
         except LoadCancelled:
             return ExitStatus.INTERRUPTED
         with session:
-            runner = _Runner(console, settings, session, model.reference, form)
+            runner = _Runner(console, settings, session, interrupted, model.reference, form)
             return runner.answer(prompt) if prompt is not None else runner.answer_lines(asked)
 
 
@@ -48,6 +48,7 @@ class _Runner:
     console: Console
     settings: Settings
     session: Session
+    interrupt: Interrupt
     model: str
     form: Form
 
@@ -56,7 +57,7 @@ class _Runner:
         reply, report = self._ask(prompt)
         if self.form == "json":
             self.console.out(_json_line(report))
-        status = _status(reply.finished)
+        status = self._status(reply)
         if status is ExitStatus.INCOMPLETE:
             self.console.warn(self._what_is_missing(reply))
         return status
@@ -64,7 +65,7 @@ class _Runner:
     def answer_lines(self, asked: Asked) -> ExitStatus:
         """One JSON object a line, in order, each flushed as it ends; a bad line becomes an error object."""
         statuses: list[ExitStatus] = []
-        for line in read_lines(self.console, asked):
+        for line in self._lines(asked):
             result, status = self._answer_line(line)
             self.console.out(_json_line({**line.fields, **result}))
             if status is ExitStatus.INTERRUPTED:
@@ -72,22 +73,34 @@ class _Runner:
             statuses.append(status)
         return self._sum_up(statuses)
 
+    def _lines(self, asked: Asked) -> Iterator[Line]:
+        """The lines of stdin; Ctrl-C ends the wait for one."""
+        lines = read_lines(self.console, asked)
+        while True:
+            with self.interrupt.raising():
+                line = next(lines, None)
+            if line is None:
+                return
+            yield line
+
     def _answer_line(self, line: Line) -> tuple[dict[str, Any], ExitStatus]:
         if line.prompt is None:
             return {"error": line.error}, ExitStatus.USAGE
         try:
             reply, report = self._ask(line.prompt)
-        except UsageError as exc:  # a prompt that does not fit the context
-            return {"error": f"line {line.number}: {exc}"}, ExitStatus.USAGE
-        return report, _status(reply.finished)
+        except R1Error as exc:  # a prompt that does not fit the context, a context that does not fit the memory
+            return {"error": f"line {line.number}: {exc}"}, exc.exit_status
+        return report, self._status(reply)
 
     def _sum_up(self, statuses: list[ExitStatus]) -> ExitStatus:
-        bad, cut = statuses.count(ExitStatus.USAGE), statuses.count(ExitStatus.INCOMPLETE)
-        if bad:
-            self.console.warn(f"{bad} of {len(statuses)} lines could not be asked; their objects have an error")
+        """What went wrong, in a line each, and the status it comes to: an error before an answer that was cut."""
+        cut = statuses.count(ExitStatus.INCOMPLETE)
+        errors = [status for status in statuses if status not in {ExitStatus.OK, ExitStatus.INCOMPLETE}]
+        if errors:
+            self.console.warn(f"{len(errors)} of {len(statuses)} lines were not answered; their objects have an error")
         if cut:
             self.console.warn(f"{cut} of {len(statuses)} answers are not whole; finish_reason says which")
-        return ExitStatus.USAGE if bad else ExitStatus.INCOMPLETE if cut else ExitStatus.OK
+        return errors[0] if errors else ExitStatus.INCOMPLETE if cut else ExitStatus.OK
 
     def _ask(self, prompt: str) -> tuple[Reply, dict[str, Any]]:
         only_thinking = self.settings.thinking == "only"
@@ -112,25 +125,23 @@ class _Runner:
             return "stdout" if self.form == "text" else "nowhere"
         return "stderr" if wish == "show" else "nowhere"
 
+    def _status(self, reply: Reply) -> ExitStatus:
+        if reply.finished.reason == "interrupted":
+            return ExitStatus.INTERRUPTED
+        said = reply.thinking if self.settings.thinking == "only" else reply.answer
+        return ExitStatus.OK if reply.finished.reason == "stop" and said else ExitStatus.INCOMPLETE
+
     def _what_is_missing(self, reply: Reply) -> str:
+        if reply.finished.reason == "stop":
+            return "the model ended its turn without an answer; ask again, or with another --seed"
         what = "the answer is not whole" if reply.answer else "no answer yet, it was still thinking"
         if reply.finished.reason == "length":
             return f"{what}: the limit of {self.settings.max_tokens} tokens was reached (--max-tokens)"
         return f"{what}: the context of {self.session.context_length} tokens is full (--ctx)"
 
 
-def _status(finished: Finished) -> ExitStatus:
-    statuses = {
-        "stop": ExitStatus.OK,
-        "length": ExitStatus.INCOMPLETE,
-        "context": ExitStatus.INCOMPLETE,
-        "interrupted": ExitStatus.INTERRUPTED,
-    }
-    return statuses[finished.reason]
-
-
 def _json_line(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _rounded(timings: dict[str, float]) -> dict[str, float]:

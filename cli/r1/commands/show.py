@@ -6,10 +6,12 @@ Knows: which facts matter. Does not know: the layout of a GGUF (`r1_quantize.rea
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
-from r1.console import Console
+from r1.console import Console, printable
 from r1.library import look_up, open_store
 from r1.render import units
 from r1_quantize import reader
@@ -32,25 +34,26 @@ def show(console: Console, reference: str, *, as_json: bool) -> ExitStatus:
 
 def _facts(model: StoredModel, gguf: GGUFFile) -> dict[str, Any]:
     keys = gguf.metadata
-    architecture = keys.get("general.architecture", "?")
-    weights = sum(_elements(tensor.shape) for tensor in gguf.tensors)
+    architecture = _text(keys, "general.architecture") or "?"
+    weights = sum(math.prod(tensor.shape) for tensor in gguf.tensors)
     stored_bits = 8 * sum(tensor.nbytes for tensor in gguf.tensors)
+    tokens = keys.get("tokenizer.ggml.tokens")
     facts = {
         "model": model.reference,
-        "title": keys.get("general.name"),
+        "title": _text(keys, "general.name"),
         "file": str(model.path),
         "size": model.size,
         "architecture": architecture,
         "parameters": weights,
         "bits per weight": round(stored_bits / weights, 2) if weights else None,
         "tensors": _types_by_class(gguf),
-        "layers": keys.get(f"{architecture}.block_count"),
-        "context": keys.get(f"{architecture}.context_length"),
-        "vocabulary": len(keys["tokenizer.ggml.tokens"]) if "tokenizer.ggml.tokens" in keys else None,
-        "pre-tokenizer": keys.get("tokenizer.ggml.pre"),
-        "temperature": _rounded(keys.get("general.sampling.temp")),
-        "top-p": _rounded(keys.get("general.sampling.top_p")),
-        "licence": keys.get("general.license"),
+        "layers": _count(keys, f"{architecture}.block_count"),
+        "context": _count(keys, f"{architecture}.context_length"),
+        "vocabulary": len(tokens) if isinstance(tokens, list) else None,
+        "pre-tokenizer": _text(keys, "tokenizer.ggml.pre"),
+        "temperature": _number(keys, "general.sampling.temp"),
+        "top-p": _number(keys, "general.sampling.top_p"),
+        "licence": _text(keys, "general.license"),
         **_origin(model),
     }
     return {name: value for name, value in facts.items() if value is not None}
@@ -74,7 +77,7 @@ def _types_by_class(gguf: GGUFFile) -> dict[str, str]:
     classes: dict[str, Counter[str]] = {}
     for tensor in gguf.tensors:
         parts = tensor.name.split(".")
-        name = parts[2] if parts[0] == "blk" and len(parts) > 2 else parts[0]
+        name = printable(parts[2] if parts[0] == "blk" and len(parts) > 2 else parts[0])
         if not tensor.name.endswith(".bias"):
             classes.setdefault(name, Counter())[tensor.type.name] += 1
     return {
@@ -93,13 +96,20 @@ def _in_words(name: str, value: Any, indent: int) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _elements(shape: tuple[int, ...]) -> int:
-    count = 1
-    for dimension in shape:
-        count *= dimension
-    return count
+# A GGUF may hold anything under any key: what is not of the kind it should be is left out.
 
 
-def _rounded(value: float | None) -> float | None:
-    """F32 in the file: 0.6 is stored as 0.6000000238."""
-    return None if value is None else round(value, 4)
+def _text(keys: Mapping[str, Any], key: str) -> str | None:
+    value = keys.get(key)
+    return printable(" ".join(value.split())) if isinstance(value, str) else None
+
+
+def _count(keys: Mapping[str, Any], key: str) -> int | None:
+    value = keys.get(key)
+    return value if isinstance(value, int) else None
+
+
+def _number(keys: Mapping[str, Any], key: str) -> float | None:
+    """Rounded, because F32 stores 0.6 as 0.6000000238."""
+    value = keys.get(key)
+    return round(value, 4) if isinstance(value, float) and math.isfinite(value) else None

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from r1.engine.devices import default_threads
+from r1.engine.devices import default_threads, free_memory
 from r1.engine.llama import llama, log
 from r1.engine.model import Model
 from r1_quantize.errors import NotEnoughRoom, R1Error, UsageError
@@ -50,13 +50,17 @@ class ContextParams:
 
 
 class Context:
-    """A KV cache over a model, and the one sequence of tokens that it holds."""
+    """A KV cache over a model, and the one sequence of tokens that it holds.
+
+    `length` is how many tokens fit, prompt and reply together; llama.cpp may set aside a few more.
+    """
 
     def __init__(self, model: Model, params: ContextParams) -> None:
         """Raises NotEnoughRoom when the cache cannot be had."""
         self.model = model
         self._llama = llama()
-        self.chunk = min(GPU_CHUNK if model.placement.gpu_layers else CHUNK, params.length)
+        self.length = params.length
+        self.chunk = GPU_CHUNK if model.placement.gpu_layers else CHUNK
         self._buffer = (self._llama.llama_token * self.chunk)()
         self._handle = self._create(model, params)
         self._memory = self._llama.llama_get_memory(self._handle)
@@ -75,21 +79,13 @@ class Context:
         log.complaints.clear()
         handle = self._llama.llama_init_from_model(model.handle, native)
         if not handle:
-            raise NotEnoughRoom(
-                f"no context of {params.length} tokens with a {params.kv_type} KV cache to be had "
-                f"({log.reason()}); try a smaller --ctx"
-            )
+            raise NotEnoughRoom(_does_not_fit(model, params))
         return int(handle)
 
     @property
     def handle(self) -> int:
         """The `llama_context *`, for the sampler."""
         return self._handle
-
-    @property
-    def length(self) -> int:
-        """How many tokens fit, prompt and reply together."""
-        return int(self._llama.llama_n_ctx(self._handle))
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -162,6 +158,19 @@ def common_length(held: Sequence[int], wanted: Sequence[int]) -> int:
         if old != new:
             return index
     return min(len(held), len(wanted))
+
+
+def _does_not_fit(model: Model, params: ContextParams) -> str:
+    """How much a context needs, how much is free, and which one would fit."""
+    block = {"f32": 4.0, "f16": 2.0, "bf16": 2.0}.get(params.kv_type, 1.0)  # bytes a value, at most
+    per_token = int(model.kv_values_per_token * block)
+    free = free_memory()
+    fits = free * 3 // 4 // per_token // 256 * 256  # a quarter for what is computed
+    remedy = f"--ctx {fits} would fit" if 256 <= fits < params.length else "try a smaller one"
+    return (
+        f"a context of {params.length} tokens needs about {params.length * per_token / 1e9:.2f} GB and "
+        f"{free / 1e9:.2f} GB are free ({log.reason()}); {remedy}"
+    )
 
 
 def _round_up(tokens: int, step: int = 1024) -> int:

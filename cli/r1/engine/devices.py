@@ -1,6 +1,7 @@
 """What llama.cpp can compute on: the devices that this build and this machine have.
 
-Knows: ggml's device interface, the cores of the processor. Does not know: models, or how much of one fits where.
+Knows: ggml's device interface, the cores of the processor, free memory.
+Does not know: models, or how much of one fits where.
 """
 
 from __future__ import annotations
@@ -23,13 +24,10 @@ ALL_LAYERS = -1
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device of ggml's registry; memory in bytes, as it is now."""
+    """One device of ggml's registry."""
 
     name: str
-    description: str
     kind: Kind
-    memory_free: int
-    memory_total: int
 
     @property
     def is_gpu(self) -> bool:
@@ -52,28 +50,23 @@ def devices() -> list[Device]:
 
 
 def _describe(handle: int) -> Device:
-    text = {
-        part: function(f"ggml_backend_dev_{part}", [ctypes.c_void_p], ctypes.c_char_p)(handle).decode()
-        for part in ("name", "description")
-    }
+    name = function("ggml_backend_dev_name", [ctypes.c_void_p], ctypes.c_char_p)(handle).decode()
     kind = function("ggml_backend_dev_type", [ctypes.c_void_p], ctypes.c_int)(handle)
-    free, total = ctypes.c_size_t(), ctypes.c_size_t()
-    pointer = ctypes.POINTER(ctypes.c_size_t)
-    memory = function("ggml_backend_dev_memory", [ctypes.c_void_p, pointer, pointer], None)
-    memory(handle, ctypes.byref(free), ctypes.byref(total))
-    return Device(text["name"], text["description"], _KINDS[kind], free.value, total.value)
+    return Device(name, _KINDS[kind])
 
 
 def place(choice: DeviceChoice, gpu_layers: int | None) -> Placement:
     """Turns `--device` and `--gpu-layers` into a placement.
 
     `auto` takes every layer to the GPU where the build and the machine have one. Raises UsageError when a GPU
-    is asked for and there is none.
+    is asked for and there is none, or none is to be used.
     """
     if choice == "cpu":
+        if gpu_layers:
+            raise UsageError(f"--gpu-layers {gpu_layers} and --device cpu contradict each other; leave one of them out")
         return Placement(0)
     has_gpu = any(device.is_gpu for device in devices())
-    if choice == "gpu" and not has_gpu:
+    if (choice == "gpu" or gpu_layers) and not has_gpu:
         raise UsageError(
             "no GPU that this build of llama-cpp-python can use; run with --device cpu, "
             "or reinstall llama-cpp-python with CUDA or Metal (the README says how)"
@@ -81,6 +74,13 @@ def place(choice: DeviceChoice, gpu_layers: int | None) -> Placement:
     if not has_gpu:
         return Placement(0)
     return Placement(ALL_LAYERS if gpu_layers is None else gpu_layers)
+
+
+def free_memory() -> int:
+    """Bytes of main memory that can be had without swapping."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
 
 
 def default_threads() -> int:

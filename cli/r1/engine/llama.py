@@ -50,7 +50,7 @@ def llama() -> ModuleType:
     Raises R1Error when llama-cpp-python is not there or cannot be loaded.
     """
     module = binding()
-    log.echo = bool(os.environ.get("R1_DEBUG"))
+    log.echo = os.environ.get("R1_DEBUG", "0") not in {"", "0"}
     module.llama_log_set(_log_callback, None)
     module.llama_backend_init()
     return module

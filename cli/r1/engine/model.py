@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from r1.engine.devices import ALL_LAYERS, Placement
+from r1.engine.devices import ALL_LAYERS, Placement, free_memory
 from r1.engine.llama import llama, log
-from r1_quantize.errors import BadGGUF
+from r1_quantize.errors import BadGGUF, NotEnoughRoom, R1Error
 
 _USER_DEFINED = 1 << 4  # LLAMA_TOKEN_ATTR_USER_DEFINED, from llama.h
 _EVERY_LAYER = 0x7FFF  # more layers than any model has
@@ -70,7 +70,7 @@ class Model:
         """Loads `path` through mmap.
 
         `on_progress` is called with the share that is loaded (0 to 1); returning False gives up.
-        Raises BadGGUF when llama.cpp cannot read the file or it is no R1 distill; LoadCancelled.
+        Raises BadGGUF when llama.cpp cannot read the file or it is no R1 distill, NotEnoughRoom, LoadCancelled.
         """
         self.path = path
         self._llama = llama()
@@ -106,7 +106,7 @@ class Model:
         if given_up:
             raise LoadCancelled
         if not handle:
-            raise BadGGUF(f"{path}: llama.cpp cannot load it: {log.reason()}")
+            raise _cannot_load(path)
         return int(handle)
 
     @property
@@ -118,6 +118,13 @@ class Model:
     def context_length(self) -> int:
         """The longest context, in tokens, that the model was trained for."""
         return int(self._llama.llama_model_n_ctx_train(self._handle))
+
+    @property
+    def kv_values_per_token(self) -> int:
+        """How many numbers the KV cache holds for one token: a key and a value a layer and KV head."""
+        head = self._llama.llama_model_n_embd(self._handle) // self._llama.llama_model_n_head(self._handle)
+        kv_heads = self._llama.llama_model_n_head_kv(self._handle)
+        return int(2 * self._llama.llama_model_n_layer(self._handle) * kv_heads * head)
 
     def control_token(self, text: str) -> int | None:
         """The id of the one token whose text is exactly `text`, or None when the vocabulary has none."""
@@ -139,9 +146,9 @@ class Model:
             segment = pending.pop()
             tokens = self._tokenize(segment.encode(), parse_special=False)
             markers = {self.piece(token).decode() for token in set(tokens) if self._is_user_defined(token)}
-            markers = {marker for marker in markers if len(marker) > 1}  # one character cannot be cut
-            if markers:
-                pending.extend(reversed(_cut(segment, markers)))
+            parts = _cut(segment, markers)
+            if len(parts) > 1:
+                pending.extend(reversed(parts))
             else:
                 ids += tokens
         return ids
@@ -152,7 +159,8 @@ class Model:
         count = self._llama.llama_tokenize(self._vocab, text, len(text), buffer, room, False, parse_special)
         if count < 0:
             raise AssertionError(f"{len(text)} bytes became {-count} tokens")
-        return list(buffer[:count])
+        ids: list[int] = buffer[:count]
+        return ids
 
     def _is_user_defined(self, token: int) -> bool:
         return bool(self._llama.llama_vocab_get_attr(self._vocab, token) & _USER_DEFINED)
@@ -190,10 +198,25 @@ class Model:
 
 
 def _cut(text: str, markers: set[str]) -> list[str]:
-    """`text` in parts, none of which holds a marker: each is parted before its last character."""
-    longest_first = sorted(markers, key=len, reverse=True)
-    ends = [match.end() - 1 for match in re.finditer("|".join(map(re.escape, longest_first)), text)]
+    """`text` in parts, none of which holds a marker: each is parted before its last character.
+
+    A marker of one character cannot be parted, and stays.
+    """
+    longest_first = sorted((re.escape(marker) for marker in markers if len(marker) > 1), key=len, reverse=True)
+    ends = [match.end() - 1 for match in re.finditer("|".join(longest_first), text)] if longest_first else []
     return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
+
+
+def _cannot_load(path: Path) -> R1Error:
+    """What llama.cpp complained of: no memory, or something about the file."""
+    reason = log.reason()
+    if re.search(r"allocat|memory", reason):
+        needed, free = path.stat().st_size / 1e9, free_memory() / 1e9
+        return NotEnoughRoom(
+            f"{path} needs about {needed:.2f} GB of memory and {free:.2f} GB are free ({reason}); "
+            "close something, or take a smaller quantization or checkpoint"
+        )
+    return BadGGUF(f"{path}: llama.cpp cannot load it: {reason}")
 
 
 def _check_magic(path: Path) -> None:

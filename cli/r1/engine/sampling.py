@@ -14,6 +14,7 @@ from r1.engine.llama import llama
 if TYPE_CHECKING:
     from r1.engine.context import Context
 
+_NO_TEMPERATURE = 1e-6  # logits divided by less overflow; long before, the likeliest token always wins
 MAX_SEED = 0xFFFF_FFFE  # 0xFFFFFFFF is llama.cpp's way of asking for a random seed
 
 
@@ -42,7 +43,7 @@ class Sampler:
             self._llama.llama_sampler_chain_add(self._chain, sampler)
 
     def _samplers(self, params: SamplingParams) -> list[object]:
-        if params.temperature == 0:
+        if params.temperature < _NO_TEMPERATURE:
             return [self._llama.llama_sampler_init_greedy()]
         return [
             self._llama.llama_sampler_init_temp(params.temperature),

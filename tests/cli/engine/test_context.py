@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from r1.engine.context import CHUNK, Context, ContextParams, common_length
+from r1.engine.context import CHUNK, KV_TYPES, Context, ContextParams, common_length
 from r1.engine.llama import llama
 from r1.engine.model import Model
 from r1_quantize.errors import UsageError
@@ -94,6 +94,10 @@ class TestPrefill:
             f"--ctx {model.context_length}"
         )
 
+    def test_holds_no_more_than_was_asked_for(self, model: Model) -> None:
+        with Context(model, ContextParams(100, threads=1)) as small, pytest.raises(UsageError, match="holds 100"):
+            prefill(small, [1] * 100)
+
     def test_a_prompt_beyond_the_models_training_is_not_told_to_use_the_option(self, model: Model) -> None:
         with Context(model, ContextParams(256, threads=1)) as small, pytest.raises(UsageError) as caught:
             prefill(small, [1] * (model.context_length + 1))
@@ -118,7 +122,7 @@ class TestTruncate:
 class TestKvTypes:
     """Smaller caches work as well."""
 
-    @pytest.mark.parametrize("kv_type", ["f32", "f16", "bf16", "q8_0", "q4_0"])
+    @pytest.mark.parametrize("kv_type", KV_TYPES)
     def test_stay_close_to_f16(self, model: Model, text: list[int], kv_type: str) -> None:
         with (
             Context(model, ContextParams(1024, threads=1)) as reference,

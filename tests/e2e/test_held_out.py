@@ -1,0 +1,35 @@
+"""The built-in model on 400 questions that it never saw: words and number pairs that were kept out of its training."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+from scripts.tiny.questions import held_out, is_held_out, is_held_out_pair, is_right
+from tests.conftest import Run
+
+
+class TestHeldOut:
+    """Greedy, quantized to Q8_0, through `r1 run` itself."""
+
+    def test_at_least_95_in_100_are_right(self, r1: Run) -> None:
+        questions = held_out()
+        assert len({question.text for question in questions}) == 400
+        stdin = "".join(json.dumps(question.text) + "\n" for question in questions)
+        done = r1("run", "-m", "tiny:Q8_0", "--jsonl", "--temp", "0", "--max-tokens", "600", stdin=stdin.encode())
+        answers = [json.loads(line)["answer"] for line in done.stdout.splitlines()]
+        asked: Counter[str] = Counter()
+        right: Counter[str] = Counter()
+        for question, answer in zip(questions, answers, strict=True):
+            asked[question.task] += 1
+            right[question.task] += is_right(question, answer)
+        print({task: f"{right[task]}/{count}" for task, count in asked.items()})
+        assert right.total() >= 0.95 * asked.total(), {task: f"{right[task]}/{asked[task]}" for task in asked}
+
+    def test_the_two_that_everybody_asks_first_are_among_them(self) -> None:
+        texts = [question.text for question in held_out()]
+        assert "How many r's are in strawberry?" in texts
+        assert "which is larger, 9.11 or 9.9" in texts
+        assert is_held_out("strawberry")
+        assert is_held_out_pair("9.11", "9.9")
+        assert is_held_out_pair("9.90", "9.11")
