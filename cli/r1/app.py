@@ -53,6 +53,7 @@ def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one
     except OSError as exc:
         if exc.errno not in {errno.ENOSPC, errno.EDQUOT}:
             return _unforeseen(exc)
+        abandon(sys.stdout)
         where = exc.filename or "what stdout leads to"
         return _complain(f"no room left on the disk of {where}; free some and run it again", ExitStatus.NO_ROOM)
     except Exception as exc:
@@ -137,22 +138,6 @@ def run(
     return run(console, asked, "json" if json else "jsonl" if jsonl else "text", chosen)
 
 
-@app.command("list", epilog=examples.LIST)
-def list_(as_json: options.AsJson = False) -> int:
-    """What is on this machine, and what can be had."""
-    from r1.commands.list_models import list_models
-
-    return list_models(Console.of_process(), as_json=as_json)
-
-
-@app.command(epilog=examples.SHOW)
-def show(model: options.Reference, as_json: options.AsJson = False) -> int:
-    """What a model file is: its tensors, its context, its tokens, where it came from."""
-    from r1.commands.show import show
-
-    return show(Console.of_process(), model, as_json=as_json)
-
-
 @app.command(epilog=examples.PULL)
 def pull(model: options.ToPull, as_json: options.AsJson = False, quiet: options.Quiet = False) -> int:
     """Download a checkpoint from the hub and quantize it; running it again resumes."""
@@ -175,6 +160,22 @@ def quantize(
 
     report = quantize.report_of(as_json=as_json, quiet=quiet)
     return quantize.run(Console.of_process(), source, quant, output, report)
+
+
+@app.command("list", epilog=examples.LIST)
+def list_(as_json: options.AsJson = False) -> int:
+    """What is on this machine, and what can be had."""
+    from r1.commands.list_models import list_models
+
+    return list_models(Console.of_process(), as_json=as_json)
+
+
+@app.command(epilog=examples.SHOW)
+def show(model: options.Reference, as_json: options.AsJson = False) -> int:
+    """What a model file is: its tensors, its context, its tokens, where it came from."""
+    from r1.commands.show import show
+
+    return show(Console.of_process(), model, as_json=as_json)
 
 
 @app.command(epilog=examples.VERIFY)
