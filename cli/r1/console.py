@@ -5,9 +5,11 @@ Knows: streams, colour, what a terminal must not be sent. Does not know: models,
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, TextIO
 
@@ -91,9 +93,11 @@ class Console:
 
 def abandon(stream: TextIO) -> None:
     """Points a broken stream at nothing, so that neither a later write nor the last flush fails."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, stream.fileno())
-    os.close(nothing)
+    with suppress(io.UnsupportedOperation):  # a stream in memory has nothing to break
+        descriptor = stream.fileno()
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, descriptor)
+        os.close(nothing)
 
 
 def printable(text: str) -> str:

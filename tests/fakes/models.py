@@ -1,10 +1,9 @@
-"""Models with one habit, made from the built-in checkpoint by changing a few of its output rows."""
+"""Models with one habit, made from the built-in checkpoint by changing a little of it."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import r1_quantize
@@ -12,50 +11,54 @@ from r1_quantize.pipeline import Job, quantize
 
 TINY = Path(r1_quantize.__path__[0]) / "tiny"
 CONTEXT = 1 << 20
+END = "<｜end▁of▁sentence｜>"
 ONE, MINUS_ONE = b"\x80\x3f", b"\x80\xbf"  # BF16, little-endian
-
-Row = Callable[[int, bytes], bytes]
-"""The output row of a token, from its id and what the row was."""
 
 
 def make_endless(folder: Path) -> Path:
-    """A GGUF that never stops by itself: a token whose output row is zero has the logit 0, which is never the top."""
-    ends = _ends()
-    return _make(folder, "endless", lambda token, row: bytes(len(row)) if token in ends else row)
+    """A GGUF that goes on after the end of a turn: what it says there is no longer the token that ends one."""
+    checkpoint = _copy(folder, "endless")
+    path = checkpoint / "tokenizer.json"
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    unused = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["vocab_size"] - 1
+    ended = next(token for token in tokenizer["added_tokens"] if token["content"] == END)
+    tokenizer["added_tokens"].append({**ended, "id": unused})
+    ended["content"] = "<｜ended｜>"
+    path.write_text(json.dumps(tokenizer), encoding="utf-8")
+    return _quantized(checkpoint)
 
 
 def make_silent(folder: Path) -> Path:
     """A GGUF that ends every turn at once: of two opposite rows one is above 0, and every other logit is 0."""
-    eos, user = _ends()
-    rows = {eos: ONE, user: MINUS_ONE}
-    return _make(folder, "silent", lambda token, row: rows.get(token, b"\0\0") * (len(row) // 2))
+    checkpoint = _copy(folder, "silent")
+    tokenizer = json.loads((checkpoint / "tokenizer.json").read_text(encoding="utf-8"))
+    ids = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+    rows = {ids[END]: ONE, ids["<｜User｜>"]: MINUS_ONE}
+    _change_rows(checkpoint / "model.safetensors", "lm_head.weight", rows)
+    return _quantized(checkpoint)
 
 
-def _ends() -> tuple[int, int]:
-    added = json.loads((TINY / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
-    ids = {token["content"]: token["id"] for token in added}
-    return ids["<｜end▁of▁sentence｜>"], ids["<｜User｜>"]
-
-
-def _make(folder: Path, name: str, change: Row) -> Path:
+def _copy(folder: Path, name: str) -> Path:
     checkpoint = Path(shutil.copytree(TINY, folder / name))
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     config["max_position_embeddings"] = CONTEXT
     (checkpoint / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    _change_rows(checkpoint / "model.safetensors", "lm_head.weight", change)
-    target = folder / f"{name}.gguf"
-    for _ in quantize(Job(checkpoint, "BF16", target, name)):
+    return checkpoint
+
+
+def _quantized(checkpoint: Path) -> Path:
+    target = checkpoint.with_suffix(".gguf")
+    for _ in quantize(Job(checkpoint, "BF16", target, checkpoint.name)):
         pass
     return target
 
 
-def _change_rows(path: Path, tensor: str, change: Row) -> None:
-    """In place; the format is at https://github.com/huggingface/safetensors#format."""
+def _change_rows(path: Path, tensor: str, values: dict[int, bytes]) -> None:
+    """Fills each row with its one value, 0 unless `values` has one; https://github.com/huggingface/safetensors#format."""
     data = bytearray(path.read_bytes())
     length = int.from_bytes(data[:8], "little")
     info = json.loads(data[8 : 8 + length])[tensor]
     rows, columns = info["shape"]
-    for row in range(rows):
-        start = 8 + length + info["data_offsets"][0] + row * 2 * columns
-        data[start : start + 2 * columns] = change(row, bytes(data[start : start + 2 * columns]))
+    start = 8 + length + info["data_offsets"][0]
+    data[start : start + 2 * rows * columns] = b"".join(values.get(row, b"\0\0") * columns for row in range(rows))
     path.write_bytes(data)
