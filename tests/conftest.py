@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,12 @@ from r1_quantize.store import Store
 from tests.fakes.models import make_endless
 
 R1 = (sys.executable, "-m", "r1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heard() -> None:
+    """A shell that starts the tests in the background ignores SIGINT for them, and so for every program they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -81,3 +89,29 @@ def r1(environ: dict[str, str]) -> Run:
         )
 
     return run
+
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start(environ: dict[str, str]) -> Iterator[Start]:
+    """Starts `r1 ARGUMENTS` with pipes for all three streams; what still runs when the test is over is killed."""
+    with ExitStack() as started:
+
+        def begin(*arguments: str | Path, **streams: object) -> subprocess.Popen[bytes]:
+            pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+            process = subprocess.Popen([*R1, *map(str, arguments)], env=environ, **{**pipes, **streams})  # type: ignore[call-overload]
+            started.callback(_end, process)
+            return process  # type: ignore[no-any-return]
+
+        yield begin
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            with suppress(BrokenPipeError):
+                stream.close()

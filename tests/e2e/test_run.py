@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import R1, Run
+from tests.conftest import R1, Run, Start
 from tests.e2e.terminal import Terminal, without_style
 from tests.fakes.models import make_silent
 
@@ -81,11 +81,8 @@ class TestStdout:
 class TestStdin:
     """Read whole, however slow, unless it is not to be read."""
 
-    def test_a_slow_producer_is_waited_for(self, environ: dict[str, str]) -> None:
-        process = subprocess.Popen(
-            [*R1, "run", "--temp", "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
-        )
-        assert process.stdin is not None
+    def test_a_slow_producer_is_waited_for(self, start: Start) -> None:
+        process = start("run", "--temp", "0")
         for part in (b"What is ", b"17 + ", b"25?"):
             process.stdin.write(part)
             process.stdin.flush()
@@ -94,15 +91,11 @@ class TestStdin:
         assert process.returncode == 0
         assert rb"\boxed{42}" in out
 
-    def test_an_inherited_stdin_that_is_never_closed_can_be_left_unread(self, environ: dict[str, str]) -> None:
-        process = subprocess.Popen(
-            [*R1, "run", "--no-stdin", "--temp", "0", SUM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
-        )
+    def test_an_inherited_stdin_that_is_never_closed_can_be_left_unread(self, start: Start) -> None:
+        process = start("run", "--no-stdin", "--temp", "0", SUM)
         assert process.wait(timeout=60) == 0
-        assert process.stdout is not None
         assert rb"\boxed{42}" in process.stdout.read()
         process.stdout.close()
-        assert process.stdin is not None
         process.stdin.close()
 
     def test_a_closed_stdin_is_no_prompt(self, environ: dict[str, str]) -> None:
@@ -214,16 +207,8 @@ class TestExitCodes:
 class TestStreamsThatGoAway:
     """Closed pipes and full disks."""
 
-    def test_a_reader_that_goes_away_is_no_error_to_talk_about(self, environ: dict[str, str]) -> None:
-        process = subprocess.Popen(
-            [*R1, "run", "--jsonl"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environ,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
+    def test_a_reader_that_goes_away_is_no_error_to_talk_about(self, start: Start) -> None:
+        process = start("run", "--jsonl")
         process.stdin.write(b'"hi"\n')
         process.stdin.flush()
         process.stdout.readline()
@@ -231,7 +216,6 @@ class TestStreamsThatGoAway:
         process.stdin.write(b'"hi"\n' * 3)
         process.stdin.close()
         assert process.wait(timeout=60) == 141
-        assert process.stderr is not None
         assert process.stderr.read() == b""
         process.stderr.close()
 
@@ -274,10 +258,10 @@ class TestStreamsThatGoAway:
         assert done.returncode == status
         assert re.fullmatch(output, done.stdout)
 
-    def test_a_stdin_that_was_left_non_blocking_is_waited_for(self, environ: dict[str, str]) -> None:
+    def test_a_stdin_that_was_left_non_blocking_is_waited_for(self, start: Start) -> None:
         theirs, ours = os.pipe()
         os.set_blocking(theirs, False)
-        process = subprocess.Popen([*R1, "run", "--temp", "0"], stdin=theirs, stdout=subprocess.PIPE, env=environ)
+        process = start("run", "--temp", "0", stdin=theirs)
         os.close(theirs)
         time.sleep(0.5)
         os.write(ours, SUM.encode())
@@ -289,14 +273,8 @@ class TestStreamsThatGoAway:
 class TestInterrupt:
     """Ctrl-C ends a turn, keeps what there is, and says so by 130."""
 
-    def test_while_it_thinks_or_answers(self, environ: dict[str, str], endless_path: Path) -> None:
-        process = subprocess.Popen(
-            [*R1, "run", "-m", endless_path, "--no-stdin", "--temp", "0", "--thinking", "show", "hi"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environ,
-        )
-        assert process.stderr is not None
+    def test_while_it_thinks_or_answers(self, start: Start, endless_path: Path) -> None:
+        process = start("run", "-m", endless_path, "--no-stdin", "--temp", "0", "--thinking", "show", "hi")
         first = process.stderr.read(1)
         process.send_signal(signal.SIGINT)
         out, rest = process.communicate(timeout=60)
@@ -304,16 +282,8 @@ class TestInterrupt:
         assert (first + rest).endswith(b"\n")
         assert out == b"" or out.endswith(b"\n")
 
-    def test_while_it_answers_many(self, environ: dict[str, str], endless_path: Path) -> None:
-        process = subprocess.Popen(
-            [*R1, "run", "-m", endless_path, "--jsonl", "--thinking", "show"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environ,
-        )
-        assert process.stdin is not None
-        assert process.stderr is not None
+    def test_while_it_answers_many(self, start: Start, endless_path: Path) -> None:
+        process = start("run", "-m", endless_path, "--jsonl", "--thinking", "show")
         process.stdin.write(b'"hi"\n' * 3)
         process.stdin.flush()
         process.stderr.read(1)
@@ -323,22 +293,17 @@ class TestInterrupt:
         assert [json.loads(line)["finish_reason"] for line in out.splitlines()] == ["interrupted"]
 
     @pytest.mark.parametrize("arguments", [["run"], ["run", "--jsonl"]], ids=" ".join)
-    def test_while_it_waits_for_stdin(self, environ: dict[str, str], arguments: list[str]) -> None:
-        process = subprocess.Popen(
-            [*R1, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ
-        )
-        assert process.stdin is not None
+    def test_while_it_waits_for_stdin(self, start: Start, arguments: list[str]) -> None:
+        process = start(*arguments)
         process.stdin.write(b" " * 1_000_000)  # more than a pipe holds: when this returns, it is being read
         process.stdin.flush()
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=60)
         assert (process.returncode, out, errors) == (130, b"", b"")
 
-    def test_at_no_moment_is_there_a_traceback(self, environ: dict[str, str]) -> None:
+    def test_at_no_moment_is_there_a_traceback(self, start: Start) -> None:
         for milliseconds in range(40, 240, 10):
-            process = subprocess.Popen(
-                [*R1, "run", "--no-stdin", "hi"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ
-            )
+            process = start("run", "--no-stdin", "hi")
             time.sleep(milliseconds / 1000)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=60)
@@ -346,13 +311,8 @@ class TestInterrupt:
                 assert b"Traceback" not in errors
                 assert process.returncode in {0, 130, -signal.SIGINT}
 
-    def test_an_ignored_signal_stays_ignored(self, environ: dict[str, str]) -> None:
-        command = subprocess.list2cmdline([*R1, "run", "--jsonl"])
-        process = subprocess.Popen(
-            f"trap '' INT; exec {command}", shell=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
+    def test_an_ignored_signal_stays_ignored(self, start: Start) -> None:
+        process = start("run", "--jsonl", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
         for _ in range(2):
             process.stdin.write(b'"hi"\n')
             process.stdin.flush()
@@ -413,10 +373,8 @@ class TestJson:
         assert good["answer"]
         assert done.returncode == 2
 
-    def test_each_result_is_flushed_as_it_ends(self, environ: dict[str, str]) -> None:
-        process = subprocess.Popen([*R1, "run", "--jsonl"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ)
-        assert process.stdin is not None
-        assert process.stdout is not None
+    def test_each_result_is_flushed_as_it_ends(self, start: Start) -> None:
+        process = start("run", "--jsonl")
         for _ in range(2):
             process.stdin.write(b'"hi"\n')
             process.stdin.flush()
