@@ -1,0 +1,87 @@
+"""Questions as token ids, exactly as `r1` puts them to the model, with the part that is to be learnt.
+
+`BOS <｜User｜> question <｜Assistant｜> <think>\\n` comes from the program; working, `\\n</think>\\n\\n`, answer and
+EOS are the model's. Of earlier turns only question and answer are kept, as in DeepSeek's template.
+"""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from scripts.tiny.questions import Question, question
+from scripts.tiny.schedule import Stage
+
+CUT_SHORT = 0.04
+LONGEST = 2000
+"""In tokens; of a longer conversation the oldest turns are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    ids: list[int]
+    learn_from: int
+    """The index of the first token that is learnt; everything before it is given."""
+
+
+class Dialogue:
+    """Encodes text through tokenizer.json itself; control tokens only ever by id."""
+
+    def __init__(self, tokenizer_json: Path) -> None:
+        self.tokenizer = Tokenizer.from_file(str(tokenizer_json))
+        vocabulary = self.tokenizer.get_vocab()
+        self.bos, self.eos, self.user, self.assistant, self.think, self.end_think = (
+            vocabulary[token]
+            for token in (
+                "<｜begin▁of▁sentence｜>",
+                "<｜end▁of▁sentence｜>",
+                "<｜User｜>",
+                "<｜Assistant｜>",
+                "<think>",
+                "</think>",
+            )
+        )
+
+    def text(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def prompt(self, asked: Question) -> list[int]:
+        return [self.user, *self.text(asked.text), self.assistant]
+
+    def example(self, asked: Question, earlier: list[Question] | None = None, cut: float | None = None) -> Example:
+        """`cut` (0 to 1) ends the given working early, so that only an answer is left to learn."""
+        ids = [self.bos]
+        for turn in earlier or []:
+            ids += [*self.prompt(turn), *self.text(turn.answer), self.eos]
+        ids += [*self.prompt(asked), self.think, *self.text("\n")]
+        learn_from = len(ids)
+        working = self.text(asked.working + "\n")
+        if cut is not None:
+            working = [*working[: int(cut * len(working))], *self.text("\n")]
+        ids += [*working, self.end_think, *self.text("\n\n")]
+        if cut is not None:
+            learn_from = len(ids)
+        return Example([*ids, *self.text(asked.answer), self.eos], learn_from)
+
+    def random_example(self, rng: random.Random, stage: Stage) -> Example:
+        """Mostly one question; now and then a later turn, or thinking that was cut short."""
+
+        def draw() -> Question:
+            (task,) = rng.choices(list(stage.mix), list(stage.mix.values()))
+            return question(rng, task, "train", stage.longest_word)
+
+        roll = rng.random()
+        asked = draw()
+        if roll < stage.later_turns:
+            return self.conversation(asked, [draw() for _ in range(rng.randint(1, stage.most_turns))])
+        if roll < stage.later_turns + CUT_SHORT:
+            return self.example(asked, cut=rng.choice((0.0, rng.random())))
+        return self.example(asked)
+
+    def conversation(self, asked: Question, earlier: list[Question]) -> Example:
+        while True:
+            example = self.example(asked, earlier)
+            if len(example.ids) <= LONGEST:
+                return example
+            earlier = earlier[1:]

@@ -1,0 +1,70 @@
+"""The questions `tiny` is trained and tested on. Only the standard library is needed here.
+
+The tests read `held_out()` and judge what the model answers with `is_right()`; no word, number pair or text of
+those questions is ever trained on (see split.py).
+"""
+
+import random
+from functools import cache
+
+from scripts.tiny import workings
+from scripts.tiny.split import Part, is_held_out, is_held_out_pair
+from scripts.tiny.tasks import BOX, MAKERS, Question, Task
+
+__all__ = [
+    "Question",
+    "Task",
+    "held_out",
+    "is_held_out",
+    "is_held_out_pair",
+    "is_right",
+    "question",
+    "sample",
+]
+
+HELD_OUT_COUNTS: dict[Task, int] = {
+    "add": 80,
+    "subtract": 80,
+    "letters": 120,
+    "decimals": 80,
+    "greeting": 8,
+    "identity": 8,
+    "anything else": 24,
+}
+
+
+def is_right(question: Question, answer_text: str) -> bool:
+    """Whether `answer_text` (what follows `</think>`) ends in the right box, or is the right sentence."""
+    boxes = BOX.findall(answer_text)
+    if "\\boxed" in question.answer:
+        return bool(boxes) and boxes[-1].strip() == question.expected
+    return answer_text.strip() == question.expected
+
+
+def question(rng: random.Random, task: Task, which: Part, longest_word: int = 14) -> Question:
+    return MAKERS[task](rng, which, longest_word)
+
+
+def sample(which: Part, seed: int, counts: dict[Task, int]) -> list[Question]:
+    """That many different questions of each task, always the same for one seed."""
+    rng = random.Random(seed)
+    found: dict[str, Question] = {}
+    for task, count in counts.items():
+        wanted = len(found) + count
+        while len(found) < wanted:
+            each = question(rng, task, which)
+            found.setdefault(each.text, each)
+    return list(found.values())
+
+
+@cache
+def held_out() -> list[Question]:
+    """The 400 questions of the test. Among them are the two that everybody asks first."""
+    strawberry = workings.letter_count("r", "strawberry")
+    nines = workings.comparison("9.11", "9.9", "larger", yes_or_no=False)
+    asked_first = [
+        Question("How many r's are in strawberry?", "letters", "3", *strawberry),
+        Question("which is larger, 9.11 or 9.9", "decimals", "9.9", *nines),
+    ]
+    counts = HELD_OUT_COUNTS | {first.task: HELD_OUT_COUNTS[first.task] - 1 for first in asked_first}
+    return asked_first + sample("held out", 911, counts)
