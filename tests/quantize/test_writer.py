@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,6 +25,18 @@ def write(target: Path) -> GGUFWriter:
         writer.flush()
         writer.rename()
     return writer
+
+
+@contextmanager
+def at_most_bytes_a_file(limit: int) -> Iterator[None]:
+    """The one way to run out of room that needs no privileges. Pytest's own output is bound by it too."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class TestWhole:
@@ -106,17 +119,8 @@ class TestFullDisk:
             GGUFWriter(tmp_path / "a.gguf", 1 << 60)
         assert names_in(tmp_path) == []
 
-    @pytest.fixture
-    def small_disk(self) -> Iterator[int]:
-        """A limit of 10,000 bytes a file: the one way to run out of room that needs no privileges."""
-        resource = pytest.importorskip("resource")
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-        yield 10_000
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-    def test_is_met_on_the_way(self, tmp_path: Path, small_disk: int) -> None:
-        with pytest.raises(NotEnoughRoom, match="bytes are missing"):
+    def test_is_met_on_the_way(self, tmp_path: Path) -> None:
+        with at_most_bytes_a_file(10_000), pytest.raises(NotEnoughRoom, match="bytes are missing"):
             write(tmp_path / "a.gguf")
         assert names_in(tmp_path) == []
 
