@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 .PHONY: run test lint types pytest format clean
 
 run: $(VENV)/.installed
-	$(BIN)/r1 run --no-stdin --thinking show "$(QUESTION)"
+	$(BIN)/r1 run -m tiny --no-stdin --thinking show "$(QUESTION)"
 
 test: lint types pytest
 
