@@ -1,0 +1,175 @@
+"""`r1 run` when its streams are terminals, go away, are full, or somebody presses Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import R1, Start
+from tests.e2e.terminal import Terminal, without_style
+
+SUM = "What is 17 + 25?"
+
+
+class TestStreamsThatGoAway:
+    """Closed pipes and full disks."""
+
+    def test_a_reader_that_goes_away_is_no_error_to_talk_about(self, start: Start) -> None:
+        process = start("run", "--jsonl")
+        process.stdin.write(b'"hi"\n')
+        process.stdin.flush()
+        process.stdout.readline()
+        process.stdout.close()
+        process.stdin.write(b'"hi"\n' * 3)
+        process.stdin.close()
+        assert process.wait(timeout=60) == 141
+        assert process.stderr.read() == b""
+        process.stderr.close()
+
+    def test_a_stdout_closed_from_the_start_is_the_same(self, environ: dict[str, str]) -> None:
+        command = subprocess.list2cmdline([*R1, "run", "--no-stdin", "hi"])
+        done = subprocess.run(f"{command} >&-", shell=True, env=environ, capture_output=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (141, b"")
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+    def test_a_full_disk_behind_stdout(self, environ: dict[str, str]) -> None:
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [*R1, "run", "--no-stdin", "hi"],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                env=environ,
+                timeout=60,
+                check=False,
+            )
+        assert done.returncode == 5
+        assert done.stderr.startswith(b"r1: no room left on the disk of what stdout leads to")
+        assert done.stderr.count(b"\n") == 1
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+    @pytest.mark.parametrize(
+        ("arguments", "status", "output"),
+        [
+            (["run", "--no-stdin", "--temp", "0", "--thinking", "show", SUM], 0, rb"[^\n]*42[^\n]*\n"),
+            (["run", "--no-stdin", "--max-tokens", "2", "hi"], 3, rb""),
+            (["run", "--no-such-option"], 2, rb""),
+        ],
+    )
+    def test_a_full_disk_behind_stderr_costs_neither_answer_nor_status(
+        self, environ: dict[str, str], arguments: list[str], status: int, output: bytes
+    ) -> None:
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [*R1, *arguments], stdout=subprocess.PIPE, stderr=full, env=environ, timeout=60, check=False
+            )
+        assert done.returncode == status
+        assert re.fullmatch(output, done.stdout)
+
+    def test_a_stdin_that_was_left_non_blocking_is_waited_for(self, start: Start) -> None:
+        theirs, ours = os.pipe()
+        os.set_blocking(theirs, False)
+        process = start("run", "--temp", "0", stdin=theirs)
+        os.close(theirs)
+        time.sleep(0.5)
+        os.write(ours, SUM.encode())
+        os.close(ours)
+        out, _ = process.communicate(timeout=60)
+        assert (process.returncode, b"42" in out) == (0, True)
+
+
+class TestInterrupt:
+    """Ctrl-C ends a turn, keeps what there is, and says so by 130."""
+
+    def test_while_it_thinks_or_answers(self, start: Start, endless_path: Path) -> None:
+        process = start("run", "-m", endless_path, "--no-stdin", "--temp", "0", "--thinking", "show", "hi")
+        first = process.stderr.read(1)
+        process.send_signal(signal.SIGINT)
+        out, rest = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert (first + rest).endswith(b"\n")
+        assert out == b"" or out.endswith(b"\n")
+
+    def test_while_it_answers_many(self, start: Start, endless_path: Path) -> None:
+        process = start("run", "-m", endless_path, "--jsonl", "--thinking", "show")
+        process.stdin.write(b'"hi"\n' * 3)
+        process.stdin.flush()
+        process.stderr.read(1)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert [json.loads(line)["finish_reason"] for line in out.splitlines()] == ["interrupted"]
+
+    @pytest.mark.parametrize("arguments", [["run"], ["run", "--jsonl"]], ids=" ".join)
+    def test_while_it_waits_for_stdin(self, start: Start, arguments: list[str]) -> None:
+        process = start(*arguments)
+        process.stdin.write(b" " * 1_000_000)  # more than a pipe holds: when this returns, it is being read
+        process.stdin.flush()
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
+        assert (process.returncode, out, errors) == (130, b"", b"")
+
+    def test_at_no_moment_is_there_a_traceback(self, start: Start) -> None:
+        for milliseconds in range(40, 240, 10):
+            process = start("run", "--no-stdin", "hi")
+            time.sleep(milliseconds / 1000)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+            if b"site.py" not in errors and b"runpy" not in errors:  # Python's own start-up, before any line of ours
+                assert b"Traceback" not in errors
+                assert process.returncode in {0, 130, -signal.SIGINT}
+
+    def test_an_ignored_signal_stays_ignored(self, start: Start) -> None:
+        process = start("run", "--jsonl", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+        for _ in range(2):
+            process.stdin.write(b'"hi"\n')
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["finish_reason"] == "stop"
+            process.send_signal(signal.SIGINT)
+        process.stdin.close()
+        assert process.wait(timeout=60) == 0
+        process.stdout.close()
+
+
+class TestTerminal:
+    """On a terminal the trace is dim and the answer plain, and nothing else is decorated."""
+
+    def test_trace_dim_then_a_blank_line_then_the_answer(self, environ: dict[str, str]) -> None:
+        with Terminal([*R1, "run", "--temp", "0", SUM], environ) as terminal:
+            screen = terminal.read_to_end()
+            assert terminal.status == 0
+        trace, _, answer = screen.rpartition("\r\n\r\n")
+        assert re.sub("\x1b\\[2m.*?\x1b\\[22m", "", trace, flags=re.DOTALL) == ""
+        assert "17" in without_style(trace)
+        assert re.fullmatch(r"[^\x1b]*\\boxed\{42\}[^\x1b]*\r\n", answer)
+
+    def test_without_a_prompt_it_does_not_wait_at_a_terminal(self, environ: dict[str, str]) -> None:
+        with Terminal([*R1, "run"], environ) as terminal:
+            screen = terminal.read_to_end()
+            assert terminal.status == 2
+        assert screen.startswith("r1: no prompt; try: ")
+
+    def test_a_dumb_terminal_gets_no_escape_codes(self, environ: dict[str, str]) -> None:
+        with Terminal([*R1, "run", "--temp", "0", SUM], {**environ, "TERM": "dumb"}) as terminal:
+            assert "\x1b" not in terminal.read_to_end()
+
+    def test_ctrl_c_at_the_keyboard(self, environ: dict[str, str], endless_path: Path) -> None:
+        with Terminal([*R1, "run", "-m", str(endless_path), "--temp", "0", "hi"], environ) as terminal:
+            terminal.read_some()
+            terminal.type("\x03")
+            terminal.read_to_end()
+            assert terminal.status == 130
+
+    def test_the_answer_is_clean_when_only_stdout_is_redirected(self, environ: dict[str, str], tmp_path: Path) -> None:
+        file = tmp_path / "answer.txt"
+        command = f"{subprocess.list2cmdline(R1)} run --temp 0 '{SUM}' > {file}"
+        with Terminal(["/bin/sh", "-c", command], environ) as terminal:
+            screen = terminal.read_to_end()
+        assert "17" in without_style(screen)  # the trace, on the terminal
+        assert re.fullmatch(rb"[^\x1b]*\\boxed\{42\}[^\x1b\n]*\n", file.read_bytes())
