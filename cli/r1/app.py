@@ -54,8 +54,8 @@ def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one
         if exc.errno not in {errno.ENOSPC, errno.EDQUOT}:
             return _unforeseen(exc)
         abandon(sys.stdout)
-        where = exc.filename or "what stdout leads to"
-        return _complain(f"no room left on the disk of {where}; free some and run it again", ExitStatus.NO_ROOM)
+        where = f"on the disk of {exc.filename}" if exc.filename else "where stdout goes"
+        return _complain(f"no room left {where}; free some and run it again", ExitStatus.NO_ROOM)
     except Exception as exc:
         return _unforeseen(exc)
     return int(status) if isinstance(status, int) else ExitStatus.OK

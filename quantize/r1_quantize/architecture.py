@@ -160,4 +160,7 @@ def _qwen2_block(config: _Config) -> list[tuple[str, str, tuple[int, ...]]]:
     ]
 
 
+CONVERTIBLE = frozenset({"qwen2"})
+"""What `models.toml` calls the architectures in `_KNOWN`."""
+
 _KNOWN: dict[str, Callable[[_Config], Architecture]] = {"Qwen2ForCausalLM": _qwen2}

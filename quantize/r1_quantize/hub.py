@@ -40,7 +40,7 @@ def fetch(repo: str, files: Sequence[str], *, progress: bool) -> Path:
     Whole files are kept, and one that was cut short is resumed. `progress` shows huggingface_hub's own bars on
     stderr. Raises NetworkError when the hub cannot be reached, says no, or the connection breaks.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
@@ -53,4 +53,6 @@ def fetch(repo: str, files: Sequence[str], *, progress: bool) -> Path:
     except HfHubHTTPError as exc:
         raise NetworkError(f"the hub answered {exc.response.status_code} for {repo}; running it again resumes") from exc
     except LocalEntryNotFoundError as exc:
+        if constants.HF_HUB_OFFLINE:
+            raise NetworkError(f"{repo} is not on this disk, and HF_HUB_OFFLINE forbids to fetch it") from exc
         raise NetworkError(f"the hub cannot be reached for {repo}; running it again resumes") from exc

@@ -20,12 +20,9 @@ REPO = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    """A hub that serves tiny's checkpoint under the name of a large one, and a Llama that r1 cannot convert."""
+    """A hub that serves tiny's checkpoint under the name of a large one."""
     shutil.copytree(TINY, tmp_path / "hub" / REPO)
     (tmp_path / "hub" / REPO / "pytorch_model.bin").write_bytes(b"a pickle")
-    llama = tmp_path / "hub" / "deepseek-ai" / "DeepSeek-R1-Distill-Llama-8B"
-    shutil.copytree(TINY, llama)
-    (llama / "config.json").write_text('{"architectures": ["NoSuchForCausalLM"]}', encoding="utf-8")
     with Hub(tmp_path / "hub") as served:
         yield served
 
@@ -102,11 +99,21 @@ class TestFailures:
     def test_offline_by_choice(self, r1: Run, hub: Hub, away: dict[str, str]) -> None:
         done = r1("pull", "qwen-1.5b", HF_HUB_OFFLINE="1", **away)
         assert (done.returncode, done.stderr.count(b"\n"), hub.requests.total()) == (6, 1, 0)
+        assert b"HF_HUB_OFFLINE" in done.stderr
 
     def test_an_architecture_that_cannot_be_converted_costs_no_download(
         self, r1: Run, hub: Hub, away: dict[str, str]
     ) -> None:
         done = r1("pull", "llama-8b", **away)
+        assert (done.returncode, done.stderr.count(b"\n")) == (7, 1)
+        assert b"r1 cannot convert llama checkpoints such as llama-8b yet" in done.stderr
+        assert hub.requests.total() == 0
+
+    def test_a_checkpoint_that_is_not_what_the_catalogue_says_costs_only_its_small_files(
+        self, r1: Run, hub: Hub, away: dict[str, str]
+    ) -> None:
+        (hub.root / REPO / "config.json").write_text('{"architectures": ["NoSuchForCausalLM"]}', encoding="utf-8")
+        done = r1("pull", "qwen-1.5b", **away)
         assert (done.returncode, done.stderr.count(b"\n")) == (7, 1)
         assert b"NoSuchForCausalLM is not known" in done.stderr
         assert hub.sent["model.safetensors"] == 0

@@ -50,7 +50,7 @@ class TestStreamsThatGoAway:
                 check=False,
             )
         assert done.returncode == 5
-        assert done.stderr.startswith(b"r1: no room left on the disk of what stdout leads to")
+        assert done.stderr.startswith(b"r1: no room left where stdout goes")
         assert done.stderr.count(b"\n") == 1
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

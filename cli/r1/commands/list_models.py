@@ -68,17 +68,21 @@ def _print_tables(console: Console, store: Store) -> None:
 
     rich = RichConsole(file=console.stdout, highlight=False)
     models = store.models()
-    if models:
-        rich.print(_here(models))
     here = {model.name for model in models}
-    rich.print(_known([c for c in store.catalogue.values() if c.name not in here], wide=rich.width >= _WIDE))
+    missing = [checkpoint for checkpoint in store.catalogue.values() if checkpoint.name not in here]
+    built_in = [checkpoint.name for checkpoint in missing if checkpoint.builtin]
+    if models or built_in:
+        rich.print(_here(models, built_in))
+    rich.print(_known([checkpoint for checkpoint in missing if not checkpoint.builtin], wide=rich.width >= _WIDE))
 
 
-def _here(models: list[StoredModel]) -> Table:
+def _here(models: list[StoredModel], built_in: list[str]) -> Table:
     table = _table("on this machine", "size", "from")
     for model in models:
         source = model.manifest.source if model.manifest else "?"
         table.add_row(model.reference, units.size(model.size), Text(source))
+    for name in built_in:
+        table.add_row(name, "", "built in")
     return table
 
 

@@ -19,7 +19,7 @@ from r1.console import Console
 from r1.library import open_store
 from r1.render import units
 from r1_quantize import hub
-from r1_quantize.architecture import architecture_of
+from r1_quantize.architecture import CONVERTIBLE, architecture_of
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.errors import BadCheckpoint, ExitStatus, ModelNotFound, NotEnoughRoom
 from r1_quantize.recipe import recipe_for
@@ -33,7 +33,8 @@ def pull(console: Console, reference: str, report: Report) -> ExitStatus:
     checkpoint = _checkpoint(store, name)
     wanted = recipe_for(quant or checkpoint.default_quant).name
     for model in store.models():
-        if model.reference == f"{name}:{wanted}":
+        whole = model.manifest is None or model.manifest.size == model.size
+        if model.reference == f"{name}:{wanted}" and whole:
             announce(console, report, model.reference, model.path, model.size)
             return ExitStatus.OK
     if checkpoint.folder is not None:
@@ -48,6 +49,11 @@ def _checkpoint(store: Store, name: str) -> Checkpoint:
     checkpoint = store.catalogue.get(name)
     if checkpoint is None:
         raise ModelNotFound(f"no checkpoint is called {name!r}; known are {', '.join(store.catalogue)}")
+    if checkpoint.architecture not in CONVERTIBLE:
+        raise BadCheckpoint(
+            f"r1 cannot convert {checkpoint.architecture} checkpoints such as {name} yet; "
+            "a GGUF of it from elsewhere runs: r1 run -m ./model.gguf"
+        )
     return checkpoint
 
 

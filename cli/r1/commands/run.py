@@ -26,7 +26,7 @@ Form = Literal["text", "json", "jsonl"]
 def run(console: Console, asked: Asked, form: Form, settings: Settings) -> ExitStatus:
     """Answers what was asked; the status says whether every answer is whole."""
     if settings.system is not None:
-        console.warn("R1 was not trained with a system prompt; instructions belong into the prompt itself")
+        console.warn("R1 was not trained with a system prompt; instructions belong in the prompt itself")
     if form != "jsonl":
         require_something(console, asked)
     model = find_model(console, settings.model)
@@ -137,7 +137,9 @@ class _Runner:
         what = "the answer is not whole" if reply.answer else "no answer yet, it was still thinking"
         if reply.finished.reason == "length":
             return f"{what}: the limit of {self.settings.max_tokens} tokens was reached (--max-tokens)"
-        return f"{what}: the context of {self.session.context_length} tokens is full (--ctx)"
+        length, trained = self.session.context_length, self.session.model.context_length
+        remedy = "--ctx" if length < trained else "this model was trained for no more"
+        return f"{what}: the context of {length} tokens is full ({remedy})"
 
 
 def _json_line(value: dict[str, Any]) -> str:
