@@ -28,10 +28,6 @@ def verify(console: Console, reference: str, *, as_json: bool) -> ExitStatus:
         facts = {"model": model.reference, "file": str(model.path), "whole": whole, "checks": [*map(asdict, checks)]}
         console.out(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     if not whole:
-        again = (
-            f"r1 quantize {model.name} -t {model.quant}, or delete it and pull it again"
-            if model.quant
-            else "get it again"
-        )
-        console.warn(f"{model.reference} is damaged; {again}")
+        how = f"r1 quantize {model.name} -t {model.quant}, or delete it and pull it" if model.quant else "get it"
+        console.warn(f"{model.reference} is damaged; {how} again")
     return ExitStatus.OK if whole else ExitStatus.BAD_FILE
