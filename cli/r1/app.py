@@ -6,7 +6,6 @@ Knows: the command line. Does not know: how anything is done; a command's module
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -72,7 +71,9 @@ def _complain(message: str, status: ExitStatus) -> ExitStatus:
 
 
 def _unforeseen(exc: Exception) -> ExitStatus:
-    if os.environ.get("R1_DEBUG", "0") not in {"", "0"}:
+    from r1.engine.llama import debugging
+
+    if debugging():
         traceback.print_exception(exc)
     what = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
     return _complain(f"unforeseen: {what} (R1_DEBUG=1 shows where)", ExitStatus.UNFORESEEN)

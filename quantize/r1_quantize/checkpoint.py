@@ -11,13 +11,16 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from r1_quantize.errors import BadCheckpoint
 from r1_quantize.safetensors import SafetensorsFile, StoredTensor
 
 _INDEX = "model.safetensors.index.json"
 _MAX_JSON = 32 << 20  # bytes; Llama's tokenizer.json has 17 million, and parsing takes many times that
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,32 +76,17 @@ class CheckpointFolder:
 
     def optional_json(self, name: str) -> dict[str, Any] | None:
         """The object in a JSON file; None when there is no such file."""
-        if (text := self.optional_text(name)) is None:
-            return None
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError) as exc:
-            raise BadCheckpoint(f"{self.path / name}: not JSON ({exc})") from exc
-        if not isinstance(found, dict):
-            raise BadCheckpoint(f"{self.path / name}: not a JSON object")
-        return found
+        return self._noted(name, read_json(self.path / name))
 
     def optional_text(self, name: str) -> str | None:
         """The text of a file; None when there is no such file."""
-        path = self.path / name
-        try:
-            if path.stat().st_size > _MAX_JSON:
-                raise BadCheckpoint(f"{path}: {path.stat().st_size:,} bytes are too many for such a file")
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        except UnicodeDecodeError as exc:
-            raise BadCheckpoint(f"{path}: not UTF-8 at byte {exc.start}") from exc
-        except OSError as exc:
-            raise BadCheckpoint(f"{path}: {exc.strerror}") from exc
-        if name not in self.files:
+        return self._noted(name, _read_text(self.path / name))
+
+    def _noted(self, name: str, found: _T | None) -> _T | None:
+        """What was found, after its file is noted for the manifest."""
+        if found is not None and name not in self.files:
             self.files.append(name)
-        return text
+        return found
 
     def _tensors(self) -> dict[str, SourceTensor]:
         where = self._weight_map()
@@ -138,3 +126,29 @@ class CheckpointFolder:
         if not parts:
             raise BadCheckpoint(f"{self.path}: neither model.safetensors nor {_INDEX} is there")
         return parts
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a checkpoint's JSON file; None when there is no such file. Raises BadCheckpoint."""
+    if (text := _read_text(path)) is None:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise BadCheckpoint(f"{path}: not JSON ({exc})") from exc
+    if not isinstance(found, dict):
+        raise BadCheckpoint(f"{path}: not a JSON object")
+    return found
+
+
+def _read_text(path: Path) -> str | None:
+    try:
+        if path.stat().st_size > _MAX_JSON:
+            raise BadCheckpoint(f"{path}: {path.stat().st_size:,} bytes are too many for such a file")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as exc:
+        raise BadCheckpoint(f"{path}: not UTF-8 at byte {exc.start}") from exc
+    except OSError as exc:
+        raise BadCheckpoint(f"{path}: {exc.strerror}") from exc

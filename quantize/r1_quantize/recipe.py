@@ -58,8 +58,6 @@ _ALL = (
     ),
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
-FILE_TYPES: dict[str, int] = {recipe.name: recipe.number for recipe in _ALL}
-"""The llama_ftype of each quantization that can be made, by its name."""
 
 _FALLBACKS = {TensorType.Q4_K: TensorType.Q5_0, TensorType.Q6_K: TensorType.Q8_0}
 

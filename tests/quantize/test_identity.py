@@ -12,7 +12,7 @@ import pytest
 
 import r1_quantize
 from r1_quantize.binding import binding
-from r1_quantize.recipe import FILE_TYPES
+from r1_quantize.recipe import RECIPES
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Shape
 from tests.quantize.canonical import digest
@@ -83,7 +83,7 @@ def llama_quantize(source: Path, quant: str) -> Path:
     """llama.cpp's own quantizer."""
     library: Any = binding()
     params = library.llama_model_quantize_default_params()
-    params.ftype, params.nthread = FILE_TYPES[quant], 2
+    params.ftype, params.nthread = RECIPES[quant].number, 2
     target = source.with_suffix(f".{quant}.reference")
     assert library.llama_model_quantize(bytes(source), bytes(target), ctypes.byref(params)) == 0
     return target

@@ -9,7 +9,7 @@ import pytest
 from r1_quantize.architecture import Weight, architecture_of
 from r1_quantize.binding import function
 from r1_quantize.errors import UsageError
-from r1_quantize.recipe import FILE_TYPES, RECIPES, in_file_order, recipe_for, type_of
+from r1_quantize.recipe import RECIPES, in_file_order, recipe_for, type_of
 from r1_quantize.tensor_type import TensorType
 from tests.fakes.checkpoints import Shape
 from tests.quantize.test_catalog import CONFIGS
@@ -28,9 +28,9 @@ class TestRecipeFor:
             recipe_for(quant)
         assert len(str(caught.value)) < 200
 
-    @pytest.mark.parametrize("quant", FILE_TYPES)
+    @pytest.mark.parametrize("quant", RECIPES)
     def test_llama_cpp_calls_the_number_by_that_name(self, quant: str) -> None:
-        name = function("llama_ftype_name", [ctypes.c_int], ctypes.c_char_p)(FILE_TYPES[quant])
+        name = function("llama_ftype_name", [ctypes.c_int], ctypes.c_char_p)(RECIPES[quant].number)
         assert quant in name.decode().replace(" - Medium", "_M")
 
 
@@ -48,7 +48,7 @@ class TestTypes:
         assert richer == [0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 24, 25, 26, 27]
         assert richer == [layer for layer in range(28) if types[f"blk.{layer}.attn_v.weight"] is TensorType.Q6_K]
 
-    @pytest.mark.parametrize("quant", FILE_TYPES)
+    @pytest.mark.parametrize("quant", RECIPES)
     def test_norms_and_biases_stay_f32(self, quant: str) -> None:
         types = self.types("qwen-1.5b", quant)
         kept = [kind for name, kind in types.items() if "norm" in name or name.endswith("bias")]

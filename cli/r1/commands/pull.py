@@ -9,10 +9,7 @@ Does not know: the hub's protocol (`r1_quantize.hub`), how a checkpoint is quant
 
 from __future__ import annotations
 
-import json
 import shutil
-from pathlib import Path
-from typing import Any
 
 from r1.commands.quantize import Report, Source, announce, convert
 from r1.console import Console
@@ -21,6 +18,7 @@ from r1.render import units
 from r1_quantize import hub
 from r1_quantize.architecture import CONVERTIBLE, architecture_of
 from r1_quantize.catalog import Checkpoint
+from r1_quantize.checkpoint import read_json
 from r1_quantize.errors import BadCheckpoint, ExitStatus, ModelNotFound, NotEnoughRoom
 from r1_quantize.recipe import recipe_for
 from r1_quantize.store import Store
@@ -63,7 +61,7 @@ def _fetch(console: Console, checkpoint: Checkpoint, *, quiet: bool) -> Source:
         raise ModelNotFound(f"{checkpoint.name} has no repo in models.toml, so there is nothing to pull")
     progress = console.stderr_is_terminal and not quiet
     folder = hub.fetch(checkpoint.repo, hub.DESCRIPTION, progress=False)
-    architecture_of(_config(folder))
+    architecture_of(read_json(folder / "config.json") or {})
     free = shutil.disk_usage(folder).free
     if free < checkpoint.bf16_bytes and not any(folder.glob("*.safetensors")):
         raise NotEnoughRoom(
@@ -74,13 +72,3 @@ def _fetch(console: Console, checkpoint: Checkpoint, *, quiet: bool) -> Source:
         console.note(f"{checkpoint.repo}: {units.size(checkpoint.bf16_bytes)}, as far as they are not here yet")
     folder = hub.fetch(checkpoint.repo, [*hub.DESCRIPTION, *hub.WEIGHTS], progress=progress)
     return Source(folder, checkpoint.name, checkpoint, revision=folder.name)
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError) as exc:
-        raise BadCheckpoint(f"{folder}: config.json cannot be read ({exc})") from exc
-    if not isinstance(config, dict):
-        raise BadCheckpoint(f"{folder}: config.json holds no object")
-    return config

@@ -43,6 +43,11 @@ class Log:
 log = Log()
 
 
+def debugging() -> bool:
+    """Whether R1_DEBUG asks for what is otherwise kept from people: this log, and tracebacks."""
+    return os.environ.get("R1_DEBUG", "0") not in {"", "0"}
+
+
 @cache
 def llama() -> ModuleType:
     """The low-level module, with every function of llama.h; the backends are initialised on the first call.
@@ -50,7 +55,7 @@ def llama() -> ModuleType:
     Raises R1Error when llama-cpp-python is not there or cannot be loaded.
     """
     module = binding()
-    log.echo = os.environ.get("R1_DEBUG", "0") not in {"", "0"}
+    log.echo = debugging()
     module.llama_log_set(_log_callback, None)
     module.llama_backend_init()
     return module
