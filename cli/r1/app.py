@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from r1 import __version__, examples, options
-from r1.console import Console, abandon, printable
+from r1.console import Console, abandon, keep_libraries_quiet, printable
 from r1_quantize.errors import ExitStatus, R1Error, UsageError
 
 app = typer.Typer(
@@ -145,6 +145,7 @@ def pull(model: options.ToPull, as_json: options.AsJson = False, quiet: options.
     from r1.commands.pull import pull
     from r1.commands.quantize import report_of
 
+    keep_libraries_quiet()
     return pull(Console.of_process(), model, report_of(as_json=as_json, quiet=quiet))
 
 
@@ -153,14 +154,27 @@ def quantize(
     source: options.Source,
     quant: options.Quant = None,
     output: options.Output = None,
+    list_types: options.ListTypes = False,
+    imatrix: options.Imatrix = None,
+    tensor_type: options.TensorTypes = None,
+    pretokenizer: options.Pretokenizer = None,
+    allow_requantize: options.AllowRequantize = False,
+    threads: options.QuantizeThreads = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> int:
-    """Turn a checkpoint on this disk into a GGUF, in one pass."""
+    """Turn a checkpoint or a GGUF on this disk into a GGUF, in one pass; running it again resumes."""
+    keep_libraries_quiet()
+    console = Console.of_process()
+    if list_types:
+        from r1.commands.list_types import list_types as list_the_types
+
+        return list_the_types(console, source, as_json=as_json)
     from r1.commands import quantize
 
+    chosen = quantize.Options(imatrix, tuple(tensor_type or ()), pretokenizer, allow_requantize, threads)
     report = quantize.report_of(as_json=as_json, quiet=quiet)
-    return quantize.run(Console.of_process(), source, quant, output, report)
+    return quantize.run(console, source, quant, output, chosen, report)
 
 
 @app.command("list", epilog=examples.LIST)
@@ -184,4 +198,5 @@ def verify(model: options.Reference, as_json: options.AsJson = False) -> int:
     """Read a model file to its end and say whether it is what it should be."""
     from r1.commands.verify import verify
 
+    keep_libraries_quiet()
     return verify(Console.of_process(), model, as_json=as_json)

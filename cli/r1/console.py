@@ -91,6 +91,21 @@ class Console:
         return self.stderr_is_terminal and not plain
 
 
+def keep_libraries_quiet() -> None:
+    """From here on what C code prints on stderr goes nowhere, while `sys.stderr` goes where it went.
+
+    ggml writes a line of its own to descriptor 2 for every bad value, in the middle of ours. R1_DEBUG lets it.
+    """
+    if sys.stderr is None or os.environ.get("R1_DEBUG", "0") not in {"", "0"}:
+        return
+    sys.stderr.flush()
+    descriptor = sys.stderr.fileno()
+    sys.stderr = open(os.dup(descriptor), "w", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123, SIM115
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, descriptor)
+    os.close(nothing)
+
+
 def abandon(stream: TextIO) -> None:
     """Points a broken stream at nothing, so that neither a later write nor the last flush fails."""
     with suppress(io.UnsupportedOperation):  # a stream in memory has nothing to break

@@ -26,11 +26,19 @@ HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured."""
 
 QUANTIZE = """Examples:
 
-    r1 quantize tiny -t Q8_0
+    r1 quantize qwen-7b --list-types
 
     r1 quantize ./DeepSeek-R1-Distill-Qwen-1.5B -t Q4_K_M
 
-    r1 quantize ./my-fine-tune -t Q8_0 -o my-fine-tune.gguf"""
+    r1 quantize ./my-fine-tune -t Q8_0 -o my-fine-tune.gguf
+
+    r1 quantize ./model-BF16.gguf -t IQ2_M --imatrix imatrix.gguf
+
+    r1 quantize qwen-7b -t Q4_K_M --tensor-type ffn_down=Q6_K
+
+A run that was stopped, however it was, is taken up again by the same command. \
+Exit codes: 0 the file is whole, 2 bad input, 4 no such source, 5 not enough disk, 7 a damaged or unknown file, \
+130 Ctrl-C."""
 
 LIST = """Examples:
 

@@ -24,6 +24,13 @@ def _complete_model(incomplete: str) -> list[str]:
     return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
 
+def _complete_type(incomplete: str) -> list[str]:
+    """Names of types for the shell."""
+    from r1_quantize.recipe import RECIPES
+
+    return [name for name in RECIPES if name.startswith(incomplete.upper())]
+
+
 def _option(*names: str, panel: str | None = None, help: str, **more: Any) -> Any:  # noqa: A002 — Typer's word
     return typer.Option(*names, help=help, show_default=False, rich_help_panel=panel, **more)
 
@@ -116,12 +123,44 @@ AsJson = Annotated[bool, typer.Option("--json", help="The same facts as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Source = Annotated[
     str,
-    typer.Argument(metavar="SOURCE", help="A checkpoint's folder, or a name of the catalogue that is on this disk."),
+    typer.Argument(
+        metavar="SOURCE",
+        help="A checkpoint's folder, a .gguf, or the name of a model on this disk.",
+        autocompletion=_complete_model,
+    ),
 ]
 Quant = Annotated[
     str | None,
-    _option("--type", "-t", help="F32, F16, BF16, Q8_0, Q4_K_M. (default: the catalogue's, else Q4_K_M)"),
+    _option(
+        "--type",
+        "-t",
+        help="Q8_0, Q6_K, Q5_K_M, Q4_K_M, … (--list-types has all). (default: the catalogue's, else Q4_K_M)",
+        autocompletion=_complete_type,
+    ),
 ]
+ListTypes = Annotated[
+    bool, typer.Option("--list-types", help="Show what each type would make of SOURCE, and make nothing.")
+]
+Imatrix = Annotated[
+    Path | None,
+    _option("--imatrix", help="An importance matrix of llama.cpp's, GGUF or .dat; the smallest types need one."),
+]
+TensorTypes = Annotated[
+    list[str] | None,
+    _option(
+        "--tensor-type",
+        metavar="PATTERN=TYPE",
+        help="Another type for tensors whose name has PATTERN, a regular expression, in it. Repeatable.",
+    ),
+]
+Pretokenizer = Annotated[
+    str | None,
+    _option("--pretokenizer", metavar="NAME", help="llama.cpp's name for how text is cut, if r1 does not know it."),
+]
+AllowRequantize = Annotated[
+    bool, typer.Option("--allow-requantize", help="Quantize what is quantized already, and lose more.")
+]
+QuantizeThreads = Annotated[int | None, _option("--threads", min=1, help="Threads. (default: every core)")]
 Output = Annotated[
     Path | None, _option("--output", "-o", help="The file to write. (default: the model's place in R1_HOME)")
 ]

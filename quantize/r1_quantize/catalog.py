@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Checkpoint:
     builtin: bool = False
     aime_pass1: float | None = None  # percent
     aime_cons64: float | None = None  # percent
+    config: Mapping[str, Any] | None = None  # some keys of its config.json, enough to know its tensors
 
     @property
     def bf16_bytes(self) -> int:
@@ -60,6 +62,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "default_quant": str,
     "aime_pass1": (int, float),
     "aime_cons64": (int, float),
+    "config": dict,
 }
 _REQUIRED = {field.name for field in fields(Checkpoint) if field.default is MISSING} - {"name"}
 
@@ -95,7 +98,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 
 def _check(where: str, key: str, value: object) -> None:
     kind = _KINDS.get(key)
-    if isinstance(value, dict):
+    if isinstance(value, dict) and kind is not dict:
         raise UsageError(f"{where}: a table in a table; a name with a dot in it needs quotes")
     if kind is None:
         raise UsageError(f"{where}: no such key; known are {', '.join(_KINDS)}")

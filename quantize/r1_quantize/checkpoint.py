@@ -7,12 +7,13 @@ of the weights nothing is ever kept.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any
 
+from r1_quantize import safetensors
 from r1_quantize.errors import BadCheckpoint
 from r1_quantize.safetensors import SafetensorsFile, StoredTensor
 
@@ -20,53 +21,30 @@ _INDEX = "model.safetensors.index.json"
 _MAX_JSON = 32 << 20  # bytes; Llama's tokenizer.json has 17 million, and parsing takes many times that
 
 
-_T = TypeVar("_T")
-
-
 @dataclass(frozen=True, slots=True)
-class SourceTensor:
-    """A tensor of the checkpoint and the shard it lies in."""
+class ShardTensor:
+    """A tensor of the checkpoint, and the shard it lies in."""
 
-    shard: SafetensorsFile
+    shard: Path
     stored: StoredTensor
-
-    def read_into(self, offset: int, target: memoryview) -> None:
-        """Fill `target` with the tensor's bytes from `offset` on."""
-        self.shard.read_into(self.stored.offset + offset, target)
 
 
 class CheckpointFolder:
-    """An open checkpoint: `config` is config.json, `tensors` are in the order of shard, then name.
+    """A checkpoint: `config` is config.json, `tensors` are in the order of shard, then name.
 
-    `files` names every file that was read, for the manifest. Use it as a context manager: shards stay open.
+    `shards` are the files with the weights, in order. `digests` holds the SHA-256 of every other file that was read,
+    by its name, for the manifest.
     """
 
     def __init__(self, path: Path) -> None:
         """Raises BadCheckpoint when a file is missing, damaged, or points outside the folder."""
         self.path = path
-        self.files: list[str] = []
-        self._shards: list[SafetensorsFile] = []
+        self.digests: dict[str, str] = {}
+        self.shards: list[SafetensorsFile] = []
         if not path.is_dir():
             raise BadCheckpoint(f"{path}: not a checkpoint folder")
-        try:
-            self.config = self.json("config.json")
-            self.tensors = self._tensors()
-        except BaseException:
-            self.close()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the shards."""
-        for shard in self._shards:
-            shard.close()
+        self.config = self.json("config.json")
+        self.tensors = self._tensors()
 
     def json(self, name: str) -> dict[str, Any]:
         """A JSON file that must be there and hold an object."""
@@ -76,32 +54,30 @@ class CheckpointFolder:
 
     def optional_json(self, name: str) -> dict[str, Any] | None:
         """The object in a JSON file; None when there is no such file."""
-        return self._noted(name, read_json(self.path / name))
+        text = self.optional_text(name)
+        return None if text is None else _json(self.path / name, text)
 
     def optional_text(self, name: str) -> str | None:
         """The text of a file; None when there is no such file."""
-        return self._noted(name, _read_text(self.path / name))
+        data = _read(self.path / name)
+        if data is None:
+            return None
+        self.digests[name] = hashlib.sha256(data).hexdigest()
+        return _text(self.path / name, data)
 
-    def _noted(self, name: str, found: _T | None) -> _T | None:
-        """What was found, after its file is noted for the manifest."""
-        if found is not None and name not in self.files:
-            self.files.append(name)
-        return found
-
-    def _tensors(self) -> dict[str, SourceTensor]:
+    def _tensors(self) -> dict[str, ShardTensor]:
         where = self._weight_map()
         names = sorted(set(where.values())) if where else self._parts()
-        tensors: dict[str, SourceTensor] = {}
+        tensors: dict[str, ShardTensor] = {}
         for name in names:
             if not (self.path / name).is_file():
                 raise BadCheckpoint(f"{self.path}: the shard {name} is missing")
-            shard = SafetensorsFile(self.path / name)
-            self._shards.append(shard)
-            self.files.append(name)
+            shard = safetensors.read(self.path / name)
+            self.shards.append(shard)
             for tensor, stored in shard.tensors.items():
                 if tensor in tensors or where.get(tensor, name) != name:
                     raise BadCheckpoint(f"{shard.path}: the tensor {tensor} belongs to another shard")
-                tensors[tensor] = SourceTensor(shard, stored)
+                tensors[tensor] = ShardTensor(shard.path, stored)
         if missing := sorted(where.keys() - tensors.keys()):
             raise BadCheckpoint(f"{self.path / where[missing[0]]}: the tensor {missing[0]} is missing")
         return tensors
@@ -130,8 +106,11 @@ class CheckpointFolder:
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a checkpoint's JSON file; None when there is no such file. Raises BadCheckpoint."""
-    if (text := _read_text(path)) is None:
-        return None
+    data = _read(path)
+    return None if data is None else _json(path, _text(path, data))
+
+
+def _json(path: Path, text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as exc:
@@ -141,14 +120,19 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _read_text(path: Path) -> str | None:
+def _text(path: Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise BadCheckpoint(f"{path}: not UTF-8 at byte {exc.start}") from exc
+
+
+def _read(path: Path) -> bytes | None:
     try:
         if path.stat().st_size > _MAX_JSON:
             raise BadCheckpoint(f"{path}: {path.stat().st_size:,} bytes are too many for such a file")
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes()
     except FileNotFoundError:
         return None
-    except UnicodeDecodeError as exc:
-        raise BadCheckpoint(f"{path}: not UTF-8 at byte {exc.start}") from exc
     except OSError as exc:
         raise BadCheckpoint(f"{path}: {exc.strerror}") from exc

@@ -1,42 +1,69 @@
 """The quantization kernels inside llama.cpp's library, on as many threads as there are cores.
 
-A tensor goes through in pieces of whole rows: read, widened to F32, quantized, checked, handed back in order.
-The kernels release the GIL; memory is a fixed number of buffers, however large the tensor.
+Pieces of whole rows go through: read one after the other, widened to F32, quantized and checked on many threads,
+handed back in order. The kernels release the GIL; memory is a fixed number of buffers, however large the tensors.
 
-Knows: ggml_quantize_chunk and its neighbours in ggml.h, and that a failed GGML_ASSERT ends the process:
-everything is checked before a call. Does not know: files or recipes.
+Knows: ggml_quantize_chunk and its neighbours in ggml.h, and that a failed GGML_ASSERT ends the process: everything
+is checked before a call. Does not know: files or recipes.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from r1_quantize.binding import function
-from r1_quantize.errors import BadCheckpoint
+from r1_quantize.errors import BadFile
 from r1_quantize.tensor_type import TensorType
 
-PIECE = 1 << 18  # values in a piece, unless a row is longer; small enough for a core's cache
+_PIECE = 1 << 18  # values in a piece, unless a row is longer; small enough for a core's cache
+_BUDGET = 256 << 20  # bytes for all buffers together, unless one piece is larger
 
-Read = Callable[[int, memoryview], None]
-"""Fills a view with a tensor's bytes, from an offset within the tensor."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What is to happen to one tensor: `rows` × `columns` values from type `source` to type `target`."""
+    """What is to happen to a tensor of `columns` a row: its values go from type `source` to type `target`.
+
+    With `head_rows`, the rows are heads of that many rows, and in each the rows of the first half are interleaved
+    with those of the second. `imatrix` has a number for each column.
+    """
 
     label: str  # for messages
-    rows: int
     columns: int
-    source: TensorType  # F32, F16 or BF16
+    source: TensorType
     target: TensorType
+    head_rows: int = 0
+    imatrix: array[float] | None = None
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows make a piece."""
+        rows = max(1, _PIECE // self.columns)
+        return max(1, rows // self.head_rows) * self.head_rows if self.head_rows else rows
+
+    @property
+    def values_at_once(self) -> int:
+        """How many values a piece holds."""
+        return self.rows_at_once * self.columns
+
+
+@dataclass(frozen=True, slots=True)
+class Piece(Generic[T]):
+    """Some whole rows. `read` fills a view with their bytes; `tag` is the caller's."""
+
+    conversion: Conversion
+    rows: int
+    read: Callable[[memoryview], None]
+    tag: T
 
 
 def default_threads() -> int:
@@ -44,6 +71,20 @@ def default_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+class _Traits(ctypes.Structure):
+    """struct ggml_type_traits."""
+
+    _fields_ = (
+        ("type_name", ctypes.c_char_p),
+        ("blck_size", ctypes.c_int64),
+        ("blck_size_interleave", ctypes.c_int64),
+        ("type_size", ctypes.c_size_t),
+        ("is_quantized", ctypes.c_bool),
+        ("to_float", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)),
+        ("from_float_ref", ctypes.c_void_p),
+    )
 
 
 class Kernels:
@@ -57,6 +98,7 @@ class Kernels:
         )
         self._valid = function("ggml_validate_row_data", [kind, address, size], ctypes.c_bool)
         self._init = function("ggml_quantize_init", [kind], None)
+        self._traits = function("ggml_get_type_traits", [kind], ctypes.POINTER(_Traits))
         self._widen: dict[TensorType, Any] = {
             TensorType.F16: function("ggml_fp16_to_fp32_row", [address, address, number], None),
             TensorType.BF16: function("ggml_bf16_to_fp32_row", [address, address, number], None),
@@ -67,17 +109,17 @@ class Kernels:
         self._init(target)
 
     def widen(self, source: TensorType, raw: int, wide: int, values: int) -> None:
-        """F16 or BF16 → F32, exactly."""
-        self._widen[source](raw, wide, values)
+        """Any type but F32 → F32, exactly."""
+        convert = self._widen.get(source) or self._traits(source).contents.to_float
+        convert(raw, wide, values)
 
-    def quantize(self, target: TensorType, wide: int, out: int, rows: int, columns: int) -> None:
-        """F32 rows → blocks. `columns` is a multiple of the target's block."""
-        assert columns % target.block == 0
-        written = self._quantize(target, wide, out, 0, rows, columns, None)
+    def quantize(self, target: TensorType, wide: int, out: int, rows: int, columns: int, imatrix: int | None) -> None:
+        """F32 → `target`; `columns` is a whole number of its blocks, and `imatrix` as many floats or None."""
+        written = self._quantize(target, wide, out, 0, rows, columns, imatrix)
         assert written == target.bytes_of(rows * columns)
 
     def finite(self, kind: TensorType, data: int, nbytes: int) -> bool:
-        """Whether no value, or no block's scale, is NaN or infinite."""
+        """Whether every value, or every scale of a block, is a finite number."""
         return bool(self._valid(kind, data, nbytes))
 
 
@@ -85,9 +127,7 @@ class _Buffers:
     """What one piece needs: its bytes as they were read, as F32, and as they will be written."""
 
     def __init__(self, values: int) -> None:
-        self.raw = ctypes.create_string_buffer(4 * values)
-        self.wide = ctypes.create_string_buffer(4 * values)
-        self.out = ctypes.create_string_buffer(4 * values)
+        self.raw, self.wide, self.out = (ctypes.create_string_buffer(4 * values) for _ in range(3))
 
 
 class Quantizer:
@@ -97,8 +137,6 @@ class Quantizer:
         self.threads = threads or default_threads()
         self._kernels = Kernels()
         self._pool = ThreadPoolExecutor(self.threads)
-        self._free: list[_Buffers] = []
-        self._values = 0  # how many values the buffers in `_free` are made for
 
     def __enter__(self) -> Self:
         return self
@@ -108,53 +146,71 @@ class Quantizer:
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def convert(self, conversion: Conversion, read: Read) -> Iterator[memoryview]:
-        """The tensor's bytes in the target type, piece by piece; a piece is valid until the next is asked
-        for.
+    def convert(self, pieces: Iterable[Piece[T]], values: int) -> Iterator[tuple[Piece[T], memoryview]]:
+        """Each piece with its bytes in the target type, in order, valid until the next is asked for.
 
-        Raises BadCheckpoint when a value is NaN or infinite, and whatever `read` raises.
+        No piece holds more than `values` values. They are read here, one after the other; only a few are ahead of
+        what was handed out. Raises BadFile when a value is NaN or infinite, and whatever reading raises.
         """
-        self._kernels.prepare(conversion.target)
-        rows = max(1, PIECE // conversion.columns)
-        self._make_room(rows * conversion.columns)
-        pending: deque[Future[tuple[_Buffers, memoryview]]] = deque()
-        for first in range(0, conversion.rows, rows):
-            if not self._free:
-                yield from self._next(pending)
-            count = min(rows, conversion.rows - first)
-            pending.append(self._pool.submit(self._piece, conversion, read, first, count, self._free.pop()))
+        count = min(self.threads + 2, max(1, _BUDGET // (3 * 4 * values)))
+        free = [_Buffers(values) for _ in range(count)]
+        pending: deque[tuple[Piece[T], Future[tuple[_Buffers, memoryview]]]] = deque()
+        prepared: set[TensorType] = set()
+        for piece in pieces:
+            if not free:
+                yield from self._oldest(pending, free)
+            if piece.conversion.target not in prepared:
+                self._kernels.prepare(piece.conversion.target)
+                prepared.add(piece.conversion.target)
+            buffers = free.pop()
+            piece.read(memoryview(buffers.raw).cast("B")[: _nbytes(piece)])
+            pending.append((piece, self._pool.submit(self._convert, piece, buffers)))
         while pending:
-            yield from self._next(pending)
+            yield from self._oldest(pending, free)
 
-    def _make_room(self, values: int) -> None:
-        if values > self._values:
-            self._values = values
-            self._free = [_Buffers(values) for _ in range(self.threads + 1)]
+    def _oldest(
+        self, pending: deque[tuple[Piece[T], Future[tuple[_Buffers, memoryview]]]], free: list[_Buffers]
+    ) -> Iterator[tuple[Piece[T], memoryview]]:
+        piece, future = pending.popleft()
+        buffers, data = future.result()
+        yield piece, data
+        free.append(buffers)
 
-    def _next(self, pending: deque[Future[tuple[_Buffers, memoryview]]]) -> Iterator[memoryview]:
-        buffers, piece = pending.popleft().result()
-        yield piece
-        self._free.append(buffers)
-
-    def _piece(
-        self, conversion: Conversion, read: Read, first: int, rows: int, buffers: _Buffers
-    ) -> tuple[_Buffers, memoryview]:
-        source, target = conversion.source, conversion.target
-        values = rows * conversion.columns
+    def _convert(self, piece: Piece[T], buffers: _Buffers) -> tuple[_Buffers, memoryview]:
+        conversion, nbytes = piece.conversion, _nbytes(piece)
+        source, target, columns = conversion.source, conversion.target, conversion.columns
+        if conversion.head_rows:
+            _interleave(buffers, conversion.head_rows, nbytes // piece.rows, nbytes)
         raw, wide, out = map(ctypes.addressof, (buffers.raw, buffers.wide, buffers.out))
-        nbytes = source.bytes_of(values)
-        read(source.bytes_of(first * conversion.columns), memoryview(buffers.raw).cast("B")[:nbytes])
         self._check(conversion.label, source, raw, nbytes)
         if source is target:
             return buffers, memoryview(buffers.raw).cast("B")[:nbytes]
         if source is not TensorType.F32:
-            self._kernels.widen(source, raw, wide, values)
+            self._kernels.widen(source, raw, wide, piece.rows * columns)
             raw = wide
-        self._kernels.quantize(target, raw, out, rows, conversion.columns)
-        nbytes = target.bytes_of(values)
+        weights = conversion.imatrix.buffer_info()[0] if conversion.imatrix else None
+        self._kernels.quantize(target, raw, out, piece.rows, columns, weights)
+        nbytes = target.bytes_of(piece.rows * columns)
         self._check(conversion.label, target, out, nbytes)
         return buffers, memoryview(buffers.out).cast("B")[:nbytes]
 
     def _check(self, label: str, kind: TensorType, data: int, nbytes: int) -> None:
         if not self._kernels.finite(kind, data, nbytes):
-            raise BadCheckpoint(f"{label}: it holds a value that is NaN, infinite or too large for {kind.name}")
+            raise BadFile(f"{label}: it holds a value that is NaN, infinite or too large for {kind.name}")
+
+
+def _nbytes(piece: Piece[T]) -> int:
+    """The size of a piece as it is read."""
+    return piece.conversion.source.bytes_of(piece.rows * piece.conversion.columns)
+
+
+def _interleave(buffers: _Buffers, head_rows: int, row: int, nbytes: int) -> None:
+    """Within each head of `head_rows` rows of `row` bytes: rows 0, h/2, 1, h/2 + 1, …"""
+    source, target = memoryview(buffers.raw).cast("B"), memoryview(buffers.out).cast("B")
+    half = head_rows // 2 * row
+    for head in range(0, nbytes, 2 * half):
+        for step in range(0, half, row):
+            first, to = head + step, head + 2 * step
+            target[to : to + row] = source[first : first + row]
+            target[to + row : to + 2 * row] = source[first + half : first + half + row]
+    buffers.raw, buffers.out = buffers.out, buffers.raw

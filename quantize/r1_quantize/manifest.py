@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Manifest:
     recipe: dict[str, int]  # GGML type → how many tensors have it
     tools: dict[str, str]  # distribution → version
     created: str  # ISO 8601, UTC
+    imatrix_sha256: str | None = None  # of the importance matrix it was made with
+    tensor_types: list[str] = field(default_factory=list)  # PATTERN=TYPE, where the recipe was overruled
 
     def to_json(self) -> str:
         """The text of the file, ending in a newline."""
@@ -45,11 +47,11 @@ class Manifest:
             found: Any = json.loads(text)
         except (ValueError, RecursionError) as exc:
             raise BadFile(f"a manifest that is not JSON: {exc}") from exc
-        if not isinstance(found, dict) or found.keys() != _KEYS.keys():
+        if not isinstance(found, dict) or not _REQUIRED <= found.keys() <= _KEYS.keys():
             raise BadFile(f"a manifest must have the keys {', '.join(_KEYS)}")
-        for key, fits in _KEYS.items():
-            if not fits(found[key]):
-                raise BadFile(f"a manifest with an impossible {key}: {found[key]!r:.80}")
+        for key, value in found.items():
+            if not _KEYS[key](value):
+                raise BadFile(f"a manifest with an impossible {key}: {value!r:.80}")
         return cls(**found)
 
     @classmethod
@@ -96,4 +98,7 @@ _KEYS: dict[str, Callable[[object], bool]] = {
     "recipe": _table_of(_count),
     "tools": _table_of(_text),
     "created": _text,
+    "imatrix_sha256": lambda value: value is None or _digest(value),
+    "tensor_types": lambda value: isinstance(value, list) and all(map(_text, value)),
 }
+_REQUIRED = _KEYS.keys() - {"imatrix_sha256", "tensor_types"}  # younger than the first manifests

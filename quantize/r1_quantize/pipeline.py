@@ -1,37 +1,47 @@
-"""The one path from a checkpoint folder to a checked GGUF, as a stream of events.
+"""The one path from a checkpoint folder, or a GGUF, to a checked GGUF, as a stream of events.
 
-Knows: the order of the steps, and what is recorded about a result.
-Does not know: formats, kernels or rules (each has its module), and nothing of terminals: whoever iterates
-decides what is shown.
+The source's files are read one after the other, front to back, each byte once: what is hashed for the record is what
+is quantized. Tensors go to their places in the result as they come by.
+
+Knows: the order of the steps, what an interrupted run left, and what is recorded about a result. Does not know:
+formats, kernels or rules (each has its module), and nothing of terminals: whoever iterates decides what is shown.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections import Counter
-from collections.abc import Generator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from r1_quantize import reader
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.checkpoint import CheckpointFolder
-from r1_quantize.errors import R1Error
-from r1_quantize.ggml import Conversion, Quantizer
-from r1_quantize.manifest import Manifest, file_sha256
-from r1_quantize.plan import Plan, PlannedTensor, plan
-from r1_quantize.recipe import recipe_for
-from r1_quantize.writer import GGUFWriter, header_of, size_of
+from r1_quantize.checkpoint_source import checkpoint_source
+from r1_quantize.errors import NotEnoughRoom, R1Error
+from r1_quantize.ggml import Conversion, Piece, Quantizer
+from r1_quantize.gguf_source import gguf_source
+from r1_quantize.hashed_file import HashedFile
+from r1_quantize.imatrix import Imatrix, read_imatrix
+from r1_quantize.journal import FileRecord, Progress, TensorRecord
+from r1_quantize.manifest import Manifest
+from r1_quantize.override import Override
+from r1_quantize.plan import Plan, PlannedTensor, plan, recipe_needs_imatrix, size_of
+from r1_quantize.recipe import RECIPES, recipe_for
+from r1_quantize.source import Source
+from r1_quantize.writer import PartialGGUF, room_for
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is to be made of what.
 
-    `source` is a checkpoint folder, `target` the GGUF, whose folder exists. `name` stands in general.name
-    unless `checkpoint`, the catalogue's entry, says better. With `manifest` a record is left there;
-    `revision` is the hub's commit the folder came from, for that record.
+    `source` is a checkpoint folder or a GGUF, `target` the GGUF, whose folder exists. `name` stands in general.name
+    of a checkpoint unless `checkpoint`, the catalogue's entry, says better. With `manifest` a record is left there;
+    `origin` and `revision` say where the source came from, for that record.
     """
 
     source: Path
@@ -39,8 +49,13 @@ class Job:
     target: Path
     name: str
     checkpoint: Checkpoint | None = None
+    origin: str | None = None
     revision: str | None = None
     manifest: Path | None = None
+    imatrix: Path | None = None
+    overrides: tuple[Override, ...] = ()
+    pretokenizer: str | None = None
+    allow_requantize: bool = False
     threads: int | None = None  # None: one for each core
 
 
@@ -56,14 +71,46 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """An earlier run was interrupted, and so much of its work still holds."""
+
+    tensors: int
+    bytes_in: int
+    bytes_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartedOver:
+    """What was done so far, in this run or an earlier one, is of no use, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """So many bytes more were read and written, of the tensor `name`."""
+
+    name: str
+    bytes_in: int
+    bytes_out: int
+
+
+@dataclass(frozen=True, slots=True)
 class TensorDone:
-    """The tensor `index`, counted from 1, is written."""
+    """A tensor is written, the `index`th, counted from 1."""
 
     index: int
     name: str
     ggml_type: str
     bytes_in: int
     bytes_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """All is written, and so many bytes more were read back."""
+
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,67 +123,211 @@ class Finished:
     seconds: float
 
 
-Event = Planned | TensorDone | Finished
+Event = Planned | Resumed | StartedOver | Advanced | TensorDone | Checked | Finished
+
+
+class _SourceChanged(Exception):
+    """A source file is no longer what it was when the tensors that are done were made of it."""
 
 
 def quantize(job: Job) -> Generator[Event, None, None]:
-    """Make the GGUF. Events come as the steps end; closing the iterator early leaves nothing behind.
+    """Make the GGUF. Events come as the steps end. Closing the iterator early leaves what is done for the next call
+    with the same job, which goes on from there.
 
-    Raises UsageError (unknown quantization), BadCheckpoint, NotEnoughRoom, or R1Error when the target cannot
-    be written.
+    Raises UsageError (unknown quantization, no importance matrix where one is needed), BadFile, NotEnoughRoom, or
+    R1Error when the target cannot be written.
     """
     started = time.monotonic()
-    recipe = recipe_for(job.quant)
     # 1. read and check everything but the weights
-    with CheckpointFolder(job.source) as folder:
-        planned = plan(folder, recipe, job.name, job.checkpoint)
-        header = header_of(planned)
-        size = size_of(header, planned.tensors)
-        bytes_in = sum(tensor.source.stored.nbytes for tensor in planned.tensors)
-        yield Planned(job.source, recipe.name, len(planned.tensors), bytes_in, size)
-        # 2. write front to back, each weight once
-        with GGUFWriter(job.target, size) as writer, Quantizer(job.threads) as quantizer:
-            writer.write(header)
-            for index, tensor in enumerate(planned.tensors, 1):
-                for piece in quantizer.convert(_conversion(tensor), tensor.source.read_into):
-                    writer.write(piece)
-                writer.pad()
-                yield TensorDone(index, tensor.name, tensor.type.name, tensor.source.stored.nbytes, tensor.nbytes)
-            # 3. check it, then name it; a manifest never stands beside a file it does not describe
-            writer.flush()
-            reader.read(writer.partial)
-            record = _record(job, folder, planned, writer) if job.manifest else None
-            if job.manifest:
-                job.manifest.unlink(missing_ok=True)
-            writer.rename()
-        if job.manifest and record:
-            _write_whole(job.manifest, record.to_json())
-    yield Finished(job.target, size, writer.sha256, time.monotonic() - started)
+    imatrix = read_imatrix(job.imatrix) if job.imatrix else None
+    recipe = recipe_for(job.quant)
+    source = open_source(job.source, job.name, job.checkpoint, job.pretokenizer)
+    planned = plan(source, recipe, imatrix=imatrix, overrides=job.overrides, allow_requantize=job.allow_requantize)
+    yield Planned(job.source, recipe.name, len(planned.tensors), planned.bytes_in, planned.size)
+    _check_room(job, source, planned)
+    # 2. read every weight once, and write what becomes of it
+    work = _Work(planned, source, _digest_of(planned, source, imatrix))
+    with PartialGGUF(job.target, planned, work.digest) as file, Quantizer(job.threads) as quantizer:
+        yield from _beginning(file, planned)
+        while True:
+            try:
+                yield from work.fill(file, quantizer)
+                break
+            except _SourceChanged as exc:
+                file.start_over()
+                yield StartedOver(f"{exc} is not what it was when work on it began")
+        # 3. check it, then name it; a manifest never stands beside a file it does not describe
+        sha256 = yield from _checked(file)
+        if job.manifest:
+            job.manifest.unlink(missing_ok=True)
+        file.rename()
+    if job.manifest:
+        _write_whole(job.manifest, _record(job, source, work, imatrix, sha256).to_json())
+    yield Finished(job.target, planned.size, sha256, time.monotonic() - started)
+
+
+def open_source(path: Path, name: str, checkpoint: Checkpoint | None = None, pretokenizer: str | None = None) -> Source:
+    """What there is to quantize in a checkpoint folder, or in a GGUF. Raises BadFile."""
+    if path.is_dir():
+        return checkpoint_source(CheckpointFolder(path), name, checkpoint, pretokenizer)
+    return gguf_source(path)
+
+
+def _check_room(job: Job, source: Source, planned: Plan) -> None:
+    free = room_for(job.target)
+    if free >= planned.size:
+        return
+    smaller = (name for name, recipe in RECIPES.items() if not recipe_needs_imatrix(source, recipe))
+    sizes = {name: size_of(source, RECIPES[name])[0] for name in smaller}
+    fitting = max((size, name) for size, name in [(0, ""), *((s, n) for n, s in sizes.items() if s <= free)])[1]
+    advice = f"{fitting} would fit, with {sizes[fitting]:,}" if fitting else "no quantization of it would fit"
+    raise NotEnoughRoom(f"{job.target}: {planned.size:,} bytes are needed on this disk, {free:,} are free; {advice}")
+
+
+def _digest_of(planned: Plan, source: Source, imatrix: Imatrix | None) -> str:
+    """By which a half-made file is recognised: the header, which follows from every setting, and what is not in it."""
+    digest = hashlib.sha256(planned.header)
+    files = [(path.name, size) for path, size in source.files.items()]
+    digest.update(repr((files, imatrix and imatrix.sha256, sorted(_tools().items()))).encode())
+    return digest.hexdigest()
+
+
+def _beginning(file: PartialGGUF, planned: Plan) -> Iterator[Event]:
+    """What an earlier run left, and the tensors that need no reading."""
+    if file.started_over:
+        yield StartedOver(file.started_over)
+    if done := [tensor for tensor in planned.tensors if tensor.name in file.progress.tensors]:
+        read, written = sum(tensor.source.nbytes for tensor in done), sum(tensor.nbytes for tensor in done)
+        yield Resumed(len(done), read, written)
+    for tensor in planned.tensors:
+        if tensor.source.file is None:
+            file.write_at(tensor.offset, tensor.source.data)
+
+
+def _checked(file: PartialGGUF) -> Generator[Event, None, str]:
+    """Everything read back from the disk; returns the SHA-256."""
+    checking = file.check()
+    while True:
+        try:
+            yield Checked(next(checking))
+        except StopIteration as end:
+            return str(end.value)
+
+
+@dataclass(slots=True)
+class _Work:
+    """The weights of one job on their way from the source's files into the result."""
+
+    planned: Plan
+    source: Source
+    digest: str
+    file_digests: dict[str, str] = field(default_factory=dict)
+
+    def fill(self, result: PartialGGUF, quantizer: Quantizer) -> Iterator[Event]:
+        """Everything that is not whole yet. Raises _SourceChanged when what is whole is of another source."""
+        done = sum(
+            tensor.source.file is None or tensor.name in result.progress.tensors for tensor in self.planned.tensors
+        )
+        for path in self.source.files:
+            tensors = self.planned.of_file(path)
+            if (digest := _already_read(path, tensors, result.progress)) is None:
+                with HashedFile(path) as file:
+                    for event in self._convert(file, tensors, result, quantizer):
+                        if isinstance(event, TensorDone):
+                            done += 1
+                            yield TensorDone(done, event.name, event.ggml_type, event.bytes_in, event.bytes_out)
+                        else:
+                            yield event
+                    digest = file.finish()
+                    result.file_done(path.name, FileRecord(file.stamp, digest))
+            self.file_digests[path.name] = digest
+
+    def _convert(
+        self, file: HashedFile, tensors: list[PlannedTensor], result: PartialGGUF, quantizer: Quantizer
+    ) -> Iterator[Event]:
+        """The tensors of one file."""
+        read_up_to: dict[str, str] = {}
+        values = max((_conversion(tensor).values_at_once for tensor in tensors), default=1)
+        at = crc = 0
+        for piece, data in quantizer.convert(_pieces(file, tensors, result.progress, read_up_to), values):
+            tensor = piece.tag
+            result.write_at(tensor.offset + at, data)
+            crc = zlib.crc32(data, crc)
+            at += len(data)
+            yield Advanced(tensor.name, tensor.source.type.bytes_of(piece.rows * piece.conversion.columns), len(data))
+            if at == tensor.nbytes:
+                result.tensor_done(tensor.name, TensorRecord(crc, read_up_to[tensor.name]))
+                yield TensorDone(0, tensor.name, tensor.type.name, tensor.source.nbytes, tensor.nbytes)
+                at = crc = 0
+
+
+def _already_read(path: Path, tensors: list[PlannedTensor], progress: Progress) -> str | None:
+    """The digest of a source file that an earlier run has done with; None when it has to be read."""
+    record = progress.files.get(path.name)
+    if record is None or any(tensor.name not in progress.tensors for tensor in tensors):
+        return None
+    try:
+        with HashedFile(path) as file:
+            return record.sha256 if file.stamp == record.stamp else None
+    except R1Error:
+        return None
+
+
+def _pieces(
+    file: HashedFile, tensors: list[PlannedTensor], progress: Progress, read_up_to: dict[str, str]
+) -> Iterator[Piece[PlannedTensor]]:
+    """The pieces of the tensors that are not whole yet, in the order they lie in the file.
+
+    `read_up_to` gets the digest of the file up to a tensor's end, before its last piece comes back. Over a tensor that
+    is whole the file is read all the same: that is how a source that was changed is noticed.
+    """
+    for tensor in tensors:
+        source = tensor.source
+        if done := progress.tensors.get(tensor.name):
+            file.skip_to(source.offset + source.nbytes)
+            if file.sha256 != done.source_sha256:
+                raise _SourceChanged(file.path)
+            continue
+        conversion = _conversion(tensor)
+        rows = source.values // conversion.columns
+        for first in range(0, rows, conversion.rows_at_once):
+            offset = source.offset + source.type.bytes_of(first * conversion.columns)
+            count = min(conversion.rows_at_once, rows - first)
+            yield Piece(conversion, count, partial(file.read_into, offset), tensor)
+        read_up_to[tensor.name] = file.sha256
 
 
 def _conversion(tensor: PlannedTensor) -> Conversion:
-    source = tensor.source.stored.type
-    assert source is not None  # `plan` lets no other tensor through
-    rows, columns = tensor.shape if len(tensor.shape) == 2 else (1, tensor.shape[0])
-    return Conversion(f"{tensor.source.shard.path}: {tensor.source.stored.name}", rows, columns, source, tensor.type)
+    source = tensor.source
+    columns = source.shape[-1]
+    head_rows = source.shape[0] // source.rotary_heads if source.rotary_heads else 0
+    if head_rows and len(source.shape) == 1:  # a bias: each of its values belongs to a row
+        columns = 1
+    return Conversion(source.label, columns, source.type, tensor.type, head_rows, tensor.imatrix)
 
 
-def _record(job: Job, folder: CheckpointFolder, planned: Plan, writer: GGUFWriter) -> Manifest:
-    from importlib.metadata import version  # slow to import
-
+def _record(job: Job, source: Source, work: _Work, imatrix: Imatrix | None, sha256: str) -> Manifest:
     repo = job.checkpoint.repo if job.checkpoint else None
     return Manifest(
         name=job.name,
         quant=recipe_for(job.quant).name,
-        source=repo or folder.path.name,
+        source=job.origin or repo or source.path.name,
         revision=job.revision,
-        source_sha256={file: file_sha256(folder.path / file) for file in sorted(folder.files)},
-        sha256=writer.sha256,
-        size=writer.size,
-        recipe=dict(sorted(Counter(tensor.type.name for tensor in planned.tensors).items())),
-        tools={package: version(package) for package in ("r1-local", "llama-cpp-python")},
+        source_sha256=dict(sorted({**source.digests, **work.file_digests}.items())),
+        sha256=sha256,
+        size=work.planned.size,
+        recipe=work.planned.counts,
+        tools=_tools(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        imatrix_sha256=imatrix.sha256 if imatrix else None,
+        tensor_types=[str(override) for override in job.overrides],
     )
+
+
+def _tools() -> dict[str, str]:
+    from importlib.metadata import version  # slow to import
+
+    return {package: version(package) for package in ("r1-local", "llama-cpp-python")}
 
 
 def _write_whole(path: Path, text: str) -> None:

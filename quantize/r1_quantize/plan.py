@@ -1,139 +1,212 @@
-"""A checkpoint and a quantization → every byte of the result but the weights, before a weight is read.
+"""A source and a recipe → every byte of the result but the weights, before a weight is read.
 
-Knows: which keys stand in a file and in which order. For plain floats that is the order of llama.cpp's
-converter, for quantized types the order of its quantizer, so that files can be compared with theirs byte for
-byte. The general.* naming keys are ours: the name is the catalogue's, or else the folder's. Does not know:
-how anything is written (`writer`) or computed (`ggml`).
+Knows: which type each tensor gets, where it will lie, and the bytes before the first one: the order is that of
+llama.cpp's converter for plain floats made from a checkpoint, and that of its quantizer for everything else, so that
+files can be compared with theirs byte for byte. Does not know: how anything is read, computed or written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from r1_quantize import catalog
-from r1_quantize.architecture import Architecture, Weight, architecture_of
-from r1_quantize.checkpoint import CheckpointFolder, SourceTensor
-from r1_quantize.errors import BadCheckpoint
-from r1_quantize.metadata import Entry, float32, int32, string, uint32
-from r1_quantize.recipe import Recipe, in_file_order, type_of
+from r1_quantize.errors import UsageError
+from r1_quantize.imatrix import Imatrix
+from r1_quantize.metadata import Entry, encode_text, uint32
+from r1_quantize.override import Override, override_for
+from r1_quantize.reader import DEFAULT_ALIGNMENT, MAGIC
+from r1_quantize.recipe import QUANTIZATION_VERSION, RECIPES, Recipe, in_file_order, needs_imatrix, types_of
+from r1_quantize.source import Source, Tensor
 from r1_quantize.tensor_type import TensorType
-from r1_quantize.vocab import vocabulary
 
-_QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION of ggml.h
-_IGNORED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")  # computed, not learned
-_SAMPLING = {
-    # generation_config.json → general.sampling.*, in the order of the keys
-    "top_k": "top_k",
-    "top_p": "top_p",
-    "min_p": "min_p",
-    "temperature": "temp",
-    "repetition_penalty": "penalty_repeat",
-}
+_VERSION = 3  # of the format
+_FILE_TYPE, _QUANTIZATION_VERSION = "general.file_type", "general.quantization_version"
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedTensor:
-    """One tensor of the result, and where its values come from. `shape` is (rows, columns) or (values,)."""
+    """One tensor of the result: `source` is where its values come from, `offset` where it begins in the file."""
 
-    name: str
-    shape: tuple[int, ...]
+    source: Tensor
     type: TensorType
-    source: SourceTensor
+    offset: int
+    imatrix: array[float] | None  # how much each column matters
+
+    @property
+    def name(self) -> str:
+        return self.source.name
 
     @property
     def nbytes(self) -> int:
         """Its size in the result."""
-        values = 1
-        for dimension in self.shape:
-            values *= dimension
-        return self.type.bytes_of(values)
+        return self.type.bytes_of(self.source.values)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The result's key–value pairs and tensors, in file order."""
+    """The result: `header` is everything before the first tensor, `size` that of the whole file."""
 
-    entries: tuple[Entry, ...]
-    tensors: tuple[PlannedTensor, ...]
+    recipe: Recipe
+    header: bytes
+    tensors: tuple[PlannedTensor, ...]  # in file order
+    size: int
+
+    def of_file(self, path: Path) -> list[PlannedTensor]:
+        """The tensors whose values lie in one file of the source, front to back."""
+        found = [tensor for tensor in self.tensors if tensor.source.file == path]
+        return sorted(found, key=lambda tensor: tensor.source.offset)
+
+    @property
+    def bytes_in(self) -> int:
+        """How many bytes of weights there are to read."""
+        return sum(tensor.source.nbytes for tensor in self.tensors if tensor.source.file)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """GGML type → how many tensors have it."""
+        return dict(sorted(Counter(tensor.type.name for tensor in self.tensors).items()))
 
 
-def plan(folder: CheckpointFolder, recipe: Recipe, name: str, known: catalog.Checkpoint | None) -> Plan:
-    """What `recipe` makes of the checkpoint in `folder`.
+def plan(
+    source: Source,
+    recipe: Recipe,
+    *,
+    imatrix: Imatrix | None = None,
+    overrides: Sequence[Override] = (),
+    allow_requantize: bool = False,
+) -> Plan:
+    """What `recipe` makes of `source`.
 
-    `name` is used for general.name when the checkpoint is not a `known` one. Raises BadCheckpoint when the
-    checkpoint is of an unknown architecture, lacks a tensor, or has one of the wrong shape or type.
+    Raises UsageError when a type needs an importance matrix and there is none, when one would be made of values that
+    are quantized already and that is not allowed, or when an override is of no effect; BadFile when the matrix does
+    not fit the model.
     """
-    architecture = architecture_of(folder.config)
-    weights = in_file_order(recipe, _weights(folder, architecture))
-    tied = all(weight.name != "output.weight" for weight in weights)
-    tensors = tuple(
-        PlannedTensor(
-            weight.name,
-            weight.shape,
-            type_of(recipe, weight, architecture, tied=tied),
-            folder.tensors[weight.source],
-        )
-        for weight in weights
+    _check_overrides(source, recipe, overrides)
+    as_converted = not (source.is_gguf or recipe.quantized)
+    tensors = list(source.tensors) if as_converted else in_file_order(source.tensors)
+    types = _types(source, tensors, recipe, overrides, imatrix=imatrix is not None)
+    _check_imatrix(recipe, types, imatrix)
+    if not allow_requantize:
+        _check_requantizing(tensors, types)
+    entries = _entries(source, recipe, imatrix, in_place=as_converted)
+    header, offsets = _layout(entries, tensors, types)
+    planned = tuple(
+        PlannedTensor(tensor, types[tensor.name], offset, _weights(recipe, tensor, types[tensor.name], imatrix))
+        for tensor, offset in zip(tensors, offsets, strict=False)
     )
-    return Plan(tuple(_entries(folder, recipe, architecture, name, known)), tensors)
+    return Plan(recipe, header, planned, offsets[-1])
 
 
-def _weights(folder: CheckpointFolder, architecture: Architecture) -> list[Weight]:
-    """The architecture's weights, each found and of the right shape, in the order they have in the checkpoint."""
-    expected = {weight.source: weight for weight in architecture.weights}
-    for source, tensor in folder.tensors.items():
-        if source.endswith(_IGNORED):
-            continue
-        if (weight := expected.get(source)) is None:
-            raise BadCheckpoint(f"{tensor.shard.path}: the tensor {source:.80} has no place in {architecture.name}")
-        if tensor.stored.shape != weight.shape:
-            wanted = f"config.json asks for {list(weight.shape)}"
-            raise BadCheckpoint(f"{tensor.shard.path}: {source} is {list(tensor.stored.shape)}, {wanted}")
-        if tensor.stored.type is None:
-            raise BadCheckpoint(f"{tensor.shard.path}: {source} is {tensor.stored.dtype}, not BF16, F16 or F32")
-    for source, weight in expected.items():
-        if source not in folder.tensors and not (architecture.tied and weight.name == "output.weight"):
-            raise BadCheckpoint(f"{folder.path}: the tensor {source} is missing")
-    return [expected[source] for source in folder.tensors if source in expected]
+def size_of(source: Source, recipe: Recipe) -> tuple[int, float]:
+    """The size of what `recipe` would make of `source`, in bytes, and the bits a weight takes in it.
+
+    A recipe that needs an importance matrix is taken to have one.
+    """
+    needs = recipe_needs_imatrix(source, recipe)
+    types = _types(source, in_file_order(source.tensors), recipe, (), imatrix=needs)
+    _, offsets = _layout(source.entries, source.tensors, types)
+    values = sum(tensor.values for tensor in source.tensors)
+    stored = sum(types[tensor.name].bytes_of(tensor.values) for tensor in source.tensors)
+    return offsets[-1], 8 * stored / max(1, values)
 
 
-def _entries(
-    folder: CheckpointFolder, recipe: Recipe, architecture: Architecture, name: str, known: catalog.Checkpoint | None
-) -> Iterator[Entry]:
-    file_type = uint32("general.file_type", recipe.number)
-    version = uint32("general.quantization_version", _QUANTIZATION_VERSION)
-    yield string("general.architecture", architecture.name)
-    yield string("general.type", "model")
-    yield from _sampling(folder)
-    yield from _naming(name, known)
-    yield from architecture.entries
-    if not recipe.quantized:
-        yield from (file_type, version)
-    yield from vocabulary(folder, architecture.vocab_size)
-    if recipe.quantized:
-        yield from (version, file_type)
+def recipe_needs_imatrix(source: Source, recipe: Recipe) -> bool:
+    """Whether llama.cpp makes such a file of this model only with an importance matrix."""
+    types = types_of(recipe, in_file_order(source.tensors), source.traits, imatrix=False)
+    return any(needs_imatrix(recipe, name, kind) for name, kind in types.items())
 
 
-def _sampling(folder: CheckpointFolder) -> Iterator[Entry]:
-    """The sampling parameters the checkpoint's makers recommend."""
-    config = folder.optional_json("generation_config.json") or {}
-    for key, name in _SAMPLING.items():
-        value = config.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e6:
-            continue
-        if key == "top_k":
-            yield int32(f"general.sampling.{name}", int(value))
-        else:
-            yield float32(f"general.sampling.{name}", value)
+def _types(
+    source: Source, tensors: Sequence[Tensor], recipe: Recipe, overrides: Sequence[Override], *, imatrix: bool
+) -> dict[str, TensorType]:
+    """Name → type of every tensor."""
+    chosen = types_of(recipe, tensors, source.traits, lambda name: override_for(overrides, name), imatrix=imatrix)
+    return {tensor.name: chosen.get(tensor.name, tensor.plain) for tensor in tensors}
 
 
-def _naming(name: str, known: catalog.Checkpoint | None) -> Iterator[Entry]:
-    """What a person calls the model; of these keys nothing depends on any."""
-    yield string("general.name", known.title if known else name)
-    if known and known.repo:
-        yield string("general.organization", known.repo.partition("/")[0])
-    if known:
-        yield string("general.license", known.licences[0].lower())
-    if known and known.repo:
-        yield string("general.source.huggingface.repository", known.repo)
+def _entries(source: Source, recipe: Recipe, imatrix: Imatrix | None, *, in_place: bool) -> list[Entry]:
+    """The source's keys; what says how they are stored stays where it is, or goes to the end as llama.cpp has it."""
+    file_type = uint32(_FILE_TYPE, recipe.number)
+    if in_place:
+        return [file_type if entry.key == _FILE_TYPE else entry for entry in source.entries]
+    kept = [entry for entry in source.entries if entry.key not in {_FILE_TYPE, _QUANTIZATION_VERSION}]
+    added = list(imatrix.entries()) if imatrix else []
+    if imatrix:
+        kept = [entry for entry in kept if not entry.key.startswith("quantize.imatrix.")]
+    return [*kept, uint32(_QUANTIZATION_VERSION, QUANTIZATION_VERSION), file_type, *added]
+
+
+def _layout(
+    entries: Sequence[Entry], tensors: Sequence[Tensor], types: dict[str, TensorType]
+) -> tuple[bytes, list[int]]:
+    """The header, and where in the file each tensor begins; the last number is where the file ends."""
+    parts = [MAGIC, struct.pack("<IQQ", _VERSION, len(tensors), len(entries))]
+    parts += [entry.encode() for entry in entries]
+    offsets = [0]
+    for tensor in tensors:
+        kind, dimensions = types[tensor.name], tensor.shape[::-1]  # a GGUF has the row length first
+        parts.append(encode_text(tensor.name))
+        parts.append(struct.pack(f"<I{len(dimensions)}Q", len(dimensions), *dimensions))
+        parts.append(struct.pack("<IQ", kind, offsets[-1]))
+        offsets.append(offsets[-1] + padded(kind.bytes_of(tensor.values)))
+    header = b"".join(parts)
+    header = header.ljust(padded(len(header)), b"\0")
+    return header, [len(header) + offset for offset in offsets]
+
+
+def padded(count: int) -> int:
+    """`count`, or the next number at which a tensor may begin."""
+    return count + -count % DEFAULT_ALIGNMENT
+
+
+def _weights(recipe: Recipe, tensor: Tensor, kind: TensorType, imatrix: Imatrix | None) -> array[float] | None:
+    if imatrix is None or kind is tensor.type or len(tensor.shape) < 2:
+        return None
+    found = imatrix.of(tensor.name, tensor.shape[1])
+    if found is None and needs_imatrix(recipe, tensor.name, kind):
+        raise UsageError(f"{imatrix.path} has nothing on {tensor.name}, which {kind.name} needs; take another type")
+    return found
+
+
+def _check_imatrix(recipe: Recipe, types: dict[str, TensorType], imatrix: Imatrix | None) -> None:
+    if imatrix is not None:
+        return
+    for name, kind in types.items():
+        if needs_imatrix(recipe, name, kind):
+            without = ", ".join(_without_imatrix(recipe))
+            raise UsageError(
+                f"{recipe.name} needs an importance matrix ({name} would be {kind.name}): give one with "
+                f"--imatrix FILE, or take {without}"
+            )
+
+
+def _without_imatrix(recipe: Recipe) -> Iterator[str]:
+    """The recipes next to it in size that can do without one."""
+    if recipe.name.startswith(("IQ1", "IQ2", "Q2")):
+        yield "Q2_K"
+    else:
+        yield "IQ3_S" if recipe.name.startswith("IQ3") else recipe.name
+    if not recipe.name.startswith(("IQ", "Q2")):
+        yield "no --tensor-type of that kind"
+
+
+def _check_requantizing(tensors: Sequence[Tensor], types: dict[str, TensorType]) -> None:
+    for tensor in tensors:
+        if tensor.type.block > 1 and types[tensor.name] is not tensor.type:
+            raise UsageError(
+                f"{tensor.label} is {tensor.type.name} already, and quantizing it again loses more than quantizing "
+                "once; take the checkpoint or a BF16 file, or say --allow-requantize"
+            )
+
+
+def _check_overrides(source: Source, recipe: Recipe, overrides: Sequence[Override]) -> None:
+    if overrides and not recipe.quantized:
+        quantized = ", ".join(name for name, known in RECIPES.items() if known.quantized)
+        raise UsageError(f"--tensor-type has no effect on {recipe.name}; it goes with {quantized}")
+    for override in overrides:
+        if not any(override.pattern.search(tensor.name) for tensor in source.tensors):
+            raise UsageError(f"--tensor-type {override}: no tensor of this model has such a name")

@@ -4,7 +4,8 @@ llama.cpp re-implements each way of cutting text before the merges, and wants it
 converter finds the name by encoding a test text and looking up the hash of the ids, which works for published
 vocabularies only. The definition itself stands in tokenizer.json, so that is what is compared here.
 
-Knows: the definitions of the two families DeepSeek distilled R1 into. Does not know: vocabularies, or GGUF.
+Knows: the definitions of the two families DeepSeek distilled R1 into, and the names llama.cpp knows. Does not know:
+vocabularies, or GGUF.
 """
 
 from __future__ import annotations
@@ -12,16 +13,32 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from r1_quantize.errors import BadCheckpoint
+from r1_quantize.errors import BadCheckpoint, UsageError
 
 _CONTRACTIONS_AND_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _PUNCTUATION_AND_SPACE = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_QWEN = ("NFC", _CONTRACTIONS_AND_WORDS + r"\p{N}" + _PUNCTUATION_AND_SPACE)  # takes digits one by one
+_LLAMA_3 = (None, _CONTRACTIONS_AND_WORDS + r"\p{N}{1,3}" + _PUNCTUATION_AND_SPACE)  # and by threes
 
-_KNOWN = {
-    # (normalizer, the expression text is split with): name. Qwen2 takes digits one by one, Llama 3 by threes.
-    ("NFC", _CONTRACTIONS_AND_WORDS + r"\p{N}" + _PUNCTUATION_AND_SPACE): "deepseek-r1-qwen",
-    (None, _CONTRACTIONS_AND_WORDS + r"\p{N}{1,3}" + _PUNCTUATION_AND_SPACE): "llama-bpe",
-}
+_NAMES = (
+    "a.x-4.0 afmoe bailingmoe bailingmoe2 bloom chameleon chatglm-bpe codeshell cohere2moe command-r dbrx "
+    "deepseek-coder deepseek-llm deepseek-r1-qwen deepseek-v3 default exaone exaone-moe exaone4 f2llmv2 falcon "
+    "falcon-h1 falcon3 gemma4 gigachat glm4 glm5 gpt-2 gpt-4o gpt3-finnish granite-docling granite-embed-multi-311m "
+    "granite-embed-multi-97m grok-2 hunyuan hunyuan-dense hy_v4 jais jais-2 jina-de jina-es jina-v1-en jina-v2-code "
+    "jina-v2-de jina-v2-es jina-v5-nano joyai-llm kanana2 kimi-k2 kormo laguna lfm2 llada-moe llama-bpe llama-v3 "
+    "llama3 llama4 megrez mellum mellum2 midm-2.0 minerva-7b minicpm5 minimax-m2 modern-bert mpt olmo phi-2 pixtral "
+    "poro-chat qwen2 qwen35 refact roberta-bpe sarvam-moe seed-coder smaug-bpe smollm solar-open spark2_5 stablelm2 "
+    "starcoder superbpe talkie tekken tiny_aya trillion ufakzeka viking whitespace youtu"
+)
+KNOWN = frozenset(_NAMES.split())
+"""The values of tokenizer.ggml.pre that llama.cpp can run (src/llama-vocab.cpp); a test asks the library itself."""
+
+
+def check_pretokenizer(name: str) -> str:
+    """A name given by a person. Raises UsageError when llama.cpp would not run the result."""
+    if name not in KNOWN:
+        raise UsageError(f"--pretokenizer {name!r:.40}: llama.cpp knows {', '.join(sorted(KNOWN))}")
+    return name
 
 
 def pretokenizer_of(tokenizer: dict[str, Any]) -> str:
@@ -39,10 +56,30 @@ def pretokenizer_of(tokenizer: dict[str, Any]) -> str:
             ],
         }:
             kind = normalizer.get("type") if isinstance(normalizer, dict) else None
-            if name := _KNOWN.get((kind, pattern)):
-                return name
+            if (kind, pattern) == _QWEN:
+                return "deepseek-r1-qwen" if _begins_with_a_token(tokenizer.get("post_processor")) else "qwen2"
+            if (kind, pattern) == _LLAMA_3:
+                return "llama-bpe"
     found = json.dumps({"normalizer": normalizer, "pre_tokenizer": cut}, ensure_ascii=False)
     raise BadCheckpoint(
-        f"tokenizer.json: its way of cutting text is not known; "
-        f"known are {' and '.join(_KNOWN.values())}; found {found:.600}"
+        "tokenizer.json: its way of cutting text is not known; known are those of Qwen 2 and Llama 3; "
+        f"--pretokenizer NAME says which of llama.cpp's to use instead; found {found:.600}"
     )
+
+
+def _begins_with_a_token(processor: Any) -> bool:
+    """Whether a BOS is put in front of a text.
+
+    Qwen's own vocabulary has none, DeepSeek's has: the only thing by which the converter tells the two apart. To
+    llama.cpp both names mean the same.
+    """
+    match processor:
+        case {"type": "Sequence", "processors": [*steps]}:
+            pass
+        case step:
+            steps = [step]
+    for step in steps:
+        match step:
+            case {"type": "TemplateProcessing", "single": [{"SpecialToken": _}, *_]}:
+                return True
+    return False

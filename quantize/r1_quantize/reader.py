@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from r1_quantize.errors import BadGGUF
-from r1_quantize.metadata import SCALARS, ValueType
+from r1_quantize.metadata import SCALARS, Entry, ValueType
 from r1_quantize.tensor_type import TensorType
 
 MAGIC = b"GGUF"
@@ -45,6 +45,7 @@ class GGUFFile:
     path: Path
     version: int
     metadata: Mapping[str, Any]
+    entries: tuple[Entry, ...]  # the same pairs, as they stand in the file
     tensors: tuple[TensorInfo, ...]
     data_offset: int
     alignment: int
@@ -120,11 +121,14 @@ class _Parser:
         version = self._version()
         tensor_count, entry_count = self._number(_U64), self._number(_U64)
         values: dict[str, Any] = {}
+        entries = []
         for _ in range(entry_count):
             key = self._text("a key")
             if key in values:
                 raise self._bad(f"the key {key!r:.80} stands twice")
+            start = self._at
             values[key] = self._value(key)
+            entries.append(Entry(key, self._data[start : self._at]))
         alignment = values.get("general.alignment", DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
             raise self._bad(f"an alignment of {alignment!r:.80}")
@@ -132,7 +136,8 @@ class _Parser:
         header = self._data[: self._at]
         data_offset = _padded(self._at, alignment)
         tensors = self._placed(infos, data_offset, alignment)
-        return GGUFFile(self._path, version, _Metadata(values, header), tensors, data_offset, alignment, self._end)
+        metadata = _Metadata(values, header)
+        return GGUFFile(self._path, version, metadata, tuple(entries), tensors, data_offset, alignment, self._end)
 
     def _version(self) -> int:
         if self._data[:4] != MAGIC:

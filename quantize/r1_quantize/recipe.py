@@ -1,111 +1,309 @@
 """Which GGML type each tensor gets in a file of a given quantization, and in which order tensors then stand.
 
-Knows: llama.cpp's rules (src/llama-quant.cpp: the choice by tensor and layer, and the fallback for rows that
-do not fill whole blocks), one row of a table for each file type. Does not know: how values are turned into
-blocks (`ggml`), or where the tensors come from.
+Knows: llama.cpp's rules (src/llama-quant.cpp: the choice by tensor and layer, the fallback for rows that do not fill
+whole blocks, what needs an importance matrix), one row of a table for each file type. Does not know: how values are
+turned into blocks (`ggml`), or where the tensors come from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-from r1_quantize.architecture import Architecture, Weight
 from r1_quantize.errors import UsageError
 from r1_quantize.tensor_type import TensorType
 
+QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION of ggml.h
+
+F32, F16, BF16 = TensorType.F32, TensorType.F16, TensorType.BF16
+Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 = TensorType.Q4_0, TensorType.Q4_1, TensorType.Q5_0, TensorType.Q5_1, TensorType.Q8_0
+Q2_K, Q3_K, Q4_K, Q5_K, Q6_K = TensorType.Q2_K, TensorType.Q3_K, TensorType.Q4_K, TensorType.Q5_K, TensorType.Q6_K
+IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS = TensorType.IQ1_S, TensorType.IQ1_M, TensorType.IQ2_XXS, TensorType.IQ2_XS
+IQ2_S, IQ3_XXS, IQ3_S = TensorType.IQ2_S, TensorType.IQ3_XXS, TensorType.IQ3_S
+IQ4_NL, IQ4_XS = TensorType.IQ4_NL, TensorType.IQ4_XS
+
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """An exception from a recipe's base type: for tensors of one kind, in the layers `when` says."""
+class Traits:
+    """What the rules ask of a model."""
 
-    kind: str  # the tensor's name within its layer
-    type: TensorType
-    when: Callable[[int, int], bool]  # (layer, layers)
+    layers: int
+    heads_per_kv_head: int
+    is_70b: bool
+    tied: bool  # there is no output.weight, the token embedding does its work too
+
+    @classmethod
+    def of(cls, architecture: str, layers: int, heads: int, kv_heads: int, *, tied: bool) -> Traits:
+        """What llama.cpp takes for a 70B model has 80 layers; a Llama also needs grouped heads."""
+        is_70b = layers == 80 and (architecture != "llama" or heads > kv_heads)
+        return cls(layers, heads // kv_heads, is_70b, tied)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a rule is asked about: the tensor `index` of its kind among `count`, and what holds for the whole file."""
+
+    index: int
+    count: int
+    grouped: bool  # four or more query heads share a KV head
+    imatrix: bool
+
+
+When = Callable[[Place], bool]
+Choice = tuple[TensorType, When]
+_Kinds = dict[str, TensorType | tuple[Choice, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One file type: `number` is its llama_ftype, `base` the type of every matrix no rule speaks of."""
+    """One file type: `number` is its llama_ftype, `base` the type of every matrix nothing else is said of.
+
+    `choices` holds the exceptions for a kind of tensor, named as within its layer; the first that applies counts.
+    """
 
     name: str
     number: int
     base: TensorType
-    rules: tuple[Rule, ...] = ()
+    choices: Mapping[str, tuple[Choice, ...]]
+    embedding: TensorType  # of the token embedding
+    output: TensorType  # of output.weight
 
     @property
     def quantized(self) -> bool:
         """Whether values are stored in blocks; otherwise they are plain floats."""
         return self.base.block > 1
 
+    @property
+    def smallest(self) -> bool:
+        """The one- and two-bit types: they keep to their own rules even in a 70B model."""
+        return self.base in {IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S}
 
-def _more_bits(layer: int, layers: int) -> bool:
+
+def _recipe(
+    name: str,
+    number: int,
+    base: TensorType,
+    kinds: _Kinds | None = None,
+    *,
+    embedding: TensorType | None = None,
+    output: TensorType = Q6_K,
+) -> Recipe:
+    """A row of the table; a kind of tensor has one type everywhere, or choices."""
+    choices = {
+        f"{kind}.weight": ((chosen, _always),) if isinstance(chosen, TensorType) else chosen
+        for kind, chosen in (kinds or {}).items()
+    }
+    return Recipe(name, number, base, choices, embedding or base, output)
+
+
+def _always(_: Place) -> bool:
+    return True
+
+
+def _grouped(place: Place) -> bool:
+    return place.grouped
+
+
+def _more_bits(place: Place) -> bool:
     """The first and last eighth of the layers, and every third between: llama.cpp's use_more_bits."""
-    eighth = layers // 8
-    return layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
+    eighth = place.count // 8
+    return place.index < eighth or place.index >= 7 * place.count // 8 or (place.index - eighth) % 3 == 2
 
+
+def _first(count: int) -> When:
+    return lambda place: place.index < count
+
+
+def _first_part(divisor: int) -> When:
+    return lambda place: place.index < place.count // divisor
+
+
+def _middle(place: Place) -> bool:
+    return place.count // 8 <= place.index < 7 * place.count // 8
+
+
+def _without_imatrix(place: Place) -> bool:
+    return not place.imatrix
+
+
+def _first_eighth_with(*, imatrix: bool) -> When:
+    return lambda place: place.imatrix is imatrix and place.index < place.count // 8
+
+
+_M: _Kinds = {"attn_v": ((Q6_K, _more_bits),), "ffn_down": ((Q6_K, _more_bits),)}
+_IQ4: _Kinds = {"attn_v": ((Q5_K, _grouped),), "ffn_down": ((Q5_K, _first_eighth_with(imatrix=False)),)}
+_IQ3_XS: _Kinds = {
+    **{"attn_v": ((Q4_K, _grouped),), "attn_q": IQ3_XXS, "attn_k": IQ3_XXS},
+    **{"ffn_gate": ((IQ3_XXS, _middle),), "ffn_up": ((IQ3_XXS, _middle),)},
+}
+_IQ3_XXS: _Kinds = {
+    **{"attn_v": ((Q4_K, _grouped), (IQ3_S, _without_imatrix)), "attn_q": IQ2_S, "attn_k": IQ2_S},
+    **{"ffn_down": ((Q4_K, _first_eighth_with(imatrix=False)), (Q3_K, _without_imatrix)), "attn_output": IQ3_S},
+}
+_IQ2_S: _Kinds = {"attn_v": ((Q4_K, _grouped), (IQ3_S, _always)), "ffn_down": ((IQ3_S, _first_part(8)),)}
+_IQ2_X: _Kinds = {"attn_v": ((Q4_K, _grouped), (Q2_K, _always)), "ffn_down": ((Q2_K, _first_part(8)),)}
 
 _ALL = (
-    Recipe("F32", 0, TensorType.F32),
-    Recipe("F16", 1, TensorType.F16),
-    Recipe("BF16", 32, TensorType.BF16),
-    Recipe("Q8_0", 7, TensorType.Q8_0),
-    Recipe(
-        "Q4_K_M",
-        15,
-        TensorType.Q4_K,
-        (Rule("attn_v.weight", TensorType.Q6_K, _more_bits), Rule("ffn_down.weight", TensorType.Q6_K, _more_bits)),
+    _recipe("F32", 0, F32),
+    _recipe("F16", 1, F16),
+    _recipe("BF16", 32, BF16),
+    _recipe("Q8_0", 7, Q8_0, output=Q8_0),
+    _recipe("Q6_K", 18, Q6_K),
+    _recipe("Q5_K_M", 17, Q5_K, _M),
+    _recipe("Q5_K_S", 16, Q5_K),
+    _recipe("Q5_1", 9, Q5_1),
+    _recipe("Q5_0", 8, Q5_0, {"ffn_down": ((Q5_1, _first_eighth_with(imatrix=True)),)}),
+    _recipe("Q4_K_M", 15, Q4_K, _M),
+    _recipe("Q4_K_S", 14, Q4_K, {"attn_v": ((Q5_K, _first(4)),), "ffn_down": ((Q5_K, _first_part(8)),)}),
+    _recipe("Q4_1", 3, Q4_1),
+    _recipe("Q4_0", 2, Q4_0, {"ffn_down": ((Q4_1, _first_eighth_with(imatrix=True)),)}),
+    _recipe("IQ4_NL", 25, IQ4_NL, _IQ4),
+    _recipe("IQ4_XS", 30, IQ4_XS, _IQ4),
+    _recipe("Q3_K_L", 13, Q3_K, {"attn_v": Q5_K, "ffn_down": Q5_K, "attn_output": Q5_K}),
+    _recipe(
+        *("Q3_K_M", 12, Q3_K),
+        {
+            "attn_v": ((Q5_K, _first(2)), (Q4_K, _always)),
+            "ffn_down": ((Q5_K, _first_part(16)), (Q4_K, _always)),
+            "attn_output": Q4_K,
+        },
     ),
+    _recipe("IQ3_M", 27, IQ3_S, {"attn_v": Q4_K, "ffn_down": ((Q4_K, _first_part(8)),), "attn_output": Q4_K}),
+    _recipe("Q3_K_S", 11, Q3_K),
+    _recipe("IQ3_S", 26, IQ3_S, {"attn_v": ((Q4_K, _grouped),)}),
+    _recipe("Q2_K", 10, Q2_K, {"attn_v": ((Q4_K, _grouped), (Q3_K, _always)), "ffn_down": Q3_K, "attn_output": Q3_K}),
+    # from here on an importance matrix is needed
+    _recipe("IQ3_XS", 22, IQ3_S, _IQ3_XS),
+    _recipe("IQ3_XXS", 23, IQ3_XXS, _IQ3_XXS, embedding=IQ3_S, output=Q5_K),
+    _recipe("Q2_K_S", 21, Q2_K, {"attn_v": ((Q4_K, _grouped),), "ffn_down": ((Q4_K, _first_part(8)),)}),
+    _recipe("IQ2_M", 29, IQ2_S, {**_IQ2_S, "attn_output": IQ3_S}, embedding=IQ3_S, output=Q5_K),
+    _recipe("IQ2_S", 28, IQ2_XS, {**_IQ2_S, "attn_output": IQ3_S}, embedding=IQ3_S, output=Q5_K),
+    _recipe("IQ2_XS", 20, IQ2_XS, _IQ2_X, embedding=Q2_K, output=Q5_K),
+    _recipe("IQ2_XXS", 19, IQ2_XXS, _IQ2_X, embedding=Q2_K, output=Q5_K),
+    _recipe("IQ1_M", 31, IQ1_M, {**_IQ2_X, "attn_output": IQ2_XXS}, embedding=Q2_K, output=Q5_K),
+    _recipe("IQ1_S", 24, IQ1_S, {**_IQ2_X, "attn_output": IQ2_XXS}, embedding=Q2_K, output=Q5_K),
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
+"""By name, from the largest to the smallest of those that need no importance matrix, then those that do."""
 
-_FALLBACKS = {TensorType.Q4_K: TensorType.Q5_0, TensorType.Q6_K: TensorType.Q8_0}
+ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
+"""Short names of llama.cpp's own tool."""
+
+TENSOR_TYPES: dict[str, TensorType] = {
+    kind.name: kind
+    for kind in (
+        *(F32, BF16, F16, Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1, Q4_0, IQ4_NL, IQ4_XS, Q3_K, IQ3_S, IQ3_XXS),
+        *(Q2_K, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S),
+    )
+}
+"""What a single tensor may be made of."""
+
+_FALLBACKS = {
+    # types of 256 values a block → what rows get that are only a multiple of 32
+    **dict.fromkeys((IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, IQ4_XS), IQ4_NL),
+    **dict.fromkeys((Q2_K, Q3_K), Q4_0),
+    Q4_K: Q5_0,
+    Q5_K: Q5_1,
+    Q6_K: Q8_0,
+}
+_KERNEL_NEEDS_IMATRIX = {IQ2_XXS, IQ2_XS, IQ1_S}  # ggml aborts the process without one
+_NEEDS_IMATRIX = {IQ3_XXS, IQ2_XXS, IQ2_XS, IQ2_S, IQ1_M, IQ1_S}
+_OUTSIDE_LAYERS = {"token_embd.weight", "output.weight"}
 
 
 def recipe_for(quant: str) -> Recipe:
     """The recipe called `quant`, in any case. Raises UsageError with the known ones."""
-    if (found := RECIPES.get(quant.upper())) is None:
+    name = quant.upper()
+    if (found := RECIPES.get(ALIASES.get(name, name))) is None:
         raise UsageError(f"{quant!r:.40} is not a quantization r1 makes; known are {', '.join(RECIPES)}")
     return found
 
 
-def in_file_order(recipe: Recipe, weights: Iterable[Weight]) -> list[Weight]:
-    """The order of the tensors in the file: quantized, by layer and name, those outside the layers first.
+class Named(Protocol):
+    """Anything with a tensor's GGUF name."""
 
-    Plain floats stay in the order they come in, which is the checkpoint's.
+    @property
+    def name(self) -> str: ...
+
+
+class Shaped(Named, Protocol):
+    """A tensor as the rules see it: `shape` is (rows, columns) or (values,)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+_T = TypeVar("_T", bound=Named)
+
+
+def in_file_order(tensors: Iterable[_T]) -> list[_T]:
+    """The order of llama.cpp's quantizer: by layer and name, those outside the layers first."""
+    return sorted(tensors, key=lambda tensor: (_layer(tensor.name), tensor.name))
+
+
+def is_matrix(tensor: Shaped) -> bool:
+    """Whether a recipe says what type it gets. Norms, biases and factors keep theirs."""
+    return len(tensor.shape) == 2 and tensor.name.endswith(".weight") and not tensor.name.endswith("_norm.weight")
+
+
+def types_of(
+    recipe: Recipe,
+    tensors: Sequence[Shaped],
+    traits: Traits,
+    override: Callable[[str], TensorType | None] = lambda _: None,
+    *,
+    imatrix: bool,
+) -> dict[str, TensorType]:
+    """Name → type of every matrix among `tensors`, which are in file order; see `is_matrix`.
+
+    The rules count the tensors of a kind as they come by. One with an override is not counted, so that the rules
+    then speak of other layers: this is what llama.cpp does, and what makes the same bytes.
     """
-    return sorted(weights, key=lambda weight: (_layer(weight.name), weight.name)) if recipe.quantized else [*weights]
-
-
-def type_of(recipe: Recipe, weight: Weight, architecture: Architecture, *, tied: bool) -> TensorType:
-    """The type of one tensor. `tied`: there is no output.weight, the token embedding does its work too."""
-    if len(weight.shape) < 2 or weight.name.endswith("_norm.weight"):
-        return TensorType.F32
+    matrices = [tensor for tensor in tensors if is_matrix(tensor)]
     if not recipe.quantized:
-        return recipe.base
-    columns = weight.shape[1]
-    if weight.name == "output.weight" or (tied and weight.name == "token_embd.weight"):
-        chosen = TensorType.Q8_0 if columns % recipe.base.block else _at_least_q6(recipe.base)
-    else:
-        chosen = _by_rule(recipe, weight.name, architecture.block_count)
+        return {tensor.name: recipe.base for tensor in matrices}
+    seen: Counter[str] = Counter()
+    types = {}
+    for tensor in matrices:
+        chosen = override(tensor.name)
+        if chosen is None:
+            chosen = _by_recipe(recipe, tensor, traits, seen, imatrix=imatrix)
+        types[tensor.name] = _fitting(chosen, tensor.shape[1])
+    return types
+
+
+def needs_imatrix(recipe: Recipe, name: str, kind: TensorType) -> bool:
+    """Whether llama.cpp makes a tensor of that type only with an importance matrix for it."""
+    if name in _OUTSIDE_LAYERS:
+        return kind in _KERNEL_NEEDS_IMATRIX
+    return kind in _NEEDS_IMATRIX or (kind is Q2_K and recipe.name == "Q2_K_S")
+
+
+def _by_recipe(recipe: Recipe, tensor: Shaped, traits: Traits, seen: Counter[str], *, imatrix: bool) -> TensorType:
+    if tensor.name == "output.weight" or (traits.tied and tensor.name == "token_embd.weight"):
+        return Q8_0 if tensor.shape[1] % recipe.base.block else recipe.output
+    if tensor.name == "token_embd.weight":
+        return recipe.embedding
+    kind = tensor.name.split(".", 2)[-1]
+    place = Place(seen[kind], traits.layers, traits.heads_per_kv_head >= 4, imatrix)
+    seen[kind] += 1
+    chosen = next((choice for choice, when in recipe.choices.get(kind, ()) if when(place)), recipe.base)
+    if traits.is_70b and kind == "attn_v.weight" and chosen in {Q3_K, Q4_K} and not recipe.smallest:
+        return Q5_K  # eight query heads share it: it is small, and matters much
+    return chosen
+
+
+def _fitting(chosen: TensorType, columns: int) -> TensorType:
+    """The type itself, or what stands in for it where a row is no whole number of its blocks."""
     if columns % chosen.block:
-        chosen = _FALLBACKS.get(chosen, TensorType.F16)
-    return TensorType.F16 if columns % chosen.block else chosen
-
-
-def _at_least_q6(base: TensorType) -> TensorType:
-    return base if base is TensorType.Q8_0 else TensorType.Q6_K
-
-
-def _by_rule(recipe: Recipe, name: str, layers: int) -> TensorType:
-    layer = _layer(name)
-    for rule in recipe.rules:
-        if name.endswith(f".{rule.kind}") and rule.when(layer, layers):
-            return rule.type
-    return recipe.base
+        chosen = _FALLBACKS.get(chosen, chosen)
+    return F16 if columns % chosen.block else chosen
 
 
 def _layer(name: str) -> int:
     """The layer a GGUF tensor name speaks of; −1 for tensors outside the layers."""
     prefix, _, rest = name.partition(".")
-    return int(rest.partition(".")[0]) if prefix == "blk" else -1
+    number = rest.partition(".")[0]
+    return int(number) if prefix == "blk" and number.isdecimal() else -1

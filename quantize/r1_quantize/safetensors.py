@@ -1,16 +1,16 @@
-"""One .safetensors file: its header, checked, and the bytes of its tensors.
+"""One .safetensors file's header, checked: which tensors it holds, and where.
 
 Knows: the layout of https://github.com/huggingface/safetensors#format: eight bytes of length, a JSON object,
-then the tensors without gaps. Does not know: what the tensors are for, or which files make up a checkpoint.
+then the tensors without gaps. Does not know: what is in the tensors, or which files make up a checkpoint.
 """
 
 from __future__ import annotations
 
 import json
-import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from r1_quantize.errors import BadCheckpoint
 from r1_quantize.tensor_type import TensorType
@@ -39,63 +39,50 @@ class StoredTensor:
         return _FLOATS.get(self.dtype)
 
 
+@dataclass(frozen=True, slots=True)
 class SafetensorsFile:
-    """An open file. Reading is safe from several threads at once; nothing is left mapped."""
+    """The header of one file: its tensors by name, in the order of their names; `size` is the file's, in bytes."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises BadCheckpoint when the file cannot be read or its header contradicts itself."""
-        self.path = path
-        self._lock = threading.Lock()
-        try:
-            self._file = path.open("rb", buffering=0)
-        except OSError as exc:
-            raise BadCheckpoint(f"{path}: {exc.strerror}") from exc
-        try:
-            self.tensors = self._header()
-        except BaseException:
-            self._file.close()
-            raise
+    path: Path
+    size: int
+    tensors: Mapping[str, StoredTensor]
 
-    def read_into(self, offset: int, target: memoryview) -> None:
-        """Fill `target` with the bytes at `offset`. Raises BadCheckpoint when they are not there."""
-        done = 0
-        try:
-            with self._lock:
-                self._file.seek(offset)
-                while done < len(target) and (count := self._file.readinto(target[done:])):
-                    done += count
-        except OSError as exc:
-            raise BadCheckpoint(f"{self.path}: {exc.strerror}") from exc
-        if done < len(target):
-            raise BadCheckpoint(f"{self.path}: the file became shorter while it was read")
 
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
+def read(path: Path) -> SafetensorsFile:
+    """The header of the file at `path`. Raises BadCheckpoint when it cannot be read or contradicts itself."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            return _Header(path, size).parse(file)
+    except OSError as exc:
+        raise BadCheckpoint(f"{path}: {exc.strerror}") from exc
 
-    def _header(self) -> dict[str, StoredTensor]:
-        """The tensors by name, in the order of their names."""
-        size = self._file.seek(0, 2)
-        if size < 8:
-            raise self._bad(f"it is only {size} bytes long")
-        length = int.from_bytes(self._bytes(0, 8), "little")
-        if not 2 <= length <= min(_MAX_HEADER, size - 8):
-            raise self._bad(f"its header is said to be {length:,} bytes long, in a file of {size:,}")
+
+class _Header:
+    """A header being read, none of it trusted."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._size = size
+
+    def parse(self, file: BinaryIO) -> SafetensorsFile:
+        if self._size < 8:
+            raise self._bad(f"it is only {self._size} bytes long")
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(_MAX_HEADER, self._size - 8):
+            raise self._bad(f"its header is said to be {length:,} bytes long, in a file of {self._size:,}")
         try:
-            found = json.loads(self._bytes(8, length), object_pairs_hook=_unique)
+            found = json.loads(file.read(length), object_pairs_hook=_unique)
         except (ValueError, RecursionError) as exc:
             raise self._bad(f"its header is not JSON ({exc})") from exc
         if not isinstance(found, dict):
             raise self._bad("its header is not a JSON object")
         found.pop("__metadata__", None)
         tensors = [self._tensor(name, entry, 8 + length) for name, entry in found.items()]
-        self._check_layout(tensors, 8 + length, size)
-        return {tensor.name: tensor for tensor in sorted(tensors, key=lambda tensor: tensor.name)}
-
-    def _bytes(self, offset: int, count: int) -> bytearray:
-        data = bytearray(count)
-        self.read_into(offset, memoryview(data))
-        return data
+        self._check_layout(tensors, 8 + length)
+        by_name = {tensor.name: tensor for tensor in sorted(tensors, key=lambda tensor: tensor.name)}
+        return SafetensorsFile(self._path, self._size, by_name)
 
     def _tensor(self, name: str, entry: Any, start: int) -> StoredTensor:
         match entry:
@@ -112,7 +99,7 @@ class SafetensorsFile:
                 return StoredTensor(name, dtype, tuple(shape), start + begin, end - begin)
         raise self._bad(f"tensor {name!r:.80} is described by {entry!r:.80}")
 
-    def _check_layout(self, tensors: list[StoredTensor], start: int, size: int) -> None:
+    def _check_layout(self, tensors: list[StoredTensor], start: int) -> None:
         """The tensors fill the file from `start` to its end, without gap or overlap."""
         expected = start
         for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)):
@@ -120,11 +107,11 @@ class SafetensorsFile:
                 fault = "overlaps another" if tensor.offset < expected else "leaves a gap before it"
                 raise self._bad(f"tensor {tensor.name!r:.80} {fault}")
             expected += tensor.nbytes
-        if expected != size:
-            raise self._bad(f"{expected:,} bytes are announced, {size:,} are there")
+        if expected != self._size:
+            raise self._bad(f"{expected:,} bytes are announced, {self._size:,} are there")
 
     def _bad(self, what: str) -> BadCheckpoint:
-        return BadCheckpoint(f"{self.path}: {what}; it is damaged or not whole")
+        return BadCheckpoint(f"{self._path}: {what}; it is damaged or not whole")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

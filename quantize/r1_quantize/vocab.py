@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
+from r1_quantize.architecture import Architecture
 from r1_quantize.checkpoint import CheckpointFolder
 from r1_quantize.errors import BadCheckpoint
 from r1_quantize.metadata import Entry, boolean, int32s, string, strings, uint32
@@ -36,16 +37,22 @@ class TokenType(IntEnum):
     UNUSED = 5
 
 
-def vocabulary(folder: CheckpointFolder, size: int) -> Iterator[Entry]:
-    """The tokenizer.ggml.* entries for a vocabulary padded to `size` tokens.
+def vocabulary(
+    folder: CheckpointFolder, architecture: Architecture, pretokenizer: str | None = None
+) -> Iterator[Entry]:
+    """The tokenizer.ggml.* entries, padded to the architecture's `vocab_size`; see `pretokenizer_of` for the last.
 
-    Raises BadCheckpoint when tokenizer.json is missing, not a byte-level BPE, or does not fit into `size`.
+    Raises BadCheckpoint when tokenizer.json is missing, not a byte-level BPE, or does not fit into that size.
     """
+    size = architecture.vocab_size
     tokenizer = folder.json("tokenizer.json")
     config = folder.optional_json("tokenizer_config.json") or {}
     try:
+        prefixed = config.get("add_prefix_space")
+        if architecture.name == "llama" and isinstance(prefixed, bool):
+            yield boolean("tokenizer.ggml.add_space_prefix", prefixed)
         yield string("tokenizer.ggml.model", "gpt2")
-        yield string("tokenizer.ggml.pre", pretokenizer_of(tokenizer))
+        yield string("tokenizer.ggml.pre", pretokenizer or pretokenizer_of(tokenizer))
         tokens = _tokens(tokenizer, size)
         yield strings("tokenizer.ggml.tokens", [text for text, _ in tokens])
         yield int32s("tokenizer.ggml.token_type", [kind for _, kind in tokens])

@@ -1,73 +1,66 @@
-"""A GGUF on its way to disk: the header once, then tensor after tensor, front to back.
+"""A GGUF on its way to disk: every tensor at the place that the plan has for it, in whichever order they come.
 
-Sizes follow from types and shapes, so every offset is known before the first weight, and nothing is written
-twice. The bytes go to NAME.gguf.partial; they get their name only when all of them are there and on the disk.
+The bytes go to NAME.gguf.partial, with a journal beside it, NAME.gguf.partial.journal. Both stay when work is
+interrupted, and the next run takes it up. The file gets its name only when all of it is on the disk and has been read
+back.
 
-Knows: the layout of a GGUF (version 3), and what a full disk looks like.
-Does not know: what the keys mean, or where the bytes of a tensor come from.
+Knows: what a half-made file is, who may write it, what a full disk looks like. Does not know: where the bytes of a
+tensor come from.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
-import struct
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, cast
 
-from r1_quantize.errors import NotEnoughRoom, R1Error
+from r1_quantize import reader
+from r1_quantize.errors import BadFile, NotEnoughRoom, R1Error
 from r1_quantize.filelock import try_lock
-from r1_quantize.metadata import encode_text
+from r1_quantize.hashed_file import HashedFile
+from r1_quantize.journal import FileRecord, Journal, Progress, TensorRecord, read_journal
 from r1_quantize.plan import Plan, PlannedTensor
-from r1_quantize.reader import DEFAULT_ALIGNMENT, MAGIC
 
-_VERSION = 3
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_READ = 1 << 20  # bytes read back at once
 
 
-def header_of(plan: Plan) -> bytes:
-    """Everything before the first tensor, padding included."""
-    parts = [MAGIC, struct.pack("<IQQ", _VERSION, len(plan.tensors), len(plan.entries))]
-    parts += [entry.encode() for entry in plan.entries]
-    offset = 0
-    for tensor in plan.tensors:
-        dimensions = tensor.shape[::-1]  # a GGUF has the row length first
-        parts.append(encode_text(tensor.name))
-        parts.append(struct.pack(f"<I{len(dimensions)}Q", len(dimensions), *dimensions))
-        parts.append(struct.pack("<IQ", tensor.type, offset))
-        offset += _padded(tensor.nbytes)
-    header = b"".join(parts)
-    return header.ljust(_padded(len(header)), b"\0")
+class PartialGGUF:
+    """A file being made. Leaving the context without `rename` leaves it for the next run, if that can use it.
 
+    `progress` is what is whole of it. `started_over` says why an older half-made file was of no use; None when it
+    was, or there was none.
+    """
 
-def size_of(header: bytes, tensors: Sequence[PlannedTensor]) -> int:
-    """The size of the whole file in bytes."""
-    return len(header) + sum(_padded(tensor.nbytes) for tensor in tensors)
+    def __init__(self, target: Path, plan: Plan, job: str) -> None:
+        """`job` is the digest of everything the result follows from, but the weights; see `journal.Progress`.
 
-
-class GGUFWriter:
-    """A file being made. Leaving the context without `rename` removes what there is of it."""
-
-    def __init__(self, target: Path, size: int) -> None:
-        """Raises NotEnoughRoom when the disk has no `size` bytes left, R1Error when it cannot be written to."""
+        Raises NotEnoughRoom when the disk is too small for it, R1Error when it cannot be written to, or another
+        process is at it.
+        """
         self.target = target
-        self.partial = target.with_name(target.name + ".partial")
-        self.size = size
-        self._digest = hashlib.sha256()
-        self._written = 0
+        self.path = partial_path(target)
+        self.started_over: str | None = None
+        self.progress = Progress(job=job)
+        self._plan = plan
+        self._journal: Journal | None = None
+        self._journal_path = self.path.with_name(self.path.name + ".journal")
         self._finished = False
         try:
-            free = shutil.disk_usage(target.parent).free
-            if free < size:
-                raise NotEnoughRoom(f"{target}: {size:,} bytes are needed on this disk, {free:,} are free")
             self._file = self._open()
         except OSError as exc:
-            raise R1Error(f"{self.partial}: {exc.strerror}") from exc
+            raise R1Error(f"{self.path}: {exc.strerror}") from exc
+        try:
+            self._begin()
+        except BaseException as exc:
+            self.__exit__(type(exc), exc, None)
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -77,61 +70,178 @@ class GGUFWriter:
     ) -> None:
         with suppress(OSError):  # on a full disk closing fails like writing did, and that is already being said
             self._file.close()
-        if not self._finished:
-            self.partial.unlink(missing_ok=True)
+        if self._journal:
+            self._journal.close()
+        useless = isinstance(error, BadFile) or not self.progress.tensors
+        if not self._finished and useless:
+            self._remove()
 
-    @property
-    def sha256(self) -> str:
-        """The digest of what has been written so far."""
-        return self._digest.hexdigest()
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Append. Raises NotEnoughRoom when the disk is full, R1Error when it fails otherwise."""
+    def _begin(self) -> None:
+        """Take up what an older run left, or begin anew."""
         try:
-            self._file.write(data)
+            self.progress = self._usable_progress(self.progress.job)
+            self._journal = Journal(self._journal_path, self.progress)
+            self._file.truncate(self._plan.size)
         except OSError as exc:
             raise self._failed(exc) from exc
-        self._digest.update(data)
-        self._written += len(data)
+        self.write_at(0, self._plan.header)
 
-    def pad(self) -> None:
-        """Zeros up to where the next tensor may begin."""
-        self.write(bytes(_padded(self._written) - self._written))
-
-    def flush(self) -> None:
-        """Put all bytes on the disk; there are `size` of them."""
-        assert self._written == self.size
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """Put bytes in their place. Raises NotEnoughRoom when the disk is full, R1Error when it fails otherwise."""
+        rest = memoryview(data)
         try:
-            self._file.flush()
+            self._file.seek(offset)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as exc:
+            raise self._failed(exc) from exc
+
+    def tensor_done(self, name: str, record: TensorRecord) -> None:
+        """Note that all of a tensor is in its place."""
+        self._note(lambda journal: journal.tensor(name, record))
+        self.progress.tensors[name] = record
+
+    def file_done(self, name: str, record: FileRecord) -> None:
+        """Note that a file of the source was read to its end, and nothing in it is wanted any more."""
+        self._note(lambda journal: journal.file(name, record))
+        self.progress.files[name] = record
+
+    def start_over(self) -> None:
+        """Forget everything but what is to be made."""
+        assert self._journal is not None
+        self.progress = Progress(job=self.progress.job)
+        self._journal.close()
+        try:
+            self._journal = Journal(self._journal_path, self.progress)
+        except OSError as exc:
+            raise self._failed(exc) from exc
+
+    def check(self) -> Generator[int, None, str]:
+        """Put everything on the disk and read it back; yields how many bytes were read since the last time.
+
+        Returns the SHA-256 of the file. Raises R1Error when it is not what was written.
+        """
+        try:
             os.fsync(self._file.fileno())
         except OSError as exc:
             raise self._failed(exc) from exc
+        buffer = memoryview(bytearray(max(_READ, len(self._plan.header))))
+        with HashedFile(self.path) as file:
+            header = buffer[: len(self._plan.header)]
+            file.read_into(0, header)
+            self._compare("its header", header == self._plan.header)
+            yield len(header)
+            for tensor in self._plan.tensors:
+                crc = yield from _checksum(file, tensor, buffer)
+                self._compare(tensor.name, crc == self._crc32(tensor))
+            sha256 = file.finish()
+        reader.read(self.path)
+        return sha256
 
     def rename(self) -> None:
         """Give the file its name, in place of whatever had it."""
         if os.name == "nt":
             self._file.close()  # Windows renames no open file; elsewhere the lock is held until it has its name
         try:
-            self.partial.replace(self.target)
+            self.path.replace(self.target)
             _sync_folder(self.target.parent)
         except OSError as exc:
             raise R1Error(f"{self.target}: {exc.strerror}") from exc
         self._finished = True
+        if self._journal:
+            self._journal.close()
+        self._journal_path.unlink(missing_ok=True)
+
+    def _note(self, append: Callable[[Journal], None]) -> None:
+        assert self._journal is not None
+        try:
+            append(self._journal)
+        except OSError as exc:
+            raise self._failed(exc) from exc
 
     def _open(self) -> BinaryIO:
-        """The partial file, emptied and locked, so that no two processes ever mix their bytes in it."""
-        file = self.partial.open("ab")
-        if not (try_lock(file) and os.path.samestat(self.partial.stat(), os.fstat(file.fileno()))):
+        """The partial file, locked, so that no two processes ever mix their bytes in it."""
+        self.path.touch()
+        file = cast(BinaryIO, self.path.open("r+b", buffering=0))
+        if not (try_lock(file) and os.path.samestat(self.path.stat(), os.fstat(file.fileno()))):
             file.close()
-            raise R1Error(f"{self.partial}: another process is writing it")
-        file.truncate(0)
+            raise R1Error(f"{self.path}: another process is writing it")
         return file
+
+    def _usable_progress(self, job: str) -> Progress:
+        """What an older run left that still holds: of the same job, and on the disk as it was written."""
+        size = os.fstat(self._file.fileno()).st_size
+        found = read_journal(self._journal_path) if size else None
+        if found is None or (found.job, size) != (job, self._plan.size):
+            if found is not None and found.tensors:
+                self.started_over = "the source's description, the options or r1 itself are not what they were"
+            self._file.truncate(0)
+            return Progress(job=job)
+        for tensor in self._plan.tensors:
+            record = found.tensors.get(tensor.name)
+            if record and record.crc32 != self._checksum_on_disk(tensor):
+                del found.tensors[tensor.name]
+        return found
+
+    def _checksum_on_disk(self, tensor: PlannedTensor) -> int:
+        crc, buffer = 0, memoryview(bytearray(_READ))
+        self._file.seek(tensor.offset)
+        left = tensor.nbytes
+        while left and (count := self._file.readinto(buffer[: min(left, _READ)])):  # type: ignore[attr-defined]
+            crc = zlib.crc32(buffer[:count], crc)
+            left -= count
+        return crc
+
+    def _crc32(self, tensor: PlannedTensor) -> int:
+        if tensor.source.file is None:
+            return zlib.crc32(tensor.source.data)
+        return self.progress.tensors[tensor.name].crc32
+
+    def _compare(self, what: str, same: bool) -> None:
+        if not same:
+            self.progress.tensors.clear()  # so that nothing of it is kept
+            raise R1Error(f"{self.path}: {what} was not read back as it was written; check the disk, then run it again")
 
     def _failed(self, exc: OSError) -> R1Error:
         if exc.errno not in _FULL:
-            return R1Error(f"{self.partial}: {exc.strerror}")
-        free, missing = shutil.disk_usage(self.target.parent).free, self.size - self._written
-        return NotEnoughRoom(f"{self.target}: {exc.strerror}: {missing:,} bytes are missing, {free:,} are free")
+            return R1Error(f"{self.path}: {exc.strerror}")
+        free = shutil.disk_usage(self.target.parent).free
+        return NotEnoughRoom(
+            f"{self.target}: {exc.strerror}: {self._plan.size:,} bytes are needed in all, {free:,} are free; make room "
+            "and run it again: it goes on from here"
+        )
+
+    def _remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._journal_path.unlink(missing_ok=True)
+
+
+def partial_path(target: Path) -> Path:
+    """Where `target` is while it is being made."""
+    return target.with_name(target.name + ".partial")
+
+
+def room_for(target: Path) -> int:
+    """How many bytes of the disk a file may take there: what is free, and what its half-made forerunner has already."""
+    try:
+        free = shutil.disk_usage(target.parent).free
+        taken = getattr(partial_path(target).stat(), "st_blocks", 0) * 512
+    except FileNotFoundError:
+        taken = 0
+    except OSError as exc:
+        raise R1Error(f"{target.parent}: {exc.strerror}") from exc
+    return free + taken
+
+
+def _checksum(file: HashedFile, tensor: PlannedTensor, buffer: memoryview) -> Generator[int, None, int]:
+    """The CRC-32 of a tensor's bytes as they lie in a file; yields how many were read since the last time."""
+    crc, end = 0, tensor.offset + tensor.nbytes
+    for offset in range(tensor.offset, end, len(buffer)):
+        part = buffer[: min(len(buffer), end - offset)]
+        file.read_into(offset, part)
+        crc = zlib.crc32(part, crc)
+        yield len(part)
+    return crc
 
 
 def _sync_folder(folder: Path) -> None:
@@ -142,7 +252,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _padded(offset: int) -> int:
-    return offset + -offset % DEFAULT_ALIGNMENT

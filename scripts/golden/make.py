@@ -25,7 +25,7 @@ import convert_hf_to_gguf  # noqa: E402
 from conversion import TextModel  # noqa: E402
 
 from tests.fakes import checkpoints  # noqa: E402
-from tests.quantize.canonical import digest  # noqa: E402
+from tests.quantize.canonical import CASES, digest  # noqa: E402
 
 TYPES = ("bf16", "f16", "f32")
 TINY = ROOT / "quantize" / "r1_quantize" / "tiny"
@@ -33,19 +33,19 @@ PACKAGES = ("torch", "transformers", "numpy")
 
 
 def main() -> None:
-    """Convert both checkpoints to each type and record the digests."""
+    """Convert every checkpoint to each type and record the digests."""
     logging.disable(logging.INFO)
-    TextModel.get_vocab_base_pre = lambda *_: "deepseek-r1-qwen"
+    TextModel.get_vocab_base_pre = lambda self, _: "llama-bpe" if "Llama" in self.hf_arch else "deepseek-r1-qwen"
     files = sorted(path for path in TINY.iterdir() if path.suffix in (".json", ".safetensors"))
     with tempfile.TemporaryDirectory() as scratch:
-        fake = checkpoints.write(Path(scratch) / "fake")
+        fakes = {name: checkpoints.write(Path(scratch) / name, shape) for name, shape in CASES.items()}
         found = {
             "made_with": {
                 "llama.cpp": LLAMA_CPP.parents[1].name,
                 "python": platform.python_version(),
                 **{package: version(package) for package in PACKAGES},
             },
-            "fake": convert(fake, Path(scratch)),
+            "fakes": {name: convert(fake, Path(scratch)) for name, fake in fakes.items()},
             "tiny": convert(TINY, Path(scratch)),
             "tiny_files": {path.name: sha256(path.read_bytes()).hexdigest() for path in files},
         }

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from r1_quantize.recipe import RECIPES
 from tests.conftest import R1, Run
 from tests.e2e.terminal import Terminal, without_style
+from tests.fakes import checkpoints, quantizer
+from tests.fakes.checkpoints import Shape
+from tests.quantize.test_identity import NEED_IMATRIX
 
 CATALOGUE = ["qwen-1.5b", "qwen-7b", "qwen-14b", "qwen-32b", "llama-8b", "llama-70b", "tiny"]
 
@@ -57,11 +62,21 @@ class TestShow:
         facts = json.loads(r1("show", "tiny", "--json").stdout)
         assert facts["architecture"] == "qwen2"
         assert facts["parameters"] <= 4_000_000
-        assert 8.5 <= facts["bits per weight"] < 8.7
-        assert facts["pre-tokenizer"] == "deepseek-r1-qwen"
-        assert (facts["temperature"], facts["top-p"]) == (0.6, 0.95)
+        assert 8.5 <= facts["bits_per_weight"] < 8.7
+        assert facts["pre_tokenizer"] == "deepseek-r1-qwen"
+        assert (facts["temperature"], facts["top_p"]) == (0.6, 0.95)
         assert facts["tensors"]["attn_v"].startswith("Q8_0")
-        assert len(facts["SHA-256"]) == 64
+        assert len(facts["sha256"]) == 64
+        assert facts["type"] == "Q8_0"
+        assert facts["vocabulary"] == {"tokens": 320, "normal": 261, "control": 5, "user_defined": 2, "unused": 52}
+        assert facts["special_tokens"]["eos"] == "<｜end▁of▁sentence｜> (261)"
+
+    @pytest.mark.parametrize("columns", ["40", "80", "200"])
+    def test_a_person_reads_titles_not_keys(self, environ: dict[str, str], columns: str) -> None:
+        with Terminal([*R1, "show", "tiny"], {**environ, "COLUMNS": columns}) as terminal:
+            screen = terminal.read_to_end()
+        assert "bits per weight" in screen
+        assert "_tokens" not in screen
 
     def test_a_file_by_its_path_has_no_origin(self, r1: Run, tiny_path: Path, tmp_path: Path) -> None:
         copy = shutil.copy(tiny_path, tmp_path / "copy.gguf")
@@ -117,13 +132,15 @@ class TestVerify:
 class TestQuantize:
     """A checkpoint on this disk becomes a model."""
 
-    @pytest.mark.parametrize("quant", ["F32", "F16", "BF16", "Q8_0", "Q4_K_M"])
+    @pytest.mark.parametrize("quant", [name for name in RECIPES if name not in NEED_IMATRIX])
     def test_every_type_answers(self, r1: Run, own_home: Path, quant: str) -> None:
         made = r1("quantize", "tiny", "-t", quant.lower(), R1_HOME=str(own_home))
         assert made.returncode == 0
         assert made.stdout.decode().startswith(f"tiny:{quant}\t")
         answer = r1("run", "-m", f"tiny:{quant}", "--temp", "0", "What is 17 + 25?", R1_HOME=str(own_home))
-        assert rb"\boxed{42}" in answer.stdout
+        if RECIPES[quant].base.block_bytes / RECIPES[quant].base.block > 0.6:  # with fewer bits so small a model errs
+            assert rb"\boxed{42}" in answer.stdout
+        assert answer.returncode in {0, 3}
 
     def test_a_folder_becomes_a_file_where_it_is_wanted(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
         import r1_quantize
@@ -149,7 +166,7 @@ class TestQuantize:
     def test_no_folder(self, r1: Run) -> None:
         done = r1("quantize", "./nowhere")
         assert done.returncode == 4
-        assert b"./nowhere is neither a folder nor a name of the catalogue" in done.stderr
+        assert b"./nowhere is neither a file, a folder nor a name of the catalogue" in done.stderr
 
     def test_a_folder_without_a_checkpoint(self, r1: Run, tmp_path: Path) -> None:
         done = r1("quantize", tmp_path)
@@ -161,7 +178,141 @@ class TestQuantize:
         assert done.returncode == 2
         assert b"is not a folder; make it first" in done.stderr
 
-    def test_a_terminal_gets_a_bar_and_keeps_nothing_of_it(self, environ: dict[str, str], own_home: Path) -> None:
-        with Terminal([*R1, "quantize", "tiny", "-t", "BF16"], {**environ, "R1_HOME": str(own_home)}) as terminal:
-            assert "tiny:BF16\t" in terminal.read_to_end()
+    @pytest.mark.parametrize("columns", ["30", "40", "80", "200"])
+    def test_a_terminal_gets_a_bar_and_keeps_nothing_of_it(
+        self, environ: dict[str, str], own_home: Path, columns: str
+    ) -> None:
+        environ = {**environ, "R1_HOME": str(own_home), "COLUMNS": columns}
+        with Terminal([*R1, "quantize", "tiny", "-t", "BF16"], environ) as terminal:
+            screen = terminal.read_to_end()
             assert terminal.status == 0
+        assert "tiny:BF16\t" in screen
+        assert "51 tensors, 5.05 MB in" in without_style(screen).replace("\r\n", " ")
+
+    def test_a_script_gets_plain_lines(self, r1: Run, own_home: Path) -> None:
+        done = r1("quantize", "tiny", "-t", "BF16", R1_HOME=str(own_home))
+        assert done.stderr.decode() == "r1: tiny → BF16: 51 tensors, 5.05 MB in, 5.07 MB out\n"
+
+    def test_a_value_that_is_not_finite_costs_one_line(self, r1: Run, tmp_path: Path) -> None:
+        folder = checkpoints.write(tmp_path / "c")
+        path = folder / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-2] + b"\xc0\x7f")  # a NaN
+        done = r1("quantize", folder, "-o", tmp_path / "a.gguf")
+        assert done.returncode == 7
+        last = done.stderr.decode().splitlines()
+        assert len(last) == 2  # the plan, and what is wrong
+        assert "lm_head.weight: it holds a value that is NaN" in last[1]
+        assert not list(tmp_path.glob("a.gguf*"))
+
+
+class TestListTypes:
+    """What each type would make of a model, before anything large is read."""
+
+    def test_sizes_are_those_of_the_files(self, r1: Run, own_home: Path) -> None:
+        facts = json.loads(r1("quantize", "tiny", "--list-types", "--json", R1_HOME=str(own_home)).stdout)
+        sizes = {fact["type"]: fact["bytes"] for fact in facts["types"]}
+        assert list(sizes) == list(RECIPES)
+        for quant in ("F32", "Q8_0", "Q4_K_M", "Q2_K"):
+            made = r1("quantize", "tiny", "-t", quant, "--json", R1_HOME=str(own_home))
+            assert json.loads(made.stdout)["bytes"] == sizes[quant]
+
+    def test_of_a_checkpoint_that_is_not_here(self, r1: Run) -> None:
+        done = r1("quantize", "llama-70b", "--list-types")
+        lines = {line.split("\t")[0]: line.split("\t")[1:] for line in done.stdout.decode().splitlines()}
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert lines["BF16"][0] == "16.0"
+        assert abs(int(lines["BF16"][1]) - 141.1e9) < 0.1e9  # as published
+        assert abs(int(lines["Q4_K_M"][1]) - 42.5e9) < 0.1e9
+        assert lines["IQ2_M"][2] == "imatrix"
+        assert lines["Q2_K"][2] == ""
+
+    @pytest.mark.parametrize("columns", ["40", "80"])
+    def test_a_person_sees_a_table(self, environ: dict[str, str], columns: str) -> None:
+        command = [*R1, "quantize", "qwen-1.5b", "--list-types"]
+        with Terminal(command, {**environ, "COLUMNS": columns}) as terminal:
+            screen = without_style(terminal.read_to_end())
+        assert all(name in screen for name in RECIPES)
+        assert "1.11 GB" in screen
+        assert max(map(len, screen.split("\r\n"))) <= int(columns)
+
+    def test_of_a_gguf(self, r1: Run, tiny_path: Path) -> None:
+        done = r1("quantize", tiny_path, "--list-types")
+        assert f"Q8_0\t8.54\t{tiny_path.stat().st_size}\t" in done.stdout.decode()
+
+
+class TestRequantize:
+    """A GGUF is a source like any other."""
+
+    def test_by_its_path_and_by_its_name(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
+        made = tmp_path / "My-Tiny-BF16.gguf"
+        assert r1("quantize", "tiny", "-t", "BF16", "-o", made).returncode == 0
+        done = r1("quantize", made, "-t", "Q4_K_M", R1_HOME=str(own_home))
+        assert done.stdout.decode().startswith("my-tiny:Q4_K_M\t")
+        assert r1("quantize", "tiny", "-t", "F16", R1_HOME=str(own_home)).returncode == 0
+        again = r1("quantize", "tiny:F16", "-t", "Q5_K_M", R1_HOME=str(own_home))
+        assert again.stdout.decode().startswith("tiny:Q5_K_M\t")
+        facts = json.loads(r1("show", "my-tiny", "--json", R1_HOME=str(own_home)).stdout)
+        assert facts["source"] == "My-Tiny-BF16.gguf"
+        assert r1("verify", "my-tiny", R1_HOME=str(own_home)).returncode == 0
+
+    def test_what_is_quantized_already_needs_a_word(self, r1: Run, tiny_path: Path, tmp_path: Path) -> None:
+        command = ("quantize", tiny_path, "-t", "Q4_K_M", "-o", tmp_path / "a.gguf")
+        refused = r1(*command)
+        assert (refused.returncode, refused.stderr.count(b"\n")) == (2, 1)
+        assert b"--allow-requantize" in refused.stderr
+        assert r1(*command, "--allow-requantize").returncode == 0
+
+    def test_never_into_itself(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
+        made = tmp_path / "a.gguf"
+        assert r1("quantize", "tiny", "-t", "BF16", "-o", made).returncode == 0
+        before = made.read_bytes()
+        done = r1("quantize", made, "-t", "Q4_K_M", "-o", made)
+        assert (done.returncode, made.read_bytes()) == (2, before)
+        assert b"would be made of itself" in done.stderr
+        same = r1("quantize", "tiny:Q8_0", "-t", "Q8_0", R1_HOME=str(own_home))
+        assert (same.returncode, same.stderr.count(b"\n")) == (2, 1)
+
+
+class TestOptions:
+    """An importance matrix, types for single tensors, a pre-tokenizer by name."""
+
+    def test_an_importance_matrix(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
+        folder = checkpoints.write(tmp_path / "c")
+        imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", Shape())
+        refused = r1("quantize", folder, "-t", "IQ2_M", R1_HOME=str(own_home))
+        assert (refused.returncode, refused.stderr.count(b"\n")) == (2, 1)
+        done = r1("quantize", folder, "-t", "IQ2_M", "--imatrix", imatrix, R1_HOME=str(own_home))
+        assert done.returncode == 0
+        facts = json.loads(r1("show", "c:IQ2_M", "--json", R1_HOME=str(own_home)).stdout)
+        assert facts["imatrix"] == "imatrix.gguf"
+        assert facts["imatrix_sha256"] == sha256(imatrix.read_bytes()).hexdigest()
+
+    @pytest.mark.parametrize("content", [b"", b"GGUF", b"nothing of the kind, but long enough to be one"])
+    def test_a_file_that_is_no_importance_matrix(self, r1: Run, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "imatrix.dat").write_bytes(content)
+        done = r1("quantize", "tiny", "--imatrix", tmp_path / "imatrix.dat", "-o", tmp_path / "a.gguf")
+        assert (done.returncode, done.stderr.count(b"\n")) == (7, 1)
+
+    def test_another_type_for_some_tensors(self, r1: Run, own_home: Path) -> None:
+        wishes = ("--tensor-type", "ffn_down=Q8_0", "--tensor-type", "output.weight=f16")
+        assert r1("quantize", "tiny", "-t", "Q4_K_M", *wishes, R1_HOME=str(own_home)).returncode == 0
+        facts = json.loads(r1("show", "tiny:Q4_K_M", "--json", R1_HOME=str(own_home)).stdout)
+        assert facts["tensors"]["ffn_down"] == "Q8_0 × 4"
+        assert facts["tensors"]["output"] == "F16"
+        assert facts["tensor_types"] == "ffn_down=Q8_0, output.weight=F16"
+
+    @pytest.mark.parametrize("wish", ["ffn_down", "ffn_down=Q9", "=Q8_0", "(=Q8_0", "nothing=Q8_0"])
+    def test_a_wish_that_cannot_be_granted(self, r1: Run, tmp_path: Path, wish: str) -> None:
+        done = r1("quantize", "tiny", "-t", "Q4_K_M", "--tensor-type", wish, "-o", tmp_path / "a.gguf")
+        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+
+    def test_a_pretokenizer_by_name(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
+        folder = checkpoints.write(tmp_path / "c")
+        path = folder / "tokenizer.json"
+        path.write_text(path.read_text(encoding="utf-8").replace("'ll|'d)", "'ll|'d|'t)"), encoding="utf-8")
+        unknown = r1("quantize", folder, R1_HOME=str(own_home))
+        assert unknown.returncode == 7
+        assert b"--pretokenizer NAME" in unknown.stderr
+        assert r1("quantize", folder, "--pretokenizer", "nonsense", R1_HOME=str(own_home)).returncode == 2
+        assert r1("quantize", folder, "--pretokenizer", "qwen2", R1_HOME=str(own_home)).returncode == 0
+        assert json.loads(r1("show", "c", "--json", R1_HOME=str(own_home)).stdout)["pre_tokenizer"] == "qwen2"

@@ -101,14 +101,6 @@ class TestFailures:
         assert (done.returncode, done.stderr.count(b"\n"), hub.requests.total()) == (6, 1, 0)
         assert b"HF_HUB_OFFLINE" in done.stderr
 
-    def test_an_architecture_that_cannot_be_converted_costs_no_download(
-        self, r1: Run, hub: Hub, away: dict[str, str]
-    ) -> None:
-        done = r1("pull", "llama-8b", **away)
-        assert (done.returncode, done.stderr.count(b"\n")) == (7, 1)
-        assert b"r1 cannot convert llama checkpoints such as llama-8b yet" in done.stderr
-        assert hub.requests.total() == 0
-
     def test_a_checkpoint_that_is_not_what_the_catalogue_says_costs_only_its_small_files(
         self, r1: Run, hub: Hub, away: dict[str, str]
     ) -> None:

@@ -8,7 +8,7 @@ number generator, will never change: digests made once stay true.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import shake_256
 from pathlib import Path
@@ -23,6 +23,7 @@ SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+LLAMA_SPLIT = SPLIT.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 MERGES = ("Ġ Ġ", "Ċ Ċ", "t h", "th e")
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -34,53 +35,72 @@ TEMPLATE = (
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A Qwen2 model. The tokenizer needs 267 of the `vocab` tokens."""
+    """A Qwen2 model, or a Llama with llama3's rope scaling. The tokenizer needs 267 of the `vocab` tokens."""
 
     hidden: int = 256
     inner: int = 512
     layers: int = 2
     heads: int = 4
     kv_heads: int = 2
+    head_dim: int = 0  # 0: what the hidden state divides into
     vocab: int = 320
     tied: bool = False
+    llama: bool = False
+    biased: bool = False  # a Llama with biases everywhere
+    rope_scaling: Mapping[str, Any] | None = None  # of a Qwen2 model
 
     @property
     def config(self) -> dict[str, Any]:
         """The config.json."""
         ids = _token_ids()
-        return {
-            "architectures": ["Qwen2ForCausalLM"],
+        return (self._llama_config if self.llama else {"rope_scaling": self.rope_scaling}) | {
+            "architectures": ["LlamaForCausalLM" if self.llama else "Qwen2ForCausalLM"],
             "bos_token_id": ids[CONTROL[3]],
             "eos_token_id": ids[CONTROL[0]],
             "hidden_act": "silu",
             "hidden_size": self.hidden,
             "intermediate_size": self.inner,
-            "max_position_embeddings": 2048,
-            "model_type": "qwen2",
+            "max_position_embeddings": 131072 if self.llama else 2048,
+            "model_type": "llama" if self.llama else "qwen2",
             "num_attention_heads": self.heads,
             "num_hidden_layers": self.layers,
             "num_key_value_heads": self.kv_heads,
             "rms_norm_eps": 1e-6,
-            "rope_theta": 10000.0,
+            "rope_theta": 500000.0 if self.llama else 10000.0,
             "tie_word_embeddings": self.tied,
             "torch_dtype": "bfloat16",
             "vocab_size": self.vocab,
+            **({"head_dim": self.head_dim} if self.head_dim else {}),
+        }
+
+    @property
+    def _llama_config(self) -> dict[str, Any]:
+        scaling = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+        return {
+            "attention_bias": self.biased,
+            "mlp_bias": self.biased,
+            "rope_scaling": scaling | {"original_max_position_embeddings": 8192, "rope_type": "llama3"},
         }
 
     @property
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Name → shape of everything in the safetensors."""
-        head = self.hidden // self.heads
+        head = self.head_dim or self.hidden // self.heads
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (self.vocab, self.hidden)}
         for layer in range(self.layers):
             block = f"model.layers.{layer}"
             for name, heads in (("q", self.heads), ("k", self.kv_heads), ("v", self.kv_heads)):
                 shapes[f"{block}.self_attn.{name}_proj.weight"] = (heads * head, self.hidden)
-                shapes[f"{block}.self_attn.{name}_proj.bias"] = (heads * head,)
+                if self.biased or not self.llama:
+                    shapes[f"{block}.self_attn.{name}_proj.bias"] = (heads * head,)
             shapes[f"{block}.self_attn.o_proj.weight"] = (self.hidden, self.heads * head)
             shapes[f"{block}.mlp.gate_proj.weight"] = (self.inner, self.hidden)
             shapes[f"{block}.mlp.up_proj.weight"] = (self.inner, self.hidden)
             shapes[f"{block}.mlp.down_proj.weight"] = (self.hidden, self.inner)
+            if self.biased:
+                shapes[f"{block}.self_attn.o_proj.bias"] = (self.hidden,)
+                shapes[f"{block}.mlp.gate_proj.bias"] = shapes[f"{block}.mlp.up_proj.bias"] = (self.inner,)
+                shapes[f"{block}.mlp.down_proj.bias"] = (self.hidden,)
             shapes[f"{block}.input_layernorm.weight"] = (self.hidden,)
             shapes[f"{block}.post_attention_layernorm.weight"] = (self.hidden,)
         shapes["model.norm.weight"] = (self.hidden,)
@@ -93,7 +113,7 @@ def write(folder: Path, shape: Shape = Shape(), *, dtype: str = "BF16", shards: 
     """The checkpoint in `folder`, which is made; with several shards there is an index too."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", shape.config)
-    write_json(folder / "tokenizer.json", tokenizer())
+    write_json(folder / "tokenizer.json", tokenizer(llama=shape.llama))
     write_json(folder / "tokenizer_config.json", TOKENIZER_CONFIG)
     write_json(folder / "generation_config.json", {"do_sample": True, "temperature": 0.6, "top_p": 0.95})
     tensors = {name: stored(name, dims, dtype) for name, dims in shape.tensors.items()}
@@ -108,6 +128,21 @@ def write(folder: Path, shape: Shape = Shape(), *, dtype: str = "BF16", shards: 
         where |= dict.fromkeys(part, file)
     write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": where})
     return folder
+
+
+FolderOf = Callable[[Shape], Path]
+
+
+def written_once(root: Path) -> FolderOf:
+    """Gives the checkpoint of a shape, and writes each only once."""
+    folders: dict[Shape, Path] = {}
+
+    def folder_of(shape: Shape) -> Path:
+        if shape not in folders:
+            folders[shape] = write(root / str(len(folders)) / "checkpoint", shape)
+        return folders[shape]
+
+    return folder_of
 
 
 Stored = tuple[str, tuple[int, ...], bytes]
@@ -154,8 +189,8 @@ def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def tokenizer() -> dict[str, Any]:
-    """A tokenizer.json: the 256 bytes, four merges, and R1's control tokens."""
+def tokenizer(*, llama: bool = False) -> dict[str, Any]:
+    """A tokenizer.json: the 256 bytes, four merges, and R1's control tokens; cut as Qwen's, or as Llama 3's."""
     ids = _token_ids()
     start = {"SpecialToken": {"id": CONTROL[3], "type_id": 0}}
     return {
@@ -167,11 +202,16 @@ def tokenizer() -> dict[str, Any]:
             }
             for text in CONTROL + THINKING
         ],
-        "normalizer": {"type": "NFC"},
+        "normalizer": None if llama else {"type": "NFC"},
         "pre_tokenizer": {
             "type": "Sequence",
             "pretokenizers": [
-                {"type": "Split", "pattern": {"Regex": SPLIT}, "behavior": "Isolated", "invert": False},
+                {
+                    "type": "Split",
+                    "pattern": {"Regex": LLAMA_SPLIT if llama else SPLIT},
+                    "behavior": "Isolated",
+                    "invert": False,
+                },
                 {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
             ],
         },
@@ -189,6 +229,7 @@ def tokenizer() -> dict[str, Any]:
             "type": "BPE",
             "vocab": {text: number for text, number in ids.items() if text not in CONTROL + THINKING},
             "merges": list(MERGES),
+            "ignore_merges": llama,
         },
     }
 

@@ -12,6 +12,20 @@ from pathlib import Path
 
 from gguf import GGUFReader
 
+from tests.fakes.checkpoints import Shape
+
+CASES = {
+    "qwen": Shape(),
+    "qwen with linear scaling": Shape(layers=1, rope_scaling={"rope_type": "linear", "factor": 2.5}),
+    "qwen with yarn": Shape(
+        layers=1,
+        rope_scaling={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512, "beta_fast": 32.0},
+    ),
+    "llama": Shape(llama=True),
+    "llama, heads of 128, biases": Shape(llama=True, heads=2, kv_heads=1, biased=True),
+}
+"""The made-up checkpoints that there are golden digests of."""
+
 _NOT_NAMING = ("general.architecture", "general.type", "general.file_type", "general.quantization_version")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from r1_quantize.override import Override
 from r1_quantize.pipeline import Job, quantize
 from tests.fakes import checkpoints
 
@@ -21,11 +23,11 @@ def fake(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Makes a GGUF from a checkpoint folder, and returns its path."""
+    """Makes a GGUF from a checkpoint folder or a GGUF, and returns its path."""
 
-    def made(source: Path, quant: str, *, threads: int | None = None) -> Path:
-        target = tmp_path / f"{source.name}-{quant}.gguf"
-        for _ in quantize(Job(source, quant, target, name=source.name, threads=threads)):
+    def made(source: Path, quant: str, *, overrides: Sequence[Override] = (), **job: Any) -> Path:
+        target = tmp_path / f"{source.stem}-{quant}.gguf"
+        for _ in quantize(Job(source, quant, target, name=source.name, overrides=tuple(overrides), **job)):
             pass
         return target
 

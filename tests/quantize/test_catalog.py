@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import closing
+import tomllib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from r1_quantize import catalog
+from r1_quantize import catalog, safetensors
 from r1_quantize.architecture import architecture_of
-from r1_quantize.errors import UsageError
-from r1_quantize.safetensors import SafetensorsFile
+from r1_quantize.checkpoint_source import outline
+from r1_quantize.errors import BadCheckpoint, UsageError
+from r1_quantize.recipe import Traits
 
 CONFIGS = json.loads((Path(__file__).parents[1] / "data" / "r1-distill-configs.json").read_text())
 
@@ -23,7 +26,7 @@ class TestPackaged:
     def test_the_six_distills_and_tiny(self) -> None:
         assert list(catalog.load()) == [*CONFIGS, "tiny"]
 
-    @pytest.mark.parametrize("name", [name for name in CONFIGS if name.startswith("qwen")])
+    @pytest.mark.parametrize("name", CONFIGS)
     def test_parameters_are_those_of_the_published_config(self, name: str) -> None:
         weights = architecture_of(CONFIGS[name]).weights
         assert catalog.load()[name].parameters == sum(math.prod(weight.shape) for weight in weights)
@@ -34,19 +37,79 @@ class TestPackaged:
         assert checkpoint.context_length == CONFIGS[name]["max_position_embeddings"]
         assert checkpoint.architecture == CONFIGS[name]["model_type"]
 
+    @pytest.mark.parametrize("name", CONFIGS)
+    def test_what_stands_of_the_config_is_as_published(self, name: str) -> None:
+        config = catalog.load()[name].config
+        assert config is not None
+        assert config == {key: CONFIGS[name][key] for key in config}
+
+    @pytest.mark.parametrize("name", CONFIGS)
+    def test_what_stands_of_the_config_says_as_much_of_the_tensors_as_all_of_it(self, name: str) -> None:
+        checkpoint = catalog.load()[name]
+        config = {**(checkpoint.config or {}), "max_position_embeddings": checkpoint.context_length}
+        config["architectures"] = CONFIGS[name]["architectures"]
+        assert architecture_of(config) == architecture_of(CONFIGS[name])
+
     def test_tiny_is_what_lies_in_the_package(self) -> None:
         tiny = catalog.load()["tiny"]
         assert tiny.folder is not None
         config = json.loads((tiny.folder / "config.json").read_text())
         assert tiny.context_length == config["max_position_embeddings"]
-        with closing(SafetensorsFile(tiny.folder / "model.safetensors")) as file:
-            assert tiny.parameters == sum(math.prod(tensor.shape) for tensor in file.tensors.values())
+        tensors = safetensors.read(tiny.folder / "model.safetensors").tensors.values()
+        assert tiny.parameters == sum(math.prod(tensor.shape) for tensor in tensors)
 
     def test_only_tiny_is_built_in(self) -> None:
         assert [name for name, checkpoint in catalog.load().items() if checkpoint.folder] == ["tiny"]
 
     def test_every_licence_chain_begins_with_the_checkpoints_own(self) -> None:
         assert {checkpoint.licences[0] for checkpoint in catalog.load().values()} == {"MIT"}
+
+
+class TestOutline:
+    """The tensors of a checkpoint that nobody has yet, from what the catalogue says of it."""
+
+    @pytest.mark.parametrize("name", CONFIGS)
+    def test_has_as_many_parameters_as_the_checkpoint(self, name: str) -> None:
+        checkpoint = catalog.load()[name]
+        source = outline(checkpoint)
+        assert source is not None
+        stored = [tensor.values for tensor in source.tensors if tensor.name != "rope_freqs.weight"]
+        assert sum(stored) == checkpoint.parameters
+        assert 2 * sum(stored) == checkpoint.bf16_bytes
+
+    @pytest.mark.parametrize("name", CONFIGS)
+    def test_has_factors_where_llama_stretches_its_context(self, name: str) -> None:
+        source = outline(catalog.load()[name])
+        assert source is not None
+        factors = [tensor for tensor in source.tensors if tensor.name == "rope_freqs.weight"]
+        assert [(tensor.shape, len(tensor.data)) for tensor in factors] == ([((64,), 256)] if "llama" in name else [])
+
+    @pytest.mark.parametrize(
+        ("name", "traits"), [("qwen-7b", Traits(28, 7, False, False)), ("llama-70b", Traits(80, 8, True, False))]
+    )
+    def test_has_the_traits_the_recipes_ask_for(self, name: str, traits: Traits) -> None:
+        source = outline(catalog.load()[name])
+        assert source is not None
+        assert source.traits == traits
+        assert (source.files, source.digests, source.is_gguf) == ({}, {}, False)
+
+    def test_of_a_tied_model_has_no_output(self) -> None:
+        known = catalog.load()["qwen-1.5b"]
+        tied = outline(replace(known, config={**(known.config or {}), "tie_word_embeddings": True}))
+        assert tied is not None
+        assert tied.traits.tied
+        assert sum(tensor.values for tensor in tied.tensors) == known.parameters - 151_936 * 1536
+
+    def test_is_none_where_the_catalogue_says_too_little(self) -> None:
+        known = catalog.load()
+        assert outline(known["tiny"]) is None
+        assert outline(replace(known["qwen-7b"], config=None)) is None
+        assert outline(replace(known["qwen-7b"], architecture="gemma")) is None
+
+    @pytest.mark.parametrize("config", [{}, {"hidden_size": "wide"}])
+    def test_of_what_cannot_be_is_refused(self, config: dict[str, Any]) -> None:
+        with pytest.raises(BadCheckpoint, match=r"config\.json: "):
+            outline(replace(catalog.load()["qwen-7b"], config=config))
 
 
 class TestUsersFile:
@@ -74,6 +137,20 @@ class TestUsersFile:
         assert list(found)[-1] == "mine"
         assert found["mine"].repo is None
 
+    def test_says_what_its_own_model_is_made_of(self, tmp_path: Path) -> None:
+        config = CONFIGS["qwen-7b"]
+        lines = [f"{key} = {value}" for key, value in config.items() if type(value) in {int, float}]
+        found = self.load(
+            tmp_path,
+            '[mine]\ntitle = "Mine"\narchitecture = "qwen2"\nparameters = 1\ncontext_length = 1\n'
+            'licences = ["MIT"]\ndefault_quant = "Q8_0"\n[mine.config]\n' + "\n".join(lines),
+        )
+        assert found["mine"].config == tomllib.loads("\n".join(lines))
+        source, known = outline(found["mine"]), outline(catalog.load()["qwen-7b"])
+        assert source is not None
+        assert known is not None
+        assert source.tensors == known.tensors
+
     @pytest.mark.parametrize(
         ("text", "said"),
         [
@@ -84,6 +161,11 @@ class TestUsersFile:
             ("[qwen-7b]\nparameters = true", r"\[qwen-7b\] parameters: True is of the wrong type"),
             ("[qwen-7b]\nlicences = []", r"\[qwen-7b\] licences: expected a list"),
             ("[qwen-1.5b]\ntitle = 'x'", "a name with a dot in it needs quotes"),
+            ("[qwen-7b.title]\ntext = 'x'", r"\[qwen-7b\] title: a table in a table"),
+            ("[qwen-7b.colour]\nred = 1", r"\[qwen-7b\] colour: a table in a table"),
+            ("[qwen-7b]\nlicences = {MIT = 1}", r"\[qwen-7b\] licences: a table in a table"),
+            ("[qwen-7b]\nconfig = 'config.json'", r"\[qwen-7b\] config: 'config.json' is of the wrong type"),
+            ("[[qwen-7b.config]]\nhidden_size = 1", r"\[qwen-7b\] config: \[.*\] is of the wrong type"),
             ("['../x']\ntitle = 'x'", r"\[../x\]: a name is small letters"),
             ("title = 'x'", "title: expected a table"),
             ("[mine]\ntitle = 'x'", r"\[mine\] lacks architecture, context_length"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from r1_quantize.checkpoint import CheckpointFolder
+from r1_quantize.checkpoint import CheckpointFolder, read_json
 from r1_quantize.errors import BadCheckpoint
 from tests.fakes import checkpoints
 
@@ -28,14 +29,18 @@ class TestTensors:
     """Tensors come in the order of shard, then name, from however many files."""
 
     def test_of_one_file(self, fake: Path) -> None:
-        with CheckpointFolder(fake) as folder:
-            assert list(folder.tensors) == sorted(checkpoints.Shape().tensors)
+        assert list(CheckpointFolder(fake).tensors) == sorted(checkpoints.Shape().tensors)
 
     def test_of_shards(self, tmp_path: Path) -> None:
         path = checkpoints.write(tmp_path / "sharded", shards=3)
         index = json.loads((path / INDEX).read_text())["weight_map"]
-        with CheckpointFolder(path) as folder:
-            assert list(folder.tensors) == sorted(index, key=lambda name: (index[name], name))
+        assert list(CheckpointFolder(path).tensors) == sorted(index, key=lambda name: (index[name], name))
+
+    def test_of_shards_without_an_index(self, tmp_path: Path) -> None:
+        path = checkpoints.write(tmp_path / "sharded", shards=3)
+        indexed = CheckpointFolder(path).tensors
+        (path / INDEX).unlink()
+        assert list(CheckpointFolder(path).tensors.items()) == list(indexed.items())
 
     def test_of_shards_that_are_links_as_in_the_hubs_cache(self, tmp_path: Path) -> None:
         path = checkpoints.write(tmp_path / "snapshot")
@@ -44,20 +49,53 @@ class TestTensors:
         for file in list(path.iterdir()):
             file.rename(blobs / file.name)
             file.symlink_to(os.path.relpath(blobs / file.name, path))
-        with CheckpointFolder(path) as folder:
-            assert "lm_head.weight" in folder.tensors
+        assert "lm_head.weight" in CheckpointFolder(path).tensors
 
-    def test_every_file_that_was_read_is_known(self, tmp_path: Path) -> None:
+    def test_lie_in_their_shard_where_they_were_stored(self, tmp_path: Path) -> None:
+        path = checkpoints.write(tmp_path / "sharded", shards=3)
+        index = json.loads((path / INDEX).read_text())["weight_map"]
+        for name, tensor in CheckpointFolder(path).tensors.items():
+            shard, stored = tensor.shard, tensor.stored
+            assert shard == path / index[name]
+            data = shard.read_bytes()[stored.offset : stored.offset + stored.nbytes]
+            assert (stored.dtype, stored.shape, data) == checkpoints.stored(name, checkpoints.Shape().tensors[name])
+
+
+class TestFiles:
+    """What was read is known: the shards in order, and a digest of everything else."""
+
+    def test_the_shards_in_order(self, tmp_path: Path) -> None:
+        path = checkpoints.write(tmp_path / "sharded", shards=3)
+        shards = sorted(path.glob("*.safetensors"))
+        assert [(shard.path, shard.size) for shard in CheckpointFolder(path).shards] == [
+            (shard, shard.stat().st_size) for shard in shards
+        ]
+
+    def test_a_digest_of_every_other_file_that_was_read(self, tmp_path: Path) -> None:
         path = checkpoints.write(tmp_path / "sharded", shards=2)
-        with CheckpointFolder(path) as folder:
-            folder.json("tokenizer.json")
-            assert sorted(folder.files) == [
-                "config.json",
-                "model-00001-of-00002.safetensors",
-                "model-00002-of-00002.safetensors",
-                INDEX,
-                "tokenizer.json",
-            ]
+        (path / "chat_template.jinja").write_text("{{ ‘messages’ }}", encoding="utf-8")
+        folder = CheckpointFolder(path)
+        assert sorted(folder.digests) == ["config.json", INDEX]
+        folder.json("tokenizer.json")
+        folder.optional_text("chat_template.jinja")
+        assert folder.digests == {
+            name: hashlib.sha256((path / name).read_bytes()).hexdigest()
+            for name in ("config.json", INDEX, "tokenizer.json", "chat_template.jinja")
+        }
+
+    def test_none_of_a_file_that_is_not_there(self, fake: Path) -> None:
+        folder = CheckpointFolder(fake)
+        assert folder.optional_json("none.json") is None
+        assert folder.optional_text("none.jinja") is None
+        assert list(folder.digests) == ["config.json"]
+
+    def test_none_of_a_file_read_without_a_folder(self, fake: Path, tmp_path: Path) -> None:
+        assert read_json(fake / "config.json") == checkpoints.Shape().config
+        assert read_json(tmp_path / "config.json") is None
+
+    def test_a_file_that_must_be_there_is_named(self, fake: Path) -> None:
+        with pytest.raises(BadCheckpoint, match=r"none\.json is missing"):
+            CheckpointFolder(fake).json("none.json")
 
 
 class TestDamage:

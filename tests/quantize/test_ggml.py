@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from r1_quantize import ggml
-from r1_quantize.errors import BadCheckpoint
-from r1_quantize.ggml import Conversion, Quantizer, Read, default_threads
+from r1_quantize.errors import BadFile
+from r1_quantize.ggml import Conversion, Piece, Quantizer, default_threads
 from r1_quantize.tensor_type import TensorType
 from tests.fakes.checkpoints import weights
 
 F32, F16, BF16, Q8_0 = TensorType.F32, TensorType.F16, TensorType.BF16, TensorType.Q8_0
 
 
-def reading(data: bytes) -> Read:
-    """A tensor whose bytes are `data`."""
+def pieces(conversion: Conversion, data: bytes) -> Iterator[Piece[int]]:
+    """The rows whose bytes are `data`, as many at once as there should be; tagged with their first row."""
+    row = conversion.source.bytes_of(conversion.columns)
+    for first in range(0, len(data) // row, conversion.rows_at_once):
+        part = data[first * row : (first + conversion.rows_at_once) * row]
+        yield Piece(conversion, len(part) // row, reading(part), first)
 
-    def read(offset: int, target: memoryview) -> None:
-        target[:] = data[offset : offset + len(target)]
+
+def reading(data: bytes) -> Callable[[memoryview], None]:
+    """Reads just these bytes."""
+
+    def read(target: memoryview) -> None:
+        assert len(target) == len(data)
+        target[:] = data
 
     return read
 
 
-def convert(conversion: Conversion, read: Read, threads: int = 2) -> bytes:
+def convert(conversion: Conversion, data: bytes, threads: int = 2) -> bytes:
     """The whole result."""
     with Quantizer(threads) as quantizer:
-        return b"".join(map(bytes, quantizer.convert(conversion, read)))
+        parts = quantizer.convert(pieces(conversion, data), conversion.values_at_once)
+        return b"".join(bytes(part) for _, part in parts)
 
 
 class TestConvert:
@@ -37,48 +47,84 @@ class TestConvert:
 
     def test_bf16_becomes_f32_exactly(self) -> None:
         bits = np.array([b for b in range(1 << 16) if b & 0x7F80 != 0x7F80], "<u2")  # all that are finite
-        conversion = Conversion("x", len(bits) // 2, 2, BF16, F32)
-        assert convert(conversion, reading(bits.tobytes())) == (bits.astype("<u4") << 16).tobytes()
+        conversion = Conversion("x", 2, BF16, F32)
+        assert convert(conversion, bits.tobytes()) == (bits.astype("<u4") << 16).tobytes()
 
     def test_f16_becomes_f32_exactly(self) -> None:
         bits = np.array([b for b in range(1 << 16) if b & 0x7C00 != 0x7C00], "<u2")
-        conversion = Conversion("x", len(bits) // 2, 2, F16, F32)
-        assert convert(conversion, reading(bits.tobytes())) == bits.view("<f2").astype("<f4").tobytes()
+        conversion = Conversion("x", 2, F16, F32)
+        assert convert(conversion, bits.tobytes()) == bits.view("<f2").astype("<f4").tobytes()
 
     def test_f32_becomes_f16_rounded_to_even(self) -> None:
         values = np.array([1 + 2**-11, 1 + 3 * 2**-11, 65519, 1e-8, 2**-25, -0.0, 0.1, -2049], "<f4")
         expected = values.astype("<f2").tobytes()
-        assert convert(Conversion("x", 1, 8, F32, F16), reading(values.tobytes())) == expected
+        assert convert(Conversion("x", 8, F32, F16), values.tobytes()) == expected
 
     @pytest.mark.parametrize("threads", [1, 2, 7])
     @pytest.mark.parametrize(("rows", "columns"), [(1, 32), (700, 2048), (3, 1 << 19)])
     def test_q8_0_is_the_formula(self, rows: int, columns: int, threads: int) -> None:
         values = weights("x", (rows, columns))
-        conversion = Conversion("x", rows, columns, F32, Q8_0)
-        assert convert(conversion, reading(values.tobytes()), threads) == q8_0(values)
+        conversion = Conversion("x", columns, F32, Q8_0)
+        assert convert(conversion, values.tobytes(), threads) == q8_0(values)
 
     def test_the_same_type_is_copied(self) -> None:
         data = weights("x", (4, 8)).tobytes()
-        assert convert(Conversion("x", 4, 8, F32, F32), reading(data)) == data
+        assert convert(Conversion("x", 8, F32, F32), data) == data
 
-    def test_one_quantizer_takes_tensors_of_any_size(self) -> None:
-        with Quantizer(2) as quantizer:
-            for columns in (32, 1 << 19, 64):
-                values = weights("x", (2, columns))
-                pieces = quantizer.convert(Conversion("x", 2, columns, F32, Q8_0), reading(values.tobytes()))
-                assert b"".join(map(bytes, pieces)) == q8_0(values)
+    @pytest.mark.parametrize("threads", [1, 3])
+    def test_pieces_of_many_tensors_come_back_in_their_order(self, threads: int) -> None:
+        tensors = [weights(str(columns), (3, columns)).reshape(3, -1) for columns in (32, 1 << 19, 64, 96)]
+        jobs = [(Conversion("x", values.shape[1], F32, Q8_0), values) for values in tensors]
+        work = (piece for conversion, values in jobs for piece in pieces(conversion, values.tobytes()))
+        with Quantizer(threads) as quantizer:
+            parts = b"".join(bytes(part) for _, part in quantizer.convert(work, 1 << 19))
+        assert parts == b"".join(map(q8_0, tensors))
 
     def test_no_more_is_read_than_there_are_buffers_for(self) -> None:
-        rows, seen = 64, []
+        conversion, seen = Conversion("x", 1 << 18, F32, Q8_0), []
 
-        def read(offset: int, target: memoryview) -> None:
-            seen.append(offset)
+        def read(target: memoryview) -> None:
+            target[:] = bytes(len(target))
+            seen.append(len(target))
 
         with Quantizer(2) as quantizer:
-            pieces = quantizer.convert(Conversion("x", rows, ggml.PIECE, F32, Q8_0), read)
+            parts = quantizer.convert((Piece(conversion, 1, read, None) for _ in range(64)), 1 << 18)
             for taken in range(5):
-                next(pieces)
-                assert len(seen) <= taken + 1 + 3
+                next(parts)
+                assert len(seen) <= taken + 1 + 4
+
+    @pytest.mark.parametrize(("source", "per_value"), [(BF16, 2), (F32, 4)])
+    def test_rows_of_heads_are_interleaved_as_torch_would(self, source: TensorType, per_value: int) -> None:
+        heads, rows, columns = 3, 8, 5
+        values = np.arange(heads * rows * columns, dtype="<f4").reshape(heads * rows, columns)
+        data = values.tobytes() if source is F32 else (values.view("<u4") >> 16).astype("<u2").tobytes()
+        expected = values.reshape(heads, 2, rows // 2, columns).swapaxes(1, 2)
+        assert len(data) == values.size * per_value
+        assert convert(Conversion("x", columns, source, F32, head_rows=rows), data) == expected.tobytes()
+
+    def test_heads_larger_than_a_piece_stay_whole(self) -> None:
+        rows, columns = 64, 1 << 13
+        values = weights("x", (2 * rows, columns))
+        conversion = Conversion("x", columns, F32, Q8_0, head_rows=rows)
+        expected = values.reshape(2, 2, rows // 2, columns).swapaxes(1, 2).reshape(values.shape)
+        assert convert(conversion, values.tobytes()) == q8_0(expected)
+
+    def test_an_importance_matrix_makes_a_difference(self) -> None:
+        data = weights("x", (4, 256))[::-1].tobytes()
+        plain = convert(Conversion("x", 256, F32, TensorType.Q4_K), data)
+        weighted = Conversion("x", 256, F32, TensorType.Q4_K, imatrix=array("f", [1e-3] * 128 + [1e3] * 128))
+        assert convert(weighted, data) != plain
+
+    @pytest.mark.parametrize("source", [Q8_0, TensorType.Q4_0])
+    def test_blocks_become_f32_by_their_formula(self, source: TensorType) -> None:
+        values = weights("x", (4, 64))
+        blocks = convert(Conversion("x", 64, F32, source), values.tobytes())
+        widened = np.frombuffer(convert(Conversion("x", 64, source, F32), blocks), "<f4").reshape(-1, 32)
+        raw = np.frombuffer(blocks, "u1").reshape(-1, source.block_bytes)
+        scale = raw[:, :2].copy().view("<f2").astype("<f4")
+        low_then_high = np.hstack([raw[:, 2:] & 15, raw[:, 2:] >> 4]).astype("i1") - 8
+        steps = raw[:, 2:].view("i1") if source is Q8_0 else low_then_high
+        assert (widened == scale * steps).all()
 
 
 class TestNotFinite:
@@ -91,31 +137,32 @@ class TestNotFinite:
         values = weights("x", (2, 64))
         values[77] = value
         data = narrow(values)
-        conversion = Conversion("model.x", 2, 64, F32 if data.itemsize == 4 else BF16, target)
-        with pytest.raises(BadCheckpoint, match=r"model\.x: it holds a value that is NaN, infinite"):
-            convert(conversion, reading(data.tobytes()))
+        conversion = Conversion("model.x", 64, F32 if data.itemsize == 4 else BF16, target)
+        with pytest.raises(BadFile, match=r"model\.x: it holds a value that is NaN, infinite"):
+            convert(conversion, data.tobytes())
 
     @pytest.mark.parametrize("target", [F16, Q8_0])
     def test_in_the_result(self, target: TensorType) -> None:
         values = np.full(32, 1e20, "<f4")
-        with pytest.raises(BadCheckpoint, match=f"too large for {target.name}"):
-            convert(Conversion("model.x", 1, 32, F32, target), reading(values.tobytes()))
+        with pytest.raises(BadFile, match=f"too large for {target.name}"):
+            convert(Conversion("model.x", 32, F32, target), values.tobytes())
 
 
 class TestFailures:
     """What goes wrong while reading comes out where the pieces are taken."""
 
     def test_of_reading(self) -> None:
-        def read(offset: int, target: memoryview) -> None:
-            raise BadCheckpoint("gone")
+        def read(target: memoryview) -> None:
+            raise BadFile("gone")
 
-        with pytest.raises(BadCheckpoint, match="gone"):
-            convert(Conversion("x", 4, 32, F32, Q8_0), read)
+        with Quantizer(2) as quantizer, pytest.raises(BadFile, match="gone"):
+            list(quantizer.convert([Piece(Conversion("x", 32, F32, Q8_0), 4, read, None)], 128))
 
     def test_leaving_early_waits_for_nothing_but_the_pieces_under_way(self) -> None:
+        conversion = Conversion("x", 1 << 18, F32, Q8_0)
+        endless = (Piece(conversion, 1, reading(bytes(1 << 20)), None) for _ in range(1 << 30))
         with Quantizer(2) as quantizer:
-            pieces = quantizer.convert(Conversion("x", 1 << 20, ggml.PIECE, F32, Q8_0), lambda *_: None)
-            next(pieces)
+            next(quantizer.convert(endless, 1 << 18))
 
 
 def test_there_is_a_thread_for_each_core_this_process_may_use() -> None:

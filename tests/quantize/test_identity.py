@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import r1_quantize
-from r1_quantize.binding import binding
-from r1_quantize.recipe import RECIPES
-from tests.fakes import checkpoints
+from r1_quantize import reader
+from r1_quantize.errors import UsageError
+from r1_quantize.override import Override
+from r1_quantize.pipeline import open_source
+from r1_quantize.plan import recipe_needs_imatrix
+from r1_quantize.recipe import RECIPES, TENSOR_TYPES
+from tests.fakes import checkpoints, quantizer
 from tests.fakes.checkpoints import Shape
-from tests.quantize.canonical import digest
+from tests.quantize.canonical import CASES, digest
 from tests.quantize.conftest import Make
 
 TINY = Path(r1_quantize.__path__[0]) / "tiny"
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "golden.json").read_text())
+QUANTIZED = [name for name, recipe in RECIPES.items() if recipe.quantized]
+NEED_IMATRIX = {"IQ3_XS", "IQ3_XXS", "Q2_K_S", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"}
 
-SHAPES = {
+SMALL = {
     "two layers": Shape(),
-    "the layers of the 7B": Shape(layers=28, inner=256),
-    "the seven heads a group of the 7B": Shape(hidden=448 * 4, heads=28, kv_heads=4, inner=256, layers=1),
-    "eleven layers": Shape(layers=11, inner=256),
-    "one layer, as many groups as heads": Shape(layers=1, kv_heads=4),
-    "tied embeddings": Shape(tied=True),
-    "rows of 288: no whole blocks of 256": Shape(hidden=288, heads=4, inner=544),
+    "a Llama of eight layers, eight heads a group": Shape(llama=True, heads=8, kv_heads=1, layers=8, inner=256),
+    "a Llama with biases, as many groups as heads": Shape(llama=True, kv_heads=4, layers=1, biased=True),
+    "the seven heads a group of the 7B": Shape(heads=7, kv_heads=1, head_dim=256, inner=256, layers=1),
+    "tied embeddings": Shape(tied=True, layers=1),
+    "rows of 288: no whole blocks of 256": Shape(hidden=288, heads=4, inner=544, layers=1),
     "rows of 48: no whole blocks of 32 either": Shape(hidden=48, heads=4, inner=80),
     "tied, rows of 96": Shape(hidden=96, heads=4, inner=160, tied=True),
+}
+SIX = {
+    # layers, query heads a KV head and architecture of the six, as narrow as blocks of 256 allow
+    "qwen-1.5b": Shape(layers=28, heads=6, kv_heads=1, head_dim=128, inner=256),
+    "qwen-7b": Shape(layers=28, heads=7, kv_heads=1, head_dim=256, inner=256),
+    "qwen-14b": Shape(layers=48, heads=5, kv_heads=1, head_dim=256, inner=256),
+    "qwen-32b": Shape(layers=64, heads=5, kv_heads=1, head_dim=256, inner=256),
+    "llama-8b": Shape(llama=True, layers=32, heads=4, kv_heads=1, inner=256),
+    "llama-70b": Shape(llama=True, layers=80, heads=8, kv_heads=1, inner=256),
 }
 
 
@@ -38,8 +50,10 @@ class TestAgainstTheConverter:
     """Plain floats are as convert_hf_to_gguf.py writes them, but for the general.* naming keys."""
 
     @pytest.mark.parametrize("quant", ["BF16", "F16", "F32"])
-    def test_a_made_up_checkpoint(self, fake: Path, make: Make, quant: str) -> None:
-        assert digest(make(fake, quant)) == GOLDEN["fake"][quant]
+    @pytest.mark.parametrize("case", CASES)
+    def test_a_made_up_checkpoint(self, tmp_path: Path, make: Make, case: str, quant: str) -> None:
+        folder = checkpoints.write(tmp_path / "checkpoint", CASES[case])
+        assert digest(make(folder, quant)) == GOLDEN["fakes"][case][quant]
 
     @pytest.mark.parametrize("quant", ["BF16", "F16", "F32"])
     def test_tiny(self, make: Make, quant: str) -> None:
@@ -49,25 +63,48 @@ class TestAgainstTheConverter:
         assert digest(make(TINY, quant)) == GOLDEN["tiny"][quant]
 
 
+@pytest.fixture(scope="module")
+def folder_of(tmp_path_factory: pytest.TempPathFactory) -> checkpoints.FolderOf:
+    """The checkpoint of a shape, written once."""
+    return checkpoints.written_once(tmp_path_factory.mktemp("shapes"))
+
+
 class TestAgainstTheQuantizer:
     """Quantized files are as llama_model_quantize makes them of the BF16 file."""
 
-    @pytest.mark.parametrize("quant", ["Q8_0", "Q4_K_M"])
-    @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-    def test_same_bytes(self, tmp_path: Path, make: Make, shape: Shape, quant: str) -> None:
-        folder = checkpoints.write(tmp_path / "checkpoint", shape)
-        ours = make(folder, quant)
-        assert ours.read_bytes() == llama_quantize(make(folder, "BF16"), quant).read_bytes()
+    @pytest.mark.parametrize("quant", QUANTIZED)
+    @pytest.mark.parametrize("shape", SMALL.values(), ids=SMALL.keys())
+    def test_same_bytes(
+        self, folder_of: checkpoints.FolderOf, tmp_path: Path, make: Make, shape: Shape, quant: str
+    ) -> None:
+        folder = folder_of(shape)
+        imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", shape) if quant in NEED_IMATRIX else None
+        theirs = imatrix and (imatrix.name, quantizer.read_imatrix(imatrix))
+        reference = quantizer.quantized(make(folder, "BF16"), quant, theirs)
+        assert reference is not None
+        assert make(folder, quant, imatrix=imatrix).read_bytes() == reference.read_bytes()
 
-    @pytest.mark.parametrize("quant", ["Q8_0", "Q4_K_M"])
+    @pytest.mark.parametrize("shape", SIX.values(), ids=SIX.keys())
+    def test_same_bytes_with_the_layers_of_the_six(
+        self, folder_of: checkpoints.FolderOf, make: Make, shape: Shape
+    ) -> None:
+        reference = quantizer.quantized(make(folder_of(shape), "BF16"), "Q4_K_M")
+        assert reference is not None
+        assert make(folder_of(shape), "Q4_K_M").read_bytes() == reference.read_bytes()
+
+    @pytest.mark.parametrize("quant", ["Q8_0", "Q4_K_M", "IQ4_XS"])
     def test_tiny(self, make: Make, quant: str) -> None:
-        assert make(TINY, quant).read_bytes() == llama_quantize(make(TINY, "BF16"), quant).read_bytes()
+        reference = quantizer.quantized(make(TINY, "BF16"), quant)
+        assert reference is not None
+        assert make(TINY, quant).read_bytes() == reference.read_bytes()
 
     @pytest.mark.parametrize("dtype", ["F32", "F16"])
-    def test_checkpoints_of_other_floats(self, tmp_path: Path, make: Make, dtype: str) -> None:
-        folder = checkpoints.write(tmp_path / "checkpoint", Shape(), dtype=dtype)
-        ours = make(folder, "Q4_K_M")
-        assert ours.read_bytes() == llama_quantize(make(folder, "F32"), "Q4_K_M").read_bytes()
+    @pytest.mark.parametrize("llama", [False, True])
+    def test_checkpoints_of_other_floats(self, tmp_path: Path, make: Make, dtype: str, llama: bool) -> None:
+        folder = checkpoints.write(tmp_path / "checkpoint", Shape(llama=llama), dtype=dtype)
+        reference = quantizer.quantized(make(folder, "F32"), "Q4_K_M")
+        assert reference is not None
+        assert make(folder, "Q4_K_M").read_bytes() == reference.read_bytes()
 
     def test_shards_make_no_difference(self, tmp_path: Path, make: Make) -> None:
         whole = checkpoints.write(tmp_path / "whole" / "same", Shape(layers=3))
@@ -79,11 +116,129 @@ class TestAgainstTheQuantizer:
         assert make(fake, "Q8_0", threads=threads).read_bytes() == gguf.read_bytes()
 
 
-def llama_quantize(source: Path, quant: str) -> Path:
-    """llama.cpp's own quantizer."""
-    library: Any = binding()
-    params = library.llama_model_quantize_default_params()
-    params.ftype, params.nthread = RECIPES[quant].number, 2
-    target = source.with_suffix(f".{quant}.reference")
-    assert library.llama_model_quantize(bytes(source), bytes(target), ctypes.byref(params)) == 0
-    return target
+class TestTypes:
+    """Every tensor gets the type that llama.cpp's dry run names, in models of the layers and heads of all six."""
+
+    @pytest.mark.parametrize("imatrix", [False, True])
+    @pytest.mark.parametrize("shape", SIX.values(), ids=SIX.keys())
+    def test_of_the_six(self, folder_of: checkpoints.FolderOf, make: Make, shape: Shape, imatrix: bool) -> None:
+        converted = make(folder_of(shape), "BF16")
+        source = open_source(converted, "x")
+        for quant in QUANTIZED:
+            ours = quantizer.our_types(source, quant, imatrix=imatrix)
+            assert ours == quantizer.types(converted, quant, imatrix=imatrix), quant
+
+
+class TestImportanceMatrix:
+    """What it is used for, and what cannot be made without one."""
+
+    @pytest.mark.parametrize("quant", QUANTIZED)
+    def test_same_bytes_with_one(self, folder_of: checkpoints.FolderOf, tmp_path: Path, make: Make, quant: str) -> None:
+        shape = Shape(layers=8, inner=256, kv_heads=1)
+        imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", shape)
+        theirs = imatrix.name, quantizer.read_imatrix(imatrix)
+        reference = quantizer.quantized(make(folder_of(shape), "BF16"), quant, theirs)
+        assert reference is not None
+        assert make(folder_of(shape), quant, imatrix=imatrix).read_bytes() == reference.read_bytes()
+
+    @pytest.mark.parametrize("quant", QUANTIZED)
+    def test_is_asked_for_where_llama_cpp_asks_for_one(
+        self, folder_of: checkpoints.FolderOf, make: Make, quant: str
+    ) -> None:
+        folder = folder_of(Shape())
+        refused = quantizer.quantized(make(folder, "BF16"), quant) is None
+        assert refused == (quant in NEED_IMATRIX) == recipe_needs_imatrix(open_source(folder, "x"), RECIPES[quant])
+        if refused:
+            with pytest.raises(UsageError, match=rf"^{quant} needs an importance matrix .*--imatrix FILE"):
+                make(folder, quant)
+
+    def test_one_that_lacks_a_tensor_is_refused_where_that_matters(self, tmp_path: Path, make: Make) -> None:
+        shape, missing = Shape(), "blk.1.ffn_up.weight"
+        folder = checkpoints.write(tmp_path / "c", shape)
+        imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", shape, left_out=missing)
+        theirs = imatrix.name, quantizer.read_imatrix(imatrix)
+        assert quantizer.quantized(make(folder, "BF16"), "IQ2_XS", theirs) is None
+        with pytest.raises(UsageError, match=f"has nothing on {missing}"):
+            make(folder, "IQ2_XS", imatrix=imatrix)
+        reference = quantizer.quantized(make(folder, "BF16"), "Q4_K_M", theirs)
+        assert reference is not None
+        assert make(folder, "Q4_K_M", imatrix=imatrix).read_bytes() == reference.read_bytes()
+
+
+class TestOverrides:
+    """`--tensor-type` does what llama-quantize's does, to the counting of layers."""
+
+    @pytest.mark.parametrize(
+        "wishes",
+        [
+            ["ffn_down=Q8_0"],
+            ["blk.0.ffn_down=q8_0"],  # the rules count the layers without this one
+            [r"blk\.[12]\.attn_v=f16", "attn_v=iq4_nl"],
+            ["token_embd=Q6_K", "output.weight=BF16"],
+            ["attn_.*weight=F32"],
+            ["norm=Q4_0"],  # norms keep their type all the same
+        ],
+    )
+    @pytest.mark.parametrize("quant", ["Q4_K_M", "Q3_K_M", "Q4_K_S"])
+    def test_same_bytes(self, folder_of: checkpoints.FolderOf, make: Make, quant: str, wishes: list[str]) -> None:
+        overrides = [Override.parse(wish) for wish in wishes]
+        folder = folder_of(Shape(layers=9, inner=256))
+        theirs = [(override.pattern.pattern, override.type) for override in overrides]
+        reference = quantizer.quantized(make(folder, "BF16"), quant, overrides=theirs)
+        assert reference is not None
+        assert make(folder, quant, overrides=overrides).read_bytes() == reference.read_bytes()
+
+    @pytest.mark.parametrize("name", TENSOR_TYPES)
+    def test_every_type_can_be_asked_for(self, tmp_path: Path, make: Make, name: str) -> None:
+        folder = checkpoints.write(tmp_path / "c", Shape(layers=1))
+        imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", Shape(layers=1))
+        theirs = imatrix.name, quantizer.read_imatrix(imatrix)
+        wish = [("ffn_up", TENSOR_TYPES[name])]
+        reference = quantizer.quantized(make(folder, "BF16"), "Q8_0", theirs, wish)
+        assert reference is not None
+        made = make(folder, "Q8_0", imatrix=imatrix, overrides=[Override.parse(f"ffn_up={name}")])
+        assert made.read_bytes() == reference.read_bytes()
+        found = {tensor.name: tensor.type.name for tensor in reader.read(made).tensors}
+        assert found["blk.0.ffn_up.weight"] == name
+
+    def test_of_no_effect_is_refused(self, fake: Path, make: Make) -> None:
+        with pytest.raises(UsageError, match="no tensor of this model has such a name"):
+            make(fake, "Q8_0", overrides=[Override.parse("blk.2=Q4_K")])
+        with pytest.raises(UsageError, match="no effect on BF16"):
+            make(fake, "BF16", overrides=[Override.parse("ffn=Q4_K")])
+
+    @pytest.mark.parametrize("tensor", ["token_embd", "output.weight", "ffn_up"])
+    def test_a_type_that_needs_a_matrix_is_refused_before_ggml_aborts(
+        self, fake: Path, make: Make, tensor: str
+    ) -> None:
+        with pytest.raises(UsageError, match="IQ2_XXS"):
+            make(fake, "Q8_0", overrides=[Override.parse(f"{tensor}=IQ2_XXS")])
+
+
+class TestRequantizing:
+    """A GGUF goes through the same pipeline, with the same bytes as llama.cpp's."""
+
+    @pytest.mark.parametrize("quant", RECIPES.keys() - NEED_IMATRIX)
+    @pytest.mark.parametrize("start", ["BF16", "F16", "F32"])
+    def test_plain_floats(self, folder_of: checkpoints.FolderOf, make: Make, start: str, quant: str) -> None:
+        source = make(folder_of(Shape(llama=True, layers=1)), start)
+        reference = quantizer.quantized(source, quant)
+        assert reference is not None
+        assert make(source, quant).read_bytes() == reference.read_bytes()
+
+    @pytest.mark.parametrize("start", sorted(RECIPES.keys() - NEED_IMATRIX - {"F32", "F16", "BF16"}))
+    def test_what_is_quantized_only_when_it_is_asked_for(
+        self, folder_of: checkpoints.FolderOf, make: Make, start: str
+    ) -> None:
+        source = make(folder_of(Shape(layers=1)), start)
+        quant = "Q4_0" if start != "Q4_0" else "Q4_K_M"
+        assert quantizer.quantized(source, quant) is None
+        with pytest.raises(UsageError, match="--allow-requantize"):
+            make(source, quant)
+        reference = quantizer.quantized(source, quant, allow_requantize=True)
+        assert reference is not None
+        assert make(source, quant, allow_requantize=True).read_bytes() == reference.read_bytes()
+
+    def test_the_way_through_bf16_makes_no_difference(self, fake: Path, make: Make) -> None:
+        direct = make(fake, "Q4_K_M").read_bytes()
+        assert make(make(fake, "BF16"), "Q4_K_M").read_bytes() == direct

@@ -29,13 +29,41 @@ WHOLE = Manifest(
 class TestManifest:
     """It comes back as it was written, and anything else is refused."""
 
-    @pytest.mark.parametrize("manifest", [WHOLE, replace(WHOLE, revision=None, source="mein Modell")])
+    @pytest.mark.parametrize(
+        "manifest",
+        [
+            WHOLE,
+            replace(WHOLE, revision=None, source="mein Modell"),
+            replace(WHOLE, imatrix_sha256="0123456789abcdef" * 4),
+            replace(WHOLE, tensor_types=[r"blk\.(0|1)\.ffn_down=Q6_K", "attn_v=Q8_0"]),
+        ],
+    )
     def test_comes_back_as_it_was(self, tmp_path: Path, manifest: Manifest) -> None:
         (tmp_path / "Q4_K_M.json").write_text(manifest.to_json(), encoding="utf-8")
         assert Manifest.read(tmp_path / "Q4_K_M.json") == manifest
 
     def test_is_none_where_there_is_no_file(self, tmp_path: Path) -> None:
         assert Manifest.read(tmp_path / "Q4_K_M.json") is None
+
+    def test_says_how_it_was_made_even_when_by_the_rules(self) -> None:
+        found = json.loads(WHOLE.to_json())
+        assert (found["imatrix_sha256"], found["tensor_types"]) == (None, [])
+
+    @pytest.mark.parametrize("lacking", [{"imatrix_sha256"}, {"tensor_types"}, {"imatrix_sha256", "tensor_types"}])
+    def test_of_an_older_version_is_read_still(self, lacking: set[str]) -> None:
+        found = json.loads(WHOLE.to_json())
+        assert Manifest.from_json(json.dumps({key: found[key] for key in found if key not in lacking})) == WHOLE
+
+    @pytest.mark.parametrize("key", ["name", "revision", "source_sha256", "sha256", "size", "recipe", "created"])
+    def test_that_lacks_anything_else_is_refused(self, key: str) -> None:
+        found = json.loads(WHOLE.to_json())
+        del found[key]
+        with pytest.raises(BadFile, match="a manifest must have the keys"):
+            Manifest.from_json(json.dumps(found))
+
+    def test_with_a_key_of_a_version_to_come_is_refused(self) -> None:
+        with pytest.raises(BadFile, match="a manifest must have the keys"):
+            Manifest.from_json(json.dumps(json.loads(WHOLE.to_json()) | {"signature": "x"}))
 
     @pytest.mark.parametrize(
         ("key", "value"),
@@ -51,6 +79,15 @@ class TestManifest:
             ("recipe", {"Q4_K": "many"}),
             ("revision", 7),
             ("name", ["qwen-7b"]),
+            ("imatrix_sha256", ""),
+            ("imatrix_sha256", "F" * 64),
+            ("imatrix_sha256", 7),
+            ("imatrix_sha256", []),
+            ("tensor_types", None),
+            ("tensor_types", "attn_v=Q8_0"),
+            ("tensor_types", {"attn_v": "Q8_0"}),
+            ("tensor_types", ["attn_v=Q8_0", 7]),
+            ("tensor_types", [None]),
         ],
     )
     def test_an_impossible_value_is_named(self, key: str, value: Any) -> None:

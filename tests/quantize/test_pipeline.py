@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,26 @@ import gguf as reference
 import pytest
 
 from r1_quantize import catalog, reader
-from r1_quantize.errors import BadCheckpoint, UsageError
+from r1_quantize.architecture import architecture_of
+from r1_quantize.errors import BadFile, NotEnoughRoom, UsageError
 from r1_quantize.manifest import Manifest
-from r1_quantize.pipeline import Event, Finished, Job, Planned, TensorDone, quantize
+from r1_quantize.pipeline import (
+    Advanced,
+    Checked,
+    Event,
+    Finished,
+    Job,
+    Planned,
+    Resumed,
+    StartedOver,
+    TensorDone,
+    open_source,
+    quantize,
+)
+from r1_quantize.plan import size_of
+from r1_quantize.recipe import RECIPES
 from r1_quantize.store import Store
-from tests.fakes import checkpoints
+from tests.fakes import checkpoints, quantizer
 from tests.fakes.checkpoints import Shape, Stored
 from tests.quantize.conftest import Make, names_in
 
@@ -36,7 +53,17 @@ class TestEvents:
 
     def test_are_a_plan_then_each_tensor_then_the_end(self, fake: Path, tmp_path: Path) -> None:
         events = events_of(fake, tmp_path / "a.gguf")
-        assert [type(event) for event in events] == [Planned, *[TensorDone] * (len(events) - 2), Finished]
+        kinds = [kind for kind, _ in groupby(map(type, events))]
+        assert kinds == [Planned, *[Advanced, TensorDone] * len(Shape().tensors), Checked, Finished]
+
+    def test_bytes_add_up_too(self, fake: Path, tmp_path: Path) -> None:
+        planned, *events = events_of(fake, tmp_path / "a.gguf")
+        assert isinstance(planned, Planned)
+        advanced = [event for event in events if isinstance(event, Advanced)]
+        assert sum(event.bytes_in for event in advanced) == planned.bytes_in
+        assert 0 <= planned.bytes_out - sum(event.bytes_out for event in advanced) < 40_000  # header and padding
+        checked = sum(event.bytes for event in events if isinstance(event, Checked))
+        assert 0 <= planned.bytes_out - checked < 32 * len(Shape().tensors)
 
     def test_the_plan_knows_the_size_of_the_result(self, fake: Path, tmp_path: Path) -> None:
         planned, *_, finished = events_of(fake, tmp_path / "a.gguf", "Q4_K_M")
@@ -56,7 +83,12 @@ class TestEvents:
         events = events_of(fake, tmp_path / "a.gguf")
         done = [(e.name, e.ggml_type, e.bytes_out) for e in events if isinstance(e, TensorDone)]
         found = reference.GGUFReader(tmp_path / "a.gguf").tensors
-        assert done == [(tensor.name, tensor.tensor_type.name, tensor.n_bytes) for tensor in found]
+        assert sorted(done) == sorted((tensor.name, tensor.tensor_type.name, tensor.n_bytes) for tensor in found)
+
+    def test_tensors_come_in_the_order_they_lie_in_the_source(self, fake: Path, tmp_path: Path) -> None:
+        done = [event.name for event in events_of(fake, tmp_path / "a.gguf") if isinstance(event, TensorDone)]
+        sources = {weight.name: weight.source for weight in architecture_of(Shape().config).weights}
+        assert [sources[name] for name in done] == list(Shape().tensors)
 
     def test_the_plan_comes_before_anything_is_written(self, fake: Path, tmp_path: Path) -> None:
         with closing(quantize(Job(fake, "Q8_0", tmp_path / "a.gguf", name="fake"))) as events:
@@ -128,7 +160,7 @@ class TestManifest:
         assert found.sha256 == sha256(target.read_bytes()).hexdigest()
 
 
-KILLED = """
+PAUSED = """
 import sys
 from pathlib import Path
 from r1_quantize import catalog
@@ -146,27 +178,163 @@ with store.lock("fake", "Q8_0"):
 
 
 class TestEndedEarly:
-    """However it ends, no file looks whole that is not."""
+    """However it ends, no file looks whole that is not, and the next run goes on from the last whole tensor."""
 
-    @pytest.mark.parametrize("after", [0, 1, 2, 9])
-    def test_by_its_reader(self, fake: Path, tmp_path: Path, after: int) -> None:
+    @pytest.mark.parametrize("taken", [0, 1, 2])
+    def test_by_its_reader_before_a_tensor_is_whole(self, fake: Path, tmp_path: Path, taken: int) -> None:
         with closing(quantize(Job(fake, "Q8_0", tmp_path / "a.gguf", name="fake"))) as events:
-            for _ in range(after):
+            for _ in range(taken):
                 next(events)
         assert names_in(tmp_path) == []
+
+    @pytest.mark.parametrize("tensors", [1, 2, 13, 26, 27])
+    def test_by_its_reader(self, fake: Path, gguf: Path, tmp_path: Path, tensors: int) -> None:
+        with closing(quantize(Job(fake, "Q8_0", tmp_path / "a.gguf", name="fake"))) as events:
+            for event in events:
+                if isinstance(event, TensorDone) and event.index == tensors:
+                    break
+        assert names_in(tmp_path) == ["a.gguf.partial", "a.gguf.partial.journal"]
+        events_after = events_of(fake, tmp_path / "a.gguf")
+        resumed = next(event for event in events_after if isinstance(event, Resumed))
+        done = [event.index for event in events_after if isinstance(event, TensorDone)]
+        assert resumed.tensors == tensors
+        assert done == list(range(tensors + 1, 28))
+        assert (tmp_path / "a.gguf").read_bytes() == gguf.read_bytes()
+        assert names_in(tmp_path) == ["a.gguf"]
 
     @pytest.mark.parametrize("tensor", [1, 13, 26, 27])
     def test_by_being_killed(self, fake: Path, gguf: Path, tmp_path: Path, tensor: int) -> None:
         store = Store(tmp_path, catalog.load())
-        arguments = [sys.executable, "-c", KILLED, str(fake), str(tmp_path), str(tensor)]
+        arguments = [sys.executable, "-c", PAUSED, str(fake), str(tmp_path), str(tensor)]
         with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == b"reached\n"
             process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
         assert store.models() == []
-        assert names_in(tmp_path / "models" / "fake") == ["Q8_0.gguf.partial", "Q8_0.lock"]
-        events_of(fake, store.path("fake", "Q8_0"))
+        left = ["Q8_0.gguf.partial", "Q8_0.gguf.partial.journal", "Q8_0.lock"]
+        assert names_in(tmp_path / "models" / "fake") == left
+        assert Resumed in map(type, events_of(fake, store.path("fake", "Q8_0")))
         assert store.find("fake:Q8_0").path.read_bytes() == gguf.read_bytes()
+        assert names_in(tmp_path / "models" / "fake") == ["Q8_0.gguf", "Q8_0.lock"]
+
+
+class TestSourceChanged:
+    """A source that is not what it was when work on it began is noticed, and nothing old is mixed with new."""
+
+    def interrupted(self, source: Path, target: Path, tensors: int, **job: Any) -> None:
+        with closing(quantize(Job(source, "Q8_0", target, name="fake", **job))) as events:
+            for event in events:
+                if isinstance(event, TensorDone) and event.index == tensors:
+                    return
+
+    def change_weight(self, source: Path, *, keep_time: bool) -> None:
+        path = source / "model.safetensors"
+        status, data = path.stat(), bytearray(path.read_bytes())
+        start = 8 + int.from_bytes(data[:8], "little")
+        data[start + 40_000] ^= 0x10  # in the first tensor, which is done
+        path.write_bytes(data)
+        if keep_time:
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    @pytest.mark.parametrize("keep_time", [False, True])
+    def test_in_one_bit_of_what_was_done_already(self, tmp_path: Path, make: Make, keep_time: bool) -> None:
+        source, target = checkpoints.write(tmp_path / "c" / "fake"), tmp_path / "a.gguf"
+        self.interrupted(source, target, 9)
+        self.change_weight(source, keep_time=keep_time)
+        events = events_of(source, target)
+        started_over = next(event for event in events if isinstance(event, StartedOver))
+        assert started_over.reason.endswith("model.safetensors is not what it was when work on it began")
+        assert [event.index for event in events if isinstance(event, TensorDone)] == list(range(1, 28))
+        assert target.read_bytes() == make(source, "Q8_0").read_bytes()
+
+    def test_a_whole_shard_that_was_done_already(self, tmp_path: Path, make: Make) -> None:
+        source, target = checkpoints.write(tmp_path / "c" / "fake", shards=3), tmp_path / "a.gguf"
+        self.interrupted(source, target, 20)
+        shard = source / "model-00001-of-00003.safetensors"
+        data = bytearray(shard.read_bytes())
+        data[-1] ^= 0x10
+        shard.write_bytes(data)
+        assert StartedOver in map(type, events_of(source, target))
+        assert target.read_bytes() == make(source, "Q8_0").read_bytes()
+
+    def test_what_was_not_read_yet_may_change(self, tmp_path: Path, make: Make) -> None:
+        source, target = checkpoints.write(tmp_path / "c" / "fake", shards=3), tmp_path / "a.gguf"
+        self.interrupted(source, target, 3)
+        shard = source / "model-00003-of-00003.safetensors"
+        data = bytearray(shard.read_bytes())
+        data[-1] ^= 0x10
+        shard.write_bytes(data)
+        assert {Resumed} == {Resumed, StartedOver} & set(map(type, events_of(source, target)))
+        assert target.read_bytes() == make(source, "Q8_0").read_bytes()
+
+    def test_its_description(self, tmp_path: Path, make: Make) -> None:
+        source, target = checkpoints.write(tmp_path / "c" / "fake"), tmp_path / "a.gguf"
+        self.interrupted(source, target, 9)
+        checkpoints.write_json(source / "generation_config.json", {"temperature": 0.5})
+        events = events_of(source, target)
+        assert next(event for event in events if isinstance(event, StartedOver)).reason.startswith("the source's")
+        assert target.read_bytes() == make(source, "Q8_0").read_bytes()
+
+    def test_only_touched_is_not_changed(self, tmp_path: Path, gguf: Path) -> None:
+        source, target = checkpoints.write(tmp_path / "c" / "fake"), tmp_path / "a.gguf"
+        self.interrupted(source, target, 9)
+        os.utime(source / "model.safetensors")
+        assert {Resumed} == {Resumed, StartedOver} & set(map(type, events_of(source, target)))
+        assert target.read_bytes() == gguf.read_bytes()
+
+    @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts what this process reads")
+    def test_shards_that_are_done_are_not_read_again(self, tmp_path: Path) -> None:
+        def read_by(run: Callable[[], object]) -> int:
+            before, _, after = bytes_read(), run(), bytes_read()
+            return after - before
+
+        source, target = checkpoints.write(tmp_path / "c" / "fake", dtype="F32", shards=3), tmp_path / "a.gguf"
+        whole = read_by(lambda: events_of(source, tmp_path / "b.gguf"))
+        self.interrupted(source, target, 19)  # two shards of nine tensors, and one tensor more
+        shards = sum((source / f"model-0000{n}-of-00003.safetensors").stat().st_size for n in (1, 2))
+        result = target.with_suffix(".gguf.partial").stat().st_size  # what is done of it is read to be checked
+        assert whole - shards <= read_by(lambda: events_of(source, target)) < whole - shards + result + 50_000
+
+    def test_while_it_is_read(self, tmp_path: Path) -> None:
+        source, target = checkpoints.write(tmp_path / "c" / "fake"), tmp_path / "a.gguf"
+
+        def run() -> None:
+            for event in quantize(Job(source, "Q8_0", target, name="fake")):
+                if isinstance(event, TensorDone) and event.index == 5:
+                    os.utime(source / "model.safetensors")
+
+        with pytest.raises(BadFile, match="was changed while it was read"):
+            run()
+        assert names_in(tmp_path) == ["c"]
+
+    def test_another_importance_matrix_starts_over(self, tmp_path: Path) -> None:
+        source, target = checkpoints.write(tmp_path / "c" / "fake"), tmp_path / "a.gguf"
+        first = quantizer.write_imatrix(tmp_path / "imatrix.gguf", Shape())
+        self.interrupted(source, target, 9, imatrix=first)
+        quantizer.write_imatrix(first, Shape(), left_out="blk.1.ffn_up.weight")
+        assert StartedOver in map(type, events_of(source, target, imatrix=first))
+
+
+def bytes_read() -> int:
+    """By this process so far."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+class TestRoom:
+    """A disk that is too small is known before the first byte."""
+
+    def test_says_what_is_needed_and_what_would_fit(
+        self, fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes = {quant: size_of(open_source(fake, "fake"), RECIPES[quant])[0] for quant in ("Q6_K", "Q5_1", "Q5_K_M")}
+        monkeypatch.setattr("r1_quantize.pipeline.room_for", lambda _: sizes["Q6_K"])
+        said = rf"[\d,]+ bytes are needed on this disk, {sizes['Q6_K']:,} are free; Q6_K would fit"
+        with pytest.raises(NotEnoughRoom, match=said):
+            events_of(fake, tmp_path / "a.gguf", "Q8_0")
+        monkeypatch.setattr("r1_quantize.pipeline.room_for", lambda _: 1000)
+        with pytest.raises(NotEnoughRoom, match="no quantization of it would fit"):
+            events_of(fake, tmp_path / "a.gguf", "Q8_0")
+        assert names_in(tmp_path) == []
 
 
 class TestBadCheckpoints:
@@ -174,7 +342,7 @@ class TestBadCheckpoints:
 
     def check(self, source: Path, folder: Path, said: str) -> None:
         folder.mkdir()
-        with pytest.raises(BadCheckpoint, match=said) as caught:
+        with pytest.raises(BadFile, match=said) as caught:
             events_of(source, folder / "a.gguf")
         assert "\n" not in str(caught.value)
         assert names_in(folder) == []

@@ -68,6 +68,26 @@ class TestRead:
         path = file(tmp_path, *(entry(key, kind, struct.pack("<" + code, v)) for key, kind, code, v in values))
         assert dict(reader.read(path).metadata) == {key: value for key, _, _, value in values}
 
+    def test_the_entries_are_the_very_bytes_of_the_file(self, gguf: Path) -> None:
+        first = reference.GGUFReader(gguf).tensors[0].field.offset
+        found = reader.read(gguf)
+        assert b"".join(entry.encode() for entry in found.entries) == gguf.read_bytes()[24:first]
+        assert [entry.key for entry in found.entries] == list(found.metadata)
+
+    def test_the_entries_of_all_types_too(self, tmp_path: Path) -> None:
+        scalars = [(0, "B", 255), (1, "b", -1), (2, "H", 65535), (3, "h", -2), (4, "I", 7), (5, "i", -7), (6, "f", 0.1)]
+        scalars += [(7, "?", True), (10, "Q", 1 << 63), (11, "q", -(1 << 62)), (12, "d", 0.1)]
+        parts = [entry(f"one {kind}", kind, struct.pack("<" + code, value)) for kind, code, value in scalars]
+        parts += [entry(f"none {kind}", 9, struct.pack("<IQ", kind, 0)) for kind, *_ in scalars]
+        parts += [
+            entry(f"two {kind}", 9, struct.pack(f"<IQ2{code}", kind, 2, value, value)) for kind, code, value in scalars
+        ]
+        parts += [metadata.string("text", "Größe\0").encode(), metadata.strings("texts", ["", "中文"]).encode()]
+        path = file(tmp_path, *parts, info("a"), tensors=1)
+        kept = b"".join(entry.encode() for entry in reader.read(path).entries)
+        assert kept == path.read_bytes()[24 : 24 + len(kept)]
+        assert path.read_bytes()[24 + len(kept) :].startswith(info("a"))
+
     def test_a_file_without_tensors(self, tmp_path: Path) -> None:
         path = file(tmp_path, metadata.string("general.name", "nothing").encode(), data=0)
         assert reader.read(path).tensors == ()

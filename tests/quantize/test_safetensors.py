@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from r1_quantize.errors import BadCheckpoint
-from r1_quantize.safetensors import SafetensorsFile
+from r1_quantize.safetensors import read
 from r1_quantize.tensor_type import TensorType
 from tests.fakes import checkpoints
 
@@ -28,7 +26,7 @@ def tensor(begin: int, end: int, *, dtype: object = "BF16", shape: object = None
 
 
 class TestTensors:
-    """A well-formed file gives its tensors and their bytes."""
+    """A well-formed file gives its tensors, and where their bytes lie."""
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
@@ -37,40 +35,30 @@ class TestTensors:
         checkpoints.write_safetensors(path, stored)
         return path
 
-    @pytest.fixture
-    def file(self, path: Path) -> Iterator[SafetensorsFile]:
-        with closing(SafetensorsFile(path)) as opened:
-            yield opened
+    def test_are_in_the_order_of_their_names(self, path: Path) -> None:
+        assert list(read(path).tensors) == ["a", "b", "c"]
 
-    def test_are_in_the_order_of_their_names(self, file: SafetensorsFile) -> None:
-        assert list(file.tensors) == ["a", "b", "c"]
+    def test_lie_where_they_were_stored(self, path: Path) -> None:
+        whole = path.read_bytes()
+        for name, found in read(path).tensors.items():
+            data = whole[found.offset : found.offset + found.nbytes]
+            assert (found.name, found.dtype, found.shape, data) == (name, *checkpoints.stored(name, (4, 8)))
 
-    def test_hold_the_bytes_that_were_stored(self, file: SafetensorsFile) -> None:
-        for name, found in file.tensors.items():
-            data = bytearray(found.nbytes)
-            file.read_into(found.offset, memoryview(data))
-            assert (found.dtype, found.shape, data) == checkpoints.stored(name, (4, 8))
-
-    def test_can_be_read_from_many_threads(self, file: SafetensorsFile) -> None:
-        def read(name: str) -> bool:
-            data = bytearray(64)
-            file.read_into(file.tensors[name].offset, memoryview(data))
-            return bytes(data) == checkpoints.stored(name, (4, 8))[2]
-
-        with ThreadPoolExecutor(8) as pool:
-            assert all(pool.map(read, "abc" * 200))
-
-    def test_a_file_that_becomes_shorter_while_it_is_read(self, path: Path, file: SafetensorsFile) -> None:
-        path.write_bytes(path.read_bytes()[:-1])
-        with pytest.raises(BadCheckpoint, match="became shorter"):
-            file.read_into(file.tensors["a"].offset, memoryview(bytearray(64)))
+    def test_come_with_the_files_path_and_size(self, path: Path) -> None:
+        found = read(path)
+        assert (found.path, found.size) == (path, path.stat().st_size)
 
     def test_know_their_type_in_ggmls_terms(self, tmp_path: Path) -> None:
         path = tmp_path / "model.safetensors"
         entries = header(a=tensor(0, 4), b=tensor(4, 8, dtype="I32", shape=[1]), c=tensor(8, 12, dtype="F16"))
         checkpoints.write_raw_safetensors(path, entries, bytes(12))
-        with closing(SafetensorsFile(path)) as file:
-            assert [found.type for found in file.tensors.values()] == [TensorType.BF16, None, TensorType.F16]
+        assert [found.type for found in read(path).tensors.values()] == [TensorType.BF16, None, TensorType.F16]
+
+    def test_may_be_of_no_size_or_of_no_dimension(self, tmp_path: Path) -> None:
+        path = tmp_path / "model.safetensors"
+        entries = header(a=tensor(0, 0, shape=[0, 7]), b=tensor(0, 2, shape=[]), c=tensor(2, 2, shape=[0]))
+        checkpoints.write_raw_safetensors(path, entries, bytes(2))
+        assert {name: found.shape for name, found in read(path).tensors.items()} == {"a": (0, 7), "b": (), "c": (0,)}
 
 
 class TestHostileBytes:
@@ -78,7 +66,7 @@ class TestHostileBytes:
 
     def check(self, path: Path, said: str) -> None:
         with pytest.raises(BadCheckpoint, match=said) as caught:
-            SafetensorsFile(path)
+            read(path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -134,10 +122,36 @@ class TestHostileBytes:
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         self.check(tmp_path / "model.safetensors", "No such file")
 
+    def test_a_folder(self, tmp_path: Path) -> None:
+        self.check(tmp_path, "directory")
+
+    def test_a_header_of_monstrous_size_is_not_even_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "model.safetensors"
+        checkpoints.write_raw_safetensors(path, b"", b"", 1 << 39)
+        with path.open("r+b") as file:
+            file.truncate(1 << 40)
+        self.check(path, "said to be 549,755,813,888 bytes long")
+
     def test_a_file_cut_short_anywhere(self, fake: Path, tmp_path: Path) -> None:
         whole = (fake / "model.safetensors").read_bytes()
         path = tmp_path / "model.safetensors"
         for length in [*range(0, 4000, 37), *range(4000, len(whole), len(whole) // 20)]:
             path.write_bytes(whole[:length])
             with pytest.raises(BadCheckpoint):
-                SafetensorsFile(path)
+                read(path)
+
+    def test_flipped_bits_never_end_in_anything_else(self, fake: Path, tmp_path: Path) -> None:
+        whole = bytearray((fake / "model.safetensors").read_bytes())
+        end = 8 + int.from_bytes(whole[:8], "little")
+        random, path = Random(1), tmp_path / "model.safetensors"
+        refused = 0
+        for _ in range(200):
+            at, bit = random.randrange(end), 1 << random.randrange(8)
+            whole[at] ^= bit
+            path.write_bytes(whole)
+            whole[at] ^= bit
+            try:
+                read(path)
+            except BadCheckpoint:
+                refused += 1
+        assert refused > 0

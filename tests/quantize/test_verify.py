@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from r1_quantize import reader
 from r1_quantize.manifest import Manifest
 from r1_quantize.pipeline import Job, quantize
 from r1_quantize.verify import Check, verify
 from tests.fakes import checkpoints
+from tests.fakes.checkpoints import Shape
 
 
 @pytest.fixture
@@ -30,15 +32,22 @@ class TestWhole:
 
     def test_every_check_is_passed(self, stored: Path) -> None:
         found = checked(stored)
-        assert list(found) == ["structure", "tokens", "size", "digest"]
+        assert list(found) == ["structure", "tensors", "types", "tokens", "size", "values", "digest"]
         assert all(check.ok for check in found.values())
 
     def test_without_a_manifest_it_says_so(self, stored: Path) -> None:
         stored.with_suffix(".json").unlink()
         found = checked(stored)
-        assert list(found) == ["structure", "tokens", "origin"]
+        assert list(found) == ["structure", "tensors", "types", "tokens", "values", "digest"]
         assert all(check.ok for check in found.values())
-        assert "no manifest" in found["origin"].detail
+        assert "no manifest" in found["digest"].detail
+
+    @pytest.mark.parametrize("shape", [Shape(llama=True), Shape(llama=True, biased=True), Shape(tied=True)])
+    @pytest.mark.parametrize("quant", ["F32", "BF16", "IQ4_XS", "Q3_K_M"])
+    def test_of_every_kind(self, tmp_path: Path, shape: Shape, quant: str) -> None:
+        source = checkpoints.write(tmp_path / "c", shape)
+        list(quantize(Job(source, quant, tmp_path / "a.gguf", name="c")))
+        assert all(check.ok for check in checked(tmp_path / "a.gguf").values())
 
 
 class TestDamaged:
@@ -49,6 +58,33 @@ class TestDamaged:
         data[-100] ^= 1
         stored.write_bytes(data)
         assert [name for name, check in checked(stored).items() if not check.ok] == ["digest"]
+
+    @pytest.mark.parametrize("quant", ["F32", "F16", "BF16", "Q8_0", "Q4_K_M", "Q2_K", "IQ3_S"])
+    def test_a_scale_or_value_that_is_not_finite(self, fake: Path, tmp_path: Path, quant: str) -> None:
+        target = tmp_path / "a.gguf"
+        list(quantize(Job(fake, quant, target, name="fake")))
+        tensor = next(tensor for tensor in reader.read(target).tensors if tensor.name == "blk.1.ffn_up.weight")
+        data = bytearray(target.read_bytes())
+        start = tensor.offset + 400 * tensor.type.block_bytes
+        data[start : start + tensor.type.block_bytes] = b"\xff" * tensor.type.block_bytes  # a NaN in every type
+        target.write_bytes(data)
+        assert checked(target)["values"] == Check(
+            "values", False, "blk.1.ffn_up.weight: a value that is NaN or infinite"
+        )
+
+    def test_types_that_are_not_what_was_made(self, stored: Path, fake: Path) -> None:
+        made = stored.with_suffix(".json").read_text()
+        list(quantize(Job(fake, "Q4_K_M", stored, name="fake")))
+        stored.with_suffix(".json").write_text(made)
+        found = checked(stored)
+        assert not found["types"].ok
+        assert found["types"].detail.endswith("F32 × 11, Q8_0 × 16 when it was made")
+
+    def test_a_missing_tensor(self, fake: Path, tmp_path: Path) -> None:
+        target = tmp_path / "a.gguf"
+        list(quantize(Job(fake, "F32", target, name="fake")))
+        target.write_bytes(target.read_bytes().replace(b"blk.1.attn_v.weight", b"blk.1.attn_x.weight"))
+        assert checked(target)["tensors"] == Check("tensors", False, "blk.1.attn_v.weight missing")
 
     def test_a_file_of_zeros_of_the_right_size(self, stored: Path) -> None:
         stored.write_bytes(bytes(stored.stat().st_size))

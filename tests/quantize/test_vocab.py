@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +11,10 @@ import pytest
 from tokenizers import Tokenizer
 
 from r1_quantize import reader
-from r1_quantize.binding import binding
 from r1_quantize.errors import BadCheckpoint
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import CONTROL, MERGES, THINKING
+from tests.fakes.vocabularies import Vocabulary
 from tests.quantize.conftest import Make
 
 TEXTS = [
@@ -55,17 +54,8 @@ class TestAgainstTheTokenizersLibrary:
 
 def encode(path: Path, text: str, *, control: bool) -> list[int]:
     """The ids llama.cpp cuts a text into."""
-    library: Any = binding()
-    library.llama_backend_init()
-    params = library.llama_model_default_params()
-    params.vocab_only = True
-    model = library.llama_model_load_from_file(bytes(path), params)
-    assert model
-    data, ids = text.encode(), (ctypes.c_int32 * 1000)()
-    vocab = library.llama_model_get_vocab(model)
-    count = library.llama_tokenize(vocab, data, len(data), ids, 1000, False, control)
-    library.llama_model_free(model)
-    return ids[:count]
+    with Vocabulary(path) as vocabulary:
+        return vocabulary.encode(text, control=control)
 
 
 class TestTokens:

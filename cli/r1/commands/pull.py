@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import shutil
 
-from r1.commands.quantize import Report, Source, announce, convert
+from r1.commands.quantize import Source, announce, convert
 from r1.console import Console
 from r1.library import open_store
 from r1.render import units
+from r1.render.quantizing import Report
 from r1_quantize import hub
-from r1_quantize.architecture import CONVERTIBLE, architecture_of
+from r1_quantize.architecture import architecture_of
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.checkpoint import read_json
-from r1_quantize.errors import BadCheckpoint, ExitStatus, ModelNotFound, NotEnoughRoom
+from r1_quantize.errors import ExitStatus, ModelNotFound, NotEnoughRoom
 from r1_quantize.recipe import recipe_for
 from r1_quantize.store import Store
 
@@ -47,11 +48,6 @@ def _checkpoint(store: Store, name: str) -> Checkpoint:
     checkpoint = store.catalogue.get(name)
     if checkpoint is None:
         raise ModelNotFound(f"no checkpoint is called {name!r}; known are {', '.join(store.catalogue)}")
-    if checkpoint.architecture not in CONVERTIBLE:
-        raise BadCheckpoint(
-            f"r1 cannot convert {checkpoint.architecture} checkpoints such as {name} yet; "
-            "a GGUF of it from elsewhere runs: r1 run -m ./model.gguf"
-        )
     return checkpoint
 
 

@@ -1,42 +1,53 @@
-"""`r1 quantize`: a checkpoint on this disk → a GGUF.
+"""`r1 quantize`: a checkpoint or a GGUF on this disk → a GGUF.
 
-Knows: how a source is named, where the result goes, what progress looks like.
-Does not know: how a checkpoint is read or a tensor quantized.
+Knows: how a source is named, where the result goes. Does not know: how a checkpoint is read or a tensor quantized,
+what progress looks like (`render.quantizing`).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from r1.console import Console
 from r1.library import open_store
-from r1.render import units
+from r1.render.quantizing import Report, follow
 from r1_quantize import hub
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.errors import ExitStatus, ModelNotFound, UsageError
-from r1_quantize.pipeline import Event, Finished, Job, Planned, TensorDone, quantize
-from r1_quantize.recipe import recipe_for
-from r1_quantize.store import Store
+from r1_quantize.override import Override
+from r1_quantize.pipeline import Job, quantize
+from r1_quantize.pretokenizer import check_pretokenizer
+from r1_quantize.recipe import RECIPES, recipe_for
+from r1_quantize.store import Store, StoredModel
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A checkpoint on this disk, and the name its GGUF goes by; `revision` is the hub's commit."""
+    """A checkpoint folder or a GGUF on this disk, and the name what is made of it goes by.
 
-    folder: Path
+    `origin` is where it came from, as a hub repository or a file's name, and `revision` the hub's commit.
+    """
+
+    path: Path
     name: str
     checkpoint: Checkpoint | None = None
+    origin: str | None = None
     revision: str | None = None
 
 
-Report = Literal["lines", "json", "nothing"]
-"""What is said: progress and a line about the result, an object about the result, or nothing."""
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What of a conversion can be asked for beside its type."""
+
+    imatrix: Path | None = None
+    tensor_types: tuple[str, ...] = field(default=())
+    pretokenizer: str | None = None
+    allow_requantize: bool = False
+    threads: int | None = None
 
 
 def report_of(*, as_json: bool, quiet: bool) -> Report:
@@ -44,17 +55,25 @@ def report_of(*, as_json: bool, quiet: bool) -> Report:
     return "json" if as_json else "nothing" if quiet else "lines"
 
 
-def run(console: Console, source: str, quant: str | None, output: Path | None, report: Report) -> ExitStatus:
+def run(
+    console: Console, source: str, quant: str | None, output: Path | None, options: Options, report: Report
+) -> ExitStatus:
     """Makes the GGUF and says where it is. Raises what `r1_quantize.pipeline.quantize` raises."""
     store = open_store(console.environ)
-    found = _find_source(store, source)
+    found = find_source(store, source)
     wanted = recipe_for(quant or (found.checkpoint.default_quant if found.checkpoint else "Q4_K_M")).name
-    convert(console, store, found, wanted, report, output)
+    convert(console, store, found, wanted, report, output, options)
     return ExitStatus.OK
 
 
-def convert(
-    console: Console, store: Store, source: Source, quant: str, report: Report, output: Path | None = None
+def convert(  # noqa: PLR0913, PLR0917
+    console: Console,
+    store: Store,
+    source: Source,
+    quant: str,
+    report: Report,
+    output: Path | None = None,
+    options: Options = Options(),
 ) -> None:
     """Quantizes into `output`, or into the store when that is None, and reports the result on stdout."""
     with ExitStack() as held:
@@ -63,9 +82,25 @@ def convert(
             target, manifest = store.path(source.name, quant), store.manifest_path(source.name, quant)
         else:
             target, manifest = _checked(output), None
-        job = Job(source.folder, quant, target, source.name, source.checkpoint, source.revision, manifest)
+        if target.exists() and target.samefile(source.path):
+            raise UsageError(f"{target} would be made of itself; take another type, or say where it goes with -o FILE")
+        job = Job(
+            source=source.path,
+            quant=quant,
+            target=target,
+            name=source.name,
+            checkpoint=source.checkpoint,
+            origin=source.origin,
+            revision=source.revision,
+            manifest=manifest,
+            imatrix=options.imatrix,
+            overrides=tuple(map(Override.parse, options.tensor_types)),
+            pretokenizer=check_pretokenizer(options.pretokenizer) if options.pretokenizer else None,
+            allow_requantize=options.allow_requantize,
+            threads=options.threads,
+        )
         events = held.enter_context(closing(quantize(job)))
-        finished = _follow(console, events, source.name, quiet=report != "lines")
+        finished = follow(console, events, source.name, report)
     reference = f"{source.name}:{quant}" if output is None else str(output)
     announce(console, report, reference, finished.path, finished.size)
 
@@ -79,19 +114,25 @@ def announce(console: Console, report: Report, reference: str, path: Path, size:
         console.out(f"{reference}\t{size}\t{path}\n")
 
 
-def _find_source(store: Store, source: str) -> Source:
-    """What a name of the catalogue or a path stands for on this disk."""
+def find_source(store: Store, source: str) -> Source:
+    """What a name of the catalogue, a reference or a path stands for on this disk. Raises ModelNotFound."""
     checkpoint = store.catalogue.get(source)
-    if checkpoint is None:
-        folder = Path(source).expanduser()
-        if folder.is_dir():
-            return Source(folder, _name_of(folder))
-        what = "is not a folder" if folder.exists() else "is neither a folder nor a name of the catalogue"
-        raise ModelNotFound(f"{source} {what}; a checkpoint is a folder with config.json and *.safetensors")
+    if checkpoint is not None:
+        return _checkpoint(checkpoint)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return Source(path, _name_of(path, path.resolve().name))
+    if ":" in source or path.is_file():
+        return _model(store.find(source))
+    what = "is no file or folder" if path.exists() else "is neither a file, a folder nor a name of the catalogue"
+    raise ModelNotFound(f"{source} {what}; a checkpoint is a folder with config.json and *.safetensors")
+
+
+def _checkpoint(checkpoint: Checkpoint) -> Source:
     if checkpoint.folder is not None:
         return Source(checkpoint.folder, checkpoint.name, checkpoint)
     if checkpoint.repo is None:
-        raise ModelNotFound(f"{source} has no repo in models.toml, so there is nothing to quantize")
+        raise ModelNotFound(f"{checkpoint.name} has no repo in models.toml, so there is nothing to quantize")
     try:
         folder = hub.cached_checkpoint(checkpoint.repo)
     except ModelNotFound as exc:
@@ -99,11 +140,24 @@ def _find_source(store: Store, source: str) -> Source:
     return Source(folder, checkpoint.name, checkpoint, revision=folder.name)
 
 
-def _name_of(folder: Path) -> str:
-    """A folder's name as a model's name: `My Model` → `my-model`."""
-    name = re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._")
+def _model(model: StoredModel) -> Source:
+    """A GGUF that is to be quantized again; the name it goes by is without the type it has now."""
+    if model.quant is not None:
+        name = model.name
+    else:
+        quants = "|".join(sorted(RECIPES, key=len, reverse=True))
+        name = _name_of(model.path, re.sub(rf"[-._ ]({quants})$", "", model.path.stem, flags=re.IGNORECASE))
+    manifest = model.manifest
+    if manifest is None:
+        return Source(model.path, name, origin=model.path.name)
+    return Source(model.path, name, origin=manifest.source, revision=manifest.revision)
+
+
+def _name_of(path: Path, text: str) -> str:
+    """A folder's or file's name as a model's name: `My Model` → `my-model`."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
     if not name:
-        raise UsageError(f"{folder}: its name makes no model's name; say where the result goes with -o FILE")
+        raise UsageError(f"{path}: its name makes no model's name; say where the result goes with -o FILE")
     return name
 
 
@@ -115,40 +169,3 @@ def _checked(output: Path) -> Path:
     if not target.parent.is_dir():
         raise UsageError(f"{output.parent} is not a folder; make it first")
     return target
-
-
-def _follow(console: Console, events: Iterator[Event], name: str, *, quiet: bool) -> Finished:
-    if console.stderr_is_terminal and not quiet:
-        return _follow_with_a_bar(console, events, name)
-    for event in events:
-        if isinstance(event, Planned) and not quiet:
-            console.err(
-                f"r1: {event.source} → {event.quant}: {event.tensors} tensors, {units.size(event.bytes_in)} in, "
-                f"{units.size(event.bytes_out)} out\n"
-            )
-        if isinstance(event, Finished):
-            return event
-    raise AssertionError("a conversion always ends with Finished")
-
-
-def _follow_with_a_bar(console: Console, events: Iterator[Event], name: str) -> Finished:
-    from rich.console import Console as RichConsole
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(compact=True),
-    )
-    with Progress(*columns, console=RichConsole(file=console.stderr), transient=True) as progress:
-        task = progress.add_task(name)
-        for event in events:
-            if isinstance(event, Planned):
-                progress.update(task, total=event.bytes_in, description=f"{name} → {event.quant}")
-            elif isinstance(event, TensorDone):
-                progress.update(task, advance=event.bytes_in)
-            else:
-                return event
-    raise AssertionError("a conversion always ends with Finished")

@@ -17,7 +17,9 @@ from r1.render import units
 from r1_quantize import reader
 from r1_quantize.errors import ExitStatus
 from r1_quantize.reader import GGUFFile
+from r1_quantize.recipe import RECIPES
 from r1_quantize.store import StoredModel
+from r1_quantize.vocab import TokenType
 
 
 def show(console: Console, reference: str, *, as_json: bool) -> ExitStatus:
@@ -27,36 +29,50 @@ def show(console: Console, reference: str, *, as_json: bool) -> ExitStatus:
     if as_json:
         console.out(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     else:
-        width = max(map(len, facts)) + 2
-        console.out("".join(f"{name:<{width}}{_in_words(name, value, width)}\n" for name, value in facts.items()))
+        titles = {name: _TITLES.get(name, name.replace("_", " ")) for name in facts}
+        width = max(map(len, titles.values())) + 2
+        lines = (f"{titles[name]:<{width}}{_in_words(name, value, width)}\n" for name, value in facts.items())
+        console.out("".join(lines))
     return ExitStatus.OK
+
+
+_TITLES = {
+    "pre_tokenizer": "pre-tokenizer",
+    "top_p": "top-p",
+    "sha256": "SHA-256",
+    "imatrix_sha256": "imatrix SHA-256",
+}
+"""What people read where it is not the key itself."""
 
 
 def _facts(model: StoredModel, gguf: GGUFFile) -> dict[str, Any]:
     keys = gguf.metadata
     architecture = _text(keys, "general.architecture") or "?"
-    weights = sum(math.prod(tensor.shape) for tensor in gguf.tensors)
-    stored_bits = 8 * sum(tensor.nbytes for tensor in gguf.tensors)
-    tokens = keys.get("tokenizer.ggml.tokens")
+    learned = [tensor for tensor in gguf.tensors if tensor.name != "rope_freqs.weight"]
+    weights = sum(math.prod(tensor.shape) for tensor in learned)
+    stored_bits = 8 * sum(tensor.nbytes for tensor in learned)
     facts = {
         "model": model.reference,
         "title": _text(keys, "general.name"),
         "file": str(model.path),
         "size": model.size,
+        "type": _file_type(keys),
         "architecture": architecture,
         "parameters": weights,
-        "bits per weight": round(stored_bits / weights, 2) if weights else None,
+        "bits_per_weight": round(stored_bits / weights, 2) if weights else None,
         "tensors": _types_by_class(gguf),
         "layers": _count(keys, f"{architecture}.block_count"),
         "context": _count(keys, f"{architecture}.context_length"),
-        "vocabulary": len(tokens) if isinstance(tokens, list) else None,
-        "pre-tokenizer": _text(keys, "tokenizer.ggml.pre"),
+        "vocabulary": _vocabulary(keys),
+        "special_tokens": _special_tokens(keys),
+        "pre_tokenizer": _text(keys, "tokenizer.ggml.pre"),
         "temperature": _number(keys, "general.sampling.temp"),
-        "top-p": _number(keys, "general.sampling.top_p"),
+        "top_p": _number(keys, "general.sampling.top_p"),
         "licence": _text(keys, "general.license"),
+        "imatrix": _text(keys, "quantize.imatrix.file"),
         **_origin(model),
     }
-    return {name: value for name, value in facts.items() if value is not None}
+    return {name: value for name, value in facts.items() if value not in (None, {}, "")}
 
 
 def _origin(model: StoredModel) -> dict[str, Any]:
@@ -64,12 +80,39 @@ def _origin(model: StoredModel) -> dict[str, Any]:
     if manifest is None:
         return {"source": "not on record"}
     return {
+        "tensor_types": ", ".join(manifest.tensor_types),
         "source": manifest.source,
         "revision": manifest.revision,
-        "SHA-256": manifest.sha256,
-        "made with": ", ".join(f"{name} {version}" for name, version in manifest.tools.items()),
-        "made on": manifest.created,
+        "sha256": manifest.sha256,
+        "imatrix_sha256": manifest.imatrix_sha256,
+        "made_with": ", ".join(f"{name} {version}" for name, version in manifest.tools.items()),
+        "made_on": manifest.created,
     }
+
+
+def _file_type(keys: Mapping[str, Any]) -> str | None:
+    number = _count(keys, "general.file_type")
+    return next((name for name, recipe in RECIPES.items() if recipe.number == number), None)
+
+
+def _vocabulary(keys: Mapping[str, Any]) -> dict[str, int] | None:
+    """How many tokens there are, and of which types."""
+    tokens, types = keys.get("tokenizer.ggml.tokens"), keys.get("tokenizer.ggml.token_type")
+    if not isinstance(tokens, list):
+        return None
+    counts = Counter(types) if isinstance(types, list) else Counter()
+    kinds = {kind.name.lower(): counts[kind] for kind in TokenType if counts[kind]}
+    return {"tokens": len(tokens), **kinds}
+
+
+def _special_tokens(keys: Mapping[str, Any]) -> dict[str, str]:
+    """`bos` → text and number, for the tokens that begin, end and pad."""
+    tokens, found = keys.get("tokenizer.ggml.tokens"), {}
+    for kind in ("bos", "eos", "padding"):
+        number = _count(keys, f"tokenizer.ggml.{kind}_token_id")
+        if isinstance(tokens, list) and number is not None and number < len(tokens):
+            found[kind] = f"{printable(str(tokens[number]))} ({number})"
+    return found
 
 
 def _types_by_class(gguf: GGUFFile) -> dict[str, str]:
@@ -91,6 +134,8 @@ def _in_words(name: str, value: Any, indent: int) -> str:
         return f"{units.size(value)} ({value:,} bytes)"
     if name == "parameters":
         return f"{units.parameters(value)} ({value:,})"
+    if name == "vocabulary":
+        return f"{value['tokens']:,} tokens" + "".join(f", {n:,} {kind}" for kind, n in [*value.items()][1:])
     if isinstance(value, dict):
         return f"\n{' ' * indent}".join(f"{key}: {kinds}" for key, kinds in value.items())
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,4 +1,4 @@
-"""Bytes and parameters in the units people read."""
+"""Bytes, parameters and seconds in the units people read."""
 
 from __future__ import annotations
 
@@ -18,3 +18,13 @@ def parameters(count: int) -> str:
     if count < 999_500_000:
         return f"{count / 1e6:.3g} M"
     return f"{count / 1e9:.3g} B"
+
+
+def duration(seconds: float) -> str:
+    """7 s, 2:05 min, 1:02 h."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02} h"

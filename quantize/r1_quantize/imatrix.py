@@ -1,0 +1,167 @@
+"""An importance matrix: how much each column of a matrix matters, measured by llama-imatrix on some text.
+
+Knows: both forms of the file, GGUF and the older .dat (common/imatrix-loader.cpp), and the quantize.imatrix.* keys
+that llama.cpp's tool leaves in a file made with one. Does not know: which types need one (`recipe`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from r1_quantize import reader
+from r1_quantize.errors import BadFile, BadGGUF
+from r1_quantize.metadata import Entry, string, uint32
+from r1_quantize.reader import GGUFFile
+from r1_quantize.tensor_type import TensorType
+
+_MAX_BYTES = 256 << 20  # a 70B model's takes 25 million
+_MAX_TEXT = 127  # bytes llama.cpp keeps of a text given to its tool
+_SUMS, _COUNTS = ".in_sum2", ".counts"
+
+
+@dataclass(frozen=True, slots=True)
+class Imatrix:
+    """`weights` holds, for a tensor's GGUF name, one F32 number a column."""
+
+    path: Path
+    sha256: str
+    weights: Mapping[str, array[float]]
+    dataset: str | None
+    chunks: int  # how many pieces of text it was measured on; 0 when the file does not say
+
+    def of(self, name: str, columns: int) -> array[float] | None:
+        """The weights of one tensor; None when it has none. Raises BadFile when they are of another size."""
+        found = self.weights.get(name)
+        if found is None or len(found) == columns:
+            return found
+        if name == "token_embd.weight":  # it is looked up, not multiplied: llama.cpp leaves its entry aside too
+            return None
+        raise BadFile(f"{self.path}: {len(found)} weights for {name}, which has {columns} columns: another model's?")
+
+    def entries(self) -> Iterator[Entry]:
+        """The keys of llama.cpp's tool, in its order; of the path it is the name that is kept."""
+        yield string("quantize.imatrix.file", _shortened(self.path.name))
+        if self.dataset:
+            yield string("quantize.imatrix.dataset", _shortened(self.dataset))
+        yield uint32("quantize.imatrix.entries_count", len(self.weights))
+        if self.chunks > 0:
+            yield uint32("quantize.imatrix.chunks_count", self.chunks)
+
+
+def read_imatrix(path: Path) -> Imatrix:
+    """The importance matrix in a file of either form. Raises BadFile."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise BadFile(f"{path}: {path.stat().st_size:,} bytes are too many for an importance matrix")
+        data = path.read_bytes()
+    except OSError as exc:
+        raise BadFile(f"{path}: {exc.strerror}") from exc
+    digest = hashlib.sha256(data).hexdigest()
+    if data[:4] == reader.MAGIC:
+        weights, dataset, chunks = _from_gguf(reader.read(path), data)
+    else:
+        weights, dataset, chunks = _Legacy(path, data).parse()
+    for name, values in weights.items():
+        if not all(map(math.isfinite, values)):
+            raise BadFile(f"{path}: the weights of {name!r:.80} are not all finite")
+    return Imatrix(path, digest, weights, dataset, chunks)
+
+
+_Parsed = tuple[dict[str, "array[float]"], str | None, int]
+
+
+def _from_gguf(found: GGUFFile, data: bytes) -> _Parsed:
+    tensors = {tensor.name: tensor for tensor in found.tensors}
+    keys = found.metadata
+    if missing := [key for key in ("datasets", "chunk_count", "chunk_size") if f"imatrix.{key}" not in keys]:
+        raise BadGGUF(f"{found.path}: not an importance matrix, it lacks imatrix.{missing[0]}")
+    weights = {}
+    for name in sorted(name.removesuffix(_SUMS) for name in tensors if name.endswith(_SUMS)):
+        sums, counts = tensors[name + _SUMS], tensors.get(name + _COUNTS)
+        if counts is None or {sums.type, counts.type} != {TensorType.F32}:
+            raise BadGGUF(f"{found.path}: the entry of {name!r:.80} is not a pair of F32 tensors")
+        if sums.nbytes % counts.nbytes:
+            raise BadGGUF(f"{found.path}: the entry of {name!r:.80} has sums that its counts do not divide")
+        weights[name] = _averaged(*(_floats(data[t.offset : t.offset + t.nbytes]) for t in (sums, counts)))
+    if not weights:
+        raise BadGGUF(f"{found.path}: an importance matrix without entries")
+    return weights, _first_text(keys["imatrix.datasets"]), _count(keys["imatrix.chunk_count"])
+
+
+def _averaged(sums: array[float], counts: array[float]) -> array[float]:
+    """Sums of squares over the number of tokens; an expert no token went to counts evenly."""
+    columns = len(sums) // len(counts)
+    averages = array("f")
+    for index, raw in enumerate(counts):
+        count = math.floor(abs(raw) + 0.5) * (1 if raw > 0 else -1) if math.isfinite(raw) else 0
+        part = sums[index * columns : (index + 1) * columns]
+        averages.extend([value / count for value in part] if count > 0 else [1.0] * columns)
+    return averages
+
+
+class _Legacy:
+    """The .dat form: a number of entries, each a name, a number of calls and the values; then chunks and data set."""
+
+    def __init__(self, path: Path, data: bytes) -> None:
+        self._path = path
+        self._data = data
+        self._at = 0
+
+    def parse(self) -> _Parsed:
+        weights = {}
+        for _ in range(self._count("entries")):
+            name = self._take(self._count("letters of a name"), "a name").decode("utf-8", "replace")
+            (calls,) = struct.unpack("<i", self._take(4, "a number of calls"))
+            values = _floats(self._take(4 * self._count("values"), f"the values of {name!r:.80}"))
+            weights[name] = array("f", [value / count for value in values]) if (count := _f32(calls)) > 0 else values
+        if self._at == len(self._data):
+            return weights, None, 0
+        (chunks,) = struct.unpack("<i", self._take(4, "the number of chunks"))
+        if len(self._data) - self._at <= 4:
+            return weights, None, chunks
+        (length,) = struct.unpack("<i", self._take(4, "the data set"))
+        dataset = self._take(max(0, length), "the data set").decode("utf-8", "replace")
+        return weights, dataset or None, chunks
+
+    def _count(self, what: str) -> int:
+        (count,) = struct.unpack("<i", self._take(4, f"the number of {what}"))
+        if count < 1:
+            raise BadFile(f"{self._path}: not an importance matrix: it announces {count} {what}")
+        return int(count)
+
+    def _take(self, count: int, what: str) -> bytes:
+        if count > len(self._data) - self._at:
+            raise BadFile(f"{self._path}: not an importance matrix, or cut short in {what}")
+        self._at += count
+        return self._data[self._at - count : self._at]
+
+
+def _f32(value: float) -> float:
+    """The nearest number of single precision."""
+    return array("f", [value])[0]
+
+
+def _floats(data: bytes) -> array[float]:
+    values = array("f", data)
+    if struct.pack("=I", 1) != struct.pack("<I", 1):
+        values.byteswap()
+    return values
+
+
+def _shortened(text: str) -> str:
+    return text.encode("utf-8", "replace")[:_MAX_TEXT].decode("utf-8", "ignore")
+
+
+def _first_text(value: Any) -> str | None:
+    return value[0] if isinstance(value, list) and value and isinstance(value[0], str) else None
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and 0 <= value < 1 << 32 else 0

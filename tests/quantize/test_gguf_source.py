@@ -1,0 +1,238 @@
+"""`r1_quantize.gguf_source`: a GGUF as something to quantize again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf as reference
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from r1_quantize.errors import BadGGUF
+from r1_quantize.gguf_source import gguf_source
+from r1_quantize.metadata import Entry
+from r1_quantize.recipe import Traits
+from r1_quantize.tensor_type import TensorType
+from tests.fakes import checkpoints
+from tests.fakes.checkpoints import Shape
+from tests.quantize.conftest import Make
+
+ARCHITECTURES = {"qwen2": reference.MODEL_ARCH.QWEN2, "llama": reference.MODEL_ARCH.LLAMA}
+Add = Callable[[reference.GGUFWriter], object]
+
+
+def names(shape: Shape) -> list[str]:
+    """The tensors of a model, by the names gguf-py gives them."""
+    known = reference.get_tensor_name_map(ARCHITECTURES["llama" if shape.llama else "qwen2"], shape.layers)
+    found = [known.get_name(source, try_suffixes=(".weight", ".bias")) for source in shape.tensors]
+    return [name for name in found if name]
+
+
+def counts(architecture: str, layers: object = 2, heads: object = 4, kv_heads: object = 2) -> dict[str, object]:
+    """The keys that are asked for; None leaves one out."""
+    return {
+        f"{architecture}.block_count": layers,
+        f"{architecture}.attention.head_count": heads,
+        f"{architecture}.attention.head_count_kv": kv_heads,
+    }
+
+
+def write(
+    path: Path,
+    tensors: Iterable[str],
+    keys: Mapping[str, object],
+    *,
+    architecture: str = "qwen2",
+    add: Add = lambda writer: None,
+    shaped: Mapping[str, NDArray[Any]] | None = None,
+) -> Path:
+    """A GGUF by gguf-py; all its tensors hold a few numbers, except those that are `shaped`."""
+    writer = reference.GGUFWriter(path, architecture)
+    for key, value in keys.items():
+        match value:
+            case list():
+                writer.add_array(key, value)
+            case str():
+                writer.add_string(key, value)
+            case float():
+                writer.add_float32(key, value)
+            case bool():
+                writer.add_bool(key, value)
+            case int():
+                writer.add_uint32(key, value) if value >= 0 else writer.add_int32(key, value)
+    add(writer)
+    for name in tensors:
+        writer.add_tensor(name, (shaped or {}).get(name, np.ones((2, 8), "<f4")))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the file is."""
+    return tmp_path / "some.gguf"
+
+
+class TestSource:
+    """Everything the file says is kept, and where its tensors lie."""
+
+    @pytest.mark.parametrize("quant", ["F32", "Q4_K_M"])
+    @pytest.mark.parametrize("shape", [Shape(), Shape(llama=True, biased=True), Shape(tied=True, layers=1)])
+    def test_tensors_are_those_gguf_py_finds(self, tmp_path: Path, make: Make, shape: Shape, quant: str) -> None:
+        made = make(checkpoints.write(tmp_path / "checkpoint", shape), quant)
+        assert [
+            (t.name, t.shape, t.type, t.plain, t.file, t.offset, t.nbytes, t.values, t.data, t.rotary_heads)
+            for t in gguf_source(made).tensors
+        ] == [
+            (
+                *(t.name, tuple(t.shape.tolist())[::-1], t.tensor_type, t.tensor_type, made),
+                *(t.data_offset, t.n_bytes, t.n_elements, b"", 0),
+            )
+            for t in reference.GGUFReader(made).tensors
+        ]
+
+    def test_entries_are_those_of_the_file(self, gguf: Path) -> None:
+        first = reference.GGUFReader(gguf).tensors[0].field.offset
+        found = gguf_source(gguf).entries
+        assert b"".join(map(Entry.encode, found)) == gguf.read_bytes()[24:first]
+
+    def test_it_is_one_file_and_has_no_others(self, gguf: Path) -> None:
+        found = gguf_source(gguf)
+        assert (found.path, found.files, found.digests) == (gguf, {gguf: gguf.stat().st_size}, {})
+        assert found.is_gguf
+
+    def test_messages_name_file_and_tensor(self, gguf: Path) -> None:
+        assert [tensor.label for tensor in gguf_source(gguf).tensors][:1] == [f"{gguf}: output.weight"]
+
+    def test_a_vector_keeps_its_type(self, gguf: Path) -> None:
+        norm = next(tensor for tensor in gguf_source(gguf).tensors if tensor.name == "output_norm.weight")
+        assert (norm.shape, norm.type, norm.plain) == ((256,), TensorType.F32, TensorType.F32)
+
+    @pytest.mark.parametrize(
+        ("key", "add"),
+        [
+            ("general.alignment", lambda writer: writer.add_custom_alignment(64)),
+            ("split.no", lambda writer: writer.add_uint16("split.no", 0)),
+            ("split.count", lambda writer: writer.add_uint16("split.count", 1)),
+            ("split.tensors.count", lambda writer: writer.add_int32("split.tensors.count", 26)),
+        ],
+    )
+    def test_what_does_not_hold_for_a_new_file_is_dropped(self, path: Path, key: str, add: Add) -> None:
+        kept = {"general.name": "some", **counts("qwen2"), "split.other": 7, "general.file_type": 1}
+        write(path, names(Shape()), kept, add=add)
+        assert key in reference.GGUFReader(path).fields
+        assert [entry.key for entry in gguf_source(path).entries] == ["general.architecture", *kept]
+
+    def test_tensors_lie_where_another_alignment_puts_them(self, path: Path) -> None:
+        write(path, names(Shape()), counts("qwen2"), add=lambda writer: writer.add_custom_alignment(256))
+        offsets = [int(tensor.data_offset) for tensor in reference.GGUFReader(path).tensors]
+        assert [tensor.offset for tensor in gguf_source(path).tensors] == offsets
+        assert np.diff(offsets).tolist() == [256] * (len(offsets) - 1)
+
+
+class TestTraits:
+    """What the recipes ask is read from the keys and the tensors."""
+
+    @pytest.mark.parametrize(
+        ("shape", "expected"),
+        [
+            (Shape(), Traits(2, 2, is_70b=False, tied=False)),
+            (Shape(tied=True), Traits(2, 2, is_70b=False, tied=True)),
+            (Shape(layers=3, kv_heads=1, llama=True), Traits(3, 4, is_70b=False, tied=False)),
+            (Shape(layers=80, hidden=32, inner=32, heads=2, kv_heads=1), Traits(80, 2, is_70b=True, tied=False)),
+            (Shape(layers=80, hidden=32, inner=32, heads=2, llama=True), Traits(80, 1, is_70b=False, tied=False)),
+        ],
+    )
+    def test_of_what_was_made_of_a_checkpoint(self, tmp_path: Path, make: Make, shape: Shape, expected: Traits) -> None:
+        assert gguf_source(make(checkpoints.write(tmp_path / "checkpoint", shape), "F32")).traits == expected
+
+    def test_without_groups_there_are_as_many_kv_heads_as_heads(self, path: Path) -> None:
+        write(path, names(Shape()), counts("qwen2", kv_heads=None))
+        assert gguf_source(path).traits == Traits(2, 1, is_70b=False, tied=False)
+
+
+class TestRefused:
+    """What cannot be quantized again is refused in one line that names the file."""
+
+    def check(self, path: Path, said: str) -> None:
+        with pytest.raises(BadGGUF, match=said) as caught:
+            gguf_source(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("count", [2, 3, 65535])
+    def test_one_part_of_several(self, path: Path, count: int) -> None:
+        write(path, names(Shape()), counts("qwen2"), add=lambda writer: writer.add_uint16("split.count", count))
+        self.check(path, rf"one of {count} parts; join them first \(llama-gguf-split --merge\)")
+
+    def test_one_part_that_holds_only_some_tensors(self, path: Path) -> None:
+        write(path, names(Shape())[:5], counts("qwen2"), add=lambda writer: writer.add_uint16("split.count", 2))
+        self.check(path, "one of 2 parts; join them first")
+
+    @pytest.mark.parametrize("layers", [513, 1 << 31])
+    def test_more_layers_than_llama_cpp_runs(self, path: Path, layers: int) -> None:
+        write(path, ["blk.0.attn_q.weight"], counts("qwen2", layers=layers))
+        self.check(path, rf"block_count is {layers:,}, more than llama.cpp runs")
+
+    @pytest.mark.parametrize("count", [0, -1, "two", [2], True])
+    def test_an_impossible_number_of_parts(self, path: Path, count: object) -> None:
+        write(path, names(Shape()), counts("qwen2") | {"split.count": count})
+        self.check(path, "split.count is ")
+
+    @pytest.mark.parametrize("architecture", ["gemma", "qwen2moe", "Qwen2ForCausalLM", "", "x\ny", "x" * 10_000])
+    def test_an_unknown_architecture(self, path: Path, architecture: str) -> None:
+        write(path, names(Shape()), counts(architecture), architecture=architecture)
+        self.check(path, "is not known; known are qwen2, llama")
+
+    def test_no_architecture(self, gguf: Path, path: Path) -> None:
+        path.write_bytes(gguf.read_bytes().replace(b"general.architecture", b"general.architectur_"))
+        self.check(path, "the architecture None is not known")
+
+    def test_a_mixture_of_experts(self, path: Path) -> None:
+        experts = {"blk.0.ffn_gate_exps.weight": np.ones((2, 4, 8), "<f4")}
+        write(path, [*names(Shape()), *experts], counts("qwen2"), shaped=experts)
+        self.check(path, "'blk.0.ffn_gate_exps.weight' has 3 dimensions; mixtures of experts are not known")
+
+    @pytest.mark.parametrize("shape", [Shape(layers=2), Shape(layers=2, llama=True)])
+    def test_any_tensor_missing(self, path: Path, shape: Shape) -> None:
+        architecture = "llama" if shape.llama else "qwen2"
+        whole = names(shape)
+        for name in whole:
+            if name != "output.weight":
+                others = [other for other in whole if other != name]
+                write(path, others, counts(architecture), architecture=architecture)
+                self.check(path, f"the tensor {name} is missing")
+
+    def test_more_layers_than_tensors(self, path: Path) -> None:
+        write(path, names(Shape(layers=2)), counts("qwen2", layers=3))
+        self.check(path, "the tensor blk.2.attn_norm.weight is missing")
+
+    @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 3), (2, 4), (1, (1 << 32) - 1)])
+    def test_heads_that_do_not_divide(self, path: Path, heads: int, kv_heads: int) -> None:
+        write(path, names(Shape()), counts("qwen2", heads=heads, kv_heads=kv_heads))
+        self.check(path, f"{heads} query heads do not divide into {kv_heads} groups")
+
+    @pytest.mark.parametrize("value", [0, -4, 4.0, "4", True, [4, 4], ["4"]])
+    @pytest.mark.parametrize("key", counts("qwen2"))
+    def test_a_count_that_is_none(self, path: Path, key: str, value: object) -> None:
+        write(path, names(Shape()), counts("qwen2") | {key: value})
+        self.check(path, f"{key} is .*, expected a number above 0")
+
+    @pytest.mark.parametrize("key", ["qwen2.block_count", "qwen2.attention.head_count"])
+    def test_a_count_that_is_not_there(self, path: Path, key: str) -> None:
+        write(path, names(Shape()), counts("qwen2") | {key: None})
+        self.check(path, f"{key} is None, expected a number above 0")
+
+    @pytest.mark.parametrize("content", [b"", b"GGUF", b"\0" * 100])
+    def test_what_is_no_gguf(self, path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+        self.check(path, "not a GGUF")
+
+    def test_what_is_not_there(self, path: Path) -> None:
+        self.check(path, "No such file")

@@ -1,0 +1,184 @@
+"""`r1_quantize.journal`: the record of what is done, from whatever a power cut left of it."""
+
+from __future__ import annotations
+
+import json
+from hashlib import shake_256
+from pathlib import Path
+
+import pytest
+
+from r1_quantize.journal import FileRecord, Journal, Progress, TensorRecord, read_journal
+
+TENSORS = {
+    "token_embd.weight": TensorRecord(0, "0" * 64),
+    "blk.0.attn_q.weight": TensorRecord((1 << 32) - 1, "0123456789abcdef" * 4),
+    'a "strange"\nname, für 中文': TensorRecord(7, "f" * 64),
+}
+FILES = {
+    "model-00001-of-00002.safetensors": FileRecord(
+        (1 << 40, 1_795_000_000_123_456_789, 1_795_000_000_987_654_321), "a" * 64
+    ),
+    "größe.gguf": FileRecord((0, -1, 0), "b" * 64),
+}
+WHOLE = Progress("the job", TENSORS, FILES)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the journal is."""
+    return tmp_path / "some.gguf.partial.journal"
+
+
+def write(path: Path, progress: Progress = WHOLE) -> None:
+    """A journal written as the work goes on."""
+    journal = Journal(path, Progress(progress.job))
+    for name, tensor in progress.tensors.items():
+        journal.tensor(name, tensor)
+    for name, file in progress.files.items():
+        journal.file(name, file)
+    journal.close()
+
+
+class TestRoundTrip:
+    """What is noted is there when it is asked for."""
+
+    def test_comes_back_as_it_was_noted(self, path: Path) -> None:
+        write(path)
+        assert read_journal(path) == WHOLE
+
+    def test_is_none_where_there_is_no_journal(self, path: Path) -> None:
+        assert read_journal(path) is None
+
+    def test_is_none_where_it_cannot_be_read(self, tmp_path: Path) -> None:
+        assert read_journal(tmp_path) is None
+
+    def test_each_note_is_there_at_once(self, path: Path) -> None:
+        journal = Journal(path, Progress("the job"))
+        assert read_journal(path) == Progress("the job")
+        for count, (name, tensor) in enumerate(TENSORS.items(), start=1):
+            journal.tensor(name, tensor)
+            assert read_journal(path) == Progress("the job", dict(list(TENSORS.items())[:count]))
+        journal.close()
+
+    def test_begins_anew_with_what_is_kept(self, path: Path) -> None:
+        write(path)
+        kept = Progress("another job", {"a": TensorRecord(1, "x")}, {"b": FileRecord((2, 3, 4), "y")})
+        Journal(path, kept).close()
+        assert read_journal(path) == kept
+
+    def test_goes_on_after_what_is_kept(self, path: Path) -> None:
+        journal = Journal(path, Progress("the job", {"a": TensorRecord(1, "x")}))
+        journal.tensor("b", TensorRecord(2, "y"))
+        journal.file("c", FileRecord((3, 4, 5), "z"))
+        journal.close()
+        expected = {"a": TensorRecord(1, "x"), "b": TensorRecord(2, "y")}
+        assert read_journal(path) == Progress("the job", expected, {"c": FileRecord((3, 4, 5), "z")})
+
+    def test_the_last_word_on_a_tensor_counts(self, path: Path) -> None:
+        journal = Journal(path, Progress("the job", {"a": TensorRecord(1, "x")}))
+        journal.tensor("a", TensorRecord(2, "y"))
+        journal.close()
+        assert read_journal(path) == Progress("the job", {"a": TensorRecord(2, "y")})
+
+    def test_is_lines_of_json(self, path: Path) -> None:
+        write(path)
+        assert [next(iter(json.loads(line))) for line in path.read_text("ascii").splitlines()] == [
+            *("job", "tensor", "tensor", "tensor", "file", "file")
+        ]
+
+    def test_that_cannot_be_written_says_so(self, tmp_path: Path) -> None:
+        with pytest.raises(OSError, match="No such file"):
+            Journal(tmp_path / "none" / "journal", WHOLE)
+
+
+class TestDamage:
+    """Nothing in it is believed: a line that makes no sense is left out, and the others stand."""
+
+    def test_a_torn_last_line_loses_only_itself(self, path: Path) -> None:
+        progress = Progress("the job", TENSORS)
+        write(path, progress)
+        whole = path.read_bytes()
+        last = whole.rindex(b"\n", 0, -1) + 1
+        *earlier, _ = TENSORS.items()
+        for length in range(last, len(whole) - 1):
+            path.write_bytes(whole[:length])
+            assert read_journal(path) == Progress("the job", dict(earlier))
+        path.write_bytes(whole[:-1])  # all of the line but its end
+        assert read_journal(path) == progress
+
+    def test_cut_anywhere_it_says_nothing_that_was_not_noted(self, path: Path) -> None:
+        write(path)
+        whole = path.read_bytes()
+        for length in range(len(whole)):
+            path.write_bytes(whole[:length])
+            found = read_journal(path)
+            assert found is not None
+            assert found.job in {"", "the job"}
+            assert found.tensors.items() <= TENSORS.items()
+            assert found.files.items() <= FILES.items()
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b'{"tensor": "a", "crc32": 1e999, "source_sha256": ""}',
+            b'{"file": "a", "stamp": [Infinity, 0, 0], "sha256": ""}',
+            b"",
+            b"{",
+            b"\0" * 4096,  # what some file systems leave of what was not on the disk yet
+            b"\xff\xfe\x00\x01",
+            b"null",
+            b"7",
+            b"true",
+            b'"job"',
+            b'"a tensor"',
+            b"[]",
+            b'["job"]',
+            b'["tensor", "crc32", "source_sha256"]',
+            b"{}",
+            b'{"job"',
+            b'{"tensor": "x"}',
+            b'{"tensor": "x", "crc32": 7}',
+            b'{"tensor": "x", "crc32": "many", "source_sha256": ""}',
+            b'{"tensor": "x", "crc32": null, "source_sha256": ""}',
+            b'{"tensor": "x", "crc32": [7], "source_sha256": ""}',
+            b'{"tensor": "x", "crc32": NaN, "source_sha256": ""}',
+            b'{"tensor": "x", "crc32": ' + b"9" * 5000 + b', "source_sha256": ""}',
+            b'{"file": "x", "size": 7, "modified": 7, "sha256": ""}',  # of a version before
+            b'{"file": "x", "stamp": [7, 7, 7]}',
+            b'{"file": "x", "stamp": [7, 7], "sha256": ""}',
+            b'{"file": "x", "stamp": [7, 7, 7, 7], "sha256": ""}',
+            b'{"file": "x", "stamp": [7, 7, "now"], "sha256": ""}',
+            b'{"file": "x", "stamp": [7, [7], 7], "sha256": ""}',
+            b'{"file": "x", "stamp": "now", "sha256": ""}',
+            b'{"file": "x", "stamp": 7, "sha256": ""}',
+            b'{"file": "x", "stamp": null, "sha256": ""}',
+            b"[" * 100_000,
+            b'{"job":' * 100_000,
+            b'{"tensor": ' + b"[" * 100_000,
+        ],
+    )
+    def test_a_line_that_makes_no_sense_is_left_out(self, path: Path, line: bytes) -> None:
+        write(path)
+        lines = path.read_bytes().splitlines()
+        for at in range(len(lines) + 1):
+            path.write_bytes(b"\n".join([*lines[:at], line, *lines[at:]]) + b"\n")
+            assert read_journal(path) == WHOLE
+
+    @pytest.mark.parametrize("seed", range(50))
+    def test_random_bytes_say_nothing(self, path: Path, seed: int) -> None:
+        path.write_bytes(shake_256(bytes([seed])).digest(10_000))
+        assert read_journal(path) == Progress()
+
+    def test_flipped_bits_never_end_in_anything_else(self, path: Path) -> None:
+        write(path)
+        whole = bytearray(path.read_bytes())
+        for at in range(len(whole)):
+            whole[at] ^= 1 << at % 8
+            path.write_bytes(whole)
+            whole[at] ^= 1 << at % 8
+            assert isinstance(read_journal(path), Progress)
+
+    def test_an_empty_one_says_nothing(self, path: Path) -> None:
+        path.write_bytes(b"")
+        assert read_journal(path) == Progress()
