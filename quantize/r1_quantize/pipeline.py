@@ -10,6 +10,7 @@ formats, kernels or rules (each has its module), and nothing of terminals: whoev
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 import zlib
 from collections.abc import Generator, Iterator
@@ -22,6 +23,7 @@ from r1_quantize.catalog import Checkpoint
 from r1_quantize.checkpoint import CheckpointFolder
 from r1_quantize.checkpoint_source import checkpoint_source
 from r1_quantize.errors import NotEnoughRoom, R1Error
+from r1_quantize.events import Advanced, Checked, Event, Finished, Planned, Resumed, StartedOver, TensorDone
 from r1_quantize.ggml import Conversion, Piece, Quantizer
 from r1_quantize.gguf_source import gguf_source
 from r1_quantize.hashed_file import HashedFile
@@ -57,73 +59,6 @@ class Job:
     pretokenizer: str | None = None
     allow_requantize: bool = False
     threads: int | None = None  # None: one for each core
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """Everything is known and checked; nothing has been written yet. Sizes are bytes."""
-
-    source: Path
-    quant: str
-    tensors: int
-    bytes_in: int
-    bytes_out: int
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """An earlier run was interrupted, and so much of its work still holds."""
-
-    tensors: int
-    bytes_in: int
-    bytes_out: int
-
-
-@dataclass(frozen=True, slots=True)
-class StartedOver:
-    """What was done so far, in this run or an earlier one, is of no use, and why."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Advanced:
-    """So many bytes more were read and written, of the tensor `name`."""
-
-    name: str
-    bytes_in: int
-    bytes_out: int
-
-
-@dataclass(frozen=True, slots=True)
-class TensorDone:
-    """A tensor is written, the `index`th, counted from 1."""
-
-    index: int
-    name: str
-    ggml_type: str
-    bytes_in: int
-    bytes_out: int
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """All is written, and so many bytes more were read back."""
-
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The file has its name, and its manifest if one was asked for."""
-
-    path: Path
-    size: int
-    sha256: str
-    seconds: float
-
-
-Event = Planned | Resumed | StartedOver | Advanced | TensorDone | Checked | Finished
 
 
 class _SourceChanged(Exception):
@@ -334,7 +269,10 @@ def _write_whole(path: Path, text: str) -> None:
     """Write a small file so that it is there whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     except OSError as exc:
         raise R1Error(f"{path}: {exc.strerror}") from exc

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,9 @@ from r1_quantize.source import Source, Tensor
 from r1_quantize.tensor_type import TensorType
 
 _VERSION = 3  # of the format
+_INSTEAD = {"Q2_K_S": "Q2_K", "IQ3_XS": "IQ3_S", "IQ3_XXS": "IQ3_S"}
+"""What comes nearest without an importance matrix."""
+
 _FILE_TYPE, _QUANTIZATION_VERSION = "general.file_type", "general.quantization_version"
 
 
@@ -177,21 +180,11 @@ def _check_imatrix(recipe: Recipe, types: dict[str, TensorType], imatrix: Imatri
         return
     for name, kind in types.items():
         if needs_imatrix(recipe, name, kind):
-            without = ", ".join(_without_imatrix(recipe))
+            instead = _INSTEAD.get(recipe.name, "Q2_K" if recipe.smallest else "another type for it")
             raise UsageError(
                 f"{recipe.name} needs an importance matrix ({name} would be {kind.name}): give one with "
-                f"--imatrix FILE, or take {without}"
+                f"--imatrix FILE, or take {instead}"
             )
-
-
-def _without_imatrix(recipe: Recipe) -> Iterator[str]:
-    """The recipes next to it in size that can do without one."""
-    if recipe.name.startswith(("IQ1", "IQ2", "Q2")):
-        yield "Q2_K"
-    else:
-        yield "IQ3_S" if recipe.name.startswith("IQ3") else recipe.name
-    if not recipe.name.startswith(("IQ", "Q2")):
-        yield "no --tensor-type of that kind"
 
 
 def _check_requantizing(tensors: Sequence[Tensor], types: dict[str, TensorType]) -> None:

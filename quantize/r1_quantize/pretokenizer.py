@@ -57,7 +57,7 @@ def pretokenizer_of(tokenizer: dict[str, Any]) -> str:
         }:
             kind = normalizer.get("type") if isinstance(normalizer, dict) else None
             if (kind, pattern) == _QWEN:
-                return "deepseek-r1-qwen" if _begins_with_a_token(tokenizer.get("post_processor")) else "qwen2"
+                return "deepseek-r1-qwen" if _begins_with_a_token(tokenizer) else "qwen2"
             if (kind, pattern) == _LLAMA_3:
                 return "llama-bpe"
     found = json.dumps({"normalizer": normalizer, "pre_tokenizer": cut}, ensure_ascii=False)
@@ -67,18 +67,22 @@ def pretokenizer_of(tokenizer: dict[str, Any]) -> str:
     )
 
 
-def _begins_with_a_token(processor: Any) -> bool:
+def post_processors(tokenizer: dict[str, Any]) -> list[Any]:
+    """The steps after the merges, which put special tokens around a text; unchecked."""
+    match tokenizer.get("post_processor"):
+        case {"type": "Sequence", "processors": [*steps]}:
+            return steps
+        case step:
+            return [step]
+
+
+def _begins_with_a_token(tokenizer: dict[str, Any]) -> bool:
     """Whether a BOS is put in front of a text.
 
     Qwen's own vocabulary has none, DeepSeek's has: the only thing by which the converter tells the two apart. To
     llama.cpp both names mean the same.
     """
-    match processor:
-        case {"type": "Sequence", "processors": [*steps]}:
-            pass
-        case step:
-            steps = [step]
-    for step in steps:
+    for step in post_processors(tokenizer):
         match step:
             case {"type": "TemplateProcessing", "single": [{"SpecialToken": _}, *_]}:
                 return True

@@ -15,7 +15,7 @@ from r1_quantize.architecture import Architecture
 from r1_quantize.checkpoint import CheckpointFolder
 from r1_quantize.errors import BadCheckpoint
 from r1_quantize.metadata import Entry, boolean, int32s, string, strings, uint32
-from r1_quantize.pretokenizer import pretokenizer_of
+from r1_quantize.pretokenizer import post_processors, pretokenizer_of
 
 _SPECIAL = {
     # as tokenizer_config.json and config.json call it → as GGUF calls it, in the order of the keys
@@ -146,12 +146,7 @@ def _additions(tokenizer: dict[str, Any], config: dict[str, Any]) -> dict[str, b
     The post-processor decides; what it leaves open is taken from tokenizer_config.json.
     """
     found: dict[str, bool] = {}
-    match tokenizer.get("post_processor"):
-        case {"type": "Sequence", "processors": [*steps]}:
-            pass
-        case step:
-            steps = [step]
-    for step in steps:
+    for step in post_processors(tokenizer):
         match step:
             case {"type": "ByteLevel"}:
                 found.setdefault("bos", False)

@@ -21,20 +21,9 @@ import pytest
 from r1_quantize import catalog, reader
 from r1_quantize.architecture import architecture_of
 from r1_quantize.errors import BadFile, NotEnoughRoom, UsageError
+from r1_quantize.events import Advanced, Checked, Event, Finished, Planned, Resumed, StartedOver, TensorDone
 from r1_quantize.manifest import Manifest
-from r1_quantize.pipeline import (
-    Advanced,
-    Checked,
-    Event,
-    Finished,
-    Job,
-    Planned,
-    Resumed,
-    StartedOver,
-    TensorDone,
-    open_source,
-    quantize,
-)
+from r1_quantize.pipeline import Job, open_source, quantize
 from r1_quantize.plan import size_of
 from r1_quantize.recipe import RECIPES
 from r1_quantize.store import Store
@@ -164,7 +153,8 @@ PAUSED = """
 import sys
 from pathlib import Path
 from r1_quantize import catalog
-from r1_quantize.pipeline import Job, TensorDone, quantize
+from r1_quantize.events import TensorDone
+from r1_quantize.pipeline import Job, quantize
 from r1_quantize.store import Store
 store = Store(Path(sys.argv[2]), catalog.load())
 with store.lock("fake", "Q8_0"):

@@ -206,7 +206,8 @@ class TestFullDisk:
     @pytest.mark.skipif(sys.platform != "linux", reason="needs user namespaces")
     def test_of_a_real_small_disk(self, tmp_path: Path, fake: Path, gguf: Path) -> None:
         code = (
-            "import sys; from pathlib import Path; from r1_quantize.pipeline import *\n"
+            "import sys; from pathlib import Path; from r1_quantize.events import *\n"
+            "from r1_quantize.pipeline import Job, quantize\n"
             "from r1_quantize.errors import NotEnoughRoom\n"
             "folder, filler = Path(sys.argv[1]), Path(sys.argv[1]) / 'filler'\n"
             "job = Job(Path(sys.argv[2]), 'Q8_0', folder / 'a.gguf', 'fake')\n"

@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 from r1.console import Console
 from r1.render import units
-from r1_quantize.pipeline import Advanced, Checked, Event, Finished, Planned, Resumed, StartedOver, TensorDone
+from r1_quantize.events import Advanced, Checked, Event, Finished, Planned, Resumed, StartedOver, TensorDone
 
 Report = Literal["lines", "json", "nothing"]
 """What is said: progress and a line about the result, an object about the result, or nothing."""
