@@ -105,10 +105,11 @@ class _Lines(_View):
     def show(self, event: Event, standing: Standing) -> None:
         if said := _announcement(event, self._name):
             self._console.warn(said)
-        if isinstance(event, Resumed | StartedOver):
-            self._began, self._read_before = time.monotonic(), standing.read
         now = time.monotonic()
-        if now - self._said >= _EVERY and not isinstance(event, Finished):
+        if isinstance(event, Resumed | StartedOver):
+            self._began = self._said = now
+            self._read_before = standing.read
+        if now - self._said >= _EVERY and isinstance(event, Advanced | Checked):
             self._said = now
             speed = (standing.read - self._read_before) / (now - self._began)
             self._console.warn(" · ".join(_facts(standing, speed)))
@@ -141,7 +142,7 @@ class _Bar(_View):
 
     def show(self, event: Event, standing: Standing) -> None:
         if said := _announcement(event, self._name):
-            self._progress.console.print(f"r1: {said}", markup=False, soft_wrap=True, style="dim")
+            self._progress.console.print(f"r1: {said}", markup=False, style="dim")
         if isinstance(event, Resumed | StartedOver):
             self._progress.reset(self._task)
         done, total = (standing.checked, standing.of_written) if standing.checked else (standing.read, standing.of_read)
@@ -156,7 +157,7 @@ def _announcement(event: Event, name: str) -> str | None:
             sizes = f"{units.size(event.bytes_in)} in, {units.size(event.bytes_out)} out"
             return f"{name} → {event.quant}: {event.tensors} tensors, {sizes}"
         case Resumed():
-            done = f"{event.tensors} tensors ({units.size(event.bytes_out)}) are done already"
+            done = f"going on after tensor {event.tensors}, with {units.size(event.bytes_out)} written"
             return f"{done}; their source is read again, to be sure that it is the same"
         case StartedOver():
             return f"starting over: {event.reason}"

@@ -31,3 +31,19 @@ def test_sizes(count: int, text: str) -> None:
 )
 def test_parameters(count: int, text: str) -> None:
     assert units.parameters(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, "0 s"),
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1:00 min"),
+        (125, "2:05 min"),
+        (3599.6, "1:00 h"),
+        (7384, "2:03 h"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert units.duration(seconds) == text
