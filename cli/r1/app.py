@@ -38,7 +38,7 @@ def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one
         sys.stdout.flush()
     except typer.TyperException as exc:
         said = exc.format_message().rstrip(".")  # nothing when `r1` alone has just printed its help
-        return _complain(f"{said} (see r1 --help)", ExitStatus.USAGE) if said else ExitStatus.OK
+        return _complain(f"{said} (see {_help_for(exc)})", ExitStatus.USAGE) if said else ExitStatus.OK
     except (KeyboardInterrupt, typer.Abort):
         return ExitStatus.INTERRUPTED
     except BrokenPipeError:
@@ -58,6 +58,13 @@ def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one
     except Exception as exc:
         return _unforeseen(exc)
     return int(status) if isinstance(status, int) else ExitStatus.OK
+
+
+def _help_for(exc: typer.TyperException) -> str:
+    """The help of the command that was used wrongly."""
+    context = getattr(exc, "ctx", None)
+    command = context.info_name if context is not None and context.parent is not None else ""
+    return f"r1 {command} --help" if command else "r1 --help"
 
 
 def _complain(message: str, status: ExitStatus) -> ExitStatus:

@@ -120,7 +120,7 @@ ToPull = Annotated[
     str, typer.Argument(metavar="MODEL", help="NAME or NAME:QUANT of the catalogue.", autocompletion=_complete_model)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="The same facts as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but what goes wrong.")]
 Source = Annotated[
     str,
     typer.Argument(

@@ -49,7 +49,7 @@ class CheckpointFolder:
     def json(self, name: str) -> dict[str, Any]:
         """A JSON file that must be there and hold an object."""
         if (found := self.optional_json(name)) is None:
-            raise BadCheckpoint(f"{self.path}: {name} is missing")
+            raise BadCheckpoint(f"{self.path}: {name} is missing; a checkpoint has it beside its *.safetensors")
         return found
 
     def optional_json(self, name: str) -> dict[str, Any] | None:

@@ -37,6 +37,13 @@ class StartedOver:
 
 
 @dataclass(frozen=True, slots=True)
+class Preparing:
+    """The tables of a GGML type are about to be computed, which takes seconds for the smallest types."""
+
+    ggml_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Advanced:
     """So many bytes more were read and written, of the tensor `name`."""
 
@@ -73,4 +80,4 @@ class Finished:
     seconds: float
 
 
-Event = Planned | Resumed | StartedOver | Advanced | TensorDone | Checked | Finished
+Event = Planned | Resumed | StartedOver | Preparing | Advanced | TensorDone | Checked | Finished

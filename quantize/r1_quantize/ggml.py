@@ -65,6 +65,11 @@ class Piece(Generic[T]):
     read: Callable[[memoryview], None]
     tag: T
 
+    @property
+    def nbytes(self) -> int:
+        """Its size as it is read."""
+        return self.conversion.source.bytes_of(self.rows * self.conversion.columns)
+
 
 def default_threads() -> int:
     """The number of cores this process may use."""
@@ -105,7 +110,7 @@ class Kernels:
         }
 
     def prepare(self, target: TensorType) -> None:
-        """Build the tables of a type, once, before several threads want them at the same time."""
+        """Build the tables of a type; they stay."""
         self._init(target)
 
     def widen(self, source: TensorType, raw: int, wide: int, values: int) -> None:
@@ -146,24 +151,25 @@ class Quantizer:
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
+    def prepare(self, target: TensorType) -> None:
+        """Build the tables of a type, before several threads want them at the same time."""
+        self._kernels.prepare(target)
+
     def convert(self, pieces: Iterable[Piece[T]], values: int) -> Iterator[tuple[Piece[T], memoryview]]:
         """Each piece with its bytes in the target type, in order, valid until the next is asked for.
 
-        No piece holds more than `values` values. They are read here, one after the other; only a few are ahead of
-        what was handed out. Raises BadFile when a value is NaN or infinite, and whatever reading raises.
+        The target types are prepared, and no piece holds more than `values` values. They are read here, one after
+        the other; only a few are ahead of what was handed out. Raises BadFile when a value is NaN or infinite, and
+        whatever reading raises.
         """
         count = min(self.threads + 2, max(1, _BUDGET // (3 * 4 * values)))
         free = [_Buffers(values) for _ in range(count)]
         pending: deque[tuple[Piece[T], Future[tuple[_Buffers, memoryview]]]] = deque()
-        prepared: set[TensorType] = set()
         for piece in pieces:
             if not free:
                 yield from self._oldest(pending, free)
-            if piece.conversion.target not in prepared:
-                self._kernels.prepare(piece.conversion.target)
-                prepared.add(piece.conversion.target)
             buffers = free.pop()
-            piece.read(memoryview(buffers.raw).cast("B")[: _nbytes(piece)])
+            piece.read(memoryview(buffers.raw).cast("B")[: piece.nbytes])
             pending.append((piece, self._pool.submit(self._convert, piece, buffers)))
         while pending:
             yield from self._oldest(pending, free)
@@ -177,7 +183,7 @@ class Quantizer:
         free.append(buffers)
 
     def _convert(self, piece: Piece[T], buffers: _Buffers) -> tuple[_Buffers, memoryview]:
-        conversion, nbytes = piece.conversion, _nbytes(piece)
+        conversion, nbytes = piece.conversion, piece.nbytes
         source, target, columns = conversion.source, conversion.target, conversion.columns
         if conversion.head_rows:
             _interleave(buffers, conversion.head_rows, nbytes // piece.rows, nbytes)
@@ -197,11 +203,6 @@ class Quantizer:
     def _check(self, label: str, kind: TensorType, data: int, nbytes: int) -> None:
         if not self._kernels.finite(kind, data, nbytes):
             raise BadFile(f"{label}: it holds a value that is NaN, infinite or too large for {kind.name}")
-
-
-def _nbytes(piece: Piece[T]) -> int:
-    """The size of a piece as it is read."""
-    return piece.conversion.source.bytes_of(piece.rows * piece.conversion.columns)
 
 
 def _interleave(buffers: _Buffers, head_rows: int, row: int, nbytes: int) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from r1_quantize import reader
-from r1_quantize.errors import BadFile, BadGGUF
+from r1_quantize.errors import BadFile, BadGGUF, UsageError
 from r1_quantize.metadata import Entry, string, uint32
 from r1_quantize.reader import GGUFFile
 from r1_quantize.tensor_type import TensorType
@@ -56,13 +56,13 @@ class Imatrix:
 
 
 def read_imatrix(path: Path) -> Imatrix:
-    """The importance matrix in a file of either form. Raises BadFile."""
+    """The importance matrix in a file of either form. Raises UsageError when there is none, BadFile."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise BadFile(f"{path}: {path.stat().st_size:,} bytes are too many for an importance matrix")
         data = path.read_bytes()
     except OSError as exc:
-        raise BadFile(f"{path}: {exc.strerror}") from exc
+        raise UsageError(f"--imatrix {path}: {exc.strerror}") from exc
     digest = hashlib.sha256(data).hexdigest()
     if data[:4] == reader.MAGIC:
         weights, dataset, chunks = _from_gguf(reader.read(path), data)

@@ -23,7 +23,17 @@ from r1_quantize.catalog import Checkpoint
 from r1_quantize.checkpoint import CheckpointFolder
 from r1_quantize.checkpoint_source import checkpoint_source
 from r1_quantize.errors import NotEnoughRoom, R1Error
-from r1_quantize.events import Advanced, Checked, Event, Finished, Planned, Resumed, StartedOver, TensorDone
+from r1_quantize.events import (
+    Advanced,
+    Checked,
+    Event,
+    Finished,
+    Planned,
+    Preparing,
+    Resumed,
+    StartedOver,
+    TensorDone,
+)
 from r1_quantize.ggml import Conversion, Piece, Quantizer
 from r1_quantize.gguf_source import gguf_source
 from r1_quantize.hashed_file import HashedFile
@@ -34,6 +44,7 @@ from r1_quantize.override import Override
 from r1_quantize.plan import Plan, PlannedTensor, plan, recipe_needs_imatrix, size_of
 from r1_quantize.recipe import RECIPES, recipe_for
 from r1_quantize.source import Source
+from r1_quantize.tensor_type import WITH_TABLES
 from r1_quantize.writer import PartialGGUF, room_for
 
 
@@ -84,6 +95,9 @@ def quantize(job: Job) -> Generator[Event, None, None]:
     work = _Work(planned, source, _digest_of(planned, source, imatrix))
     with PartialGGUF(job.target, planned, work.digest) as file, Quantizer(job.threads) as quantizer:
         yield from _beginning(file, planned)
+        for kind in sorted({tensor.type for tensor in planned.tensors} & WITH_TABLES):
+            yield Preparing(kind.name)
+            quantizer.prepare(kind)
         while True:
             try:
                 yield from work.fill(file, quantizer)
@@ -156,23 +170,18 @@ class _Work:
     planned: Plan
     source: Source
     digest: str
+    done: int = 0  # tensors that are whole
     file_digests: dict[str, str] = field(default_factory=dict)
 
     def fill(self, result: PartialGGUF, quantizer: Quantizer) -> Iterator[Event]:
         """Everything that is not whole yet. Raises _SourceChanged when what is whole is of another source."""
-        done = sum(
-            tensor.source.file is None or tensor.name in result.progress.tensors for tensor in self.planned.tensors
-        )
+        computed = sum(tensor.source.file is None for tensor in self.planned.tensors)
+        self.done = computed + len(result.progress.tensors)
         for path in self.source.files:
             tensors = self.planned.of_file(path)
             if (digest := _already_read(path, tensors, result.progress)) is None:
                 with HashedFile(path) as file:
-                    for event in self._convert(file, tensors, result, quantizer):
-                        if isinstance(event, TensorDone):
-                            done += 1
-                            yield TensorDone(done, event.name, event.ggml_type, event.bytes_in, event.bytes_out)
-                        else:
-                            yield event
+                    yield from self._convert(file, tensors, result, quantizer)
                     digest = file.finish()
                     result.file_done(path.name, FileRecord(file.stamp, digest))
             self.file_digests[path.name] = digest
@@ -189,11 +198,12 @@ class _Work:
             result.write_at(tensor.offset + at, data)
             crc = zlib.crc32(data, crc)
             at += len(data)
-            yield Advanced(tensor.name, tensor.source.type.bytes_of(piece.rows * piece.conversion.columns), len(data))
+            yield Advanced(tensor.name, piece.nbytes, len(data))
             if at == tensor.nbytes:
                 result.tensor_done(tensor.name, TensorRecord(crc, read_up_to[tensor.name]))
-                yield TensorDone(0, tensor.name, tensor.type.name, tensor.source.nbytes, tensor.nbytes)
                 at = crc = 0
+                self.done += 1
+                yield TensorDone(self.done, tensor.name, tensor.type.name, tensor.source.nbytes, tensor.nbytes)
 
 
 def _already_read(path: Path, tensors: list[PlannedTensor], progress: Progress) -> str | None:

@@ -19,7 +19,15 @@ from r1_quantize.imatrix import Imatrix
 from r1_quantize.metadata import Entry, encode_text, uint32
 from r1_quantize.override import Override, override_for
 from r1_quantize.reader import DEFAULT_ALIGNMENT, MAGIC
-from r1_quantize.recipe import QUANTIZATION_VERSION, RECIPES, Recipe, in_file_order, needs_imatrix, types_of
+from r1_quantize.recipe import (
+    QUANTIZATION_VERSION,
+    RECIPES,
+    Recipe,
+    in_file_order,
+    is_matrix,
+    needs_imatrix,
+    types_of,
+)
 from r1_quantize.source import Source, Tensor
 from r1_quantize.tensor_type import TensorType
 
@@ -182,7 +190,7 @@ def _check_imatrix(recipe: Recipe, types: dict[str, TensorType], imatrix: Imatri
         if needs_imatrix(recipe, name, kind):
             instead = _INSTEAD.get(recipe.name, "Q2_K" if recipe.smallest else "another type for it")
             raise UsageError(
-                f"{recipe.name} needs an importance matrix ({name} would be {kind.name}): give one with "
+                f"{name} would be {kind.name} in {recipe.name}, which needs an importance matrix: give one with "
                 f"--imatrix FILE, or take {instead}"
             )
 
@@ -191,8 +199,8 @@ def _check_requantizing(tensors: Sequence[Tensor], types: dict[str, TensorType])
     for tensor in tensors:
         if tensor.type.block > 1 and types[tensor.name] is not tensor.type:
             raise UsageError(
-                f"{tensor.label} is {tensor.type.name} already, and quantizing it again loses more than quantizing "
-                "once; take the checkpoint or a BF16 file, or say --allow-requantize"
+                f"{tensor.label} is {tensor.type.name} already, and what that lost does not come back; start from the "
+                "checkpoint or a BF16 file, or say --allow-requantize"
             )
 
 
@@ -201,5 +209,7 @@ def _check_overrides(source: Source, recipe: Recipe, overrides: Sequence[Overrid
         quantized = ", ".join(name for name, known in RECIPES.items() if known.quantized)
         raise UsageError(f"--tensor-type has no effect on {recipe.name}; it goes with {quantized}")
     for override in overrides:
-        if not any(override.pattern.search(tensor.name) for tensor in source.tensors):
-            raise UsageError(f"--tensor-type {override}: no tensor of this model has such a name")
+        if not any(override.pattern.search(tensor.name) for tensor in source.tensors if is_matrix(tensor)):
+            raise UsageError(
+                f"--tensor-type {override}: no matrix of this model has such a name, and no other is changed"
+            )

@@ -10,6 +10,7 @@ vocabularies, or GGUF.
 
 from __future__ import annotations
 
+import difflib
 import json
 from typing import Any
 
@@ -37,7 +38,8 @@ KNOWN = frozenset(_NAMES.split())
 def check_pretokenizer(name: str) -> str:
     """A name given by a person. Raises UsageError when llama.cpp would not run the result."""
     if name not in KNOWN:
-        raise UsageError(f"--pretokenizer {name!r:.40}: llama.cpp knows {', '.join(sorted(KNOWN))}")
+        near = difflib.get_close_matches(name[:40], KNOWN, n=5, cutoff=0.4) or ["qwen2", "llama-bpe"]
+        raise UsageError(f"--pretokenizer {name!r:.40}: none of llama.cpp's {len(KNOWN)}; it has {', '.join(near)}")
     return name
 
 

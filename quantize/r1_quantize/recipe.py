@@ -7,6 +7,7 @@ turned into blocks (`ggml`), or where the tensors come from.
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -217,7 +218,9 @@ def recipe_for(quant: str) -> Recipe:
     """The recipe called `quant`, in any case. Raises UsageError with the known ones."""
     name = quant.upper()
     if (found := RECIPES.get(ALIASES.get(name, name))) is None:
-        raise UsageError(f"{quant!r:.40} is not a quantization r1 makes; known are {', '.join(RECIPES)}")
+        near = difflib.get_close_matches(name[:20], RECIPES, n=3) or ["Q4_K_M"]
+        known = "r1 quantize --list-types shows all"
+        raise UsageError(f"{quant!r:.40} is no type r1 makes; did you mean {' or '.join(near)}? {known}")
     return found
 
 

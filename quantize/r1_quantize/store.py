@@ -23,6 +23,7 @@ from r1_quantize.catalog import NAME, Checkpoint
 from r1_quantize.errors import BadFile, ModelNotFound, R1Error, UsageError
 from r1_quantize.filelock import lock_file
 from r1_quantize.manifest import Manifest
+from r1_quantize.recipe import RECIPES
 
 QUANT = re.compile(r"[A-Z0-9][A-Z0-9_]*")
 
@@ -131,11 +132,14 @@ class Store:
             if not known.builtin:
                 command = f"r1 pull {wanted}"
             here = ", ".join(model.reference for model in self._of(name))
-            return f"{wanted} is not here{f' (but {here} is)' if here else ''}; get it with: {command}"
-        names = [*self.catalogue, *(model.name for model in self.models())]
+            found = f"{wanted} is not here{f' (but {here} is)' if here else ''}"
+            return (
+                f"{found}; get it with: {command}" if quant in RECIPES else f"{found}, and {quant} is no type r1 makes"
+            )
+        names = [*dict.fromkeys([*self.catalogue, *(model.name for model in self.models())])]
         if near := difflib.get_close_matches(name, names, n=3, cutoff=0.5):
             return f"no model is called {name!r}; did you mean {' or '.join(near)}?"
-        return f"no model is called {name!r}; known are {', '.join(dict.fromkeys(names))}"
+        return f"no model is called {name!r}; known are {', '.join(names)}"
 
 
 def _is_path(reference: str) -> bool:

@@ -64,6 +64,9 @@ class TensorType(IntEnum):
         return values // self.block * self.block_bytes
 
 
+WITH_TABLES = frozenset(kind for kind in TensorType if kind.name.startswith(("IQ1", "IQ2", "IQ3")))
+"""Types whose kernels look values up in tables that are computed first."""
+
 _BLOCKS: dict[TensorType, tuple[int, int]] = {
     TensorType.F32: (1, 4),
     TensorType.F16: (1, 2),

@@ -43,11 +43,17 @@ class Check:
     detail: str
 
 
-def verify(path: Path, manifest: Manifest | None) -> Iterator[Check]:
-    """Look at the file from cheap to dear; ends at the first check that makes the following ones pointless.
+def verify(path: Path) -> Iterator[Check]:
+    """Look at the file, and at the manifest beside it if there is one, from cheap to dear.
 
-    The file is read once. Raises nothing that a damaged file can cause.
+    Ends at the first check that makes the following ones pointless. The file is read once. Raises nothing that a
+    damaged file can cause.
     """
+    manifest = None
+    try:
+        manifest = Manifest.read(path.with_suffix(".json"))
+    except BadFile as exc:
+        yield Check("manifest", False, str(exc))
     try:
         found = reader.read(path)
     except BadGGUF as exc:

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from r1_quantize import reader
-from r1_quantize.errors import BadFile, NotEnoughRoom, R1Error
+from r1_quantize.errors import BadFile, NotEnoughRoom, R1Error, UsageError
 from r1_quantize.filelock import try_lock
 from r1_quantize.hashed_file import HashedFile
 from r1_quantize.journal import FileRecord, Journal, Progress, TensorRecord, read_journal
@@ -41,7 +41,7 @@ class PartialGGUF:
     def __init__(self, target: Path, plan: Plan, job: str) -> None:
         """`job` is the digest of everything the result follows from, but the weights; see `journal.Progress`.
 
-        Raises NotEnoughRoom when the disk is too small for it, R1Error when it cannot be written to, or another
+        Raises UsageError when it cannot be written there, NotEnoughRoom when the disk is full, R1Error when another
         process is at it.
         """
         self.target = target
@@ -55,7 +55,7 @@ class PartialGGUF:
         try:
             self._file = self._open()
         except OSError as exc:
-            raise R1Error(f"{self.path}: {exc.strerror}") from exc
+            raise UsageError(f"{target} cannot be written: {exc.strerror}") from exc
         try:
             self._begin()
         except BaseException as exc:
@@ -165,7 +165,7 @@ class PartialGGUF:
         file = cast(BinaryIO, self.path.open("r+b", buffering=0))
         if not (try_lock(file) and os.path.samestat(self.path.stat(), os.fstat(file.fileno()))):
             file.close()
-            raise R1Error(f"{self.path}: another process is writing it")
+            raise R1Error(f"{self.target} is being made by another process; wait for it")
         return file
 
     def _usable_progress(self, job: str) -> Progress:
@@ -174,7 +174,7 @@ class PartialGGUF:
         found = read_journal(self._journal_path) if size else None
         if found is None or (found.job, size) != (job, self._plan.size):
             if found is not None and found.tensors:
-                self.started_over = "the source's description, the options or r1 itself are not what they were"
+                self.started_over = "the options, the source's description or r1 itself changed since it was begun"
             self._file.truncate(0)
             return Progress(job=job)
         for tensor in self._plan.tensors:

@@ -39,6 +39,13 @@ class TestList:
         assert [entry["name"] for entry in facts["known"]] == CATALOGUE
         assert [entry["reference"] for entry in facts["here"]] == ["tiny:Q8_0"]
 
+    @pytest.mark.parametrize("columns", ["40", "80"])
+    def test_a_long_name_costs_no_size(self, environ: dict[str, str], own_home: Path, columns: str) -> None:
+        name = "a-name-that-is-longer-than-any-screen-of-a-telephone-is-wide"
+        shutil.copytree(own_home / "models" / "tiny", own_home / "models" / name)
+        with Terminal([*R1, "list"], {**environ, "R1_HOME": str(own_home), "COLUMNS": columns}) as terminal:
+            assert without_style(terminal.read_to_end()).count("2.71 MB") == 2
+
     @pytest.mark.parametrize("columns", ["40", "80", "200"])
     def test_a_person_sees_every_name_at_any_width(self, environ: dict[str, str], columns: str) -> None:
         with Terminal([*R1, "list"], {**environ, "COLUMNS": columns}) as terminal:
@@ -65,11 +72,11 @@ class TestShow:
         assert 8.5 <= facts["bits_per_weight"] < 8.7
         assert facts["pre_tokenizer"] == "deepseek-r1-qwen"
         assert (facts["temperature"], facts["top_p"]) == (0.6, 0.95)
-        assert facts["tensors"]["attn_v"].startswith("Q8_0")
+        assert facts["tensors"]["attn_v"] == {"Q8_0": 4}
         assert len(facts["sha256"]) == 64
         assert facts["type"] == "Q8_0"
         assert facts["vocabulary"] == {"tokens": 320, "normal": 261, "control": 5, "user_defined": 2, "unused": 52}
-        assert facts["special_tokens"]["eos"] == "<｜end▁of▁sentence｜> (261)"
+        assert facts["special_tokens"]["eos"] == {"id": 261, "text": "<｜end▁of▁sentence｜>"}
 
     @pytest.mark.parametrize("columns", ["40", "80", "200"])
     def test_a_person_reads_titles_not_keys(self, environ: dict[str, str], columns: str) -> None:
@@ -119,6 +126,12 @@ class TestVerify:
         assert "BAD  digest" in done.stdout.decode()
         assert done.stderr.count(b"\n") == 1
 
+    def test_a_manifest_that_cannot_be_read(self, r1: Run, own_home: Path) -> None:
+        (own_home / "models" / "tiny" / "Q8_0.json").write_bytes(b"\0" * 600)
+        done = r1("verify", "tiny:Q8_0", R1_HOME=str(own_home))
+        assert done.returncode == 7
+        assert done.stdout.startswith(b"BAD  manifest")
+
     def test_a_missing_end(self, r1: Run, own_home: Path) -> None:
         path = own_home / "models" / "tiny" / "Q8_0.gguf"
         path.write_bytes(path.read_bytes()[:-10_000])
@@ -163,6 +176,38 @@ class TestQuantize:
         assert r1("quantize", "tiny", "-o", tmp_path / "pipe").returncode == 2
         assert (tmp_path / "pipe").is_fifo()
 
+    def test_a_repository_of_the_catalogue_is_known_by_its_name_too(self, r1: Run) -> None:
+        done = r1("quantize", "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B")
+        assert done.returncode == 4
+        assert b"get it with: r1 pull qwen-7b" in done.stderr
+
+    def test_a_snapshot_of_the_hubs_cache_goes_by_its_repositorys_name(
+        self, r1: Run, own_home: Path, tmp_path: Path
+    ) -> None:
+        commit = "6a6f4aa4197940add57724a7707d069478df56b1"
+        folder = checkpoints.write(tmp_path / "models--someone--Some-Model" / "snapshots" / commit)
+        assert r1("quantize", folder, "-t", "Q8_0", R1_HOME=str(own_home)).returncode == 0
+        facts = json.loads(r1("show", "some-model", "--json", R1_HOME=str(own_home)).stdout)
+        assert (facts["source"], facts["revision"]) == ("someone/Some-Model", commit)
+
+    def test_one_file_of_a_checkpoint_is_not_enough(self, r1: Run, tmp_path: Path) -> None:
+        folder = checkpoints.write(tmp_path / "c")
+        done = r1("quantize", folder / "model.safetensors")
+        assert done.returncode == 2
+        assert b"give its folder" in done.stderr
+
+    def test_a_source_that_cannot_be_used_leaves_nothing_in_the_store(self, r1: Run, own_home: Path) -> None:
+        before = sorted(own_home.rglob("*"))
+        for source in ("", "README.md", "/", str(own_home)):
+            assert r1("quantize", source, R1_HOME=str(own_home)).returncode in {2, 4, 7}
+        assert sorted(own_home.rglob("*")) == before
+
+    def test_what_takes_another_files_place_says_so(self, r1: Run, tmp_path: Path) -> None:
+        (tmp_path / "a.gguf").write_bytes(b"older")
+        done = r1("quantize", "tiny", "-o", tmp_path / "a.gguf")
+        assert done.returncode == 0
+        assert b"a.gguf is there already; the new one takes its place when it is whole" in done.stderr
+
     def test_no_folder(self, r1: Run) -> None:
         done = r1("quantize", "./nowhere")
         assert done.returncode == 4
@@ -186,8 +231,8 @@ class TestQuantize:
         with Terminal([*R1, "quantize", "tiny", "-t", "BF16"], environ) as terminal:
             screen = terminal.read_to_end()
             assert terminal.status == 0
-        assert "tiny:BF16\t" in screen
-        assert "51 tensors, 5.05 MB in" in without_style(screen).replace("\r\n", " ")
+        assert "tiny:BF16: 5.07 MB in 0 s; r1 run -m tiny:BF16" in without_style(screen).replace("\r\n", "")
+        assert "51 tensors, 5.05 MB in" in " ".join(without_style(screen).split())
 
     def test_a_script_gets_plain_lines(self, r1: Run, own_home: Path) -> None:
         done = r1("quantize", "tiny", "-t", "BF16", R1_HOME=str(own_home))
@@ -297,9 +342,9 @@ class TestOptions:
         wishes = ("--tensor-type", "ffn_down=Q8_0", "--tensor-type", "output.weight=f16")
         assert r1("quantize", "tiny", "-t", "Q4_K_M", *wishes, R1_HOME=str(own_home)).returncode == 0
         facts = json.loads(r1("show", "tiny:Q4_K_M", "--json", R1_HOME=str(own_home)).stdout)
-        assert facts["tensors"]["ffn_down"] == "Q8_0 × 4"
-        assert facts["tensors"]["output"] == "F16"
-        assert facts["tensor_types"] == "ffn_down=Q8_0, output.weight=F16"
+        assert facts["tensors"]["ffn_down"] == {"Q8_0": 4}
+        assert facts["tensors"]["output"] == {"F16": 1}
+        assert facts["tensor_types"] == ["ffn_down=Q8_0", "output.weight=F16"]
 
     @pytest.mark.parametrize("wish", ["ffn_down", "ffn_down=Q9", "=Q8_0", "(=Q8_0", "nothing=Q8_0"])
     def test_a_wish_that_cannot_be_granted(self, r1: Run, tmp_path: Path, wish: str) -> None:

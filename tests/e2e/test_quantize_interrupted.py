@@ -74,8 +74,15 @@ def test_killed_again_and_again_it_still_comes_to_an_end(
     assert sha256(target.read_bytes()).hexdigest() == digest
 
 
-def test_ctrl_c_says_how_to_go_on(
-    r1: Run, start: Start, source: Path, undisturbed: tuple[str, float], tmp_path: Path
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_stops_it_is_told_how_to_go_on(
+    r1: Run,
+    start: Start,
+    source: Path,
+    undisturbed: tuple[str, float],
+    tmp_path: Path,
+    sent: signal.Signals,
+    status: int,
 ) -> None:
     target = tmp_path / "a.gguf"
     journal = target.with_name("a.gguf.partial.journal")
@@ -83,9 +90,9 @@ def test_ctrl_c_says_how_to_go_on(
     while not (journal.exists() and journal.read_bytes().count(b'"tensor"') > 5):
         assert process.poll() is None
         time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, said = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert said.decode().splitlines()[-1].endswith("tensors are done, and the same command goes on from there")
     assert not target.exists()
     resumed = r1("quantize", source, "-o", target)
@@ -100,5 +107,5 @@ def test_two_at_once_do_not_mix_their_bytes(
     both = [start("quantize", source, "-o", target, "-q") for _ in range(2)]
     ends = [process.communicate(timeout=60)[1] for process in both]
     assert sorted(process.returncode for process in both) in ([0, 0], [0, 1])
-    assert all(not said or b"another process is writing it" in said for said in ends)
+    assert all(not said or b"is being made by another process" in said for said in ends)
     assert sha256(target.read_bytes()).hexdigest() == undisturbed[0]

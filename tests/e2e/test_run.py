@@ -127,7 +127,7 @@ class TestExitCodes:
             (["show", "qwen-7b"], None, 4, "r1 pull qwen-7b"),
             (["verify", "qwen-7b"], None, 4, "r1 pull qwen-7b"),
             (["quantize", "qwen-7b"], None, 4, "get it with: r1 pull qwen-7b"),
-            (["quantize", "tiny", "-t", "Q9"], None, 2, "'Q9' is not a quantization r1 makes"),
+            (["quantize", "tiny", "-t", "Q9"], None, 2, "'Q9' is no type r1 makes"),
         ],
     )
     def test_failures(self, r1: Run, arguments: list[str], stdin: bytes | None, status: int, line: str) -> None:

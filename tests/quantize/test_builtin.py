@@ -31,7 +31,7 @@ class TestEnsureTiny:
     def test_makes_a_whole_model(self, store: Store) -> None:
         made = ensure_tiny(store)
         assert made.reference == "tiny:Q8_0"
-        assert all(check.ok for check in verify(made.path, made.manifest))
+        assert all(check.ok for check in verify(made.path))
         assert reader.read(made.path).metadata["general.name"] == catalog.load()["tiny"].title
 
     def test_is_quick_when_it_is_there(self, store: Store) -> None:

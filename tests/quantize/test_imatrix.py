@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from r1_quantize import metadata
-from r1_quantize.errors import BadFile
+from r1_quantize.errors import BadFile, UsageError
 from r1_quantize.imatrix import Imatrix, read_imatrix
 
 Floats = NDArray[np.float32]
@@ -288,10 +288,12 @@ class TestHostileBytes:
     """Whatever the bytes, the outcome is weights or BadFile that names the file."""
 
     def test_not_there(self, path: Path) -> None:
-        refused(path, "No such file")
+        with pytest.raises(UsageError, match=r"^--imatrix .*some\.imatrix: No such file"):
+            read_imatrix(path)
 
     def test_a_folder(self, tmp_path: Path) -> None:
-        refused(tmp_path, "directory")
+        with pytest.raises(UsageError, match=r"^--imatrix .*: Is a directory"):
+            read_imatrix(tmp_path)
 
     def test_of_monstrous_size_it_is_not_even_read(self, path: Path) -> None:
         with path.open("wb") as file:

@@ -262,7 +262,9 @@ class TestSourceChanged:
         self.interrupted(source, target, 9)
         checkpoints.write_json(source / "generation_config.json", {"temperature": 0.5})
         events = events_of(source, target)
-        assert next(event for event in events if isinstance(event, StartedOver)).reason.startswith("the source's")
+        assert next(event for event in events if isinstance(event, StartedOver)).reason.startswith(
+            "the options, the source's description"
+        )
         assert target.read_bytes() == make(source, "Q8_0").read_bytes()
 
     def test_only_touched_is_not_changed(self, tmp_path: Path, gguf: Path) -> None:
@@ -389,5 +391,5 @@ class TestBadCheckpoints:
         self.check(source, tmp_path / "out", "GPT2LMHeadModel is not known; known are Qwen2ForCausalLM")
 
     def test_an_unknown_quantization(self, fake: Path, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="known are"):
+        with pytest.raises(UsageError, match="did you mean Q4_1 or Q4_0"):
             events_of(fake, tmp_path / "a.gguf", "Q4")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from r1_quantize import reader
-from r1_quantize.manifest import Manifest
 from r1_quantize.pipeline import Job, quantize
 from r1_quantize.verify import Check, verify
 from tests.fakes import checkpoints
@@ -24,7 +23,7 @@ def stored(fake: Path, tmp_path: Path) -> Path:
 
 def checked(path: Path) -> dict[str, Check]:
     """The checks by name."""
-    return {check.name: check for check in verify(path, Manifest.read(path.with_suffix(".json")))}
+    return {check.name: check for check in verify(path)}
 
 
 class TestWhole:
@@ -52,6 +51,11 @@ class TestWhole:
 
 class TestDamaged:
     """What is wrong is a failed check in plain words, never an error."""
+
+    def test_the_manifest(self, stored: Path) -> None:
+        stored.with_suffix(".json").write_bytes(b"\0" * 8)
+        found = checked(stored)
+        assert [name for name, check in found.items() if not check.ok] == ["manifest"]
 
     def test_one_flipped_bit_in_a_weight(self, stored: Path) -> None:
         data = bytearray(stored.read_bytes())

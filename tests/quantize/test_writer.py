@@ -174,7 +174,7 @@ class TestInterrupted:
     def test_by_another_process_that_writes_the_same_file(self, tmp_path: Path, planned: Plan) -> None:
         with PartialGGUF(tmp_path / "a.gguf", planned, "job") as file:
             put(file, planned, range(2))
-            with pytest.raises(R1Error, match="another process is writing it"):
+            with pytest.raises(R1Error, match="is being made by another process"):
                 PartialGGUF(tmp_path / "a.gguf", planned, "job")
             assert names_in(tmp_path) == [PARTIAL, JOURNAL]
             assert len(file.progress.tensors) == 2

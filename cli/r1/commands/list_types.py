@@ -73,11 +73,12 @@ def _print_table(console: Console, name: str, facts: list[TypeFacts], *, whole: 
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(name, no_wrap=True)
-    table.add_column("bits/weight", justify="right")
-    table.add_column("size" if whole else "size, about", justify="right")
-    table.add_column("needs")
+    table.add_column("type", no_wrap=True)
+    table.add_column("bits/weight", justify="right", no_wrap=True)
+    table.add_column("size" if whole else "about", justify="right", no_wrap=True)
+    table.add_column("needs", no_wrap=True)
     for fact in facts:
         needs = "--imatrix" if fact.needs_imatrix else ""
         table.add_row(fact.type, f"{fact.bits_per_weight:.2f}", units.size(fact.bytes), needs)
+    console.out(f"{name}\n")
     RichConsole(file=console.stdout, highlight=False).print(table)

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import signal
+import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from r1.console import Console
 from r1.library import open_store
+from r1.render import units
 from r1.render.quantizing import Report, follow
 from r1_quantize import hub
 from r1_quantize.catalog import Checkpoint
@@ -76,56 +81,94 @@ def convert(  # noqa: PLR0913, PLR0917
     options: Options = Options(),
 ) -> None:
     """Quantizes into `output`, or into the store when that is None, and reports the result on stdout."""
+    if output is None:
+        target, manifest = store.path(source.name, quant), store.manifest_path(source.name, quant)
+    else:
+        target, manifest = _checked(output), None
+    if target.exists() and target.samefile(source.path):
+        raise UsageError(f"{target} would be made of itself; take another type, or another place")
+    job = Job(
+        source=source.path,
+        quant=quant,
+        target=target,
+        name=source.name,
+        checkpoint=source.checkpoint,
+        origin=source.origin,
+        revision=source.revision,
+        manifest=manifest,
+        imatrix=options.imatrix,
+        overrides=tuple(map(Override.parse, options.tensor_types)),
+        pretokenizer=check_pretokenizer(options.pretokenizer) if options.pretokenizer else None,
+        allow_requantize=options.allow_requantize,
+        threads=options.threads,
+    )
+    began = time.monotonic()
     with ExitStack() as held:
+        held.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _end))
+        events = held.enter_context(closing(quantize(job)))
+        planned = next(events)  # what cannot be quantized leaves no trace in the store
         if output is None:
             held.enter_context(store.lock(source.name, quant))
-            target, manifest = store.path(source.name, quant), store.manifest_path(source.name, quant)
-        else:
-            target, manifest = _checked(output), None
-        if target.exists() and target.samefile(source.path):
-            raise UsageError(f"{target} would be made of itself; take another type, or say where it goes with -o FILE")
-        job = Job(
-            source=source.path,
-            quant=quant,
-            target=target,
-            name=source.name,
-            checkpoint=source.checkpoint,
-            origin=source.origin,
-            revision=source.revision,
-            manifest=manifest,
-            imatrix=options.imatrix,
-            overrides=tuple(map(Override.parse, options.tensor_types)),
-            pretokenizer=check_pretokenizer(options.pretokenizer) if options.pretokenizer else None,
-            allow_requantize=options.allow_requantize,
-            threads=options.threads,
-        )
-        events = held.enter_context(closing(quantize(job)))
-        finished = follow(console, events, source.name, report)
+        if report == "lines" and target.exists():
+            console.warn(f"{target} is there already; the new one takes its place when it is whole")
+        finished = follow(console, chain([planned], events), source.name, report)
     reference = f"{source.name}:{quant}" if output is None else str(output)
-    announce(console, report, reference, finished.path, finished.size)
+    announce(console, report, reference, finished.path, finished.size, seconds=time.monotonic() - began)
 
 
-def announce(console: Console, report: Report, reference: str, path: Path, size: int) -> None:
-    """The line or object on stdout that says where a model is."""
+def _end(_signal: int, _frame: object) -> None:
+    """Being asked to end is like Ctrl-C, but for the exit code."""
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def announce(
+    console: Console, report: Report, reference: str, path: Path, size: int, seconds: float | None = None
+) -> None:
+    """The line or object on stdout that says where a model is, and on a terminal what it took and what to do next."""
     if report == "json":
         facts = {"reference": reference, "path": str(path), "bytes": size}
         console.out(json.dumps(facts, ensure_ascii=False) + "\n")
+    elif report == "lines" and console.stdout_is_terminal:
+        took = f" in {units.duration(seconds)}" if seconds is not None else ""
+        console.out(f"{reference}: {units.size(size)}{took}; r1 run -m {shlex.quote(reference)}\n")
     elif report == "lines":
         console.out(f"{reference}\t{size}\t{path}\n")
 
 
 def find_source(store: Store, source: str) -> Source:
-    """What a name of the catalogue, a reference or a path stands for on this disk. Raises ModelNotFound."""
-    checkpoint = store.catalogue.get(source)
-    if checkpoint is not None:
-        return _checkpoint(checkpoint)
+    """What a name of the catalogue, a hub repository in it, a model's name or a path stands for on this disk.
+
+    Raises ModelNotFound, or UsageError for what nothing can be made of.
+    """
+    for checkpoint in store.catalogue.values():
+        if source in {checkpoint.name, checkpoint.repo}:
+            return _checkpoint(checkpoint)
     path = Path(source).expanduser()
+    if not source:
+        raise UsageError("an empty SOURCE; it is a checkpoint's folder, a .gguf or a model's name")
     if path.is_dir():
-        return Source(path, _name_of(path, path.resolve().name))
-    if ":" in source or path.is_file():
+        return _folder(store, path)
+    if path.suffix == ".safetensors":
+        raise UsageError(f"{source} is one file of a checkpoint; give its folder: {shlex.quote(str(path.parent))}")
+    if path.is_file():
+        return _model(store.find(str(path.absolute())))
+    if ":" in source or any(model.name == source for model in store.models()):
         return _model(store.find(source))
     what = "is no file or folder" if path.exists() else "is neither a file, a folder nor a name of the catalogue"
     raise ModelNotFound(f"{source} {what}; a checkpoint is a folder with config.json and *.safetensors")
+
+
+def _folder(store: Store, path: Path) -> Source:
+    """A checkpoint's folder; one in the Hugging Face cache goes by its repository's name, and has a commit."""
+    real = path.resolve()
+    *_, cache, folder, commit = ("", "", *real.parts)
+    if not (folder == "snapshots" and cache.startswith("models--")):
+        return Source(path, _name_of(path, real.name))
+    repo = cache.removeprefix("models--").replace("--", "/")
+    known = next((checkpoint for checkpoint in store.catalogue.values() if checkpoint.repo == repo), None)
+    if known:
+        return Source(path, known.name, known, revision=commit)
+    return Source(path, _name_of(path, repo.rpartition("/")[2]), origin=repo, revision=commit)
 
 
 def _checkpoint(checkpoint: Checkpoint) -> Source:
@@ -146,7 +189,8 @@ def _model(model: StoredModel) -> Source:
         name = model.name
     else:
         quants = "|".join(sorted(RECIPES, key=len, reverse=True))
-        name = _name_of(model.path, re.sub(rf"[-._ ]({quants})$", "", model.path.stem, flags=re.IGNORECASE))
+        stem = re.sub(rf"(^|[-._ ])({quants})$", "", model.path.stem, flags=re.IGNORECASE)
+        name = _name_of(model.path, stem or model.path.resolve().parent.name)
     manifest = model.manifest
     if manifest is None:
         return Source(model.path, name, origin=model.path.name)
@@ -164,6 +208,8 @@ def _name_of(path: Path, text: str) -> str:
 def _checked(output: Path) -> Path:
     """Where to write: what a link leads to, never in place of a folder, a pipe or a device."""
     target = output.resolve()
+    if target.is_dir():
+        raise UsageError(f"{output} is a folder; -o takes the file to write")
     if target.exists() and not target.is_file():
         raise UsageError(f"{output} is no plain file; -o takes the file to write")
     if not target.parent.is_dir():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from r1.console import Console, printable
@@ -72,7 +72,7 @@ def _facts(model: StoredModel, gguf: GGUFFile) -> dict[str, Any]:
         "imatrix": _text(keys, "quantize.imatrix.file"),
         **_origin(model),
     }
-    return {name: value for name, value in facts.items() if value not in (None, {}, "")}
+    return {name: value for name, value in facts.items() if value not in (None, {}, [])}
 
 
 def _origin(model: StoredModel) -> dict[str, Any]:
@@ -80,12 +80,12 @@ def _origin(model: StoredModel) -> dict[str, Any]:
     if manifest is None:
         return {"source": "not on record"}
     return {
-        "tensor_types": ", ".join(manifest.tensor_types),
+        "tensor_types": manifest.tensor_types,
         "source": manifest.source,
         "revision": manifest.revision,
         "sha256": manifest.sha256,
         "imatrix_sha256": manifest.imatrix_sha256,
-        "made_with": ", ".join(f"{name} {version}" for name, version in manifest.tools.items()),
+        "made_with": manifest.tools,
         "made_on": manifest.created,
     }
 
@@ -105,28 +105,25 @@ def _vocabulary(keys: Mapping[str, Any]) -> dict[str, int] | None:
     return {"tokens": len(tokens), **kinds}
 
 
-def _special_tokens(keys: Mapping[str, Any]) -> dict[str, str]:
+def _special_tokens(keys: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """`bos` → text and number, for the tokens that begin, end and pad."""
-    tokens, found = keys.get("tokenizer.ggml.tokens"), {}
+    tokens, found = keys.get("tokenizer.ggml.tokens"), dict[str, dict[str, Any]]()
     for kind in ("bos", "eos", "padding"):
         number = _count(keys, f"tokenizer.ggml.{kind}_token_id")
         if isinstance(tokens, list) and number is not None and number < len(tokens):
-            found[kind] = f"{printable(str(tokens[number]))} ({number})"
+            found[kind] = {"id": number, "text": printable(str(tokens[number]))}
     return found
 
 
-def _types_by_class(gguf: GGUFFile) -> dict[str, str]:
-    """`attn_v` → "Q6_K × 14, Q4_K × 14": which types the tensors of each class have."""
+def _types_by_class(gguf: GGUFFile) -> dict[str, dict[str, int]]:
+    """`attn_v` → {"Q6_K": 14, "Q4_K": 14}: which types the tensors of each class have."""
     classes: dict[str, Counter[str]] = {}
     for tensor in gguf.tensors:
         parts = tensor.name.split(".")
         name = printable(parts[2] if parts[0] == "blk" and len(parts) > 2 else parts[0])
         if not tensor.name.endswith(".bias"):
             classes.setdefault(name, Counter())[tensor.type.name] += 1
-    return {
-        name: ", ".join(f"{kind} × {count}" if count > 1 else kind for kind, count in counts.most_common())
-        for name, counts in classes.items()
-    }
+    return {name: dict(counts.most_common()) for name, counts in classes.items()}
 
 
 def _in_words(name: str, value: Any, indent: int) -> str:
@@ -135,10 +132,25 @@ def _in_words(name: str, value: Any, indent: int) -> str:
     if name == "parameters":
         return f"{units.parameters(value)} ({value:,})"
     if name == "vocabulary":
-        return f"{value['tokens']:,} tokens" + "".join(f", {n:,} {kind}" for kind, n in [*value.items()][1:])
+        kinds = (f", {count:,} {kind.replace('_', ' ')}" for kind, count in [*value.items()][1:])
+        return f"{value['tokens']:,} tokens{''.join(kinds)}"
+    if name == "tensors":
+        return _column((f"{key}: {_counts(kinds)}" for key, kinds in value.items()), indent)
+    if name == "special_tokens":
+        return _column((f"{key}: {token['text']} ({token['id']})" for key, token in value.items()), indent)
     if isinstance(value, dict):
-        return f"\n{' ' * indent}".join(f"{key}: {kinds}" for key, kinds in value.items())
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(value)
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _counts(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} × {count}" if count > 1 else kind for kind, count in kinds.items())
+
+
+def _column(lines: Iterable[str], indent: int) -> str:
+    return f"\n{' ' * indent}".join(lines)
 
 
 # A GGUF may hold anything under any key: what is not of the kind it should be is left out.

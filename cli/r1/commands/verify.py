@@ -10,16 +10,23 @@ from dataclasses import asdict
 
 from r1.console import Console
 from r1.library import look_up, open_store
+from r1.render import units
 from r1_quantize.errors import ExitStatus
+from r1_quantize.store import Store, StoredModel
 from r1_quantize.verify import Check
 from r1_quantize.verify import verify as checks_of
+
+_LARGE = 1_000_000_000  # bytes, from which on reading takes long enough to say so
 
 
 def verify(console: Console, reference: str, *, as_json: bool) -> ExitStatus:
     """A line for each check as it is made, or one JSON object; BAD_FILE when one fails."""
-    model = look_up(open_store(console.environ), reference)
+    store = open_store(console.environ)
+    model = look_up(store, reference)
     checks: list[Check] = []
-    for check in checks_of(model.path, model.manifest):
+    if model.size > _LARGE:
+        console.note(f"reading {units.size(model.size)}")
+    for check in checks_of(model.path):
         checks.append(check)
         if not as_json:
             console.out(f"{'ok ' if check.ok else 'BAD'}  {check.name:<10} {check.detail}\n")
@@ -28,6 +35,18 @@ def verify(console: Console, reference: str, *, as_json: bool) -> ExitStatus:
         facts = {"model": model.reference, "file": str(model.path), "whole": whole, "checks": [*map(asdict, checks)]}
         console.out(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     if not whole:
-        how = f"r1 quantize {model.name} -t {model.quant}, or delete it and pull it" if model.quant else "get it"
-        console.warn(f"{model.reference} is damaged; {how} again")
+        console.warn(f"{model.reference} is damaged; {_remedy(store, model)}")
     return ExitStatus.OK if whole else ExitStatus.BAD_FILE
+
+
+def _remedy(store: Store, model: StoredModel) -> str:
+    """How to get it back."""
+    known = store.catalogue.get(model.name)
+    if model.quant is None:
+        return "get it or make it again"
+    if known is None:
+        source = model.manifest.source if model.manifest else "what it was made of"
+        return f"make it again from {source}: r1 quantize PATH -t {model.quant}"
+    if known.builtin:
+        return f"r1 quantize {model.name} -t {model.quant} makes it again"
+    return f"delete it, then r1 pull {model.reference} gets it again"

@@ -13,7 +13,17 @@ from typing import Literal, Self
 
 from r1.console import Console
 from r1.render import units
-from r1_quantize.events import Advanced, Checked, Event, Finished, Planned, Resumed, StartedOver, TensorDone
+from r1_quantize.events import (
+    Advanced,
+    Checked,
+    Event,
+    Finished,
+    Planned,
+    Preparing,
+    Resumed,
+    StartedOver,
+    TensorDone,
+)
 
 Report = Literal["lines", "json", "nothing"]
 """What is said: progress and a line about the result, an object about the result, or nothing."""
@@ -34,9 +44,11 @@ class Standing:
     written: int = 0
     checked: int = 0
     of_written: int = 0
+    preparing: str = ""  # the GGML type whose tables are being computed
 
     def take(self, event: Event) -> None:
         """One event more."""
+        self.preparing = event.ggml_type if isinstance(event, Preparing) else ""
         match event:
             case Planned():
                 self.of_tensors, self.of_read, self.of_written = event.tensors, event.bytes_in, event.bytes_out
@@ -56,7 +68,7 @@ class Standing:
 def follow(console: Console, events: Iterator[Event], name: str, report: Report) -> Finished:
     """Takes every event and says what is worth saying on stderr; the last event comes back.
 
-    Ctrl-C passes through, after a line that says how to go on.
+    Ctrl-C and being asked to end pass through, after a line that says how to go on.
     """
     standing = Standing()
     event: Event | None = None
@@ -65,7 +77,7 @@ def follow(console: Console, events: Iterator[Event], name: str, report: Report)
             for event in events:
                 standing.take(event)
                 view.show(event, standing)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         if standing.tensors and report != "nothing":
             done = f"{standing.tensors} of {standing.of_tensors} tensors are done"
             console.warn(f"stopped; {done}, and the same command goes on from there")
@@ -75,9 +87,11 @@ def follow(console: Console, events: Iterator[Event], name: str, report: Report)
 
 
 def _view(console: Console, name: str, report: Report) -> _View:
-    if report != "lines":
+    if report == "nothing":
         return _View()
-    return _Bar(console, name) if console.stderr_is_terminal else _Lines(console, name)
+    if console.stderr_is_terminal:
+        return _Bar(console, name)
+    return _Lines(console, name) if report == "lines" else _View()
 
 
 class _View:
@@ -120,17 +134,16 @@ class _Bar(_View):
 
     def __init__(self, console: Console, name: str) -> None:
         from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+        from rich.progress import BarColumn, Progress, TextColumn
         from rich.table import Column
 
-        columns = console.environ.get("COLUMNS") or os.get_terminal_size(console.stderr.fileno()).columns
-        screen = RichConsole(file=console.stderr, highlight=False, width=max(20, int(columns) or 80))
-        wide = screen.width >= _WIDE
-        bar: list[ProgressColumn] = [BarColumn(bar_width=_BAR)] if wide else []
         text = TextColumn("{task.fields[facts]}", markup=False, table_column=Column(no_wrap=True, overflow="crop"))
+        self._console = console
         self._name = name
-        self._room = screen.width - (_BAR + 2 if wide else 1)
-        self._progress = Progress(*bar, text, console=screen, transient=True, refresh_per_second=8)
+        self._screen = RichConsole(file=console.stderr, highlight=False, width=self._width())
+        bar = [BarColumn(bar_width=_BAR)] if self._screen.width >= _WIDE else []
+        self._taken = _BAR + 2 if bar else 1
+        self._progress = Progress(*bar, text, console=self._screen, transient=True, refresh_per_second=8)
         self._task = self._progress.add_task(name, total=None, facts=f"{name}: reading what it is")
 
     def __enter__(self) -> Self:
@@ -141,13 +154,20 @@ class _Bar(_View):
         self._progress.stop()
 
     def show(self, event: Event, standing: Standing) -> None:
+        self._screen.width = self._width()  # people resize their terminals
         if said := _announcement(event, self._name):
-            self._progress.console.print(f"r1: {said}", markup=False, style="dim")
+            self._screen.print(f"r1: {said}", markup=False, style="dim")
         if isinstance(event, Resumed | StartedOver):
             self._progress.reset(self._task)
         done, total = (standing.checked, standing.of_written) if standing.checked else (standing.read, standing.of_read)
-        facts = _fitting(_facts(standing, self._progress.tasks[0].speed), self._room)
+        facts = _fitting(_facts(standing, self._progress.tasks[0].speed), self._screen.width - self._taken)
         self._progress.update(self._task, completed=done, total=total, facts=facts)
+
+    def _width(self) -> int:
+        """The columns of the terminal that stderr is; Rich would ask the one of stdin or stdout."""
+        columns = self._console.environ.get("COLUMNS", "")
+        found = int(columns) if columns.isdecimal() else os.get_terminal_size(self._console.stderr.fileno()).columns
+        return max(20, found or 80)
 
 
 def _announcement(event: Event, name: str) -> str | None:
@@ -157,8 +177,7 @@ def _announcement(event: Event, name: str) -> str | None:
             sizes = f"{units.size(event.bytes_in)} in, {units.size(event.bytes_out)} out"
             return f"{name} → {event.quant}: {event.tensors} tensors, {sizes}"
         case Resumed():
-            done = f"going on after tensor {event.tensors}, with {units.size(event.bytes_out)} written"
-            return f"{done}; their source is read again, to be sure that it is the same"
+            return f"going on after tensor {event.tensors}; the source of what is done is checked first"
         case StartedOver():
             return f"starting over: {event.reason}"
     return None
@@ -166,15 +185,17 @@ def _announcement(event: Event, name: str) -> str | None:
 
 def _facts(standing: Standing, speed: float | None) -> list[str]:
     """What there is to say, the most important first; `speed` is in bytes read a second."""
+    if standing.preparing:
+        return [f"preparing the tables of {standing.preparing}"]
     if standing.checked:
         return [f"reading it back, {units.size(standing.checked)} of {units.size(standing.of_written)}"]
     facts = [f"tensor {min(standing.tensors + 1, standing.of_tensors)} of {standing.of_tensors}"]
-    if speed:
-        facts.append(f"{units.duration((standing.of_read - standing.read) / speed)} left")
+    if speed and (left := (standing.of_read - standing.read) / speed) >= 1:
+        facts.append(f"{units.duration(left)} left")
     facts.append(f"{units.size(standing.read)} of {units.size(standing.of_read)} read")
     facts.append(f"{units.size(standing.written)} written")
     if speed:
-        facts.append(f"{units.size(int(speed))}/s")
+        facts.append(f"reading {units.size(int(speed))}/s")
     return facts
 
 

@@ -47,15 +47,15 @@ class TestLines:
     def test_a_long_one_says_how_far_it_is(self, at_every_event: None) -> None:
         _, first, second, *checks = said(PLANNED, *BODY)
         assert first.startswith("r1: tensor 1 of 3 · ")
-        assert " left · 1 GB of 3 GB read · 300 MB written · " in first
+        assert " · 1 GB of 3 GB read · 300 MB written · reading " in first
         assert first.endswith("/s")
-        assert second.startswith("r1: tensor 2 of 3 · 0 s left · 3 GB of 3 GB read · 1 GB written")
+        assert second.startswith("r1: tensor 2 of 3 · 3 GB of 3 GB read · 1 GB written · reading ")
         assert checks == ["r1: reading it back, 600 MB of 1 GB", "r1: reading it back, 1 GB of 1 GB"]
 
     def test_what_an_earlier_run_did_is_said_and_counted_but_not_as_speed(self, at_every_event: None) -> None:
         resumed = Resumed(1, 1_000_000_000, 300_000_000)
         _, first, second, *_ = said(PLANNED, resumed, Advanced("b", 1000, 10), *BODY[3:])
-        assert first.startswith("r1: going on after tensor 1, with 300 MB written; ")
+        assert first.startswith("r1: going on after tensor 1; ")
         assert "1 GB of 3 GB read" in second
         assert "tensor 2 of 3" in second
 
