@@ -170,7 +170,7 @@ def quantize(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> int:
-    """Turn a checkpoint or a GGUF on this disk into a GGUF, in one pass; running it again resumes."""
+    """Turn a checkpoint or a GGUF on this disk into a GGUF, in one pass. An interrupted run is taken up again."""
     keep_libraries_quiet()
     console = Console.of_process()
     if list_types:

@@ -160,7 +160,7 @@ Pretokenizer = Annotated[
 AllowRequantize = Annotated[
     bool, typer.Option("--allow-requantize", help="Quantize what is quantized already, and lose more.")
 ]
-QuantizeThreads = Annotated[int | None, _option("--threads", min=1, help="Threads. (default: every core)")]
+QuantizeThreads = Annotated[int | None, _option("--threads", min=1, max=256, help="Threads. (default: every core)")]
 Output = Annotated[
     Path | None, _option("--output", "-o", help="The file to write. (default: the model's place in R1_HOME)")
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from r1_quantize.errors import BadCheckpoint
 from r1_quantize.safetensors import SafetensorsFile, StoredTensor
 
 _INDEX = "model.safetensors.index.json"
-_MAX_JSON = 32 << 20  # bytes; Llama's tokenizer.json has 17 million, and parsing takes many times that
+_MAX_TOKENIZER = 32 << 20  # bytes; Llama's has 17 million, and parsing takes many times that
+_MAX_JSON = 4 << 20  # bytes of any other file
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,11 @@ def _text(path: Path, data: bytes) -> str:
 
 def _read(path: Path) -> bytes | None:
     try:
-        if path.stat().st_size > _MAX_JSON:
-            raise BadCheckpoint(f"{path}: {path.stat().st_size:,} bytes are too many for such a file")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BadCheckpoint(f"{path}: not a plain file")
+        if status.st_size > (_MAX_TOKENIZER if path.name == "tokenizer.json" else _MAX_JSON):
+            raise BadCheckpoint(f"{path}: {status.st_size:,} bytes are too many for such a file")
         return path.read_bytes()
     except FileNotFoundError:
         return None

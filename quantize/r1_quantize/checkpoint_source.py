@@ -46,7 +46,7 @@ def checkpoint_source(
         entries=tuple(_entries(folder, architecture, name, known, pretokenizer)),
         tensors=tensors,
         traits=architecture.traits(tied=tied),
-        files={shard.path: shard.size for shard in folder.shards},
+        files={shard.path: shard.stamp for shard in folder.shards},
         digests=folder.digests,
         is_gguf=False,
     )

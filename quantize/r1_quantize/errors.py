@@ -7,7 +7,8 @@
     ├── NetworkError            6   the network or the hub; running it again resumes
     └── BadFile                 7   a file that is damaged or of a kind we do not read
         ├── BadCheckpoint           config.json, tokenizer.json or safetensors
-        └── BadGGUF                 a .gguf
+        ├── BadGGUF                 a .gguf
+        └── BadValue                a weight that no file can hold
 
 Every message is one line that says what is wrong and what to do about it; `r1.app` is the only place
 that prints one. A reply that was cut short (3), Ctrl-C (130) and a closed stdout (141) are outcomes
@@ -75,6 +76,10 @@ class BadFile(R1Error):
 
 class BadCheckpoint(BadFile):
     """A checkpoint folder cannot be converted."""
+
+
+class BadValue(BadFile):
+    """A weight is NaN, infinite or too large; no later run on this source could do better."""
 
 
 class BadGGUF(BadFile):

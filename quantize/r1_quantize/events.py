@@ -30,6 +30,13 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalled:
+    """So many bytes more of an earlier run's work were read, to see whether they are as they were written."""
+
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class StartedOver:
     """What was done so far, in this run or an earlier one, is of no use, and why."""
 
@@ -80,4 +87,4 @@ class Finished:
     seconds: float
 
 
-Event = Planned | Resumed | StartedOver | Preparing | Advanced | TensorDone | Checked | Finished
+Event = Planned | Recalled | Resumed | StartedOver | Preparing | Advanced | TensorDone | Checked | Finished

@@ -11,8 +11,9 @@ import os
 import sys
 import time
 from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 _RETRY_SECONDS = 0.05
 _BEHIND_EVERYTHING = 1 << 40  # Windows locks bytes, and locked bytes cannot be read: lock one no file has
@@ -20,7 +21,7 @@ _BEHIND_EVERYTHING = 1 << 40  # Windows locks bytes, and locked bytes cannot be 
 if sys.platform == "win32":
     import msvcrt
 
-    def try_lock(file: BinaryIO) -> bool:
+    def try_lock(file: IO[Any] | FileIO) -> bool:
         """Lock an open file until it is closed; False when another process has it locked."""
         file.seek(_BEHIND_EVERYTHING)
         try:
@@ -32,7 +33,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def try_lock(file: BinaryIO) -> bool:
+    def try_lock(file: IO[Any] | FileIO) -> bool:
         """Lock an open file until it is closed; False when another process has it locked."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,8 +20,8 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from r1_quantize.binding import function
-from r1_quantize.errors import BadFile
-from r1_quantize.tensor_type import TensorType
+from r1_quantize.errors import BadValue
+from r1_quantize.tensor_type import WITH_TABLES, TensorType
 
 _PIECE = 1 << 18  # values in a piece, unless a row is longer; small enough for a core's cache
 _BUDGET = 256 << 20  # bytes for all buffers together, unless one piece is larger
@@ -159,8 +159,8 @@ class Quantizer:
         """Each piece with its bytes in the target type, in order, valid until the next is asked for.
 
         The target types are prepared, and no piece holds more than `values` values. They are read here, one after
-        the other; only a few are ahead of what was handed out. Raises BadFile when a value is NaN or infinite, and
-        whatever reading raises.
+        the other; only a few are ahead of what was handed out. Raises BadValue when a value is NaN, infinite or too
+        large, and whatever reading raises.
         """
         count = min(self.threads + 2, max(1, _BUDGET // (3 * 4 * values)))
         free = [_Buffers(values) for _ in range(count)]
@@ -188,21 +188,24 @@ class Quantizer:
         if conversion.head_rows:
             _interleave(buffers, conversion.head_rows, nbytes // piece.rows, nbytes)
         raw, wide, out = map(ctypes.addressof, (buffers.raw, buffers.wide, buffers.out))
-        self._check(conversion.label, source, raw, nbytes)
+        self._check(conversion.label, source, source, raw, nbytes)
         if source is target:
             return buffers, memoryview(buffers.raw).cast("B")[:nbytes]
         if source is not TensorType.F32:
             self._kernels.widen(source, raw, wide, piece.rows * columns)
             raw = wide
+        if target in WITH_TABLES:  # their kernels end the process at values of 1e13; Q8_0's scale is full at 8e6
+            self._kernels.quantize(TensorType.Q8_0, raw, out, piece.rows, columns, None)
+            self._check(conversion.label, target, TensorType.Q8_0, out, TensorType.Q8_0.bytes_of(piece.rows * columns))
         weights = conversion.imatrix.buffer_info()[0] if conversion.imatrix else None
         self._kernels.quantize(target, raw, out, piece.rows, columns, weights)
         nbytes = target.bytes_of(piece.rows * columns)
-        self._check(conversion.label, target, out, nbytes)
+        self._check(conversion.label, target, target, out, nbytes)
         return buffers, memoryview(buffers.out).cast("B")[:nbytes]
 
-    def _check(self, label: str, kind: TensorType, data: int, nbytes: int) -> None:
+    def _check(self, label: str, wanted: TensorType, kind: TensorType, data: int, nbytes: int) -> None:
         if not self._kernels.finite(kind, data, nbytes):
-            raise BadFile(f"{label}: it holds a value that is NaN, infinite or too large for {kind.name}")
+            raise BadValue(f"{label}: it holds a value that is NaN, infinite or too large for {wanted.name}")
 
 
 def _interleave(buffers: _Buffers, head_rows: int, row: int, nbytes: int) -> None:

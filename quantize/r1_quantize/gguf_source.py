@@ -14,6 +14,7 @@ from r1_quantize.errors import BadGGUF
 from r1_quantize.reader import GGUFFile
 from r1_quantize.recipe import Traits
 from r1_quantize.source import Source, Tensor
+from r1_quantize.tensor_type import UNREADABLE
 
 _OUTDATED = ("split.no", "split.count", "split.tensors.count", "general.alignment")
 """The result is one file, and aligned by the default."""
@@ -32,7 +33,7 @@ def gguf_source(path: Path) -> Source:
         entries=tuple(entry for entry in found.entries if entry.key not in _OUTDATED),
         tensors=tuple(_tensor(path, info) for info in found.tensors),
         traits=traits,
-        files={path: found.size},
+        files={path: found.stamp},
         digests={},
         is_gguf=True,
     )
@@ -41,6 +42,8 @@ def gguf_source(path: Path) -> Source:
 def _tensor(path: Path, info: reader.TensorInfo) -> Tensor:
     if len(info.shape) > 2:
         raise BadGGUF(f"{path}: {info.name!r:.80} has {len(info.shape)} dimensions; mixtures of experts are not known")
+    if info.type in UNREADABLE:
+        raise BadGGUF(f"{path}: {info.name!r:.80} is {info.type.name}, of which no weights can be made")
     label = f"{path}: {info.name}"
     return Tensor(info.name, info.shape[::-1], info.type, info.type, label, path, info.offset)
 

@@ -14,6 +14,7 @@ from typing import Self
 
 from r1_quantize.errors import BadFile
 
+Stamp = tuple[int, int, int]
 _PIECE = 1 << 20  # bytes read at once where nobody wants them
 
 
@@ -42,10 +43,10 @@ class HashedFile:
         self._file.close()
 
     @property
-    def stamp(self) -> tuple[int, int, int]:
+    def stamp(self) -> Stamp:
         """By which an unchanged file is recognised: its size in bytes, when its content and when anything about it
         was last changed, in nanoseconds. The last of them nobody can set."""
-        return _stamp(self._status)
+        return stamp_of(self._status)
 
     @property
     def sha256(self) -> str:
@@ -79,10 +80,11 @@ class HashedFile:
     def finish(self) -> str:
         """The digest of the whole file. Raises BadFile when it was changed while it was read."""
         self.skip_to(self._status.st_size)
-        if _stamp(os.fstat(self._file.fileno()))[:2] != self.stamp[:2]:
+        if stamp_of(os.fstat(self._file.fileno()))[:2] != self.stamp[:2]:
             raise BadFile(f"{self.path}: the file was changed while it was read; run it again")
         return self.sha256
 
 
-def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What `HashedFile.stamp` is of a file."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns

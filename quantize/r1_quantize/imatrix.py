@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+import stat
 import struct
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from r1_quantize.metadata import Entry, string, uint32
 from r1_quantize.reader import GGUFFile
 from r1_quantize.tensor_type import TensorType
 
-_MAX_BYTES = 256 << 20  # a 70B model's takes 25 million
+_MAX_BYTES = 64 << 20  # a 70B model's takes 25 million
+_MAX_WEIGHT = 1e15  # a mean of squares is far below; kernels end the process at larger ones, and below 0
 _MAX_TEXT = 127  # bytes llama.cpp keeps of a text given to its tool
 _SUMS, _COUNTS = ".in_sum2", ".counts"
 
@@ -58,8 +61,11 @@ class Imatrix:
 def read_imatrix(path: Path) -> Imatrix:
     """The importance matrix in a file of either form. Raises UsageError when there is none, BadFile."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise BadFile(f"{path}: {path.stat().st_size:,} bytes are too many for an importance matrix")
+        status = path.stat()
+        if status.st_size > _MAX_BYTES:
+            raise BadFile(f"{path}: {status.st_size:,} bytes are too many for an importance matrix")
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError(f"--imatrix {path}: not a plain file")
         data = path.read_bytes()
     except OSError as exc:
         raise UsageError(f"--imatrix {path}: {exc.strerror}") from exc
@@ -69,8 +75,8 @@ def read_imatrix(path: Path) -> Imatrix:
     else:
         weights, dataset, chunks = _Legacy(path, data).parse()
     for name, values in weights.items():
-        if not all(map(math.isfinite, values)):
-            raise BadFile(f"{path}: the weights of {name!r:.80} are not all finite")
+        if not all(0 <= value <= _MAX_WEIGHT for value in values):
+            raise BadFile(f"{path}: the weights of {name!r:.80} are not all numbers from 0 to {_MAX_WEIGHT:g}")
     return Imatrix(path, digest, weights, dataset, chunks)
 
 
@@ -102,7 +108,7 @@ def _averaged(sums: array[float], counts: array[float]) -> array[float]:
     for index, raw in enumerate(counts):
         count = math.floor(abs(raw) + 0.5) * (1 if raw > 0 else -1) if math.isfinite(raw) else 0
         part = sums[index * columns : (index + 1) * columns]
-        averages.extend([value / count for value in part] if count > 0 else [1.0] * columns)
+        averages.extend((value / count for value in part) if count > 0 else repeat(1.0, columns))
     return averages
 
 
@@ -120,7 +126,7 @@ class _Legacy:
             name = self._take(self._count("letters of a name"), "a name").decode("utf-8", "replace")
             (calls,) = struct.unpack("<i", self._take(4, "a number of calls"))
             values = _floats(self._take(4 * self._count("values"), f"the values of {name!r:.80}"))
-            weights[name] = array("f", [value / count for value in values]) if (count := _f32(calls)) > 0 else values
+            weights[name] = array("f", (value / count for value in values)) if (count := _f32(calls)) > 0 else values
         if self._at == len(self._data):
             return weights, None, 0
         (chunks,) = struct.unpack("<i", self._take(4, "the number of chunks"))

@@ -9,12 +9,17 @@ Knows: the form of the record. Does not know: what it is checked against.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from r1_quantize.hashed_file import Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class TensorRecord:
 class FileRecord:
     """A source file that was read to its end, as `HashedFile.stamp` had it, and its SHA-256."""
 
-    stamp: tuple[int, int, int]
+    stamp: Stamp
     sha256: str
 
 
@@ -59,11 +64,17 @@ def _take(progress: Progress, line: Mapping[str, Any]) -> None:
     if "job" in line:
         progress.job = str(line["job"])
     elif "tensor" in line:
-        record = TensorRecord(int(line["crc32"]), str(line["source_sha256"]))
+        record = TensorRecord(int(line["crc32"]), _digest(line["source_sha256"]))
         progress.tensors[str(line["tensor"])] = record
     elif "file" in line:
         size, modified, changed = map(int, line["stamp"])
-        progress.files[str(line["file"])] = FileRecord((size, modified, changed), str(line["sha256"]))
+        progress.files[str(line["file"])] = FileRecord((size, modified, changed), _digest(line["sha256"]))
+
+
+def _digest(value: object) -> str:
+    if not (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)):
+        raise ValueError("not a SHA-256")
+    return value
 
 
 class Journal:
@@ -71,11 +82,16 @@ class Journal:
 
     def __init__(self, path: Path, kept: Progress) -> None:
         """Begins it anew, with what is `kept` of an older one."""
-        with path.open("wb") as file:
+        fresh = path.with_name(path.name + ".new")
+        fresh.unlink(missing_ok=True)
+        with fresh.open("xb") as file:
             file.write(_line({"job": kept.job}))
             file.writelines(_line({"tensor": name, **asdict(done)}) for name, done in kept.tensors.items())
             file.writelines(_line({"file": name, **asdict(done)}) for name, done in kept.files.items())
-        self._file = path.open("ab")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        self._file = path.open("ab", buffering=0)
 
     def tensor(self, name: str, done: TensorRecord) -> None:
         """Note that a tensor is written."""
@@ -86,11 +102,13 @@ class Journal:
         self._append({"file": name, **asdict(done)})
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
 
     def _append(self, record: Mapping[str, object]) -> None:
-        self._file.write(_line(record))
-        self._file.flush()
+        line = _line(record)
+        if self._file.write(line) != len(line):  # as a disk does that is full in the middle of it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _line(record: Mapping[str, object]) -> bytes:

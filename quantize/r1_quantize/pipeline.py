@@ -22,7 +22,7 @@ from pathlib import Path
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.checkpoint import CheckpointFolder
 from r1_quantize.checkpoint_source import checkpoint_source
-from r1_quantize.errors import NotEnoughRoom, R1Error
+from r1_quantize.errors import BadFile, NotEnoughRoom, R1Error, UsageError
 from r1_quantize.events import (
     Advanced,
     Checked,
@@ -30,6 +30,7 @@ from r1_quantize.events import (
     Finished,
     Planned,
     Preparing,
+    Recalled,
     Resumed,
     StartedOver,
     TensorDone,
@@ -45,7 +46,7 @@ from r1_quantize.plan import Plan, PlannedTensor, plan, recipe_needs_imatrix, si
 from r1_quantize.recipe import RECIPES, recipe_for
 from r1_quantize.source import Source
 from r1_quantize.tensor_type import WITH_TABLES
-from r1_quantize.writer import PartialGGUF, room_for
+from r1_quantize.writer import PartialGGUF, journal_path, partial_path, room_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ def quantize(job: Job) -> Generator[Event, None, None]:
     source = open_source(job.source, job.name, job.checkpoint, job.pretokenizer)
     planned = plan(source, recipe, imatrix=imatrix, overrides=job.overrides, allow_requantize=job.allow_requantize)
     yield Planned(job.source, recipe.name, len(planned.tensors), planned.bytes_in, planned.size)
+    _check_target(job, source)
     _check_room(job, source, planned)
     # 2. read every weight once, and write what becomes of it
     work = _Work(planned, source, _digest_of(planned, source, imatrix))
@@ -108,7 +110,7 @@ def quantize(job: Job) -> Generator[Event, None, None]:
         # 3. check it, then name it; a manifest never stands beside a file it does not describe
         sha256 = yield from _checked(file)
         if job.manifest:
-            job.manifest.unlink(missing_ok=True)
+            _remove(job.manifest)
         file.rename()
     if job.manifest:
         _write_whole(job.manifest, _record(job, source, work, imatrix, sha256).to_json())
@@ -120,6 +122,14 @@ def open_source(path: Path, name: str, checkpoint: Checkpoint | None = None, pre
     if path.is_dir():
         return checkpoint_source(CheckpointFolder(path), name, checkpoint, pretokenizer)
     return gguf_source(path)
+
+
+def _check_target(job: Job, source: Source) -> None:
+    """What is written, on the way too, is none of what is read."""
+    read = [*source.files, *(source.path / name for name in source.digests), *filter(None, [job.imatrix])]
+    for written in (job.target, partial_path(job.target), journal_path(job.target)):
+        if written.exists() and any(written.samefile(path) for path in read):
+            raise UsageError(f"{written} belongs to the source; say where the result goes with -o FILE")
 
 
 def _check_room(job: Job, source: Source, planned: Plan) -> None:
@@ -136,13 +146,15 @@ def _check_room(job: Job, source: Source, planned: Plan) -> None:
 def _digest_of(planned: Plan, source: Source, imatrix: Imatrix | None) -> str:
     """By which a half-made file is recognised: the header, which follows from every setting, and what is not in it."""
     digest = hashlib.sha256(planned.header)
-    files = [(path.name, size) for path, size in source.files.items()]
+    files = [(path.name, stamp[0]) for path, stamp in source.files.items()]
     digest.update(repr((files, imatrix and imatrix.sha256, sorted(_tools().items()))).encode())
     return digest.hexdigest()
 
 
 def _beginning(file: PartialGGUF, planned: Plan) -> Iterator[Event]:
     """What an earlier run left, and the tensors that need no reading."""
+    for count in file.begin():
+        yield Recalled(count)
     if file.started_over:
         yield StartedOver(file.started_over)
     if done := [tensor for tensor in planned.tensors if tensor.name in file.progress.tensors]:
@@ -181,6 +193,8 @@ class _Work:
             tensors = self.planned.of_file(path)
             if (digest := _already_read(path, tensors, result.progress)) is None:
                 with HashedFile(path) as file:
+                    if file.stamp[:2] != self.source.files[path][:2]:
+                        raise BadFile(f"{path} was changed while others were read; run it again")
                     yield from self._convert(file, tensors, result, quantizer)
                     digest = file.finish()
                     result.file_done(path.name, FileRecord(file.stamp, digest))
@@ -246,8 +260,8 @@ def _conversion(tensor: PlannedTensor) -> Conversion:
     source = tensor.source
     columns = source.shape[-1]
     head_rows = source.shape[0] // source.rotary_heads if source.rotary_heads else 0
-    if head_rows and len(source.shape) == 1:  # a bias: each of its values belongs to a row
-        columns = 1
+    if len(source.shape) == 1:  # a norm or a bias: each of its values, or blocks, is a row
+        columns = source.type.block
     return Conversion(source.label, columns, source.type, tensor.type, head_rows, tensor.imatrix)
 
 
@@ -275,11 +289,19 @@ def _tools() -> dict[str, str]:
     return {package: version(package) for package in ("r1-local", "llama-cpp-python")}
 
 
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as exc:
+        raise R1Error(f"{path}: {exc.strerror}") from exc
+
+
 def _write_whole(path: Path, text: str) -> None:
     """Write a small file so that it is there whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
+        partial.unlink(missing_ok=True)
+        with partial.open("x", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1_quantize.errors import UsageError
+from r1_quantize.errors import BadFile, UsageError
 from r1_quantize.imatrix import Imatrix
 from r1_quantize.metadata import Entry, encode_text, uint32
 from r1_quantize.override import Override, override_for
@@ -32,6 +32,7 @@ from r1_quantize.source import Source, Tensor
 from r1_quantize.tensor_type import TensorType
 
 _VERSION = 3  # of the format
+_MAX_VALUES = 1 << 23  # in a row, or in a head whose rows are re-ordered; the 70B's have 2¹⁵ and 2²⁰
 _INSTEAD = {"Q2_K_S": "Q2_K", "IQ3_XS": "IQ3_S", "IQ3_XXS": "IQ3_S"}
 """What comes nearest without an importance matrix."""
 
@@ -97,6 +98,7 @@ def plan(
     not fit the model.
     """
     _check_overrides(source, recipe, overrides)
+    _check_rows(source)
     as_converted = not (source.is_gguf or recipe.quantized)
     tensors = list(source.tensors) if as_converted else in_file_order(source.tensors)
     types = _types(source, tensors, recipe, overrides, imatrix=imatrix is not None)
@@ -202,6 +204,14 @@ def _check_requantizing(tensors: Sequence[Tensor], types: dict[str, TensorType])
                 f"{tensor.label} is {tensor.type.name} already, and what that lost does not come back; start from the "
                 "checkpoint or a BF16 file, or say --allow-requantize"
             )
+
+
+def _check_rows(source: Source) -> None:
+    """Rows are handled whole, and heads whose rows are re-ordered too; memory is bounded by refusing absurd ones."""
+    for tensor in source.tensors:
+        head_rows = tensor.shape[0] // tensor.rotary_heads if tensor.rotary_heads else 1
+        if len(tensor.shape) == 2 and head_rows * tensor.shape[1] > _MAX_VALUES:
+            raise BadFile(f"{tensor.label}: rows of {tensor.shape[1]:,} values are more than any known model has")
 
 
 def _check_overrides(source: Source, recipe: Recipe, overrides: Sequence[Override]) -> None:

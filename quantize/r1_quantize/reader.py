@@ -11,6 +11,7 @@ Imports only the standard library.
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,12 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from r1_quantize.errors import BadGGUF
+from r1_quantize.hashed_file import Stamp, stamp_of
 from r1_quantize.metadata import SCALARS, Entry, ValueType
 from r1_quantize.tensor_type import TensorType
 
 MAGIC = b"GGUF"
 DEFAULT_ALIGNMENT = 32  # bytes, where general.alignment is absent
 _MAX_DIMENSIONS = 4
+_MAX_NAME = 63  # bytes, as llama.cpp has it
+_MAX_HEADER, _MAX_TEXTS = 128 << 20, 4 << 20  # bytes, and strings in an array; a vocabulary takes 8 and 0.3 million
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 
 
@@ -50,6 +54,7 @@ class GGUFFile:
     data_offset: int
     alignment: int
     size: int
+    stamp: Stamp  # as `HashedFile` has it
 
 
 def read(path: Path) -> GGUFFile:
@@ -63,7 +68,7 @@ def read(path: Path) -> GGUFFile:
             if size < 24:
                 raise BadGGUF(f"{path}: not a GGUF, only {size} bytes long")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _Parser(data, path).parse()
+                return _Parser(data, path, stamp_of(os.fstat(file.fileno()))).parse()
     except OSError as exc:
         raise BadGGUF(f"{path}: {exc.strerror}") from exc
 
@@ -111,8 +116,9 @@ def _decode(header: bytes, array: _Array) -> list[Any]:
 class _Parser:
     """A position in the file that only ever moves forward, and never past its end."""
 
-    def __init__(self, data: mmap.mmap, path: Path) -> None:
+    def __init__(self, data: mmap.mmap, path: Path, stamp: Stamp) -> None:
         self._data = data
+        self._stamp = stamp
         self._path = path
         self._at = 0
         self._end = len(data)
@@ -137,7 +143,9 @@ class _Parser:
         data_offset = _padded(self._at, alignment)
         tensors = self._placed(infos, data_offset, alignment)
         metadata = _Metadata(values, header)
-        return GGUFFile(self._path, version, metadata, tuple(entries), tensors, data_offset, alignment, self._end)
+        return GGUFFile(
+            self._path, version, metadata, tuple(entries), tensors, data_offset, alignment, self._end, self._stamp
+        )
 
     def _version(self) -> int:
         if self._data[:4] != MAGIC:
@@ -151,6 +159,8 @@ class _Parser:
 
     def _tensor(self) -> tuple[str, tuple[int, ...], TensorType, int]:
         name = self._text("a tensor's name")
+        if len(name.encode()) > _MAX_NAME:
+            raise self._bad(f"a tensor's name of {len(name.encode()):,} bytes, {name!r:.80}")
         dimensions = self._number(_U32)
         if not 1 <= dimensions <= _MAX_DIMENSIONS:
             raise self._bad(f"tensor {name!r:.80} has {dimensions} dimensions")
@@ -212,6 +222,8 @@ class _Parser:
 
     def _skip_texts(self, count: int, key: str) -> None:
         """Past `count` strings. A vocabulary has 300,000 of them, hence no call for each."""
+        if count > _MAX_TEXTS:
+            raise self._bad(f"{count:,} strings in the array {key!r:.80}")
         data, unpack, at, last = self._data, _U64.unpack_from, self._at, self._end - 8
         for _ in range(count):
             if at > last:
@@ -235,6 +247,8 @@ class _Parser:
         if self._at + count > self._end:
             raise self._bad(f"cut short in {what}")
         self._at += count
+        if self._at > _MAX_HEADER:
+            raise self._bad(f"a header of more than {_MAX_HEADER:,} bytes")
 
     def _bad(self, what: str) -> BadGGUF:
         return BadGGUF(f"{self._path}: {what}; it is damaged or not a whole GGUF")

@@ -94,7 +94,7 @@ def _llama3_factors(found: Mapping[str, Any], theta: float, head_dim: int) -> by
     factor = _number(found, "factor", 8.0)
     low, high = _number(found, "low_freq_factor", 1.0), _number(found, "high_freq_factor", 4.0)
     context = _number(found, "original_max_position_embeddings", 8192)
-    if low >= high:
+    if high - low < _LEAST:
         raise BadCheckpoint(f"config.json: rope_scaling has low_freq_factor {low:g} and high_freq_factor {high:g}")
     factors = []
     for index in range(0, head_dim, 2):

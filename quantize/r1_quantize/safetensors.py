@@ -7,14 +7,17 @@ then the tensors without gaps. Does not know: what is in the tensors, or which f
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from r1_quantize.errors import BadCheckpoint
+from r1_quantize.hashed_file import Stamp, stamp_of
 from r1_quantize.tensor_type import TensorType
 
+_MAX_DIMENSIONS, _UINT32_MAX = 8, (1 << 32) - 1
 _MAX_HEADER = 16 << 20  # bytes; 512 layers take one million, and parsing JSON takes many times its size
 _ITEM_BYTES = {
     **{"BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1, "I16": 2, "U16": 2, "F16": 2},
@@ -41,10 +44,10 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True)
 class SafetensorsFile:
-    """The header of one file: its tensors by name, in the order of their names; `size` is the file's, in bytes."""
+    """The header of one file: its tensors by name, in the order of their names; `stamp` is the file's."""
 
     path: Path
-    size: int
+    stamp: Stamp
     tensors: Mapping[str, StoredTensor]
 
 
@@ -52,9 +55,7 @@ def read(path: Path) -> SafetensorsFile:
     """The header of the file at `path`. Raises BadCheckpoint when it cannot be read or contradicts itself."""
     try:
         with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            return _Header(path, size).parse(file)
+            return _Header(path, stamp_of(os.fstat(file.fileno()))).parse(file)
     except OSError as exc:
         raise BadCheckpoint(f"{path}: {exc.strerror}") from exc
 
@@ -62,9 +63,10 @@ def read(path: Path) -> SafetensorsFile:
 class _Header:
     """A header being read, none of it trusted."""
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: Path, stamp: Stamp) -> None:
         self._path = path
-        self._size = size
+        self._stamp = stamp
+        self._size = stamp[0]
 
     def parse(self, file: BinaryIO) -> SafetensorsFile:
         if self._size < 8:
@@ -82,19 +84,22 @@ class _Header:
         tensors = [self._tensor(name, entry, 8 + length) for name, entry in found.items()]
         self._check_layout(tensors, 8 + length)
         by_name = {tensor.name: tensor for tensor in sorted(tensors, key=lambda tensor: tensor.name)}
-        return SafetensorsFile(self._path, self._size, by_name)
+        return SafetensorsFile(self._path, self._stamp, by_name)
 
     def _tensor(self, name: str, entry: Any, start: int) -> StoredTensor:
         match entry:
             case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(begin), int(end)]}:
                 if dtype not in _ITEM_BYTES:
                     raise self._bad(f"tensor {name!r:.80} has the unknown dtype {dtype!r:.20}")
-                if not all(type(dimension) is int and dimension >= 0 for dimension in shape):
+                plain = all(type(dimension) is int and 0 <= dimension <= _UINT32_MAX for dimension in shape)
+                if not plain or len(shape) > _MAX_DIMENSIONS:
                     raise self._bad(f"tensor {name!r:.80} has the shape {shape!r:.80}")
                 values = 1
                 for dimension in shape:
                     values *= dimension
-                if begin < 0 or end - begin != values * _ITEM_BYTES[dtype]:
+                if not 0 <= begin <= end <= self._size:
+                    raise self._bad(f"tensor {name!r:.80} is said to lie outside the file")
+                if end - begin != values * _ITEM_BYTES[dtype]:
                     raise self._bad(f"tensor {name!r:.80} has {end - begin} bytes for {dtype} {shape!r:.80}")
                 return StoredTensor(name, dtype, tuple(shape), start + begin, end - begin)
         raise self._bad(f"tensor {name!r:.80} is described by {entry!r:.80}")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from r1_quantize.hashed_file import Stamp
 from r1_quantize.metadata import Entry
 from r1_quantize.recipe import Traits
 from r1_quantize.tensor_type import TensorType
@@ -53,15 +54,15 @@ class Tensor:
 class Source:
     """`entries` are those of a whole GGUF of plain floats, `tensors` in its order.
 
-    `files` are those with the tensors, in the order in which they are best read, each with its size. `digests` has
-    the SHA-256 of every other file that was read, by name. `is_gguf`: what is made of it is the work of llama.cpp's
-    quantizer alone, without its converter, and stands in the quantizer's order.
+    `files` are those with the tensors, in the order in which they are best read, each with its stamp as it was when
+    its header was read. `digests` has the SHA-256 of every other file that was read, by name. `is_gguf`: what is made
+    of it is the work of llama.cpp's quantizer alone, without its converter, and stands in the quantizer's order.
     """
 
     path: Path
     entries: tuple[Entry, ...]
     tensors: tuple[Tensor, ...]
     traits: Traits
-    files: Mapping[Path, int]
+    files: Mapping[Path, Stamp]
     digests: Mapping[str, str]
     is_gguf: bool

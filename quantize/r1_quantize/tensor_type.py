@@ -64,6 +64,14 @@ class TensorType(IntEnum):
         return values // self.block * self.block_bytes
 
 
+UNREADABLE = frozenset(
+    {
+        *(TensorType.I8, TensorType.I16, TensorType.I32, TensorType.I64, TensorType.F64),
+        *(TensorType.Q8_1, TensorType.Q8_K),
+    }
+)
+"""Types of which ggml makes no F32: integers, and what only lives within a computation."""
+
 WITH_TABLES = frozenset(kind for kind in TensorType if kind.name.startswith(("IQ1", "IQ2", "IQ3")))
 """Types whose kernels look values up in tables that are computed first."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r1_quantize import reader
-from r1_quantize.architecture import required_tensors
+from r1_quantize.architecture import ARCHITECTURES, required_tensors
 from r1_quantize.errors import BadFile, BadGGUF
 from r1_quantize.ggml import Kernels
 from r1_quantize.hashed_file import HashedFile
@@ -78,13 +78,12 @@ def _tensors(found: GGUFFile) -> Check:
     """Whether all of its architecture's tensors are there."""
     architecture = found.metadata.get("general.architecture")
     layers = found.metadata.get(f"{architecture}.block_count")
-    if not isinstance(layers, int):
-        return Check(
-            "tensors", False, f"{architecture}.block_count is missing, so nobody knows how many there should be"
-        )
-    required = required_tensors(str(architecture), layers)
-    if required is None:
+    if architecture not in ARCHITECTURES.values():
         return Check("tensors", False, f"the architecture {architecture!r:.40} is none of those R1 was distilled into")
+    if not isinstance(layers, int):
+        return Check("tensors", False, f"{architecture}.block_count is missing, so nobody knows what else is")
+    if (required := required_tensors(str(architecture), layers)) is None:
+        return Check("tensors", False, f"{layers:,} layers are none, or more than llama.cpp runs")
     names = {tensor.name for tensor in found.tensors}
     if missing := [name for name in required if name not in names]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -144,7 +143,7 @@ def _finite(kernels: Kernels, file: HashedFile, tensor: TensorInfo, view: memory
 def _values(found: GGUFFile, bad: list[str]) -> Check:
     if bad:
         more = f" and {len(bad) - 1} more tensors" if len(bad) > 1 else ""
-        return Check("values", False, f"{bad[0]}{more}: a value that is NaN or infinite")
+        return Check("values", False, f"{bad[0]!r:.80}{more}: a value that is NaN or infinite")
     return Check("values", True, f"every row of {len(found.tensors)} tensors is finite")
 
 

@@ -13,19 +13,21 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import Self
 
 from r1_quantize import reader
-from r1_quantize.errors import BadFile, NotEnoughRoom, R1Error, UsageError
+from r1_quantize.errors import BadValue, NotEnoughRoom, R1Error, UsageError
 from r1_quantize.filelock import try_lock
 from r1_quantize.hashed_file import HashedFile
 from r1_quantize.journal import FileRecord, Journal, Progress, TensorRecord, read_journal
-from r1_quantize.plan import Plan, PlannedTensor
+from r1_quantize.plan import Plan, PlannedTensor, padded
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _READ = 1 << 20  # bytes read back at once
@@ -35,14 +37,13 @@ class PartialGGUF:
     """A file being made. Leaving the context without `rename` leaves it for the next run, if that can use it.
 
     `progress` is what is whole of it. `started_over` says why an older half-made file was of no use; None when it
-    was, or there was none.
+    was, or there was none. Both are known once `begin` is through.
     """
 
     def __init__(self, target: Path, plan: Plan, job: str) -> None:
         """`job` is the digest of everything the result follows from, but the weights; see `journal.Progress`.
 
-        Raises UsageError when it cannot be written there, NotEnoughRoom when the disk is full, R1Error when another
-        process is at it.
+        Raises UsageError when it cannot be written there, R1Error when another process is at it.
         """
         self.target = target
         self.path = partial_path(target)
@@ -50,17 +51,11 @@ class PartialGGUF:
         self.progress = Progress(job=job)
         self._plan = plan
         self._journal: Journal | None = None
-        self._journal_path = self.path.with_name(self.path.name + ".journal")
-        self._finished = False
+        self._began = self._finished = False
         try:
             self._file = self._open()
         except OSError as exc:
             raise UsageError(f"{target} cannot be written: {exc.strerror}") from exc
-        try:
-            self._begin()
-        except BaseException as exc:
-            self.__exit__(type(exc), exc, None)
-            raise
 
     def __enter__(self) -> Self:
         return self
@@ -68,19 +63,26 @@ class PartialGGUF:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError):  # on a full disk closing fails like writing did, and that is already being said
-            self._file.close()
         if self._journal:
             self._journal.close()
-        useless = isinstance(error, BadFile) or not self.progress.tensors
-        if not self._finished and useless:
+        # before that is looked at nobody knows what an older run has left, so it stays
+        useless = isinstance(error, BadValue) or (self._began and not self.progress.tensors)
+        if useless and not self._finished and os.name != "nt":
+            self._remove()  # while the lock is held: afterwards it may be another process's
+        with suppress(OSError):  # on a full disk closing fails like writing did, and that is already being said
+            self._file.close()
+        if useless and not self._finished and os.name == "nt":  # which removes no open file
             self._remove()
 
-    def _begin(self) -> None:
-        """Take up what an older run left, or begin anew."""
+    def begin(self) -> Iterator[int]:
+        """Take up what an older run left, or begin anew; yields how many bytes were read since the last time.
+
+        Raises NotEnoughRoom when the disk is full, R1Error when it fails otherwise.
+        """
         try:
-            self.progress = self._usable_progress(self.progress.job)
-            self._journal = Journal(self._journal_path, self.progress)
+            yield from self._take_up()
+            self._began = True
+            self._journal = Journal(journal_path(self.target), self.progress)
             self._file.truncate(self._plan.size)
         except OSError as exc:
             raise self._failed(exc) from exc
@@ -112,12 +114,14 @@ class PartialGGUF:
         self.progress = Progress(job=self.progress.job)
         self._journal.close()
         try:
-            self._journal = Journal(self._journal_path, self.progress)
+            self._journal = Journal(journal_path(self.target), self.progress)
         except OSError as exc:
             raise self._failed(exc) from exc
 
     def check(self) -> Generator[int, None, str]:
-        """Put everything on the disk and read it back; yields how many bytes were read since the last time.
+        """Put everything on the disk and read it back, which a system may do from its cache.
+
+        Yields how many bytes were read since the last time.
 
         Returns the SHA-256 of the file. Raises R1Error when it is not what was written.
         """
@@ -132,25 +136,30 @@ class PartialGGUF:
             self._compare("its header", header == self._plan.header)
             yield len(header)
             for tensor in self._plan.tensors:
-                crc = yield from _checksum(file, tensor, buffer)
+                crc = yield from _checksum(file.read_into, tensor, buffer)
                 self._compare(tensor.name, crc == self._crc32(tensor))
+                padding = buffer[: padded(tensor.nbytes) - tensor.nbytes]
+                file.read_into(tensor.offset + tensor.nbytes, padding)
+                self._compare(f"what follows {tensor.name}", not any(padding))
             sha256 = file.finish()
         reader.read(self.path)
         return sha256
 
     def rename(self) -> None:
         """Give the file its name, in place of whatever had it."""
-        if os.name == "nt":
-            self._file.close()  # Windows renames no open file; elsewhere the lock is held until it has its name
+        assert self._journal is not None
         try:
+            if not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
+                raise R1Error(f"{self.path} was replaced by another file meanwhile; run it again")
+            self._journal.close()
+            journal_path(self.target).unlink(missing_ok=True)  # while the lock is held, so that it is ours
+            if os.name == "nt":
+                self._file.close()  # Windows renames no open file; elsewhere the lock is held until it has its name
             self.path.replace(self.target)
             _sync_folder(self.target.parent)
         except OSError as exc:
             raise R1Error(f"{self.target}: {exc.strerror}") from exc
         self._finished = True
-        if self._journal:
-            self._journal.close()
-        self._journal_path.unlink(missing_ok=True)
 
     def _note(self, append: Callable[[Journal], None]) -> None:
         assert self._journal is not None
@@ -159,38 +168,41 @@ class PartialGGUF:
         except OSError as exc:
             raise self._failed(exc) from exc
 
-    def _open(self) -> BinaryIO:
-        """The partial file, locked, so that no two processes ever mix their bytes in it."""
-        self.path.touch()
-        file = cast(BinaryIO, self.path.open("r+b", buffering=0))
-        if not (try_lock(file) and os.path.samestat(self.path.stat(), os.fstat(file.fileno()))):
+    def _open(self) -> FileIO:
+        """The partial file, locked, so that no two processes ever mix their bytes in it. Links are not followed."""
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        descriptor = os.open(self.path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0), 0o666)
+        file = FileIO(descriptor, "r+b")
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            file.close()
+            raise OSError(errno.EEXIST, f"{self.path.name} is there and no plain file")
+        if not (try_lock(file) and os.path.samestat(self.path.stat(), os.fstat(descriptor))):
             file.close()
             raise R1Error(f"{self.target} is being made by another process; wait for it")
         return file
 
-    def _usable_progress(self, job: str) -> Progress:
+    def _take_up(self) -> Iterator[int]:
         """What an older run left that still holds: of the same job, and on the disk as it was written."""
         size = os.fstat(self._file.fileno()).st_size
-        found = read_journal(self._journal_path) if size else None
-        if found is None or (found.job, size) != (job, self._plan.size):
+        found = read_journal(journal_path(self.target)) if size else None
+        if found is None or (found.job, size) != (self.progress.job, self._plan.size):
             if found is not None and found.tensors:
                 self.started_over = "the options, the source's description or r1 itself changed since it was begun"
             self._file.truncate(0)
-            return Progress(job=job)
+            return
+        buffer = memoryview(bytearray(_READ))
         for tensor in self._plan.tensors:
             record = found.tensors.get(tensor.name)
-            if record and record.crc32 != self._checksum_on_disk(tensor):
+            if record and record.crc32 != (yield from _checksum(self._read_at, tensor, buffer)):
                 del found.tensors[tensor.name]
-        return found
+            self.write_at(tensor.offset + tensor.nbytes, bytes(padded(tensor.nbytes) - tensor.nbytes))
+        self.progress = found
 
-    def _checksum_on_disk(self, tensor: PlannedTensor) -> int:
-        crc, buffer = 0, memoryview(bytearray(_READ))
-        self._file.seek(tensor.offset)
-        left = tensor.nbytes
-        while left and (count := self._file.readinto(buffer[: min(left, _READ)])):  # type: ignore[attr-defined]
-            crc = zlib.crc32(buffer[:count], crc)
-            left -= count
-        return crc
+    def _read_at(self, offset: int, target: memoryview) -> None:
+        self._file.seek(offset)
+        while target and (count := self._file.readinto(target)):
+            target = target[count:]
+        target[:] = bytes(len(target))  # what is not there cannot be right
 
     def _crc32(self, tensor: PlannedTensor) -> int:
         if tensor.source.file is None:
@@ -212,8 +224,9 @@ class PartialGGUF:
         )
 
     def _remove(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self._journal_path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+            journal_path(self.target).unlink(missing_ok=True)
 
 
 def partial_path(target: Path) -> Path:
@@ -221,24 +234,31 @@ def partial_path(target: Path) -> Path:
     return target.with_name(target.name + ".partial")
 
 
+def journal_path(target: Path) -> Path:
+    """Where the record of what is whole of it is."""
+    return target.with_name(target.name + ".partial.journal")
+
+
 def room_for(target: Path) -> int:
     """How many bytes of the disk a file may take there: what is free, and what its half-made forerunner has already."""
     try:
         free = shutil.disk_usage(target.parent).free
-        taken = getattr(partial_path(target).stat(), "st_blocks", 0) * 512
-    except FileNotFoundError:
-        taken = 0
     except OSError as exc:
-        raise R1Error(f"{target.parent}: {exc.strerror}") from exc
-    return free + taken
+        raise UsageError(f"{target} cannot be written: {exc.strerror}") from exc
+    try:
+        return free + getattr(partial_path(target).stat(), "st_blocks", 0) * 512
+    except OSError:
+        return free
 
 
-def _checksum(file: HashedFile, tensor: PlannedTensor, buffer: memoryview) -> Generator[int, None, int]:
+def _checksum(
+    read_into: Callable[[int, memoryview], None], tensor: PlannedTensor, buffer: memoryview
+) -> Generator[int, None, int]:
     """The CRC-32 of a tensor's bytes as they lie in a file; yields how many were read since the last time."""
     crc, end = 0, tensor.offset + tensor.nbytes
     for offset in range(tensor.offset, end, len(buffer)):
         part = buffer[: min(len(buffer), end - offset)]
-        file.read_into(offset, part)
+        read_into(offset, part)
         crc = zlib.crc32(part, crc)
         yield len(part)
     return crc

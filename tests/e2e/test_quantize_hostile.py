@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from r1_quantize.architecture import architecture_of
+from r1_quantize.tensor_type import TensorType
 from tests.conftest import Run
-from tests.fakes import checkpoints
+from tests.fakes import checkpoints, quantizer
+from tests.fakes.checkpoints import Shape
 
 INDEX = "model.safetensors.index.json"
 Harm = Callable[[Path], object]
@@ -78,6 +84,14 @@ HARMS: dict[str, Harm] = {
     "a shard with a NUL in its name": index_to("a\0.safetensors"),
     "a shard on another drive": index_to("C:\\outside.safetensors"),
     "a shard that is no text": index_to({"a": "b"}),
+    "a pipe for a file": lambda folder: [
+        (folder / "generation_config.json").unlink(),
+        os.mkfifo(folder / "generation_config.json"),
+    ],
+    "an endless file": lambda folder: [
+        (folder / "config.json").unlink(),
+        (folder / "config.json").symlink_to("/dev/zero"),
+    ],
     "a shard that is a folder": lambda folder: [
         (folder / "x.safetensors").mkdir(),
         index_to("x.safetensors")(folder),
@@ -95,3 +109,85 @@ def test_is_refused(r1: Run, tmp_path: Path, harm: Harm) -> None:
     done = r1("quantize", folder, "-t", "Q8_0", "-o", tmp_path / "out" / "a.gguf")
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (7, b"", 1), done.stderr
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def with_rows(folder: Path, name: str, scale: float) -> Path:
+    """A checkpoint in which one tensor is multiplied."""
+    stored = {name: checkpoints.stored(name, shape) for name, shape in Shape(layers=1).tensors.items()}
+    checkpoints.write(folder, Shape(layers=1))
+    dtype, shape, data = stored[name]
+    values = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4") * np.float32(scale)
+    stored[name] = dtype, shape, (values.view("<u4") >> 16).astype("<u2").tobytes()
+    checkpoints.write_safetensors(folder / "model.safetensors", stored)
+    return folder
+
+
+class TestTheProcessLives:
+    """ggml ends the process where it meets what it does not expect; such input must not reach it."""
+
+    @pytest.mark.parametrize("scale", [1e14, 1e30])
+    @pytest.mark.parametrize("quant", ["IQ3_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "Q2_K"])
+    def test_with_monstrous_weights(self, r1: Run, tmp_path: Path, quant: str, scale: float) -> None:
+        folder = with_rows(tmp_path / "c", "model.layers.0.mlp.up_proj.weight", scale)
+        imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", Shape(layers=1))
+        done = r1("quantize", folder, "-t", quant, "--imatrix", imatrix, "-o", tmp_path / "a.gguf", "-q")
+        assert done.returncode in {0, 7}, done.stderr
+        if done.returncode:
+            assert b"up_proj.weight: it holds a value that is NaN, infinite or too large for" in done.stderr
+            assert not list(tmp_path.glob("a.gguf*"))
+
+    @pytest.mark.parametrize("weight", [-1.0, 3e38, 1e-42, 0.0])
+    @pytest.mark.parametrize("quant", ["IQ3_S", "IQ2_XXS", "IQ1_M", "Q4_K_M"])
+    def test_with_odd_importance(self, r1: Run, tmp_path: Path, quant: str, weight: float) -> None:
+        folder = checkpoints.write(tmp_path / "c", Shape(layers=1))
+        names = (w.name for w in architecture_of(Shape(layers=1).config).weights if len(w.shape) == 2)
+        columns = {name: 512 if "ffn_down" in name else 256 for name in names}
+        data = struct.pack("<i", len(columns))
+        for name, count in columns.items():
+            data += struct.pack("<i", len(name)) + name.encode() + struct.pack("<ii", 1, count)
+            data += struct.pack(f"<{count}f", *[weight] * count)
+        (tmp_path / "imatrix.dat").write_bytes(data)
+        done = r1(
+            "quantize", folder, "-t", quant, "--imatrix", tmp_path / "imatrix.dat", "-o", tmp_path / "a.gguf", "-q"
+        )
+        assert done.returncode == (7 if weight in {-1.0, 3e38} else 0), done.stderr
+
+    @pytest.mark.parametrize("kind", ["I8", "I16", "I32", "I64", "F64", "Q8_K"])
+    def test_with_matrices_of_what_is_no_weight(self, r1: Run, tmp_path: Path, kind: str) -> None:
+        folder = checkpoints.write(tmp_path / "c", Shape(layers=1))
+        source, number = tmp_path / "s.gguf", TensorType[kind]
+        assert r1("quantize", folder, "-t", "F32", "-o", source, "-q").returncode == 0
+        data, name = bytearray(source.read_bytes()), b"output.weight"
+        at = data.index(name) + len(name) + 4 + 16  # behind the number of dimensions and two of them
+        assert data[at : at + 4] == bytes(4)
+        data[at : at + 4] = int(number).to_bytes(4, "little")
+        source.write_bytes(data + bytes(1 << 20))
+        done = r1("quantize", source, "-t", "Q8_0", "-o", tmp_path / "a.gguf")
+        assert (done.returncode, done.stderr.count(b"\n")) == (7, 1), done.stderr
+
+
+class TestTheSourceLives:
+    """Whatever -o says, what is read is never written over."""
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+    def test_a_file_of_the_checkpoint(self, r1: Run, tmp_path: Path, name: str) -> None:
+        folder = checkpoints.write(tmp_path / "c")
+        before = (folder / name).read_bytes()
+        done = r1("quantize", folder, "-o", folder / name)
+        assert (done.returncode, (folder / name).read_bytes()) == (2, before)
+        assert b"belongs to the source" in done.stderr
+
+    def test_a_gguf_that_is_where_the_half_made_one_would_be(self, r1: Run, tmp_path: Path) -> None:
+        folder, source = checkpoints.write(tmp_path / "c"), tmp_path / "e.gguf.partial"
+        assert r1("quantize", folder, "-t", "BF16", "-o", tmp_path / "x.gguf", "-q").returncode == 0
+        (tmp_path / "x.gguf").rename(source)
+        before = source.read_bytes()
+        done = r1("quantize", source, "-o", tmp_path / "e.gguf")
+        assert (done.returncode, source.read_bytes()) == (2, before)
+
+    def test_an_importance_matrix(self, r1: Run, tmp_path: Path) -> None:
+        folder = checkpoints.write(tmp_path / "c")
+        imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", Shape())
+        before = imatrix.read_bytes()
+        done = r1("quantize", folder, "--imatrix", imatrix, "-o", imatrix)
+        assert (done.returncode, imatrix.read_bytes()) == (2, before)

@@ -292,14 +292,14 @@ class TestHostileBytes:
             read_imatrix(path)
 
     def test_a_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match=r"^--imatrix .*: Is a directory"):
+        with pytest.raises(UsageError, match=r"^--imatrix .*: not a plain file"):
             read_imatrix(tmp_path)
 
     def test_of_monstrous_size_it_is_not_even_read(self, path: Path) -> None:
         with path.open("wb") as file:
             file.write(legacy())
-            file.truncate((256 << 20) + 1)
-        refused(path, "268,435,457 bytes are too many for an importance matrix")
+            file.truncate((64 << 20) + 1)
+        refused(path, "67,108,865 bytes are too many for an importance matrix")
 
     @pytest.mark.parametrize("content", [b"", b"\1", b"GGU", b"GGUF", b"GGUF" + bytes(20), b"{}", b"\0" * 1000])
     def test_something_else(self, path: Path, content: bytes) -> None:
@@ -340,10 +340,10 @@ class TestHostileBytes:
     def test_weights_that_are_not_finite(self, tmp_path: Path, value: float, count: int) -> None:
         sums = {"a": SUMS["blk.0.attn_q.weight"], "b": np.array([1.0, value, 2.0], "<f4")}
         (tmp_path / "old.dat").write_bytes(legacy(sums, {"a": 1, "b": count}))
-        refused(tmp_path / "old.dat", "the weights of 'b' are not all finite")
+        refused(tmp_path / "old.dat", "the weights of 'b' are not all numbers from 0 to 1e\\+15")
         if count:
             write_gguf(tmp_path / "new.gguf", pairs(sums, {"a": 1, "b": count}))
-            refused(tmp_path / "new.gguf", "the weights of 'b' are not all finite")
+            refused(tmp_path / "new.gguf", "the weights of 'b' are not all numbers from 0 to 1e\\+15")
 
     def test_the_older_form_cut_short_at_any_byte(self, path: Path) -> None:
         sums, counts = {"a": SUMS["blk.0.attn_q.weight"], "größe": SUMS["blk.1.attn_q.weight"]}, {"a": 2, "größe": 3}

@@ -63,23 +63,23 @@ class TestRoundTrip:
 
     def test_begins_anew_with_what_is_kept(self, path: Path) -> None:
         write(path)
-        kept = Progress("another job", {"a": TensorRecord(1, "x")}, {"b": FileRecord((2, 3, 4), "y")})
+        kept = Progress("another job", {"a": TensorRecord(1, "a" * 64)}, {"b": FileRecord((2, 3, 4), "b" * 64)})
         Journal(path, kept).close()
         assert read_journal(path) == kept
 
     def test_goes_on_after_what_is_kept(self, path: Path) -> None:
-        journal = Journal(path, Progress("the job", {"a": TensorRecord(1, "x")}))
-        journal.tensor("b", TensorRecord(2, "y"))
-        journal.file("c", FileRecord((3, 4, 5), "z"))
+        journal = Journal(path, Progress("the job", {"a": TensorRecord(1, "a" * 64)}))
+        journal.tensor("b", TensorRecord(2, "b" * 64))
+        journal.file("c", FileRecord((3, 4, 5), "c" * 64))
         journal.close()
-        expected = {"a": TensorRecord(1, "x"), "b": TensorRecord(2, "y")}
-        assert read_journal(path) == Progress("the job", expected, {"c": FileRecord((3, 4, 5), "z")})
+        expected = {"a": TensorRecord(1, "a" * 64), "b": TensorRecord(2, "b" * 64)}
+        assert read_journal(path) == Progress("the job", expected, {"c": FileRecord((3, 4, 5), "c" * 64)})
 
     def test_the_last_word_on_a_tensor_counts(self, path: Path) -> None:
-        journal = Journal(path, Progress("the job", {"a": TensorRecord(1, "x")}))
-        journal.tensor("a", TensorRecord(2, "y"))
+        journal = Journal(path, Progress("the job", {"a": TensorRecord(1, "a" * 64)}))
+        journal.tensor("a", TensorRecord(2, "b" * 64))
         journal.close()
-        assert read_journal(path) == Progress("the job", {"a": TensorRecord(2, "y")})
+        assert read_journal(path) == Progress("the job", {"a": TensorRecord(2, "b" * 64)})
 
     def test_is_lines_of_json(self, path: Path) -> None:
         write(path)

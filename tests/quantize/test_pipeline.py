@@ -297,7 +297,20 @@ class TestSourceChanged:
 
         with pytest.raises(BadFile, match="was changed while it was read"):
             run()
-        assert names_in(tmp_path) == ["c"]
+        assert not target.exists()
+        assert StartedOver not in map(type, events_of(source, target))  # what was read before is still what it was
+
+    def test_before_its_turn(self, tmp_path: Path) -> None:
+        source, target = checkpoints.write(tmp_path / "c" / "fake", shards=2), tmp_path / "a.gguf"
+
+        def run() -> None:
+            for event in quantize(Job(source, "Q8_0", target, name="fake")):
+                if isinstance(event, TensorDone) and event.index == 5:
+                    os.utime(source / "model-00002-of-00002.safetensors")
+
+        with pytest.raises(BadFile, match=r"00002\.safetensors was changed while others were read"):
+            run()
+        assert not target.exists()
 
     def test_another_importance_matrix_starts_over(self, tmp_path: Path) -> None:
         source, target = checkpoints.write(tmp_path / "c" / "fake"), tmp_path / "a.gguf"

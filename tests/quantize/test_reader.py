@@ -141,7 +141,9 @@ class TestHostileBytes:
     @pytest.mark.parametrize("count", [1 << 20, 1 << 63, (1 << 64) - 1])
     @pytest.mark.parametrize("items", [0, 8, 12])
     def test_an_array_longer_than_the_file(self, tmp_path: Path, items: int, count: int) -> None:
-        self.check(file(tmp_path, entry("a", 9, struct.pack("<IQ", items, count))), "cut short in the array 'a'")
+        self.check(
+            file(tmp_path, entry("a", 9, struct.pack("<IQ", items, count))), "(cut short in|strings in) the array 'a'"
+        )
 
     @pytest.mark.parametrize("length", [1 << 20, 1 << 63, (1 << 64) - 1])
     def test_a_string_longer_than_the_file(self, tmp_path: Path, length: int) -> None:

@@ -73,7 +73,7 @@ class TestDamaged:
         data[start : start + tensor.type.block_bytes] = b"\xff" * tensor.type.block_bytes  # a NaN in every type
         target.write_bytes(data)
         assert checked(target)["values"] == Check(
-            "values", False, "blk.1.ffn_up.weight: a value that is NaN or infinite"
+            "values", False, "'blk.1.ffn_up.weight': a value that is NaN or infinite"
         )
 
     def test_types_that_are_not_what_was_made(self, stored: Path, fake: Path) -> None:

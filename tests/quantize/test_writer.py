@@ -7,18 +7,20 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from r1_quantize.errors import BadFile, NotEnoughRoom, R1Error
+from r1_quantize.errors import BadValue, NotEnoughRoom, R1Error, UsageError
 from r1_quantize.journal import TensorRecord
 from r1_quantize.pipeline import open_source
 from r1_quantize.plan import Plan, plan
 from r1_quantize.recipe import recipe_for
 from r1_quantize.writer import PartialGGUF, room_for
+from tests.fakes import checkpoints
+from tests.fakes.checkpoints import Shape
 from tests.quantize.conftest import names_in
 
 PARTIAL, JOURNAL = "a.gguf.partial", "a.gguf.partial.journal"
@@ -43,9 +45,18 @@ def put(file: PartialGGUF, planned: Plan, numbers: Iterator[int] | range) -> Non
         file.tensor_done(tensor.name, TensorRecord(zlib.crc32(data), "0" * 64))
 
 
+@contextmanager
+def begun(target: Path, planned: Plan, job: str = "job") -> Iterator[PartialGGUF]:
+    """A file whose older half, if there was one, is taken up."""
+    with PartialGGUF(target, planned, job) as file:
+        for _ in file.begin():
+            pass
+        yield file
+
+
 def write(target: Path, planned: Plan) -> str:
     """Writes a file, last tensor first, all the way; returns its digest."""
-    with PartialGGUF(target, planned, "job") as file:
+    with begun(target, planned) as file:
         put(file, planned, range(len(planned.tensors) - 1, -1, -1))
         checking = file.check()
         while True:
@@ -87,7 +98,7 @@ class TestWhole:
         assert names_in(tmp_path) == ["a.gguf"]
 
     def test_has_no_name_before(self, tmp_path: Path, planned: Plan) -> None:
-        with PartialGGUF(tmp_path / "a.gguf", planned, "job") as file:
+        with begun(tmp_path / "a.gguf", planned) as file:
             put(file, planned, range(len(planned.tensors)))
             assert names_in(tmp_path) == [PARTIAL, JOURNAL]
 
@@ -103,7 +114,7 @@ class TestWhole:
         assert names_in(tmp_path) == []
 
     def write_and_spoil(self, target: Path, planned: Plan) -> None:
-        with PartialGGUF(target, planned, "job") as file:
+        with begun(target, planned) as file:
             put(file, planned, range(len(planned.tensors)))
             spoilt = next(tensor for tensor in planned.tensors if tensor.name == "blk.1.attn_q.weight")
             file.write_at(spoilt.offset + 17, b"\x01")
@@ -117,7 +128,7 @@ class TestInterrupted:
     def interrupt(
         self, folder: Path, planned: Plan, count: int, error: type[BaseException] = KeyboardInterrupt
     ) -> None:
-        with PartialGGUF(folder / "a.gguf", planned, "job") as file:
+        with begun(folder / "a.gguf", planned) as file:
             put(file, planned, range(count))
             raise error
 
@@ -128,7 +139,7 @@ class TestInterrupted:
             self.interrupt(tmp_path, planned, 3, error)
         assert names_in(tmp_path) == ["a.gguf", PARTIAL, JOURNAL]
         assert (tmp_path / "a.gguf").read_bytes() == b"older"
-        with PartialGGUF(tmp_path / "a.gguf", planned, "job") as file:
+        with begun(tmp_path / "a.gguf", planned) as file:
             assert [*file.progress.tensors] == [tensor.name for tensor in planned.tensors[:3]]
             assert file.started_over is None
 
@@ -138,8 +149,8 @@ class TestInterrupted:
         assert names_in(tmp_path) == []
 
     def test_by_a_bad_source_leaves_nothing_as_no_later_run_could_end(self, tmp_path: Path, planned: Plan) -> None:
-        with pytest.raises(BadFile):
-            self.interrupt(tmp_path, planned, 3, BadFile)
+        with pytest.raises(BadValue):
+            self.interrupt(tmp_path, planned, 3, BadValue)
         assert names_in(tmp_path) == []
 
     def test_a_tensor_that_never_reached_the_disk_is_not_believed(self, tmp_path: Path, planned: Plan) -> None:
@@ -149,7 +160,7 @@ class TestInterrupted:
         with (tmp_path / PARTIAL).open("r+b") as file:  # as after a power cut: the journal knows, the data is zeros
             file.seek(lost.offset)
             file.write(bytes(lost.nbytes))
-        with PartialGGUF(tmp_path / "a.gguf", planned, "job") as taken_up:
+        with begun(tmp_path / "a.gguf", planned) as taken_up:
             assert lost.name not in taken_up.progress.tensors
             assert len(taken_up.progress.tensors) == 8
 
@@ -162,7 +173,7 @@ class TestInterrupted:
     def test_another_job_starts_over_and_says_why(self, tmp_path: Path, planned: Plan) -> None:
         with pytest.raises(KeyboardInterrupt):
             self.interrupt(tmp_path, planned, 3)
-        with PartialGGUF(tmp_path / "a.gguf", planned, "another job") as file:
+        with begun(tmp_path / "a.gguf", planned, "another job") as file:
             assert file.started_over
             assert not file.progress.tensors
 
@@ -171,8 +182,39 @@ class TestInterrupted:
         write(tmp_path / "a.gguf", planned)
         assert (tmp_path / "a.gguf").read_bytes() == expected(planned)
 
+    def test_while_it_is_taken_up_again_loses_nothing(self, tmp_path: Path, planned: Plan) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            self.interrupt(tmp_path, planned, 9)
+        for stop in range(3):
+            with PartialGGUF(tmp_path / "a.gguf", planned, "job") as file:
+                for _, _ in zip(range(stop), file.begin(), strict=False):
+                    pass
+        with begun(tmp_path / "a.gguf", planned) as file:
+            assert len(file.progress.tensors) == 9
+
+    def test_bytes_that_were_spoilt_between_tensors_are_made_good(self, tmp_path: Path) -> None:
+        ragged = checkpoints.write(tmp_path / "c", Shape(hidden=32, heads=4, kv_heads=1, head_dim=2))
+        planned = plan(open_source(ragged, "ragged"), recipe_for("F32"))
+        with pytest.raises(KeyboardInterrupt):
+            self.interrupt(tmp_path, planned, 9)
+        place = next(t.offset + t.nbytes for t in planned.tensors if t.nbytes % 32)
+        with (tmp_path / PARTIAL).open("r+b") as file:
+            file.seek(place)
+            file.write(b"\1")
+        assert write(tmp_path / "a.gguf", planned) == sha256(expected(planned)).hexdigest()
+
+    @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+    @pytest.mark.parametrize("name", [PARTIAL, JOURNAL])
+    def test_a_link_that_leads_elsewhere_is_not_followed(self, tmp_path: Path, planned: Plan, name: str) -> None:
+        (tmp_path / "victim").write_bytes(b"mine")
+        (tmp_path / name).symlink_to(tmp_path / "victim")
+        with suppress(UsageError):
+            write(tmp_path / "a.gguf", planned)
+        assert (tmp_path / "victim").read_bytes() == b"mine"
+        assert not (tmp_path / "a.gguf").is_symlink()
+
     def test_by_another_process_that_writes_the_same_file(self, tmp_path: Path, planned: Plan) -> None:
-        with PartialGGUF(tmp_path / "a.gguf", planned, "job") as file:
+        with begun(tmp_path / "a.gguf", planned) as file:
             put(file, planned, range(2))
             with pytest.raises(R1Error, match="is being made by another process"):
                 PartialGGUF(tmp_path / "a.gguf", planned, "job")
@@ -180,7 +222,7 @@ class TestInterrupted:
             assert len(file.progress.tensors) == 2
 
     def test_a_folder_that_is_not_there(self, tmp_path: Path, planned: Plan) -> None:
-        with pytest.raises(R1Error, match="No such file"):
+        with pytest.raises(UsageError, match="cannot be written: No such file"):
             PartialGGUF(tmp_path / "none" / "a.gguf", planned, "job")
 
     def test_a_folder_has_the_name(self, tmp_path: Path, planned: Plan) -> None:

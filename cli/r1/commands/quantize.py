@@ -84,7 +84,7 @@ def convert(  # noqa: PLR0913, PLR0917
     if output is None:
         target, manifest = store.path(source.name, quant), store.manifest_path(source.name, quant)
     else:
-        target, manifest = _checked(output), None
+        target, manifest = _checked(store, output), None
     if target.exists() and target.samefile(source.path):
         raise UsageError(f"{target} would be made of itself; take another type, or another place")
     job = Job(
@@ -205,13 +205,15 @@ def _name_of(path: Path, text: str) -> str:
     return name
 
 
-def _checked(output: Path) -> Path:
+def _checked(store: Store, output: Path) -> Path:
     """Where to write: what a link leads to, never in place of a folder, a pipe or a device."""
     target = output.resolve()
     if target.is_dir():
         raise UsageError(f"{output} is a folder; -o takes the file to write")
     if target.exists() and not target.is_file():
         raise UsageError(f"{output} is no plain file; -o takes the file to write")
+    if target.is_relative_to(store.root.resolve() / "models"):
+        raise UsageError(f"{output} is in the store, which keeps its own names; leave -o out")
     if not target.parent.is_dir():
         raise UsageError(f"{output.parent} is not a folder; make it first")
     return target

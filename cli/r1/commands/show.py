@@ -110,7 +110,7 @@ def _special_tokens(keys: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     tokens, found = keys.get("tokenizer.ggml.tokens"), dict[str, dict[str, Any]]()
     for kind in ("bos", "eos", "padding"):
         number = _count(keys, f"tokenizer.ggml.{kind}_token_id")
-        if isinstance(tokens, list) and number is not None and number < len(tokens):
+        if isinstance(tokens, list) and number is not None and 0 <= number < len(tokens):
             found[kind] = {"id": number, "text": printable(str(tokens[number]))}
     return found
 

@@ -29,7 +29,7 @@ def verify(console: Console, reference: str, *, as_json: bool) -> ExitStatus:
     for check in checks_of(model.path):
         checks.append(check)
         if not as_json:
-            console.out(f"{'ok ' if check.ok else 'BAD'}  {check.name:<10} {check.detail}\n")
+            console.out(f"{'ok ' if check.ok else 'BAD'}  {check.name:<10} {' '.join(check.detail.split())}\n")
     whole = all(check.ok for check in checks)
     if as_json:
         facts = {"model": model.reference, "file": str(model.path), "whole": whole, "checks": [*map(asdict, checks)]}

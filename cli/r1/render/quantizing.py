@@ -20,6 +20,7 @@ from r1_quantize.events import (
     Finished,
     Planned,
     Preparing,
+    Recalled,
     Resumed,
     StartedOver,
     TensorDone,
@@ -44,6 +45,7 @@ class Standing:
     written: int = 0
     checked: int = 0
     of_written: int = 0
+    recalled: int = 0
     preparing: str = ""  # the GGML type whose tables are being computed
 
     def take(self, event: Event) -> None:
@@ -52,6 +54,8 @@ class Standing:
         match event:
             case Planned():
                 self.of_tensors, self.of_read, self.of_written = event.tensors, event.bytes_in, event.bytes_out
+            case Recalled():
+                self.recalled += event.bytes
             case Resumed():
                 self.tensors, self.read, self.written = event.tensors, event.bytes_in, event.bytes_out
             case StartedOver():
@@ -123,7 +127,7 @@ class _Lines(_View):
         if isinstance(event, Resumed | StartedOver):
             self._began = self._said = now
             self._read_before = standing.read
-        if now - self._said >= _EVERY and isinstance(event, Advanced | Checked):
+        if now - self._said >= _EVERY and isinstance(event, Recalled | Advanced | Checked):
             self._said = now
             speed = (standing.read - self._read_before) / (now - self._began)
             self._console.warn(" · ".join(_facts(standing, speed)))
@@ -187,6 +191,8 @@ def _facts(standing: Standing, speed: float | None) -> list[str]:
     """What there is to say, the most important first; `speed` is in bytes read a second."""
     if standing.preparing:
         return [f"preparing the tables of {standing.preparing}"]
+    if standing.recalled and not standing.read:
+        return [f"checking what an earlier run wrote, {units.size(standing.recalled)}"]
     if standing.checked:
         return [f"reading it back, {units.size(standing.checked)} of {units.size(standing.of_written)}"]
     facts = [f"tensor {min(standing.tensors + 1, standing.of_tensors)} of {standing.of_tensors}"]
