@@ -83,7 +83,6 @@ class Finished:
 
     path: Path
     size: int
-    sha256: str
     seconds: float
 
 

@@ -24,18 +24,18 @@ from r1_quantize.hashed_file import Stamp
 
 @dataclass(frozen=True, slots=True)
 class TensorRecord:
-    """A tensor that was written: the CRC-32 of its bytes, and the SHA-256 of its source file up to its end."""
+    """A tensor that was written: the CRC-32 of its bytes, and the digest of its source file up to its end."""
 
     crc32: int
-    source_sha256: str
+    source_digest: str
 
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A source file that was read to its end, as `HashedFile.stamp` had it, and its SHA-256."""
+    """A source file that was read to its end, as `HashedFile.stamp` had it, and its digest."""
 
     stamp: Stamp
-    sha256: str
+    digest: str
 
 
 @dataclass(slots=True)
@@ -64,16 +64,16 @@ def _take(progress: Progress, line: Mapping[str, Any]) -> None:
     if "job" in line:
         progress.job = str(line["job"])
     elif "tensor" in line:
-        record = TensorRecord(int(line["crc32"]), _digest(line["source_sha256"]))
+        record = TensorRecord(int(line["crc32"]), _digest(line["source_digest"]))
         progress.tensors[str(line["tensor"])] = record
     elif "file" in line:
         size, modified, changed = map(int, line["stamp"])
-        progress.files[str(line["file"])] = FileRecord((size, modified, changed), _digest(line["sha256"]))
+        progress.files[str(line["file"])] = FileRecord((size, modified, changed), _digest(line["digest"]))
 
 
 def _digest(value: object) -> str:
-    if not (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)):
-        raise ValueError("not a SHA-256")
+    if not (isinstance(value, str) and re.fullmatch("[0-9a-f]{8}|[0-9a-f]{64}", value)):
+        raise ValueError("no CRC-32 and no SHA-256")
     return value
 
 

@@ -9,14 +9,14 @@ formats, kernels or rules (each has its module), and nothing of terminals: whoev
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 from r1_quantize.catalog import Checkpoint
@@ -37,7 +37,7 @@ from r1_quantize.events import (
 )
 from r1_quantize.ggml import Conversion, Piece, Quantizer
 from r1_quantize.gguf_source import gguf_source
-from r1_quantize.hashed_file import HashedFile
+from r1_quantize.hashed_file import Crc32, Digest, HashedFile
 from r1_quantize.imatrix import Imatrix, read_imatrix
 from r1_quantize.journal import FileRecord, Progress, TensorRecord
 from r1_quantize.manifest import Manifest
@@ -94,8 +94,11 @@ def quantize(job: Job) -> Generator[Event, None, None]:
     _check_target(job, source)
     _check_room(job, source, planned)
     # 2. read every weight once, and write what becomes of it
-    work = _Work(planned, source, _digest_of(planned, source, imatrix))
-    with PartialGGUF(job.target, planned, work.digest) as file, Quantizer(job.threads) as quantizer:
+    work = _Work(planned, source, sha256 if job.manifest else Crc32)  # only a manifest keeps a SHA-256
+    with (
+        PartialGGUF(job.target, planned, _digest_of(job, planned, source, imatrix)) as file,
+        Quantizer(job.threads) as quantizer,
+    ):
         yield from _beginning(file, planned)
         for kind in sorted({tensor.type for tensor in planned.tensors} & WITH_TABLES):
             yield Preparing(kind.name)
@@ -108,13 +111,13 @@ def quantize(job: Job) -> Generator[Event, None, None]:
                 file.start_over()
                 yield StartedOver(f"{exc} is not what it was when work on it began")
         # 3. check it, then name it; a manifest never stands beside a file it does not describe
-        sha256 = yield from _checked(file)
+        digest = yield from _checked(file, work.algorithm)
         if job.manifest:
             _remove(job.manifest)
         file.rename()
     if job.manifest:
-        _write_whole(job.manifest, _record(job, source, work, imatrix, sha256).to_json())
-    yield Finished(job.target, planned.size, sha256, time.monotonic() - started)
+        _write_whole(job.manifest, _record(job, source, work, imatrix, digest).to_json())
+    yield Finished(job.target, planned.size, time.monotonic() - started)
 
 
 def open_source(path: Path, name: str, checkpoint: Checkpoint | None = None, pretokenizer: str | None = None) -> Source:
@@ -143,11 +146,12 @@ def _check_room(job: Job, source: Source, planned: Plan) -> None:
     raise NotEnoughRoom(f"{job.target}: {planned.size:,} bytes are needed on this disk, {free:,} are free; {advice}")
 
 
-def _digest_of(planned: Plan, source: Source, imatrix: Imatrix | None) -> str:
+def _digest_of(job: Job, planned: Plan, source: Source, imatrix: Imatrix | None) -> str:
     """By which a half-made file is recognised: the header, which follows from every setting, and what is not in it."""
-    digest = hashlib.sha256(planned.header)
+    digest = sha256(planned.header)
     files = [(path.name, stamp[0]) for path, stamp in source.files.items()]
-    digest.update(repr((files, imatrix and imatrix.sha256, sorted(_tools().items()))).encode())
+    others = files, imatrix and imatrix.sha256, sorted(_tools().items()), job.manifest is None
+    digest.update(repr(others).encode())
     return digest.hexdigest()
 
 
@@ -165,9 +169,9 @@ def _beginning(file: PartialGGUF, planned: Plan) -> Iterator[Event]:
             file.write_at(tensor.offset, tensor.source.data)
 
 
-def _checked(file: PartialGGUF) -> Generator[Event, None, str]:
-    """Everything read back from the disk; returns the SHA-256."""
-    checking = file.check()
+def _checked(file: PartialGGUF, algorithm: Callable[[], Digest]) -> Generator[Event, None, str]:
+    """Everything read back from the disk; returns its digest."""
+    checking = file.check(algorithm)
     while True:
         try:
             yield Checked(next(checking))
@@ -181,7 +185,7 @@ class _Work:
 
     planned: Plan
     source: Source
-    digest: str
+    algorithm: Callable[[], Digest]  # of the digests of what is read
     done: int = 0  # tensors that are whole
     file_digests: dict[str, str] = field(default_factory=dict)
 
@@ -192,7 +196,7 @@ class _Work:
         for path in self.source.files:
             tensors = self.planned.of_file(path)
             if (digest := _already_read(path, tensors, result.progress)) is None:
-                with HashedFile(path) as file:
+                with HashedFile(path, self.algorithm) as file:
                     if file.stamp[:2] != self.source.files[path][:2]:
                         raise BadFile(f"{path} was changed while others were read; run it again")
                     yield from self._convert(file, tensors, result, quantizer)
@@ -227,7 +231,7 @@ def _already_read(path: Path, tensors: list[PlannedTensor], progress: Progress) 
         return None
     try:
         with HashedFile(path) as file:
-            return record.sha256 if file.stamp == record.stamp else None
+            return record.digest if file.stamp == record.stamp else None
     except R1Error:
         return None
 
@@ -244,7 +248,7 @@ def _pieces(
         source = tensor.source
         if done := progress.tensors.get(tensor.name):
             file.skip_to(source.offset + source.nbytes)
-            if file.sha256 != done.source_sha256:
+            if file.digest != done.source_digest:
                 raise _SourceChanged(file.path)
             continue
         conversion = _conversion(tensor)
@@ -253,7 +257,7 @@ def _pieces(
             offset = source.offset + source.type.bytes_of(first * conversion.columns)
             count = min(conversion.rows_at_once, rows - first)
             yield Piece(conversion, count, partial(file.read_into, offset), tensor)
-        read_up_to[tensor.name] = file.sha256
+        read_up_to[tensor.name] = file.digest
 
 
 def _conversion(tensor: PlannedTensor) -> Conversion:
@@ -265,7 +269,7 @@ def _conversion(tensor: PlannedTensor) -> Conversion:
     return Conversion(source.label, columns, source.type, tensor.type, head_rows, tensor.imatrix)
 
 
-def _record(job: Job, source: Source, work: _Work, imatrix: Imatrix | None, sha256: str) -> Manifest:
+def _record(job: Job, source: Source, work: _Work, imatrix: Imatrix | None, digest: str) -> Manifest:
     repo = job.checkpoint.repo if job.checkpoint else None
     return Manifest(
         name=job.name,
@@ -273,7 +277,7 @@ def _record(job: Job, source: Source, work: _Work, imatrix: Imatrix | None, sha2
         source=job.origin or repo or source.path.name,
         revision=job.revision,
         source_sha256=dict(sorted({**source.digests, **work.file_digests}.items())),
-        sha256=sha256,
+        sha256=digest,
         size=work.planned.size,
         recipe=work.planned.counts,
         tools=_tools(),

@@ -25,7 +25,7 @@ from typing import Self
 from r1_quantize import reader
 from r1_quantize.errors import BadValue, NotEnoughRoom, R1Error, UsageError
 from r1_quantize.filelock import try_lock
-from r1_quantize.hashed_file import HashedFile
+from r1_quantize.hashed_file import Digest, HashedFile
 from r1_quantize.journal import FileRecord, Journal, Progress, TensorRecord, read_journal
 from r1_quantize.plan import Plan, PlannedTensor, padded
 
@@ -118,19 +118,19 @@ class PartialGGUF:
         except OSError as exc:
             raise self._failed(exc) from exc
 
-    def check(self) -> Generator[int, None, str]:
+    def check(self, digest: Callable[[], Digest]) -> Generator[int, None, str]:
         """Put everything on the disk and read it back, which a system may do from its cache.
 
         Yields how many bytes were read since the last time.
 
-        Returns the SHA-256 of the file. Raises R1Error when it is not what was written.
+        Returns the digest of the file. Raises R1Error when it is not what was written.
         """
         try:
             os.fsync(self._file.fileno())
         except OSError as exc:
             raise self._failed(exc) from exc
         buffer = memoryview(bytearray(max(_READ, len(self._plan.header))))
-        with HashedFile(self.path) as file:
+        with HashedFile(self.path, digest) as file:
             header = buffer[: len(self._plan.header)]
             file.read_into(0, header)
             self._compare("its header", header == self._plan.header)
@@ -141,9 +141,9 @@ class PartialGGUF:
                 padding = buffer[: padded(tensor.nbytes) - tensor.nbytes]
                 file.read_into(tensor.offset + tensor.nbytes, padding)
                 self._compare(f"what follows {tensor.name}", not any(padding))
-            sha256 = file.finish()
+            found = file.finish()
         reader.read(self.path)
-        return sha256
+        return found
 
     def rename(self) -> None:
         """Give the file its name, in place of whatever had it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable
 from hashlib import sha256, shake_256
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from r1_quantize.errors import BadFile
-from r1_quantize.hashed_file import HashedFile
+from r1_quantize.hashed_file import Crc32, HashedFile
 
 SIZE = (5 << 19) + 3  # two and a half times what is read at once, and a bit
 CONTENT = shake_256(b"hashed file").digest(SIZE)
@@ -51,20 +52,20 @@ class TestReading:
         with HashedFile(path) as file:
             for offset, count in parts:
                 assert taken(file, offset, count) == CONTENT[offset : offset + count]
-                assert file.sha256 == sha256(CONTENT[: offset + count]).hexdigest()
+                assert file.digest == sha256(CONTENT[: offset + count]).hexdigest()
             assert file.finish() == sha256(CONTENT).hexdigest()
 
     @pytest.mark.parametrize("offset", [0, 1, 1 << 20, (1 << 20) + 1, SIZE - 1, SIZE])
     def test_skips_to_where_it_is_told(self, path: Path, offset: int) -> None:
         with HashedFile(path) as file:
             file.skip_to(offset)
-            assert file.sha256 == sha256(CONTENT[:offset]).hexdigest()
+            assert file.digest == sha256(CONTENT[:offset]).hexdigest()
             file.skip_to(offset)
-            assert file.sha256 == sha256(CONTENT[:offset]).hexdigest()
+            assert file.digest == sha256(CONTENT[:offset]).hexdigest()
 
     def test_may_be_finished_twice(self, path: Path) -> None:
         with HashedFile(path) as file:
-            assert file.finish() == file.finish() == file.sha256
+            assert file.finish() == file.finish() == file.digest
 
     def test_an_empty_file(self, path: Path) -> None:
         path.write_bytes(b"")
@@ -151,3 +152,10 @@ class TestTrouble:
         with HashedFile(path) as file:
             os.link(path, tmp_path / "link")
             assert file.finish() == sha256(path.read_bytes()).hexdigest()
+
+
+def test_with_a_crc_it_is_the_same_but_for_the_digest(path: Path) -> None:
+    with HashedFile(path, Crc32) as file:
+        file.skip_to(1000)
+        assert file.digest == f"{zlib.crc32(CONTENT[:1000]):08x}"
+        assert file.finish() == f"{zlib.crc32(CONTENT):08x}"

@@ -27,6 +27,7 @@ from r1_quantize.pipeline import Job, open_source, quantize
 from r1_quantize.plan import size_of
 from r1_quantize.recipe import RECIPES
 from r1_quantize.store import Store
+from r1_quantize.verify import verify
 from tests.fakes import checkpoints, quantizer
 from tests.fakes.checkpoints import Shape, Stored
 from tests.quantize.conftest import Make, names_in
@@ -83,11 +84,6 @@ class TestEvents:
         with closing(quantize(Job(fake, "Q8_0", tmp_path / "a.gguf", name="fake"))) as events:
             next(events)
             assert names_in(tmp_path) == []
-
-    def test_the_digest_is_that_of_the_file(self, fake: Path, tmp_path: Path) -> None:
-        *_, finished = events_of(fake, tmp_path / "a.gguf")
-        assert isinstance(finished, Finished)
-        assert finished.sha256 == sha256((tmp_path / "a.gguf").read_bytes()).hexdigest()
 
 
 class TestNaming:
@@ -203,9 +199,14 @@ class TestEndedEarly:
         assert store.models() == []
         left = ["Q8_0.gguf.partial", "Q8_0.gguf.partial.journal", "Q8_0.lock"]
         assert names_in(tmp_path / "models" / "fake") == left
-        assert Resumed in map(type, events_of(fake, store.path("fake", "Q8_0")))
-        assert store.find("fake:Q8_0").path.read_bytes() == gguf.read_bytes()
-        assert names_in(tmp_path / "models" / "fake") == ["Q8_0.gguf", "Q8_0.lock"]
+        target, manifest = store.path("fake", "Q8_0"), store.manifest_path("fake", "Q8_0")
+        assert {Resumed} == {Resumed, StartedOver} & set(map(type, events_of(fake, target, manifest=manifest)))
+        assert target.read_bytes() == gguf.read_bytes()
+        assert names_in(tmp_path / "models" / "fake") == ["Q8_0.gguf", "Q8_0.json", "Q8_0.lock"]
+        assert all(check.ok for check in verify(target))
+        found = Manifest.read(manifest)
+        assert found is not None
+        assert found.source_sha256 == {path.name: sha256(path.read_bytes()).hexdigest() for path in fake.iterdir()}
 
 
 class TestSourceChanged:

@@ -58,7 +58,7 @@ def write(target: Path, planned: Plan) -> str:
     """Writes a file, last tensor first, all the way; returns its digest."""
     with begun(target, planned) as file:
         put(file, planned, range(len(planned.tensors) - 1, -1, -1))
-        checking = file.check()
+        checking = file.check(sha256)
         while True:
             try:
                 next(checking)
@@ -118,7 +118,7 @@ class TestWhole:
             put(file, planned, range(len(planned.tensors)))
             spoilt = next(tensor for tensor in planned.tensors if tensor.name == "blk.1.attn_q.weight")
             file.write_at(spoilt.offset + 17, b"\x01")
-            for _ in file.check():
+            for _ in file.check(sha256):
                 pass
 
 

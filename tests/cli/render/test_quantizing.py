@@ -13,7 +13,7 @@ from r1_quantize.events import Advanced, Checked, Event, Finished, Planned, Resu
 from tests.fakes.consoles import console, written
 
 PLANNED = Planned(Path("x"), "Q4_K_M", tensors=3, bytes_in=3_000_000_000, bytes_out=1_000_000_000)
-FINISHED = Finished(Path("x.gguf"), 1_000_000_000, "0" * 64, 1.0)
+FINISHED = Finished(Path("x.gguf"), 1_000_000_000, 1.0)
 BODY: tuple[Event, ...] = (
     Advanced("a", 1_000_000_000, 300_000_000),
     TensorDone(1, "a", "Q4_K", 1_000_000_000, 300_000_000),
