@@ -72,7 +72,7 @@ class TensorDone:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """All is written, and so many bytes more were read back."""
+    """All is written, and so many bytes more were read back; none while the disk takes what the system still holds."""
 
     bytes: int
 

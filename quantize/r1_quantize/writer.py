@@ -121,10 +121,10 @@ class PartialGGUF:
     def check(self, digest: Callable[[], Digest]) -> Generator[int, None, str]:
         """Put everything on the disk and read it back, which a system may do from its cache.
 
-        Yields how many bytes were read since the last time.
-
-        Returns the digest of the file. Raises R1Error when it is not what was written.
+        Yields how many bytes were read since the last time, at first none. Returns the digest of the file. Raises
+        R1Error when it is not what was written.
         """
+        yield 0
         try:
             os.fsync(self._file.fileno())
         except OSError as exc:

@@ -43,6 +43,7 @@ class Standing:
     read: int = 0
     of_read: int = 0
     written: int = 0
+    checking: bool = False
     checked: int = 0
     of_written: int = 0
     recalled: int = 0
@@ -66,6 +67,7 @@ class Standing:
             case TensorDone():
                 self.tensors = event.index
             case Checked():
+                self.checking = True
                 self.checked += event.bytes
 
 
@@ -193,6 +195,8 @@ def _facts(standing: Standing, speed: float | None) -> list[str]:
         return [f"preparing the tables of {standing.preparing}"]
     if standing.recalled and not standing.read:
         return [f"checking what an earlier run wrote, {units.size(standing.recalled)}"]
+    if standing.checking and not standing.checked:
+        return ["written; the disk takes what is still in memory"]
     if standing.checked:
         return [f"reading it back, {units.size(standing.checked)} of {units.size(standing.of_written)}"]
     facts = [f"tensor {min(standing.tensors + 1, standing.of_tensors)} of {standing.of_tensors}"]

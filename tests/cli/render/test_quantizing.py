@@ -19,6 +19,7 @@ BODY: tuple[Event, ...] = (
     TensorDone(1, "a", "Q4_K", 1_000_000_000, 300_000_000),
     Advanced("b", 2_000_000_000, 700_000_000),
     TensorDone(2, "b", "Q4_K", 2_000_000_000, 700_000_000),
+    Checked(0),
     Checked(600_000_000),
     Checked(400_000_000),
 )
@@ -50,7 +51,11 @@ class TestLines:
         assert " · 1 GB of 3 GB read · 300 MB written · reading " in first
         assert first.endswith("/s")
         assert second.startswith("r1: tensor 2 of 3 · 3 GB of 3 GB read · 1 GB written · reading ")
-        assert checks == ["r1: reading it back, 600 MB of 1 GB", "r1: reading it back, 1 GB of 1 GB"]
+        assert checks == [
+            "r1: written; the disk takes what is still in memory",
+            "r1: reading it back, 600 MB of 1 GB",
+            "r1: reading it back, 1 GB of 1 GB",
+        ]
 
     def test_what_an_earlier_run_did_is_said_and_counted_but_not_as_speed(self, at_every_event: None) -> None:
         resumed = Resumed(1, 1_000_000_000, 300_000_000)
