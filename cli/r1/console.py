@@ -96,7 +96,9 @@ def keep_libraries_quiet() -> None:
 
     ggml writes a line of its own to descriptor 2 for every bad value, in the middle of ours. R1_DEBUG lets it.
     """
-    if sys.stderr is None or sys.platform == "win32" or os.environ.get("R1_DEBUG", "0") not in {"", "0"}:
+    from r1.engine.llama import debugging
+
+    if sys.stderr is None or sys.platform == "win32" or debugging():
         return  # on Windows a console is no file that could be copied
     sys.stderr.flush()
     descriptor = sys.stderr.fileno()

@@ -19,7 +19,7 @@ from typing import Any
 
 from r1_quantize import reader
 from r1_quantize.errors import BadFile, BadGGUF, UsageError
-from r1_quantize.metadata import Entry, string, uint32
+from r1_quantize.metadata import Entry, single, string, uint32
 from r1_quantize.reader import GGUFFile
 from r1_quantize.tensor_type import TensorType
 
@@ -126,7 +126,7 @@ class _Legacy:
             name = self._take(self._count("letters of a name"), "a name").decode("utf-8", "replace")
             (calls,) = struct.unpack("<i", self._take(4, "a number of calls"))
             values = _floats(self._take(4 * self._count("values"), f"the values of {name!r:.80}"))
-            weights[name] = array("f", (value / count for value in values)) if (count := _f32(calls)) > 0 else values
+            weights[name] = array("f", (value / count for value in values)) if (count := single(calls)) > 0 else values
         if self._at == len(self._data):
             return weights, None, 0
         (chunks,) = struct.unpack("<i", self._take(4, "the number of chunks"))
@@ -147,11 +147,6 @@ class _Legacy:
             raise BadFile(f"{self._path}: not an importance matrix, or cut short in {what}")
         self._at += count
         return self._data[self._at - count : self._at]
-
-
-def _f32(value: float) -> float:
-    """The nearest number of single precision."""
-    return array("f", [value])[0]
 
 
 def _floats(data: bytes) -> array[float]:

@@ -84,13 +84,17 @@ class Journal:
         """Begins it anew, with what is `kept` of an older one."""
         fresh = path.with_name(path.name + ".new")
         fresh.unlink(missing_ok=True)
-        with fresh.open("xb") as file:
-            file.write(_line({"job": kept.job}))
-            file.writelines(_line({"tensor": name, **asdict(done)}) for name, done in kept.tensors.items())
-            file.writelines(_line({"file": name, **asdict(done)}) for name, done in kept.files.items())
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        try:
+            with fresh.open("xb") as file:
+                file.write(_line({"job": kept.job}))
+                file.writelines(_line({"tensor": name, **asdict(done)}) for name, done in kept.tensors.items())
+                file.writelines(_line({"file": name, **asdict(done)}) for name, done in kept.files.items())
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
         self._file = path.open("ab", buffering=0)
 
     def tensor(self, name: str, done: TensorRecord) -> None:

@@ -100,5 +100,11 @@ def int32s(key: str, values: Sequence[int]) -> Entry:
     return Entry(key, _array(ValueType.INT32, len(values)) + struct.pack(f"<{len(values)}i", *values))
 
 
+def single(value: float) -> float:
+    """The nearest number of single precision; OverflowError when there is none."""
+    rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    return rounded
+
+
 def _array(items: ValueType, count: int) -> bytes:
     return struct.pack("<IIQ", ValueType.ARRAY, items, count)

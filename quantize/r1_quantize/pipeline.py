@@ -90,8 +90,8 @@ def quantize(job: Job) -> Generator[Event, None, None]:
     recipe = recipe_for(job.quant)
     source = open_source(job.source, job.name, job.checkpoint, job.pretokenizer)
     planned = plan(source, recipe, imatrix=imatrix, overrides=job.overrides, allow_requantize=job.allow_requantize)
-    yield Planned(job.source, recipe.name, len(planned.tensors), planned.bytes_in, planned.size)
     _check_target(job, source)
+    yield Planned(job.source, recipe.name, len(planned.tensors), planned.bytes_in, planned.size)
     _check_room(job, source, planned)
     # 2. read every weight once, and write what becomes of it
     work = _Work(planned, source, sha256 if job.manifest else Crc32)  # only a manifest keeps a SHA-256
@@ -132,7 +132,7 @@ def _check_target(job: Job, source: Source) -> None:
     read = [*source.files, *(source.path / name for name in source.digests), *filter(None, [job.imatrix])]
     for written in (job.target, partial_path(job.target), journal_path(job.target)):
         if written.exists() and any(written.samefile(path) for path in read):
-            raise UsageError(f"{written} belongs to the source; say where the result goes with -o FILE")
+            raise UsageError(f"{written} belongs to the source and would be made of itself; take another place or type")
 
 
 def _check_room(job: Job, source: Source, planned: Plan) -> None:
@@ -195,9 +195,12 @@ class _Work:
         self.done = computed + len(result.progress.tensors)
         for path in self.source.files:
             tensors = self.planned.of_file(path)
-            if (digest := _already_read(path, tensors, result.progress)) is None:
+            stamp, record = self.source.files[path], result.progress.files.get(path.name)
+            if record and record.stamp == stamp and all(tensor.name in result.progress.tensors for tensor in tensors):
+                digest = record.digest  # an earlier run has done with it
+            else:
                 with HashedFile(path, self.algorithm) as file:
-                    if file.stamp[:2] != self.source.files[path][:2]:
+                    if file.stamp[:2] != stamp[:2]:
                         raise BadFile(f"{path} was changed while others were read; run it again")
                     yield from self._convert(file, tensors, result, quantizer)
                     digest = file.finish()
@@ -222,18 +225,6 @@ class _Work:
                 at = crc = 0
                 self.done += 1
                 yield TensorDone(self.done, tensor.name, tensor.type.name, tensor.source.nbytes, tensor.nbytes)
-
-
-def _already_read(path: Path, tensors: list[PlannedTensor], progress: Progress) -> str | None:
-    """The digest of a source file that an earlier run has done with; None when it has to be read."""
-    record = progress.files.get(path.name)
-    if record is None or any(tensor.name not in progress.tensors for tensor in tensors):
-        return None
-    try:
-        with HashedFile(path) as file:
-            return record.digest if file.stamp == record.stamp else None
-    except R1Error:
-        return None
 
 
 def _pieces(

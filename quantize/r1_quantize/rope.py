@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from r1_quantize.errors import BadCheckpoint
-from r1_quantize.metadata import Entry, float32, string, uint32
+from r1_quantize.metadata import Entry, float32, single, string, uint32
 
 _DEFAULT_THETA = 10_000.0  # transformers' default for models that do not say
 _LEAST = 0.001  # of any of the numbers here; smaller ones only occur in files that were made to do harm
@@ -98,22 +98,16 @@ def _llama3_factors(found: Mapping[str, Any], theta: float, head_dim: int) -> by
         raise BadCheckpoint(f"config.json: rope_scaling has low_freq_factor {low:g} and high_freq_factor {high:g}")
     factors = []
     for index in range(0, head_dim, 2):
-        frequency = _f32(1 / _f32(theta ** _f32(index / head_dim)))
-        wave = _f32(_f32(1 / frequency) * _f32(2 * math.pi))
+        frequency = single(1 / single(theta ** single(index / head_dim)))
+        wave = single(single(1 / frequency) * single(2 * math.pi))
         if wave < context / high:
             factors.append(1.0)
         elif wave > context / low:
             factors.append(factor)
         else:
-            smooth = _f32(_f32(_f32(_f32(1 / wave) * context) - low) / _f32(high - low))
-            factors.append(_f32(1 / _f32(_f32(_f32(1 - smooth) / factor) + smooth)))
+            smooth = single(single(single(single(1 / wave) * context) - low) / single(high - low))
+            factors.append(single(1 / single(single(single(1 - smooth) / factor) + smooth)))
     return struct.pack(f"<{len(factors)}f", *factors)
-
-
-def _f32(value: float) -> float:
-    """The nearest number of single precision."""
-    rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
-    return rounded
 
 
 def _number(found: Mapping[str, Any], key: str, default: float | None = None) -> float:

@@ -85,8 +85,6 @@ def convert(  # noqa: PLR0913, PLR0917
         target, manifest = store.path(source.name, quant), store.manifest_path(source.name, quant)
     else:
         target, manifest = _checked(store, output), None
-    if target.exists() and target.samefile(source.path):
-        raise UsageError(f"{target} would be made of itself; take another type, or another place")
     job = Job(
         source=source.path,
         quant=quant,
