@@ -10,15 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from r1_quantize import safetensors
 from r1_quantize.errors import BadCheckpoint
 from r1_quantize.safetensors import SafetensorsFile, StoredTensor
+from r1_quantize.source_file import SourceFile
 
-_INDEX = "model.safetensors.index.json"
+INDEX = "model.safetensors.index.json"
 _MAX_TOKENIZER = 32 << 20  # bytes; Llama's has 17 million, and parsing takes many times that
 _MAX_JSON = 4 << 20  # bytes of any other file
 
@@ -38,9 +41,13 @@ class CheckpointFolder:
     by its name, for the manifest.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Raises BadCheckpoint when a file is missing, damaged, or points outside the folder."""
+    def __init__(self, path: Path, elsewhere: Mapping[str, SourceFile] | None = None) -> None:
+        """`elsewhere` has the shards, by name, that are not in the folder, or not yet.
+
+        Raises BadCheckpoint when a file is missing, damaged, or points outside the folder.
+        """
         self.path = path
+        self._elsewhere = elsewhere or {}
         self.digests: dict[str, str] = {}
         self.shards: list[SafetensorsFile] = []
         if not path.is_dir():
@@ -72,38 +79,60 @@ class CheckpointFolder:
         names = sorted(set(where.values())) if where else self._parts()
         tensors: dict[str, ShardTensor] = {}
         for name in names:
-            if not (self.path / name).is_file():
-                raise BadCheckpoint(f"{self.path}: the shard {name} is missing")
-            shard = safetensors.read(self.path / name)
+            shard = safetensors.read_file(self._shard(name))
             self.shards.append(shard)
             for tensor, stored in shard.tensors.items():
                 if tensor in tensors or where.get(tensor, name) != name:
-                    raise BadCheckpoint(f"{shard.path}: the tensor {tensor} belongs to another shard")
-                tensors[tensor] = ShardTensor(shard.path, stored)
+                    raise BadCheckpoint(f"{shard.file.path}: the tensor {tensor} belongs to another shard")
+                tensors[tensor] = ShardTensor(shard.file.path, stored)
         if missing := sorted(where.keys() - tensors.keys()):
             raise BadCheckpoint(f"{self.path / where[missing[0]]}: the tensor {missing[0]} is missing")
         return tensors
 
+    def _shard(self, name: str) -> SourceFile:
+        if known := self._elsewhere.get(name):
+            return known
+        if not (self.path / name).is_file():
+            raise BadCheckpoint(f"{self.path}: the shard {name} is missing")
+        return SourceFile.here(self.path / name)
+
     def _weight_map(self) -> dict[str, str]:
         """Tensor → shard, as the index says; empty when there is no index."""
-        index = self.optional_json(_INDEX)
-        if index is None:
-            return {}
-        where = index.get("weight_map")
-        if not isinstance(where, dict) or not where:
-            raise BadCheckpoint(f"{self.path / _INDEX}: it has no weight_map")
-        for tensor, shard in where.items():
-            plain = isinstance(shard, str) and shard.endswith(".safetensors") and not set(shard) & set("/\\:\0")
-            if not plain:
-                raise BadCheckpoint(f"{self.path / _INDEX}: {tensor!r:.80} points to {shard!r:.80}")
-        return where
+        index = self.optional_json(INDEX)
+        return {} if index is None else _where(self.path / INDEX, index)
 
     def _parts(self) -> list[str]:
         """The shards of a folder without an index."""
-        parts = sorted(path.name for path in self.path.glob("model*.safetensors"))
-        if not parts:
-            raise BadCheckpoint(f"{self.path}: neither model.safetensors nor {_INDEX} is there")
-        return parts
+        return _parts(self.path, {path.name for path in self.path.glob("*.safetensors")} | self._elsewhere.keys())
+
+
+def shard_names(path: Path, files: Iterable[str]) -> list[str]:
+    """The shards of the checkpoint whose other files lie at `path`, and of whose `files` not all are here yet.
+
+    Raises BadCheckpoint.
+    """
+    index = read_json(path / INDEX)
+    return _parts(path, files) if index is None else sorted(set(_where(path / INDEX, index).values()))
+
+
+def _where(path: Path, index: dict[str, Any]) -> dict[str, str]:
+    """Tensor → shard."""
+    where = index.get("weight_map")
+    if not isinstance(where, dict) or not where:
+        raise BadCheckpoint(f"{path}: it has no weight_map")
+    for tensor, shard in where.items():
+        plain = isinstance(shard, str) and shard.endswith(".safetensors") and not set(shard) & set("/\\:\0")
+        if not plain:
+            raise BadCheckpoint(f"{path}: {tensor!r:.80} points to {shard!r:.80}")
+    return where
+
+
+def _parts(path: Path, files: Iterable[str]) -> list[str]:
+    """The shards of a checkpoint without an index."""
+    parts = sorted(name for name in files if fnmatchcase(name, "model*.safetensors") and "/" not in name)
+    if not parts:
+        raise BadCheckpoint(f"{path}: neither model.safetensors nor {INDEX} is there")
+    return parts
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

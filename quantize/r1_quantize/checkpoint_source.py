@@ -46,7 +46,7 @@ def checkpoint_source(
         entries=tuple(_entries(folder, architecture, name, known, pretokenizer)),
         tensors=tensors,
         traits=architecture.traits(tied=tied),
-        files={shard.path: shard.stamp for shard in folder.shards},
+        files=tuple(shard.file for shard in folder.shards),
         digests=folder.digests,
         is_gguf=False,
     )
@@ -72,7 +72,7 @@ def outline(known: catalog.Checkpoint) -> Source | None:
         entries=architecture.entries,
         tensors=(*_computed(architecture), *stored),
         traits=architecture.traits(tied=architecture.tied),
-        files={},
+        files=(),
         digests={},
         is_gguf=False,
     )

@@ -20,8 +20,10 @@ from r1_quantize.metadata import Entry, encode_text, uint32
 from r1_quantize.override import Override, override_for
 from r1_quantize.reader import DEFAULT_ALIGNMENT, MAGIC
 from r1_quantize.recipe import (
+    COPY,
     QUANTIZATION_VERSION,
     RECIPES,
+    Copy,
     Recipe,
     in_file_order,
     is_matrix,
@@ -36,7 +38,8 @@ _MAX_VALUES = 1 << 23  # in a row, or in a head whose rows are re-ordered; the 7
 _INSTEAD = {"Q2_K_S": "Q2_K", "IQ3_XS": "IQ3_S", "IQ3_XXS": "IQ3_S"}
 """What comes nearest without an importance matrix."""
 
-_FILE_TYPE, _QUANTIZATION_VERSION = "general.file_type", "general.quantization_version"
+_QUANTIZATION_VERSION, _FILE_TYPE = _STORAGE = "general.quantization_version", "general.file_type"
+"""What says how the values are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class PlannedTensor:
 class Plan:
     """The result: `header` is everything before the first tensor, `size` that of the whole file."""
 
-    recipe: Recipe
+    recipe: Recipe | Copy
     header: bytes
     tensors: tuple[PlannedTensor, ...]  # in file order
     size: int
@@ -85,7 +88,7 @@ class Plan:
 
 def plan(
     source: Source,
-    recipe: Recipe,
+    recipe: Recipe | Copy,
     *,
     imatrix: Imatrix | None = None,
     overrides: Sequence[Override] = (),
@@ -94,9 +97,11 @@ def plan(
     """What `recipe` makes of `source`.
 
     Raises UsageError when a type needs an importance matrix and there is none, when one would be made of values that
-    are quantized already and that is not allowed, or when an override is of no effect; BadFile when the matrix does
-    not fit the model.
+    are quantized already and that is not allowed, when an override is of no effect, or when what is to be copied is no
+    GGUF; BadFile when the matrix does not fit the model.
     """
+    if isinstance(recipe, Copy):
+        return _copy(source, imatrix, overrides)
     _check_overrides(source, recipe, overrides)
     _check_rows(source)
     as_converted = not (source.is_gguf or recipe.quantized)
@@ -112,6 +117,23 @@ def plan(
         for tensor, offset in zip(tensors, offsets, strict=False)
     )
     return Plan(recipe, header, planned, offsets[-1])
+
+
+def _copy(source: Source, imatrix: Imatrix | None, overrides: Sequence[Override]) -> Plan:
+    """Every tensor as it is, in the order of llama.cpp's quantizer, which is also its order for copying."""
+    if not source.is_gguf:
+        raise UsageError(f"{source.path} is a checkpoint, and only a GGUF can be copied; take a type instead of COPY")
+    if imatrix or overrides:
+        raise UsageError("--imatrix and --tensor-type have no effect on COPY, which leaves every tensor as it is")
+    _check_rows(source)
+    tensors = in_file_order(source.tensors)
+    said = {entry.key: entry for entry in source.entries}
+    entries = [*_without_storage(source), *(said[key] for key in _STORAGE if key in said)]
+    header, offsets = _layout(entries, tensors, {tensor.name: tensor.type for tensor in tensors})
+    copied = tuple(
+        PlannedTensor(tensor, tensor.type, offset, None) for tensor, offset in zip(tensors, offsets, strict=False)
+    )
+    return Plan(COPY, header, copied, offsets[-1])
 
 
 def size_of(source: Source, recipe: Recipe) -> tuple[int, float]:
@@ -146,11 +168,15 @@ def _entries(source: Source, recipe: Recipe, imatrix: Imatrix | None, *, in_plac
     file_type = uint32(_FILE_TYPE, recipe.number)
     if in_place:
         return [file_type if entry.key == _FILE_TYPE else entry for entry in source.entries]
-    kept = [entry for entry in source.entries if entry.key not in {_FILE_TYPE, _QUANTIZATION_VERSION}]
+    kept = _without_storage(source)
     added = list(imatrix.entries()) if imatrix else []
     if imatrix:
         kept = [entry for entry in kept if not entry.key.startswith("quantize.imatrix.")]
     return [*kept, uint32(_QUANTIZATION_VERSION, QUANTIZATION_VERSION), file_type, *added]
+
+
+def _without_storage(source: Source) -> list[Entry]:
+    return [entry for entry in source.entries if entry.key not in _STORAGE]
 
 
 def _layout(

@@ -11,7 +11,6 @@ Imports only the standard library.
 from __future__ import annotations
 
 import mmap
-import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from r1_quantize.errors import BadGGUF
-from r1_quantize.hashed_file import Stamp, stamp_of
 from r1_quantize.metadata import SCALARS, Entry, ValueType
+from r1_quantize.source_file import SourceFile
 from r1_quantize.tensor_type import TensorType
 
 MAGIC = b"GGUF"
@@ -46,31 +45,46 @@ class TensorInfo:
 class GGUFFile:
     """The header of one file; `data_offset` is where the first tensor begins, sizes and offsets are bytes."""
 
-    path: Path
+    file: SourceFile
     version: int
     metadata: Mapping[str, Any]
     entries: tuple[Entry, ...]  # the same pairs, as they stand in the file
     tensors: tuple[TensorInfo, ...]
     data_offset: int
     alignment: int
-    size: int
-    stamp: Stamp  # as `HashedFile` has it
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
+
+    @property
+    def size(self) -> int:
+        return self.file.size
+
+
+class CutShort(BadGGUF):
+    """The header is longer than what is here of the file."""
 
 
 def read(path: Path) -> GGUFFile:
-    """The header of the GGUF at `path`; arrays in it are decoded only when they are asked for.
+    """The header of the GGUF at `path`; see `read_file`."""
+    return read_file(SourceFile(path, 0))
 
-    Raises BadGGUF when it is not a GGUF, is cut short, or contradicts itself.
+
+def read_file(file: SourceFile) -> GGUFFile:
+    """The header of a GGUF; arrays in it are decoded only when they are asked for.
+
+    Raises BadGGUF when it is not a GGUF, or contradicts itself; CutShort when not all of it is here.
     """
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            if size < 24:
-                raise BadGGUF(f"{path}: not a GGUF, only {size} bytes long")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _Parser(data, path, stamp_of(os.fstat(file.fileno()))).parse()
+        with file.beginning() as (beginning, found):
+            here = beginning.seek(0, 2)
+            if here < 24:
+                raise BadGGUF(f"{file.path}: not a GGUF, only {here} bytes long")
+            with mmap.mmap(beginning.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return _Parser(data, found).parse()
     except OSError as exc:
-        raise BadGGUF(f"{path}: {exc.strerror}") from exc
+        raise BadGGUF(f"{file.path}: {exc.strerror}") from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +130,9 @@ def _decode(header: bytes, array: _Array) -> list[Any]:
 class _Parser:
     """A position in the file that only ever moves forward, and never past its end."""
 
-    def __init__(self, data: mmap.mmap, path: Path, stamp: Stamp) -> None:
+    def __init__(self, data: mmap.mmap, file: SourceFile) -> None:
         self._data = data
-        self._stamp = stamp
-        self._path = path
+        self._file = file
         self._at = 0
         self._end = len(data)
 
@@ -143,9 +156,7 @@ class _Parser:
         data_offset = _padded(self._at, alignment)
         tensors = self._placed(infos, data_offset, alignment)
         metadata = _Metadata(values, header)
-        return GGUFFile(
-            self._path, version, metadata, tuple(entries), tensors, data_offset, alignment, self._end, self._stamp
-        )
+        return GGUFFile(self._file, version, metadata, tuple(entries), tensors, data_offset, alignment)
 
     def _version(self) -> int:
         if self._data[:4] != MAGIC:
@@ -190,8 +201,8 @@ class _Parser:
             placed[name] = TensorInfo(name, shape, kind, start + offset, kind.bytes_of(values))
             expected = _padded(offset + placed[name].nbytes, alignment)
         end = max((info.offset + info.nbytes for info in placed.values()), default=0)
-        if end > self._end:
-            raise self._bad(f"cut short: {end:,} bytes are announced, {self._end:,} are there")
+        if end > self._file.size:
+            raise self._bad(f"cut short: {end:,} bytes are announced, {self._file.size:,} are there")
         return tuple(placed.values())
 
     def _value(self, key: str) -> Any:
@@ -227,7 +238,7 @@ class _Parser:
         data, unpack, at, last = self._data, _U64.unpack_from, self._at, self._end - 8
         for _ in range(count):
             if at > last:
-                raise self._bad(f"cut short in the array {key!r:.80}")
+                raise self._cut_short(f"the array {key!r:.80}")
             at += 8 + unpack(data, at)[0]
         self._at = at
         self._skip(0, f"the array {key!r:.80}")
@@ -245,13 +256,16 @@ class _Parser:
 
     def _skip(self, count: int, what: str) -> None:
         if self._at + count > self._end:
-            raise self._bad(f"cut short in {what}")
+            raise self._cut_short(what)
         self._at += count
         if self._at > _MAX_HEADER:
             raise self._bad(f"a header of more than {_MAX_HEADER:,} bytes")
 
     def _bad(self, what: str) -> BadGGUF:
-        return BadGGUF(f"{self._path}: {what}; it is damaged or not a whole GGUF")
+        return BadGGUF(f"{self._file.path}: {what}; it is damaged or not a whole GGUF")
+
+    def _cut_short(self, what: str) -> CutShort:
+        return CutShort(f"{self._file.path}: cut short in {what}; it is damaged or not a whole GGUF")
 
 
 def _padded(offset: int, alignment: int) -> int:

@@ -82,6 +82,16 @@ class Recipe:
         return self.base in {IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S}
 
 
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """No recipe at all: every tensor of a GGUF as it is. Of one in parts it makes one file."""
+
+    name: str = "COPY"
+
+
+COPY = Copy()
+
+
 def _recipe(
     name: str,
     number: int,
@@ -222,6 +232,11 @@ def recipe_for(quant: str) -> Recipe:
         known = "r1 quantize --list-types shows all"
         raise UsageError(f"{quant!r:.40} is no type r1 makes; did you mean {' or '.join(near)}? {known}")
     return found
+
+
+def recipe_or_copy(quant: str) -> Recipe | Copy:
+    """As `recipe_for`, and COPY too."""
+    return COPY if quant.upper() == COPY.name else recipe_for(quant)
 
 
 class Named(Protocol):

@@ -7,14 +7,13 @@ then the tensors without gaps. Does not know: what is in the tensors, or which f
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from r1_quantize.errors import BadCheckpoint
-from r1_quantize.hashed_file import Stamp, stamp_of
+from r1_quantize.source_file import SourceFile
 from r1_quantize.tensor_type import TensorType
 
 _MAX_DIMENSIONS, _UINT32_MAX = 8, (1 << 32) - 1
@@ -44,29 +43,38 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True)
 class SafetensorsFile:
-    """The header of one file: its tensors by name, in the order of their names; `stamp` is the file's."""
+    """The header of one file: its tensors by name, in the order of their names."""
 
-    path: Path
-    stamp: Stamp
+    file: SourceFile
     tensors: Mapping[str, StoredTensor]
 
 
+def header_end(beginning: bytes, size: int) -> int:
+    """Where the header of a file of `size` bytes ends that begins so, or where one gives up reading it."""
+    return min(8 + int.from_bytes(beginning[:8], "little"), 8 + _MAX_HEADER, size)
+
+
 def read(path: Path) -> SafetensorsFile:
-    """The header of the file at `path`. Raises BadCheckpoint when it cannot be read or contradicts itself."""
+    """The header of the file at `path`; see `read_file`."""
+    return read_file(SourceFile(path, 0))
+
+
+def read_file(file: SourceFile) -> SafetensorsFile:
+    """The header of a file. Raises BadCheckpoint when it cannot be read or contradicts itself."""
     try:
-        with path.open("rb") as file:
-            return _Header(path, stamp_of(os.fstat(file.fileno()))).parse(file)
+        with file.beginning() as (beginning, found):
+            return _Header(found).parse(beginning)
     except OSError as exc:
-        raise BadCheckpoint(f"{path}: {exc.strerror}") from exc
+        raise BadCheckpoint(f"{file.path}: {exc.strerror}") from exc
 
 
 class _Header:
     """A header being read, none of it trusted."""
 
-    def __init__(self, path: Path, stamp: Stamp) -> None:
-        self._path = path
-        self._stamp = stamp
-        self._size = stamp[0]
+    def __init__(self, file: SourceFile) -> None:
+        self._file = file
+        self._path = file.path
+        self._size = file.size
 
     def parse(self, file: BinaryIO) -> SafetensorsFile:
         if self._size < 8:
@@ -84,7 +92,7 @@ class _Header:
         tensors = [self._tensor(name, entry, 8 + length) for name, entry in found.items()]
         self._check_layout(tensors, 8 + length)
         by_name = {tensor.name: tensor for tensor in sorted(tensors, key=lambda tensor: tensor.name)}
-        return SafetensorsFile(self._path, self._stamp, by_name)
+        return SafetensorsFile(self._file, by_name)
 
     def _tensor(self, name: str, entry: Any, start: int) -> StoredTensor:
         match entry:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1_quantize.hashed_file import Stamp
 from r1_quantize.metadata import Entry
 from r1_quantize.recipe import Traits
+from r1_quantize.source_file import SourceFile
 from r1_quantize.tensor_type import TensorType
 
 
@@ -52,17 +52,23 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """`entries` are those of a whole GGUF of plain floats, `tensors` in its order.
+    """`entries` are those of a whole GGUF, `tensors` in its order; `path` is a folder's, a GGUF's or its first part's.
 
-    `files` are those with the tensors, in the order in which they are best read, each with its stamp as it was when
-    its header was read. `digests` has the SHA-256 of every other file that was read, by name. `is_gguf`: what is made
-    of it is the work of llama.cpp's quantizer alone, without its converter, and stands in the quantizer's order.
+    `files` are those with the tensors, in the order in which they are best read. `digests` has the SHA-256 of every
+    other file that was read, by name. `is_gguf`: what is made of it is the work of llama.cpp's quantizer alone, without
+    its converter, and stands in the quantizer's order.
     """
 
     path: Path
     entries: tuple[Entry, ...]
     tensors: tuple[Tensor, ...]
     traits: Traits
-    files: Mapping[Path, Stamp]
+    files: tuple[SourceFile, ...]
     digests: Mapping[str, str]
     is_gguf: bool
+
+    @property
+    def kv_values(self) -> int:
+        """How many values each token of context takes in the KV cache: the rows of all its keys and values."""
+        matrices = (".attn_k.weight", ".attn_v.weight")
+        return sum(tensor.shape[0] for tensor in self.tensors if tensor.name.endswith(matrices))

@@ -43,6 +43,18 @@ def quantized(
     return None if refused else target
 
 
+def copied(source: Path) -> Path:
+    """What llama_model_quantize makes of a GGUF, or of the first of its parts, when it only copies the tensors."""
+    target = source.with_suffix(".copy.reference")
+    library = llama.llama()
+    with _log() as lines:
+        params = library.llama_model_quantize_default_params()
+        params.only_copy, params.nthread = True, 2
+        refused = library.llama_model_quantize(bytes(source), bytes(target), ctypes.byref(params))
+    assert not refused, "".join(lines)
+    return target
+
+
 def types(
     source: Path, quant: str, overrides: Sequence[tuple[str, TensorType]] = (), *, imatrix: bool = False
 ) -> dict[str, str]:

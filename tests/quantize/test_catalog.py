@@ -91,7 +91,7 @@ class TestOutline:
         source = outline(catalog.load()[name])
         assert source is not None
         assert source.traits == traits
-        assert (source.files, source.digests, source.is_gguf) == ({}, {}, False)
+        assert (source.files, source.digests, source.is_gguf) == ((), {}, False)
 
     def test_of_a_tied_model_has_no_output(self) -> None:
         known = catalog.load()["qwen-1.5b"]

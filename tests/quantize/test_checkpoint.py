@@ -67,7 +67,7 @@ class TestFiles:
     def test_the_shards_in_order(self, tmp_path: Path) -> None:
         path = checkpoints.write(tmp_path / "sharded", shards=3)
         shards = sorted(path.glob("*.safetensors"))
-        assert [(shard.path, shard.stamp[0]) for shard in CheckpointFolder(path).shards] == [
+        assert [(shard.file.path, shard.file.size) for shard in CheckpointFolder(path).shards] == [
             (shard, shard.stat().st_size) for shard in shards
         ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import gguf as reference
@@ -12,11 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from r1_quantize.errors import BadGGUF
-from r1_quantize.gguf_source import gguf_source
+from r1_quantize.gguf_source import gguf_source, gguf_source_of
 from r1_quantize.metadata import Entry
+from r1_quantize.reader import CutShort
 from r1_quantize.recipe import Traits
+from r1_quantize.source_file import SourceFile
 from r1_quantize.tensor_type import TensorType
-from tests.fakes import checkpoints
+from tests.fakes import checkpoints, splits
 from tests.fakes.checkpoints import Shape
 from tests.quantize.conftest import Make
 
@@ -104,10 +107,7 @@ class TestSource:
 
     def test_it_is_one_file_and_has_no_others(self, gguf: Path) -> None:
         found = gguf_source(gguf)
-        assert (found.path, {path: stamp[0] for path, stamp in found.files.items()}) == (
-            gguf,
-            {gguf: gguf.stat().st_size},
-        )
+        assert (found.path, [(file.path, file.size) for file in found.files]) == (gguf, [(gguf, gguf.stat().st_size)])
         assert found.is_gguf
 
     def test_messages_name_file_and_tensor(self, gguf: Path) -> None:
@@ -131,6 +131,15 @@ class TestSource:
         write(path, names(Shape()), kept, add=add)
         assert key in reference.GGUFReader(path).fields
         assert [entry.key for entry in gguf_source(path).entries] == ["general.architecture", *kept]
+
+    def test_the_usual_alignment_still_holds_where_it_is_said(self, path: Path) -> None:
+        write(path, names(Shape()), counts("qwen2"), add=lambda writer: writer.add_custom_alignment(32))
+        assert "general.alignment" in [entry.key for entry in gguf_source(path).entries]
+
+    @pytest.mark.parametrize("count", [0, 1])
+    def test_a_file_that_was_joined_or_never_split_is_whole(self, path: Path, count: int) -> None:
+        write(path, names(Shape()), counts("qwen2"), add=lambda writer: writer.add_uint16("split.count", count))
+        assert len(gguf_source(path).tensors) == len(names(Shape()))
 
     def test_tensors_lie_where_another_alignment_puts_them(self, path: Path) -> None:
         write(path, names(Shape()), counts("qwen2"), add=lambda writer: writer.add_custom_alignment(256))
@@ -170,20 +179,16 @@ class TestRefused:
         assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize("count", [2, 3, 65535])
-    def test_one_part_of_several(self, path: Path, count: int) -> None:
+    def test_one_part_of_several_that_is_not_called_so(self, path: Path, count: int) -> None:
         write(path, names(Shape()), counts("qwen2"), add=lambda writer: writer.add_uint16("split.count", count))
-        self.check(path, rf"one of {count} parts; join them first \(llama-gguf-split --merge\)")
-
-    def test_one_part_that_holds_only_some_tensors(self, path: Path) -> None:
-        write(path, names(Shape())[:5], counts("qwen2"), add=lambda writer: writer.add_uint16("split.count", 2))
-        self.check(path, "one of 2 parts; join them first")
+        self.check(path, rf"one of {count} parts, though not called so.* as NAME-00001-of-{count:05}\.gguf and so on")
 
     @pytest.mark.parametrize("layers", [513, 1 << 31])
     def test_more_layers_than_llama_cpp_runs(self, path: Path, layers: int) -> None:
         write(path, ["blk.0.attn_q.weight"], counts("qwen2", layers=layers))
         self.check(path, rf"block_count is {layers:,}, more than llama.cpp runs")
 
-    @pytest.mark.parametrize("count", [0, -1, "two", [2], True])
+    @pytest.mark.parametrize("count", [-1, "two", [2], True])
     def test_an_impossible_number_of_parts(self, path: Path, count: object) -> None:
         write(path, names(Shape()), counts("qwen2") | {"split.count": count})
         self.check(path, "split.count is ")
@@ -239,3 +244,194 @@ class TestRefused:
 
     def test_what_is_not_there(self, path: Path) -> None:
         self.check(path, "No such file")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the parts are, and nothing else."""
+    (tmp_path / "parts").mkdir()
+    return tmp_path / "parts"
+
+
+class TestParts:
+    """A GGUF in parts is what the whole one is, but for where its tensors lie."""
+
+    @pytest.mark.parametrize("keys_alone", [False, True])
+    @pytest.mark.parametrize("tensors", [1, 5, 25])
+    def test_any_part_stands_for_all(self, gguf: Path, folder: Path, tensors: int, keys_alone: bool) -> None:
+        parts = splits.split(gguf, folder, tensors, keys_alone=keys_alone)
+        whole = gguf_source(gguf)
+        for part in {parts[0], parts[1], parts[-1]}:
+            found = gguf_source(part)
+            assert (found.path, found.is_gguf, found.digests) == (parts[0], True, {})
+            assert [(file.path, file.size) for file in found.files] == [(p, p.stat().st_size) for p in parts]
+            assert (found.entries, found.traits) == (whole.entries, whole.traits)
+            assert [(t.name, t.shape, t.type) for t in found.tensors] == [
+                (t.name, t.shape, t.type) for t in whole.tensors
+            ]
+
+    def test_tensors_lie_where_gguf_py_finds_them(self, gguf: Path, folder: Path) -> None:
+        parts = splits.split(gguf, folder, 7)
+        assert [(t.name, t.file, t.offset, t.label) for t in gguf_source(parts[0]).tensors] == [
+            (t.name, part, t.data_offset, f"{part}: {t.name}")
+            for part in parts
+            for t in reference.GGUFReader(part).tensors
+        ]
+
+    def test_they_come_in_the_order_of_the_parts(self, gguf: Path, folder: Path) -> None:
+        parts = splits.split(gguf, folder, 5, order=lambda tensors: tensors[::-1])
+        whole = [tensor.name for tensor in gguf_source(gguf).tensors]
+        assert [tensor.name for tensor in gguf_source(parts[0]).tensors] == whole[::-1]
+
+    def test_they_may_be_links_to_files_of_other_names(self, gguf: Path, folder: Path, tmp_path: Path) -> None:
+        parts = splits.split(gguf, folder)
+        (tmp_path / "links").mkdir()
+        for number, part in enumerate(parts):
+            (tmp_path / "links" / part.name).symlink_to(part.rename(folder / f"blob{number}"))
+        assert len(gguf_source(tmp_path / "links" / parts[1].name).files) == len(parts)
+
+    def test_a_single_part_is_whole_whatever_it_is_called(self, gguf: Path, folder: Path) -> None:
+        only = folder / "some-00001-of-00001.gguf"
+        copyfile(gguf, only)
+        assert [file.path for file in gguf_source(only).files] == [only]
+
+    def test_headers_are_enough(self, gguf: Path, folder: Path) -> None:
+        parts = splits.split(gguf, folder)
+        expected = gguf_source(parts[0])
+        files = []
+        for part in parts:
+            header, size = part.with_suffix(".header"), part.stat().st_size
+            header.write_bytes(part.read_bytes()[: reference.GGUFReader(part).data_offset])
+            part.unlink()
+            files.append(SourceFile(part, size, sha256="ab" * 32, header=header))
+        found = gguf_source_of(files)
+        assert found.files == tuple(files)
+        assert (found.path, found.entries, found.tensors) == (expected.path, expected.entries, expected.tensors)
+
+    def test_a_header_that_is_not_all_here_says_so(self, gguf: Path, folder: Path) -> None:
+        parts = splits.split(gguf, folder)
+        header = folder / "header"
+        header.write_bytes(parts[1].read_bytes()[:100])
+        last = SourceFile(parts[1], parts[1].stat().st_size, header=header)
+        with pytest.raises(CutShort, match=parts[1].name):
+            gguf_source_of([SourceFile.here(parts[0]), last])
+
+
+class TestPartsRefused:
+    """Parts that are not all there, or not of one model, are refused in one line that names a file."""
+
+    def check(self, path: Path, said: str) -> None:
+        with pytest.raises(BadGGUF, match=said) as caught:
+            gguf_source(path)
+        assert str(path.parent) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def change(self, part: Path, key: str, value: int) -> None:
+        """Another value for a number of 16 or 32 bits, in place."""
+        field = reference.GGUFReader(part).fields[key]
+        content, at = bytearray(part.read_bytes()), field.offset + sum(p.nbytes for p in field.parts[:-1])
+        size = field.parts[-1].nbytes
+        content[at : at + size] = value.to_bytes(size, "little")
+        part.write_bytes(content)
+
+    def test_one_missing(self, gguf: Path, folder: Path) -> None:
+        parts = splits.split(gguf, folder)
+        for part in parts:
+            away = part.rename(folder / "away")
+            self.check(parts[0], f"one of {len(parts)} parts, of which {part.name} is missing; put all in one folder")
+            away.rename(part)
+
+    def test_several_missing(self, gguf: Path, folder: Path) -> None:
+        parts = splits.split(gguf, folder)
+        for part in parts[2:]:
+            part.unlink()
+        self.check(parts[1], f"{parts[2].name} and {len(parts) - 3} more are missing")
+
+    def test_a_link_that_leads_nowhere(self, gguf: Path, folder: Path) -> None:
+        parts = splits.split(gguf, folder)
+        parts[3].unlink()
+        parts[3].symlink_to(folder / "nowhere")
+        self.check(parts[0], f"{parts[3].name} is missing")
+
+    def test_two_that_changed_places(self, gguf: Path, folder: Path) -> None:
+        parts = splits.split(gguf, folder)
+        parts[1].rename(folder / "away")
+        parts[2].rename(parts[1])
+        (folder / "away").rename(parts[2])
+        self.check(parts[0], rf"{parts[1].name}: split\.no is 2, where these {len(parts)} parts make it 1; one of them")
+
+    def test_one_in_the_place_of_another(self, gguf: Path, folder: Path) -> None:
+        parts = splits.split(gguf, folder)
+        copyfile(parts[1], parts[2])
+        self.check(parts[0], rf"{parts[2].name}: split\.no is 1")
+
+    def test_a_whole_model_that_is_called_a_part(self, gguf: Path, folder: Path) -> None:
+        for number in (1, 2):
+            copyfile(gguf, folder / f"some-0000{number}-of-00002.gguf")
+        self.check(folder / "some-00001-of-00002.gguf", r"split\.no is None, where these 2 parts make it 0")
+
+    @pytest.mark.parametrize("key", ["split.no", "split.count", "split.tensors.count"])
+    @pytest.mark.parametrize("which", [0, 2, -1])
+    def test_a_number_that_does_not_agree(self, gguf: Path, folder: Path, which: int, key: str) -> None:
+        parts = splits.split(gguf, folder)
+        self.change(parts[which], key, 77)
+        self.check(parts[0], rf"{parts[which].name}: {key} is 77, where these {len(parts)} parts make it \d+; one of")
+
+    def test_fewer_by_the_name_than_there_are(self, gguf: Path, folder: Path) -> None:
+        for number, part in enumerate(splits.split(gguf, folder)[:2], start=1):
+            part.rename(folder / f"some-0000{number}-of-00002.gguf")
+        self.check(folder / "some-00001-of-00002.gguf", r"split\.count is \d+, where these 2 parts make it 2")
+
+    def test_a_tensor_in_two_of_them(self, gguf: Path, folder: Path) -> None:
+        parts = splits.split(gguf, folder)
+        name = reference.GGUFReader(parts[1]).tensors[0].name
+        other = next(t.name for t in reference.GGUFReader(parts[3]).tensors if len(t.name) == len(name))
+        parts[3].write_bytes(parts[3].read_bytes().replace(other.encode(), name.encode()))
+        self.check(parts[0], f"{parts[3].name}: the tensor '{name}' is in {parts[1].name} too")
+
+    def test_a_part_of_a_model_of_more_layers(self, make: Make, gguf: Path, folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "others").mkdir()
+        other = make(checkpoints.write(tmp_path / "checkpoint", Shape(layers=3)), "Q8_0")
+        others = splits.split(other, tmp_path / "others", 10)
+        parts = splits.split(gguf, folder, 9)
+        assert len(parts) < len(others) + 1
+        self.change(others[1], "split.count", len(parts))
+        others[1].rename(parts[1])
+        self.check(parts[0], r"split\.tensors\.count is \d+, where these \d parts make it \d+; one of them is damaged")
+
+    def test_a_part_of_a_wider_model_of_as_many(self, make: Make, gguf: Path, folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "others").mkdir()
+        other = make(checkpoints.write(tmp_path / "checkpoint", Shape(inner=1024)), "Q8_0")
+        parts, others = splits.split(gguf, folder, 9), splits.split(other, tmp_path / "others", 9)
+        others[-1].rename(parts[-1])
+        self.check(parts[0], "and in another layer .*; these are parts of different models")
+
+    def test_one_cut_short(self, gguf: Path, folder: Path) -> None:
+        parts = splits.split(gguf, folder)
+        parts[2].write_bytes(parts[2].read_bytes()[:-64])
+        self.check(parts[0], f"{parts[2].name}: cut short")
+
+    def test_one_that_is_no_gguf(self, gguf: Path, folder: Path) -> None:
+        parts = splits.split(gguf, folder)
+        parts[1].write_bytes(b"<!DOCTYPE html>" * 9)
+        self.check(parts[0], f"{parts[1].name}: not a GGUF")
+
+    def test_a_folder_called_as_a_part(self, gguf: Path, folder: Path) -> None:
+        parts = splits.split(gguf, folder)
+        parts[1].unlink()
+        parts[1].mkdir()
+        self.check(parts[0], f"{parts[1].name}: ")
+
+    def test_another_alignment_that_only_the_first_one_tells(self, gguf: Path, folder: Path) -> None:
+        parts = splits.split(gguf, folder, change=lambda writer: writer.add_custom_alignment(256))
+        self.check(
+            parts[0], f"{parts[1].name}: aligned by 32, and the first part by 256; where its tensors begin is un"
+        )
+
+    def test_a_name_no_disk_takes(self, folder: Path) -> None:
+        self.check(folder / f"{'x' * 300}-00001-of-00002.gguf", "File name too long|is missing")
+
+    def test_more_parts_than_anybody_publishes(self, gguf: Path, folder: Path) -> None:
+        path = folder / "some-00001-of-99999.gguf"
+        copyfile(gguf, path)
+        self.check(path, "one of 99,999 parts; more than 1,000 are not read")

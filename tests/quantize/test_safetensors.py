@@ -46,7 +46,7 @@ class TestTensors:
 
     def test_come_with_the_files_path_and_size(self, path: Path) -> None:
         found = read(path)
-        assert (found.path, found.stamp[0]) == (path, path.stat().st_size)
+        assert (found.file.path, found.file.size) == (path, path.stat().st_size)
 
     def test_know_their_type_in_ggmls_terms(self, tmp_path: Path) -> None:
         path = tmp_path / "model.safetensors"

@@ -1,0 +1,58 @@
+"""GGUFs in parts, written by gguf-py from whole ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import gguf
+
+Change = Callable[[gguf.GGUFWriter], object]
+
+
+def split(
+    whole: Path,
+    folder: Path,
+    tensors: int = 5,
+    *,
+    keys_alone: bool = False,
+    order: Callable[[list[gguf.ReaderTensor]], Sequence[gguf.ReaderTensor]] = list,
+    change: Change = lambda writer: None,
+) -> list[Path]:
+    """The parts of `whole`, in order: `tensors` in each, the first of them all keys and nothing else if `keys_alone`.
+
+    `order` says in which order they come, `change` may do something to the keys.
+    """
+    found = gguf.GGUFReader(whole)
+    writer = gguf.GGUFWriter(
+        folder / whole.name,
+        str(found.fields["general.architecture"].contents()),
+        split_max_tensors=tensors,
+        small_first_shard=keys_alone,
+    )
+    copy_keys(found, writer)
+    change(writer)
+    for tensor in order(found.tensors):
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    finish(writer)
+    return sorted(folder.glob(f"{whole.stem}-*-of-*.gguf"))
+
+
+def copy_keys(found: gguf.GGUFReader, writer: gguf.GGUFWriter) -> None:
+    """All but the architecture, which every writer begins with."""
+    for key, field in _keys(found):
+        writer.add_key_value(key, field.contents(), field.types[0], field.types[-1])
+
+
+def finish(writer: gguf.GGUFWriter) -> None:
+    """Everything that was added, written."""
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _keys(found: gguf.GGUFReader) -> Iterator[tuple[str, gguf.ReaderField]]:
+    for key, field in found.fields.items():
+        if not key.startswith("GGUF.") and key != "general.architecture":
+            yield key, field
