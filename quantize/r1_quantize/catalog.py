@@ -35,6 +35,7 @@ class Checkpoint:
     licences: tuple[str, ...]
     default_quant: str
     repo: str | None = None
+    prebuilt: str | None = None  # a repository with GGUFs made of it
     builtin: bool = False
     aime_pass1: float | None = None  # percent
     aime_cons64: float | None = None  # percent
@@ -54,6 +55,7 @@ class Checkpoint:
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "title": str,
     "repo": str,
+    "prebuilt": str,
     "builtin": bool,
     "architecture": str,
     "parameters": int,
@@ -113,4 +115,6 @@ def _check(where: str, key: str, value: object) -> None:
 def _checkpoint(name: str, table: dict[str, Any], path: Path) -> Checkpoint:
     if missing := sorted(_REQUIRED - table.keys()):
         raise UsageError(f"{path}: [{name}] lacks {', '.join(missing)}")
-    return Checkpoint(name=name, **(table | {"licences": tuple(table["licences"])}))
+    return Checkpoint(
+        name=name, **(table | {"licences": tuple(table["licences"]), "default_quant": table["default_quant"].upper()})
+    )

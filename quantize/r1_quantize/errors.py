@@ -1,6 +1,7 @@
 """The one error tree, and the exit codes it stands for.
 
     R1Error                     1   anything unforeseen
+    ├── Busy                    1   another process is at it
     ├── UsageError              2   a flag, a value or an input that cannot be used
     ├── ModelNotFound           4   no such model here; the message names the `r1 pull` that gets it
     ├── NotEnoughRoom           5   memory or disk: how much is needed, how much is free
@@ -42,6 +43,10 @@ class R1Error(Exception):
     """Anything a user, a file or the machine can cause; `str()` of it is the line that is printed."""
 
     exit_status: ClassVar[ExitStatus] = ExitStatus.UNFORESEEN
+
+
+class Busy(R1Error):
+    """Another process does the same, or has what is wanted."""
 
 
 class UsageError(R1Error):

@@ -1,4 +1,4 @@
-"""What a conversion says while it goes on; everything that is shown of it is made of these.
+"""What a download and a conversion say while they go on; everything that is shown of it is made of these.
 
 Knows: which facts there are. Does not know: who shows them. Sizes are bytes.
 """
@@ -18,6 +18,7 @@ class Planned:
     tensors: int
     bytes_in: int
     bytes_out: int
+    kv_values: int  # that each token of context takes in the KV cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +87,108 @@ class Finished:
     seconds: float
 
 
-Event = Planned | Recalled | Resumed | StartedOver | Preparing | Advanced | TensorDone | Checked | Finished
+@dataclass(frozen=True, slots=True)
+class FilePlan:
+    """A file of a repository, of which `here` bytes are here already."""
+
+    name: str
+    size: int
+    here: int
+
+
+@dataclass(frozen=True, slots=True)
+class PullPlan:
+    """What a pull will do, before it fetches anything large. `peak` is what it takes of the disk at most."""
+
+    reference: str
+    repo: str
+    commit: str
+    files: tuple[FilePlan, ...]
+    result: int
+    peak: int
+    free: int
+    shards_at_once: int
+    kv_values: int  # that each token of context takes in the KV cache
+
+    @property
+    def to_fetch(self) -> int:
+        """The bytes that are still to come."""
+        return sum(file.size - file.here for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What was to be pulled is here already; `current` when the hub was asked and has nothing newer."""
+
+    reference: str
+    path: Path
+    size: int
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something went another way than usual, and people may want to know."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Another process is at the same thing, and is waited for."""
+
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """So many bytes more of what is here were read for their digest."""
+
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetching:
+    """A file is being fetched, of which `here` bytes are here already."""
+
+    file: str
+    size: int
+    here: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """So many bytes more came from the hub; `file` is None for those that came before."""
+
+    file: str | None
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A file of the source is here, whole and what the hub says it is."""
+
+    file: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file of `size` bytes is not what the hub says it is, and is fetched again."""
+
+    file: str
+    size: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The hub failed, for `reason`, and is asked again after so many seconds."""
+
+    seconds: float
+    reason: str
+
+
+Conversion = Planned | Recalled | Resumed | StartedOver | Preparing | Advanced | TensorDone | Checked | Finished
+Transfer = PullPlan | Present | Noted | Queued | Examined | Fetching | Fetched | Arrived | Rejected | Waiting
+Event = Conversion | Transfer

@@ -24,7 +24,8 @@ from r1_quantize.hashed_file import Stamp
 
 @dataclass(frozen=True, slots=True)
 class TensorRecord:
-    """A tensor that was written: the CRC-32 of its bytes, and the digest of its source file up to its end."""
+    """A tensor that was written: the CRC-32 of its bytes, and the digest of its source file up to its end, or of the
+    whole file where its publisher says that."""
 
     crc32: int
     source_digest: str
@@ -101,9 +102,11 @@ class Journal:
         """Note that a tensor is written."""
         self._append({"tensor": name, **asdict(done)})
 
-    def file(self, name: str, done: FileRecord) -> None:
+    def file(self, name: str, done: FileRecord, *, durable: bool = False) -> None:
         """Note that a source file is read to its end, and all its tensors are written."""
         self._append({"file": name, **asdict(done)})
+        if durable:
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         with suppress(OSError):

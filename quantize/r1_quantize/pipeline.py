@@ -9,20 +9,20 @@ formats, kernels or rules (each has its module), and nothing of terminals: whoev
 
 from __future__ import annotations
 
-import os
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
+from r1_quantize import units
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.checkpoint import CheckpointFolder
 from r1_quantize.checkpoint_source import checkpoint_source
-from r1_quantize.errors import BadFile, NotEnoughRoom, R1Error, UsageError
+from r1_quantize.errors import BadFile, BadValue, NotEnoughRoom, UsageError
 from r1_quantize.events import (
     Advanced,
     Checked,
@@ -31,31 +31,37 @@ from r1_quantize.events import (
     Planned,
     Preparing,
     Recalled,
+    Rejected,
     Resumed,
     StartedOver,
     TensorDone,
 )
 from r1_quantize.ggml import Conversion, Piece, Quantizer
-from r1_quantize.gguf_source import gguf_source
+from r1_quantize.gguf_source import gguf_source, gguf_source_of
 from r1_quantize.hashed_file import Crc32, Digest, HashedFile
 from r1_quantize.imatrix import Imatrix, read_imatrix
 from r1_quantize.journal import FileRecord, Progress, TensorRecord
-from r1_quantize.manifest import Manifest
+from r1_quantize.manifest import Manifest, tools
 from r1_quantize.override import Override
 from r1_quantize.plan import Plan, PlannedTensor, plan, recipe_needs_imatrix, size_of
-from r1_quantize.recipe import RECIPES, recipe_for
+from r1_quantize.recipe import RECIPES, recipe_or_copy
 from r1_quantize.source import Source
+from r1_quantize.source_file import SourceFile
+from r1_quantize.split import part_names
+from r1_quantize.store import on_disk
+from r1_quantize.supply import OnDisk, Supply
 from r1_quantize.tensor_type import WITH_TABLES
-from r1_quantize.writer import PartialGGUF, journal_path, partial_path, room_for
+from r1_quantize.writer import PartialGGUF, journal_path, partial_path, room_for, salvage
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is to be made of what.
 
-    `source` is a checkpoint folder or a GGUF, `target` the GGUF, whose folder exists. `name` stands in general.name
-    of a checkpoint unless `checkpoint`, the catalogue's entry, says better. With `manifest` a record is left there;
-    `origin` and `revision` say where the source came from, for that record.
+    `source` is a checkpoint folder, a GGUF or any part of one, `target` the GGUF, whose folder exists. `name` stands
+    in general.name of a checkpoint unless `checkpoint`, the catalogue's entry, says better. With `manifest` a record is
+    left there; `origin` and `revision` say where the source came from, for that record. `supply` brings what of the
+    source is not on this disk yet. With `damaged`, the manifest of what is at the target, that is repaired.
     """
 
     source: Path
@@ -71,6 +77,8 @@ class Job:
     pretokenizer: str | None = None
     allow_requantize: bool = False
     threads: int | None = None  # None: one for each core
+    supply: Supply = field(default_factory=OnDisk)
+    damaged: Manifest | None = None
 
 
 class _SourceChanged(Exception):
@@ -87,16 +95,19 @@ def quantize(job: Job) -> Generator[Event, None, None]:
     started = time.monotonic()
     # 1. read and check everything but the weights
     imatrix = read_imatrix(job.imatrix) if job.imatrix else None
-    recipe = recipe_for(job.quant)
-    source = open_source(job.source, job.name, job.checkpoint, job.pretokenizer)
+    recipe = recipe_or_copy(job.quant)
+    source = open_source(job.source, job.name, job.checkpoint, job.pretokenizer, job.supply.files)
     planned = plan(source, recipe, imatrix=imatrix, overrides=job.overrides, allow_requantize=job.allow_requantize)
     _check_target(job, source)
-    yield Planned(job.source, recipe.name, len(planned.tensors), planned.bytes_in, planned.size)
+    yield Planned(job.source, recipe.name, len(planned.tensors), planned.bytes_in, planned.size, source.kv_values)
     _check_room(job, source, planned)
     # 2. read every weight once, and write what becomes of it
-    work = _Work(planned, source, sha256 if job.manifest else Crc32)  # only a manifest keeps a SHA-256
+    digest = _digest_of(job, planned, source, imatrix)
+    if job.damaged:
+        salvage(job.target, planned, digest, job.damaged)
+    work = _Work(planned, source, job.supply, sha256 if job.manifest else Crc32)  # only a manifest keeps a SHA-256
     with (
-        PartialGGUF(job.target, planned, _digest_of(job, planned, source, imatrix)) as file,
+        PartialGGUF(job.target, planned, digest) as file,
         Quantizer(job.threads) as quantizer,
     ):
         yield from _beginning(file, planned)
@@ -113,44 +124,60 @@ def quantize(job: Job) -> Generator[Event, None, None]:
         # 3. check it, then name it; a manifest never stands beside a file it does not describe
         digest = yield from _checked(file, work.algorithm)
         if job.manifest:
-            _remove(job.manifest)
+            record = _record(job, source, work, imatrix, digest, file.checksums())
+            settle = record.announce(job.manifest, file.path)
         file.rename()
     if job.manifest:
-        _write_whole(job.manifest, _record(job, source, work, imatrix, digest).to_json())
+        settle()
     yield Finished(job.target, planned.size, time.monotonic() - started)
 
 
-def open_source(path: Path, name: str, checkpoint: Checkpoint | None = None, pretokenizer: str | None = None) -> Source:
-    """What there is to quantize in a checkpoint folder, or in a GGUF. Raises BadFile."""
+def open_source(
+    path: Path,
+    name: str,
+    checkpoint: Checkpoint | None = None,
+    pretokenizer: str | None = None,
+    elsewhere: Mapping[str, SourceFile] | None = None,
+) -> Source:
+    """What there is to quantize in a checkpoint folder, or in a GGUF and its other parts; `elsewhere` has, by name, the
+    files that are not here yet. Raises BadFile.
+    """
     if path.is_dir():
-        return checkpoint_source(CheckpointFolder(path), name, checkpoint, pretokenizer)
+        return checkpoint_source(CheckpointFolder(path, elsewhere), name, checkpoint, pretokenizer)
+    if elsewhere:
+        return gguf_source_of([elsewhere[name] for name in part_names(path.name)])
     return gguf_source(path)
 
 
 def _check_target(job: Job, source: Source) -> None:
     """What is written, on the way too, is none of what is read."""
-    read = [*source.files, *(source.path / name for name in source.digests), *filter(None, [job.imatrix])]
+    read = [
+        *(file.path for file in source.files),
+        *(source.path / name for name in source.digests),
+        *filter(None, [job.imatrix]),
+    ]
     for written in (job.target, partial_path(job.target), journal_path(job.target)):
-        if written.exists() and any(written.samefile(path) for path in read):
+        if written.exists() and any(path.exists() and written.samefile(path) for path in read):
             raise UsageError(f"{written} belongs to the source and would be made of itself; take another place or type")
 
 
 def _check_room(job: Job, source: Source, planned: Plan) -> None:
-    free = room_for(job.target)
+    free = room_for(job.target) + (on_disk(job.target) if job.damaged else 0)  # which becomes the half-made one
     if free >= planned.size:
         return
     smaller = (name for name, recipe in RECIPES.items() if not recipe_needs_imatrix(source, recipe))
     sizes = {name: size_of(source, RECIPES[name])[0] for name in smaller}
     fitting = max((size, name) for size, name in [(0, ""), *((s, n) for n, s in sizes.items() if s <= free)])[1]
-    advice = f"{fitting} would fit, with {sizes[fitting]:,}" if fitting else "no quantization of it would fit"
-    raise NotEnoughRoom(f"{job.target}: {planned.size:,} bytes are needed on this disk, {free:,} are free; {advice}")
+    advice = f"{fitting} would fit, with {units.size(sizes[fitting])}" if fitting else "no quantization of it would fit"
+    needed = f"{units.size(planned.size)} are needed on this disk, {units.size(free)} are free"
+    raise NotEnoughRoom(f"{job.target}: {needed}; {advice}")
 
 
 def _digest_of(job: Job, planned: Plan, source: Source, imatrix: Imatrix | None) -> str:
     """By which a half-made file is recognised: the header, which follows from every setting, and what is not in it."""
     digest = sha256(planned.header)
-    files = [(path.name, stamp[0]) for path, stamp in source.files.items()]
-    others = files, imatrix and imatrix.sha256, sorted(_tools().items()), job.manifest is None
+    files = [(file.path.name, file.size) for file in source.files]
+    others = files, imatrix and imatrix.sha256, sorted(tools().items()), job.manifest is None
     digest.update(repr(others).encode())
     return digest.hexdigest()
 
@@ -161,12 +188,17 @@ def _beginning(file: PartialGGUF, planned: Plan) -> Iterator[Event]:
         yield Recalled(count)
     if file.started_over:
         yield StartedOver(file.started_over)
-    if done := [tensor for tensor in planned.tensors if tensor.name in file.progress.tensors]:
-        read, written = sum(tensor.source.nbytes for tensor in done), sum(tensor.nbytes for tensor in done)
-        yield Resumed(len(done), read, written)
+    if file.progress.tensors:
+        yield _resumed(planned, file.progress)
     for tensor in planned.tensors:
         if tensor.source.file is None:
             file.write_at(tensor.offset, tensor.source.data)
+
+
+def _resumed(planned: Plan, progress: Progress) -> Resumed:
+    """How far the work is with what is whole."""
+    done = [tensor for tensor in planned.tensors if tensor.name in progress.tensors]
+    return Resumed(len(done), sum(tensor.source.nbytes for tensor in done), sum(tensor.nbytes for tensor in done))
 
 
 def _checked(file: PartialGGUF, algorithm: Callable[[], Digest]) -> Generator[Event, None, str]:
@@ -185,61 +217,112 @@ class _Work:
 
     planned: Plan
     source: Source
+    supply: Supply
     algorithm: Callable[[], Digest]  # of the digests of what is read
     done: int = 0  # tensors that are whole
     file_digests: dict[str, str] = field(default_factory=dict)
 
     def fill(self, result: PartialGGUF, quantizer: Quantizer) -> Iterator[Event]:
         """Everything that is not whole yet. Raises _SourceChanged when what is whole is of another source."""
+        if stale := self._of_other_files(result.progress):
+            result.forget(stale)
+            yield _resumed(self.planned, result.progress)
         computed = sum(tensor.source.file is None for tensor in self.planned.tensors)
         self.done = computed + len(result.progress.tensors)
-        for path in self.source.files:
-            tensors = self.planned.of_file(path)
-            stamp, record = self.source.files[path], result.progress.files.get(path.name)
-            if record and record.stamp == stamp and all(tensor.name in result.progress.tensors for tensor in tensors):
-                digest = record.digest  # an earlier run has done with it
+        wanted = []
+        for file in self.source.files:
+            if digest := self._digest_if_done(file, result.progress):
+                self.file_digests[file.path.name] = digest
+                self.supply.release(file)
             else:
-                with HashedFile(path, self.algorithm) as file:
-                    if file.stamp[:2] != stamp[:2]:
-                        raise BadFile(f"{path} was changed while others were read; run it again")
-                    yield from self._convert(file, tensors, result, quantizer)
-                    digest = file.finish()
-                    result.file_done(path.name, FileRecord(file.stamp, digest))
-            self.file_digests[path.name] = digest
+                wanted.append(file)
+        for file in self.supply.start(wanted):
+            self.file_digests[file.path.name] = yield from self._read(file, result, quantizer)
+            self.supply.release(file)
+
+    def _of_other_files(self, progress: Progress) -> list[str]:
+        """The tensors that were made of a file by the same name which its publisher has changed since."""
+        return [
+            tensor.name
+            for file in self.source.files
+            for tensor in (self.planned.of_file(file.path) if file.sha256 else ())
+            if tensor.name in progress.tensors and progress.tensors[tensor.name].source_digest != file.sha256
+        ]
+
+    def _digest_if_done(self, file: SourceFile, progress: Progress) -> str | None:
+        """The digest of a file that an earlier run has done with; None for any other."""
+        record = progress.files.get(file.path.name)
+        if record is None or any(tensor.name not in progress.tensors for tensor in self.planned.of_file(file.path)):
+            return None
+        same = record.digest == file.sha256 if file.sha256 else record.stamp == file.stamp
+        return record.digest if same else None
+
+    def _read(self, file: SourceFile, result: PartialGGUF, quantizer: Quantizer) -> Generator[Event, None, str]:
+        """One file, and everything that becomes of it; returns its digest."""
+        tensors = self.planned.of_file(file.path)
+        while True:
+            path = yield from self.supply.take(file)
+            with HashedFile(path, self.algorithm) as opened:
+                if file.sha256 is None and file.stamp and opened.stamp[:2] != file.stamp[:2]:
+                    raise BadFile(f"{path} was changed while others were read; run it again")
+                try:
+                    yield from self._convert(opened, tensors, result, quantizer, known=file.sha256)
+                except BadValue:
+                    if file.sha256 in {None, opened.finish()}:
+                        raise  # else it is damage, and not what was published
+                digest = opened.finish()
+                if file.sha256 in {None, digest}:
+                    record = FileRecord(opened.stamp, digest)
+                    result.file_done(file.path.name, record, durable=file.sha256 is not None)
+                    return digest
+            self.done -= sum(tensor.name in result.progress.tensors for tensor in tensors)
+            result.forget(tensor.name for tensor in tensors)
+            self.supply.reject(file)
+            yield Rejected(file.path.name, file.size, f"{path} is not what was fetched any more")
+            yield _resumed(self.planned, result.progress)
 
     def _convert(
-        self, file: HashedFile, tensors: list[PlannedTensor], result: PartialGGUF, quantizer: Quantizer
+        self,
+        file: HashedFile,
+        tensors: list[PlannedTensor],
+        result: PartialGGUF,
+        quantizer: Quantizer,
+        *,
+        known: str | None,
     ) -> Iterator[Event]:
-        """The tensors of one file."""
+        """The tensors of one file; of a `known` one it is said what all of it hashes to."""
         read_up_to: dict[str, str] = {}
         values = max((_conversion(tensor).values_at_once for tensor in tensors), default=1)
         at = crc = 0
-        for piece, data in quantizer.convert(_pieces(file, tensors, result.progress, read_up_to), values):
+        for piece, data in quantizer.convert(
+            _pieces(file, tensors, result.progress, read_up_to, known=bool(known)), values
+        ):
             tensor = piece.tag
             result.write_at(tensor.offset + at, data)
             crc = zlib.crc32(data, crc)
             at += len(data)
             yield Advanced(tensor.name, piece.nbytes, len(data))
+            yield from self.supply.news()
             if at == tensor.nbytes:
-                result.tensor_done(tensor.name, TensorRecord(crc, read_up_to[tensor.name]))
+                result.tensor_done(tensor.name, TensorRecord(crc, known or read_up_to[tensor.name]))
                 at = crc = 0
                 self.done += 1
                 yield TensorDone(self.done, tensor.name, tensor.type.name, tensor.source.nbytes, tensor.nbytes)
 
 
 def _pieces(
-    file: HashedFile, tensors: list[PlannedTensor], progress: Progress, read_up_to: dict[str, str]
+    file: HashedFile, tensors: list[PlannedTensor], progress: Progress, read_up_to: dict[str, str], *, known: bool
 ) -> Iterator[Piece[PlannedTensor]]:
     """The pieces of the tensors that are not whole yet, in the order they lie in the file.
 
     `read_up_to` gets the digest of the file up to a tensor's end, before its last piece comes back. Over a tensor that
-    is whole the file is read all the same: that is how a source that was changed is noticed.
+    is whole the file is read all the same: that is how a source that was changed is noticed, unless it is `known`.
     """
     for tensor in tensors:
         source = tensor.source
         if done := progress.tensors.get(tensor.name):
             file.skip_to(source.offset + source.nbytes)
-            if file.digest != done.source_digest:
+            if not known and file.digest != done.source_digest:
                 raise _SourceChanged(file.path)
             continue
         conversion = _conversion(tensor)
@@ -260,46 +343,22 @@ def _conversion(tensor: PlannedTensor) -> Conversion:
     return Conversion(source.label, columns, source.type, tensor.type, head_rows, tensor.imatrix)
 
 
-def _record(job: Job, source: Source, work: _Work, imatrix: Imatrix | None, digest: str) -> Manifest:
+def _record(
+    job: Job, source: Source, work: _Work, imatrix: Imatrix | None, digest: str, checksums: Mapping[str, int]
+) -> Manifest:
     repo = job.checkpoint.repo if job.checkpoint else None
     return Manifest(
         name=job.name,
-        quant=recipe_for(job.quant).name,
+        quant=job.target.stem,
         source=job.origin or repo or source.path.name,
         revision=job.revision,
         source_sha256=dict(sorted({**source.digests, **work.file_digests}.items())),
         sha256=digest,
         size=work.planned.size,
         recipe=work.planned.counts,
-        tools=_tools(),
+        tools=tools(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         imatrix_sha256=imatrix.sha256 if imatrix else None,
         tensor_types=[str(override) for override in job.overrides],
+        tensor_crc32=dict(checksums),
     )
-
-
-def _tools() -> dict[str, str]:
-    from importlib.metadata import version  # slow to import
-
-    return {package: version(package) for package in ("r1-local", "llama-cpp-python")}
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as exc:
-        raise R1Error(f"{path}: {exc.strerror}") from exc
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a small file so that it is there whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.unlink(missing_ok=True)
-        with partial.open("x", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as exc:
-        raise R1Error(f"{path}: {exc.strerror}") from exc

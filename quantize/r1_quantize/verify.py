@@ -7,6 +7,7 @@ error.
 from __future__ import annotations
 
 import ctypes
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def verify(path: Path) -> Iterator[Check]:
     """
     manifest = None
     try:
-        manifest = Manifest.read(path.with_suffix(".json"))
+        manifest = Manifest.beside(path)
     except BadFile as exc:
         yield Check("manifest", False, str(exc))
     try:
@@ -71,7 +72,22 @@ def verify(path: Path) -> Iterator[Check]:
         yield Check("values", False, str(exc))
         return
     yield _values(found, bad)
-    yield _digest(digest, manifest)
+    yield _digest(found, digest, manifest)
+
+
+def checksums(found: GGUFFile) -> Iterator[tuple[TensorInfo, int]]:
+    """Each tensor, and the CRC-32 of its bytes as they are on the disk. Raises BadFile."""
+    buffer = memoryview(bytearray(_READ))
+    try:
+        with found.path.open("rb", buffering=0) as file:
+            for tensor in found.tensors:
+                file.seek(tensor.offset)
+                crc, left = 0, tensor.nbytes
+                while left and (count := file.readinto(buffer[: min(left, _READ)])):
+                    crc, left = zlib.crc32(buffer[:count], crc), left - count
+                yield tensor, crc
+    except OSError as exc:
+        raise BadFile(f"{found.path}: {exc.strerror}") from exc
 
 
 def _tensors(found: GGUFFile) -> Check:
@@ -147,9 +163,24 @@ def _values(found: GGUFFile, bad: list[str]) -> Check:
     return Check("values", True, f"every row of {len(found.tensors)} tensors is finite")
 
 
-def _digest(digest: str, manifest: Manifest | None) -> Check:
+def _digest(found: GGUFFile, digest: str, manifest: Manifest | None) -> Check:
     if manifest is None:
         return Check("digest", True, f"SHA-256 {digest}; no manifest beside it, so there is none to compare with")
     if digest != manifest.sha256:
-        return Check("digest", False, f"SHA-256 {digest}, {manifest.sha256} when it was made")
+        where = _damage(found, manifest)
+        return Check("digest", False, f"SHA-256 {digest}, {manifest.sha256} when it was made{where}")
     return Check("digest", True, f"SHA-256 {digest}, as when it was made")
+
+
+def _damage(found: GGUFFile, manifest: Manifest) -> str:
+    """Where the file is not what it was, as far as the manifest says."""
+    if not manifest.tensor_crc32:
+        return ""
+    try:
+        bad = [tensor.name for tensor, crc in checksums(found) if crc != manifest.tensor_crc32.get(tensor.name)]
+    except BadFile:
+        return ""
+    if not bad:
+        return "; the tensors are as they were, so it is the header"
+    more = f" and {len(bad) - 1} more of {len(found.tensors)} tensors" if len(bad) > 1 else ""
+    return f"; damaged: {bad[0]:.80}{more}"

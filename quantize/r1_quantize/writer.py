@@ -15,7 +15,7 @@ import os
 import shutil
 import stat
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -23,13 +23,14 @@ from types import TracebackType
 from typing import Self
 
 from r1_quantize import reader
-from r1_quantize.errors import BadValue, NotEnoughRoom, R1Error, UsageError
+from r1_quantize.errors import BadValue, R1Error, UsageError
 from r1_quantize.filelock import try_lock
 from r1_quantize.hashed_file import Digest, HashedFile
 from r1_quantize.journal import FileRecord, Journal, Progress, TensorRecord, read_journal
+from r1_quantize.manifest import Manifest
 from r1_quantize.plan import Plan, PlannedTensor, padded
+from r1_quantize.whole import failed
 
-_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _READ = 1 << 20  # bytes read back at once
 
 
@@ -103,15 +104,37 @@ class PartialGGUF:
         self._note(lambda journal: journal.tensor(name, record))
         self.progress.tensors[name] = record
 
-    def file_done(self, name: str, record: FileRecord) -> None:
-        """Note that a file of the source was read to its end, and nothing in it is wanted any more."""
-        self._note(lambda journal: journal.file(name, record))
+    def file_done(self, name: str, record: FileRecord, *, durable: bool = False) -> None:
+        """Note that a file of the source was read to its end, and nothing in it is wanted any more.
+
+        With `durable` what was made of it is on the disk first: whoever brought it may remove it now.
+        """
+        try:
+            if durable:
+                os.fsync(self._file.fileno())
+        except OSError as exc:
+            raise self._failed(exc) from exc
+        self._note(lambda journal: journal.file(name, record, durable=durable))
         self.progress.files[name] = record
 
     def start_over(self) -> None:
         """Forget everything but what is to be made."""
+        self._note_again(Progress(job=self.progress.job))
+
+    def forget(self, names: Iterable[str]) -> None:
+        """These tensors are not whole after all."""
+        gone = set(names)
+        kept = {name: record for name, record in self.progress.tensors.items() if name not in gone}
+        self._note_again(Progress(self.progress.job, kept, self.progress.files))
+
+    def checksums(self) -> dict[str, int]:
+        """Tensor → the CRC-32 of its bytes, when all are whole."""
+        return {tensor.name: self._crc32(tensor) for tensor in self._plan.tensors}
+
+    def _note_again(self, progress: Progress) -> None:
+        """Begin the journal anew, with this."""
         assert self._journal is not None
-        self.progress = Progress(job=self.progress.job)
+        self.progress = progress
         self._journal.close()
         try:
             self._journal = Journal(journal_path(self.target), self.progress)
@@ -215,13 +238,7 @@ class PartialGGUF:
             raise R1Error(f"{self.path}: {what} was not read back as it was written; check the disk, then run it again")
 
     def _failed(self, exc: OSError) -> R1Error:
-        if exc.errno not in _FULL:
-            return R1Error(f"{self.path}: {exc.strerror}")
-        free = shutil.disk_usage(self.target.parent).free
-        return NotEnoughRoom(
-            f"{self.target}: {exc.strerror}: {self._plan.size:,} bytes are needed in all, {free:,} are free; make room "
-            "and run it again: it goes on from here"
-        )
+        return failed(self.target, exc, self._plan.size)
 
     def _remove(self) -> None:
         with suppress(OSError):
@@ -241,14 +258,39 @@ def journal_path(target: Path) -> Path:
 
 def room_for(target: Path) -> int:
     """How many bytes of the disk a file may take there: what is free, and what its half-made forerunner has already."""
+    folder = next(folder for folder in target.absolute().parents if folder.exists())
     try:
-        free = shutil.disk_usage(target.parent).free
+        free = shutil.disk_usage(folder).free
     except OSError as exc:
         raise UsageError(f"{target} cannot be written: {exc.strerror}") from exc
     try:
         return free + getattr(partial_path(target).stat(), "st_blocks", 0) * 512
     except OSError:
         return free
+
+
+def salvage(target: Path, plan: Plan, job: str, manifest: Manifest) -> None:
+    """Make of a damaged file the half-made one it might have been: every tensor is on record as it was when it was
+    made, so that those that are not on the disk like that are made again. `job` is that of `PartialGGUF`.
+
+    Raises R1Error when the disk fails.
+    """
+    if not target.exists():
+        return  # an earlier attempt was interrupted after this
+    tensors = {
+        tensor.name: TensorRecord(manifest.tensor_crc32[tensor.name], manifest.source_sha256[tensor.source.file.name])
+        for tensor in plan.tensors
+        if tensor.source.file
+        and tensor.name in manifest.tensor_crc32
+        and tensor.source.file.name in manifest.source_sha256
+    }
+    files = {name: FileRecord((0, 0, 0), digest) for name, digest in manifest.source_sha256.items()}
+    try:
+        Journal(journal_path(target), Progress(job, tensors, files)).close()
+        target.replace(partial_path(target))  # first: a file that was cut short must not look whole
+        os.truncate(partial_path(target), plan.size)
+    except OSError as exc:
+        raise R1Error(f"{target}: {exc.strerror}") from exc
 
 
 def _checksum(

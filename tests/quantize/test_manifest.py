@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class TestManifest:
             replace(WHOLE, revision=None, source="mein Modell"),
             replace(WHOLE, imatrix_sha256="0123456789abcdef" * 4),
             replace(WHOLE, tensor_types=[r"blk\.(0|1)\.ffn_down=Q6_K", "attn_v=Q8_0"]),
+            replace(WHOLE, tensor_crc32={"blk.0.attn_v.weight": 0, "output.weight": (1 << 32) - 1}),
         ],
     )
     def test_comes_back_as_it_was(self, tmp_path: Path, manifest: Manifest) -> None:
@@ -49,7 +51,10 @@ class TestManifest:
         found = json.loads(WHOLE.to_json())
         assert (found["imatrix_sha256"], found["tensor_types"]) == (None, [])
 
-    @pytest.mark.parametrize("lacking", [{"imatrix_sha256"}, {"tensor_types"}, {"imatrix_sha256", "tensor_types"}])
+    @pytest.mark.parametrize(
+        "lacking",
+        [{"imatrix_sha256"}, {"tensor_types"}, {"tensor_crc32"}, {"imatrix_sha256", "tensor_types", "tensor_crc32"}],
+    )
     def test_of_an_older_version_is_read_still(self, lacking: set[str]) -> None:
         found = json.loads(WHOLE.to_json())
         assert Manifest.from_json(json.dumps({key: found[key] for key in found if key not in lacking})) == WHOLE
@@ -88,6 +93,12 @@ class TestManifest:
             ("tensor_types", {"attn_v": "Q8_0"}),
             ("tensor_types", ["attn_v=Q8_0", 7]),
             ("tensor_types", [None]),
+            ("tensor_crc32", None),
+            ("tensor_crc32", []),
+            ("tensor_crc32", {"output.weight": -1}),
+            ("tensor_crc32", {"output.weight": "0badf00d"}),
+            ("tensor_crc32", {"output.weight": 1.5}),
+            ("tensor_crc32", {"output.weight": True}),
         ],
     )
     def test_an_impossible_value_is_named(self, key: str, value: Any) -> None:
@@ -104,3 +115,53 @@ class TestManifest:
         (tmp_path / "Q8_0.json").write_bytes(b"\xff\xfe")
         with pytest.raises(BadFile, match=r"Q8_0\.json"):
             Manifest.read(tmp_path / "Q8_0.json")
+
+
+class TestAnnounced:
+    """A manifest is on the disk before its model has its name, and counts from then on, whenever a kill comes."""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> tuple[Path, Path, Path]:
+        """A model with its manifest, and the file that is about to take its place."""
+        model, manifest, coming = tmp_path / "Q8_0.gguf", tmp_path / "Q8_0.json", tmp_path / "Q8_0.gguf.partial"
+        model.write_bytes(b"old")
+        os.utime(model, ns=(1, 1_000_000_000))
+        manifest.write_text(replace(WHOLE, created="then").to_json(), encoding="utf-8")
+        coming.write_bytes(b"new")
+        return model, manifest, coming
+
+    def created(self, model: Path) -> str | None:
+        found = Manifest.beside(model)
+        return found and found.created
+
+    def test_until_the_model_has_its_name_the_old_one_counts(self, files: tuple[Path, Path, Path]) -> None:
+        model, manifest, coming = files
+        replace(WHOLE, created="now").announce(manifest, coming)
+        assert self.created(model) == "then"
+
+    def test_then_the_new_one_does(self, files: tuple[Path, Path, Path]) -> None:
+        model, manifest, coming = files
+        settle = replace(WHOLE, created="now").announce(manifest, coming)
+        coming.replace(model)
+        assert self.created(model) == "now"
+        settle()
+        assert self.created(model) == "now"
+        assert {path.name for path in model.parent.iterdir()} == {"Q8_0.gguf", "Q8_0.json"}
+
+    def test_where_there_was_none(self, files: tuple[Path, Path, Path]) -> None:
+        model, manifest, coming = files
+        model.unlink()
+        manifest.unlink()
+        replace(WHOLE, created="now").announce(manifest, coming)
+        assert Manifest.beside(model) is None
+        coming.replace(model)
+        assert self.created(model) == "now"
+
+    def test_one_that_was_never_called_for_is_replaced(self, files: tuple[Path, Path, Path]) -> None:
+        model, manifest, coming = files
+        replace(WHOLE, created="never").announce(manifest, coming)
+        os.utime(coming, ns=(1, 7_000_000_000))
+        settle = replace(WHOLE, created="now").announce(manifest, coming)
+        coming.replace(model)
+        settle()
+        assert self.created(model) == "now"

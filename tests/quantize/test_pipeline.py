@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
@@ -20,15 +22,27 @@ import pytest
 
 from r1_quantize import catalog, reader
 from r1_quantize.architecture import architecture_of
-from r1_quantize.errors import BadFile, NotEnoughRoom, UsageError
-from r1_quantize.events import Advanced, Checked, Event, Finished, Planned, Resumed, StartedOver, TensorDone
+from r1_quantize.errors import BadFile, BadValue, NotEnoughRoom, UsageError
+from r1_quantize.events import (
+    Advanced,
+    Checked,
+    Event,
+    Finished,
+    Noted,
+    Planned,
+    Rejected,
+    Resumed,
+    StartedOver,
+    TensorDone,
+)
 from r1_quantize.manifest import Manifest
 from r1_quantize.pipeline import Job, open_source, quantize
 from r1_quantize.plan import size_of
 from r1_quantize.recipe import RECIPES
+from r1_quantize.source_file import SourceFile
 from r1_quantize.store import Store
 from r1_quantize.verify import verify
-from tests.fakes import checkpoints, quantizer
+from tests.fakes import checkpoints, quantizer, splits
 from tests.fakes.checkpoints import Shape, Stored
 from tests.quantize.conftest import Make, names_in
 
@@ -326,6 +340,193 @@ def bytes_read() -> int:
     return int(Path("/proc/self/io").read_text().split()[1])
 
 
+Damage = Callable[[bytes], bytes]
+
+
+def flipped(data: bytes) -> bytes:
+    """One bit wrong near the end."""
+    return data[:-1000] + bytes([data[-1000] ^ 1]) + data[-999:]
+
+
+def zeroed(data: bytes) -> bytes:
+    """The second half never reached the disk."""
+    return data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
+
+
+def poisoned(data: bytes) -> bytes:
+    """A NaN where the last value was."""
+    return data[:-2] + b"\xc0\x7f"
+
+
+class Courier:
+    """A supply that brings the files of `origin` into `folder` when they are taken, the last first.
+
+    Each comes so often damaged, by `damage`, as `bad` says of its name, and is what it should be afterwards.
+    """
+
+    def __init__(self, origin: Path, folder: Path, bad: Mapping[str, int] = {}, damage: Damage = flipped) -> None:
+        self._origin, self._folder, self._damage = origin, folder, damage
+        self._bad = dict(bad)
+        self.files: dict[str, SourceFile] = {}
+        self.said: list[str] = []
+        folder.mkdir()
+        for path in sorted(origin.iterdir()):
+            data = path.read_bytes()
+            if path.suffix not in {".safetensors", ".gguf"}:
+                (folder / path.name).write_bytes(data)
+                continue
+            header = folder / f"{path.name}.header"
+            header.write_bytes(data[:100_000])
+            self.files[path.name] = SourceFile(folder / path.name, len(data), None, sha256(data).hexdigest(), header)
+
+    def start(self, wanted: Sequence[SourceFile]) -> Sequence[SourceFile]:
+        self.said.append(f"start {len(wanted)}")
+        return wanted[::-1]
+
+    def take(self, file: SourceFile) -> Generator[Event, None, Path]:
+        name = file.path.name
+        self.said.append(f"take {name}")
+        yield Noted(f"{name} is on its way")
+        data = (self._origin / name).read_bytes()
+        self._bad[name] = left = self._bad.get(name, 0) - 1
+        file.path.write_bytes(self._damage(data) if left >= 0 else data)
+        return file.path
+
+    def news(self) -> Iterator[Event]:
+        yield Noted("news")
+
+    def release(self, file: SourceFile) -> None:
+        self.said.append(f"release {file.path.name}")
+        file.path.unlink(missing_ok=True)
+
+    def reject(self, file: SourceFile) -> None:
+        if f"reject {file.path.name}" in self.said:
+            raise BadFile(f"{file.path} is not what was fetched, for the second time")
+        self.said.append(f"reject {file.path.name}")
+        file.path.unlink()
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint in three shards. Tests only read it."""
+    return checkpoints.write(tmp_path_factory.mktemp("supplied") / "fake", shards=3)
+
+
+@pytest.fixture(scope="module")
+def expected(origin: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What becomes of it from the disk."""
+    target = tmp_path_factory.mktemp("from-disk") / "a.gguf"
+    events_of(origin, target)
+    return target.read_bytes()
+
+
+class TestSupplied:
+    """Files that come late, in another order, or damaged at first make the same bytes as files on the disk."""
+
+    FIRST, SECOND, THIRD = (f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3))
+
+    def run(self, courier: Courier, source: Path, target: Path, quant: str = "Q8_0") -> list[Event]:
+        return events_of(source, target, quant, supply=courier, manifest=target.with_suffix(".json"))
+
+    def test_late_and_in_another_order(self, origin: Path, expected: bytes, tmp_path: Path) -> None:
+        courier = Courier(origin, tmp_path / "fake")
+        events = self.run(courier, tmp_path / "fake", tmp_path / "a.gguf")
+        assert (tmp_path / "a.gguf").read_bytes() == expected
+        order = (self.THIRD, self.SECOND, self.FIRST)
+        assert courier.said == ["start 3", *(f"{what} {name}" for name in order for what in ("take", "release"))]
+        assert [event.text for event in events if isinstance(event, Noted) and event.text != "news"] == [
+            f"{name} is on its way" for name in order
+        ]
+        assert not [*(tmp_path / "fake").glob("*.safetensors")]
+
+    def test_the_record_is_the_same_too(self, origin: Path, tmp_path: Path) -> None:
+        self.run(Courier(origin, tmp_path / "fake"), tmp_path / "fake", tmp_path / "a.gguf")
+        found = Manifest.read(tmp_path / "a.json")
+        assert found is not None
+        assert found.source_sha256 == {path.name: sha256(path.read_bytes()).hexdigest() for path in origin.iterdir()}
+
+    def test_news_are_passed_on_between_tensors(self, origin: Path, tmp_path: Path) -> None:
+        events = self.run(Courier(origin, tmp_path / "fake"), tmp_path / "fake", tmp_path / "a.gguf")
+        news = [at for at, event in enumerate(events) if event == Noted("news")]
+        assert len(news) >= len(Shape().tensors)
+
+    @pytest.mark.parametrize("bad", [{FIRST: 1}, {THIRD: 1}, {FIRST: 1, SECOND: 1, THIRD: 1}])
+    @pytest.mark.parametrize("damage", [flipped, zeroed, poisoned])
+    def test_damaged_at_first(
+        self, origin: Path, expected: bytes, tmp_path: Path, bad: dict[str, int], damage: Damage
+    ) -> None:
+        courier = Courier(origin, tmp_path / "fake", bad, damage)
+        events = self.run(courier, tmp_path / "fake", tmp_path / "a.gguf")
+        assert (tmp_path / "a.gguf").read_bytes() == expected
+        assert all(check.ok for check in verify(tmp_path / "a.gguf"))
+        rejected = [event.file for event in events if isinstance(event, Rejected)]
+        assert sorted(rejected) == sorted(bad)
+        assert {f"reject {name}" for name in bad} == {said for said in courier.said if said.startswith("reject")}
+
+    def test_what_is_counted_stays_true_when_a_file_comes_twice(self, origin: Path, tmp_path: Path) -> None:
+        events = self.run(Courier(origin, tmp_path / "fake", {self.SECOND: 1}), tmp_path / "fake", tmp_path / "a.gguf")
+        done = [event.index for event in events if isinstance(event, TensorDone)]
+        assert done == [*range(1, 19), *range(10, 28)]  # nine tensors a shard, the second of them twice
+        (resumed,) = (event for event in events if isinstance(event, Resumed))
+        assert resumed.tensors == 9
+
+    @pytest.mark.parametrize("damage", [flipped, poisoned])
+    def test_damaged_twice(self, origin: Path, tmp_path: Path, damage: Damage) -> None:
+        courier = Courier(origin, tmp_path / "fake", {self.SECOND: 2}, damage)
+        with pytest.raises(BadFile, match=r"00002-of-00003\.safetensors is not what was fetched, for the second time"):
+            self.run(courier, tmp_path / "fake", tmp_path / "a.gguf")
+        assert not (tmp_path / "a.gguf").exists()
+
+    @pytest.mark.parametrize("damage", [flipped, poisoned])
+    def test_after_that_what_was_whole_is_not_made_again(
+        self, origin: Path, expected: bytes, tmp_path: Path, damage: Damage
+    ) -> None:
+        courier = Courier(origin, tmp_path / "fake", {self.SECOND: 2}, damage)
+        with pytest.raises(BadFile):
+            self.run(courier, tmp_path / "fake", tmp_path / "a.gguf")
+        shutil.rmtree(tmp_path / "fake")
+        courier = Courier(origin, tmp_path / "fake")
+        self.run(courier, tmp_path / "fake", tmp_path / "a.gguf")
+        assert (tmp_path / "a.gguf").read_bytes() == expected
+        assert f"take {self.THIRD}" not in courier.said  # which came first, and was whole
+
+    def test_a_source_that_holds_what_no_file_can_is_not_fetched_twice(self, origin: Path, tmp_path: Path) -> None:
+        shutil.copytree(origin, tmp_path / "poisoned")
+        shard = tmp_path / "poisoned" / self.SECOND
+        shard.write_bytes(poisoned(shard.read_bytes()))
+        courier = Courier(tmp_path / "poisoned", tmp_path / "fake")
+        with pytest.raises(BadValue, match="it holds a value that is NaN"):
+            self.run(courier, tmp_path / "fake", tmp_path / "a.gguf")
+        assert courier.said.count(f"take {self.SECOND}") == 1
+        assert not [*tmp_path.glob("a.*")]
+
+    @pytest.mark.parametrize("tensors", [1, 9, 10, 20])
+    def test_an_interrupted_run_takes_only_what_it_still_needs(
+        self, origin: Path, expected: bytes, tmp_path: Path, tensors: int
+    ) -> None:
+        courier = Courier(origin, tmp_path / "fake")
+        job = Job(tmp_path / "fake", "Q8_0", tmp_path / "a.gguf", name="fake", supply=courier)
+        with closing(quantize(replace(job, manifest=tmp_path / "a.json"))) as events:
+            for event in events:
+                if isinstance(event, TensorDone) and event.index == tensors:
+                    break
+        shutil.rmtree(tmp_path / "fake")
+        courier = Courier(origin, tmp_path / "fake")
+        self.run(courier, tmp_path / "fake", tmp_path / "a.gguf")
+        assert (tmp_path / "a.gguf").read_bytes() == expected
+        whole = (tensors - 1) // 9  # shards that were done with; the one that was being read is read again
+        assert f"start {3 - whole}" in courier.said
+        assert courier.said[:whole] == [f"release {name}" for name in (self.SECOND, self.THIRD)[-whole:] if whole]
+
+    def test_a_gguf_in_parts(self, gguf: Path, tmp_path: Path) -> None:
+        (tmp_path / "there").mkdir()
+        parts = splits.split(gguf, tmp_path / "there", 10)
+        events_of(parts[0], tmp_path / "from-disk.gguf", "COPY")
+        courier = Courier(tmp_path / "there", tmp_path / "here", {parts[1].name: 1})
+        self.run(courier, tmp_path / "here" / parts[0].name, tmp_path / "a.gguf", "COPY")
+        assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "from-disk.gguf").read_bytes()
+
+
 class TestRoom:
     """A disk that is too small is known before the first byte."""
 
@@ -334,7 +535,8 @@ class TestRoom:
     ) -> None:
         sizes = {quant: size_of(open_source(fake, "fake"), RECIPES[quant])[0] for quant in ("Q6_K", "Q5_1", "Q5_K_M")}
         monkeypatch.setattr("r1_quantize.pipeline.room_for", lambda _: sizes["Q6_K"])
-        said = rf"[\d,]+ bytes are needed on this disk, {sizes['Q6_K']:,} are free; Q6_K would fit"
+        room = f"{sizes['Q6_K'] / 1e6:.3g} MB"
+        said = f"[0-9.]+ MB are needed on this disk, {room} are free; Q6_K would fit, with {room}$"
         with pytest.raises(NotEnoughRoom, match=said):
             events_of(fake, tmp_path / "a.gguf", "Q8_0")
         monkeypatch.setattr("r1_quantize.pipeline.room_for", lambda _: 1000)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
+import gguf
 import pytest
 
 from r1_quantize import reader
+from r1_quantize.manifest import Manifest
 from r1_quantize.pipeline import Job, quantize
-from r1_quantize.verify import Check, verify
+from r1_quantize.verify import Check, checksums, verify
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Shape
 
@@ -115,3 +119,73 @@ class TestDamaged:
 
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         assert not checked(tmp_path / "none.gguf")["structure"].ok
+
+
+class TestWhere:
+    """What is damaged is named as far as the manifest knows; an older manifest knows only that something is."""
+
+    def damage(self, path: Path, *names: str) -> None:
+        """One bit in the last byte of each of these tensors, where gguf-py says that they are."""
+        tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+        places = [tensors[name].data_offset + tensors[name].n_bytes - 1 for name in names]
+        del tensors
+        with path.open("r+b") as file:
+            for place in places:
+                file.seek(place)
+                (byte,) = file.read(1)
+                file.seek(place)
+                file.write(bytes([byte ^ 1]))
+
+    def said(self, path: Path) -> str:
+        found = checked(path)
+        assert not found["digest"].ok
+        return found["digest"].detail
+
+    def test_the_manifest_has_what_the_tensors_bytes_sum_up_to(self, stored: Path) -> None:
+        manifest = Manifest.read(stored.with_suffix(".json"))
+        assert manifest is not None
+        data = stored.read_bytes()
+        tensors = [
+            (tensor.name, int(tensor.data_offset), int(tensor.n_bytes)) for tensor in gguf.GGUFReader(stored).tensors
+        ]
+        assert manifest.tensor_crc32 == {name: zlib.crc32(data[at : at + count]) for name, at, count in tensors}
+
+    def test_checksums_are_those_of_the_file_as_it_is(self, stored: Path) -> None:
+        before = {tensor.name: crc for tensor, crc in checksums(reader.read(stored))}
+        self.damage(stored, "blk.1.ffn_up.weight")
+        after = {tensor.name: crc for tensor, crc in checksums(reader.read(stored))}
+        assert {name for name in before if before[name] != after[name]} == {"blk.1.ffn_up.weight"}
+
+    def test_one_tensor(self, stored: Path) -> None:
+        self.damage(stored, "blk.1.ffn_up.weight")
+        assert self.said(stored).endswith("when it was made; damaged: blk.1.ffn_up.weight")
+
+    def test_several(self, stored: Path) -> None:
+        self.damage(stored, "output.weight", "blk.0.attn_q.weight", "blk.1.ffn_up.weight")
+        said = self.said(stored)
+        first = min(("output.weight", "blk.0.attn_q.weight", "blk.1.ffn_up.weight"), key=self.order(stored).index)
+        assert said.endswith(f"; damaged: {first} and 2 more of {len(Shape().tensors)} tensors")
+
+    def order(self, path: Path) -> list[str]:
+        return [tensor.name for tensor in gguf.GGUFReader(path).tensors]
+
+    def test_none_of_them(self, stored: Path) -> None:
+        data = stored.read_bytes()
+        assert data.count(b"general.name") == 1
+        at = data.index(b"fake", data.index(b"general.name"))
+        stored.write_bytes(data[:at] + b"f4ke" + data[at + 4 :])
+        assert self.said(stored).endswith("; the tensors are as they were, so it is the header")
+
+    def test_of_an_older_manifest_nobody_knows_where(self, stored: Path) -> None:
+        manifest = Manifest.read(stored.with_suffix(".json"))
+        assert manifest is not None
+        stored.with_suffix(".json").write_text(replace(manifest, tensor_crc32={}).to_json())
+        self.damage(stored, "blk.1.ffn_up.weight")
+        assert self.said(stored).endswith(" when it was made")
+
+    def test_a_manifest_of_other_tensors(self, stored: Path) -> None:
+        manifest = Manifest.read(stored.with_suffix(".json"))
+        assert manifest is not None
+        other = {f"x{name}": crc for name, crc in manifest.tensor_crc32.items()}
+        stored.with_suffix(".json").write_text(replace(manifest, tensor_crc32=other, sha256="0" * 64).to_json())
+        assert f"and 26 more of {len(Shape().tensors)} tensors" in self.said(stored)

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import gguf
 import pytest
 
 from r1_quantize.errors import BadValue, NotEnoughRoom, R1Error, UsageError
-from r1_quantize.journal import TensorRecord
+from r1_quantize.journal import FileRecord, TensorRecord
+from r1_quantize.manifest import Manifest
 from r1_quantize.pipeline import open_source
 from r1_quantize.plan import Plan, plan
 from r1_quantize.recipe import recipe_for
-from r1_quantize.writer import PartialGGUF, room_for
+from r1_quantize.writer import PartialGGUF, room_for, salvage
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Shape
 from tests.quantize.conftest import names_in
+from tests.quantize.test_manifest import WHOLE
 
 PARTIAL, JOURNAL = "a.gguf.partial", "a.gguf.partial.journal"
 
@@ -231,12 +236,156 @@ class TestInterrupted:
             write(tmp_path / "a.gguf", planned)
 
 
+class TestForgotten:
+    """Tensors that are not whole after all are made again, in this run and in the next."""
+
+    def test_others_stay(self, tmp_path: Path, planned: Plan) -> None:
+        names = [tensor.name for tensor in planned.tensors]
+        with pytest.raises(KeyboardInterrupt):
+            self.forget_and_stop(tmp_path / "a.gguf", planned, names[2:5])
+        with begun(tmp_path / "a.gguf", planned) as file:
+            assert list(file.progress.tensors) == [*names[:2], *names[5:9]]
+
+    def forget_and_stop(self, target: Path, planned: Plan, names: list[str]) -> None:
+        with begun(target, planned) as file:
+            put(file, planned, range(9))
+            file.file_done("a.safetensors", FileRecord((1, 2, 3), "0" * 64))
+            file.forget(iter(names))
+            assert not file.progress.tensors.keys() & set(names)
+            assert "a.safetensors" in file.progress.files
+            raise KeyboardInterrupt
+
+    def test_and_may_be_written_again(self, tmp_path: Path, planned: Plan) -> None:
+        with begun(tmp_path / "a.gguf", planned) as file:
+            put(file, planned, range(len(planned.tensors)))
+            file.write_at(planned.tensors[3].offset, b"\1" * planned.tensors[3].nbytes)
+            file.forget([planned.tensors[3].name])
+            put(file, planned, range(3, 4))
+            for _ in file.check(sha256):
+                pass
+            file.rename()
+        assert (tmp_path / "a.gguf").read_bytes() == expected(planned)
+        assert names_in(tmp_path) == ["a.gguf"]
+
+    def test_all_of_them_leave_nothing(self, tmp_path: Path, planned: Plan) -> None:
+        with begun(tmp_path / "a.gguf", planned) as file:
+            put(file, planned, range(9))
+            file.forget(tensor.name for tensor in planned.tensors)
+        assert names_in(tmp_path) == []
+
+
+class TestChecksums:
+    """Each tensor's CRC-32 is that of its bytes in the file."""
+
+    @pytest.mark.parametrize("shape", [Shape(), Shape(llama=True)])
+    def test_of_all_of_them(self, tmp_path: Path, shape: Shape) -> None:
+        planned = plan(open_source(checkpoints.write(tmp_path / "c", shape), "c"), recipe_for("F32"))
+        with begun(tmp_path / "a.gguf", planned) as file:
+            for number, tensor in enumerate(planned.tensors):
+                if tensor.source.file is None:  # computed, like Llama's rope factors
+                    file.write_at(tensor.offset, tensor.source.data)
+                else:
+                    put(file, planned, range(number, number + 1))
+            found = file.checksums()
+            for _ in file.check(sha256):
+                pass
+            file.rename()
+        data = (tmp_path / "a.gguf").read_bytes()
+        tensors = gguf.GGUFReader(tmp_path / "a.gguf").tensors
+        assert found == {t.name: zlib.crc32(data[t.data_offset : t.data_offset + int(t.n_bytes)]) for t in tensors}
+        assert any(name.startswith("rope_freqs") for name in found) == shape.llama
+
+
+class TestSalvaged:
+    """A damaged file becomes the half-made one it might have been: what is as it was is not made again."""
+
+    @pytest.fixture
+    def made(self, tmp_path: Path, planned: Plan) -> Manifest:
+        """The manifest of a whole file at a.gguf."""
+        digest = write(tmp_path / "a.gguf", planned)
+        data = (tmp_path / "a.gguf").read_bytes()
+        crcs = {t.name: zlib.crc32(data[t.offset : t.offset + t.nbytes]) for t in planned.tensors}
+        files = {"model.safetensors": "1" * 64}
+        return replace(WHOLE, sha256=digest, size=len(data), tensor_crc32=crcs, source_sha256=files)
+
+    def damage(self, path: Path, *places: int) -> None:
+        with path.open("r+b") as file:
+            for place in places:
+                file.seek(place)
+                file.write(b"\xff")
+
+    def test_only_damaged_tensors_are_wanted(self, tmp_path: Path, planned: Plan, made: Manifest) -> None:
+        bad = [planned.tensors[number] for number in (2, 7)]
+        self.damage(tmp_path / "a.gguf", *(tensor.offset + 3 for tensor in bad))
+        salvage(tmp_path / "a.gguf", planned, "job", made)
+        assert names_in(tmp_path) == [PARTIAL, JOURNAL]
+        with begun(tmp_path / "a.gguf", planned) as file:
+            assert {t.name for t in planned.tensors} - file.progress.tensors.keys() == {t.name for t in bad}
+            assert file.progress.files["model.safetensors"].digest == "1" * 64
+
+    @pytest.mark.parametrize("spoil", ["header", "cut", "longer", "empty", "nothing"])
+    def test_whatever_else_is_damaged_is_made_good(
+        self, tmp_path: Path, planned: Plan, made: Manifest, spoil: str
+    ) -> None:
+        path, before = tmp_path / "a.gguf", (tmp_path / "a.gguf").read_bytes()
+        change = {"header": b"\0" * 100 + before[100:], "cut": before[:-100_000], "longer": before + b"x" * 1000}
+        path.write_bytes(change.get(spoil, b"" if spoil == "empty" else before))
+        salvage(path, planned, "job", made)
+        with begun(path, planned) as file:
+            wanted = [n for n, t in enumerate(planned.tensors) if t.name not in file.progress.tensors]
+            assert bool(wanted) == (spoil in {"cut", "empty"})
+            for number in wanted:
+                put(file, planned, range(number, number + 1))
+            for _ in file.check(sha256):
+                pass
+            file.rename()
+        assert path.read_bytes() == before
+
+    def test_a_manifest_that_knows_nothing_of_tensors_means_all_of_them(
+        self, tmp_path: Path, planned: Plan, made: Manifest
+    ) -> None:
+        salvage(tmp_path / "a.gguf", planned, "job", replace(made, tensor_crc32={}))
+        with begun(tmp_path / "a.gguf", planned) as file:
+            assert not file.progress.tensors
+
+    def test_a_manifest_that_lies_is_not_believed(self, tmp_path: Path, planned: Plan, made: Manifest) -> None:
+        lies = dict.fromkeys([*made.tensor_crc32, "elsewhere"], 1 << 70)
+        salvage(tmp_path / "a.gguf", planned, "job", replace(made, tensor_crc32=lies))
+        with begun(tmp_path / "a.gguf", planned) as file:
+            assert not file.progress.tensors
+
+    def test_an_attempt_that_was_interrupted_is_taken_up(self, tmp_path: Path, planned: Plan, made: Manifest) -> None:
+        salvage(tmp_path / "a.gguf", planned, "job", made)
+        before = (tmp_path / JOURNAL).read_bytes()
+        salvage(tmp_path / "a.gguf", planned, "job", replace(made, tensor_crc32={}))
+        assert (tmp_path / JOURNAL).read_bytes() == before
+
+    @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="nothing is forbidden to root")
+    def test_a_folder_that_may_not_be_written(self, tmp_path: Path, planned: Plan, made: Manifest) -> None:
+        tmp_path.chmod(0o500)
+        try:
+            with pytest.raises(R1Error, match=r"a\.gguf: Permission denied"):
+                salvage(tmp_path / "a.gguf", planned, "job", made)
+        finally:
+            tmp_path.chmod(0o700)
+
+
 class TestFullDisk:
     """It is met with a line that says what is needed, and what is done stays."""
 
+    def test_room_is_that_of_the_nearest_folder_there_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        free = shutil.disk_usage(tmp_path).free
+        assert abs(room_for(tmp_path / "not" / "yet" / "there" / "a.gguf") - free) < 1 << 28
+        monkeypatch.chdir(tmp_path)
+        assert abs(room_for(Path("not/yet/a.gguf")) - free) < 1 << 28
+        assert names_in(tmp_path) == []
+
     def test_is_met_on_the_way(self, tmp_path: Path, planned: Plan) -> None:
         limit = planned.tensors[5].offset
-        with at_most_bytes_a_file(limit), pytest.raises(NotEnoughRoom, match=r"are needed in all, [\d,]+ are free"):
+        with (
+            at_most_bytes_a_file(limit),
+            pytest.raises(NotEnoughRoom, match=r"[\d.]+ MB are needed, [\d.]+ [kMGT]?B are free"),
+        ):
             write(tmp_path / "a.gguf", planned)
         assert names_in(tmp_path) == []
 

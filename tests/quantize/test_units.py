@@ -1,10 +1,10 @@
-"""`r1.render.units`: bytes and counts in words."""
+"""`r1_quantize.units`: bytes and counts in words."""
 
 from __future__ import annotations
 
 import pytest
 
-from r1.render import units
+from r1_quantize import units
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,21 @@ from r1.render import units
 )
 def test_sizes(count: int, text: str) -> None:
     assert units.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "text"),
+    [
+        (0, 0, "0 of 0 B"),
+        (0, 3_550_000_000, "0 B of 3.55 GB"),
+        (950_000, 3_550_000_000, "950 kB of 3.55 GB"),
+        (999_600_000, 3_550_000_000, "1 of 3.55 GB"),
+        (3_550_000_000, 3_550_000_000, "3.55 of 3.55 GB"),
+        (1, 2, "1 of 2 B"),
+    ],
+)
+def test_parts(done: int, total: int, text: str) -> None:
+    assert units.part(done, total) == text
 
 
 @pytest.mark.parametrize(

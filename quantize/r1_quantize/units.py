@@ -13,6 +13,13 @@ def size(count: int) -> str:
     return f"{value:.3g} TB"
 
 
+def part(done: int, total: int) -> str:
+    """Bytes of how many: 1.2 of 3.55 GB, or 950 kB of 3.55 GB."""
+    some, all_of_it = size(done), size(total)
+    number, unit = some.split()
+    return f"{number} of {all_of_it}" if all_of_it.endswith(f" {unit}") else f"{some} of {all_of_it}"
+
+
 def parameters(count: int) -> str:
     """1777088000 → 1.78 B."""
     if count < 999_500_000:
