@@ -1,142 +1,638 @@
-"""A Hugging Face hub on loopback: the part of its protocol that huggingface_hub speaks to read a repository.
+"""A Hugging Face hub on loopback: the part of its protocol that huggingface_hub speaks to read model repositories.
 
-Real HTTP, the real client (through HF_ENDPOINT). It can be told to misbehave.
+Real HTTP for the real client. With `cdn` the large files come from a second server, as from the hub's own CDN; with
+`xet` they are in a Xet store besides. It misbehaves on demand: see Fault.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
-from typing import Self
-from urllib.parse import unquote, urlparse
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, Literal, Self
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
+LFS = frozenset({".safetensors", ".gguf", ".bin"})
+PIECE = 1 << 18
+EXTRA = bytes(4096)  # what `longer` sends after the end
+SIGNATURE = "signed-by-nobody"
+
+Kind = Literal[
+    "status",  # that status with those headers, and that body
+    "cut",  # the whole length announced, `after` bytes of it, the connection closed
+    "reset",  # the same, the connection reset
+    "stall",  # the same, silence for `seconds`, the connection closed
+    "drip",  # `piece` bytes at a time, `seconds` between
+    "flip",  # one bit wrong in the file's byte `after`, if it is among those asked for
+    "no_ranges",  # Range ignored: 200 and the whole file
+    "longer",  # more than was asked for, and no Content-Length
+    "shorter",  # half of what was asked for, and said so
+    "garbage_range",  # 206 and a Content-Range that begins elsewhere
+    "loop",  # a redirect to itself
+    "empty",  # 200 and nothing
+]
+WITHOUT_BODY = frozenset({"status", "loop"})
+BREAKS = frozenset({"cut", "reset", "stall"})
+
+
+@dataclass(slots=True)
+class Fault:
+    """What happens to the requests whose path (as in the URL, no leading slash) matches.
+
+    All but `status` and `loop` need a body, and so pass over redirects and errors. `cut`, `reset` and `stall` come
+    before the headers when `after` is negative and for HEAD, which no other kind but those two can spoil.
+    """
+
+    match: str  # an fnmatch pattern
+    kind: Kind
+    times: int = 1  # -1: always
+    after: int = 0  # bytes of the body let through before cut, reset and stall; flip: which byte of the file
+    status: int = 500
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b'{"error": "a fault"}'
+    seconds: float = 0
+    piece: int = 65536
+    method: str = "GET"
+    range_only: bool = False  # only requests with a Range header
+    used: int = field(default=0, init=False)  # how often it happened
+
+    def applies(self, request: _Request) -> bool:
+        """Whether this request is the next to suffer."""
+        return (
+            self.method == request.method
+            and (self.times < 0 or self.used < self.times)
+            and (request.ranged or not self.range_only)
+            and fnmatchcase(request.path, self.match)
+            and self._fits(request)
+        )
+
+    def _fits(self, request: _Request) -> bool:
+        if self.kind in WITHOUT_BODY:
+            return True
+        if request.method == "HEAD":
+            return self.kind in BREAKS
+        return request.span is not None and (self.kind != "flip" or self.after in request.span)
+
 
 class Hub:
-    """Serves every folder OWNER/NAME under `root` as a model repository at one commit."""
+    """Serves every folder OWNER/NAME under `root` as a model repository, and under each of `snapshots`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, token: str | None = None, cdn: bool = False, xet: bool = False) -> None:
         self.root = root
-        self.requests: Counter[str] = Counter()  # "GET file" → how often
-        self.sent: Counter[str] = Counter()  # file → bytes of its body that left
-        self.refuse: int | None = None  # a status to answer everything with
-        self.cut_after: int | None = None  # bytes of a body after which one connection breaks; then None again
-        hub = self
-
-        class Handler(_Handler):
-            def __init__(self, *arguments: object) -> None:
-                self.hub = hub
-                super().__init__(*arguments)  # type: ignore[arg-type]
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self.token = token
+        self.cdn = cdn
+        self.xet = xet
+        self.main = COMMIT
+        self.snapshots: dict[str, Path] = {COMMIT: root}  # a commit that is not here is gone
+        self.gated: set[str] = set()  # 403 without the token …
+        self.refused: set[str] = set()  # … and, if here too, with it
+        self.gated_info = False  # the real hub tells everybody what is in a gated repository: only its files are gated
+        self.private: set[str] = set()  # what a stranger is told does not exist
+        self.xet_broken = False  # the store cannot be opened
+        self.xet_damage: Literal["empty", "lost", "flipped"] | None = None  # it can, and then …
+        self.requests: Counter[str] = Counter()  # "GET path" → how often
+        self.sent: Counter[str] = Counter()  # file, within its repository → bytes of its body that left
+        self.authorizations: list[tuple[str, str, str | None]] = []  # server, path, the header
+        self.faults: list[Fault] = []
+        self.info_overrides: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+        self.before: Callable[[str], None] | None = None  # called with "GET path" before it is answered
+        self.closing = threading.Event()
+        self._lock = threading.Lock()
+        self._servers = (_Server(self, "hub"), _Server(self, "cdn"))
+        self._folder: TemporaryDirectory[str] | None = None
+        self._store: _Xet | None = None
 
     @property
     def endpoint(self) -> str:
         """What HF_ENDPOINT has to be."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return self._servers[0].origin
+
+    @property
+    def cdn_endpoint(self) -> str:
+        """Where the large files come from when there is a CDN."""
+        return self._servers[1].origin
+
+    @property
+    def store(self) -> _Xet | None:
+        """The Xet store, if there is one."""
+        return self._store
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        if self.xet:
+            self._folder = TemporaryDirectory(prefix="hub-xet-")
+            self._store = _Xet(Path(self._folder.name))
+        for server in self._servers:
+            server.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self.closing.set()
+        for server in self._servers:
+            server.stop()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def note(self, server: str, method: str, path: str, authorization: str | None) -> None:
+        """Writes down that this was asked."""
+        with self._lock:
+            self.requests[f"{method} {path}"] += 1
+            self.authorizations.append((server, path, authorization))
+        if self.before is not None:
+            self.before(f"{method} {path}")
+
+    def note_sent(self, name: str, count: int) -> None:
+        """Writes down that so much of a file leaves."""
+        with self._lock:
+            self.sent[name] += count
+
+    def fault_for(self, request: _Request) -> Fault | None:
+        """The first fault that applies; it is used."""
+        with self._lock:
+            fault = next((fault for fault in self.faults if fault.applies(request)), None)
+            if fault is not None:
+                fault.used += 1
+            return fault
+
+    def repository(self, name: str, revision: str, authorization: str | None, *, info: bool = False) -> _Repository:
+        """The repository at that revision. Raises _Refused when it is not there or not theirs."""
+        theirs = self.token is not None and authorization == f"Bearer {self.token}"
+        there = all(map(_is_plain, name.split("/"))) and any((root / name).is_dir() for root in self.snapshots.values())
+        if not there or (name in self.private and not theirs):
+            raise _Refused(404 if theirs else 401, "RepoNotFound", "Repository not found")
+        if name in self.gated and (not theirs or name in self.refused) and not (info and self.gated_info):
+            raise _Refused(403, "GatedRepo", f"Access to model {name} is restricted")
+        commit = self.main if revision == "main" else revision
+        root = self.snapshots.get(commit)
+        if root is None or not (root / name).is_dir():
+            raise _Refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        return _Repository(name, root / name, commit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What a fault looks at."""
+
+    method: str
+    path: str
+    ranged: bool
+    span: range | None  # the bytes of the file that are asked for; None: the answer has no such body
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    size: int
+    open: Callable[[], BinaryIO]
+    name: str = ""  # the file's, within its repository
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    headers: dict[str, str]
+    body: _Body
+
+
+class _Refused(Exception):
+    """The request ends in an error, as the hub words it."""
+
+    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        errors = {"X-Error-Code": code, "X-Error-Message": message} if code else {}
+        self.answer = _Answer(status, {**errors, **(headers or {})}, _json({"error": message}))
+
+
+def _json(value: object) -> _Body:
+    data = json.dumps(value).encode()
+    return _Body(len(data), lambda: BytesIO(data))
+
+
+def _is_plain(part: str) -> bool:
+    return part not in {"", ".", ".."} and not set(part) & set("/\\\0")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    name: str  # within the repository
+    path: Path
+    size: int
+    mtime: int
+
+    @property
+    def lfs(self) -> bool:
+        return self.path.suffix in LFS
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of a large file, git's name for another."""
+        return _digest(self.path, self.size, self.mtime)
+
+    @property
+    def pointer(self) -> bytes:
+        """What git itself keeps of a large file."""
+        return b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n" % (
+            self.digest.encode(),
+            self.size,
+        )
+
+    @property
+    def blob(self) -> str:
+        """Git's name for what git keeps."""
+        if not self.lfs:
+            return self.digest
+        return hashlib.sha1(b"blob %d\0" % len(self.pointer) + self.pointer).hexdigest()
+
+    def sibling(self) -> dict[str, object]:
+        """How a repository's description lists it."""
+        entry: dict[str, object] = {"rfilename": self.name, "size": self.size, "blobId": self.blob}
+        if self.lfs:
+            entry["lfs"] = {"sha256": self.digest, "size": self.size, "pointerSize": len(self.pointer)}
+        return entry
+
+    def tree_entry(self, xet: str | None) -> dict[str, object]:
+        """How a repository's tree lists it."""
+        entry: dict[str, object] = {"type": "file", "path": self.name, "size": self.size, "oid": self.blob}
+        if self.lfs:
+            entry["lfs"] = {"oid": self.digest, "size": self.size, "pointerSize": len(self.pointer)}
+        return entry if xet is None else {**entry, "xetHash": xet}
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: Path, size: int, mtime: int) -> str:
+    digest = hashlib.sha256() if path.suffix in LFS else hashlib.sha1(b"blob %d\0" % size)
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Repository:
+    name: str
+    folder: Path
+    commit: str
+
+    def files(self) -> list[_File]:
+        """All its files, by name."""
+        found = (self._file(path) for path in sorted(self.folder.rglob("*")))
+        return [file for file in found if file is not None]
+
+    def file(self, parts: list[str]) -> _File:
+        """One file. Raises _Refused when it is not there, or not inside."""
+        file = self._file(self.folder.joinpath(*parts)) if parts and all(map(_is_plain, parts)) else None
+        if file is None:
+            raise _Refused(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": self.commit})
+        return file
+
+    def _file(self, path: Path) -> _File | None:
+        try:
+            status = path.stat()
+            inside = path.resolve().is_relative_to(self.folder.resolve())
+        except OSError:  # a name that is too long is not there either
+            return None
+        if not inside or not path.is_file():
+            return None
+        return _File(path.relative_to(self.folder).as_posix(), path, status.st_size, status.st_mtime_ns)
+
+    def info(self, *, gated: bool, private: bool, blobs: bool) -> dict[str, Any]:
+        """The repository's description."""
+        siblings = [file.sibling() if blobs else {"rfilename": file.name} for file in self.files()]
+        names = {"_id": self.commit[:24], "id": self.name, "modelId": self.name, "sha": self.commit}
+        access = {"private": private, "gated": "manual" if gated else False, "disabled": False}
+        return {**names, **access, "tags": [], "siblings": siblings}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False
+    request_queue_size = 128
+
+    def __init__(self, hub: Hub, name: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.hub = hub
+        self.name = name
+        self.origin = f"http://127.0.0.1:{self.server_port}"
+        self._connections: set[Any] = set()
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends every connection, also one that waits, and every thread."""
+        self.shutdown()
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self.server_close()
         self._thread.join()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    hub: Hub
+    disable_nagle_algorithm = True
+    server: _Server
 
     def log_message(self, *_: object) -> None:
         """The test's output is not the place for it."""
 
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # a client may hang up whenever it likes
+            super().handle()
+
     def do_HEAD(self) -> None:
-        self._answer(with_body=False)
+        self._answer()
 
     def do_GET(self) -> None:
-        self._answer(with_body=True)
+        self._answer()
 
-    def _answer(self, *, with_body: bool) -> None:
-        path = unquote(urlparse(self.path).path).strip("/")
-        self.hub.requests[f"{self.command} {path}"] += 1
-        if self.hub.refuse is not None:
-            self._send(self.hub.refuse, b"{}")
-            return
-        parts = path.split("/")
-        if parts[:2] == ["api", "models"]:
-            self._answer_api(self.hub.root / parts[2] / parts[3], parts[4])
+    def _answer(self) -> None:
+        path = self.path.partition("?")[0].lstrip("/")
+        self.server.hub.note(self.server.name, self.command, path, self.headers["Authorization"])
+        try:
+            answer = self._from_cdn(path) if self.server.name == "cdn" else self._from_hub(path)
+        except _Refused as refusal:
+            answer = refusal.answer
+        span = self._asked(answer)
+        if span is None and answer.status == 200:
+            span = range(answer.body.size)
+        fault = self.server.hub.fault_for(_Request(self.command, path, "Range" in self.headers, span))
+        if fault is None:
+            self._send(answer)
+        elif fault.kind == "status":
+            self._send(_Answer(fault.status, fault.headers, _Body(len(fault.body), lambda: BytesIO(fault.body))))
+        elif fault.kind == "loop":
+            self._send(_Answer(302, {"Location": f"{self.server.origin}{self.path}"}, _json({})))
+        elif fault.kind in BREAKS and (self.command == "HEAD" or fault.after < 0):
+            self._break(fault)
         else:
-            self._answer_file(self.hub.root / parts[0] / parts[1] / "/".join(parts[4:]), with_body=with_body)
+            self._send(answer, fault)
 
-    def _answer_api(self, repo: Path, what: str) -> None:
-        if not repo.is_dir():
-            self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
-            return
-        files = sorted(path for path in repo.rglob("*") if path.is_file())
-        if what == "revision":
-            siblings = [{"rfilename": path.relative_to(repo).as_posix()} for path in files]
-            name = f"{repo.parent.name}/{repo.name}"
-            answer: object = {"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings, "tags": []}
-        else:
-            answer = [_tree_entry(repo, path) for path in files]
-        self._send(200, json.dumps(answer).encode())
+    # What the answer is
 
-    def _answer_file(self, path: Path, *, with_body: bool) -> None:
-        if not path.is_file():
-            self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
-            return
-        data = path.read_bytes()
-        start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
-        headers = {"ETag": f'"{_etag(data, path)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        self._send(206 if start else 200, data[start:], headers, name=path.name, with_body=with_body)
+    def _from_hub(self, path: str) -> _Answer:
+        match path.split("/"):
+            case ["api", "models", owner, name]:
+                return self._info(f"{unquote(owner)}/{unquote(name)}", "main")
+            case ["api", "models", owner, name, "revision", revision]:
+                return self._info(f"{unquote(owner)}/{unquote(name)}", unquote(revision))
+            case ["api", "models", owner, name, "tree", revision]:
+                return self._tree(self._repository(owner, name, revision, info=True))
+            case ["api", "models", owner, name, "xet-read-token", revision]:
+                return self._xet_token(self._repository(owner, name, revision))
+            case [owner, name, "resolve", revision, *parts]:
+                repository = self._repository(owner, name, revision)
+                return self._file(repository, repository.file(list(map(unquote, parts))))
+        raise _Refused(404, "", "Not found")
 
-    def _send(
-        self,
-        status: int,
-        body: bytes,
-        headers: dict[str, str] | None = None,
-        *,
-        name: str = "",
-        with_body: bool = True,
-    ) -> None:
+    def _from_cdn(self, path: str) -> _Answer:
+        hub = self.server.hub
+        match path.split("/"):
+            case ["cdn", owner, name, revision, *parts] if self._query().get("Signature") == [SIGNATURE]:
+                root = hub.snapshots.get(revision, hub.root)
+                repository = _Repository("", root / unquote(owner) / unquote(name), revision)
+                file = repository.file(list(map(unquote, parts)))
+                return _Answer(200, {"ETag": f'"{file.digest}"', "Accept-Ranges": "bytes"}, _body(file))
+        raise _Refused(403, "", "Access denied")
+
+    def _query(self) -> dict[str, list[str]]:
+        return parse_qs(urlsplit(self.path).query)
+
+    def _repository(self, owner: str, name: str, revision: str, *, info: bool = False) -> _Repository:
+        full = f"{unquote(owner)}/{unquote(name)}"
+        return self.server.hub.repository(full, unquote(revision), self.headers["Authorization"], info=info)
+
+    def _info(self, name: str, revision: str) -> _Answer:
+        hub = self.server.hub
+        repository = hub.repository(name, revision, self.headers["Authorization"], info=True)
+        blobs = self._query().get("blobs", [""])[0].lower() == "true"
+        info = repository.info(gated=name in hub.gated, private=name in hub.private, blobs=blobs)
+        return _Answer(200, {}, _json(info if hub.info_overrides is None else hub.info_overrides(info)))
+
+    def _tree(self, repository: _Repository) -> _Answer:
+        hashes = self._xet_hashes(repository)
+        return _Answer(200, {}, _json([file.tree_entry(hashes.get(file.name)) for file in repository.files()]))
+
+    def _xet_hashes(self, repository: _Repository) -> dict[str, str]:
+        store = self.server.hub.store
+        return {} if store is None else store.hashes(repository)
+
+    def _xet_token(self, repository: _Repository) -> _Answer:
+        hub = self.server.hub
+        if hub.store is None:
+            raise _Refused(404, "", "Not found")
+        url = hub.store.closed() if hub.xet_broken else hub.store.opened(repository, hub.xet_damage)
+        token, expires = "a-token", int(time.time()) + 3600
+        headers = {"X-Xet-Cas-Url": url, "X-Xet-Access-Token": token, "X-Xet-Token-Expiration": str(expires)}
+        return _Answer(200, headers, _json({"casUrl": url, "accessToken": token, "exp": expires}))
+
+    def _file(self, repository: _Repository, file: _File) -> _Answer:
+        hub = self.server.hub
+        headers = {"X-Repo-Commit": repository.commit, "X-Linked-Size": str(file.size)}
+        headers |= {"ETag": f'"{file.digest}"', "X-Linked-Etag": f'"{file.digest}"', "Accept-Ranges": "bytes"}
+        if file.lfs and hub.store is not None:
+            headers["X-Xet-Hash"] = self._xet_hashes(repository)[file.name]
+            token = f"api/models/{repository.name}/xet-read-token/{repository.commit}"
+            headers["X-Xet-Refresh-Route"] = f"{hub.endpoint}/{token}"
+        if not (file.lfs and hub.cdn):
+            return _Answer(200, headers, _body(file))
+        there = f"{hub.cdn_endpoint}/cdn/{repository.name}/{repository.commit}/{quote(file.name)}"
+        return _Answer(302, {**headers, "Location": f"{there}?Expires=4000000000&Signature={SIGNATURE}"}, _json({}))
+
+    def _asked(self, answer: _Answer) -> range | None:
+        """The part of the file that is asked for, empty when it begins beyond the end; None: no part, all of it."""
+        size = answer.body.size
+        header = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers["Range"] or "")
+        if header is None or header.groups() == ("", "") or answer.status != 200 or not answer.body.name:
+            return None
+        first, last = header.groups()
+        if not first:
+            return range(max(size - int(last), 0), size)
+        return range(min(int(first), size), min(int(last) + 1, size) if last else size)
+
+    # How it leaves
+
+    def _send(self, answer: _Answer, fault: Fault | None = None) -> None:
+        kind = None if fault is None else fault.kind
+        body, headers, status = answer.body, dict(answer.headers), answer.status
+        asked = self._asked(answer)
+        partial, span = asked is not None, range(body.size) if asked is None else asked
+        if kind == "no_ranges":
+            partial, span = False, range(body.size)
+            headers.pop("Accept-Ranges", None)
+        elif kind == "shorter":
+            span = span[: len(span) // 2]
+        elif kind == "garbage_range":
+            partial, span = True, range(0 if span.start else body.size // 2, body.size)
+        elif kind == "empty":
+            partial, span = False, range(0)
+        elif partial and not span:
+            status, partial, span = 416, False, range(0)
+            headers["Content-Range"] = f"bytes */{body.size}"
+        if partial:
+            status = 206
+            headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{body.size}"
+        length = {"Transfer-Encoding": "chunked"} if kind == "longer" else {"Content-Length": str(len(span))}
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        for key, value in (headers or {}).items():
+        for key, value in {**length, **headers}.items():
             self.send_header(key, value)
         self.end_headers()
-        if not with_body or self.command == "HEAD":
-            return
-        cut = self.hub.cut_after
-        if name and cut is not None and len(body) > cut:
-            self.hub.cut_after = None
-            body = body[:cut]
-            self.close_connection = True
-        self.hub.sent[name] += len(body)
-        self.wfile.write(body)
+        if self.command == "GET":
+            self._send_body(body, span, fault)
+
+    def _send_body(self, body: _Body, span: range, fault: Fault | None) -> None:
+        kind = None if fault is None else fault.kind
+        for piece in self._pieces(body, span, fault):
+            if body.name:
+                # Before it leaves: whoever has received the last byte may already compare.
+                self.server.hub.note_sent(body.name, len(piece))
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if kind == "longer" else piece)
+        if kind == "longer":
+            self.wfile.write(b"0\r\n\r\n")
+        if fault is not None and kind in BREAKS:
+            self._break(fault)
+
+    def _pieces(self, body: _Body, span: range, fault: Fault | None) -> Iterator[bytes]:
+        if fault is None:
+            yield from self._read(body, span, PIECE)
+        elif fault.kind in BREAKS:
+            yield from self._read(body, span[: fault.after], PIECE)
+        elif fault.kind == "drip":
+            for piece in self._read(body, span, fault.piece):
+                yield piece
+                self.server.hub.closing.wait(fault.seconds)
+        elif fault.kind == "flip":
+            yield from self._read(body, range(span.start, fault.after), PIECE)
+            for piece in self._read(body, range(fault.after, fault.after + 1), 1):
+                yield bytes([piece[0] ^ 1])
+            yield from self._read(body, range(fault.after + 1, span.stop), PIECE)
+        else:
+            yield from self._read(body, span, PIECE)
+            if fault.kind == "longer":
+                yield EXTRA
+
+    def _read(self, body: _Body, span: range, piece: int) -> Iterator[bytes]:
+        with body.open() as file:
+            file.seek(span.start)
+            for start in range(span.start, span.stop, piece):
+                data = file.read(min(piece, span.stop - start))
+                if not data or self.server.hub.closing.is_set():
+                    self.close_connection = True  # less than was announced
+                    return
+                yield data
+
+    def _break(self, fault: Fault) -> None:
+        self.close_connection = True
+        if fault.kind == "stall":
+            self.server.hub.closing.wait(fault.seconds)
+        elif fault.kind == "reset":
+            time.sleep(0.05)  # a reset throws away what is still under way
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.close(self.connection.detach())  # an ordinary close would say goodbye first
 
 
-def _tree_entry(repo: Path, path: Path) -> dict[str, object]:
-    data = path.read_bytes()
-    entry: dict[str, object] = {"type": "file", "path": path.relative_to(repo).as_posix(), "size": len(data)}
-    entry["oid"] = _git_hash(data)
-    if path.suffix == ".safetensors":
-        entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
-    return entry
+def _body(file: _File) -> _Body:
+    return _Body(file.size, lambda: file.path.open("rb"), file.name)
 
 
-def _etag(data: bytes, path: Path) -> str:
-    return hashlib.sha256(data).hexdigest() if path.suffix == ".safetensors" else _git_hash(data)
+class _Xet:
+    """The Xet store of the large files, on the local disk, which hf_xet itself knows how to read.
+
+    Only one process at a time can have such a store open: files are uploaded by a process of its own that ends, and
+    whoever asks for the address gets a copy.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._hashes: dict[tuple[_File, ...], dict[str, str]] = {}
+        self._copies = itertools.count()
+
+    def hashes(self, repository: _Repository) -> dict[str, str]:
+        """Xet's name for each of the repository's large files, all of them uploaded when the first is asked for."""
+        return self._uploaded(repository)[1]
+
+    def opened(self, repository: _Repository, damage: str | None) -> str:
+        """The address of a store with those files."""
+        store, _ = self._uploaded(repository)
+        copy = self._folder / f"copy-{next(self._copies)}"
+        if damage == "empty":
+            copy.mkdir()
+            return f"local://{copy}"
+        shutil.copytree(store, copy, copy_function=_link)
+        for xorb in list((copy / "xet" / "xorbs" / "xorbs").iterdir()):
+            if xorb.suffix == ".tagset":
+                continue
+            if damage == "lost":
+                xorb.unlink()
+            elif damage == "flipped":
+                _flip_the_middle(xorb)
+        return f"local://{copy}"
+
+    def closed(self) -> str:
+        """The address of a store that cannot be opened."""
+        (self._folder / "a-file").touch()
+        return f"local://{self._folder / 'a-file' / 'store'}"
+
+    def _uploaded(self, repository: _Repository) -> tuple[Path, dict[str, str]]:
+        files = tuple(file for file in repository.files() if file.lfs)
+        with self._lock:
+            if files not in self._hashes:
+                self._hashes[files] = self._upload(self._folder / f"store-{len(self._hashes)}", files)
+            return self._folder / f"store-{list(self._hashes).index(files)}", self._hashes[files]
+
+    def _upload(self, store: Path, files: tuple[_File, ...]) -> dict[str, str]:
+        command = [sys.executable, "-c", UPLOAD, f"local://{store}", *(str(file.path) for file in files)]
+        environ = {**os.environ, "HF_HOME": str(self._folder)}  # its log files go there
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300, check=True)
+        return {file.name: name for file, name in zip(files, done.stdout.split(), strict=True)}
 
 
-def _git_hash(data: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+UPLOAD = """
+import sys, hf_xet
+with hf_xet.XetSession().new_upload_commit(endpoint=sys.argv[1]) as commit:
+    uploads = [commit.start_upload_file(path) for path in sys.argv[2:]]
+for upload in uploads:
+    print(upload.result().xet_info.hash)
+"""
+
+
+def _link(source: str, target: str) -> None:
+    if source.endswith(".redb"):  # the one kind of file in a store that is written in place
+        shutil.copy2(source, target)
+    else:
+        os.link(source, target)
+
+
+def _flip_the_middle(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.unlink()  # the original is linked to it
+    path.write_bytes(data)
