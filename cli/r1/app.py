@@ -147,13 +147,25 @@ def run(
 
 
 @app.command(epilog=examples.PULL)
-def pull(model: options.ToPull, as_json: options.AsJson = False, quiet: options.Quiet = False) -> int:
-    """Download a checkpoint from the hub and quantize it; running it again resumes."""
-    from r1.commands.pull import pull
+def pull(
+    model: options.ToPull = None,
+    dry_run: options.DryRun = False,
+    prebuilt: options.Prebuilt = False,
+    keep_checkpoint: options.KeepCheckpoint = False,
+    update: options.Update = False,
+    threads: options.QuantizeThreads = None,
+    as_json: options.AsEvents = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Download a model from the hub, quantizing it on the way. Whatever stops it, running it again resumes."""
+    from r1.commands import pull
     from r1.commands.quantize import report_of
+    from r1_quantize.pull import Options
 
     keep_libraries_quiet()
-    return pull(Console.of_process(), model, report_of(as_json=as_json, quiet=quiet))
+    chosen = Options(dry_run, keep_checkpoint, update, threads)
+    report = report_of(as_json=as_json, quiet=quiet)
+    return pull.run(Console.of_process(), model, chosen, report, prebuilt=prebuilt)
 
 
 @app.command(epilog=examples.QUANTIZE)
@@ -201,9 +213,17 @@ def show(model: options.Reference, as_json: options.AsJson = False) -> int:
 
 
 @app.command(epilog=examples.VERIFY)
-def verify(model: options.Reference, as_json: options.AsJson = False) -> int:
+def verify(model: options.Reference, repair: options.Repair = False, as_json: options.AsJson = False) -> int:
     """Read a model file to its end and say whether it is what it should be."""
     from r1.commands.verify import verify
 
     keep_libraries_quiet()
-    return verify(Console.of_process(), model, as_json=as_json)
+    return verify(Console.of_process(), model, repairing=repair, as_json=as_json)
+
+
+@app.command("rm", epilog=examples.REMOVE)
+def remove(models: options.ToRemove, yes: options.Yes = False, as_json: options.AsJson = False) -> int:
+    """Remove models, what an interrupted pull has left, or a kept checkpoint."""
+    from r1.commands.remove import remove
+
+    return remove(Console.of_process(), models, yes=yes, as_json=as_json)

@@ -84,6 +84,12 @@ class Console:
         if self.stderr_is_terminal:
             self.err(f"r1: {message}\n", dim=True)
 
+    def confirm(self, question: str) -> bool:
+        """Asks on stderr, and reads a line from stdin; only y and yes are yes."""
+        self.err(f"{question} [y/N] ")
+        answer = self.stdin.readline() if self.stdin else b""
+        return answer.decode("utf-8", "replace").strip().lower() in {"y", "yes"}
+
     @property
     def has_style(self) -> bool:
         """Whether stderr is a terminal that understands escape codes and may show them (https://no-color.org)."""

@@ -24,6 +24,18 @@ def _complete_model(incomplete: str) -> list[str]:
     return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
 
+def _complete_stored(incomplete: str) -> list[str]:
+    """Names of what can be removed, for the shell."""
+    import os
+
+    from r1.library import open_store
+
+    store = open_store(os.environ)
+    names = [model.reference for model in store.models()]
+    names += [item.reference for item in (*store.unfinished(), *store.checkpoints())]
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
 def _complete_type(incomplete: str) -> list[str]:
     """Names of types for the shell."""
     from r1_quantize.recipe import RECIPES
@@ -117,15 +129,42 @@ Reference = Annotated[
     typer.Argument(metavar="MODEL", help="NAME, NAME:QUANT or the path of a .gguf.", autocompletion=_complete_model),
 ]
 ToPull = Annotated[
-    str, typer.Argument(metavar="MODEL", help="NAME or NAME:QUANT of the catalogue.", autocompletion=_complete_model)
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="NAME or NAME:QUANT of the catalogue; or hf:OWNER/REPO/FILE.gguf, hf:OWNER/REPO[:QUANT] on the hub.",
+        autocompletion=_complete_model,
+        show_default=False,
+    ),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and fetch nothing large.")]
+Prebuilt = Annotated[
+    bool, typer.Option("--prebuilt", help="Take a GGUF that others made, instead of making one of the checkpoint.")
+]
+KeepCheckpoint = Annotated[
+    bool, typer.Option("--keep-checkpoint", help="Keep the checkpoint, so that other types need no download.")
+]
+Update = Annotated[
+    bool, typer.Option("--update", help="Take the hub's newest commit; without MODEL for every model from there.")
+]
+Repair = Annotated[bool, typer.Option("--repair", help="Fetch and make again what is bad, and nothing else.")]
+ToRemove = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL…",
+        help="NAME:QUANT, NAME if there is one of it, or OWNER/REPO for a checkpoint.",
+        autocompletion=_complete_stored,
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+AsEvents = Annotated[bool, typer.Option("--json", help="A JSON object a line: the plan, what happens, the result.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The same facts as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but what goes wrong.")]
 Source = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="A checkpoint's folder, a .gguf, or the name of a model on this disk.",
+        help="A checkpoint's folder, a .gguf (of one in parts, any), or the name of a model on this disk.",
         autocompletion=_complete_model,
     ),
 ]
@@ -134,7 +173,8 @@ Quant = Annotated[
     _option(
         "--type",
         "-t",
-        help="Q8_0, Q6_K, Q5_K_M, Q4_K_M, … (--list-types has all). (default: the catalogue's, else Q4_K_M)",
+        help="Q8_0, Q6_K, Q5_K_M, Q4_K_M, … (--list-types has all); COPY joins a GGUF's parts and changes no type. "
+        "(default: the catalogue's, else Q4_K_M)",
         autocompletion=_complete_type,
     ),
 ]

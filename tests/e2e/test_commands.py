@@ -13,7 +13,7 @@ import pytest
 from r1_quantize.recipe import RECIPES
 from tests.conftest import R1, Run
 from tests.e2e.terminal import Terminal, without_style
-from tests.fakes import checkpoints, quantizer
+from tests.fakes import checkpoints, quantizer, splits
 from tests.fakes.checkpoints import Shape
 from tests.quantize.test_identity import NEED_IMATRIX
 
@@ -179,7 +179,7 @@ class TestQuantize:
     def test_a_repository_of_the_catalogue_is_known_by_its_name_too(self, r1: Run) -> None:
         done = r1("quantize", "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B")
         assert done.returncode == 4
-        assert b"get it with: r1 pull qwen-7b" in done.stderr
+        assert b"is not on this disk; r1 pull qwen-7b quantizes it while it downloads" in done.stderr
 
     def test_a_snapshot_of_the_hubs_cache_goes_by_its_repositorys_name(
         self, r1: Run, own_home: Path, tmp_path: Path
@@ -306,6 +306,28 @@ class TestRequantize:
         assert (refused.returncode, refused.stderr.count(b"\n")) == (2, 1)
         assert b"--allow-requantize" in refused.stderr
         assert r1(*command, "--allow-requantize").returncode == 0
+
+    def test_parts_are_joined_or_quantized_by_any_of_them(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
+        made, joined = tmp_path / "My-Tiny-BF16.gguf", tmp_path / "joined.gguf"
+        assert r1("quantize", "tiny", "-t", "BF16", "-o", made).returncode == 0
+        (tmp_path / "parts").mkdir()
+        parts = splits.split(made, tmp_path / "parts", 20)
+        done = r1("quantize", parts[1], "-t", "copy", "-o", joined)
+        assert (done.returncode, done.stdout.decode()) == (0, f"{joined}\t{joined.stat().st_size}\t{joined}\n")
+        assert joined.read_bytes() == quantizer.copied(parts[0]).read_bytes()
+        done = r1("quantize", parts[2], "-t", "Q4_K_M", R1_HOME=str(own_home))
+        assert done.stdout.decode().startswith("my-tiny:Q4_K_M\t")
+        parts[0].unlink()
+        done = r1("quantize", parts[2], "-t", "COPY", "-o", tmp_path / "a.gguf")
+        assert (done.returncode, done.stderr.count(b"\n")) == (7, 1)
+        assert f"{parts[0].name} is missing".encode() in done.stderr
+
+    def test_a_copy_has_no_place_in_the_store(self, r1: Run, own_home: Path, tiny_path: Path) -> None:
+        before = sorted(own_home.rglob("*"))
+        done = r1("quantize", tiny_path, "-t", "COPY", R1_HOME=str(own_home))
+        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+        assert b"-t COPY needs -o FILE" in done.stderr
+        assert sorted(own_home.rglob("*")) == before
 
     def test_never_into_itself(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
         made = tmp_path / "a.gguf"

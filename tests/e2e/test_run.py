@@ -126,7 +126,7 @@ class TestExitCodes:
             (["run", "-m", "./nothing.gguf", "hi"], None, 4, "nothing.gguf: No such file"),
             (["show", "qwen-7b"], None, 4, "r1 pull qwen-7b"),
             (["verify", "qwen-7b"], None, 4, "r1 pull qwen-7b"),
-            (["quantize", "qwen-7b"], None, 4, "get it with: r1 pull qwen-7b"),
+            (["quantize", "qwen-7b"], None, 4, "r1 pull qwen-7b quantizes it while it downloads"),
             (["quantize", "tiny", "-t", "Q9"], None, 2, "'Q9' is no type r1 makes"),
         ],
     )

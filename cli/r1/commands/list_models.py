@@ -13,10 +13,10 @@ from rich.text import Text
 
 from r1.console import Console
 from r1.library import open_store
-from r1.render import units
+from r1_quantize import units
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.errors import ExitStatus
-from r1_quantize.store import Store, StoredModel
+from r1_quantize.store import Holding, Store, StoredModel
 
 _WIDE = 60  # columns, from which on licences fit beside the rest
 _NUMBERS = {"size", "parameters", "AIME 2024"}
@@ -60,19 +60,23 @@ def _facts(store: Store) -> dict[str, Any]:
         }
         for checkpoint in store.catalogue.values()
     ]
-    return {"here": here, "known": known}
+    unfinished = [{"reference": item.reference, "bytes": item.size} for item in store.unfinished()]
+    checkpoints = [{"repo": item.reference, "bytes": item.size, "whole": item.whole} for item in store.checkpoints()]
+    return {"here": here, "unfinished": unfinished, "checkpoints": checkpoints, "known": known}
 
 
 def _print_tables(console: Console, store: Store) -> None:
     from rich.console import Console as RichConsole
 
     rich = RichConsole(file=console.stdout, highlight=False)
-    models = store.models()
+    models, beside = store.models(), [*store.unfinished(), *store.checkpoints()]
     here = {model.name for model in models}
     missing = [checkpoint for checkpoint in store.catalogue.values() if checkpoint.name not in here]
     built_in = [checkpoint.name for checkpoint in missing if checkpoint.builtin]
     if models or built_in:
         rich.print(_here(models, built_in))
+    if beside:
+        rich.print(_beside(beside))
     rich.print(_known([checkpoint for checkpoint in missing if not checkpoint.builtin], wide=rich.width >= _WIDE))
 
 
@@ -83,6 +87,15 @@ def _here(models: list[StoredModel], built_in: list[str]) -> Table:
         table.add_row(model.reference, units.size(model.size), Text(source))
     for name in built_in:
         table.add_row(name, "", "built in")
+    return table
+
+
+def _beside(holdings: list[Holding]) -> Table:
+    """What takes room and is no model: r1 rm removes it, r1 pull goes on with it."""
+    table = _table("beside", "size", "what it is")
+    for item in holdings:
+        half_made = "half-made" if ":" in item.reference else "of a pull that was stopped"
+        table.add_row(item.reference, units.size(item.size), "checkpoint, kept" if item.whole else half_made)
     return table
 
 

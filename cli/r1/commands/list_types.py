@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from r1.commands.quantize import find_source
 from r1.console import Console
 from r1.library import open_store
-from r1.render import units
+from r1_quantize import units
 from r1_quantize.checkpoint_source import outline
 from r1_quantize.errors import ExitStatus, ModelNotFound
 from r1_quantize.pipeline import open_source

@@ -1,70 +1,128 @@
 """`r1 pull`: from the hub to a GGUF in the store.
 
-The checkpoint is downloaded whole into the Hugging Face cache, which resumes what was cut short, and quantized from
-there.
-
-Knows: what a reference asks for, what has to be there before anything is downloaded.
-Does not know: the hub's protocol (`r1_quantize.hub`), how a checkpoint is quantized (`commands.quantize`).
+Knows: how a plan and a result are shown. Does not know: how anything is fetched (`r1_quantize.pull`).
 """
 
 from __future__ import annotations
 
-import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 
-from r1.commands.quantize import Source, announce, convert
+from r1.commands.quantize import Source, announce, convert, end
 from r1.console import Console
+from r1.engine.devices import free_memory, total_memory
 from r1.library import open_store
-from r1.render import units
-from r1.render.quantizing import Report
-from r1_quantize import hub
-from r1_quantize.architecture import architecture_of
-from r1_quantize.catalog import Checkpoint
-from r1_quantize.checkpoint import read_json
-from r1_quantize.errors import ExitStatus, ModelNotFound, NotEnoughRoom
+from r1.render.event_lines import event_lines
+from r1.render.plan import Outlook
+from r1.render.progress import Report, follow
+from r1_quantize.errors import ExitStatus, R1Error, UsageError
+from r1_quantize.events import Event, Finished, Present, PullPlan
+from r1_quantize.manifest import Manifest
+from r1_quantize.pull import Options, pull
 from r1_quantize.recipe import recipe_for
+from r1_quantize.request import Request, request_again, request_for
 from r1_quantize.store import Store
 
 
-def pull(console: Console, reference: str, report: Report) -> ExitStatus:
-    """Gets NAME or NAME:QUANT, unless it is here already. Raises NetworkError, NotEnoughRoom, BadCheckpoint."""
+def run(console: Console, reference: str | None, options: Options, report: Report, *, prebuilt: bool) -> ExitStatus:
+    """Gets a model, unless it is here already, or says what that would take. Raises what `r1_quantize.pull` raises."""
     store = open_store(console.environ)
-    name, _, quant = reference.partition(":")
-    checkpoint = _checkpoint(store, name)
-    wanted = recipe_for(quant or checkpoint.default_quant).name
-    for model in store.models():
-        whole = model.manifest is None or model.manifest.size == model.size
-        if model.reference == f"{name}:{wanted}" and whole:
-            announce(console, report, model.reference, model.path, model.size)
-            return ExitStatus.OK
-    if checkpoint.folder is not None:
-        source = Source(checkpoint.folder, name, checkpoint)
+    if reference is None and not options.update:
+        raise UsageError("which MODEL? r1 list shows what can be had")
+    if reference is None:
+        return _update(console, store, options, report)
+    request = _request(store, reference, prebuilt=prebuilt)
+    if request.checkpoint and request.checkpoint.folder is not None:
+        _make_builtin(console, store, request, options, report)
     else:
-        source = _fetch(console, checkpoint, quiet=report != "lines")
-    convert(console, store, source, wanted, report)
+        _Pulling(console, store, request, report).run(options)
     return ExitStatus.OK
 
 
-def _checkpoint(store: Store, name: str) -> Checkpoint:
+def _update(console: Console, store: Store, options: Options, report: Report) -> ExitStatus:
+    """All that came from the hub; where one cannot be had, the others follow, and the status is that of the last."""
+    status = ExitStatus.OK
+    for request in _pulled(store):
+        try:
+            _Pulling(console, store, request, report).run(options)
+        except R1Error as exc:
+            console.warn(f"{request.reference}: {exc}")
+            status = exc.exit_status
+    return status
+
+
+def _request(store: Store, reference: str, *, prebuilt: bool) -> Request:
+    name, _, quant = reference.partition(":")
     checkpoint = store.catalogue.get(name)
-    if checkpoint is None:
-        raise ModelNotFound(f"no checkpoint is called {name!r}; known are {', '.join(store.catalogue)}")
-    return checkpoint
+    if checkpoint and checkpoint.folder is not None:
+        return Request(name, recipe_for(quant or checkpoint.default_quant).name, "", checkpoint)
+    return request_for(reference, store.catalogue, prebuilt=prebuilt)
 
 
-def _fetch(console: Console, checkpoint: Checkpoint, *, quiet: bool) -> Source:
-    """The checkpoint in the Hugging Face cache. What cannot be converted or stored is refused before the weights."""
-    if checkpoint.repo is None:
-        raise ModelNotFound(f"{checkpoint.name} has no repo in models.toml, so there is nothing to pull")
-    progress = console.stderr_is_terminal and not quiet
-    folder = hub.fetch(checkpoint.repo, hub.DESCRIPTION, progress=False)
-    architecture_of(read_json(folder / "config.json") or {})
-    free = shutil.disk_usage(folder).free
-    if free < checkpoint.bf16_bytes and not any(folder.glob("*.safetensors")):
-        raise NotEnoughRoom(
-            f"{checkpoint.repo} is {units.size(checkpoint.bf16_bytes)} and {units.size(free)} are free "
-            f"on the disk of {folder}; free some, or point HF_HOME at another disk"
-        )
-    if progress:
-        console.note(f"{checkpoint.repo}: {units.size(checkpoint.bf16_bytes)}, as far as they are not here yet")
-    folder = hub.fetch(checkpoint.repo, [*hub.DESCRIPTION, *hub.WEIGHTS], progress=progress)
-    return Source(folder, checkpoint.name, checkpoint, revision=folder.name)
+def _pulled(store: Store) -> list[Request]:
+    """Every model that came from the hub."""
+    models = [model for model in store.models() if model.manifest and model.quant and _is_plain(model.manifest)]
+    found = (request_again(m.name, str(m.quant), m.manifest, store.catalogue) for m in models if m.manifest)
+    return [request for request in found if request]
+
+
+def _is_plain(manifest: Manifest) -> bool:
+    """Whether the same pull makes it again: r1 quantize was not told how."""
+    return not manifest.imatrix_sha256 and not manifest.tensor_types
+
+
+def _make_builtin(console: Console, store: Store, request: Request, options: Options, report: Report) -> None:
+    """What is built in needs no hub."""
+    checkpoint, model = request.checkpoint, store.stored(request.name, request.quant)
+    assert checkpoint is not None
+    assert checkpoint.folder is not None
+    if options.dry_run:
+        console.note(f"{request.reference} is built in; there is nothing to fetch")
+    elif model and model.is_whole:
+        announce(console, report, model.reference, model.path, model.size, event="present")
+    else:
+        convert(console, store, Source(checkpoint.folder, request.name, checkpoint), request.quant, report)
+
+
+class _Pulling:
+    """One pull that is being shown."""
+
+    def __init__(self, console: Console, store: Store, request: Request, report: Report) -> None:
+        self._console = console
+        self._store = store
+        self._request = request
+        self._report = report
+
+    def run(self, options: Options) -> None:
+        began = time.monotonic()
+        reference = self._request.reference
+        with ExitStack() as held:
+            held.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, end))
+            events: Iterator[Event] = held.enter_context(closing(pull(self._store, self._request, options)))
+            if self._report == "json":
+                events = event_lines(self._console, events, reference, lambda plan: self._outlook(plan).facts())
+            describe = (lambda _: []) if options.dry_run else self._describe
+            last = follow(self._console, events, reference, self._report, describe)
+        if self._report != "json":
+            self._announce(last, time.monotonic() - began)
+
+    def _announce(self, last: Event, seconds: float) -> None:
+        """What it came to."""
+        if isinstance(last, PullPlan):
+            self._console.out("\n".join(self._describe(last)) + "\n")
+        elif isinstance(last, Present):
+            current = ", and the hub has nothing newer" if last.current else " already"
+            if self._report != "nothing":
+                self._console.note(f"{last.reference} is here{current}")
+            announce(self._console, self._report, last.reference, last.path, last.size)
+        elif isinstance(last, Finished):
+            announce(self._console, self._report, self._request.reference, last.path, last.size, seconds=seconds)
+
+    def _describe(self, plan: PullPlan) -> list[str]:
+        return self._outlook(plan).lines()
+
+    def _outlook(self, plan: PullPlan) -> Outlook:
+        checkpoint = self._request.checkpoint
+        return Outlook(plan, total_memory(), free_memory(), checkpoint.licences if checkpoint else ())

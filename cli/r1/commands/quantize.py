@@ -1,7 +1,7 @@
 """`r1 quantize`: a checkpoint or a GGUF on this disk → a GGUF.
 
 Knows: how a source is named, where the result goes. Does not know: how a checkpoint is read or a tensor quantized,
-what progress looks like (`render.quantizing`).
+what progress looks like (`render.progress`).
 """
 
 from __future__ import annotations
@@ -11,30 +11,37 @@ import re
 import shlex
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 from r1.console import Console
 from r1.library import open_store
-from r1.render import units
-from r1.render.quantizing import Report, follow
-from r1_quantize import hub
+from r1.render.progress import Report, follow
+from r1_quantize import hub, units, workplace
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.errors import ExitStatus, ModelNotFound, UsageError
+from r1_quantize.events import Finished
 from r1_quantize.override import Override
 from r1_quantize.pipeline import Job, quantize
 from r1_quantize.pretokenizer import check_pretokenizer
-from r1_quantize.recipe import RECIPES, recipe_for
+from r1_quantize.recipe import COPY, RECIPES, recipe_or_copy
+from r1_quantize.request import model_name
+from r1_quantize.source_file import SourceFile
+from r1_quantize.split import whole_name
 from r1_quantize.store import Store, StoredModel
+from r1_quantize.supply import OnDisk
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A checkpoint folder or a GGUF on this disk, and the name what is made of it goes by.
+    """A checkpoint folder or a GGUF (of one in parts, any) on this disk, and the name what is made of it goes by.
 
-    `origin` is where it came from, as a hub repository or a file's name, and `revision` the hub's commit.
+    `origin` is where it came from, as a hub repository or a file's name, and `revision` the hub's commit. `files` are
+    those of which somebody says what they are.
     """
 
     path: Path
@@ -42,6 +49,7 @@ class Source:
     checkpoint: Checkpoint | None = None
     origin: str | None = None
     revision: str | None = None
+    files: Mapping[str, SourceFile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,9 @@ def run(
     """Makes the GGUF and says where it is. Raises what `r1_quantize.pipeline.quantize` raises."""
     store = open_store(console.environ)
     found = find_source(store, source)
-    wanted = recipe_for(quant or (found.checkpoint.default_quant if found.checkpoint else "Q4_K_M")).name
+    wanted = recipe_or_copy(quant or (found.checkpoint.default_quant if found.checkpoint else "Q4_K_M")).name
+    if wanted == COPY.name and output is None:
+        raise UsageError("-t COPY needs -o FILE: models are kept by their type, and a copy's is its source's")
     convert(console, store, found, wanted, report, output, options)
     return ExitStatus.OK
 
@@ -99,10 +109,11 @@ def convert(  # noqa: PLR0913, PLR0917
         pretokenizer=check_pretokenizer(options.pretokenizer) if options.pretokenizer else None,
         allow_requantize=options.allow_requantize,
         threads=options.threads,
+        supply=OnDisk(source.files),
     )
     began = time.monotonic()
     with ExitStack() as held:
-        held.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _end))
+        held.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, end))
         events = held.enter_context(closing(quantize(job)))
         planned = next(events)  # what cannot be quantized leaves no trace in the store
         if output is None:
@@ -110,21 +121,28 @@ def convert(  # noqa: PLR0913, PLR0917
         if report == "lines" and target.exists():
             console.warn(f"{target} is there already; the new one takes its place when it is whole")
         finished = follow(console, chain([planned], events), source.name, report)
+    assert isinstance(finished, Finished), "a conversion ends with Finished"
     reference = f"{source.name}:{quant}" if output is None else str(output)
     announce(console, report, reference, finished.path, finished.size, seconds=time.monotonic() - began)
 
 
-def _end(_signal: int, _frame: object) -> None:
+def end(_signal: int, _frame: object) -> None:
     """Being asked to end is like Ctrl-C, but for the exit code."""
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def announce(
-    console: Console, report: Report, reference: str, path: Path, size: int, seconds: float | None = None
+def announce(  # noqa: PLR0913, PLR0917
+    console: Console,
+    report: Report,
+    reference: str,
+    path: Path,
+    size: int,
+    seconds: float | None = None,
+    event: Literal["finished", "present"] = "finished",
 ) -> None:
     """The line or object on stdout that says where a model is, and on a terminal what it took and what to do next."""
     if report == "json":
-        facts = {"reference": reference, "path": str(path), "bytes": size}
+        facts = {"event": event, "reference": reference, "path": str(path), "bytes": size}
         console.out(json.dumps(facts, ensure_ascii=False) + "\n")
     elif report == "lines" and console.stdout_is_terminal:
         took = f" in {units.duration(seconds)}" if seconds is not None else ""
@@ -140,7 +158,7 @@ def find_source(store: Store, source: str) -> Source:
     """
     for checkpoint in store.catalogue.values():
         if source in {checkpoint.name, checkpoint.repo}:
-            return _checkpoint(checkpoint)
+            return _checkpoint(store, checkpoint)
     path = Path(source).expanduser()
     if not source:
         raise UsageError("an empty SOURCE; it is a checkpoint's folder, a .gguf or a model's name")
@@ -169,15 +187,18 @@ def _folder(store: Store, path: Path) -> Source:
     return Source(path, _name_of(path, repo.rpartition("/")[2]), origin=repo, revision=commit)
 
 
-def _checkpoint(checkpoint: Checkpoint) -> Source:
+def _checkpoint(store: Store, checkpoint: Checkpoint) -> Source:
     if checkpoint.folder is not None:
         return Source(checkpoint.folder, checkpoint.name, checkpoint)
     if checkpoint.repo is None:
         raise ModelNotFound(f"{checkpoint.name} has no repo in models.toml, so there is nothing to quantize")
+    if kept := store.kept_checkpoint(checkpoint.repo):
+        files = workplace.kept_files(kept)
+        return Source(kept, checkpoint.name, checkpoint, revision=kept.name, files=files)
     try:
         folder = hub.cached_checkpoint(checkpoint.repo)
     except ModelNotFound as exc:
-        raise ModelNotFound(f"{exc}; get it with: r1 pull {checkpoint.name}") from exc
+        raise ModelNotFound(f"{exc}; r1 pull {checkpoint.name} quantizes it while it downloads") from exc
     return Source(folder, checkpoint.name, checkpoint, revision=folder.name)
 
 
@@ -187,7 +208,8 @@ def _model(model: StoredModel) -> Source:
         name = model.name
     else:
         quants = "|".join(sorted(RECIPES, key=len, reverse=True))
-        stem = re.sub(rf"(^|[-._ ])({quants})$", "", model.path.stem, flags=re.IGNORECASE)
+        stem = Path(whole_name(model.path.name)).stem
+        stem = re.sub(rf"(^|[-._ ])({quants})$", "", stem, flags=re.IGNORECASE)
         name = _name_of(model.path, stem or model.path.resolve().parent.name)
     manifest = model.manifest
     if manifest is None:
@@ -197,7 +219,7 @@ def _model(model: StoredModel) -> Source:
 
 def _name_of(path: Path, text: str) -> str:
     """A folder's or file's name as a model's name: `My Model` → `my-model`."""
-    name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
+    name = model_name(text)
     if not name:
         raise UsageError(f"{path}: its name makes no model's name; say where the result goes with -o FILE")
     return name

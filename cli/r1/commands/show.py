@@ -13,8 +13,7 @@ from typing import Any
 
 from r1.console import Console, printable
 from r1.library import look_up, open_store
-from r1.render import units
-from r1_quantize import reader
+from r1_quantize import reader, units
 from r1_quantize.errors import ExitStatus
 from r1_quantize.reader import GGUFFile
 from r1_quantize.recipe import RECIPES

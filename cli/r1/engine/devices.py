@@ -83,6 +83,13 @@ def free_memory() -> int:
     return int(psutil.virtual_memory().available)
 
 
+def total_memory() -> int:
+    """Bytes of main memory that this machine has."""
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
 def default_threads() -> int:
     """The physical cores that this process may use: hyper-threads share the units that matrix products need."""
     import psutil
