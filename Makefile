@@ -21,7 +21,7 @@ types: $(VENV)/.test-tools
 	$(BIN)/mypy
 
 pytest: $(VENV)/.test-tools
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 format: $(VENV)/.test-tools
 	$(BIN)/ruff check --fix .

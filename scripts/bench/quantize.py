@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,10 +66,10 @@ class Measured:
         return f"{name:<24}{time} {self.resident * mega:6.0f} MB resident {moved} {weights * mega / self.wall:6.1f} M/s"
 
 
-def measure(command: list[str]) -> Measured:
+def measure(command: list[str], environ: Mapping[str, str] = os.environ) -> Measured:
     """Runs it; what it prints goes nowhere unless it fails."""
     began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
     said = process.stderr.read()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and its account can still be read
@@ -81,8 +82,8 @@ def measure(command: list[str]) -> Measured:
     return Measured(wall, processor, usage.ru_maxrss * 1024, int(account["rchar"]), int(account["wchar"]))
 
 
-def make_checkpoint(folder: Path, known: catalog.Checkpoint, *, zeros: bool) -> int:
-    """The checkpoint, unless it is there already. Returns the number of its weights."""
+def make_checkpoint(folder: Path, known: catalog.Checkpoint, *, zeros: bool, shard: int = SHARD) -> int:
+    """The checkpoint, unless it is there already, in shards of so many bytes. Returns the number of its weights."""
     assert known.config is not None
     names = {architecture: name for name, architecture in ARCHITECTURES.items()}
     config = {"max_position_embeddings": known.context_length, "model_type": known.architecture, **known.config}
@@ -91,16 +92,16 @@ def make_checkpoint(folder: Path, known: catalog.Checkpoint, *, zeros: bool) -> 
     if not (folder / "config.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_tokenizer(folder, llama=known.architecture == "llama")
-        write_weights(folder, weights, zeros=zeros)
+        write_weights(folder, weights, zeros=zeros, largest=shard)
         (folder / "generation_config.json").write_text('{"temperature": 0.6, "top_p": 0.95}')
         (folder / "config.json").write_text(json.dumps(config))
     return sum(int(np.prod(weight.shape)) for weight in weights)
 
 
-def write_weights(folder: Path, weights: list[Weight], *, zeros: bool) -> None:
+def write_weights(folder: Path, weights: list[Weight], *, zeros: bool, largest: int) -> None:
     shards: list[list[Weight]] = [[]]
     for weight in weights:
-        if shards[-1] and sum(2 * int(np.prod(w.shape)) for w in [*shards[-1], weight]) > SHARD:
+        if shards[-1] and sum(2 * int(np.prod(w.shape)) for w in [*shards[-1], weight]) > largest:
             shards.append([])
         shards[-1].append(weight)
     random, where = np.random.default_rng(0), {}
