@@ -23,7 +23,7 @@ _PIECE = 1 << 20  # bytes read at once where nobody wants them
 class Digest(Protocol):
     """What hashlib's algorithms have in common."""
 
-    def update(self, data: memoryview, /) -> None: ...
+    def update(self, data: bytes | memoryview, /) -> None: ...
 
     def hexdigest(self) -> str: ...
 
@@ -34,7 +34,7 @@ class Crc32:
     def __init__(self) -> None:
         self._crc = 0
 
-    def update(self, data: memoryview) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         self._crc = zlib.crc32(data, self._crc)
 
     def hexdigest(self) -> str:

@@ -88,9 +88,9 @@ def _mend(pulling: Pulling, remote: RemoteFile, manifest: Manifest) -> Generator
         yield from attended(partial(_fetch, pulling.repository, remote, damaged, file))
         if not remote.is_at(target):
             yield from attended(partial(_fetch, pulling.repository, remote, list(_between(found)), file))
-        if not remote.is_at(target):
-            workplace.tidy(folder, [part], keep=False)  # its beginning may be what is wrong
-            raise BadFile(f"{target} is still not what it was; check the disk, or remove it and pull it again")
+            if not remote.is_at(target):
+                workplace.tidy(folder, [part], keep=False)  # its beginning may be what is wrong
+                raise BadFile(f"{target} is still not what it was; check the disk, or remove it and pull it again")
         workplace.tidy(folder, [part], keep=False)
     yield Finished(target, remote.size, time.monotonic() - started)
 

@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
 from r1_quantize.errors import BadCheckpoint, BadFile
-from r1_quantize.hashed_file import HashedFile
+from r1_quantize.hashed_file import Digest, HashedFile
 
 DESCRIPTION = (
     *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
@@ -29,12 +29,6 @@ _SHA1, _SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
 _SAFE = re.compile(r"[\w.,+@=~()\[\] -]+")
 _PIECE = 1 << 26  # bytes between two words on how far it is
 _MAX_FILE, _MAX_FILES, _MAX_DESCRIPTION = 1 << 40, 20_000, 32 << 20  # bytes, files, bytes
-
-
-class _Hash(Protocol):
-    def update(self, data: bytes | memoryview, /) -> None: ...
-
-    def hexdigest(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,7 @@ class RemoteFile:
         """What its content must hash to."""
         return self.sha256 or self.git_sha1 or ""
 
-    def hasher(self) -> _Hash:
+    def hasher(self) -> Digest:
         """The algorithm `digest` was made with, to be fed the content."""
         if self.sha256:
             return hashlib.sha256()
@@ -95,7 +89,7 @@ class Repository:
             raise BadCheckpoint(f"a record of a repository that makes no sense: {exc}") from exc
 
     def file(self, name: str) -> RemoteFile:
-        """Raises BadCheckpoint when there is no such file, or nobody says what it hashes to."""
+        """Raises BadCheckpoint when there is no such file."""
         found = self.files.get(name)
         if found is None:
             raise BadCheckpoint(f"{self.name} has no {name!r:.80}")

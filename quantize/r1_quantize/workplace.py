@@ -45,7 +45,7 @@ def prepare(store: Store, repository: Repository) -> Path:
     except OSError as exc:
         raise failed(folder, exc) from exc
     for older in store.checkpoint_folders(repository.name):
-        if older != folder and not (older / KEPT).exists():
+        if older != folder and not is_kept(older):
             _inherit(folder, older, repository)
     if read_record(folder) != repository:  # and a disk that is full is not written to
         write_whole(folder / RECORD, repository.to_json())

@@ -140,13 +140,13 @@ class _Bar(_View):
         self._progress.stop()
 
     def show(self, event: Event, standing: Standing) -> None:
+        now = time.monotonic()
+        if isinstance(event, MOVES) and now - self._moved < _REFRESH:
+            return  # thousands a second come, and nothing is announced of them
+        self._moved = now
         self._screen.width = self._width()  # people resize their terminals
         for line in _announcement(event, standing, self._name, self._describe):
             self._screen.print(line, markup=False, style="dim")
-        now = time.monotonic()
-        if isinstance(event, MOVES) and now - self._moved < _REFRESH:
-            return
-        self._moved = now
         done, total = standing.share
         facts = _fitting(_facts(standing) or [self._asking], self._screen.width - self._taken)
         self._progress.update(self._task, completed=done, total=total or None, facts=facts)
