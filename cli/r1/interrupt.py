@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
+from r1.engine.stop import Stop
+
 
 class Interrupt:
     """While entered, Ctrl-C makes `interrupt()` true instead of raising; after a second one, a third kills.
@@ -21,19 +23,19 @@ class Interrupt:
     """
 
     def __init__(self) -> None:
-        self._asked = False
+        self.stop = Stop()
         self._raising = False
         self._previous: Any = None
 
     def __call__(self) -> bool:
-        return self._asked
+        return self.stop()
 
     @contextmanager
     def raising(self) -> Iterator[None]:
         """For a block that waits and cannot ask: Ctrl-C in it, or one that came before, is KeyboardInterrupt."""
         self._raising = True
         try:
-            if self._asked:
+            if self.stop():
                 raise KeyboardInterrupt
             yield
         finally:
@@ -52,6 +54,6 @@ class Interrupt:
     def _handle(self, _signal: int, _frame: FrameType | None) -> None:
         if self._raising:
             raise KeyboardInterrupt
-        if self._asked:
+        if self.stop():
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-        self._asked = True
+        self.stop.set()

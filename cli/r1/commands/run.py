@@ -33,7 +33,7 @@ def run(console: Console, asked: Asked, form: Form, settings: Settings) -> ExitS
     prompt = None if form == "jsonl" else read_prompt(console, asked)
     with Interrupt() as interrupted:
         try:
-            session = Session(model.path, settings, interrupted)
+            session = Session(model.path, settings, interrupted.stop)
         except LoadCancelled:
             return ExitStatus.INTERRUPTED
         with session:

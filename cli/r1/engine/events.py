@@ -1,13 +1,13 @@
 """What happens in a turn, as the events that every reader of one sees: run, chat, JSON, benchmarks.
 
-    Prefill* ( Thinking* Answer* ) Finished
+    Prefill* ( Thinking* ( Thought Answer* )? )? Finished
 
 Knows: the shape of a turn. Does not know: who makes it, or who reads it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 FinishReason = Literal["stop", "length", "context", "interrupted"]
@@ -23,16 +23,31 @@ class Prefill:
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """More of the trace. Joined, these are the trace without white space at its ends."""
+    """More of the trace. Joined, these are the trace without white space at its ends.
+
+    `tokens`: how many it has so far.
+    """
 
     text: str
+    tokens: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """The thinking is over, after so many tokens."""
+
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """More of the answer. Joined, these are the answer without white space at its ends."""
+    """More of the answer. Joined, these are the answer without white space at its ends.
+
+    `tokens`: how many it has so far.
+    """
 
     text: str
+    tokens: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +85,4 @@ class Finished:
     timings: Timings
 
 
-Event = Prefill | Thinking | Answer | Finished
+Event = Prefill | Thinking | Thought | Answer | Finished

@@ -5,12 +5,13 @@ Knows: the order of things. Does not know: where the events go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 
-from r1.engine.context import Context
-from r1.engine.events import Event, Finished, FinishReason, Prefill, Timings, Usage
+from r1.engine.context import Context, Segments, Stopped
+from r1.engine.events import Event, Finished, FinishReason, Prefill, Thought, Timings, Usage
+from r1.engine.model import Model
 from r1.engine.reasoning import Reply
 from r1.engine.sampling import Sampler, SamplingParams
 
@@ -36,54 +37,67 @@ class _Clock:
 
 def generate(
     context: Context,
-    prompt: Sequence[int],
+    prompt: Segments,
     params: SamplingParams,
     *,
     cancelled: Callable[[], bool] = lambda: False,
+    answer_now: Callable[[], bool] = lambda: False,
     stop_after_thinking: bool = False,
-    exact: bool = False,
 ) -> Iterator[Event]:
     """Answers `prompt` (ids that end inside `<think>`); the last event is always Finished.
 
-    `cancelled` is asked after every chunk of the prefill and every token. `exact`: see `Context.prefill`.
-    Raises UsageError when the prompt does not fit the context, R1Error when llama.cpp fails.
+    `cancelled` and `answer_now` are asked after every chunk of the prefill and every token; the latter closes the
+    thinking, and the answer begins. Raises UsageError when the prompt does not fit the context, R1Error when
+    llama.cpp fails.
     """
     clock = _Clock(perf_counter())
     reply = Reply(context.model.control.end_think, context.model.piece)
-
-    def finished(reason: FinishReason) -> Finished:
-        usage = Usage(len(prompt), reply.thinking.tokens, reply.answer.tokens)
-        return Finished(reason, usage, clock.timings(usage.thinking_tokens + usage.answer_tokens))
+    total = sum(map(len, prompt))
+    reason: FinishReason | None = None
 
     # 1. prefill
-    kept = None
-    for done in context.prefill(prompt, exact=exact):
-        kept = done if kept is None else kept
-        clock.prefilled = done - kept
-        yield Prefill(done, len(prompt))
-        if cancelled():
-            yield finished("interrupted")
-            return
-
-    # 2. decode
-    reason: FinishReason | None = None
-    with Sampler(params) as sampler:
-        while reason is None:
-            token = sampler.sample(context)
-            clock.first_token = clock.first_token or perf_counter()
-            if context.model.ends_turn(token):
-                reason = "stop"
+    try:
+        kept = None
+        for done in context.prefill(prompt):
+            kept = done if kept is None else kept
+            clock.prefilled = done - kept
+            yield Prefill(done, total)
+            if cancelled():
+                reason = "interrupted"
                 break
-            if event := reply.feed(token):
-                yield event
-            reason = _why_stop(context, reply, params, cancelled, stop_after_thinking)
-            if reason is None:
-                context.decode([token])
+
+        # 2. decode
+        with Sampler(params) as sampler:
+            closing = _closing(context.model)
+            while reason is None:
+                closes = reply.is_thinking and answer_now()
+                token = next(closing) if closes else sampler.sample(context)
+                clock.first_token = clock.first_token or perf_counter()
+                if context.model.ends_turn(token):
+                    reason = "stop"
+                    break
+                was_thinking = reply.is_thinking
+                if event := reply.feed(token):
+                    yield event
+                if was_thinking and not reply.is_thinking:
+                    yield Thought(reply.thinking.tokens)
+                reason = _why_stop(context, reply, params, cancelled, stop_after_thinking)
+                if reason is None:
+                    context.decode([token])
+    except Stopped:
+        reason = "interrupted"
 
     # 3. what is left
     if event := reply.end():
         yield event
-    yield finished(reason)
+    usage = Usage(total, reply.thinking.tokens, reply.answer.tokens)
+    yield Finished(reason or "interrupted", usage, clock.timings(usage.thinking_tokens + usage.answer_tokens))
+
+
+def _closing(model: Model) -> Iterator[int]:
+    """How R1 ends its thinking: a new line, and `</think>`."""
+    yield from model.tokenize("\n")
+    yield model.control.end_think
 
 
 def _why_stop(

@@ -34,13 +34,23 @@ def with_attachments(question: str, attachments: list[Attachment]) -> str:
     return "".join(files) + question
 
 
-def prompt_tokens(model: Model, conversation: Conversation, prompt: str) -> list[int]:
-    """The ids after which the model's thinking about `prompt` begins."""
-    control = model.control
-    ids = [control.bos, *model.tokenize(conversation.system or "")]
-    for turn in conversation.turns:
-        ids += [*_asked(model, turn.prompt), *model.tokenize(turn.answer), control.eos]
-    return [*ids, *_asked(model, prompt), control.think, *model.tokenize("\n")]
+def prompt_segments(model: Model, conversation: Conversation, prompt: str) -> list[list[int]]:
+    """The ids after which the model's thinking about `prompt` begins, in a segment a turn."""
+    return _segments(model, conversation, [[*_asked(model, prompt), model.control.think, *model.tokenize("\n")]])
+
+
+def conversation_segments(model: Model, conversation: Conversation) -> list[list[int]]:
+    """What every further prompt of this conversation begins with; nothing while nothing was said."""
+    return _segments(model, conversation, [])
+
+
+def _segments(model: Model, conversation: Conversation, asked: list[list[int]]) -> list[list[int]]:
+    """The turns so far, then `asked`. The first holds the opening too: to decode a token alone costs a whole pass."""
+    eos = model.control.eos
+    turns = [[*_asked(model, turn.prompt), *model.tokenize(turn.answer), eos] for turn in conversation.turns]
+    opening = [model.control.bos, *model.tokenize(conversation.system or "")]
+    first, *others = [*turns, *asked] or [[]]
+    return [[*opening, *first], *others] if first else []
 
 
 def _asked(model: Model, prompt: str) -> Iterator[int]:

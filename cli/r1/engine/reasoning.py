@@ -65,18 +65,19 @@ class Reply:
         """The event that `token` causes, if it completes any text."""
         if not self.is_thinking:
             text = self.answer.feed(self._piece(token))
-            return Answer(text) if text else None
+            return Answer(text, self.answer.tokens) if text else None
         if token == self._end_think:
             self.is_thinking = False
             self.thinking.tokens += 1
             text = self.thinking.end()
         else:
             text = self.thinking.feed(self._piece(token))
-        return Thinking(text) if text else None
+        return Thinking(text, self.thinking.tokens) if text else None
 
     def end(self) -> Thinking | Answer | None:
         """The event for a character that was never finished, if there is one."""
-        text = (self.thinking if self.is_thinking else self.answer).end()
+        section = self.thinking if self.is_thinking else self.answer
+        text = section.end()
         if not text:
             return None
-        return Thinking(text) if self.is_thinking else Answer(text)
+        return Thinking(text, section.tokens) if self.is_thinking else Answer(text, section.tokens)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from r1.engine.context import CHUNK, KV_TYPES, Context, ContextParams, common_length
+from r1.engine.context import CHUNK, KV_TYPES, Context, ContextParams, Stopped, common_length
 from r1.engine.llama import llama
 from r1.engine.model import Model
+from r1.engine.stop import Stop
 from r1_quantize.errors import UsageError
 
 
@@ -26,9 +27,16 @@ def difference(found: list[float], expected: list[float]) -> float:
     return sum(distances) / len(distances) / (max(expected) - min(expected))
 
 
-def prefill(context: Context, tokens: Sequence[int], *, exact: bool = False) -> list[int]:
+def fresh_logits(context: Context, *segments: Sequence[int]) -> list[float]:
+    """What an empty cache comes to."""
+    with Context(context.model, ContextParams(1024, threads=1)) as fresh:
+        prefill(fresh, *segments)
+        return logits(fresh)
+
+
+def prefill(context: Context, *segments: Sequence[int]) -> list[int]:
     """The counts that were reported on the way."""
-    return list(context.prefill(tokens, exact=exact))
+    return list(context.prefill(segments))
 
 
 @pytest.fixture
@@ -44,43 +52,52 @@ class TestPrefill:
         assert prefill(context, text) == [0, CHUNK, 2 * CHUNK, 3 * CHUNK, 3 * CHUNK + 20]
         assert context.tokens == text
 
-    def test_keeps_what_is_common(self, context: Context, text: list[int]) -> None:
+    def test_keeps_the_chunks_that_are_common(self, context: Context, text: list[int]) -> None:
         prefill(context, text)
         changed = [*text[:200], *text[150:]]
-        assert prefill(context, changed)[0] == common_length(text, changed)
+        assert prefill(context, changed)[0] == CHUNK
         assert context.tokens == changed
 
-    def test_decodes_the_last_token_again_when_all_is_common(self, context: Context, text: list[int]) -> None:
+    def test_decodes_the_last_chunk_again_when_all_is_common(self, context: Context, text: list[int]) -> None:
         prefill(context, text)
         before = logits(context)
-        prefill(context, [*text, text[5]])
-        assert prefill(context, text) == [len(text) - 1, len(text)]
-        assert difference(logits(context), before) < 0.01
+        assert prefill(context, text) == [3 * CHUNK, 3 * CHUNK + 20]
+        assert logits(context) == before
 
-    def test_what_is_kept_gives_the_logits_of_a_fresh_cache(self, context: Context, text: list[int]) -> None:
-        prefill(context, [*text[:170], *text[:100]])
-        prefill(context, text)
-        with Context(context.model, ContextParams(1024, threads=1)) as fresh:
-            prefill(fresh, text)
-            assert difference(logits(context), logits(fresh)) < 0.01
-
-    def test_exact_gives_the_very_bits_of_a_fresh_cache(self, context: Context, text: list[int]) -> None:
+    def test_gives_the_very_bits_of_a_fresh_cache(self, context: Context, text: list[int]) -> None:
         prefill(context, [*text[:170], *text[:100]])
         for token in text[:30]:
             context.decode([token])
-        assert prefill(context, text, exact=True)[0] == CHUNK
-        with Context(context.model, ContextParams(1024, threads=1)) as fresh:
-            prefill(fresh, text)
-            assert logits(context) == logits(fresh)
+        assert prefill(context, text)[0] == CHUNK
+        assert logits(context) == fresh_logits(context, text)
 
-    def test_exact_does_not_trust_tokens_that_were_decoded_one_by_one(self, context: Context, text: list[int]) -> None:
+    def test_does_not_trust_tokens_that_were_decoded_one_by_one(self, context: Context, text: list[int]) -> None:
         prefill(context, text[:100])
         for token in text[100:300]:
             context.decode([token])
-        assert prefill(context, text, exact=True)[0] == 0
+        assert prefill(context, text)[0] == 0
+
+    def test_each_segment_has_chunks_of_its_own(self, context: Context, text: list[int]) -> None:
+        first, second = text[:150], text[150:300]
+        assert prefill(context, first, second) == [0, CHUNK, 150, 150 + CHUNK, 300]
+        assert context.tokens == text[:300]
+        assert prefill(context, first, text[300:310]) == [150, 160]
+
+    def test_stops_in_the_middle_of_a_batch(self, model: Model, text: list[int]) -> None:
+        stop = Stop()
+        with Context(model, ContextParams(1024, threads=1), stop) as context:
+            steps = context.prefill([text])
+            next(steps), next(steps)
+            stop.set()
+            with pytest.raises(Stopped):
+                next(steps)
+            assert context.tokens == text[:CHUNK]
+            stop.clear()
+            assert prefill(context, text)[0] == CHUNK
+            assert logits(context) == fresh_logits(context, text)
 
     def test_can_be_cancelled_between_chunks_and_taken_up_again(self, context: Context, text: list[int]) -> None:
-        steps = context.prefill(text)
+        steps = context.prefill([text])
         assert [next(steps), next(steps)] == [0, CHUNK]
         steps.close()
         assert context.tokens == text[:CHUNK]
@@ -103,6 +120,38 @@ class TestPrefill:
             prefill(small, [1] * (model.context_length + 1))
         assert "--ctx" not in str(caught.value)
         assert f"{model.context_length + 1} tokens" in str(caught.value)
+
+
+class TestWarm:
+    """While nobody asks: the cache is brought to where the next prompt begins, and that is exact."""
+
+    def test_after_an_answer_the_next_prompt_has_the_logits_of_a_fresh_prefill(
+        self, context: Context, text: list[int]
+    ) -> None:
+        asked, trace, answer, following = text[:40], text[40:90], text[90:300], text[300:340]
+        prefill(context, asked)
+        for token in [*trace, *answer]:
+            context.decode([token])
+        turn = [*asked, *answer]
+        assert list(context.warm([turn])) == [0, CHUNK, len(turn)]
+        assert prefill(context, turn, following) == [len(turn), len(turn) + len(following)]
+        assert logits(context) == fresh_logits(context, turn, following)
+
+    def test_stopped_halfway_it_is_as_exact(self, context: Context, text: list[int]) -> None:
+        turn, following = text[:300], text[300:340]
+        steps = context.warm([turn])
+        next(steps), next(steps)
+        steps.close()
+        assert prefill(context, turn, following)[0] == CHUNK
+        assert logits(context) == fresh_logits(context, turn, following)
+
+    def test_what_is_warm_stays_as_it_is(self, context: Context, text: list[int]) -> None:
+        list(context.warm([text]))
+        assert list(context.warm([text])) == [len(text)]
+
+    def test_what_has_no_room_is_left_out(self, model: Model, text: list[int]) -> None:
+        with Context(model, ContextParams(256, threads=1)) as small:
+            assert list(small.warm([text])) == [0, CHUNK]
 
 
 class TestTruncate:

@@ -9,18 +9,22 @@ import pytest
 
 from r1.engine.context import Context, ContextParams
 from r1.engine.conversation import Conversation
-from r1.engine.events import Answer, Event, Finished, Prefill, Thinking
+from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought
 from r1.engine.generate import generate
 from r1.engine.model import Model
-from r1.engine.prompt import prompt_tokens
+from r1.engine.prompt import prompt_segments
 from r1.engine.sampling import SamplingParams
 
 GREEDY = SamplingParams(temperature=0)
 QUESTION = "What is 17 + 25?"
 
 
-def ask(model: Model, question: str = QUESTION) -> list[int]:
-    return prompt_tokens(model, Conversation(), question)
+def ask(model: Model, question: str = QUESTION) -> list[list[int]]:
+    return prompt_segments(model, Conversation(), question)
+
+
+def total(prompt: list[list[int]]) -> int:
+    return sum(map(len, prompt))
 
 
 def finished(events: list[Event]) -> Finished:
@@ -37,14 +41,22 @@ class TestEvents:
 
     def test_come_in_order(self, context: Context, model: Model) -> None:
         kinds = [type(event) for event in generate(context, ask(model), GREEDY)]
-        order = [Prefill, Thinking, Answer, Finished]
+        order = [Prefill, Thinking, Thought, Answer, Finished]
         assert kinds == sorted(kinds, key=order.index)
         assert set(kinds) == set(order)
 
     def test_prefill_ends_with_the_whole_prompt(self, context: Context, model: Model) -> None:
         prompt = ask(model, "word " * 100)
         prefills = [event for event in generate(context, prompt, GREEDY) if isinstance(event, Prefill)]
-        assert prefills[-1] == Prefill(len(prompt), len(prompt))
+        assert prefills[-1] == Prefill(total(prompt), total(prompt))
+
+    def test_tokens_are_counted_on_the_way(self, context: Context, model: Model) -> None:
+        events = list(generate(context, ask(model), GREEDY))
+        usage = finished(events).usage
+        counts = [event.tokens for event in events if isinstance(event, Thinking)]
+        assert counts == sorted(counts)
+        assert [event.tokens for event in events if isinstance(event, Thought)] == [usage.thinking_tokens]
+        assert [event.tokens for event in events if isinstance(event, Answer)][-1] == usage.answer_tokens
 
     def test_the_trace_holds_no_tag_and_the_answer_no_trace(self, context: Context, model: Model) -> None:
         events = list(generate(context, ask(model), GREEDY))
@@ -57,9 +69,9 @@ class TestEvents:
     def test_usage_counts_every_token_that_was_made(self, context: Context, model: Model) -> None:
         prompt = ask(model)
         usage = finished(list(generate(context, prompt, GREEDY))).usage
-        assert usage.prompt_tokens == len(prompt)
+        assert usage.prompt_tokens == total(prompt)
         # every generated token but the last, which ended the turn, was decoded into the cache
-        assert len(context.tokens) == len(prompt) + usage.thinking_tokens + usage.answer_tokens
+        assert len(context.tokens) == total(prompt) + usage.thinking_tokens + usage.answer_tokens
 
     def test_timings_are_of_this_turn(self, context: Context, model: Model) -> None:
         timings = finished(list(generate(context, ask(model), GREEDY))).timings
@@ -106,13 +118,39 @@ class TestEnds:
         assert texts(events, Thinking)
 
 
+class TestAnswerNow:
+    """Esc: the thinking is closed the way R1 closes it, and the answer begins."""
+
+    def test_closes_the_thinking_where_it_is(self, context: Context, model: Model) -> None:
+        thought = count()
+        events = list(generate(context, ask(model), GREEDY, answer_now=lambda: next(thought) >= 8))
+        whole = texts(list(generate(context, ask(model), GREEDY)), Thinking)
+        assert whole.startswith(texts(events, Thinking))
+        assert len(texts(events, Thinking)) < len(whole)
+        assert texts(events, Answer)
+        assert finished(events).reason == "stop"
+
+    def test_the_model_is_shown_a_thinking_that_ended(self, context: Context, model: Model) -> None:
+        prompt = ask(model)
+        list(generate(context, prompt, SamplingParams(0, max_tokens=3), answer_now=lambda: True))
+        closed = [*model.tokenize("\n"), model.control.end_think]
+        assert list(context.tokens[total(prompt) :]) == closed
+
+    def test_means_nothing_once_the_answer_has_begun(self, context: Context, model: Model) -> None:
+        events = list(generate(context, ask(model), GREEDY))
+        steered: list[Event] = []
+        answering = lambda: any(isinstance(event, Answer) for event in steered)  # noqa: E731
+        steered.extend(generate(context, ask(model), GREEDY, answer_now=answering))
+        assert texts(steered, Answer) == texts(events, Answer)
+
+
 class TestSeeds:
     """The same seed gives the same text."""
 
     def test_same_seed_same_tokens(self, context: Context, model: Model) -> None:
         wild = SamplingParams(temperature=2.0, top_p=1.0, seed=7, max_tokens=60)
-        first = list(generate(context, ask(model), wild, exact=True))
-        again = list(generate(context, ask(model), wild, exact=True))
+        first = list(generate(context, ask(model), wild))
+        again = list(generate(context, ask(model), wild))
         assert texts(first, Thinking) + texts(first, Answer) == texts(again, Thinking) + texts(again, Answer)
 
     def test_another_seed_another_text(self, context: Context, model: Model) -> None:
@@ -126,7 +164,7 @@ class TestSeeds:
     def test_a_prompt_asked_in_between_changes_nothing(self, context: Context, model: Model) -> None:
         wild = SamplingParams(temperature=1.5, seed=3, max_tokens=80)
         long = ask(model, "word " * 60 + QUESTION)
-        first = list(generate(context, long, wild, exact=True))
-        list(generate(context, ask(model, "word " * 60 + "something else"), wild, exact=True))
-        again = list(generate(context, long, wild, exact=True))
+        first = list(generate(context, long, wild))
+        list(generate(context, ask(model, "word " * 60 + "something else"), wild))
+        again = list(generate(context, long, wild))
         assert texts(first, Thinking) + texts(first, Answer) == texts(again, Thinking) + texts(again, Answer)

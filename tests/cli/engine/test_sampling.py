@@ -17,7 +17,7 @@ SPREAD = "Tell me: "
 @pytest.fixture
 def after_text(context: Context, model: Model) -> Context:
     """A cache whose next token is not certain."""
-    for _ in context.prefill([model.control.bos, *model.tokenize(SPREAD)]):
+    for _ in context.prefill([[model.control.bos, *model.tokenize(SPREAD)]]):
         pass
     return context
 
