@@ -1,0 +1,156 @@
+r"""The Markdown that R1 writes → markdown-it's tokens. Mathematics is `\(…\)`, `\[…\]`, `$…$`, `$$…$$`, `\boxed{…}`.
+
+The rules for mathematics are our own, because those of mdit-py-plugins lose what stands behind a `\]`, take a price at
+the beginning of a paragraph for something else when the paragraph ends in a digit, and cannot say that a formula is
+still open.
+
+Every rule here decides by the lines that it has seen: more text at the end never changes a block before the last.
+
+Knows: what begins and ends a block or a formula. Does not know: how anything looks.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock, lheading, paragraph, table
+from markdown_it.rules_inline import StateInline
+from markdown_it.tree import SyntaxTreeNode
+
+TITLE = 60
+"""Characters: a longer line is no title because of the next line nor, unless it begins with |, a table's head."""
+
+_DEEPEST = 40  # blocks within blocks; what is deeper is text
+_MOST_COLUMNS = 60  # of a table
+_LONGEST_FORMULA = 2000  # characters between two dollar signs
+_OTHER_BLOCK = re.compile(r"(?:[-+*]|#{1,6}|\d{1,9}[.)])(?:\s|$)|>|```|~~~|\\\[|\$\$")  # that a line begins with
+_DISPLAYS = {"\\[": "\\]", "$$": "$$"}
+_BOX = "\\boxed{"
+
+
+def parse(source: str) -> SyntaxTreeNode:
+    """The tree of blocks, with the lines of `source` that each was made of."""
+    return SyntaxTreeNode(_parser().parse(source))
+
+
+def parse_inline(source: str) -> SyntaxTreeNode:
+    """The tree of a paragraph's text."""
+    return SyntaxTreeNode(_parser().parseInline(source)).children[0]
+
+
+def is_settled(line: str) -> bool:
+    """Whether a paragraph's line, of which this is the beginning, stays one whatever comes."""
+    return len(line) > TITLE and not line.startswith("|") and re.search(r"[^-|:=\s]", line) is not None
+
+
+@cache
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _DEEPEST}).enable(["table", "strikethrough"])
+    parser.disable(["reference", "text_join", "html_block", "html_inline"])  # a text that was escaped stays apart
+    parser.block.ruler.before("fence", "math_block", _display, {"alt": ["paragraph", "blockquote", "list"]})
+    parser.block.ruler.at("table", _table, {"alt": ["paragraph"]})
+    parser.block.ruler.at("lheading", _underlined)
+    parser.inline.ruler.before("escape", "math_inline", _formula)
+    return parser
+
+
+def _line(state: StateBlock, number: int) -> str:
+    return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]]
+
+
+def _table(state: StateBlock, first: int, end: int, silent: bool) -> bool:
+    head = _line(state, first)
+    is_head = (head.startswith("|") or len(head) <= TITLE) and not _OTHER_BLOCK.match(head)
+    return is_head and head.count("|") <= _MOST_COLUMNS and table(state, first, end, silent)
+
+
+def _underlined(state: StateBlock, first: int, end: int, silent: bool) -> bool:
+    """A title is one short line: `---` below a paragraph is a rule."""
+    return len(_line(state, first)) <= TITLE and lheading(state, first, min(end, first + 2), silent)
+
+
+def _display(state: StateBlock, first: int, end: int, silent: bool) -> bool:
+    r"""A formula that begins a line. One that is not closed before a blank line is shown as it is written."""
+    text = _line(state, first)
+    closing = _DISPLAYS.get(text[:2])
+    if not closing or state.is_code_block(first):
+        return False
+    if silent:
+        return True
+    content, line, after = _until(closing, state, first, end)
+    closed = after is not None
+    if after and (stop := re.match(r"[.,;:!?]+(?=\s|$)", after)):
+        content, after = content.rstrip() + stop[0], after[stop.end() :]
+    token = state.push("math_block", "math", 0)
+    token.content, token.markup, token.info = content, text[:2], "closed" if closed else ""
+    state.line = line + closed
+    token.map = [first, state.line]
+    if after and after.strip():
+        _rest(state, line, end, after)
+    return True
+
+
+def _until(closing: str, state: StateBlock, first: int, end: int) -> tuple[str, int, str | None]:
+    """What lies before `closing` or the next blank line; that line's number; what stands behind `closing` on it."""
+    parts, line, text = [], first, _line(state, first)[2:]
+    while closing not in text:
+        parts.append(text)
+        line += 1
+        if line >= end or not (text := _line(state, line)).strip():
+            return "\n".join(parts), line, None
+    before, _, after = text.partition(closing)
+    return "\n".join([*parts, before]), line, after
+
+
+def _rest(state: StateBlock, line: int, end: int, after: str) -> None:
+    """What stands behind a formula, and the lines that go on with it, are a paragraph."""
+    state.bMarks[line] = state.eMarks[line] - len(after)
+    state.tShift[line] = len(after) - len(after.lstrip())
+    paragraph(state, line, end, False)
+
+
+def _formula(state: StateInline, silent: bool) -> bool:
+    r"""A formula within a text. An opening `\(` that nothing closes stays as it is, backslash and all."""
+    source, begin = state.src, state.pos
+    if source[begin] == "$":
+        found = _dollars(source, begin)
+    elif source.startswith(_BOX, begin):
+        found = _box(source, begin)
+    elif source.startswith(("\\(", "\\["), begin):
+        end = source.find("\\)" if source[begin + 1] == "(" else "\\]", begin + 2)
+        found = (begin + 2, end, end + 2) if end >= 0 else None
+        if not found:
+            state.pending += "" if silent else source[begin : begin + 2]
+            state.pos += 2
+            return True
+    else:
+        return False
+    if not found:
+        return False
+    if not silent:
+        token = state.push("math_inline", "math", 0)
+        token.content = source[found[0] : found[1]]
+    state.pos = found[2]
+    return True
+
+
+def _dollars(source: str, begin: int) -> tuple[int, int, int] | None:
+    """`$x$`, but neither "$5 and $10" nor "5$ or 10$": where its content begins and ends, and where it ends."""
+    if source.startswith("$$", begin):
+        end = source.find("$$", begin + 2)
+        return (begin + 2, end, end + 2) if end > begin + 2 else None
+    match = re.compile(r"\$(?=[^\s$])((?:\\.|[^$\\\n]){1,2000}?)(?<!\s)\$(?!\d)").match(source, begin)
+    if not match or (begin and source[begin - 1].isalnum()):
+        return None
+    return match.start(1), match.end(1), match.end()
+
+
+def _box(source: str, begin: int) -> tuple[int, int, int] | None:
+    depth = 0
+    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(source, begin + len(_BOX) - 1, begin + _LONGEST_FORMULA):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if not depth:
+            return begin, match.end(), match.end()
+    return None

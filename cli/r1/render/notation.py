@@ -1,0 +1,170 @@
+"""The shapes of mathematics on a grid of characters: raised and lowered signs, fractions, columns, tall brackets.
+
+Knows: which characters Unicode has, what needs parentheses. Does not know: LaTeX, terminals' colours.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from rich.cells import cell_len
+
+FRACTION, FRACTION_END = "\x04", "\x05"  # around a fraction until it is known what stands beside it
+_MARKS = re.compile("[\x02-\x05]")  # all that stand for no column; \x02 and \x03 are the box's
+_SMALL = [(0xB2, 0xBA), (0x2B0, 0x2E0), (0x1D2C, 0x1DC0), (0x2070, 0x20A0), (0x2C7C, 0x2C7E)]  # where Unicode has them
+_BRACKETS = {  # one line, then top, middle, bottom of more
+    "(": ("(", ("⎛", "⎜", "⎝")),
+    ")": (")", ("⎞", "⎟", "⎠")),
+    "[": ("[", ("⎡", "⎢", "⎣")),
+    "]": ("]", ("⎤", "⎥", "⎦")),
+    "{": ("{", ("⎧", "⎪", "⎩")),
+    "}": ("}", ("⎫", "⎪", "⎭")),
+    "|": ("|", ("│", "│", "│")),
+    "‖": ("‖", ("‖", "‖", "‖")),
+}
+
+
+def _signs(kind: str) -> dict[str, str]:
+    """Character → its raised ("<super>") or lowered ("<sub>") form, as Unicode's own table has it."""
+    signs = {"-": "⁻" if kind == "<super>" else "₋"}
+    for first, end in _SMALL:
+        for small in map(chr, range(first, end)):
+            form, _, code = unicodedata.decomposition(small).partition(" ")
+            if form == kind and " " not in code:
+                signs.setdefault(chr(int(code, 16)), small)
+    return signs
+
+
+_RAISED = _signs("<super>") | {"∘": "°", "′": "′", "'": "′", "o": "ᵒ", "a": "ᵃ"}
+_LOWERED = _signs("<sub>")
+_SCRIPTS = "".join({*_RAISED.values(), *_LOWERED.values()}) + "^_"
+_TIGHT = re.compile(r"\s*([-+=<>·×/≤≥≠∈→|])\s*")
+_AFTER_NAME = re.compile(rf"(?<=[a-z]{{2}}) (?=[({re.escape(_SCRIPTS)}])")
+_INSIDE = re.compile(r"(?<=[(\[{⌊⌈⟨]) +| +(?=[)\]}⌋⌉⟩])")
+_SCRIPT = rf"[{re.escape(_SCRIPTS[:-2])}]*"
+_FACTOR = re.compile(  # what a fraction may divide by without parentheses
+    rf"(?:\d[\d.,]*|√?[^\W\d_]{_SCRIPT}|[d∂][^\W\d_]|√\d+|[^\W\d_]{{3,}}|√?\([^()]*\)){_SCRIPT}"
+)
+_TERM = re.compile(r"[^\s/+\-−±=,]+")  # and what may be divided
+
+
+def raised(text: str) -> str:
+    """An exponent."""
+    return _script(text, _RAISED, "^")
+
+
+def lowered(text: str) -> str:
+    """An index."""
+    return _script(text, _LOWERED, "_")
+
+
+def _script(text: str, signs: dict[str, str], mark: str) -> str:
+    text = _TIGHT.sub(r"\1", text.strip())
+    if text and all(sign in signs for sign in text):
+        return "".join(signs[sign] for sign in text)
+    return f"{mark}{text}" if len(text) == 1 else f"{mark}({text})"
+
+
+def fraction(above: str, below: str) -> str:
+    """a/b, in which nobody can mistake what is above and what below."""
+    above, below = above.strip(), below.strip()
+    above = above if _TERM.fullmatch(above) or _is_enclosed(above) else f"({above})"
+    below = below if _FACTOR.fullmatch(below) else f"({below})"
+    return f"{FRACTION}{above}/{below}{FRACTION_END}"
+
+
+def root(text: str, degree: str) -> str:
+    """√x, ∛(x+1)."""
+    sign = {"": "√", "2": "√", "3": "∛", "4": "∜"}.get(degree) or f"{raised(degree)}√"
+    text = text.strip()
+    return sign + (text if re.fullmatch(r"\d+|\w", text) else f"({text})")
+
+
+def over_each(text: str, sign: str) -> str:
+    """A combining character over every character, for bars and arrows that span some."""
+    return "".join(letter if letter.isspace() else letter + sign for letter in text)
+
+
+def settled(line: str) -> str:
+    """`line` with its fractions in parentheses where a neighbour would be taken for a part of them."""
+
+    def one(match: re.Match[str]) -> str:
+        before, after = line[: match.start()].rstrip()[-1:], line[match.end() :].lstrip()[:1]
+        if before.isdigit() and re.fullmatch(r"\d+/\d+", match[1]):
+            return f" {match[1]}"  # 2 1/2, a mixed number
+        is_factor = before.isalnum() or (before and before in f")]{FRACTION_END}{_SCRIPTS}")
+        is_factor = is_factor or after.isalnum() or (after and after in f"([√^{FRACTION}{_SCRIPTS}")
+        return f"({match[1]})" if is_factor else match[1]
+
+    line = re.sub(f"{FRACTION}([^{FRACTION}{FRACTION_END}]*){FRACTION_END}", one, line)
+    line = re.sub(r" *(\u00a0+) *", r"\1", re.sub(r"[ \t\n]+", " ", line))  # a wide space is wide enough
+    return _AFTER_NAME.sub("", _INSIDE.sub("", line))
+
+
+def beside(left: str, right: str) -> str:
+    """Two blocks of lines, middle to middle."""
+    if "\n" not in left and "\n" not in right:
+        return left + right
+    blocks = [left.split("\n"), right.split("\n")]
+    height = max(map(len, blocks))
+    for block in blocks:
+        above = (height - 1) // 2 - (len(block) - 1) // 2
+        block[:] = [""] * above + block + [""] * (height - above - len(block))
+    width = max(map(columns, blocks[0]))
+    return "\n".join(padded(one, width) + other for one, other in zip(*blocks, strict=True))
+
+
+def grid(rows: Sequence[Sequence[str]], *, alternate: bool) -> str:
+    """Cells in columns; `alternate` aligns them right, left, right, as equations want it."""
+    widths = [max(map(columns, column)) for column in zip_longest(*rows, fillvalue="")]
+    gap = " " if alternate else "  "
+    return "\n".join(
+        gap.join(
+            padded(cell, width, right=alternate and not index % 2)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=False))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def enclosed(block: str, left: str, right: str) -> str:
+    """A block of lines between brackets that are as tall as it is."""
+    if not left and not right:
+        return block
+    lines = block.split("\n")
+    width = max(map(columns, lines))
+    edges = [_bracket(side, len(lines)) for side in (left, right)]
+    return "\n".join(
+        f"{one} {padded(line, width)} {other}".strip()
+        for one, line, other in zip(edges[0], lines, edges[1], strict=True)
+    )
+
+
+def _bracket(side: str, height: int) -> list[str]:
+    if not side:
+        return [""] * height
+    single, (top, middle, bottom) = _BRACKETS[side]
+    if height == 1:
+        return [single]
+    signs = [top, *[middle] * (height - 2), bottom]
+    if side == "{" and height % 2:
+        signs[height // 2] = "⎨"
+    return signs
+
+
+def columns(text: str) -> int:
+    """How wide it is on a terminal."""
+    return cell_len(_MARKS.sub("", text))
+
+
+def padded(text: str, width: int, *, right: bool = False) -> str:
+    """`text` and the spaces that it lacks."""
+    spaces = " " * (width - columns(text))
+    return spaces + text if right else text + spaces
+
+
+def _is_enclosed(text: str) -> bool:
+    return text.startswith("(") and text.endswith(")") and "(" not in text[1:] and ")" not in text[:-1]
