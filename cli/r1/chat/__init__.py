@@ -1,0 +1,1 @@
+"""The chat and its memory: what was said, kept as it is said. See `history`, `search`, `export`."""
