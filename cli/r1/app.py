@@ -8,21 +8,24 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from r1 import __version__, examples, options
 from r1.console import Console, abandon, keep_libraries_quiet, printable
+from r1.history_app import history_app
 from r1_quantize.errors import ExitStatus, R1Error, UsageError
+
+if TYPE_CHECKING:
+    from r1.commands.chat import Wish
 
 app = typer.Typer(
     name="r1",
     help="DeepSeek-R1's distilled models on your own machine: offline, in a terminal.",
     epilog="Everything but `r1 pull` works without a network. Settings can also come from R1_* variables "
     "and config.toml.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -62,9 +65,11 @@ def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one
 
 def _help_for(exc: typer.TyperException) -> str:
     """The help of the command that was used wrongly."""
-    context = getattr(exc, "ctx", None)
-    command = context.info_name if context is not None and context.parent is not None else ""
-    return f"r1 {command} --help" if command else "r1 --help"
+    context, names = getattr(exc, "ctx", None), list[str]()
+    while context is not None and context.parent is not None:
+        names.insert(0, str(context.info_name))
+        context = context.parent
+    return " ".join(["r1", *names, "--help"])
 
 
 def _complain(message: str, status: ExitStatus) -> ExitStatus:
@@ -97,13 +102,56 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     _version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-) -> None:
-    pass
+) -> int | None:
+    if context.invoked_subcommand is None:
+        return _chat({}, None)
+    return None
+
+
+@app.command(epilog=examples.CHAT)
+def chat(
+    model: options.ToChatWith = None,
+    go_on: options.Continue = False,
+    session: options.ToTakeUp = None,
+    thinking: options.ThinkingInChat = None,
+    plain: options.Plain = False,
+    temp: options.Temp = None,
+    top_p: options.TopP = None,
+    seed: options.Seed = None,
+    max_tokens: options.MaxTokens = None,
+    system: options.System = None,
+    ctx: options.Ctx = None,
+    kv_type: options.KvType = None,
+    threads: options.Threads = None,
+    device: options.Device = None,
+    gpu_layers: options.GpuLayers = None,
+) -> int:
+    """Chat in the terminal, as `r1` alone does: thinking you can watch or fold, and nothing that was said is lost."""
+    from r1.commands.chat import Wish
+
+    flags = {
+        "model": model, "thinking": thinking, "system": system, "temp": temp, "top_p": top_p, "seed": seed,
+        "max_tokens": max_tokens, "ctx": ctx, "threads": threads, "device": device, "gpu_layers": gpu_layers,
+        "kv_type": kv_type,
+    }  # fmt: skip
+    return _chat(flags, Wish(model is not None, go_on, session, plain))
+
+
+def _chat(flags: Mapping[str, object], wish: Wish | None) -> int:
+    from r1 import settings
+    from r1.commands import chat
+
+    console = Console.of_process()
+    chosen = settings.load(flags, console.environ)
+    if chosen.system is not None:
+        console.warn("R1 was not trained with a system prompt; instructions belong in the prompt itself")
+    return chat.chat(console, wish or chat.Wish(), chosen)
 
 
 @app.command(epilog=examples.RUN)
@@ -227,3 +275,6 @@ def remove(models: options.ToRemove, yes: options.Yes = False, as_json: options.
     from r1.commands.remove import remove
 
     return remove(Console.of_process(), models, yes=yes, as_json=as_json)
+
+
+app.add_typer(history_app, name="history")

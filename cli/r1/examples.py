@@ -15,6 +15,18 @@ RUN = """Examples:
 Exit codes: 0 the answer is whole, 2 bad input, 3 the answer was cut by a limit, 4 no such model, \
 5 not enough memory or disk, 7 a damaged file, 130 Ctrl-C, 141 the reader went away, 1 anything else."""
 
+CHAT = """Examples:
+
+    r1
+
+    r1 chat qwen-7b
+
+    r1 chat --continue
+
+    r1 chat --session 12 --thinking show
+
+In the chat, /help lists commands and keys. Settings can be changed with /set."""
+
 PULL = """Examples:
 
     r1 pull qwen-1.5b
@@ -82,3 +94,55 @@ VERIFY = """Examples:
     r1 verify qwen-7b --repair
 
     r1 verify ./model.gguf && echo whole"""
+
+HISTORY = """Examples:
+
+    r1 history
+
+    r1 history search strawberry "how many"
+
+    r1 history show 3 --thinking
+
+    r1 history export 3 strawberry.md
+
+The chats are in history.db in R1_HOME; any SQLite reads it, best through its view `transcript`."""
+
+HISTORY_LIST = """Examples:
+
+    r1 history list
+
+    r1 history list | cut -f1,5
+
+    r1 history list --json"""
+
+HISTORY_SEARCH = """Examples:
+
+    r1 history search strawberry
+
+    r1 history search strawberry "how many"
+
+    r1 history search --json 草莓"""
+
+HISTORY_SHOW = """Examples:
+
+    r1 history show 3
+
+    r1 history show 3 --thinking | less
+
+    r1 history show 3 --json"""
+
+HISTORY_EXPORT = """Examples:
+
+    r1 history export 3 strawberry.md
+
+    r1 history export 3 strawberry.json --with-thinking
+
+    r1 history export 3 - | less"""
+
+HISTORY_DELETE = """Examples:
+
+    r1 history delete 3
+
+    r1 history delete -y 3 4 5
+
+    r1 history delete --all"""

@@ -35,6 +35,27 @@ def find_model(console: Console, reference: str | None) -> StoredModel:
     return _built_in(store) if _is_built_in(store, reference) else store.find(reference)
 
 
+def must_be_here(console: Console, reference: str | None) -> str:
+    """The name of what `find_model` would find; the built-in model is not made for that yet. Raises ModelNotFound."""
+    store = open_store(console.environ)
+    if reference is None and store.newest() is None:
+        console.note(f"no model pulled yet, so {BUILT_IN} answers; a real one: r1 pull qwen-1.5b")
+        reference = BUILT_IN
+    if reference is not None and _is_built_in(store, reference):
+        return f"{BUILT_IN}:{store.catalogue[BUILT_IN].default_quant}"
+    found = store.newest() if reference is None else store.find(reference)
+    assert found is not None
+    return found.reference
+
+
+def known_models(environ: Mapping[str, str]) -> list[str]:
+    """Names of the models on this machine."""
+    store = open_store(environ)
+    names = [model.reference for model in store.models()]
+    built_in = f"{BUILT_IN}:{store.catalogue[BUILT_IN].default_quant}"
+    return names if built_in in names else [*names, built_in]
+
+
 def look_up(store: Store, reference: str) -> StoredModel:
     """What is there under that name, as it is; only a built-in model that is not there yet is made.
 

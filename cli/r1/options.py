@@ -124,6 +124,25 @@ Device = Annotated[
 ]
 GpuLayers = Annotated[int | None, _option("--gpu-layers", panel=_MACHINE, help="Layers on the GPU. (default: all)")]
 
+ToChatWith = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="NAME, NAME:QUANT or the path of a .gguf. (default: R1_MODEL, config.toml, the model pulled last, tiny)",
+        autocompletion=_complete_model,
+        show_default=False,
+    ),
+]
+Continue = Annotated[bool, typer.Option("--continue", "-c", help="Take up the last chat.")]
+ToTakeUp = Annotated[
+    str | None, _option("--session", metavar="ID", help="Take up a certain chat; `r1 history` lists them.")
+]
+ThinkingInChat = Annotated[
+    Literal["show", "hide"] | None,
+    _option("--thinking", panel=_ANSWER, help="Show the thinking, or hide it. (default: as you left it; ctrl-t)"),
+]
+Plain = Annotated[bool, typer.Option("--plain", help="Plain text, line by line: no colours, no drawing.")]
+
 Reference = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="NAME, NAME:QUANT or the path of a .gguf.", autocompletion=_complete_model),
@@ -204,3 +223,16 @@ QuantizeThreads = Annotated[int | None, _option("--threads", min=1, max=256, hel
 Output = Annotated[
     Path | None, _option("--output", "-o", help="The file to write. (default: the model's place in R1_HOME)")
 ]
+
+Chat = Annotated[str, typer.Argument(metavar="ID", help="The chat's number, as r1 history lists it.")]
+Chats = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="Numbers of chats.", show_default=False)]
+Words = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="WORDS…", help="All of them must occur in a turn, in any case and order; quotes make a phrase."
+    ),
+]
+WithThinking = Annotated[bool, typer.Option("--thinking", "--with-thinking", help="With the thinking traces.")]
+ExportTo = Annotated[Path, typer.Argument(metavar="FILE", help="A .md or a .json; `-` prints Markdown.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")]
+All = Annotated[bool, typer.Option("--all", help="Every chat.")]

@@ -60,7 +60,7 @@ def read_prompt(console: Console, asked: Asked) -> str:
     words, wants_stdin = _words(asked)
     parts = [words]
     if wants_stdin or _may_read_stdin(console, asked):
-        parts.append(_decode("stdin", _read_all(console)))
+        parts.append(read_all(console))
     question = "\n\n".join(part for part in parts if part.strip())
     if not question and not asked.files:
         raise UsageError(_NO_PROMPT)
@@ -131,11 +131,12 @@ def _words(asked: Asked) -> tuple[str, bool]:
     return text, False
 
 
-def _read_all(console: Console) -> bytes:
+def read_all(console: Console) -> str:
+    """Stdin to its end. Raises UsageError when it is not UTF-8."""
     if console.stdin is None:
-        return b""
+        return ""
     with _telling_who_waits(console):
-        return console.stdin.read()
+        return _decode("stdin", console.stdin.read())
 
 
 @contextmanager
@@ -159,10 +160,11 @@ def _refuse_constant(name: str) -> None:
 
 
 def _attachments(asked: Asked) -> list[Attachment]:
-    return [_read_file(path) for path in asked.files]
+    return [read_attachment(path) for path in asked.files]
 
 
-def _read_file(path: Path) -> Attachment:
+def read_attachment(path: Path) -> Attachment:
+    """A file to go along with a prompt. Raises UsageError when it cannot be read or is not UTF-8."""
     try:
         content = path.read_bytes()
     except OSError as exc:

@@ -20,6 +20,7 @@ from r1.engine.sampling import MAX_SEED
 from r1_quantize.errors import UsageError
 
 Thinking = Literal["show", "hide", "only"]
+Keys = Literal["emacs", "vi"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Settings:
     device: DeviceChoice = "auto"
     gpu_layers: int | None = None
     kv_type: str = "f16"
+    keys: Keys = "emacs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ _RULES: dict[str, _Rule] = {
     "device": _one_of(get_args(DeviceChoice)),
     "gpu_layers": _Rule(_whole, "a whole number from 0 to 1000", lambda value: 0 <= value <= 1000),
     "kv_type": _one_of(tuple(KV_TYPES)),
+    "keys": _one_of(get_args(Keys)),
 }
 
 
@@ -115,6 +118,14 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
         elif name in config:
             chosen[name] = _judge(f"{file}: {name}", name, config[name])
     return Settings(**chosen)  # type: ignore[arg-type]
+
+
+def changed(settings: Settings, name: str, value: object) -> Settings:
+    """`settings` with one of another value; None is "not given". Raises UsageError when it is not allowed."""
+    field = name.replace("-", "_")
+    default = next(known.default for known in dataclasses.fields(Settings) if known.name == field)
+    chosen = default if value is None else _judge(name, field, value)
+    return dataclasses.replace(settings, **{field: chosen})  # type: ignore[arg-type]
 
 
 def config_file() -> Path:

@@ -38,6 +38,38 @@ def make_silent(folder: Path) -> Path:
     return _quantized(checkpoint)
 
 
+def make_slow(folder: Path, layers: int = 300) -> Path:
+    """A GGUF that says what the built-in model says, at some fifty tokens a second: layers of zeros change nothing.
+
+    With weights of zero a layer adds nothing to what it is given, and takes its time all the same.
+    """
+    checkpoint = _copy(folder, "slow")
+    path = checkpoint / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    first = config["num_hidden_layers"]
+    path.write_text(json.dumps({**config, "num_hidden_layers": first + layers}), encoding="utf-8")
+    _add_layers(checkpoint / "model.safetensors", range(first, first + layers))
+    return _quantized(checkpoint, "Q8_0")
+
+
+def _add_layers(path: Path, layers: range) -> None:
+    """Layers shaped like the first, of zeros; the file has a hole for them."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    end = len(data) - 8 - length
+    of_a_layer = {name: info for name, info in header.items() if name.startswith("model.layers.0.")}
+    for layer in layers:
+        for name, info in of_a_layer.items():
+            start, stop = info["data_offsets"]
+            header[name.replace(".0.", f".{layer}.", 1)] = {**info, "data_offsets": [end, end + stop - start]}
+            end += stop - start
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text + data[8 + length :])
+        file.truncate(8 + len(text) + end)
+
+
 def _copy(folder: Path, name: str) -> Path:
     checkpoint = Path(shutil.copytree(TINY, folder / name))
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
@@ -46,9 +78,9 @@ def _copy(folder: Path, name: str) -> Path:
     return checkpoint
 
 
-def _quantized(checkpoint: Path) -> Path:
+def _quantized(checkpoint: Path, quant: str = "BF16") -> Path:
     target = checkpoint.with_suffix(".gguf")
-    for _ in quantize(Job(checkpoint, "BF16", target, checkpoint.name)):
+    for _ in quantize(Job(checkpoint, quant, target, checkpoint.name)):
         pass
     return target
 

@@ -1,0 +1,176 @@
+"""`r1.chat.worker`: the one thread that talks to llama.cpp, with the real model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+
+from r1.chat.worker import Failed, Loading, Ready, Warmed, Worker, WorkerEvent
+from r1.engine.conversation import Turn
+from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
+from r1.session import Session
+from r1.settings import Settings
+
+SETTINGS = Settings(temp=0, seed=1, threads=1, ctx=1024)
+QUESTION, NEXT = "What is 17 + 25?", "What is 4711 - 815?"
+PATIENCE = 60.0
+
+
+class Desk:
+    """A worker and its events."""
+
+    def __init__(self, path: Path) -> None:
+        self.events: SimpleQueue[WorkerEvent] = SimpleQueue()
+        self.worker = Worker(self.events.put)
+        self.path = path
+
+    def open(self) -> list[WorkerEvent]:
+        self.worker.open(lambda: (self.path.name, self.path), SETTINGS)
+        return self.until(lambda event: isinstance(event, Ready | Failed))
+
+    def until(self, ends: Callable[[WorkerEvent], bool]) -> list[WorkerEvent]:
+        """The events up to one that `ends` them."""
+        seen = [self.events.get(timeout=PATIENCE)]
+        while not ends(seen[-1]):
+            seen.append(self.events.get(timeout=PATIENCE))
+        return seen
+
+    def ask(self, prompt: str, turns: list[Turn], settings: Settings = SETTINGS) -> list[WorkerEvent]:
+        self.worker.ask(prompt, turns, settings)
+        return self.until(lambda event: isinstance(event, Finished | Failed))
+
+    def warm(self, turns: list[Turn], settings: Settings = SETTINGS) -> None:
+        """Until all of it is done."""
+        self.worker.warm(turns, settings)
+        self.until(lambda event: isinstance(event, Warmed) and event.done == sum(event.lengths))
+
+
+@pytest.fixture
+def desk(tiny_path: Path) -> Iterator[Desk]:
+    made = Desk(tiny_path)
+    made.open()
+    yield made
+    made.worker.close()
+
+
+def said(events: list[WorkerEvent]) -> tuple[str, str]:
+    """The trace and the answer."""
+    thinking = "".join(event.text for event in events if isinstance(event, Thinking))
+    return thinking, "".join(event.text for event in events if isinstance(event, Answer))
+
+
+def kept(events: list[WorkerEvent]) -> tuple[int, int]:
+    """How many tokens of the prompt were in the cache already, and how many it has."""
+    prefills = [event for event in events if isinstance(event, Prefill)]
+    return prefills[0].done, prefills[0].total
+
+
+class TestOpen:
+    """A model is loaded, or it is said why not."""
+
+    def test_says_how_far_it_is_and_what_came_of_it(self, tiny_path: Path) -> None:
+        desk = Desk(tiny_path)
+        events = desk.open()
+        desk.worker.close()
+        assert isinstance(events[0], Loading)
+        assert events[-1] == Ready(tiny_path.name, 1024, 2048)
+
+    def test_a_file_that_is_no_model_fails_and_the_next_one_loads(self, tiny_path: Path, tmp_path: Path) -> None:
+        (tmp_path / "bad.gguf").write_bytes(b"nothing of the kind")
+        desk = Desk(tmp_path / "bad.gguf")
+        failed = desk.open()[-1]
+        assert isinstance(failed, Failed)
+        assert "not a GGUF" in str(failed.error)
+        desk.path = tiny_path
+        assert isinstance(desk.open()[-1], Ready)
+        desk.worker.close()
+
+    def test_without_a_model_a_question_fails(self, tiny_path: Path) -> None:
+        desk = Desk(tiny_path)
+        failed = desk.ask("hi", [])[-1]
+        desk.worker.close()
+        assert isinstance(failed, Failed)
+        assert failed.asking
+
+
+class TestWarm:
+    """While nobody asks, the cache comes to where the next prompt begins; then that prompt has little left to do."""
+
+    def test_the_next_turn_finds_all_of_the_conversation_in_the_cache(self, desk: Desk) -> None:
+        _, answer = said(desk.ask(QUESTION, []))
+        turns = [Turn(QUESTION, "", answer)]
+        desk.warm(turns)
+        done, total = kept(desk.ask(NEXT, turns))
+        with Session(desk.path, SETTINGS) as fresh:
+            assert done == sum(fresh.lengths(turns))
+        assert total > done
+
+    @pytest.mark.parametrize("system", [None, "Be brief."])
+    def test_the_answer_is_the_very_one_of_a_fresh_cache(self, desk: Desk, system: str | None) -> None:
+        wild = Settings(temp=2.5, top_p=1, seed=5, threads=1, ctx=1024, max_tokens=80, system=system)
+        turns: list[Turn] = []
+        for question in (QUESTION, NEXT, "Which is larger, 9.11 or 9.9?"):
+            warm = said(desk.ask(question, turns, wild))
+            with Session(desk.path, wild) as fresh:
+                assert warm == said(list(fresh.ask(question, turns).events))
+            turns.append(Turn(question, *warm))
+            desk.warm(turns, wild)
+
+    def test_a_conversation_that_was_taken_back_is_warmed_as_exactly(self, desk: Desk) -> None:
+        wild = Settings(temp=2.5, top_p=1, seed=5, threads=1, ctx=1024, max_tokens=80)
+        turns = [Turn(QUESTION, "", "42" * 60), Turn(NEXT, "", "3896")]
+        desk.warm(turns, wild)
+        desk.worker.rewarm(turns[:1], wild)
+        again = said(desk.ask(NEXT, turns[:1], wild))
+        with Session(desk.path, wild) as fresh:
+            assert again == said(list(fresh.ask(NEXT, turns[:1]).events))
+
+    def test_a_question_does_not_wait_for_the_rest_of_it(self, desk: Desk) -> None:
+        long = [Turn("word " * 150, "", "word " * 10)]
+        desk.worker.warm(long, SETTINGS)
+        assert isinstance(desk.ask(QUESTION, [])[-1], Finished)
+
+
+class TestStop:
+    """Ctrl-C ends what was asked for last, whether it has begun or not, and nothing after it."""
+
+    def test_while_it_answers(self, endless_path: Path) -> None:
+        desk = Desk(endless_path)
+        desk.open()
+        desk.worker.ask(QUESTION, [], Settings(temp=0, seed=1, threads=1, ctx=8192))
+        desk.until(lambda event: isinstance(event, Answer))
+        desk.worker.stop()
+        end = desk.until(lambda event: isinstance(event, Finished))[-1]
+        assert isinstance(end, Finished)
+        assert end.reason == "interrupted"
+        assert isinstance(desk.ask(QUESTION, [], Settings(temp=0, seed=1, threads=1, ctx=1024))[-1], Finished)
+        desk.worker.close()
+
+    def test_before_it_began_the_model_is_loaded_all_the_same(self, tiny_path: Path) -> None:
+        desk = Desk(tiny_path)
+        desk.worker.open(lambda: (desk.path.name, desk.path), SETTINGS)
+        desk.worker.ask(QUESTION, [], SETTINGS)
+        desk.worker.stop()
+        events = desk.until(lambda event: isinstance(event, Finished))
+        assert any(isinstance(event, Ready) for event in events)
+        assert isinstance(events[-1], Finished)
+        assert events[-1].reason == "interrupted"
+        end = desk.ask(QUESTION, [])[-1]
+        desk.worker.close()
+        assert isinstance(end, Finished)
+        assert end.reason == "stop"
+
+
+class TestAnswerNow:
+    """Esc closes the thinking; asked for before it began, as soon as it begins."""
+
+    def test_the_answer_begins(self, desk: Desk) -> None:
+        desk.worker.ask(QUESTION, [], SETTINGS)
+        desk.worker.answer_now()
+        events = desk.until(lambda event: isinstance(event, Finished))
+        thought = next(event for event in events if isinstance(event, Thought))
+        assert thought.tokens < 5
+        assert said(events)[1]
