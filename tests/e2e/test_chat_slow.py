@@ -311,6 +311,16 @@ class TestLimits:
             "oldest turns, /undo the last, /clear begins anew"
         )
 
+    def test_that_little_is_left_is_said_while_it_still_speaks(self, slow: Open) -> None:
+        screen = slow("--ctx", "128", size=(120, 60))
+        screen.enter("hello")
+        screen.wait_for(
+            lambda: re.search(
+                r"^the context is nearly full: [1-9][0-9]* tokens left$", "\n".join(screen.screen()), re.M
+            )
+        )
+        screen.wait_for("is full. Make room:")
+
     def test_trimming_makes_it_go_on(self, slow: Open) -> None:
         screen = slow("--ctx", "200", size=(120, 60))
         screen.said_after(STRAWBERRY, THREE)

@@ -351,7 +351,7 @@ class Chat:
 
     def warn(self, text: str) -> None:
         """A line that should be seen."""
-        self.view.print(self.view.paper.note(text, "33") + "\n")
+        self.view.print(self.view.paper.note(text, "1") + "\n")
 
     def fail(self, text: str) -> None:
         """A line that says what went wrong."""

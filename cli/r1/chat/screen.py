@@ -64,7 +64,7 @@ _MENU_ROWS = 8
 _FEW_ROWS = 4
 _ESCAPE_S = 0.1  # how long after Escape the rest of a key's code may come, over a slow line too
 
-_STYLE = Style.from_dict({"prompt": "bold", "quiet": "dim", "warning": "nodim ansiyellow", "placeholder": "dim"})
+_STYLE = Style.from_dict({"prompt": "bold", "quiet": "dim", "warning": "nodim bold", "placeholder": "dim"})
 
 
 class Screen:
@@ -328,7 +328,16 @@ class Screen:
         lines = [f"in place of turn {replaced.number}"] if replaced else []
         lines += [f"with {file.name}" for file in self._chat.files]
         lines += [f"next: {' '.join(text.split())}" for text in self._chat.queue]
-        return [("class:quiet", "\n".join(lines))] if lines else []
+        quiet = [("class:quiet", "\n".join(lines))] if lines else []
+        return [*self._nearly_full_text(bool(lines)), *quiet]
+
+    def _nearly_full_text(self, more: bool) -> StyleAndTextTuples:
+        """While a reply is being made: said before there is nothing left, and not in the middle of the answer."""
+        if not (self._chat.busy and self._chat.nearly_full and self._chat.ready):
+            return []
+        left = max(self._chat.ready.ctx - self._chat.used, 0)
+        text = f"the context is nearly full: {left:,} tokens left"
+        return [("class:warning", text + ("\n" if more else ""))]
 
     def _toolbar_text(self) -> StyleAndTextTuples:
         if self._hint:
