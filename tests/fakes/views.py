@@ -65,6 +65,7 @@ class Talk:
     def __init__(self, path: Path, database: Path, settings: Settings, session: int | None = None) -> None:
         self.view = FakeView()
         self.events: SimpleQueue[WorkerEvent] = SimpleQueue()
+        self.last: WorkerEvent | None = None
         self.history = History.open(database, patience=0.05)
         opening = Opening(
             reference=path.name,
@@ -88,7 +89,8 @@ class Talk:
     def until(self, condition: Callable[[], bool]) -> None:
         """Handles what happens until something is so."""
         while not condition():
-            self.chat.handle(self.events.get(timeout=PATIENCE))
+            self.last = self.events.get(timeout=PATIENCE)
+            self.chat.handle(self.last)
 
     def say(self, text: str) -> str:
         """Sends a message or command and waits for its end; returns what was printed, the question left out."""

@@ -28,6 +28,8 @@ from r1_quantize.errors import Busy, R1Error, UsageError
 _KEEP_EVERY = 0.4
 """Seconds between two writes of a reply that is being made; with the time between two frames, what a kill loses."""
 
+_LAST_TRIES = 20  # at the end of a chat, to write what was locked; each waits as long as the history is patient
+
 _SHOWS_THINKING = "thinking"  # the name of the preference
 
 
@@ -63,6 +65,7 @@ class Chat:
         self._settled = 0  # tokens that are taken while no reply is made
         self._told_nearly_full = False
         self._told_not_kept = False
+        self._owed: list[Callable[[], None]] = []  # writes to the history that found it locked, in order
         self._before: str | None = None  # the model that was there before the one that is being loaded
 
     # --- what is so ---
@@ -220,12 +223,15 @@ class Chat:
         """Keeps what there is, and ends the worker."""
         self.keep()
         self.worker.close()
+        for _ in range(_LAST_TRIES):
+            self._pay()
         self.history.close()
 
     # --- what happens ---
 
     def handle(self, event: WorkerEvent) -> None:
         """Takes in what the worker says."""
+        self._pay()
         if isinstance(event, Loading):
             self.loading = event.share
         elif isinstance(event, Ready):
@@ -261,10 +267,19 @@ class Chat:
     def _begin(self, current: Current) -> None:
         """The question goes to the history; into a new session, when the one it belongs to was deleted meanwhile."""
         with self._keeping():
-            try:
-                self.session, current.id = self.history.begin(self.session, current.asked)
-            except UsageError:
-                self.session, current.id = self.history.begin(None, current.asked)
+            self._begin_turn(current)
+
+    def _begin_turn(self, current: Current) -> None:
+        try:
+            self.session, current.id = self.history.begin(self.session, current.asked)
+        except UsageError:
+            self.session, current.id = self.history.begin(None, current.asked)
+
+    def _finish_turn(self, current: Current, event: Finished, thinking_s: float | None) -> None:
+        if not current.id:
+            self._begin_turn(current)
+        said = "".join(current.thinking), "".join(current.answer)
+        self.history.finish(current.id, event, thinking_s, current.load_s, said)
 
     def tick(self) -> None:
         """To be called several times a second while a reply is being made."""
@@ -295,11 +310,9 @@ class Chat:
         self._take_its_place(current)
         self._settled = current.used
         self._told_nearly_full = event.reason == "context"
-        if current.id:
-            said = "".join(current.thinking), "".join(current.answer)
-            with self._keeping():
-                self.history.finish(current.id, event, reply.thinking_s, current.load_s, said)
-        self.turns.append(current.stored(event, reply.thinking_s))
+        thinking_s = reply.thinking_s
+        self._owe(lambda: self._finish_turn(current, event, thinking_s))
+        self.turns.append(current.stored(event, thinking_s))
         self.unseen = self.turns[-1] if self.turns[-1].thinking and not reply.shows_thinking else None
         self._end_turn()
         if event.reason != "stop" or not event.usage.answer_tokens:
@@ -319,18 +332,27 @@ class Chat:
     def _failed(self, event: Failed) -> None:
         self.loading = None
         current = self._current
-        if current is not None and event.asking:
+        if current is not None and event.asking and current.prompt_tokens:
+            self._broke_off(current)
+        elif current is not None and event.asking:
             self._refused(current)
         self.report(event.error)
         if not event.asking and self.ready is None and self._before is not None:
             self.load(self._before)
 
+    def _broke_off(self, current: Current) -> None:
+        """In the middle of a reply: what was said of it stands, as after a kill."""
+        self.keep()
+        if self.reply is not None:
+            self.reply.end()
+            self.turns.append(current.stored(None, self.reply.thinking_s))
+        self._end_turn()
+
     def _refused(self, current: Current) -> None:
         """The question was not even begun: it is one key away, and everything else is as it was before it."""
         self._end_turn()
         if current.id:
-            with self._keeping():
-                self.history.discard(current.id)
+            self._owe(lambda: self.history.discard(current.id))
             self.session = self.session if self.turns else None
         self.put_away(current.asked.question)
         self.files = list(current.asked.files)
@@ -373,8 +395,7 @@ class Chat:
         self.replaces = self.unseen = None
         self.turns.remove(turn)
         if turn.id:
-            with self._keeping():
-                self.history.withdraw(turn.id)
+            self._owe(lambda: self.history.withdraw(turn.id))
 
     def _rewarm(self) -> None:
         if not self.busy:
@@ -393,9 +414,27 @@ class Chat:
         except Busy:
             pass
         except R1Error as exc:
-            if not self._told_not_kept:
-                self._told_not_kept = True
-                self.fail(f"this chat is not being kept: {exc}")
+            self._tell_not_kept(exc)
+
+    def _owe(self, write: Callable[[], None]) -> None:
+        """Something that has to be written, now or when the history is no longer locked."""
+        self._owed.append(write)
+        self._pay()
+
+    def _pay(self) -> None:
+        while self._owed:
+            try:
+                self._owed[0]()
+            except Busy:
+                return
+            except R1Error as exc:
+                self._tell_not_kept(exc)
+            self._owed.pop(0)
+
+    def _tell_not_kept(self, exc: R1Error) -> None:
+        if not self._told_not_kept:
+            self._told_not_kept = True
+            self.fail(f"this chat is not being kept: {exc}")
 
 
 def _prompt(asked: Asked) -> str:

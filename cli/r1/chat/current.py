@@ -46,18 +46,18 @@ class Current:
         """All of it is in the history now."""
         self.kept_thinking, self.kept_answer = len(self.thinking), len(self.answer)
 
-    def stored(self, finished: Finished, thinking_s: float | None) -> StoredTurn:
-        """The turn once it is over."""
+    def stored(self, finished: Finished | None, thinking_s: float | None) -> StoredTurn:
+        """The turn once it is over; None: it broke off."""
         return StoredTurn(
             id=self.id,
             number=self.number,
             asked=self.asked,
             thinking="".join(self.thinking),
             answer="".join(self.answer),
-            finish_reason=finished.reason,
+            finish_reason=finished.reason if finished else None,
             thinking_s=thinking_s,
-            usage=finished.usage,
-            timings=finished.timings,
+            usage=finished.usage if finished else None,
+            timings=finished.timings if finished else None,
             load_s=self.load_s,
             started=self.started,
             trimmed=False,

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from r1.chat.commands import COMMANDS, help_lines
+from r1.chat.history import History
+from r1.chat.worker import Failed
+from r1.engine.events import Answer
 from r1.render.paper import Paper
 from r1.settings import Settings
+from r1_quantize.errors import R1Error
 from tests.fakes.views import Talk
 
 SETTINGS = Settings(temp=0, seed=1, threads=1, ctx=1024)
@@ -131,6 +135,33 @@ class TestHistoryThatIsLocked:
             (turn,) = talk.history.turns(talk.chat.session or 0)
         assert turn.thinking.startswith("17 + 25")
         assert turn.answer == r"\(17 + 25 = \boxed{42}\)"
+
+    def test_a_whole_reply_that_was_locked_out_is_written_at_the_end(self, tiny_path: Path, tmp_path: Path) -> None:
+        with Talk(tiny_path, tmp_path / "history.db", SETTINGS) as talk:
+            other = sqlite3.connect(tmp_path / "history.db", isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")
+            talk.say(SUM)
+            other.execute("ROLLBACK")
+            other.close()
+        with History.open(tmp_path / "history.db") as history:
+            (turn,) = history.turns(history.latest() or 0)
+        assert (turn.asked.question, turn.answer, turn.finish_reason) == (SUM, r"\(17 + 25 = \boxed{42}\)", "stop")
+
+
+class TestBreakingOff:
+    """llama.cpp fails in the middle of a reply: what was said stands."""
+
+    def test_what_was_said_is_kept_and_shown(self, talk: Talk) -> None:
+        talk.chat.submit(SUM)
+        talk.until(lambda: bool(talk.chat.reply and talk.chat.reply.thinking_s is not None))
+        talk.until(lambda: isinstance(talk.last, Answer))
+        talk.chat.handle(Failed(R1Error("llama.cpp could not decode (status -3)"), asking=True))
+        assert "could not decode" in talk.view.printed
+        (turn,) = talk.history.turns(talk.chat.session or 0)
+        assert turn.thinking.startswith("17 + 25")
+        assert turn.answer
+        assert turn.finish_reason is None
+        assert talk.chat.turns[0].answer == turn.answer
 
 
 class TestCommands:
