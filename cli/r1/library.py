@@ -26,13 +26,9 @@ def find_model(console: Console, reference: str | None) -> StoredModel:
 
     Raises ModelNotFound, whose message names the command that gets it.
     """
+    name = must_be_here(console, reference)
     store = open_store(console.environ)
-    if reference is None:
-        if newest := store.newest():
-            return newest
-        console.note(f"no model pulled yet, so {BUILT_IN} answers; a real one: r1 pull qwen-1.5b")
-        reference = BUILT_IN
-    return _built_in(store) if _is_built_in(store, reference) else store.find(reference)
+    return _built_in(store) if _is_built_in(store, name) else store.find(name)
 
 
 def must_be_here(console: Console, reference: str | None) -> str:

@@ -47,7 +47,6 @@ class History:
         self.path = path
         self._db = connection
         self._lock = threading.Lock()
-        self._reserved: set[int] = set()
 
     @classmethod
     def open(cls, path: Path, *, must_exist: bool = False, patience: float | None = None) -> History:
@@ -62,23 +61,14 @@ class History:
 
     # A turn, as it happens.
 
-    def new_session(self) -> int:
-        """A number for a chat that nobody else gets; the chat is there from its first turn on."""
-        with self._writing(durable=False) as db:
-            if db.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'sessions'").rowcount == 0:
-                db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('sessions', 1)")
-            (session,) = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'sessions'").fetchone()
-        self._reserved.add(session)
-        return int(session)
-
     def begin(self, session: int | None, asked: Asked) -> tuple[int, int]:
         """The session (a new one for None) and the new turn's id; both are on the disk when this returns."""
         now = round(time.time(), 6)
         with self._writing(durable=True) as db:
-            if session is None or session in self._reserved:
+            if session is None:
                 cursor = db.execute(
-                    "INSERT INTO sessions (id, title, started, updated) VALUES (?, ?, ?, ?)",
-                    (session, stored.first_title(asked), now, now),
+                    "INSERT INTO sessions (title, started, updated) VALUES (?, ?, ?)",
+                    (stored.first_title(asked), now, now),
                 )
                 number = int(cursor.lastrowid or 0)
             else:
@@ -87,7 +77,6 @@ class History:
                     stored.fold(db, *turn)
             turn = stored.insert_turn(db, number, now, asked)
             db.execute("UPDATE sessions SET updated = ? WHERE id = ?", (now, number))
-        self._reserved.discard(number)
         return number, turn
 
     def add(self, turn: int, thinking: str, answer: str) -> None:

@@ -64,7 +64,7 @@ _MENU_ROWS = 8
 _FEW_ROWS = 4
 _ESCAPE_S = 0.1  # how long after Escape the rest of a key's code may come, over a slow line too
 
-_STYLE = Style.from_dict({"prompt": "bold", "quiet": "dim", "warning": "nodim bold", "placeholder": "dim"})
+_STYLE = Style.from_dict({"prompt": "bold", "quiet": "dim", "warning": "nodim bold"})
 
 
 class Screen:

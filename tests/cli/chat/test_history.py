@@ -190,14 +190,13 @@ class TestConversations:
         assert listed[0].started < listed[0].updated
 
     def test_a_chat_without_a_turn_leaves_nothing(self, history: History, path: Path, again: Again) -> None:
-        reserved = history.new_session()
         assert (history.sessions(), history.latest()) == ([], None)
-        assert say(history, None, "another")[0] != reserved
-        assert history.begin(reserved, asked("later"))[0] == reserved
-        say(history, reserved, "and on")
-        assert len(again(path).turns(reserved)) == 2
+        later, _ = history.begin(None, asked("later"))
+        assert say(history, None, "another")[0] != later
+        say(history, later, "and on")
+        assert len(again(path).turns(later)) == 2
         with pytest.raises(UsageError):
-            again(path).begin(history.new_session(), asked())
+            again(path).begin(later + 99, asked())
 
     @pytest.mark.parametrize(
         ("question", "title"),
