@@ -17,13 +17,14 @@ import importlib
 import importlib.util
 import sys
 import threading
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from r1_quantize.errors import R1Error
 
 _PACKAGE = "llama_cpp"
 _MODULE = "llama_cpp.llama_cpp"
+_LOADER = "llama_cpp._ctypes_extensions"
 _REINSTALL = "reinstall it: pip install --force-reinstall --no-cache-dir llama-cpp-python"
 _WINDOWS_LIBRARIES = ("ggml-base.dll", "ggml.dll")
 
@@ -69,9 +70,20 @@ def _load() -> ModuleType:
         raise ImportError("it is not installed")
     sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)  # made, never executed
     try:
+        if sys.platform == "android":
+            _teach_android()
         return importlib.import_module(_MODULE)
     finally:
         del sys.modules[_PACKAGE]
+
+
+def _teach_android() -> None:
+    """llama-cpp-python's loader knows no Android, which Termux's Python has called itself since 3.13.
+
+    Its library is called what it is called on Linux; so that module, and no other, is told that this is Linux.
+    """
+    loader: Any = importlib.import_module(_LOADER)
+    loader.sys = SimpleNamespace(platform="linux")
 
 
 def _libraries(module: ModuleType) -> list[ctypes.CDLL]:

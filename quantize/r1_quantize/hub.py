@@ -358,8 +358,13 @@ def _taken(stream: Iterator[bytes]) -> Iterator[bytes]:
 
 @contextmanager
 def _xet_failing() -> Iterator[None]:
-    """hf_xet raises whatever its own language's error comes nearest to."""
+    """hf_xet raises whatever its own language's error comes nearest to.
+
+    A panic of it is no Exception; it panics in Termux, where its TLS looks for Android's Java.
+    """
     try:
         yield
-    except Exception as exc:
-        raise XetFailed("the hub's Xet storage failed") from exc
+    except BaseException as exc:
+        if isinstance(exc, Exception) or type(exc).__name__ == "PanicException":
+            raise XetFailed("the hub's Xet storage failed") from exc
+        raise

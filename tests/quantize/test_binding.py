@@ -57,6 +57,15 @@ class TestBinding:
         )
         assert python(code).splitlines()[-1] == "1"
 
+    def test_loads_on_android(self) -> None:
+        """Termux's Python says "android" since 3.13. llama-cpp-python 0.3.36 takes that for an unsupported platform."""
+        code = (
+            "import sys, ctypes, importlib.util, typing_extensions; sys.platform = 'android';"
+            "from r1_quantize.binding import binding;"
+            "print(binding().llama_max_devices() > 0, sys.platform, 'llama_cpp' in sys.modules)"
+        )
+        assert python(code) == "True android False"
+
     def test_many_threads_get_the_same_module(self) -> None:
         code = (
             "from concurrent.futures import ThreadPoolExecutor; from r1_quantize.binding import binding\n"

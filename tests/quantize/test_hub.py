@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from email.utils import formatdate
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -382,6 +383,18 @@ class TestXet:
     def test_a_store_that_cannot_be_opened(self, served: Serve) -> None:
         started = served(xet=True)
         started.xet_broken = True
+        with pytest.raises(XetFailed, match="the hub's Xet storage failed"):
+            read(hub.look_up(REPO))
+
+    def test_a_panic_inside_it(self, served: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What Rust's panics are in Python is no Exception, and its class is nowhere to be imported from."""
+        served(xet=True)
+        panic = type("PanicException", (BaseException,), {})
+
+        def session() -> None:
+            raise panic("Expect rustls-platform-verifier to be initialized")
+
+        monkeypatch.setattr(hub, "_xet_session", lru_cache(session))
         with pytest.raises(XetFailed, match="the hub's Xet storage failed"):
             read(hub.look_up(REPO))
 

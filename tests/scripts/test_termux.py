@@ -1,0 +1,55 @@
+"""`scripts/phone/termux.txt` names all that r1 needs in Termux: pip is told there not to look for more."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+TERMUX = {
+    "sys_platform": "android",
+    "platform_system": "Android",
+    "platform_machine": "aarch64",
+    "python_version": "3.14",
+}
+FROM_PKG = {"psutil"}
+NEVER_LOADED = {"hf-xet", "numpy", "jinja2", "diskcache"}
+
+
+def listed() -> dict[str, Requirement]:
+    lines = (ROOT / "scripts/phone/termux.txt").read_text().splitlines()
+    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(requirement.name): requirement for requirement in requirements}
+
+
+def needed(lines: list[str]) -> dict[str, Requirement]:
+    requirements = [Requirement(line) for line in lines]
+    return {
+        canonicalize_name(requirement.name): requirement
+        for requirement in requirements
+        if requirement.marker is None or requirement.marker.evaluate({**TERMUX, "extra": ""})
+    }
+
+
+def ours() -> dict[str, Requirement]:
+    return needed(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
+
+
+def test_versions_are_those_of_the_project() -> None:
+    wanted = {name: requirement.specifier for name, requirement in ours().items() if name not in FROM_PKG}
+    found = listed()
+    assert {name: found[name].specifier for name in wanted} == wanted
+
+
+def test_nothing_is_missing() -> None:
+    """As far as what is installed here tells: Typer is an older one there, which needs no pydantic."""
+    seen, waiting = set[str](), set(ours())
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        waiting |= needed(metadata.requires(name) or []).keys() - seen - NEVER_LOADED - {"pydantic"}
+    assert seen - FROM_PKG == set(listed())
