@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from r1.engine.context import Context, ContextParams
+from r1.engine.cores import Threads
 from r1.engine.model import Model
 from r1_quantize import catalog
 from r1_quantize.builtin import ensure_tiny
@@ -58,7 +59,7 @@ def model(tiny_path: Path) -> Iterator[Model]:
 @pytest.fixture
 def context(model: Model) -> Iterator[Context]:
     """An empty KV cache of 1,024 tokens over the built-in model; one thread, which gives the same bits everywhere."""
-    with Context(model, ContextParams(1024, threads=1)) as made:
+    with Context(model, ContextParams(1024, threads=Threads.of(1))) as made:
         yield made
 
 

@@ -19,6 +19,7 @@ FORBIDDEN = {
     "r1.engine": ("typer", "rich", "prompt_toolkit", "r1_quantize", "r1"),
     "r1.chat": ("r1.app", "r1.commands"),
     "r1.render": ("r1.app", "r1.chat", "r1.commands", "r1.library", "r1.request", "r1.session", "r1.settings"),
+    "r1.machine": ("typer", "prompt_toolkit", "r1.app", "r1.chat", "r1.commands", "r1.render", "r1.settings"),
     "r1.commands": ("r1.app", "typer"),
 }
 ALLOWED = {"r1.engine": ("r1.engine", "r1_quantize.errors", "r1_quantize.binding")}
@@ -92,6 +93,7 @@ def modules_after(arguments: list[str], environ: dict[str, str]) -> tuple[set[st
         ["list"],
         ["list", "--json"],
         ["run", "--help"],
+        ["bench", "--help"],
         ["history", "--json"],
         ["--show-completion", "bash"],
     ],

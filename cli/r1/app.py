@@ -131,6 +131,8 @@ def chat(
     threads: options.Threads = None,
     device: options.Device = None,
     gpu_layers: options.GpuLayers = None,
+    rpc: options.Rpc = None,
+    force: options.Anyway = False,
 ) -> int:
     """Chat in the terminal, as `r1` alone does: thinking you can watch or fold, and nothing that was said is lost."""
     from r1.commands.chat import Wish
@@ -138,7 +140,7 @@ def chat(
     flags = {
         "model": model, "thinking": thinking, "system": system, "temp": temp, "top_p": top_p, "seed": seed,
         "max_tokens": max_tokens, "ctx": ctx, "threads": threads, "device": device, "gpu_layers": gpu_layers,
-        "kv_type": kv_type,
+        "rpc": rpc, "kv_type": kv_type, "force": force or None,
     }  # fmt: skip
     return _chat(flags, Wish(model is not None, go_on, session, plain))
 
@@ -147,6 +149,7 @@ def _chat(flags: Mapping[str, object], wish: Wish | None) -> int:
     from r1 import settings
     from r1.commands import chat
 
+    keep_libraries_quiet()  # what a driver complains of would stand in the middle of the screen
     console = Console.of_process()
     chosen = settings.load(flags, console.environ)
     if chosen.system is not None:
@@ -173,6 +176,8 @@ def run(
     threads: options.Threads = None,
     device: options.Device = None,
     gpu_layers: options.GpuLayers = None,
+    rpc: options.Rpc = None,
+    force: options.Anyway = False,
 ) -> int:
     """Answer one prompt, from the command line or from stdin: the answer on stdout and nothing else."""
     from r1 import settings
@@ -181,12 +186,13 @@ def run(
 
     if json and jsonl:
         raise UsageError("--json is for one prompt and --jsonl for many; leave one of them out")
+    keep_libraries_quiet()
     console = Console.of_process()
     chosen = settings.load(
         {
             "model": model, "thinking": thinking, "system": system, "temp": temp, "top_p": top_p, "seed": seed,
             "max_tokens": max_tokens, "ctx": ctx, "threads": threads, "device": device, "gpu_layers": gpu_layers,
-            "kv_type": kv_type,
+            "rpc": rpc, "kv_type": kv_type, "force": force or None,
         },
         console.environ,
     )  # fmt: skip
@@ -201,6 +207,7 @@ def pull(
     prebuilt: options.Prebuilt = False,
     keep_checkpoint: options.KeepCheckpoint = False,
     update: options.Update = False,
+    force: options.PullAnyway = False,
     threads: options.QuantizeThreads = None,
     as_json: options.AsEvents = False,
     quiet: options.Quiet = False,
@@ -213,7 +220,7 @@ def pull(
     keep_libraries_quiet()
     chosen = Options(dry_run, keep_checkpoint, update, threads)
     report = report_of(as_json=as_json, quiet=quiet)
-    return pull.run(Console.of_process(), model, chosen, report, prebuilt=prebuilt)
+    return pull.run(Console.of_process(), model, chosen, report, prebuilt=prebuilt, anyway=force)
 
 
 @app.command(epilog=examples.QUANTIZE)
@@ -252,6 +259,15 @@ def list_(as_json: options.AsJson = False) -> int:
     return list_models(Console.of_process(), as_json=as_json)
 
 
+@app.command(epilog=examples.DOCTOR)
+def doctor(as_json: options.AsJson = False) -> int:
+    """What this machine is, which models run on it and how fast, which one to take, and what could be better."""
+    from r1.commands.doctor import doctor
+
+    keep_libraries_quiet()
+    return doctor(Console.of_process(), as_json=as_json)
+
+
 @app.command(epilog=examples.SHOW)
 def show(model: options.Reference, as_json: options.AsJson = False) -> int:
     """What a model file is: its tensors, its context, its tokens, where it came from."""
@@ -267,6 +283,39 @@ def verify(model: options.Reference, repair: options.Repair = False, as_json: op
 
     keep_libraries_quiet()
     return verify(Console.of_process(), model, repairing=repair, as_json=as_json)
+
+
+@app.command(epilog=examples.BENCH)
+def bench(
+    model: options.Model = None,
+    depths: options.Depths = None,
+    prompt: options.BenchPrompt = 512,
+    gen: options.BenchGen = 128,
+    repetitions: options.Repetitions = 3,
+    tune: options.Tune = False,
+    as_json: options.AsJson = False,
+    ctx: options.Ctx = None,
+    kv_type: options.KvType = None,
+    threads: options.Threads = None,
+    device: options.Device = None,
+    gpu_layers: options.GpuLayers = None,
+    rpc: options.Rpc = None,
+    force: options.Anyway = False,
+) -> int:
+    """How fast a model is on this machine: prefill and decode, with little and with much in the cache."""
+    from r1 import settings
+    from r1.commands.bench import Options, bench, read_depths
+
+    if tune and threads is not None:
+        raise UsageError("--tune looks for the best number of threads, and --threads names one; leave one of them out")
+    keep_libraries_quiet()
+    console = Console.of_process()
+    flags = {
+        "model": model, "ctx": ctx, "threads": threads, "device": device, "gpu_layers": gpu_layers, "rpc": rpc,
+        "kv_type": kv_type, "force": force or None,
+    }  # fmt: skip
+    wanted = Options(prompt, gen, repetitions, read_depths(depths) if depths is not None else None, tune, as_json)
+    return bench(console, wanted, settings.load(flags, console.environ))
 
 
 @app.command("rm", epilog=examples.REMOVE)

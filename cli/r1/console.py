@@ -84,6 +84,14 @@ class Console:
         if self.stderr_is_terminal:
             self.err(f"r1: {message}\n", dim=True)
 
+    def rewrite(self, line: str) -> None:
+        """Puts a passing line, dim, in place of the one before, on a stderr that `has_style`; an empty one ends it."""
+        try:
+            self.stderr.write(f"\r\x1b[K\x1b[2m{printable(line)}\x1b[22m" if line else "\r\x1b[K")
+            self.stderr.flush()
+        except OSError:
+            abandon(self.stderr)
+
     def confirm(self, question: str) -> bool:
         """Asks on stderr, and reads a line from stdin; only y and yes are yes."""
         self.err(f"{question} [y/N] ")

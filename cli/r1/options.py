@@ -109,20 +109,62 @@ Ctx = Annotated[
     _option(
         "--ctx",
         panel=_MODEL,
-        help="Context in tokens, prompt and reply together. (default: what the reply can need, at most 32768)",
+        help="Context in tokens, prompt and reply together. (default: what the reply can need and the memory holds)",
     ),
 ]
 KvType = Annotated[
     str | None,
-    _option("--kv-type", panel=_MODEL, help="What the KV cache is stored as: f16, q8_0, q4_0, … (default: f16)"),
+    _option(
+        "--kv-type",
+        panel=_MODEL,
+        help="What the KV cache is stored as: f16, q8_0, q4_0, … (default: f16, and q8_0 where that does not fit)",
+    ),
 ]
 
-Threads = Annotated[int | None, _option("--threads", panel=_MACHINE, help="Threads. (default: the physical cores)")]
-Device = Annotated[
-    Literal["auto", "cpu", "gpu"] | None,
-    _option("--device", panel=_MACHINE, help="Where to compute. (default: auto)"),
+Threads = Annotated[
+    int | None,
+    _option("--threads", panel=_MACHINE, help="Threads. (default: the fast cores, or what r1 bench --tune found)"),
 ]
-GpuLayers = Annotated[int | None, _option("--gpu-layers", panel=_MACHINE, help="Layers on the GPU. (default: all)")]
+Device = Annotated[
+    str | None,
+    _option(
+        "--device",
+        panel=_MACHINE,
+        metavar="auto|cpu|gpu|NAME,…",
+        help="Where to compute; r1 doctor has the names. (default: auto, a GPU where there is one)",
+    ),
+]
+GpuLayers = Annotated[
+    int | None, _option("--gpu-layers", panel=_MACHINE, help="Layers on the GPU. (default: as many as fit)")
+]
+Rpc = Annotated[
+    str | None,
+    _option("--rpc", panel=_MACHINE, metavar="HOST:PORT,…", help="Compute on llama.cpp's rpc-servers there, too."),
+]
+Anyway = Annotated[bool, _option("--force", panel=_MACHINE, help="Load the model even if it does not fit the memory.")]
+
+Depths = Annotated[
+    str | None,
+    _option(
+        "--depths",
+        "-d",
+        metavar="N,N…",
+        help="Tokens that are in the cache when the clock starts. (default: 0,2048,8192, as far as they fit)",
+    ),
+]
+BenchPrompt = Annotated[
+    int, typer.Option("--prompt", "-p", min=0, max=2**20, help="Tokens to prefill at once; 0 measures no prefill.")
+]
+BenchGen = Annotated[
+    int, typer.Option("--gen", "-n", min=0, max=2**20, help="Tokens to decode one by one; 0 measures no decode.")
+]
+Repetitions = Annotated[int, typer.Option("--repetitions", "-r", min=1, max=1000, help="Runs of each measurement.")]
+Tune = Annotated[
+    bool,
+    typer.Option(
+        "--tune", help="Find the best number of threads for this model on this machine, and keep it for later runs."
+    ),
+]
 
 ToChatWith = Annotated[
     str | None,
@@ -166,6 +208,7 @@ KeepCheckpoint = Annotated[
 Update = Annotated[
     bool, typer.Option("--update", help="Take the hub's newest commit; without MODEL for every model from there.")
 ]
+PullAnyway = Annotated[bool, typer.Option("--force", help="Fetch it even if this machine cannot run it.")]
 Repair = Annotated[bool, typer.Option("--repair", help="Fetch and make again what is bad, and nothing else.")]
 ToRemove = Annotated[
     list[str],

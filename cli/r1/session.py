@@ -1,4 +1,4 @@
-"""A model ready to answer: settings → weights, a KV cache of the right length, sampling.
+"""A model ready to answer: settings → a plan for this machine, weights, a KV cache of the right length, sampling.
 
 Knows: how settings become the engine's parameters. Does not know: prompts' origin, where answers go.
 """
@@ -15,19 +15,20 @@ from typing import Self
 from r1.engine.context import Context, ContextParams, Stopped
 from r1.engine.conversation import Conversation
 from r1.engine.conversation import Turn as Exchange
-from r1.engine.devices import free_memory, place
 from r1.engine.events import Event
-from r1.engine.fit import comfortable_context
+from r1.engine.fit import Plan
 from r1.engine.generate import generate
-from r1.engine.model import Model
+from r1.engine.model import LoadCancelled, Model
+from r1.engine.prefetch import prefetch
 from r1.engine.prompt import conversation_segments, prompt_segments
 from r1.engine.sampling import SamplingParams
 from r1.engine.stop import Stop
+from r1.fitting import Fitting, Note, threads_of
 from r1.settings import Settings
-from r1_quantize.errors import UsageError
+from r1_quantize.errors import NotEnoughRoom
 
-_STEP = 256
-"""Tokens by which a context grows: llama.cpp's own step."""
+_READING = 0.8
+"""The share of the progress that is reading the file from its disk, where that comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,14 @@ class Turn:
     load_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """`progress` is told the share of the model that is loaded, `note` what of the plan a person should know."""
+
+    progress: Callable[[float], None] = lambda _: None
+    note: Callable[[Note], None] = lambda _: None
+
+
 class Session:
     """A loaded model and one KV cache, which grows when a prompt needs it to. Close it when done."""
 
@@ -50,29 +59,27 @@ class Session:
         path: Path,
         settings: Settings,
         stop: Stop | None = None,
+        listener: Listener | None = None,
         *,
-        on_progress: Callable[[float], None] = lambda _: None,
+        name: str = "",
+        prompt: int = 0,
     ) -> None:
-        """`on_progress` is called with the share of the model that is loaded; `stop` ends whatever is going on.
+        """`name` is what people call the model; `prompt` about how many tokens it is to answer, where that is all it is
+        for (0: not known). `stop` ends whatever is going on.
 
-        Raises BadGGUF, UsageError (no such device, `ctx` too long for the model), LoadCancelled.
+        Raises BadGGUF, UsageError (no such device, `ctx` too long for the model), NotEnoughRoom, LoadCancelled.
         """
         began = perf_counter()
         self._stop = stop or Stop()
-
-        def progress(share: float) -> bool:
-            on_progress(share)
-            return not self._stop()
-
-        placement = place(settings.device, settings.gpu_layers)
-        self.model = Model(path, placement, on_progress=progress)
+        self._listener = listener or Listener()
+        self._told: set[Note] = set()
+        self._path = path
+        self._fitting = Fitting.of(path, settings, name or path.name)
+        self._refused = 0  # layers, by the GPU, until that is said
         self.settings = settings
+        self.plan = self._fitting.plan(settings, self._fitting.context_for(prompt, settings) if prompt else None)
+        self._model: Model | None = self._load()
         self._context: Context | None = None
-        try:
-            self._longest_context()
-        except UsageError:
-            self.model.close()
-            raise
         self._load_s = perf_counter() - began
 
     @property
@@ -132,10 +139,16 @@ class Session:
         self._context_for(0)
         self._load_s += perf_counter() - began
 
-    def comfortable_context(self) -> int:
-        """How many tokens of context this machine has the memory for, as far as R1's replies can need them."""
-        weights = self.model.path.stat().st_size
-        return comfortable_context(weights, self.model.kv_values_per_token, self.model.context_length, free_memory())
+    def note(self, plan: Plan) -> None:
+        """Tells what of a plan the person should know, once."""
+        for said in self._fitting.notes(plan, self.settings):
+            if said not in self._told:
+                self._told.add(said)
+                self._listener.note(said)
+
+    def explain(self) -> str:
+        """The plan for this machine, in one line."""
+        return self._fitting.explain(self.plan)
 
     def _conversation(self, turns: Sequence[Exchange]) -> Conversation:
         return Conversation(self.settings.system, list(turns))
@@ -145,25 +158,98 @@ class Session:
         params = SamplingParams(settings.temp, settings.top_p, max_tokens=settings.max_tokens)
         return params if settings.seed is None else replace(params, seed=settings.seed)
 
+    @property
+    def model(self) -> Model:
+        """The loaded one. Raises as `__init__` when it was given up to have less of it on the GPU, and that failed."""
+        if self._model is None:
+            self._model = self._load()
+        return self._model
+
+    def _load(self) -> Model:
+        """With as many layers on the GPU as it really takes."""
+        read_first = False
+
+        def reading(share: float) -> bool:
+            nonlocal read_first
+            read_first = True
+            self._listener.progress(_READING * share)
+            return not self._stop()
+
+        def loading(share: float) -> bool:
+            self._listener.progress(_READING + (1 - _READING) * share if read_first else share)
+            return not self._stop()
+
+        if not prefetch(self._path, self._fitting.machine.usable, reading):
+            raise LoadCancelled
+        while True:
+            placement = self._fitting.placement(self.plan)
+            try:
+                return Model(self._path, placement, mapped=self._fitting.maps, on_progress=loading)
+            except NotEnoughRoom as exc:
+                self._step_down(exc)
+
     def _context_for(self, prompt_length: int) -> Context:
-        """A cache for the prompt and its whole reply, as far as the model was trained for."""
-        wish = self.settings.ctx
-        wanted = self._longest_context()
-        if wish is None:
-            wanted = min(wanted, -(-(prompt_length + self.settings.max_tokens) // _STEP) * _STEP)
-        held = self.context_length
-        if held < wanted or (wish is not None and held != wish):
-            self._close_context()
-            params = ContextParams(wanted, self.settings.threads, self.settings.kv_type)
-            self._context = Context(self.model, params, self._stop)
-        assert self._context is not None
+        """A cache for the prompt and its whole reply, as far as the model was trained for and the memory goes."""
+        plan = self._plan_for(prompt_length)
+        held = self._context
+        if held and held.kv_type == plan.kv_type and self._is_enough(held, plan):
+            return held
+        self._close_context()
+        self._context = self._create(plan)
         return self._context
 
-    def _longest_context(self) -> int:
-        wish, trained = self.settings.ctx, self.model.context_length
-        if wish is not None and wish > trained:
-            raise UsageError(f"a context of {wish} tokens (--ctx): this model was trained for at most {trained}")
-        return wish or trained
+    def _plan_for(self, prompt_length: int) -> Plan:
+        """Raises NotEnoughRoom when the prompt alone is too long for the memory."""
+        if self.settings.ctx is not None:
+            return self._fitting.plan(self.settings, loaded=self.plan.gpu_layers)
+        wanted = self._fitting.context_for(prompt_length, self.settings)
+        plan = self._fitting.plan(self.settings, wanted, loaded=self.plan.gpu_layers)
+        if plan.context <= prompt_length < self._fitting.shape.trained:
+            if self.settings.force:
+                return self._fitting.plan(replace(self.settings, ctx=wanted), loaded=self.plan.gpu_layers)
+            raise NotEnoughRoom(
+                f"the prompt is {prompt_length:,} tokens long, and a context of {plan.context:,} is what fits the "
+                f"memory ({self._fitting.explain(plan)}); shorten it, or close something"
+            )
+        return plan
+
+    def _is_enough(self, held: Context, plan: Plan) -> bool:
+        """A length that was asked for is to be that; another may be more than this prompt needs."""
+        return held.length == plan.context or (self.settings.ctx is None and held.length > plan.context)
+
+    def _create(self, plan: Plan) -> Context:
+        while True:
+            params = ContextParams(plan.context, threads_of(self.settings, self._path), plan.kv_type)
+            try:
+                context = Context(self.model, params, self._stop)
+            except NotEnoughRoom as exc:
+                self._step_down(exc)
+                self.model.close()
+                self._model = None
+                plan = self._fitting.plan(self.settings, plan.context, loaded=self.plan.gpu_layers)
+                continue
+            self.plan = plan
+            self._say_what_the_gpu_took()
+            self.note(plan)
+            return context
+
+    def _step_down(self, refusal: NotEnoughRoom) -> None:
+        """Fewer layers on the GPU, which has refused so many. Raises the refusal when that is not what it is about."""
+        if not self.plan.gpu_layers:
+            raise refusal
+        if self.settings.gpu_layers is not None:
+            refused = f"the GPU refused {self.settings.gpu_layers} layers ({refusal})"
+            raise NotEnoughRoom(f"{refused}; without --gpu-layers r1 takes as many as fit") from refusal
+        self._refused = self._refused or self.plan.gpu_layers
+        self.plan = self._fitting.with_less_on_gpu(self.plan, self.settings)
+
+    def _say_what_the_gpu_took(self) -> None:
+        if self._refused:
+            left = self.plan.gpu_layers
+            self._listener.note(
+                Note(f"the GPU refused {self._refused} layers; {left or 'none'} went there", grave=not left)
+            )
+            self._refused = 0
 
     def _close_context(self) -> None:
         if self._context is not None:
@@ -172,7 +258,8 @@ class Session:
 
     def close(self) -> None:
         self._close_context()
-        self.model.close()
+        if self._model is not None:
+            self._model.close()
 
     def __enter__(self) -> Self:
         return self

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from r1.engine.context import KV_TYPES
-from r1.engine.devices import DeviceChoice
+from r1.engine.needs import KV_BYTES
 from r1.engine.sampling import MAX_SEED
 from r1_quantize.errors import UsageError
 
@@ -36,9 +35,11 @@ class Settings:
     max_tokens: int = 32_768
     ctx: int | None = None
     threads: int | None = None
-    device: DeviceChoice = "auto"
+    device: str = "auto"
     gpu_layers: int | None = None
-    kv_type: str = "f16"
+    rpc: str | None = None
+    kv_type: str | None = None
+    force: bool = False
     keys: Keys = "emacs"
 
 
@@ -69,6 +70,13 @@ def _text(value: object) -> str:
     return value
 
 
+def _yes_or_no(value: object) -> bool:
+    known = {"1": True, "0": False, "true": True, "false": False, "yes": True, "no": False}
+    if str(value).lower() not in known:
+        raise ValueError
+    return known[str(value).lower()]
+
+
 def _prompt(value: object) -> str:
     text = _text(value)
     text.encode("utf-8")  # UnicodeEncodeError, a ValueError, for what was not UTF-8 on the command line
@@ -93,9 +101,11 @@ _RULES: dict[str, _Rule] = {
     "max_tokens": _up_to(2**30),
     "ctx": _up_to(2**30),
     "threads": _up_to(512),  # GGML_MAX_N_THREADS
-    "device": _one_of(get_args(DeviceChoice)),
+    "device": _Rule(_text, "auto, cpu, gpu or a device's name", bool),
     "gpu_layers": _Rule(_whole, "a whole number from 0 to 1000", lambda value: 0 <= value <= 1000),
-    "kv_type": _one_of(tuple(KV_TYPES)),
+    "rpc": _Rule(_text, "HOST:PORT,…", bool),
+    "kv_type": _one_of(tuple(KV_BYTES)),
+    "force": _Rule(_yes_or_no, "true or false"),
     "keys": _one_of(get_args(Keys)),
 }
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from r1_quantize.source import Extent
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -15,10 +17,9 @@ class Planned:
 
     source: Path
     quant: str
-    tensors: int
+    tensors: tuple[Extent, ...]  # of the result
     bytes_in: int
     bytes_out: int
-    kv_values: int  # that each token of context takes in the KV cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class PullPlan:
     peak: int
     free: int
     shards_at_once: int
-    kv_values: int  # that each token of context takes in the KV cache
+    tensors: tuple[Extent, ...]  # of the result
 
     @property
     def to_fetch(self) -> int:

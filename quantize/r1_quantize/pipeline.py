@@ -99,7 +99,8 @@ def quantize(job: Job) -> Generator[Event, None, None]:
     source = open_source(job.source, job.name, job.checkpoint, job.pretokenizer, job.supply.files)
     planned = plan(source, recipe, imatrix=imatrix, overrides=job.overrides, allow_requantize=job.allow_requantize)
     _check_target(job, source)
-    yield Planned(job.source, recipe.name, len(planned.tensors), planned.bytes_in, planned.size, source.kv_values)
+    tensors = tuple(tensor.extent for tensor in planned.tensors)
+    yield Planned(job.source, recipe.name, tensors, planned.bytes_in, planned.size)
     _check_room(job, source, planned)
     # 2. read every weight once, and write what becomes of it
     digest = _digest_of(job, planned, source, imatrix)

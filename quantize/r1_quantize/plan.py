@@ -30,7 +30,7 @@ from r1_quantize.recipe import (
     needs_imatrix,
     types_of,
 )
-from r1_quantize.source import Source, Tensor
+from r1_quantize.source import Extent, Source, Tensor
 from r1_quantize.tensor_type import TensorType
 
 _VERSION = 3  # of the format
@@ -59,6 +59,11 @@ class PlannedTensor:
     def nbytes(self) -> int:
         """Its size in the result."""
         return self.type.bytes_of(self.source.values)
+
+    @property
+    def extent(self) -> Extent:
+        """How large it is in the result."""
+        return Extent(self.name, self.source.shape, self.nbytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +146,22 @@ def size_of(source: Source, recipe: Recipe) -> tuple[int, float]:
 
     A recipe that needs an importance matrix is taken to have one.
     """
-    needs = recipe_needs_imatrix(source, recipe)
-    types = _types(source, in_file_order(source.tensors), recipe, (), imatrix=needs)
+    types = _types_of_all(source, recipe)
     _, offsets = _layout(source.entries, source.tensors, types)
     values = sum(tensor.values for tensor in source.tensors)
     stored = sum(types[tensor.name].bytes_of(tensor.values) for tensor in source.tensors)
     return offsets[-1], 8 * stored / max(1, values)
+
+
+def extents_of(source: Source, recipe: Recipe) -> list[Extent]:
+    """How large each tensor would be in what `recipe` makes of `source`; as for `size_of`."""
+    types = _types_of_all(source, recipe)
+    return [Extent(t.name, t.shape, types[t.name].bytes_of(t.values)) for t in source.tensors]
+
+
+def _types_of_all(source: Source, recipe: Recipe) -> dict[str, TensorType]:
+    needs = recipe_needs_imatrix(source, recipe)
+    return _types(source, in_file_order(source.tensors), recipe, (), imatrix=needs)
 
 
 def recipe_needs_imatrix(source: Source, recipe: Recipe) -> bool:

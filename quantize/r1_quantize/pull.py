@@ -38,6 +38,7 @@ from r1_quantize.repository import RemoteFile, Repository
 from r1_quantize.request import Request, resolved
 from r1_quantize.room import at_once_and_peak, check_room
 from r1_quantize.shards import Shard, Shards
+from r1_quantize.source import Extent
 from r1_quantize.split import part_names
 from r1_quantize.store import Store
 from r1_quantize.verify import checksums
@@ -238,7 +239,7 @@ class Pulling:
                 except BadFile as exc:
                     raise _Unplannable(exc) from exc
                 assert isinstance(planned, Planned), "a conversion begins with Planned"
-                plan = self._plan(supply, planned.bytes_out, planned.kv_values)
+                plan = self._plan(supply, planned.bytes_out, planned.tensors)
                 yield plan
                 if self.options.dry_run:
                     return
@@ -256,7 +257,8 @@ class Pulling:
         with Shards(self.repository, folder, [part], keep=False) as supply:
             (file,) = supply.files.values()
             try:
-                plan = self._plan(supply, 0, gguf_source_of([file]).kv_values)
+                tensors = tuple(tensor.extent for tensor in gguf_source_of([file]).tensors)
+                plan = self._plan(supply, 0, tensors)
             except BadFile as exc:
                 raise _Unplannable(exc) from exc
             yield plan
@@ -272,14 +274,14 @@ class Pulling:
                 path = yield from supply.take(file)
             yield from self._put_away(path, part.remote, started)
 
-    def _plan(self, supply: Shards, result: int, kv_values: int) -> PullPlan:
+    def _plan(self, supply: Shards, result: int, tensors: tuple[Extent, ...]) -> PullPlan:
         """`result` is the size of what is made of the files; 0 when one of them is the result."""
         free = room_for(self.target)
         reference, repo, commit = self.request.reference, self.request.repo, self.repository.commit
         if self.damaged:  # nobody knows yet what is wanted; what is here is not written anew
             files = tuple(FilePlan(file.name, file.size, file.size) for file in supply.file_plans({}))
             largest = max(file.size for file in files)
-            return PullPlan(reference, repo, commit, files, result, largest, free, 1, kv_values)
+            return PullPlan(reference, repo, commit, files, result, largest, free, 1, tensors)
         progress = read_journal(journal_path(self.target))
         files = supply.file_plans(progress.files if progress and not supply.keeps else {})
         if result:
@@ -287,7 +289,7 @@ class Pulling:
         else:
             (file,), result, at_once = files, files[0].size, 1
             peak = file.size if supply.is_cached(file.name) else file.size - file.here
-        return PullPlan(reference, repo, commit, files, result, peak, free, at_once, kv_values)
+        return PullPlan(reference, repo, commit, files, result, peak, free, at_once, tensors)
 
     def _put_away(self, path: Path, file: RemoteFile, started: float) -> Generator[Event, None, None]:
         """A whole GGUF into the store, with its manifest."""

@@ -81,8 +81,9 @@ def read_file(file: SourceFile) -> GGUFFile:
             here = beginning.seek(0, 2)
             if here < 24:
                 raise BadGGUF(f"{file.path}: not a GGUF, only {here} bytes long")
-            with mmap.mmap(beginning.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _Parser(data, found).parse()
+            # no more than a header can be: where address space is limited, there may be none for the weights
+            with mmap.mmap(beginning.fileno(), min(here, _MAX_HEADER + 8), access=mmap.ACCESS_READ) as data:
+                return _Parser(data, found, here).parse()
     except OSError as exc:
         raise BadGGUF(f"{file.path}: {exc.strerror}") from exc
 
@@ -130,11 +131,11 @@ def _decode(header: bytes, array: _Array) -> list[Any]:
 class _Parser:
     """A position in the file that only ever moves forward, and never past its end."""
 
-    def __init__(self, data: mmap.mmap, file: SourceFile) -> None:
+    def __init__(self, data: mmap.mmap, file: SourceFile, here: int) -> None:
         self._data = data
         self._file = file
         self._at = 0
-        self._end = len(data)
+        self._end = here
 
     def parse(self) -> GGUFFile:
         version = self._version()
@@ -235,10 +236,10 @@ class _Parser:
         """Past `count` strings. A vocabulary has 300,000 of them, hence no call for each."""
         if count > _MAX_TEXTS:
             raise self._bad(f"{count:,} strings in the array {key!r:.80}")
-        data, unpack, at, last = self._data, _U64.unpack_from, self._at, self._end - 8
+        data, unpack, at, last = self._data, _U64.unpack_from, self._at, len(self._data) - 8
         for _ in range(count):
             if at > last:
-                raise self._cut_short(f"the array {key!r:.80}")
+                raise self._too_long() if last + 8 < self._end else self._cut_short(f"the array {key!r:.80}")
             at += 8 + unpack(data, at)[0]
         self._at = at
         self._skip(0, f"the array {key!r:.80}")
@@ -259,10 +260,13 @@ class _Parser:
             raise self._cut_short(what)
         self._at += count
         if self._at > _MAX_HEADER:
-            raise self._bad(f"a header of more than {_MAX_HEADER:,} bytes")
+            raise self._too_long()
 
     def _bad(self, what: str) -> BadGGUF:
         return BadGGUF(f"{self._file.path}: {what}; it is damaged or not a whole GGUF")
+
+    def _too_long(self) -> BadGGUF:
+        return self._bad(f"a header of more than {_MAX_HEADER:,} bytes")
 
     def _cut_short(self, what: str) -> CutShort:
         return CutShort(f"{self._file.path}: cut short in {what}; it is damaged or not a whole GGUF")

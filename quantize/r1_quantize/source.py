@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from r1_quantize.metadata import Entry
 from r1_quantize.recipe import Traits
@@ -49,6 +50,19 @@ class Tensor:
         """Its size where it lies."""
         return self.type.bytes_of(self.values)
 
+    @property
+    def extent(self) -> Extent:
+        """How large it is where it lies."""
+        return Extent(self.name, self.shape, self.nbytes)
+
+
+class Extent(NamedTuple):
+    """How large a tensor is: its shape as that of `Tensor`, and its bytes in some file."""
+
+    name: str
+    shape: tuple[int, ...]
+    nbytes: int
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -66,9 +80,3 @@ class Source:
     files: tuple[SourceFile, ...]
     digests: Mapping[str, str]
     is_gguf: bool
-
-    @property
-    def kv_values(self) -> int:
-        """How many values each token of context takes in the KV cache: the rows of all its keys and values."""
-        matrices = (".attn_k.weight", ".attn_v.weight")
-        return sum(tensor.shape[0] for tensor in self.tensors if tensor.name.endswith(matrices))

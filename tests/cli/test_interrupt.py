@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
@@ -45,6 +48,26 @@ class TestInterrupt:
                 pass
             ctrl_c()
             assert interrupt()
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="waits in a way of POSIX")
+    def test_the_third_kills_although_python_is_waiting_in_c(self) -> None:
+        program = (
+            "import ctypes, sys\n"
+            "from r1.interrupt import Interrupt\n"
+            "lock, libc = ctypes.create_string_buffer(256), ctypes.CDLL(None)\n"
+            "with Interrupt():\n"
+            "    libc.pthread_mutex_lock(lock)\n"
+            "    print('waiting', flush=True)\n"
+            "    libc.pthread_mutex_lock(lock)  # for ever: a signal does not end this one\n"
+        )
+        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"waiting\n"
+            for _ in range(3):
+                assert process.poll() is None
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.1)
+            assert process.wait(10) == 130
 
     def test_the_handler_before_is_put_back(self) -> None:
         before = signal.getsignal(signal.SIGINT)

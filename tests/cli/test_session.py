@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from r1.engine.context import Context
 from r1.engine.events import Finished
+from r1.engine.model import Model
 from r1.render.plain import PlainView, follow
 from r1.session import Session
 from r1.settings import Settings
-from r1_quantize.errors import UsageError
+from r1_quantize.errors import NotEnoughRoom, UsageError
 from tests.fakes.consoles import console
 
 BRIEF = Settings(temp=0, max_tokens=20, threads=1)
@@ -79,3 +84,29 @@ class TestTurns:
             assert session.ask("hi").seed != session.ask("hi").seed
         with Session(tiny_path, Settings(threads=1, seed=9)) as session:
             assert session.ask("hi").seed == 9
+
+
+class TestRefusal:
+    """llama.cpp does not get what the plan thought there was."""
+
+    def test_a_model_that_was_given_up_is_loaded_again_when_it_is_wanted(
+        self, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        refusals = iter([NotEnoughRoom("the GPU is full"), NotEnoughRoom("and so is the memory")])
+
+        def refusing(real: Callable[..., Any]) -> Callable[..., Any]:
+            def made(*arguments: Any, **options: Any) -> Any:
+                for refusal in refusals:
+                    raise refusal
+                return real(*arguments, **options)
+
+            return made
+
+        with Session(tiny_path, BRIEF) as session:
+            session.plan = replace(session.plan, gpu_layers=1)  # as if a layer was on a GPU
+            monkeypatch.setattr("r1.session.Context", refusing(Context))
+            monkeypatch.setattr("r1.session.Model", refusing(Model))
+            with pytest.raises(NotEnoughRoom, match="and so is the memory"):
+                session.ask("hi")
+            assert ask(session, "hi").usage.answer_tokens + ask(session, "hi").usage.thinking_tokens > 0
+            assert session.model.placement.gpu_layers == 0

@@ -55,7 +55,6 @@ class TestLoad:
             ("system", "caf\udce9"),
             ("gpu_layers", -1),
             ("kv_type", "q9"),
-            ("device", "tpu"),
             ("thinking", "loud"),
             ("model", ""),
         ],

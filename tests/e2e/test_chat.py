@@ -131,7 +131,8 @@ class TestCommandsBeforeTheFirstQuestion:
     def test_those_that_need_none(self, chat: Screen) -> None:
         assert chat.said_after("/sessions") == "no chats yet"
         assert chat.said_after("/context") == "0 of 2,048 tokens used, 2,048 left (trained for 2,048)"
-        assert re.fullmatch(r"memory       [0-9.]+ MB resident", chat.said_after("/stats"))
+        said = r"memory       [0-9.]+ MB resident\nplan         2,048 tokens of context in an F16 cache: .* free memory"
+        assert re.fullmatch(said, chat.said_after("/stats"))
         assert chat.said_after("/clear") == "a new chat"
 
 
@@ -329,7 +330,8 @@ class TestNumbers:
             r"decode       [0-9.]+ tok/s\n"
             r"first token  0\.[0-9]{2} s\n"
             r"whole turn   0\.[0-9] s, 54 thinking \+ 56 answer tokens\n"
-            r"memory       [0-9.]+ MB resident",
+            r"memory       [0-9.]+ MB resident\n"
+            r"plan         2,048 tokens of context in an F16 cache: .* free memory",
             after_strawberry.said_after("/stats"),
         )
 

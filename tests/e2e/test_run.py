@@ -197,14 +197,14 @@ class TestExitCodes:
             check=False,
         )
         assert (done.returncode, done.stdout) == (5, b"")
-        line = r"r1: a context of 1000000 tokens needs about 4\.10 GB and [\d.]+ GB are free \(.*\); [^\n]+\n"
-        assert re.fullmatch(line, done.stderr.decode())
+        needs = r"with 1,000,000 tokens of context \(f32\) needs 4\.[\d]+ GB of memory, and [\d.]+ GB are free"
+        assert re.fullmatch(rf"r1: .* {needs}[^\n]*; --ctx [\d]+ would fit[^\n]*\n", done.stderr.decode())
 
 
 class TestJson:
     """One object, or one a line."""
 
-    KEYS = ("answer", "thinking", "finish_reason", "model", "seed", "usage", "timings")
+    KEYS = ("answer", "thinking", "finish_reason", "model", "seed", "context", "usage", "timings")
 
     def test_one_object_says_everything(self, r1: Run) -> None:
         done = r1("run", "--json", "--seed", "4", "--temp", "0", SUM)

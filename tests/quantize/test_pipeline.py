@@ -80,7 +80,7 @@ class TestEvents:
         planned, *tensors, _ = events_of(fake, tmp_path / "a.gguf")
         assert isinstance(planned, Planned)
         done = [event for event in tensors if isinstance(event, TensorDone)]
-        assert [event.index for event in done] == list(range(1, planned.tensors + 1))
+        assert [event.index for event in done] == list(range(1, len(planned.tensors) + 1))
         assert sum(event.bytes_in for event in done) == planned.bytes_in
 
     def test_tensors_are_as_the_file_has_them(self, fake: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from r1.chat import notices
 from r1.chat.current import Current
 from r1.chat.history import Asked, History, StoredTurn
 from r1.chat.view import Opening, View, name_of
-from r1.chat.worker import Failed, Loaded, Loading, Ready, Warmed, Worker, WorkerEvent
+from r1.chat.worker import Failed, Loaded, Loading, Noted, Ready, Warmed, Worker, WorkerEvent
 from r1.engine.conversation import Turn
 from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
 from r1.engine.prompt import Attachment, with_attachments
@@ -234,6 +234,8 @@ class Chat:
         self._pay()
         if isinstance(event, Loading):
             self.loading = event.share
+        elif isinstance(event, Noted):
+            self.say(event.text)
         elif isinstance(event, Ready):
             if self._before not in {None, event.reference}:
                 self.say(f"this is {name_of(event.reference)} now, with a context of {event.ctx:,} tokens")

@@ -85,7 +85,7 @@ def run_plain(console: Console, history: History, settings: Settings, opening: O
         raise UsageError("a chat reads from stdin, and stdin is closed")
     events: SimpleQueue[WorkerEvent] = SimpleQueue()
     view = PlainChat(console)
-    chat = Chat(view, history, settings, opening, Worker(events.put))
+    chat = Chat(view, history, settings, opening, Worker(events.put, opening.hints))
     try:
         chat.start()
         if not console.stdin_is_terminal:

@@ -9,6 +9,7 @@ Knows: prompt-toolkit. Does not know: models, the history, what a command does.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -51,6 +52,7 @@ from r1.chat.typed import Typed
 from r1.chat.view import Opening, name_of
 from r1.chat.worker import Worker, WorkerEvent
 from r1.console import Console
+from r1.engine.llama import before_abort
 from r1.render.paper import Paper
 from r1.render.reply import ReplyView
 from r1.render.transcript import PROMPT, question_lines
@@ -348,7 +350,7 @@ class Screen:
 def run_screen(console: Console, history: History, settings: Settings, opening: Opening) -> int:
     """A chat on a terminal, until the person leaves."""
     screen = Screen(console.stdout, colour=console.has_style)
-    chat = Chat(screen, history, settings, opening, Worker(screen.receive))
+    chat = Chat(screen, history, settings, opening, Worker(screen.receive, opening.hints))
 
     def command(text: str) -> bool:
         if is_command(text):
@@ -357,6 +359,7 @@ def run_screen(console: Console, history: History, settings: Settings, opening: 
 
     chat.on_command = command
     chat.must_wait = lambda text: must_wait(text) if is_command(text) else True
+    before_abort.append(_terminal_as_it_was())
     try:
         chat.start()
         screen.attach(chat, Typed(history), settings.keys, console.environ)
@@ -367,6 +370,22 @@ def run_screen(console: Console, history: History, settings: Settings, opening: 
         chat.close()
         if chat.turns:
             console.note("this chat is kept; r1 chat --continue goes on with it")
+
+
+def _terminal_as_it_was() -> Callable[[], None]:
+    """What brings the terminal back when the process ends in the middle of the chat."""
+    try:
+        import termios
+
+        before = termios.tcgetattr(0)
+    except (ImportError, OSError, termios.error):
+        return lambda: None
+
+    def restore() -> None:
+        termios.tcsetattr(0, termios.TCSANOW, before)
+        os.write(1, b"\r\n\x1b[J\x1b[?25h\x1b[?2004l")  # below what was drawn, the cursor, no bracketed paste
+
+    return restore
 
 
 def _lines(text: Callable[[], AnyFormattedText], shown: Callable[[], bool]) -> ConditionalContainer:

@@ -63,6 +63,7 @@ def _stats(chat: Chat, _: str) -> None:
     turn = next((turn for turn in reversed(chat.turns) if turn.timings and turn.usage), None)
     memory = psutil.Process().memory_info().rss
     lines = [f"memory       {units.size(memory)} resident"]
+    lines += [f"plan         {chat.ready.plan}"] if chat.ready and chat.ready.plan else []
     if turn is not None and turn.timings and turn.usage:
         timings, usage = turn.timings, turn.usage
         tokens = f"{usage.thinking_tokens:,} thinking + {usage.answer_tokens:,} answer"

@@ -5,7 +5,7 @@ Knows: what a chat asks of a view. Does not know: any view.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -52,6 +52,7 @@ class Opening:
     check: Callable[[str], str]  # its whole name, without taking time; raises ModelNotFound
     find: Callable[[str], tuple[str, Path]]
     models: Callable[[], list[str]]
+    hints: Callable[[], Iterable[str]] = tuple  # what the person is told of this machine, once
     session: int | None = None
     shows_thinking: bool | None = None  # None: as it was left
 

@@ -9,7 +9,7 @@ Knows: sessions, jobs, whose turn it is. Does not know: history, terminals, what
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,7 +18,7 @@ from r1.engine.conversation import Turn
 from r1.engine.events import Event
 from r1.engine.model import LoadCancelled
 from r1.engine.stop import Stop
-from r1.session import Session
+from r1.session import Listener, Session
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
 
@@ -31,12 +31,23 @@ class Loading:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """What of the plan for this machine the person should know."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
-    """The model is loaded and has a context of so many tokens; it was trained for at most `trained`."""
+    """The model is loaded and has a context of so many tokens; it was trained for at most `trained`.
+
+    `plan` says what it takes of this machine.
+    """
 
     reference: str
     ctx: int
     trained: int
+    plan: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,7 @@ class Failed:
     asking: bool
 
 
-WorkerEvent = Loading | Ready | Loaded | Warmed | Failed | Event
+WorkerEvent = Loading | Noted | Ready | Loaded | Warmed | Failed | Event
 
 
 @dataclass(slots=True)
@@ -93,14 +104,17 @@ class _Warm(_Job):
 class Worker:
     """Jobs go in from one thread, events come out on the worker's own."""
 
-    def __init__(self, emit: Callable[[WorkerEvent], None]) -> None:
+    def __init__(self, emit: Callable[[WorkerEvent], None], hints: Callable[[], Iterable[str]] = tuple) -> None:
+        """`hints` are what else the person is told of this machine, once a model is loaded."""
         self._emit = emit
+        self._hints = hints
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._stop = Stop()
         self._job: _Job | None = None  # the latest that was put in, but for warming
         self._running: _Job | None = None
         self._opening: _Open | None = None  # the latest; what an earlier one comes to is of no interest
         self._session: Session | None = None
+        self._why: R1Error | None = None  # there is none
         self._reference = ""
         self._comfortable = 0  # tokens of context; asked once, for every change of it empties the cache
         self._closing = False
@@ -166,6 +180,7 @@ class Worker:
             except LoadCancelled:  # nobody waits for it any more
                 pass
             except Exception as exc:  # whatever it is, the chat must go on and say so
+                self._why = exc if isinstance(job, _Open) and isinstance(exc, R1Error) else self._why
                 self._emit(Failed(exc, isinstance(job, _Ask)))
             self._running = None
         if self._session is not None:
@@ -187,9 +202,18 @@ class Worker:
             self._session.close()
             self._session = None
         self._reference = reference
-        self._session = Session(path, job.settings, self._stop, on_progress=lambda share: self._emit(Loading(share)))
-        self._comfortable = self._session.comfortable_context()
+        self._session = Session(
+            path,
+            job.settings,
+            self._stop,
+            Listener(lambda share: self._emit(Loading(share)), lambda note: self._emit(Noted(note.text))),
+            name=reference,
+        )
+        self._session.note(self._session.plan)
+        self._comfortable = self._session.plan.context
         self._set(self._session, job.settings)
+        for hint in self._hints():
+            self._emit(Noted(hint))
 
     def _found(self, job: _Open) -> tuple[str, Path]:
         """When there is no such model, the one that is loaded stays."""
@@ -222,7 +246,7 @@ class Worker:
 
     def _loaded(self) -> Session:
         if self._session is None:
-            raise R1Error("no model is loaded; /model NAME loads one")
+            raise self._why or R1Error("no model is loaded; /model NAME loads one")
         return self._session
 
     def _set(self, session: Session, settings: Settings) -> None:
@@ -234,4 +258,5 @@ class Worker:
             self._emit(self._ready(session))
 
     def _ready(self, session: Session) -> Ready:
-        return Ready(self._reference, session.context_length, session.model.context_length)
+        trained = session.model.context_length
+        return Ready(self._reference, session.context_length, trained, session.explain())

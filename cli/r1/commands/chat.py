@@ -6,6 +6,7 @@ Knows: how a chat is opened: which model, which session, which view. Does not kn
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def _opening(console: Console, history: History, settings: Settings, wish: Wish,
         check=lambda name: must_be_here(console, name),
         find=lambda name: _find(console, name),
         models=lambda: known_models(console.environ),
+        hints=lambda: _hints(console, settings),
         session=session,
         shows_thinking=None if settings.thinking is None else shown[settings.thinking],
     )
@@ -80,6 +82,12 @@ def _opening(console: Console, history: History, settings: Settings, wish: Wish,
 def _find(console: Console, reference: str) -> tuple[str, Path]:
     model = find_model(console, reference)
     return model.reference, model.path
+
+
+def _hints(console: Console, settings: Settings) -> Iterable[str]:
+    from r1.hints import unused_gpus
+
+    return unused_gpus(console.environ) if settings.device == "auto" else ()
 
 
 def _can_draw(console: Console) -> bool:

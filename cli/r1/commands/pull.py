@@ -10,14 +10,19 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
+from r1.alternatives import best_that_fits
 from r1.commands.quantize import Source, announce, convert, end
 from r1.console import Console
-from r1.engine.devices import free_memory, total_memory
+from r1.engine.devices import chosen, devices
+from r1.engine.memory import memory
+from r1.engine.survey import alone, survey
 from r1.library import open_store
 from r1.render.event_lines import event_lines
 from r1.render.plan import Outlook
 from r1.render.progress import Report, follow
-from r1_quantize.errors import ExitStatus, R1Error, UsageError
+from r1.shapes import shape_of
+from r1_quantize import units
+from r1_quantize.errors import ExitStatus, NotEnoughRoom, R1Error, UsageError
 from r1_quantize.events import Event, Finished, Present, PullPlan
 from r1_quantize.manifest import Manifest
 from r1_quantize.pull import Options, pull
@@ -26,7 +31,9 @@ from r1_quantize.request import Request, request_again, request_for
 from r1_quantize.store import Store
 
 
-def run(console: Console, reference: str | None, options: Options, report: Report, *, prebuilt: bool) -> ExitStatus:
+def run(
+    console: Console, reference: str | None, options: Options, report: Report, *, prebuilt: bool, anyway: bool = False
+) -> ExitStatus:
     """Gets a model, unless it is here already, or says what that would take. Raises what `r1_quantize.pull` raises."""
     store = open_store(console.environ)
     if reference is None and not options.update:
@@ -37,7 +44,7 @@ def run(console: Console, reference: str | None, options: Options, report: Repor
     if request.checkpoint and request.checkpoint.folder is not None:
         _make_builtin(console, store, request, options, report)
     else:
-        _Pulling(console, store, request, report).run(options)
+        _Pulling(console, store, request, report, anyway=anyway).run(options)
     return ExitStatus.OK
 
 
@@ -46,7 +53,7 @@ def _update(console: Console, store: Store, options: Options, report: Report) ->
     status = ExitStatus.OK
     for request in _pulled(store):
         try:
-            _Pulling(console, store, request, report).run(options)
+            _Pulling(console, store, request, report, anyway=True).run(options)  # it runs here already
         except R1Error as exc:
             console.warn(f"{request.reference}: {exc}")
             status = exc.exit_status
@@ -89,11 +96,12 @@ def _make_builtin(console: Console, store: Store, request: Request, options: Opt
 class _Pulling:
     """One pull that is being shown."""
 
-    def __init__(self, console: Console, store: Store, request: Request, report: Report) -> None:
+    def __init__(self, console: Console, store: Store, request: Request, report: Report, *, anyway: bool) -> None:
         self._console = console
         self._store = store
         self._request = request
         self._report = report
+        self._anyway = anyway
 
     def run(self, options: Options) -> None:
         began = time.monotonic()
@@ -103,10 +111,24 @@ class _Pulling:
             events: Iterator[Event] = held.enter_context(closing(pull(self._store, self._request, options)))
             if self._report == "json":
                 events = event_lines(self._console, events, reference, lambda plan: self._outlook(plan).facts())
+            if not (options.dry_run or self._anyway):
+                events = self._refuse_what_cannot_run(events)
             describe = (lambda _: []) if options.dry_run else self._describe
             last = follow(self._console, events, reference, self._report, describe)
         if self._report != "json":
             self._announce(last, time.monotonic() - began)
+
+    def _refuse_what_cannot_run(self, events: Iterator[Event]) -> Iterator[Event]:
+        """Before anything large is fetched. Raises NotEnoughRoom."""
+        for event in events:
+            yield event
+            if isinstance(event, PullPlan) and not (outlook := self._outlook(event)).can_run:
+                least, found = min(outlook.memory_needed.values()), best_that_fits(outlook.alone)
+                instead = f"{found} would run (r1 pull {found})" if found else "no model would run"
+                raise NotEnoughRoom(
+                    f"{event.reference} needs {units.size(least)} of memory, and this machine has "
+                    f"{units.size(outlook.memory)}; nothing was fetched. {instead}; --force fetches it all the same"
+                )
 
     def _announce(self, last: Event, seconds: float) -> None:
         """What it came to."""
@@ -125,4 +147,6 @@ class _Pulling:
 
     def _outlook(self, plan: PullPlan) -> Outlook:
         checkpoint = self._request.checkpoint
-        return Outlook(plan, total_memory(), free_memory(), checkpoint.licences if checkpoint else ())
+        licences = checkpoint.licences if checkpoint else ()
+        now, gpus = memory(), chosen("auto", None, devices())
+        return Outlook(plan, shape_of(plan.tensors), survey(gpus, now), alone(gpus, now), now.total, licences)

@@ -14,13 +14,17 @@ from r1.console import Console
 from r1.engine.model import LoadCancelled
 from r1.interrupt import Interrupt
 from r1.library import find_model
+from r1.render.loading import LoadingLine
 from r1.render.plain import PlainView, Reply, TraceTo, follow
 from r1.request import Asked, Line, read_lines, read_prompt, require_something
-from r1.session import Session
+from r1.session import Listener, Session
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus, R1Error
 
 Form = Literal["text", "json", "jsonl"]
+
+_BYTES_A_TOKEN = 3  # or more, in all but unusual texts
+_TEMPLATE = 64  # tokens, and some to spare
 
 
 def run(console: Console, asked: Asked, form: Form, settings: Settings) -> ExitStatus:
@@ -32,13 +36,28 @@ def run(console: Console, asked: Asked, form: Form, settings: Settings) -> ExitS
     model = find_model(console, settings.model)
     prompt = None if form == "jsonl" else read_prompt(console, asked)
     with Interrupt() as interrupted:
+        loading = LoadingLine(console, model.reference)
+        listener = Listener(loading, lambda note: (console.warn if note.grave else console.note)(note.text))
+        size = len(prompt.encode()) // _BYTES_A_TOKEN + _TEMPLATE if prompt else 0
         try:
-            session = Session(model.path, settings, interrupted.stop)
+            try:
+                session = Session(model.path, settings, interrupted.stop, listener, name=model.reference, prompt=size)
+            finally:
+                loading.end()
+            with session:
+                if console.stderr_is_terminal and settings.device == "auto":
+                    _hint(console)
+                runner = _Runner(console, settings, session, interrupted, model.reference, form)
+                return runner.answer(prompt) if prompt is not None else runner.answer_lines(asked)
         except LoadCancelled:
             return ExitStatus.INTERRUPTED
-        with session:
-            runner = _Runner(console, settings, session, interrupted, model.reference, form)
-            return runner.answer(prompt) if prompt is not None else runner.answer_lines(asked)
+
+
+def _hint(console: Console) -> None:
+    from r1.hints import unused_gpus
+
+    for hint in unused_gpus(console.environ):
+        console.note(hint)
 
 
 @dataclass(slots=True)
@@ -113,10 +132,16 @@ class _Runner:
             "finish_reason": reply.finished.reason,
             "model": self.model,
             "seed": turn.seed,
+            "context": self._context(),
             "usage": asdict(reply.finished.usage),
             "timings": _rounded({"load_s": turn.load_s, **asdict(reply.finished.timings)}),
         }
         return reply, report
+
+    def _context(self) -> dict[str, Any]:
+        """What else the text follows from: the same seed gives the same text where these are the same."""
+        plan = self.session.plan
+        return {"tokens": plan.context, "kv_type": plan.kv_type, "gpu_layers": plan.gpu_layers}
 
     def _trace_to(self) -> TraceTo:
         for_people = self.form == "text" and self.console.stderr_is_terminal

@@ -2,7 +2,8 @@
 
 A prompt comes in segments, one a turn of the conversation, and each segment is decoded in chunks of its own. So the
 cache after a prefill, to the last bit, depends on the tokens alone: not on what was kept of an earlier prompt, nor on
-whether it was filled at once or while nobody asked for anything.
+whether it was filled at once or while nobody asked for anything. Chunks are cut alike for every prompt, because the
+size of a batch shows in the last bits of the logits, and the same seed is to give the same text.
 
 Knows: token ids and positions. Does not know: what they mean, how the next one is chosen.
 """
@@ -13,21 +14,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from r1.engine.devices import default_threads, free_memory
+from r1.engine.cores import Threads, default_threads
 from r1.engine.llama import llama, log
 from r1.engine.model import Model
+from r1.engine.needs import CHUNK, GPU_CHUNK
 from r1.engine.stop import Stop
 from r1_quantize.errors import NotEnoughRoom, R1Error, UsageError
-
-CHUNK = 128
-"""Tokens prefilled at a time on a CPU. Between two chunks a prefill can be cancelled; longer ones gain nothing there.
-
-Chunks are cut alike for every prompt, because the size of a batch shows in the last bits of the logits, and the same
-seed is to give the same text.
-"""
-
-GPU_CHUNK = 512
-"""The same where layers are on a GPU, which is only busy with more at a time."""
 
 KV_TYPES = {
     "f32": 0,
@@ -66,10 +58,10 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ContextParams:
-    """`length` in tokens; `threads` None: the physical cores."""
+    """`length` in tokens; `threads` None: as many as are worth having."""
 
     length: int
-    threads: int | None = None
+    threads: Threads | None = None
     kv_type: str = "f16"
 
 
@@ -85,6 +77,7 @@ class Context:
         self._stop = stop or Stop()
         self._llama = llama()
         self.length = params.length
+        self.kv_type = params.kv_type
         self.chunk = GPU_CHUNK if model.placement.gpu_layers else CHUNK
         self._buffer = (self._llama.llama_token * self.chunk)()
         self._handle = self._create(model, params)
@@ -97,8 +90,8 @@ class Context:
         native = self._llama.llama_context_default_params()
         native.n_ctx = params.length
         native.n_batch = native.n_ubatch = self.chunk
-        native.n_seq_max = 1
-        native.n_threads = native.n_threads_batch = threads
+        native.n_seq_max = native.n_outputs_max = 1  # no logits but those of the last token
+        native.n_threads, native.n_threads_batch = threads.decode, threads.prefill
         native.type_k = native.type_v = KV_TYPES[params.kv_type]
         native.no_perf = True
         native.abort_callback = type(native.abort_callback)(self._stop.callback)
@@ -106,7 +99,10 @@ class Context:
         log.complaints.clear()
         handle = self._llama.llama_init_from_model(model.handle, native)
         if not handle:
-            raise NotEnoughRoom(_does_not_fit(model, params))
+            raise NotEnoughRoom(
+                f"llama.cpp was refused the memory for a context of {params.length:,} tokens ({log.reason()}); "
+                "try a shorter one (--ctx), or close something"
+            )
         return int(handle)
 
     @property
@@ -206,19 +202,6 @@ def common_length(held: Sequence[int], wanted: Sequence[int]) -> int:
         if old != new:
             return index
     return min(len(held), len(wanted))
-
-
-def _does_not_fit(model: Model, params: ContextParams) -> str:
-    """How much a context needs, how much is free, and which one would fit."""
-    block = {"f32": 4.0, "f16": 2.0, "bf16": 2.0}.get(params.kv_type, 1.0)  # bytes a value, at most
-    per_token = int(model.kv_values_per_token * block)
-    free = free_memory()
-    fits = free * 3 // 4 // per_token // 256 * 256  # a quarter for what is computed
-    remedy = f"--ctx {fits} would fit" if 256 <= fits < params.length else "try a smaller one"
-    return (
-        f"a context of {params.length} tokens needs about {params.length * per_token / 1e9:.2f} GB and "
-        f"{free / 1e9:.2f} GB are free ({log.reason()}); {remedy}"
-    )
 
 
 def _round_up(tokens: int, step: int = 1024) -> int:

@@ -9,10 +9,13 @@ import ctypes
 import os
 import sys
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from types import ModuleType
 
-from r1_quantize.binding import binding
+from r1_quantize.binding import binding, function
+from r1_quantize.errors import ExitStatus
 
 _WARN, _ERROR, _CONTINUE = 3, 4, 5  # enum ggml_log_level, from ggml.h
 
@@ -54,14 +57,36 @@ def llama() -> ModuleType:
 
     Raises R1Error when llama-cpp-python is not there or cannot be loaded.
     """
-    module = binding()
     log.echo = debugging()
+    if not log.echo:
+        os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # it would start a debugger that prints on stdout
+    module = binding()
     module.llama_log_set(_log_callback, None)
+    function("ggml_set_abort_callback", [type(_abort_callback)], ctypes.c_void_p)(_abort_callback)
     module.llama_backend_init()
     return module
+
+
+before_abort: list[Callable[[], None]] = []
+"""What is done when llama.cpp gives up and ends the process: a terminal is left as it was."""
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)  # type: ignore[untyped-decorator]
 def _log_callback(level: int, text: bytes, _: object) -> None:
     """Lives as long as the module: llama.cpp keeps a bare pointer to it."""
     log.write(level, text.decode("utf-8", "replace"))
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_char_p)  # type: ignore[untyped-decorator]
+def _abort_callback(text: bytes) -> None:
+    """llama.cpp does not come back from here: one line, and an exit code, instead of a signal."""
+    for action in before_abort:
+        with suppress(Exception):
+            action()
+    said = " ".join(text.decode("utf-8", "replace").split())
+    lost = "RPC server" in said
+    what = "a server of --rpc went away in the middle of it" if lost else f"llama.cpp gave up: {said}"
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"r1: {what}\n")
+        sys.stderr.flush()
+    os._exit(ExitStatus.NETWORK if lost else ExitStatus.UNFORESEEN)

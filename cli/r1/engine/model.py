@@ -8,17 +8,20 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from r1.engine.devices import ALL_LAYERS, Placement, free_memory
+from r1.engine.devices import Placement, handles
 from r1.engine.llama import llama, log
 from r1_quantize.errors import BadGGUF, NotEnoughRoom, R1Error
 
 _USER_DEFINED = 1 << 4  # LLAMA_TOKEN_ATTR_USER_DEFINED, from llama.h
-_EVERY_LAYER = 0x7FFF  # more layers than any model has
+_NO_MAPPING, _MAPPING = 0, 1  # enum llama_load_mode: NONE, MMAP
+_MADV_DONTNEED = 4  # of Linux
 
 
 class LoadCancelled(Exception):
@@ -65,17 +68,21 @@ class Model:
         path: Path,
         placement: Placement | None = None,
         *,
+        mapped: bool = True,
         on_progress: Callable[[float], bool] = lambda _: True,
     ) -> None:
-        """Loads `path` through mmap.
+        """Loads `path`, through mmap unless `mapped` says otherwise.
 
         `on_progress` is called with the share that is loaded (0 to 1); returning False gives up.
         Raises BadGGUF when llama.cpp cannot read the file or it is no R1 distill, NotEnoughRoom, LoadCancelled.
         """
         self.path = path
         self._llama = llama()
-        self.placement = placement or Placement(0)
-        self._handle = self._load(path, self.placement, on_progress)
+        self.placement = placement or Placement()
+        self._handle = self._load(path, mapped, on_progress)
+        if mapped and sys.platform.startswith(("linux", "android")):
+            with suppress(OSError):  # no /proc
+                _let_go(path)
         self._vocab = self._llama.llama_model_get_vocab(self._handle)
         self._pieces: dict[int, bytes] = {}
         try:
@@ -85,7 +92,7 @@ class Model:
             raise
         self.stop_tokens = frozenset({self.control.user, self.control.eos})
 
-    def _load(self, path: Path, placement: Placement, on_progress: Callable[[float], bool]) -> int:
+    def _load(self, path: Path, mapped: bool, on_progress: Callable[[float], bool]) -> int:
         _check_magic(path)
         given_up = False
 
@@ -97,10 +104,12 @@ class Model:
         params = self._llama.llama_model_default_params()
         callback = self._llama.llama_progress_callback(progress)
         params.progress_callback = callback
-        params.n_gpu_layers = _EVERY_LAYER if placement.gpu_layers == ALL_LAYERS else placement.gpu_layers
-        no_device = (ctypes.c_void_p * 1)(None)  # an empty list of devices, so that no GPU takes the KV cache
-        if placement.gpu_layers == 0:
-            params.devices = ctypes.addressof(no_device)
+        params.load_mode = _MAPPING if mapped else _NO_MAPPING
+        params.n_gpu_layers = self.placement.gpu_layers
+        devices = handles(self.placement.devices)  # an empty list, so that no GPU takes the KV cache
+        params.devices = ctypes.addressof(devices)
+        shares = (ctypes.c_float * max(1, self._llama.llama_max_devices()))(*self.placement.shares)
+        params.tensor_split = shares
         log.complaints.clear()
         handle = self._llama.llama_model_load_from_file(os.fsencode(path), params)
         if given_up:
@@ -118,13 +127,6 @@ class Model:
     def context_length(self) -> int:
         """The longest context, in tokens, that the model was trained for."""
         return int(self._llama.llama_model_n_ctx_train(self._handle))
-
-    @property
-    def kv_values_per_token(self) -> int:
-        """How many numbers the KV cache holds for one token: a key and a value a layer and KV head."""
-        head = self._llama.llama_model_n_embd(self._handle) // self._llama.llama_model_n_head(self._handle)
-        kv_heads = self._llama.llama_model_n_head_kv(self._handle)
-        return int(2 * self._llama.llama_model_n_layer(self._handle) * kv_heads * head)
 
     def control_token(self, text: str) -> int | None:
         """The id of the one token whose text is exactly `text`, or None when the vocabulary has none."""
@@ -211,12 +213,26 @@ def _cannot_load(path: Path) -> R1Error:
     """What llama.cpp complained of: no memory, or something about the file."""
     reason = log.reason()
     if re.search(r"allocat|memory", reason):
-        needed, free = path.stat().st_size / 1e9, free_memory() / 1e9
         return NotEnoughRoom(
-            f"{path} needs about {needed:.2f} GB of memory and {free:.2f} GB are free ({reason}); "
+            f"{path}: llama.cpp was refused memory for the weights ({reason}); "
             "close something, or take a smaller quantization or checkpoint"
         )
     return BadGGUF(f"{path}: llama.cpp cannot load it: {reason}")
+
+
+def _let_go(path: Path) -> None:
+    """Takes the file's pages out of this process: what llama.cpp has copied (repacked for the processor, or brought to
+    a GPU) would count twice. What it uses where it lies comes back from the system's cache as it is touched.
+    """
+    madvise = ctypes.CDLL(None).madvise
+    madvise.argtypes, madvise.restype = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int], ctypes.c_int
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:  # noqa: PTH123
+        lines = [line.rstrip("\n").split(maxsplit=5) for line in maps]
+    beginning = re.sub(r"-\d{5}-of-\d{5}\.gguf$", "-", str(path.resolve()))  # all parts of it
+    for where, rights, *_, file in (line for line in lines if len(line) == 6):
+        if file.startswith(beginning) and rights == "r--s":
+            start, end = (int(part, 16) for part in where.split("-"))
+            madvise(start, end - start, _MADV_DONTNEED)
 
 
 def _check_magic(path: Path) -> None:

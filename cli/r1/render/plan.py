@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from r1.engine.fit import memory_needed
+from r1.engine.fit import Machine, Wish, fit
+from r1.engine.needs import needs
+from r1.engine.shape import Shape
 from r1_quantize import units
 from r1_quantize.events import PullPlan
 
@@ -18,18 +20,27 @@ _CONTEXTS = {"4k": 4096, "16k": 16_384, "32k": 32_768}  # tokens
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """A plan, and what this machine has for it, in bytes. `licences` begins with the checkpoint's own."""
+    """A plan, the model that comes of it, and this machine: as it is `now`, and as it is when nothing else runs.
+
+    `memory` is what it has in all, in bytes; `licences` begins with the checkpoint's own.
+    """
 
     plan: PullPlan
+    shape: Shape
+    now: Machine
+    alone: Machine
     memory: int
-    free_memory: int
     licences: Sequence[str]
 
     @property
     def memory_needed(self) -> dict[int, int]:
         """Tokens of context → bytes it takes to run the model."""
-        plan = self.plan
-        return {tokens: memory_needed(plan.result, plan.kv_values, tokens) for tokens in _CONTEXTS.values()}
+        return {tokens: needs(self.shape, tokens, "f16").total for tokens in _CONTEXTS.values()}
+
+    @property
+    def can_run(self) -> bool:
+        """Whether it would run here if everything else were closed."""
+        return fit(self.shape, self.alone, Wish()).fits
 
     def facts(self) -> dict[str, Any]:
         """For `--json`."""
@@ -46,7 +57,8 @@ class Outlook:
             "shards_at_once": plan.shards_at_once,
             "memory_bytes": {str(tokens): needed for tokens, needed in self.memory_needed.items()},
             "machine_memory_bytes": self.memory,
-            "free_memory_bytes": self.free_memory,
+            "free_memory_bytes": self.now.free,
+            "can_run": self.can_run,
             "licences": list(self.licences),
         }
 
@@ -77,10 +89,10 @@ class Outlook:
         return f"{units.size(plan.to_fetch)} of {units.size(total)}, {files}; the rest is here"
 
     def _memory(self) -> str:
-        has = f"this machine has {units.size(self.memory)}, {units.size(self.free_memory)} free"
-        least = min(self.memory_needed.values())
-        if least > self.memory:
-            return f"{has}: too little to run it well"
-        if least > self.free_memory:
+        has = f"this machine has {units.size(self.memory)}, {units.size(self.now.free)} free"
+        if not self.can_run:
+            return f"{has}: too little to run it"
+        plan = fit(self.shape, self.now, Wish())
+        if not plan.fits or plan.is_short:
             return f"{has}: close other programs to run it"
         return has

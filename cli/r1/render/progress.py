@@ -175,7 +175,7 @@ def _remark(event: Event, name: str) -> str | None:
     match event:
         case Planned():
             sizes = f"{units.size(event.bytes_in)} in, {units.size(event.bytes_out)} out"
-            return f"{name} → {event.quant}: {event.tensors} tensors, {sizes}"
+            return f"{name} → {event.quant}: {len(event.tensors)} tensors, {sizes}"
         case Resumed(tensors=tensors) if tensors:
             return f"going on after tensor {tensors}"
         case StartedOver():

@@ -95,7 +95,7 @@ class Standing:
         self._take_transfer(event)
         match event:
             case Planned():
-                self.of_tensors, self.of_read, self.of_written = event.tensors, event.bytes_in, event.bytes_out
+                self.of_tensors, self.of_read, self.of_written = len(event.tensors), event.bytes_in, event.bytes_out
             case Recalled():
                 self.recalled += event.bytes
             case Resumed():

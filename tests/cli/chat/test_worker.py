@@ -76,7 +76,10 @@ class TestOpen:
         events = desk.open()
         desk.worker.close()
         assert isinstance(events[0], Loading)
-        assert events[-1] == Ready(tiny_path.name, 1024, 2048)
+        ready = events[-1]
+        assert isinstance(ready, Ready)
+        assert (ready.reference, ready.ctx, ready.trained) == (tiny_path.name, 1024, 2048)
+        assert ready.plan.startswith("1,024 tokens of context in an F16 cache: ")
 
     def test_a_file_that_is_no_model_fails_and_the_next_one_loads(self, tiny_path: Path, tmp_path: Path) -> None:
         (tmp_path / "bad.gguf").write_bytes(b"nothing of the kind")

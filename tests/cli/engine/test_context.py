@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from r1.engine.context import CHUNK, KV_TYPES, Context, ContextParams, Stopped, common_length
+from r1.engine.cores import Threads
 from r1.engine.llama import llama
 from r1.engine.model import Model
 from r1.engine.stop import Stop
@@ -29,7 +30,7 @@ def difference(found: list[float], expected: list[float]) -> float:
 
 def fresh_logits(context: Context, *segments: Sequence[int]) -> list[float]:
     """What an empty cache comes to."""
-    with Context(context.model, ContextParams(1024, threads=1)) as fresh:
+    with Context(context.model, ContextParams(1024, threads=Threads.of(1))) as fresh:
         prefill(fresh, *segments)
         return logits(fresh)
 
@@ -85,7 +86,7 @@ class TestPrefill:
 
     def test_stops_in_the_middle_of_a_batch(self, model: Model, text: list[int]) -> None:
         stop = Stop()
-        with Context(model, ContextParams(1024, threads=1), stop) as context:
+        with Context(model, ContextParams(1024, threads=Threads.of(1)), stop) as context:
             steps = context.prefill([text])
             next(steps), next(steps)
             stop.set()
@@ -104,7 +105,7 @@ class TestPrefill:
         assert prefill(context, text)[0] == CHUNK
 
     def test_a_prompt_that_leaves_no_room_names_both_numbers_and_the_option(self, model: Model) -> None:
-        with Context(model, ContextParams(256, threads=1)) as small, pytest.raises(UsageError) as caught:
+        with Context(model, ContextParams(256, threads=Threads.of(1))) as small, pytest.raises(UsageError) as caught:
             prefill(small, [1] * small.length)
         assert str(caught.value) == (
             "the prompt is 256 tokens long and the context holds 256; shorten it, or give it more room: "
@@ -112,11 +113,14 @@ class TestPrefill:
         )
 
     def test_holds_no_more_than_was_asked_for(self, model: Model) -> None:
-        with Context(model, ContextParams(100, threads=1)) as small, pytest.raises(UsageError, match="holds 100"):
+        with (
+            Context(model, ContextParams(100, threads=Threads.of(1))) as small,
+            pytest.raises(UsageError, match="holds 100"),
+        ):
             prefill(small, [1] * 100)
 
     def test_a_prompt_beyond_the_models_training_is_not_told_to_use_the_option(self, model: Model) -> None:
-        with Context(model, ContextParams(256, threads=1)) as small, pytest.raises(UsageError) as caught:
+        with Context(model, ContextParams(256, threads=Threads.of(1))) as small, pytest.raises(UsageError) as caught:
             prefill(small, [1] * (model.context_length + 1))
         assert "--ctx" not in str(caught.value)
         assert f"{model.context_length + 1} tokens" in str(caught.value)
@@ -150,7 +154,7 @@ class TestWarm:
         assert list(context.warm([text])) == [len(text)]
 
     def test_what_has_no_room_is_left_out(self, model: Model, text: list[int]) -> None:
-        with Context(model, ContextParams(256, threads=1)) as small:
+        with Context(model, ContextParams(256, threads=Threads.of(1))) as small:
             assert list(small.warm([text])) == [0, CHUNK]
 
 
@@ -174,8 +178,8 @@ class TestKvTypes:
     @pytest.mark.parametrize("kv_type", KV_TYPES)
     def test_stay_close_to_f16(self, model: Model, text: list[int], kv_type: str) -> None:
         with (
-            Context(model, ContextParams(1024, threads=1)) as reference,
-            Context(model, ContextParams(1024, threads=1, kv_type=kv_type)) as other,
+            Context(model, ContextParams(1024, threads=Threads.of(1))) as reference,
+            Context(model, ContextParams(1024, threads=Threads.of(1), kv_type=kv_type)) as other,
         ):
             prefill(reference, text)
             prefill(other, text)

@@ -1,64 +1,177 @@
-"""`r1.engine.devices`: what there is to compute on."""
+"""`r1.engine.devices`: what there is to compute on, and what of it is meant."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import socket
+import threading
+from dataclasses import replace
 
-import psutil
 import pytest
 
-from r1.engine.devices import ALL_LAYERS, Device, Placement, default_threads, devices, place
-from r1_quantize.errors import UsageError
+from r1.engine import devices as module
+from r1.engine.devices import Device, chosen, connect, devices, handles
+from r1_quantize.errors import NetworkError, R1Error, UsageError
 
-HAS_GPU = any(device.is_gpu for device in devices())
+GB = 1_000_000_000
+CPU = Device("CPU", "cpu", "A processor", "CPU", 16 * GB, 16 * GB)
+CARD = Device("CUDA0", "gpu", "A card", "CUDA", 5 * GB, 6 * GB, "0000:01:00.0")
+SAME_CARD = Device("Vulkan0", "gpu", "A card", "Vulkan", 5 * GB, 6 * GB, "0000:01:00.0")
+INSIDE = Device("Vulkan1", "igpu", "Graphics", "Vulkan", 8 * GB, 8 * GB, "0000:00:02.0")
+SERVER = Device("RPC0", "gpu", "10.0.0.2:50052", "RPC", 20 * GB, 24 * GB)
+BLAS = Device("BLAS", "accelerator", "Accelerate", "BLAS")
+
+
+def has_rpc() -> bool:
+    """Whether this build of llama.cpp reaches other machines."""
+    try:
+        module.function("ggml_backend_rpc_add_server", [], None)
+    except R1Error:
+        return False
+    return True
 
 
 class TestDevices:
     """ggml's own list."""
 
-    def test_has_the_cpu(self) -> None:
-        assert Device("CPU", "cpu") in devices()
+    def test_has_the_cpu_with_its_memory(self) -> None:
+        import psutil
+
+        (cpu,) = (device for device in devices() if device.kind == "cpu")
+        assert (cpu.name, cpu.backend) == ("CPU", "CPU")
+        assert cpu.total == psutil.virtual_memory().total
+        assert cpu.description
+
+    def test_are_handed_to_llama_cpp_with_a_null_at_the_end(self) -> None:
+        assert list(handles(())) == [None]
+        cpu, end = handles(["CPU"])
+        assert cpu
+        assert end is None
 
 
-class TestPlace:
-    """`--device` and `--gpu-layers` → how many layers go to the GPU."""
+class TestChosen:
+    """`--device` and `--gpu-layers` → the devices beside the CPU."""
 
-    def test_cpu_means_no_layer(self) -> None:
-        assert place("cpu", None) == place("cpu", 0) == Placement(0)
+    def test_auto_takes_the_card_and_not_what_is_in_the_processor(self) -> None:
+        assert chosen("auto", None, [CPU, INSIDE, CARD]) == (CARD,)
+
+    def test_a_card_that_two_backends_see_is_taken_once(self) -> None:
+        assert chosen("auto", None, [CPU, CARD, SAME_CARD]) == (CARD,)
+
+    def test_two_cards_are_two(self) -> None:
+        other = replace(CARD, name="CUDA1", id="0000:02:00.0")
+        assert chosen("auto", None, [CPU, CARD, other]) == (CARD, other)
+        unknown = [replace(CARD, id=None), replace(other, id=None)]
+        assert chosen("auto", None, unknown) == tuple(unknown)
+
+    def test_what_is_in_the_processor_serves_where_there_is_no_card(self) -> None:
+        twice = replace(INSIDE, name="SYCL0", backend="SYCL", id=None)
+        assert chosen("auto", None, [CPU, BLAS, INSIDE, twice]) == (INSIDE,)
+
+    def test_without_a_gpu_auto_takes_the_cpu(self) -> None:
+        assert chosen("auto", None, [CPU, BLAS]) == ()
+
+    def test_cpu_takes_no_gpu(self) -> None:
+        assert chosen("cpu", None, [CPU, CARD]) == ()
+        assert chosen("cpu", 0, [CPU, CARD]) == ()
+
+    def test_no_layers_on_the_gpu_mean_no_gpu(self) -> None:
+        assert chosen("auto", 0, [CPU, CARD]) == ()
 
     def test_cpu_and_layers_on_the_gpu_contradict_each_other(self) -> None:
         with pytest.raises(UsageError, match="--gpu-layers 99 and --device cpu"):
-            place("cpu", 99)
+            chosen("cpu", 99, [CPU, CARD])
 
-    @pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU that llama.cpp can use")
-    def test_without_a_gpu_auto_takes_the_cpu(self) -> None:
-        assert place("auto", None) == Placement(0)
+    @pytest.mark.parametrize(("choice", "layers"), [("gpu", None), ("auto", 5)])
+    def test_a_gpu_that_is_not_there_is_refused_with_the_remedy(self, choice: str, layers: int | None) -> None:
+        with pytest.raises(UsageError, match=r"--device cpu, or reinstall.*r1 doctor"):
+            chosen(choice, layers, [CPU])
 
-    @pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU that llama.cpp can use")
-    def test_without_a_gpu_asking_for_one_is_refused_with_the_remedy(self) -> None:
-        for choice, layers in (("gpu", None), ("auto", 5)):
-            with pytest.raises(UsageError, match="--device cpu"):
-                place(choice, layers)  # type: ignore[arg-type]
+    def test_names_are_taken_at_their_word_in_any_case(self) -> None:
+        assert chosen("vulkan1", None, [CPU, CARD, INSIDE]) == (INSIDE,)
+        assert chosen("CUDA0, Vulkan1", None, [CPU, CARD, INSIDE]) == (CARD, INSIDE)
+        assert chosen("CPU", None, [CPU, CARD]) == ()
 
-    @pytest.mark.skipif(not HAS_GPU, reason="llama.cpp finds no GPU on this machine")
-    def test_with_a_gpu_every_layer_goes_there_unless_told_otherwise(self) -> None:
-        assert place("auto", None) == Placement(ALL_LAYERS)
-        assert place("gpu", 3) == Placement(3)
+    def test_a_name_that_nothing_has_is_refused_with_those_there_are(self) -> None:
+        with pytest.raises(UsageError, match="'tpu'; there are CPU, CUDA0, and auto, cpu, gpu"):
+            chosen("tpu", None, [CPU, CARD])
+
+    @pytest.mark.parametrize("choice", [",", " , "])
+    def test_no_name_at_all_is_refused(self, choice: str) -> None:
+        with pytest.raises(UsageError, match="there are CPU"):
+            chosen(choice, None, [CPU])
+
+    def test_a_device_named_twice_is_one(self) -> None:
+        assert chosen("CUDA0,cuda0", None, [CPU, CARD]) == (CARD,)
+
+    def test_a_server_that_is_named_is_the_only_one(self) -> None:
+        other = replace(SERVER, name="RPC1")
+        assert chosen("RPC1", None, [CPU, SERVER, other]) == (other,)
+
+    def test_servers_and_no_layers_for_them_contradict_each_other(self) -> None:
+        with pytest.raises(UsageError, match="--rpc and --gpu-layers 0"):
+            chosen("auto", 0, [CPU, SERVER])
+
+    @pytest.mark.parametrize("choice", ["auto", "gpu", "cpu", "CUDA0"])
+    def test_servers_come_first_whatever_else_is_chosen(self, choice: str) -> None:
+        first, *rest = chosen(choice, None, [CPU, CARD, SERVER])
+        assert first == SERVER
+        assert rest == ([] if choice == "cpu" else [CARD])
 
 
-class TestThreads:
-    """One a physical core that this process may use."""
+class TestSharedMemory:
+    """Where the GPU has none of its own."""
 
-    def test_are_the_physical_cores(self) -> None:
-        allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        assert default_threads() == min(psutil.cpu_count(logical=False) or allowed, allowed)
+    def test_is_that_of_graphics_inside_the_processor(self) -> None:
+        assert INSIDE.shares_memory
+        assert not CARD.shares_memory
 
-    @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process to a core")
-    def test_are_no_more_than_a_process_was_given(self) -> None:
-        program = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n" + (
-            "from r1.engine.devices import default_threads; print(default_threads())"
-        )
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-        assert done.stdout == "1\n"
+    @pytest.mark.parametrize(("processor", "shares"), [("arm64", True), ("x86_64", False)])
+    def test_is_that_of_apples_own(self, processor: str, shares: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("platform.machine", lambda: processor)
+        assert Device("MTL0", "gpu", "Apple M3", "MTL").shares_memory is shares
+
+
+class TestConnect:
+    """`--rpc`."""
+
+    @pytest.mark.skipif(has_rpc(), reason="this build of llama.cpp has RPC")
+    def test_a_build_without_it_names_the_command_that_brings_it(self) -> None:
+        with pytest.raises(UsageError, match=r'CMAKE_ARGS="-DGGML_RPC=on" pip install'):
+            connect("127.0.0.1:50052")
+
+    @pytest.mark.parametrize("server", ["here", ":5", "host:", "host:99999", "host:x", ",", "  "])
+    def test_what_is_no_address_is_refused(self, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "function", lambda *_: lambda *_: None)
+        with pytest.raises(UsageError, match=r"is not HOST:PORT"):
+            connect(server)
+
+    def test_nobody_there_is_a_failure_of_the_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "function", lambda *_: lambda *_: None)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        with pytest.raises(NetworkError, match=rf"127.0.0.1:{port} does not answer .*rpc-server running"):
+            connect(f"127.0.0.1:{port}")
+
+    @pytest.mark.parametrize("name", ["a..b", "x" * 70])
+    def test_a_name_that_no_machine_can_have_is_one_that_does_not_answer(
+        self, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "function", lambda *_: lambda *_: None)
+        with pytest.raises(NetworkError, match="does not answer"):
+            connect(f"{name}:1")
+
+    def test_somebody_else_is_recognised_by_the_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "function", lambda *_: lambda *_: None)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+
+            def answer() -> None:
+                connection, _ = server.accept()
+                with connection:
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            with pytest.raises(NetworkError, match=r"is not llama\.cpp's rpc-server"):
+                connect(f"127.0.0.1:{port}")
+            thread.join()

@@ -9,6 +9,7 @@ import pytest
 
 from r1.engine.context import Context, ContextParams
 from r1.engine.conversation import Conversation
+from r1.engine.cores import Threads
 from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought
 from r1.engine.generate import generate
 from r1.engine.model import Model
@@ -94,7 +95,7 @@ class TestEnds:
         assert end.usage.thinking_tokens + end.usage.answer_tokens == limit
 
     def test_context_when_the_cache_is_full(self, endless_path: Path) -> None:
-        with Model(endless_path) as endless, Context(endless, ContextParams(256, threads=1)) as small:
+        with Model(endless_path) as endless, Context(endless, ContextParams(256, threads=Threads.of(1))) as small:
             end = finished(list(generate(small, ask(endless), GREEDY)))
         assert end.reason == "context"
         assert end.usage.prompt_tokens + end.usage.thinking_tokens + end.usage.answer_tokens == 256 + 1

@@ -127,7 +127,7 @@ class TestProgress:
         advanced = Advanced("a", 1_000_000_000, 300_000_000)
         done = TensorDone(1, "a", "Q4_K", 1_000_000_000, 300_000_000)
         *_, last = self.progress(
-            PULL, Planned(Path("x"), "Q4_K_M", 3, 3_000_000_000, 1_000_000_000, 7), *fetched, advanced, done,
+            PULL, Planned(Path("x"), "Q4_K_M", PULL.tensors, 3_000_000_000, 1_000_000_000), *fetched, advanced, done,
             Recalled(1), clock=clock, seconds=2
         )  # fmt: skip
         assert (last["fetched_bytes"], last["of_fetched_bytes"]) == (2_000_000_000, 6_000_000_000)

@@ -32,9 +32,11 @@ from r1_quantize.events import (
     TensorDone,
     Waiting,
 )
+from r1_quantize.source import Extent
 from tests.fakes.consoles import console, written
 
-PLANNED = Planned(Path("x"), "Q4_K_M", tensors=3, bytes_in=3_000_000_000, bytes_out=1_000_000_000, kv_values=7168)
+TENSORS = tuple(Extent(name, (2, 4), 32) for name in "abc")
+PLANNED = Planned(Path("x"), "Q4_K_M", TENSORS, bytes_in=3_000_000_000, bytes_out=1_000_000_000)
 FINISHED = Finished(Path("x.gguf"), 1_000_000_000, 1.0)
 BODY: tuple[Event, ...] = (
     Advanced("a", 1_000_000_000, 300_000_000),
@@ -57,7 +59,7 @@ PULL = PullPlan(
     peak=7_000_000_000,
     free=9_000_000_000,
     shards_at_once=2,
-    kv_values=7168,
+    tensors=TENSORS,
 )
 
 

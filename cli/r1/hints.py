@@ -1,0 +1,32 @@
+"""What a person is told once: that a GPU of this machine goes unused, and what would change that.
+
+Knows: when to look, and where it is remembered. Does not know: how it is found out, or said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from r1.engine.devices import devices
+from r1.machine.build import build
+from r1.machine.graphics import graphics, unused
+from r1.machine.installation import installation
+from r1.machine.told import is_told, tell
+from r1.render.concerns import of_unused
+from r1_quantize.store import home
+
+
+def unused_gpus(environ: Mapping[str, str]) -> Iterator[str]:
+    """A line for each that llama.cpp could use if it was compiled for it; from then on none."""
+    folder = home(environ)
+    if is_told(folder, "gpu"):
+        return
+    usable = {device.backend for device in devices() if device.is_gpu}
+    if usable:
+        return
+    found = unused(graphics(), usable, build().backends, environ)
+    for gpu in found:
+        concern = of_unused(gpu, installation())
+        yield f"{concern.text} {concern.command}"
+    if found:
+        tell(folder, "gpu")
