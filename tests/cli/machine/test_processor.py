@@ -1,0 +1,110 @@
+"""`r1.machine.processor` and `instructions`: which instruction sets a processor has, by llama.cpp's names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from r1.machine import instructions
+from r1.machine.build import build
+from r1.machine.processor import of_apple, of_linux, processor
+
+SKYLAKE = """processor\t: 0
+vendor_id\t: GenuineIntel
+model name\t: Intel(R) Core(TM) i7-8550U CPU @ 1.80GHz
+flags\t\t: fpu sse sse2 ht pni ssse3 fma sse4_1 sse4_2 popcnt aes avx f16c rdrand abm bmi1 avx2 smep bmi2
+
+processor\t: 1
+model name\t: another
+"""
+CORTEX_A76 = """processor\t: 0
+BogoMIPS\t: 108.00
+Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp
+CPU implementer\t: 0x41
+CPU part\t: 0xd0b
+"""
+M2 = {
+    "machdep.cpu.brand_string": "Apple M2\n",
+    "hw.optional.AdvSIMD": "1\n",
+    "hw.optional.arm.FEAT_DotProd": "1\n",
+    "hw.optional.arm.FEAT_I8MM": "1\n",
+    "hw.optional.arm.FEAT_FP16": "1\n",
+    "hw.optional.arm.FEAT_SME": "0\n",
+}
+
+
+def root_with(folder: Path, cpuinfo: str, board: str = "") -> Path:
+    """A root whose /proc says that."""
+    (folder / "proc/device-tree").mkdir(parents=True)
+    (folder / "proc/cpuinfo").write_text(cpuinfo)
+    (folder / "proc/device-tree/model").write_text(board)
+    return folder
+
+
+class TestLinux:
+    """/proc/cpuinfo, of both kinds of processors."""
+
+    def test_an_intel_has_avx2_but_no_avx512(self, tmp_path: Path) -> None:
+        found = of_linux("x86_64", root_with(tmp_path, SKYLAKE))
+        assert found.name == "Intel(R) Core(TM) i7-8550U CPU @ 1.80GHz"
+        assert found.has == {"AVX", "AVX2", "FMA", "F16C", "BMI2"}
+
+    def test_avx512_is_there_when_all_its_parts_are(self, tmp_path: Path) -> None:
+        parts = "avx512f avx512cd avx512vl avx512dq"
+        assert not instructions.of_linux(parts.split())  # a Knights Mill, say
+        assert instructions.of_linux([*parts.split(), "avx512bw"]) == {"AVX512"}
+
+    def test_an_arm_board_is_named_by_its_device_tree(self, tmp_path: Path) -> None:
+        found = of_linux("aarch64", root_with(tmp_path, CORTEX_A76, "Raspberry Pi 5 Model B Rev 1.0\0"))
+        assert found.name == "Raspberry Pi 5 Model B Rev 1.0"
+        assert found.has == {"NEON", "DOTPROD", "FP16_VA"}
+
+    def test_without_proc_nothing_is_claimed(self, tmp_path: Path) -> None:
+        found = of_linux("x86_64", tmp_path)
+        assert (found.name, found.has, found.knows_all) == ("", frozenset(), False)
+
+
+class TestApple:
+    """sysctl, which is silent about names it does not know."""
+
+    def test_an_m2_has_i8mm_but_no_sme(self) -> None:
+        found = of_apple("arm64", lambda name: M2.get(name, ""))
+        assert found.name == "Apple M2"
+        assert found.has == {"NEON", "DOTPROD", "MATMUL_INT8", "FP16_VA"}
+
+    def test_an_intel_says_it_in_two_lists(self) -> None:
+        said = {"machdep.cpu.features": "FPU SSE3 FMA AVX1.0 F16C\n", "machdep.cpu.leaf7_features": "BMI1 AVX2 BMI2\n"}
+        assert of_apple("x86_64", lambda name: said.get(name, "")).has == {"AVX", "AVX2", "FMA", "F16C", "BMI2"}
+
+    def test_silence_is_not_knowledge(self) -> None:
+        assert not of_apple("arm64", lambda _: "").knows_all
+
+
+class TestWindows:
+    """IsProcessorFeaturePresent, by winnt.h's numbers."""
+
+    def test_avx2_is_number_40(self) -> None:
+        assert instructions.of_windows(lambda number: number in {39, 40}) == {"AVX", "AVX2"}
+
+
+class TestThisMachine:
+    """Others ask the processor itself."""
+
+    def test_numpy_finds_the_same_by_cpuid(self) -> None:
+        umath = pytest.importorskip("numpy._core._multiarray_umath")
+        names = {"AVX": "AVX", "AVX2": "AVX2", "FMA3": "FMA", "F16C": "F16C", "ASIMD": "NEON", "ASIMDDP": "DOTPROD"}
+        names |= {"AVX512_SKX": "AVX512", "AVX512VNNI": "AVX512_VNNI", "AVX512BF16": "AVX512_BF16", "SVE": "SVE"}
+        known = {
+            ours: there for theirs, ours in names.items() if (there := umath.__cpu_features__.get(theirs)) is not None
+        }
+        found = processor()
+        if not found.knows_all:
+            pytest.skip("this system does not say what its processor has")
+        assert {name for name, there in known.items() if there} == found.has & known.keys()
+
+    def test_llama_cpp_was_not_compiled_for_more_than_there_is(self) -> None:
+        found = processor()
+        if not found.knows_all:
+            pytest.skip("this system does not say what its processor has")
+        assert build().instructions & set(instructions.USEFUL) <= found.has
