@@ -79,6 +79,14 @@ LIST = """Examples:
 
     r1 list --json"""
 
+DOCTOR = """Examples:
+
+    r1 doctor
+
+    r1 doctor --json | jq -r .recommendation.command
+
+Nothing is fetched. It takes about two seconds, one of which measures how fast memory is read."""
+
 SHOW = """Examples:
 
     r1 show tiny
@@ -94,6 +102,19 @@ VERIFY = """Examples:
     r1 verify qwen-7b --repair
 
     r1 verify ./model.gguf && echo whole"""
+
+BENCH = """Examples:
+
+    r1 bench
+
+    r1 bench -m qwen-7b --depths 0,4096 -r 5
+
+    r1 bench --json | jq '.rows[] | {test, depth, mean_tps}'
+
+    r1 bench --tune
+
+Counted as llama.cpp's llama-bench counts: random tokens, a run to warm up, no sampling; ± is the standard deviation \
+of the runs. Ctrl-C prints what was measured by then (exit code 130)."""
 
 HISTORY = """Examples:
 

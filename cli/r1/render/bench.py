@@ -1,0 +1,198 @@
+"""Measurements as lines: each row when it is measured, and bars of all of them at the end.
+
+Knows: columns, what a terminal can show. Does not know: how anything is measured.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import monotonic
+
+from r1.console import Console, printable
+from r1.engine.bench import LeftOut, Row, Step, Test
+from r1.engine.cores import Threads
+from r1.engine.tune import Trial, Trying
+from r1.render.paper import Paper, wrap
+from r1_quantize import units
+
+_WIDEST_BAR = 60  # columns; longer ones are no easier to compare
+_LABEL = 9  # columns of what stands before a fact
+_BLOCKS = " ▏▎▍▌▋▊▉█"
+_NOISY = 0.1  # a standard deviation, as a share of the mean, that a machine left alone does not show
+_TICK = 0.1  # seconds between two states of the line that says what is going on
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured: a model of `size` bytes, where and how it computes."""
+
+    model: str
+    path: str
+    size: int
+    device: str
+    processor: str
+    threads: Threads
+    gpu_layers: int
+    kv_type: str
+    context: int
+    chunk: int
+
+
+@dataclass(slots=True)
+class BenchView:
+    """Lines on stdout, and on a terminal's stderr one that says what is going on. `silent`: that one alone."""
+
+    console: Console
+    silent: bool = False
+    _paper: Paper = field(init=False)
+    _is_ascii: bool = field(init=False)
+    _ticked: float = field(default=0.0, init=False)
+    _status_shown: bool = field(default=False, init=False)
+    _rows: list[Row] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        width = shutil.get_terminal_size().columns if self.console.stdout_is_terminal else 10_000
+        plain = self.console.environ.get("NO_COLOR") or self.console.environ.get("TERM") == "dumb"
+        self._paper = Paper(width, self.console.stdout_is_terminal and not plain)
+        self._is_ascii = not _can_show(getattr(self.console.stdout, "encoding", None))
+
+    def subject(self, subject: Subject) -> None:
+        """What is measured."""
+        decode, prefill = subject.threads.decode, subject.threads.prefill
+        threads = _count(decode, "thread") if decode == prefill else f"{prefill} threads to prefill, {decode} to decode"
+        self._fact("model", f"{subject.model}, {units.size(subject.size)}")
+        self._fact("on", f"{subject.device}, {threads}")
+        self._fact("cache", f"{subject.kv_type}, {subject.context} tokens")
+
+    def ready(self, load_s: float, first_token_s: float, prompt_tokens: int) -> None:
+        """How long it took until there was an answer."""
+        self._fact("load", _seconds(load_s))
+        self._fact("first", f"token after {_seconds(first_token_s)}, a prompt of {prompt_tokens} tokens")
+        self._line("")
+        self._line("test     depth      tok/s", "2")
+
+    def row(self, row: Row, wanted: int) -> None:
+        """One measurement, of as many runs as were `wanted` or fewer."""
+        self._rows.append(row)
+        cut = f" ({len(row.seconds)} of {wanted} runs)" if len(row.seconds) < wanted else ""
+        self._line(f"{row.test:<7}{row.depth:>7}  {row.mean:>9.2f} ± {row.stdev:.2f}{cut}")
+
+    def left_out(self, event: LeftOut) -> None:
+        """A depth that would take long, and the option that measures it all the same."""
+        how_long = units.duration(event.seconds)
+        self._line(f"depth {event.depth} left out: {how_long} to get there (--depths {event.depth})")
+
+    def end(self, peak: int) -> None:
+        """Bars, where someone looks at a terminal, and the most memory that there was, in bytes."""
+        if self.console.stdout_is_terminal:
+            tests: tuple[Test, ...] = ("prefill", "decode")
+            for test in tests:
+                self._chart(test, [row for row in self._rows if row.test == test])
+        self._line("")
+        self._fact("memory", f"{units.size(peak)} at most")
+        spread = max((row.stdev / row.mean for row in self._rows), default=0.0)
+        if spread > _NOISY:
+            self._fact("noise", f"up to {spread:.0%}: something else is computing here; measure again without it")
+
+    def step(self, step: Step) -> None:
+        """What is being done now."""
+        if step.doing == "filling":
+            self.status(f"filling the cache: {step.done} of {step.total} tokens")
+        else:
+            self.status(f"{step.doing} at depth {step.depth}: {step.done} of {step.total} runs")
+
+    def loading(self, share: float) -> None:
+        self.status(f"loading {share:.0%}")
+
+    def status(self, text: str) -> None:
+        """The line that goes again; nothing where nobody would see it go."""
+        if not self.console.has_style or monotonic() - self._ticked < _TICK:
+            return
+        self._ticked, self._status_shown = monotonic(), True
+        self._to_stderr(f"\r\x1b[2K{text[: shutil.get_terminal_size().columns - 1]}")
+
+    def clear(self) -> None:
+        """Takes that line away."""
+        if self._status_shown:
+            self._status_shown = False
+            self._to_stderr("\r\x1b[2K")
+
+    def tuning(self, model: str) -> None:
+        """What is tuned, and the heads of the columns."""
+        self._fact("model", model)
+        self._line("")
+        self._line("test     threads      tok/s  against the default", "2")
+
+    def trying(self, event: Trying) -> None:
+        self.status(f"{event.test} with {_count(event.threads, 'thread')}")
+
+    def trial(self, trial: Trial) -> None:
+        """One candidate; a spread of ratios from the least to the greatest."""
+        ratios = (
+            f"{trial.ratio:.2f} ({min(trial.ratios):.2f} to {max(trial.ratios):.2f})" if trial.ratios else "default"
+        )
+        better = ", better" if trial.is_better else ""
+        self._line(f"{trial.test:<7}{trial.threads:>9}  {trial.mean:>9.2f}  {ratios}{better}")
+
+    def tuned(self, best: Threads, kept_in: str | None) -> None:
+        """What came of it; `kept_in` None: the default stays."""
+        what = f"prefill with {_count(best.prefill, 'thread')}, decode with {_count(best.decode, 'thread')}"
+        self._line("")
+        self._fact("best", f"{what}; kept in {kept_in}" if kept_in else f"{what}: the default, as before")
+
+    def _chart(self, test: Test, rows: list[Row]) -> None:
+        if len(rows) < 2:
+            return
+        most = max(row.mean for row in rows)
+        room = max(min(self._paper.width - 20, _WIDEST_BAR), 4)
+        self._line("")
+        self._line(f"{test}, tok/s over depth", "2")
+        for row in rows:
+            self._line(f"{row.depth:>7}  {bar(row.mean / most, room, is_ascii=self._is_ascii)} {row.mean:.2f}")
+
+    def _fact(self, label: str, text: str) -> None:
+        lines = wrap(text, max(self._paper.width - _LABEL - 1, 8))
+        for number, line in enumerate(lines):
+            self._line(f"{'' if number else label:<{_LABEL}}{line}")
+
+    def _line(self, text: str, codes: str = "") -> None:
+        """Raises BrokenPipeError when the reader of stdout went away."""
+        if self.silent:
+            return
+        self.clear()
+        text = printable(text)
+        text = text.replace("±", "+-") if self._is_ascii else text
+        self.console.stdout.write((self._paper.styled(text, codes) if codes else text) + "\n")
+        self.console.stdout.flush()
+
+    def _to_stderr(self, text: str) -> None:
+        with suppress(OSError):
+            self.console.stderr.write(text)
+            self.console.stderr.flush()
+
+
+def bar(share: float, room: int, *, is_ascii: bool) -> str:
+    """A bar of `share` (0 to 1) of `room` columns, to an eighth of one where blocks can be shown; 0 shows nothing."""
+    if is_ascii:
+        return "#" * round(share * room)
+    whole, eighths = divmod(round(share * room * 8), 8)
+    return "█" * whole + (_BLOCKS[eighths] if eighths else "")
+
+
+def _can_show(encoding: str | None) -> bool:
+    """Whether blocks and ± can be written so; None is a stream in memory."""
+    try:
+        f"±{_BLOCKS}".encode(encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
