@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import pytest
+
 from r1.engine.llama import Log
 
 WARN, ERROR, INFO, CONTINUE = 3, 4, 2, 5
@@ -34,3 +39,29 @@ class TestLog:
 
     def test_without_complaints_it_says_so(self) -> None:
         assert Log().reason() == "llama.cpp gave no reason"
+
+
+class TestAbort:
+    """llama.cpp may end the process: then with one line and an exit code, and nothing on stdout."""
+
+    @pytest.mark.parametrize(
+        ("words", "status", "said"),
+        [
+            ("the graph is\nwrong", 1, "r1: llama.cpp gave up: "),
+            ("Remote RPC server crashed or returned malformed response", 6, "r1: a server of --rpc went away"),
+        ],
+    )
+    def test_is_a_line_and_a_status(self, words: str, status: int, said: str) -> None:
+        program = (
+            "import ctypes\n"
+            "from r1.engine import llama as module\n"
+            "from r1_quantize.binding import function\n"
+            "module.llama()\n"
+            "module.before_abort += [lambda: 1 / 0, lambda: print('restored', flush=True)]\n"
+            "abort = function('ggml_abort', [ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p], None)\n"
+            f"abort(b'a.c', 1, {words.encode()!r})\n"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout) == (status, "restored\n")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(said)
