@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -21,6 +22,7 @@ LAYERS = dict(zip(SIX, (28, 28, 48, 64, 32, 80), strict=True))  # num_hidden_lay
 KV_F16 = dict(zip(SIX, (28_672, 57_344, 196_608, 262_144, 131_072, 327_680), strict=True))  # bytes a token, of them
 
 
+@cache
 def shape(name: str = "qwen-7b", quant: str = "Q4_K_M") -> Shape:
     """That of a checkpoint of the catalogue."""
     found = shape_of_checkpoint(catalog.load()[name], quant)
