@@ -58,6 +58,10 @@ class TestPlan:
     def test_where_there_is_a_limit_that_is_what_to_raise(self, limit: Limit, remedy: str) -> None:
         assert f"raise {remedy}, or try anyway" in refused(replace(fitting("qwen-14b"), limit=limit), Settings())
 
+    def test_threads_that_need_more_than_is_free_are_to_blame(self) -> None:
+        said = refused(fitting(machine=Machine(free=GB // 10, margin=GB)), Settings())
+        assert "100 MB are free, less than the 1 GB that threads and the system need beside it; " in said
+
     def test_layers_that_do_not_fit_a_card_are_named(self) -> None:
         found = fitting(machine=replace(LAPTOP, gpus=(Room("CUDA0", 2 * GB),)))
         said = refused(found, Settings(gpu_layers=99))

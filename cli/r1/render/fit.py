@@ -32,6 +32,8 @@ def too_large(name: str, plan: Plan, machine: Machine) -> str:
         return f"{what} {units.size(plan.needs.gpu)} {where}, and {units.size(room)} are free"
     needed = machine.in_main_memory(plan.needs)
     kept = f", of which {units.size(machine.margin)} are left to the system" if machine.margin else ""
+    if machine.margin >= machine.free:
+        kept = f", less than the {units.size(machine.margin)} that threads and the system need beside it"
     return f"{what} {units.size(needed)} of memory, and {units.size(machine.free)} are free{kept}"
 
 
