@@ -18,10 +18,10 @@ from r1.engine.memory import memory
 from r1.engine.survey import alone, survey
 from r1.library import open_store
 from r1.render.event_lines import event_lines
+from r1.render.fit import too_large
 from r1.render.plan import Outlook
 from r1.render.progress import Report, follow
 from r1.shapes import shape_of
-from r1_quantize import units
 from r1_quantize.errors import ExitStatus, NotEnoughRoom, R1Error, UsageError
 from r1_quantize.events import Event, Finished, Present, PullPlan
 from r1_quantize.manifest import Manifest
@@ -123,11 +123,11 @@ class _Pulling:
         for event in events:
             yield event
             if isinstance(event, PullPlan) and not (outlook := self._outlook(event)).can_run:
-                least, found = min(outlook.memory_needed.values()), best_that_fits(outlook.alone)
-                instead = f"{found} would run (r1 pull {found})" if found else "no model would run"
+                lacking = too_large(event.reference, outlook.least, outlook.alone)
+                found = best_that_fits(outlook.alone)
+                instead = f"{found} would run (r1 pull {found}); " if found else ""
                 raise NotEnoughRoom(
-                    f"{event.reference} needs {units.size(least)} of memory, and this machine has "
-                    f"{units.size(outlook.memory)}; nothing was fetched. {instead}; --force fetches it all the same"
+                    f"{lacking}, with all else closed; nothing was fetched. {instead}--force fetches it all the same"
                 )
 
     def _announce(self, last: Event, seconds: float) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from r1.engine.fit import Machine, Wish, fit
+from r1.engine.fit import Machine, Plan, Wish, fit
 from r1.engine.needs import needs
 from r1.engine.shape import Shape
 from r1_quantize import units
@@ -40,7 +40,12 @@ class Outlook:
     @property
     def can_run(self) -> bool:
         """Whether it would run here if everything else were closed."""
-        return fit(self.shape, self.alone, Wish()).fits
+        return self.least.fits
+
+    @property
+    def least(self) -> Plan:
+        """How it would run then; where it would not, with the least that it takes."""
+        return fit(self.shape, self.alone, Wish())
 
     def facts(self) -> dict[str, Any]:
         """For `--json`."""
