@@ -135,13 +135,9 @@ def chat(
     force: options.Anyway = False,
 ) -> int:
     """Chat in the terminal, as `r1` alone does: thinking you can watch or fold, and nothing that was said is lost."""
+    flags = dict(locals())  # a setting has the same name everywhere
     from r1.commands.chat import Wish
 
-    flags = {
-        "model": model, "thinking": thinking, "system": system, "temp": temp, "top_p": top_p, "seed": seed,
-        "max_tokens": max_tokens, "ctx": ctx, "threads": threads, "device": device, "gpu_layers": gpu_layers,
-        "rpc": rpc, "kv_type": kv_type, "force": force or None,
-    }  # fmt: skip
     return _chat(flags, Wish(model is not None, go_on, session, plain))
 
 
@@ -180,6 +176,7 @@ def run(
     force: options.Anyway = False,
 ) -> int:
     """Answer one prompt, from the command line or from stdin: the answer on stdout and nothing else."""
+    flags = dict(locals())
     from r1 import settings
     from r1.commands.run import run
     from r1.request import Asked
@@ -188,14 +185,7 @@ def run(
         raise UsageError("--json is for one prompt and --jsonl for many; leave one of them out")
     keep_libraries_quiet()
     console = Console.of_process()
-    chosen = settings.load(
-        {
-            "model": model, "thinking": thinking, "system": system, "temp": temp, "top_p": top_p, "seed": seed,
-            "max_tokens": max_tokens, "ctx": ctx, "threads": threads, "device": device, "gpu_layers": gpu_layers,
-            "rpc": rpc, "kv_type": kv_type, "force": force or None,
-        },
-        console.environ,
-    )  # fmt: skip
+    chosen = settings.load(flags, console.environ)
     asked = Asked(tuple(prompt or ()), tuple(file or ()), use_stdin=not no_stdin)
     return run(console, asked, "json" if json else "jsonl" if jsonl else "text", chosen)
 
@@ -303,6 +293,7 @@ def bench(
     force: options.Anyway = False,
 ) -> int:
     """How fast a model is on this machine: prefill and decode, with little and with much in the cache."""
+    flags = dict(locals())
     from r1 import settings
     from r1.commands.bench import Options, bench, read_depths
 
@@ -310,10 +301,6 @@ def bench(
         raise UsageError("--tune looks for the best number of threads, and --threads names one; leave one of them out")
     keep_libraries_quiet()
     console = Console.of_process()
-    flags = {
-        "model": model, "ctx": ctx, "threads": threads, "device": device, "gpu_layers": gpu_layers, "rpc": rpc,
-        "kv_type": kv_type, "force": force or None,
-    }  # fmt: skip
     wanted = Options(prompt, gen, repetitions, read_depths(depths) if depths is not None else None, tune, as_json)
     return bench(console, wanted, settings.load(flags, console.environ))
 

@@ -111,7 +111,9 @@ _RULES: dict[str, _Rule] = {
 
 
 def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
-    """The settings in force; a flag that is None was not given.
+    """The settings in force; a flag that is None was not given, nor was a switch that is False.
+
+    What among `flags` is no setting is passed over.
 
     Raises UsageError, naming the place, on a value that is not allowed or a key nobody knows.
     """
@@ -121,8 +123,9 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
     for field in dataclasses.fields(Settings):
         name = field.name
         variable = f"R1_{name.upper()}"
-        if flags.get(name) is not None:
-            chosen[name] = _judge(f"--{name.replace('_', '-')}", name, flags[name])
+        given = flags.get(name)
+        if given is not None and given is not False:  # 0 is a value
+            chosen[name] = _judge(f"--{name.replace('_', '-')}", name, given)
         elif environ.get(variable):
             chosen[name] = _judge(variable, name, environ[variable])
         elif name in config:

@@ -56,8 +56,7 @@ def fingerprint() -> str:
     """A line that is another one where another number of threads could be the best."""
     from r1.machine.processor import processor
 
-    found = processor()
-    return f"{found.name or found.architecture}, {cores()}"
+    return f"{processor().label}, {cores()}"
 
 
 def _key(model: Path) -> str:

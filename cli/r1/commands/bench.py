@@ -160,7 +160,7 @@ class _Run:
         found = best if best != usual else None
         tuned.remember(root, self.model.path, found)
         if as_json:
-            object_ = {"model": self.model.reference, "processor": _processor()}
+            object_ = {"model": self.model.reference, "processor": processor().label}
             settings = {"threads": _threads(best), "default": _threads(usual), "remembered": found is not None}
             self._print({**object_, **settings, "trials": [_trial(trial) for trial in trials]})
         else:
@@ -170,7 +170,7 @@ class _Run:
 
     def _subject(self, context: Context) -> Subject:
         placement = self.session.model.placement
-        name = _processor()
+        name = processor().label
         return Subject(
             model=self.model.reference,
             path=str(self.model.path),
@@ -187,12 +187,6 @@ class _Run:
     def _print(self, value: dict[str, Any]) -> None:
         self.view.clear()
         self.console.out(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _processor() -> str:
-    """Its name, else that of its architecture."""
-    found = processor()
-    return found.name or found.architecture
 
 
 def _facts(subject: Subject) -> dict[str, Any]:

@@ -25,6 +25,11 @@ class Processor:
     has: frozenset[str] = frozenset()
     knows_all: bool = True
 
+    @property
+    def label(self) -> str:
+        """Its name, else that of its architecture."""
+        return self.name or self.architecture
+
 
 def processor(root: Path = Path("/")) -> Processor:
     """That of this machine; below `root` lie `proc` and `sys`, on Linux."""
