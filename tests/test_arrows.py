@@ -18,7 +18,7 @@ FORBIDDEN = {
     "r1_quantize": ("r1", "typer", "rich", "prompt_toolkit"),
     "r1.engine": ("typer", "rich", "prompt_toolkit", "r1_quantize", "r1"),
     "r1.chat": ("r1.app", "r1.commands"),
-    "r1.render": ("r1.app", "r1.chat", "r1.commands", "r1.library", "r1.request", "r1.session", "r1.settings"),
+    "r1.render": ("r1.app", "r1.chat", "r1.commands", "r1.library", "r1.request", "r1.loaded_model", "r1.settings"),
     "r1.machine": ("typer", "prompt_toolkit", "r1.app", "r1.chat", "r1.commands", "r1.render", "r1.settings"),
     "r1.commands": ("r1.app", "typer"),
 }
@@ -67,7 +67,7 @@ def test_huggingface_hub_has_one_importer() -> None:
     importers = {
         module_name(path) for path in SOURCES if any(is_within(name, "huggingface_hub") for name in imports_of(path))
     }
-    assert importers == {"r1_quantize.hub"}
+    assert importers == {"r1_quantize.hub.hub"}
 
 
 def modules_after(arguments: list[str], environ: dict[str, str]) -> tuple[set[str], str]:

@@ -24,7 +24,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_holds_both_packages_the_catalogue_and_the_built_in_checkpoint(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"r1/app.py", "r1/py.typed", "r1_quantize/pipeline.py", "r1_quantize/models.toml"} <= names
-    tiny = {name.removeprefix("r1_quantize/tiny/") for name in names if name.startswith("r1_quantize/tiny/")}
+    tiny = {
+        name.removeprefix("r1_quantize/store/tiny/") for name in names if name.startswith("r1_quantize/store/tiny/")
+    }
     assert tiny == {
         "README.md",
         "config.json",
@@ -49,5 +51,5 @@ def test_answers_from_where_it_was_unpacked(wheel: Path, tmp_path: Path, environ
 
 
 def test_the_checkpoint_keeps_to_its_size() -> None:
-    tiny = ROOT / "quantize" / "r1_quantize" / "tiny"
+    tiny = ROOT / "quantize" / "r1_quantize" / "store" / "tiny"
     assert sum(path.stat().st_size for path in tiny.iterdir()) <= 8_000_000

@@ -5,7 +5,7 @@ Knows: the catalogue. Does not know: what was wanted, or how it is said.
 
 from __future__ import annotations
 
-from r1.engine.fit import SHORT, Machine, Wish, fit
+from r1.fit.plan import SHORT, Machine, Wish, fit
 from r1.prospects import QUANTS
 from r1.shapes import shape_of_checkpoint
 from r1_quantize import catalog

@@ -205,7 +205,7 @@ def pull(
     """Download a model from the hub, quantizing it on the way. Whatever stops it, running it again resumes."""
     from r1.commands import pull
     from r1.commands.quantize import report_of
-    from r1_quantize.pull import Options
+    from r1_quantize.hub.pull import Options
 
     keep_libraries_quiet()
     chosen = Options(dry_run, keep_checkpoint, update, threads)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from r1.doctor.installation import installation
+from r1.doctor.warnings import of_unused
+from r1.engine.build import build
 from r1.engine.devices import devices
-from r1.machine.build import build
 from r1.machine.graphics import graphics, unused
-from r1.machine.installation import installation
 from r1.machine.told import is_told, tell
-from r1.render.concerns import of_unused
-from r1_quantize.store import home
+from r1_quantize.store.store import home
 
 
 def unused_gpus(environ: Mapping[str, str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from r1.console import Console
 from r1_quantize import catalog
 from r1_quantize.errors import ModelNotFound
-from r1_quantize.store import Store, StoredModel, home
+from r1_quantize.store.store import Store, StoredModel, home
 
 BUILT_IN = "tiny"
 
@@ -72,6 +72,6 @@ def _is_built_in(store: Store, reference: str) -> bool:
 
 def _built_in(store: Store) -> StoredModel:
     """The built-in model, quantized from its checkpoint when that is not done yet, or its file is not what was made."""
-    from r1_quantize.builtin import ensure_tiny
+    from r1_quantize.store.builtin import ensure_tiny
 
     return ensure_tiny(store)

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from r1.engine.devices import Device
-from r1.engine.fit import Machine, Wish, fit
-from r1.engine.memory import Memory
-from r1.engine.shape import Shape
-from r1.engine.survey import alone, survey
+from r1.fit.plan import Machine, Wish, fit
+from r1.fit.shape import Shape
+from r1.fit.survey import alone, survey
+from r1.machine.memory import Memory
 from r1.shapes import shape_of_checkpoint
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.errors import R1Error

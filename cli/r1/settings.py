@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from r1.engine.needs import KV_BYTES
 from r1.engine.sampling import MAX_SEED
+from r1.fit.needs import KV_BYTES
 from r1_quantize.errors import UsageError
 
 Thinking = Literal["show", "hide", "only"]

@@ -1,6 +1,6 @@
 """A GGUF, a plan for one, or a checkpoint of the catalogue → what decides how much memory it takes.
 
-Knows: which tensor says what. Does not know: what is free, or what fits (`r1.engine.fit`).
+Knows: which tensor says what. Does not know: what is free, or what fits (`r1.fit.plan`).
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from r1.engine.shape import Shape
-from r1_quantize import reader
+from r1.fit.shape import Shape
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.errors import BadGGUF
+from r1_quantize.gguf import reader
+from r1_quantize.gguf.split import part_names
 from r1_quantize.source import Extent
-from r1_quantize.split import part_names
 
 _LONG = 1 << 17  # tokens: what all six distills were trained for
 
@@ -36,7 +36,7 @@ def shape_of_checkpoint(known: Checkpoint, quant: str) -> Shape | None:
     Raises UsageError when there is no such quantization.
     """
     # what a model that is here does not need
-    from r1_quantize.checkpoint_source import outline
+    from r1_quantize.checkpoint.checkpoint_source import outline
     from r1_quantize.plan import extents_of
     from r1_quantize.recipe import recipe_for
 

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from r1.engine.cores import Threads, cores
+from r1.machine.cores import Threads, cores
 
 _MOST = 512  # GGML_MAX_N_THREADS
 
@@ -39,7 +39,7 @@ def threads_for(home: Path, model: Path) -> Threads | None:
 
 def remember(home: Path, model: Path, threads: Threads | None) -> None:
     """Keeps what was found; None: that nothing beats the usual setting. Raises R1Error when the disk fails."""
-    from r1_quantize.whole import write_whole
+    from r1_quantize.files import write_whole
 
     kept = {name: models for name, models in _read(home).items() if isinstance(models, dict)}
     here = kept.setdefault(fingerprint(), {})

@@ -49,7 +49,7 @@ class Checkpoint:
     @property
     def folder(self) -> Path | None:
         """Where the checkpoint that ships inside this package lies; None for any other."""
-        return _HERE / self.name if self.builtin else None
+        return _HERE / "store" / self.name if self.builtin else None
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {

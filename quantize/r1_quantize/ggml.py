@@ -21,7 +21,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from r1_quantize.binding import function
 from r1_quantize.errors import BadValue
-from r1_quantize.tensor_type import WITH_TABLES, TensorType
+from r1_quantize.gguf.tensor_type import WITH_TABLES, TensorType
 
 _PIECE = 1 << 18  # values in a piece, unless a row is longer; small enough for a core's cache
 _BUDGET = 256 << 20  # bytes for all buffers together, unless one piece is larger

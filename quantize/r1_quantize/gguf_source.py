@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from r1_quantize import reader
-from r1_quantize.architecture import ARCHITECTURES, required_tensors
+from r1_quantize.checkpoint.architecture import ARCHITECTURES, required_tensors
 from r1_quantize.errors import BadGGUF
-from r1_quantize.metadata import uint32
-from r1_quantize.reader import DEFAULT_ALIGNMENT, GGUFFile
+from r1_quantize.gguf import reader
+from r1_quantize.gguf.metadata import uint32
+from r1_quantize.gguf.reader import DEFAULT_ALIGNMENT, GGUFFile
+from r1_quantize.gguf.split import part_names
+from r1_quantize.gguf.tensor_type import UNREADABLE
 from r1_quantize.recipe import Traits
 from r1_quantize.source import Source, Tensor
 from r1_quantize.source_file import SourceFile
-from r1_quantize.split import part_names
-from r1_quantize.tensor_type import UNREADABLE
 
 _SPLIT_NO, _SPLIT_COUNT, _SPLIT_TENSORS = "split.no", "split.count", "split.tensors.count"
 _ALIGNMENT = "general.alignment"

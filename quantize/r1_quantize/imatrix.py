@@ -17,11 +17,11 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from r1_quantize import reader
 from r1_quantize.errors import BadFile, BadGGUF, UsageError
-from r1_quantize.metadata import Entry, single, string, uint32
-from r1_quantize.reader import GGUFFile
-from r1_quantize.tensor_type import TensorType
+from r1_quantize.gguf import reader
+from r1_quantize.gguf.metadata import Entry, single, string, uint32
+from r1_quantize.gguf.reader import GGUFFile
+from r1_quantize.gguf.tensor_type import TensorType
 
 _MAX_BYTES = 64 << 20  # a 70B model's takes 25 million
 _MAX_WEIGHT = 1e15  # a mean of squares is far below; kernels end the process at larger ones, and below 0

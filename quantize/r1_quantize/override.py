@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from r1_quantize.errors import UsageError
+from r1_quantize.gguf.tensor_type import TensorType
 from r1_quantize.recipe import TENSOR_TYPES
-from r1_quantize.tensor_type import TensorType
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r1_quantize.errors import BadFile, UsageError
+from r1_quantize.gguf.metadata import Entry, encode_text, uint32
+from r1_quantize.gguf.reader import DEFAULT_ALIGNMENT, MAGIC
+from r1_quantize.gguf.tensor_type import TensorType
 from r1_quantize.imatrix import Imatrix
-from r1_quantize.metadata import Entry, encode_text, uint32
 from r1_quantize.override import Override, override_for
-from r1_quantize.reader import DEFAULT_ALIGNMENT, MAGIC
 from r1_quantize.recipe import (
     COPY,
     QUANTIZATION_VERSION,
@@ -31,7 +32,6 @@ from r1_quantize.recipe import (
     types_of,
 )
 from r1_quantize.source import Extent, Source, Tensor
-from r1_quantize.tensor_type import TensorType
 
 _VERSION = 3  # of the format
 _MAX_VALUES = 1 << 23  # in a row, or in a head whose rows are re-ordered; the 70B's have 2¹⁵ and 2²⁰

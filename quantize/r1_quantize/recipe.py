@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from r1_quantize.errors import UsageError
-from r1_quantize.tensor_type import TensorType
+from r1_quantize.gguf.tensor_type import TensorType
 
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION of ggml.h
 

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1_quantize import reader
-from r1_quantize.architecture import ARCHITECTURES, required_tensors
+from r1_quantize.checkpoint.architecture import ARCHITECTURES, required_tensors
 from r1_quantize.errors import BadFile, BadGGUF
 from r1_quantize.ggml import Kernels
+from r1_quantize.gguf import reader
+from r1_quantize.gguf.reader import GGUFFile, TensorInfo
 from r1_quantize.hashed_file import HashedFile
-from r1_quantize.manifest import Manifest
-from r1_quantize.reader import GGUFFile, TensorInfo
 from r1_quantize.recipe import TENSOR_TYPES
+from r1_quantize.store.manifest import Manifest
 
 CONTROL_TOKENS = (
     "<｜begin▁of▁sentence｜>",

@@ -26,7 +26,7 @@ from itertools import product
 from pathlib import Path
 
 from r1.engine.llama import log
-from r1.session import Listener, Session
+from r1.loaded_model import Listener, Session
 from r1.settings import Settings
 from r1.shapes import shape_of_file
 from r1_quantize.errors import R1Error

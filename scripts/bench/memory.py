@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from r1.engine.context import Context, ContextParams
-from r1.engine.cores import Threads
-from r1.engine.fit import Machine, Wish, fit
 from r1.engine.llama import log
 from r1.engine.model import Model
+from r1.fit.plan import Machine, Wish, fit
+from r1.machine.cores import Threads
 from r1.shapes import shape_of_file
 
 _BUFFER = re.compile(r" (\S+) +(model|KV|compute|output) buffer size = +([\d.]+) MiB")

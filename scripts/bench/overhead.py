@@ -21,8 +21,8 @@ from typing import Any
 
 from r1.console import Console
 from r1.engine.llama import llama
+from r1.loaded_model import Session
 from r1.render.plain import PlainView, Reply, follow
-from r1.session import Session
 from r1.settings import load
 
 PROMPT = "Write a long text about the sea, with many words in it."

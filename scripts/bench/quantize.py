@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from r1_quantize import catalog  # noqa: E402
-from r1_quantize.architecture import ARCHITECTURES, Weight, architecture_of  # noqa: E402
+from r1_quantize.checkpoint.architecture import ARCHITECTURES, Weight, architecture_of  # noqa: E402
 from r1_quantize.recipe import RECIPES  # noqa: E402
 from tests.fakes.checkpoints import LLAMA_SPLIT  # noqa: E402
 from tests.quantize.canonical import digest  # noqa: E402

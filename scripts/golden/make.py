@@ -28,7 +28,7 @@ from tests.fakes import checkpoints  # noqa: E402
 from tests.quantize.canonical import CASES, digest  # noqa: E402
 
 TYPES = ("bf16", "f16", "f32")
-TINY = ROOT / "quantize" / "r1_quantize" / "tiny"
+TINY = ROOT / "quantize" / "r1_quantize" / "store" / "tiny"
 PACKAGES = ("torch", "transformers", "numpy")
 
 

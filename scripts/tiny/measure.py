@@ -14,7 +14,7 @@ from llama_cpp import Llama
 from scripts.tiny.dialogue import Dialogue
 from scripts.tiny.questions import HELD_OUT_COUNTS, Question, held_out, is_right
 
-TINY = Path(__file__).parents[2] / "quantize" / "r1_quantize" / "tiny"
+TINY = Path(__file__).parents[2] / "quantize" / "r1_quantize" / "store" / "tiny"
 MOST_TOKENS = 500
 
 

@@ -22,7 +22,7 @@ from scripts.tiny.model import Config, Qwen2
 from scripts.tiny.questions import Task, sample
 from scripts.tiny.schedule import ADAMW_LR, LAST_STEP, MUON_LR, POOL, SEED, rate, stage_of
 
-TINY = Path(__file__).parents[2] / "quantize" / "r1_quantize" / "tiny"
+TINY = Path(__file__).parents[2] / "quantize" / "r1_quantize" / "store" / "tiny"
 
 DEV_COUNTS: dict[Task, int] = {
     "add": 60,

@@ -10,15 +10,15 @@ import pytest
 
 from r1.commands import pull as module
 from r1.engine.devices import Device
-from r1.engine.memory import Memory
+from r1.machine.memory import Memory
 from r1_quantize import catalog
-from r1_quantize.checkpoint_source import outline
+from r1_quantize.checkpoint.checkpoint_source import outline
 from r1_quantize.errors import NotEnoughRoom
 from r1_quantize.events import Event, Fetched, FilePlan, PullPlan
+from r1_quantize.hub.request import Request
 from r1_quantize.plan import extents_of
 from r1_quantize.recipe import RECIPES
-from r1_quantize.request import Request
-from r1_quantize.store import Store
+from r1_quantize.store.store import Store
 from tests.fakes.consoles import console
 
 GB = 1_000_000_000

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from r1 import tuned
-from r1.engine.cores import Threads
+from r1.machine.cores import Threads
 from r1.machine.usage import peak_memory
 
 FOUND = Threads(decode=3, prefill=5)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from r1.chat.history import History
+from r1.history.history import History
 from tests.e2e.conftest import Open
 from tests.e2e.screen import Screen
 from tests.fakes.chats import asked, say

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from r1.chat.history import History, StoredTurn
+from r1.history.history import History, StoredTurn
 from tests.conftest import Run
 from tests.e2e.conftest import Open
 from tests.e2e.screen import Screen

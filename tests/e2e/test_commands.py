@@ -158,7 +158,7 @@ class TestQuantize:
     def test_a_folder_becomes_a_file_where_it_is_wanted(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
         import r1_quantize
 
-        folder = shutil.copytree(Path(r1_quantize.__path__[0]) / "tiny", tmp_path / "My Model")
+        folder = shutil.copytree(Path(r1_quantize.__path__[0]) / "store" / "tiny", tmp_path / "My Model")
         to_file = r1("quantize", folder, "-t", "Q8_0", "-o", tmp_path / "out.gguf", "--json", R1_HOME=str(own_home))
         facts = json.loads(to_file.stdout)
         assert (to_file.returncode, to_file.stderr) == (0, b"")

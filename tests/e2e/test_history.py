@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from r1.chat.history import History
+from r1.history.history import History
 from tests.conftest import R1, Run
 from tests.e2e.terminal import Terminal, without_style
 from tests.fakes.chats import asked, say

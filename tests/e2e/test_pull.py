@@ -22,7 +22,7 @@ from tests.e2e.terminal import Terminal
 from tests.fakes import checkpoints, splits
 from tests.fakes.hub import COMMIT, Fault, Hub
 
-TINY = Path(r1_quantize.__path__[0]) / "tiny"
+TINY = Path(r1_quantize.__path__[0]) / "store" / "tiny"
 OWNER = "deepseek-ai"
 TINY_FILES = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 REPO = f"{OWNER}/DeepSeek-R1-Distill-Qwen-1.5B"

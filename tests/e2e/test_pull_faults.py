@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 import pytest
 
-from r1_quantize.manifest import Manifest
+from r1_quantize.store.manifest import Manifest
 from tests.conftest import R1
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Shape

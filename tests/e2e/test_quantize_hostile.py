@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from r1_quantize.architecture import architecture_of
-from r1_quantize.tensor_type import TensorType
+from r1_quantize.checkpoint.architecture import architecture_of
+from r1_quantize.gguf.tensor_type import TensorType
 from tests.conftest import Run
 from tests.fakes import checkpoints, quantizer
 from tests.fakes.checkpoints import Shape

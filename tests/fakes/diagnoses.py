@@ -5,17 +5,17 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from r1.diagnosis import Diagnosis, Hardware, Versions
-from r1.engine.cores import Threads
+from r1.doctor.diagnosis import Diagnosis, Hardware, Versions
+from r1.doctor.installation import Installation
+from r1.doctor.terminal import Terminal
+from r1.engine.build import Build
 from r1.engine.devices import Device
-from r1.engine.memory import Memory
-from r1.machine.build import Build
+from r1.fit.choice import recommend
+from r1.machine.cores import Threads
 from r1.machine.disk import Disk
-from r1.machine.installation import Installation
+from r1.machine.memory import Memory
 from r1.machine.processor import Processor
-from r1.machine.terminal import Terminal
 from r1.prospects import Surroundings, prospects
-from r1.recommendation import recommend
 from r1_quantize import catalog
 
 GB = 1_000_000_000

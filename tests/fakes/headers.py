@@ -12,8 +12,8 @@ from pathlib import Path
 from r1.engine.context import KV_TYPES
 from r1.engine.llama import llama, log
 from r1_quantize import catalog
-from r1_quantize.checkpoint_source import outline
-from r1_quantize.metadata import string, uint32
+from r1_quantize.checkpoint.checkpoint_source import outline
+from r1_quantize.gguf.metadata import string, uint32
 from r1_quantize.plan import plan
 from r1_quantize.recipe import RECIPES
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TypeVar
 
-from r1_quantize.download import Line
 from r1_quantize.events import Event
+from r1_quantize.hub.download import Line
 
 _Kind = TypeVar("_Kind")
 

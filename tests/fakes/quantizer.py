@@ -14,10 +14,10 @@ import gguf
 import numpy as np
 
 from r1.engine import llama
-from r1_quantize.architecture import architecture_of
+from r1_quantize.checkpoint.architecture import architecture_of
+from r1_quantize.gguf.tensor_type import TensorType
 from r1_quantize.recipe import RECIPES, in_file_order, types_of
 from r1_quantize.source import Source
-from r1_quantize.tensor_type import TensorType
 from tests.fakes.checkpoints import Shape, weights
 
 TEXT, NUMBER = 3, 0  # enum llama_model_kv_override_type: a string, an integer

@@ -10,11 +10,11 @@ from typing import Self
 
 from r1.chat.chat import Chat
 from r1.chat.commands import is_command, must_wait, run_command
-from r1.chat.history import History
 from r1.chat.view import Opening
 from r1.chat.worker import Worker, WorkerEvent
-from r1.render.paper import Paper
+from r1.history.history import History
 from r1.render.reply import ReplyView
+from r1.render.style import Paper
 from r1.settings import Settings
 from r1_quantize.errors import ModelNotFound
 

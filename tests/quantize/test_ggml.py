@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from r1_quantize.errors import BadFile
 from r1_quantize.ggml import Conversion, Piece, Quantizer, default_threads
-from r1_quantize.tensor_type import TensorType
+from r1_quantize.gguf.tensor_type import TensorType
 from tests.fakes.checkpoints import weights
 
 F32, F16, BF16, Q8_0 = TensorType.F32, TensorType.F16, TensorType.BF16, TensorType.Q8_0

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import r1_quantize
-from r1_quantize import reader
 from r1_quantize.errors import UsageError
+from r1_quantize.gguf import reader
 from r1_quantize.override import Override
 from r1_quantize.pipeline import open_source
 from r1_quantize.plan import recipe_needs_imatrix
@@ -20,7 +20,7 @@ from tests.fakes.checkpoints import Shape
 from tests.quantize.canonical import CASES, digest
 from tests.quantize.conftest import Make
 
-TINY = Path(r1_quantize.__path__[0]) / "tiny"
+TINY = Path(r1_quantize.__path__[0]) / "store" / "tiny"
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "golden.json").read_text())
 QUANTIZED = [name for name, recipe in RECIPES.items() if recipe.quantized]
 NEED_IMATRIX = {"IQ3_XS", "IQ3_XXS", "Q2_K_S", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"}

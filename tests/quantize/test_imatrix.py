@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from r1_quantize import metadata
 from r1_quantize.errors import BadFile, UsageError
+from r1_quantize.gguf import metadata
 from r1_quantize.imatrix import Imatrix, read_imatrix
 
 Floats = NDArray[np.float32]

@@ -23,7 +23,7 @@ from tests.fakes.checkpoints import Shape
 from tests.fakes.reference import Array, Checkpoint, logits
 from tests.quantize.conftest import Make
 
-TINY = Path(r1_quantize.__path__[0]) / "tiny"
+TINY = Path(r1_quantize.__path__[0]) / "store" / "tiny"
 SHAPES = {
     "llama": Shape(llama=True),
     "llama, heads of 128, biases": Shape(llama=True, heads=2, kv_heads=1, biased=True),

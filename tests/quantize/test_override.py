@@ -6,8 +6,8 @@ import gguf
 import pytest
 
 from r1_quantize.errors import UsageError
+from r1_quantize.gguf.tensor_type import TensorType
 from r1_quantize.override import Override, override_for
-from r1_quantize.tensor_type import TensorType
 
 
 class TestParse:

@@ -20,8 +20,8 @@ from typing import Any
 import gguf as reference
 import pytest
 
-from r1_quantize import catalog, reader
-from r1_quantize.architecture import architecture_of
+from r1_quantize import catalog
+from r1_quantize.checkpoint.architecture import architecture_of
 from r1_quantize.errors import BadFile, BadValue, NotEnoughRoom, UsageError
 from r1_quantize.events import (
     Advanced,
@@ -35,12 +35,13 @@ from r1_quantize.events import (
     StartedOver,
     TensorDone,
 )
-from r1_quantize.manifest import Manifest
+from r1_quantize.gguf import reader
 from r1_quantize.pipeline import Job, open_source, quantize
 from r1_quantize.plan import size_of
 from r1_quantize.recipe import RECIPES
 from r1_quantize.source_file import SourceFile
-from r1_quantize.store import Store
+from r1_quantize.store.manifest import Manifest
+from r1_quantize.store.store import Store
 from r1_quantize.verify import verify
 from tests.fakes import checkpoints, quantizer, splits
 from tests.fakes.checkpoints import Shape, Stored
@@ -165,7 +166,7 @@ from pathlib import Path
 from r1_quantize import catalog
 from r1_quantize.events import TensorDone
 from r1_quantize.pipeline import Job, quantize
-from r1_quantize.store import Store
+from r1_quantize.store.store import Store
 store = Store(Path(sys.argv[2]), catalog.load())
 with store.lock("fake", "Q8_0"):
     target, manifest = store.path("fake", "Q8_0"), store.manifest_path("fake", "Q8_0")

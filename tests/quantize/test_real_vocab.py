@@ -1,4 +1,4 @@
-"""The Qwen distills' own tokenizer, through `r1_quantize.vocab` and into llama.cpp."""
+"""The Qwen distills' own tokenizer, through `r1_quantize.checkpoint.vocab` and into llama.cpp."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from r1_quantize import reader
+from r1_quantize.gguf import reader
 from r1_quantize.pipeline import Job, quantize
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Shape

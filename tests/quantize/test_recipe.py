@@ -6,11 +6,11 @@ import ctypes
 
 import pytest
 
-from r1_quantize.architecture import Weight, architecture_of
 from r1_quantize.binding import function
+from r1_quantize.checkpoint.architecture import Weight, architecture_of
 from r1_quantize.errors import UsageError
+from r1_quantize.gguf.tensor_type import TensorType
 from r1_quantize.recipe import ALIASES, RECIPES, Traits, in_file_order, recipe_for, types_of
-from r1_quantize.tensor_type import TensorType
 from tests.quantize.test_catalog import CONFIGS
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import gguf
 import pytest
 
-from r1_quantize import reader
-from r1_quantize.manifest import Manifest
+from r1_quantize.gguf import reader
 from r1_quantize.pipeline import Job, quantize
+from r1_quantize.store.manifest import Manifest
 from r1_quantize.verify import Check, checksums, verify
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Shape

@@ -15,18 +15,18 @@ from pathlib import Path
 
 import gguf
 import pytest
+from tests.quantize.test_manifest import WHOLE
 
 from r1_quantize.errors import BadValue, NotEnoughRoom, R1Error, UsageError
 from r1_quantize.journal import FileRecord, TensorRecord
-from r1_quantize.manifest import Manifest
 from r1_quantize.pipeline import open_source
 from r1_quantize.plan import Plan, plan
 from r1_quantize.recipe import recipe_for
+from r1_quantize.store.manifest import Manifest
 from r1_quantize.writer import PartialGGUF, room_for, salvage
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Shape
 from tests.quantize.conftest import names_in
-from tests.quantize.test_manifest import WHOLE
 
 PARTIAL, JOURNAL = "a.gguf.partial", "a.gguf.partial.journal"
 

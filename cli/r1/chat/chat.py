@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from r1.chat import notices
-from r1.chat.current import Current
-from r1.chat.history import Asked, History, StoredTurn
+from r1.chat.recorder import Current
 from r1.chat.view import Opening, View, name_of
 from r1.chat.worker import Failed, Loaded, Loading, Noted, Ready, Warmed, Worker, WorkerEvent
 from r1.engine.conversation import Turn
 from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
 from r1.engine.prompt import Attachment, with_attachments
 from r1.engine.sampling import MAX_SEED
+from r1.history.history import Asked, History, StoredTurn
 from r1.render.reply import ReplyView
 from r1.render.trace import render as trace_lines
 from r1.settings import Settings

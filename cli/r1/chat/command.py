@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from r1.chat.chat import Chat
-from r1.chat.history import StoredTurn
+from r1.history.history import StoredTurn
 from r1_quantize.errors import UsageError
 
 Words = Callable[[Chat], Iterable[str]]

@@ -8,11 +8,11 @@ from __future__ import annotations
 import difflib
 import re
 
-from r1.chat import asking, shelf, steering
+from r1.chat import shelf, steering
 from r1.chat.chat import Chat
 from r1.chat.command import COMMANDS, command
 from r1.chat.shelf import show_conversation
-from r1.render.paper import Paper, wrap
+from r1.render.style import Paper, wrap
 from r1_quantize.errors import R1Error
 
 __all__ = [

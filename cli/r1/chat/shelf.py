@@ -47,7 +47,7 @@ def _title(chat: Chat, argument: str) -> None:
 
 @command("export", "FILE [--with-thinking]", "write this chat to a .md or .json file", takes_path=True, anytime=True)
 def _export(chat: Chat, argument: str) -> None:
-    from r1.chat.export import write
+    from r1.history.export import write
 
     with_thinking = argument.endswith("--with-thinking")
     path = argument.removesuffix("--with-thinking").strip()

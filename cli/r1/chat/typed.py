@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from prompt_toolkit.history import History as Strings
 
-from r1.chat.history import History
+from r1.history.history import History
 from r1_quantize.errors import R1Error
 
 _MOST = 1000

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from r1.render.paper import Paper
 from r1.render.reply import ReplyView
+from r1.render.style import Paper
 
 
 class View(Protocol):

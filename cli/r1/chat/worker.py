@@ -18,7 +18,7 @@ from r1.engine.conversation import Turn
 from r1.engine.events import Event
 from r1.engine.model import LoadCancelled
 from r1.engine.stop import Stop
-from r1.session import Listener, Session
+from r1.loaded_model import Listener, Session
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
 

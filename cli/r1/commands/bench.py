@@ -15,21 +15,21 @@ from r1.console import Console
 from r1.engine import bench as engine
 from r1.engine import tune as tuning
 from r1.engine.bench import LeftOut, Row
+from r1.engine.build import binding_version
 from r1.engine.context import Context, Stopped
-from r1.engine.cores import Threads, cores, default_threads
 from r1.engine.events import Finished
 from r1.engine.model import LoadCancelled
 from r1.engine.tune import Trial, Trying
 from r1.interrupt import Interrupt
 from r1.library import find_model
-from r1.machine.build import binding_version
+from r1.loaded_model import Listener, Session
+from r1.machine.cores import Threads, cores, default_threads
 from r1.machine.processor import processor
 from r1.machine.usage import peak_memory
 from r1.render.bench import BenchView, Subject
-from r1.session import Listener, Session
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus, UsageError
-from r1_quantize.store import StoredModel, home
+from r1_quantize.store.store import StoredModel, home
 
 PROMPT = "How many r's are in strawberry?"
 """What the time to the first token is taken of."""

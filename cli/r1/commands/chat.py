@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1.chat.history import History, location
 from r1.chat.view import Opening
 from r1.console import Console
+from r1.history.history import History, location
 from r1.library import find_model, known_models, must_be_here
 from r1.settings import Settings
 from r1_quantize.errors import ModelNotFound, UsageError

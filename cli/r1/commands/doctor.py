@@ -10,27 +10,27 @@ import platform
 
 from r1 import __version__
 from r1.console import Console
-from r1.diagnosis import Diagnosis, Hardware, Versions
-from r1.engine.cores import cores, default_threads
+from r1.doctor.bandwidth import read_bandwidth
+from r1.doctor.diagnosis import Diagnosis, Hardware, Versions
+from r1.doctor.facts import doctor_facts
+from r1.doctor.installation import installation
+from r1.doctor.tables import show
+from r1.doctor.terminal import terminal
+from r1.engine.build import Build, binding_version, build
 from r1.engine.devices import Device, chosen, devices
-from r1.engine.memory import memory, swap_used
-from r1.engine.survey import is_phone
+from r1.fit.choice import recommend
+from r1.fit.survey import is_phone
 from r1.library import open_store
-from r1.machine.bandwidth import read_bandwidth
-from r1.machine.build import Build, binding_version, build
+from r1.machine.cores import cores, default_threads
 from r1.machine.disk import disk, hub_cache
 from r1.machine.graphics import graphics, unused
-from r1.machine.installation import installation
 from r1.machine.load import load
+from r1.machine.memory import memory, swap_used
 from r1.machine.power import power
 from r1.machine.processor import processor
-from r1.machine.terminal import terminal
 from r1.prospects import Surroundings, prospects
-from r1.recommendation import recommend
-from r1.render.doctor import show
-from r1.render.doctor_facts import doctor_facts
 from r1_quantize.errors import ExitStatus, R1Error
-from r1_quantize.store import Store
+from r1_quantize.store.store import Store
 
 _PLAIN_WIDTH = 80  # columns of what is no terminal
 

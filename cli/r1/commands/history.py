@@ -12,9 +12,9 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
-from r1.chat.export import to_json, to_markdown, to_text, write
-from r1.chat.history import History, Hit, SessionInfo, location
 from r1.console import Console, printable
+from r1.history.export import to_json, to_markdown, to_text, write
+from r1.history.history import History, Hit, SessionInfo, location
 from r1_quantize.errors import ExitStatus, UsageError
 
 _NONE_YET = "no chats yet; `r1` opens one"

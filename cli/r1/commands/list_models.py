@@ -16,7 +16,7 @@ from r1.library import open_store
 from r1_quantize import units
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.errors import ExitStatus
-from r1_quantize.store import Holding, Store, StoredModel
+from r1_quantize.store.store import Holding, Store, StoredModel
 
 _WIDE = 60  # columns, from which on licences fit beside the rest
 _NUMBERS = {"size", "parameters", "AIME 2024"}

@@ -12,13 +12,13 @@ from r1.commands.quantize import find_source
 from r1.console import Console
 from r1.library import open_store
 from r1_quantize import units
-from r1_quantize.checkpoint_source import outline
+from r1_quantize.checkpoint.checkpoint_source import outline
 from r1_quantize.errors import ExitStatus, ModelNotFound
 from r1_quantize.pipeline import open_source
 from r1_quantize.plan import recipe_needs_imatrix, size_of
 from r1_quantize.recipe import RECIPES
 from r1_quantize.source import Source
-from r1_quantize.store import Store
+from r1_quantize.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)

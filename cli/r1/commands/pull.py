@@ -1,6 +1,6 @@
 """`r1 pull`: from the hub to a GGUF in the store.
 
-Knows: how a plan and a result are shown. Does not know: how anything is fetched (`r1_quantize.pull`).
+Knows: how a plan and a result are shown. Does not know: how anything is fetched (`r1_quantize.hub.pull`).
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from r1.alternatives import best_that_fits
 from r1.commands.quantize import Source, announce, convert, end
 from r1.console import Console
 from r1.engine.devices import chosen, devices
-from r1.engine.memory import memory
-from r1.engine.survey import alone, survey
+from r1.fit.survey import alone, survey
+from r1.fit.words import too_large
 from r1.library import open_store
+from r1.machine.memory import memory
 from r1.render.event_lines import event_lines
-from r1.render.fit import too_large
 from r1.render.plan import Outlook
 from r1.render.progress import Report, follow
 from r1.shapes import shape_of
 from r1_quantize.errors import ExitStatus, NotEnoughRoom, R1Error, UsageError
 from r1_quantize.events import Event, Finished, Present, PullPlan
-from r1_quantize.manifest import Manifest
-from r1_quantize.pull import Options, pull
+from r1_quantize.hub.pull import Options, pull
+from r1_quantize.hub.request import Request, request_again, request_for
 from r1_quantize.recipe import recipe_for
-from r1_quantize.request import Request, request_again, request_for
-from r1_quantize.store import Store
+from r1_quantize.store.manifest import Manifest
+from r1_quantize.store.store import Store
 
 
 def run(
     console: Console, reference: str | None, options: Options, report: Report, *, prebuilt: bool, anyway: bool = False
 ) -> ExitStatus:
-    """Gets a model, unless it is here already, or says what that would take. Raises what `r1_quantize.pull` raises."""
+    """Gets a model, unless it is here already, or says what that would take. Raises what `r1_quantize.hub.pull` raises."""
     store = open_store(console.environ)
     if reference is None and not options.update:
         raise UsageError("which MODEL? r1 list shows what can be had")

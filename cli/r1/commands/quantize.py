@@ -21,19 +21,20 @@ from typing import Literal
 from r1.console import Console
 from r1.library import open_store
 from r1.render.progress import Report, follow
-from r1_quantize import hub, units, workplace
+from r1_quantize import units
 from r1_quantize.catalog import Checkpoint
+from r1_quantize.checkpoint.pretokenizer import check_pretokenizer
 from r1_quantize.errors import ExitStatus, ModelNotFound, UsageError
 from r1_quantize.events import Finished
+from r1_quantize.file_provider import OnDisk
+from r1_quantize.gguf.split import whole_name
+from r1_quantize.hub.hub import hub, staging
+from r1_quantize.hub.request import model_name
 from r1_quantize.override import Override
 from r1_quantize.pipeline import Job, quantize
-from r1_quantize.pretokenizer import check_pretokenizer
 from r1_quantize.recipe import COPY, RECIPES, recipe_or_copy
-from r1_quantize.request import model_name
 from r1_quantize.source_file import SourceFile
-from r1_quantize.split import whole_name
-from r1_quantize.store import Store, StoredModel
-from r1_quantize.supply import OnDisk
+from r1_quantize.store.store import Store, StoredModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,7 @@ def _checkpoint(store: Store, checkpoint: Checkpoint) -> Source:
     if checkpoint.repo is None:
         raise ModelNotFound(f"{checkpoint.name} has no repo in models.toml, so there is nothing to quantize")
     if kept := store.kept_checkpoint(checkpoint.repo):
-        files = workplace.kept_files(kept)
+        files = staging.kept_files(kept)
         return Source(kept, checkpoint.name, checkpoint, revision=kept.name, files=files)
     try:
         folder = hub.cached_checkpoint(checkpoint.repo)

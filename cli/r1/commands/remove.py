@@ -1,6 +1,6 @@
 """`r1 rm`: models, half-made ones and kept checkpoints off this disk.
 
-Knows: what is said and asked before. Does not know: where anything lies (`r1_quantize.store`).
+Knows: what is said and asked before. Does not know: where anything lies (`r1_quantize.store.store`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`r1 show`: what a GGUF says of itself, and what its manifest says of where it came from.
 
-Knows: which facts matter. Does not know: the layout of a GGUF (`r1_quantize.reader`).
+Knows: which facts matter. Does not know: the layout of a GGUF (`r1_quantize.gguf.reader`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 
 from r1.console import Console, printable
 from r1.library import look_up, open_store
-from r1_quantize import reader, units
+from r1_quantize import units
+from r1_quantize.checkpoint.vocab import TokenType
 from r1_quantize.errors import ExitStatus
-from r1_quantize.reader import GGUFFile
+from r1_quantize.gguf import reader
+from r1_quantize.gguf.reader import GGUFFile
 from r1_quantize.recipe import RECIPES
-from r1_quantize.store import StoredModel
-from r1_quantize.vocab import TokenType
+from r1_quantize.store.store import StoredModel
 
 
 def show(console: Console, reference: str, *, as_json: bool) -> ExitStatus:

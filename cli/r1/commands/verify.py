@@ -14,8 +14,8 @@ from r1.library import look_up, open_store
 from r1.render.progress import follow
 from r1_quantize import units
 from r1_quantize.errors import ExitStatus
-from r1_quantize.repair import repair
-from r1_quantize.store import Store, StoredModel
+from r1_quantize.hub.repair import repair
+from r1_quantize.store.store import Store, StoredModel
 from r1_quantize.verify import Check
 from r1_quantize.verify import verify as checks_of
 

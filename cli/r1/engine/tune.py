@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 from r1.engine.bench import Stopwatch, Test
 from r1.engine.context import Context
-from r1.engine.cores import Threads
 from r1.engine.llama import llama
+from r1.machine.cores import Threads
 
 TOKENS: dict[Test, int] = {"prefill": 128, "decode": 16}
 """Of one measurement."""

@@ -12,9 +12,9 @@ from time import monotonic
 
 from r1.console import Console, printable
 from r1.engine.bench import LeftOut, Row, Step, Test
-from r1.engine.cores import Threads
 from r1.engine.tune import Trial, Trying
-from r1.render.paper import Paper, wrap
+from r1.machine.cores import Threads
+from r1.render.style import Paper, wrap
 from r1_quantize import units
 
 _WIDEST_BAR = 60  # columns; longer ones are no easier to compare

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from r1.engine.fit import Machine, Plan, Wish, fit
-from r1.engine.needs import needs
-from r1.engine.shape import Shape
+from r1.fit.needs import needs
+from r1.fit.plan import Machine, Plan, Wish, fit
+from r1.fit.shape import Shape
 from r1_quantize import units
 from r1_quantize.events import PullPlan
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought
-from r1.render.paper import Paper
+from r1.render.style import Paper
 from r1.render.trace import Trace
 
 if TYPE_CHECKING:
-    from r1.render.markdown import Markdown
+    from r1.markdown.stream import Markdown
 
 _BRIEF = 0.5
 """Seconds that something may take before it is worth a line."""
@@ -116,7 +116,7 @@ class ReplyView:
         if not self._written:
             return ""
         if self._answer is None:
-            from r1.render.markdown import Markdown
+            from r1.markdown.stream import Markdown
 
             self._answer = Markdown(self._paper.width, colour=self._paper.colour)
         self._answer.width = self._paper.width

@@ -8,7 +8,7 @@ Knows: words and columns. Does not know: where a trace comes from, when it is sh
 from __future__ import annotations
 
 from r1.console import printable
-from r1.render.paper import Paper, wrap
+from r1.render.style import Paper, wrap
 
 _BAR = "│ "
 _NARROW = 12  # columns under which the bar would take too much

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from r1.console import printable
-from r1.render.paper import Paper, wrap
 from r1.render.reply import thought_line
+from r1.render.style import Paper, wrap
 from r1.render.trace import render as trace_lines
 
 PROMPT = "> "
@@ -27,7 +27,7 @@ def question_lines(question: str, paper: Paper, files: Sequence[str] = ()) -> st
 
 def answer_lines(answer: str, paper: Paper) -> str:
     """A whole answer."""
-    from r1.render.markdown import render
+    from r1.markdown.stream import render
 
     return render(answer, paper.width, colour=paper.colour) if answer else ""
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from r1.chat.commands import COMMANDS, help_lines
-from r1.chat.history import History
 from r1.chat.worker import Failed
 from r1.engine.events import Answer
-from r1.render.paper import Paper
+from r1.history.history import History
+from r1.render.style import Paper
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
 from tests.fakes.views import Talk

@@ -11,7 +11,7 @@ import pytest
 from r1.chat.worker import Failed, Loading, Ready, Warmed, Worker, WorkerEvent
 from r1.engine.conversation import Turn
 from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
-from r1.session import Session
+from r1.loaded_model import Session
 from r1.settings import Settings
 
 SETTINGS = Settings(temp=0, seed=1, threads=1, ctx=1024)

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 import r1_quantize
 
-TINY = Path(r1_quantize.__path__[0]) / "tiny"
+TINY = Path(r1_quantize.__path__[0]) / "store" / "tiny"
 
 
 @pytest.fixture(scope="session")

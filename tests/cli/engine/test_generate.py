@@ -9,12 +9,12 @@ import pytest
 
 from r1.engine.context import Context, ContextParams
 from r1.engine.conversation import Conversation
-from r1.engine.cores import Threads
 from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought
 from r1.engine.generate import generate
 from r1.engine.model import Model
 from r1.engine.prompt import prompt_segments
 from r1.engine.sampling import SamplingParams
+from r1.machine.cores import Threads
 
 GREEDY = SamplingParams(temperature=0)
 QUESTION = "What is 17 + 25?"

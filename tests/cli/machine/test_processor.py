@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from r1.engine.build import build
 from r1.machine import instructions
-from r1.machine.build import build
 from r1.machine.processor import of_apple, of_linux, processor
 
 SKYLAKE = """processor\t: 0

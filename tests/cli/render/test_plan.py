@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from r1.engine.fit import Machine
-from r1.engine.shape import Shape
+from r1.fit.plan import Machine
+from r1.fit.shape import Shape
 from r1.render.plan import Outlook
 from r1_quantize.events import FilePlan, PullPlan
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought, Timings, Usage
-from r1.render.paper import Paper
 from r1.render.reply import Frame, ReplyView, duration
+from r1.render.style import Paper
 
 THOUGHT = [Prefill(0, 9), Prefill(9, 9), Thinking("Let me ", 2), Thinking("see.", 4)]
 ANSWERED = [*THOUGHT, Thought(5), Answer("It is ", 2), Answer("**42**.", 4)]

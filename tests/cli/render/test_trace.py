@@ -7,7 +7,7 @@ import random
 import pytest
 from rich.cells import cell_len
 
-from r1.render.paper import Paper
+from r1.render.style import Paper
 from r1.render.trace import Trace, render
 
 TEXT = "First, 17 + 25. Carry the one.\n\n  indented, a-word-that-is-longer-than-any-line\n漢字と仮名のまじった文。"

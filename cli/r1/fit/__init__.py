@@ -1,0 +1,1 @@
+"""What of a model this machine can hold."""

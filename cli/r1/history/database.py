@@ -1,0 +1,206 @@
+"""The file that the chats are kept in: how it is opened, and what SQLite's complaints mean.
+
+A file that is not ours, or that a newer r1 has made, is recognized by its first hundred bytes, read as any file is:
+to open it with SQLite would already leave a -wal and a -shm beside it.
+
+WAL, because two chats may write at once while a third process reads, and a commit is one append.
+
+Knows: SQLite's files, versions and error codes. Does not know: the tables (`schema`).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from r1.history.schema import APPLICATION_ID, MIGRATIONS
+from r1_quantize.errors import BadFile, Busy, NotEnoughRoom, R1Error, UsageError
+
+PATIENCE_S = 10.0
+"""How long to wait for another process that writes; a commit takes milliseconds."""
+
+_MAGIC = b"SQLite format 3\0"
+_HEADER, _WAL_HEADER, _FRAME_HEADER = 100, 32, 24  # bytes; https://sqlite.org/fileformat2.html
+
+
+def connect(path: Path, *, must_exist: bool) -> sqlite3.Connection:
+    """The database at `path`, of this version, ready to be used. Raises UsageError when it must exist and does not.
+
+    Raises BadFile for what is not ours or newer than we are, and leaves it as it is; what `translated` does.
+    """
+    with translated(path):
+        if must_exist and not path.exists():
+            raise UsageError("no chats yet; `r1` opens one")
+        if not must_exist:
+            _create(path)
+        _refuse_what_is_not_ours(path)
+        read_only = must_exist and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+        database = _open_to_read(path) if read_only else _open(path)
+        try:
+            _prepare(path, database, read_only=read_only)
+        except BaseException:
+            database.close()
+            raise
+    return database
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turns what SQLite and the system say about the file into the one error tree."""
+    try:
+        yield
+    except sqlite3.ProgrammingError:  # a mistake of ours
+        raise
+    except sqlite3.Error as exc:
+        raise _as_error(path, exc) from exc
+    except OSError as exc:
+        raise R1Error(f"{path}: {exc.strerror}; chats cannot be kept there (R1_HOME names another folder)") from exc
+
+
+def busy(path: Path) -> Busy:
+    """Others are at it."""
+    return Busy(f"{path}: another program has had it locked for {PATIENCE_S:.0f} s; close that and try again")
+
+
+def gone() -> UsageError:
+    """A row that others refer to is not there, or the one that was meant."""
+    return UsageError("this chat was deleted meanwhile, by another r1; begin a new one")
+
+
+def _as_error(path: Path, exc: sqlite3.Error) -> R1Error:
+    code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    match code & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return NotEnoughRoom(f"{path}: no room left on its disk; make some, nothing that was saved is lost")
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return busy(path)
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            return R1Error(f"{path}: cannot be written; see to its permissions, or name another folder with R1_HOME")
+        case sqlite3.SQLITE_CONSTRAINT:
+            return gone()
+        case sqlite3.SQLITE_IOERR:
+            return R1Error(f"{path}: its disk fails ({exc}); what was saved before may be whole")
+        case sqlite3.SQLITE_TOOBIG:
+            return UsageError("more than 1 GB of text in one turn cannot be kept")
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_ERROR:
+            return BadFile(f"{path}: damaged ({exc}); move it away and r1 begins a new one")
+    return R1Error(f"{path}: {exc}")
+
+
+def _create(path: Path) -> None:
+    """An empty file that nobody else may read: it will hold private words. -wal and -shm get the same permissions."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _refuse_what_is_not_ours(path: Path) -> None:
+    with path.open("rb") as file:
+        header = file.read(_HEADER)
+    if not header:
+        return  # begun just now, by us or by another
+    if len(header) < _HEADER or not header.startswith(_MAGIC):
+        raise BadFile(f"{path}: not a database; move it away and r1 begins a new one")
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise BadFile(f"{path}: a database of another program; move it away and r1 begins a new one")
+    newest = _header_in_wal(path.with_name(path.name + "-wal")) or header
+    _refuse_newer(path, int.from_bytes(newest[60:64], "big"))
+
+
+def _header_in_wal(wal: Path) -> bytes | None:
+    """The newest first page that a process has committed without copying it to the database yet."""
+    newest = candidate = None
+    with suppress(FileNotFoundError), wal.open("rb") as file:
+        start = file.read(_WAL_HEADER)
+        page_size = int.from_bytes(start[8:12], "big")
+        while len(frame := file.read(_FRAME_HEADER)) == _FRAME_HEADER and frame[8:16] == start[16:24]:
+            page = file.read(_HEADER)
+            if int.from_bytes(frame[:4], "big") == 1 and page.startswith(_MAGIC):
+                candidate = page
+            if frame[4:8] != b"\0\0\0\0":  # the last frame of a commit
+                newest = candidate
+            file.seek(page_size - _HEADER, os.SEEK_CUR)
+    return newest
+
+
+def _refuse_newer(path: Path, version: int) -> None:
+    if version > len(MIGRATIONS):
+        raise BadFile(f"{path}: kept by a newer r1 (format {version}, this one reads {len(MIGRATIONS)}); update r1")
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    # Transactions are begun by hand; a chat may write from the thread that generates, one at a time.
+    return sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    """Where nothing may be written SQLite cannot share the file either, and reads it as if nobody would change it."""
+    alone = "" if path.with_name(path.name + "-shm").exists() else "&immutable=1"
+    uri = f"{path.absolute().as_uri()}?mode=ro{alone}"
+    return sqlite3.connect(uri, uri=True, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
+
+
+def _prepare(path: Path, database: sqlite3.Connection, *, read_only: bool) -> None:
+    database.row_factory = sqlite3.Row
+    database.execute("PRAGMA foreign_keys = ON")
+    database.execute("PRAGMA secure_delete = ON")
+    database.execute("PRAGMA temp_store = MEMORY")  # no copy of what is vacuumed in a folder for all
+    version = _version(database)
+    _refuse_newer(path, version)
+    if read_only and version < len(MIGRATIONS):
+        raise R1Error(f"{path}: kept by an older r1, and cannot be updated where nothing may be written")
+    if read_only:
+        return
+    if version < len(MIGRATIONS):
+        _migrate(path, database)
+    _use_wal(database)
+
+
+def _migrate(path: Path, database: sqlite3.Connection) -> None:
+    """In one transaction: a process that dies in the middle leaves the older version, whole."""
+    database.execute("BEGIN EXCLUSIVE")
+    try:
+        version = _version(database)  # another process may have been first
+        _refuse_newer(path, version)
+        for script in MIGRATIONS[version:]:
+            for statement in _statements(script):
+                database.execute(statement)
+        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    """One at a time: `executescript` would commit what is open before it begins."""
+    statement = ""
+    for part in script.split(";")[:-1]:
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):  # the semicolon is not one of a comment's
+            yield statement
+            statement = ""
+
+
+def _use_wal(database: sqlite3.Connection) -> None:
+    """Here SQLite does not wait by itself when another process is just doing the same."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _version(database: sqlite3.Connection) -> int:
+    return int(database.execute("PRAGMA user_version").fetchone()[0])

@@ -1,0 +1,172 @@
+"""A checkpoint folder as Hugging Face lays it out: JSON files and safetensors shards.
+
+Knows: which files belong to a checkpoint and that names found in them must stay inside the folder.
+Does not know: what an architecture needs from it (`architecture`, `vocab`). Tensors are read piece by piece;
+of the weights nothing is ever kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from r1_quantize.checkpoint.checkpoint import safetensors
+from r1_quantize.checkpoint.safetensors import SafetensorsFile, StoredTensor
+from r1_quantize.errors import BadCheckpoint
+from r1_quantize.source_file import SourceFile
+
+INDEX = "model.safetensors.index.json"
+_MAX_TOKENIZER = 32 << 20  # bytes; Llama's has 17 million, and parsing takes many times that
+_MAX_JSON = 4 << 20  # bytes of any other file
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTensor:
+    """A tensor of the checkpoint, and the shard it lies in."""
+
+    shard: Path
+    stored: StoredTensor
+
+
+class CheckpointFolder:
+    """A checkpoint: `config` is config.json, `tensors` are in the order of shard, then name.
+
+    `shards` are the files with the weights, in order. `digests` holds the SHA-256 of every other file that was read,
+    by its name, for the manifest.
+    """
+
+    def __init__(self, path: Path, elsewhere: Mapping[str, SourceFile] | None = None) -> None:
+        """`elsewhere` has the shards, by name, that are not in the folder, or not yet.
+
+        Raises BadCheckpoint when a file is missing, damaged, or points outside the folder.
+        """
+        self.path = path
+        self._elsewhere = elsewhere or {}
+        self.digests: dict[str, str] = {}
+        self.shards: list[SafetensorsFile] = []
+        if not path.is_dir():
+            raise BadCheckpoint(f"{path}: not a checkpoint folder")
+        self.config = self.json("config.json")
+        self.tensors = self._tensors()
+
+    def json(self, name: str) -> dict[str, Any]:
+        """A JSON file that must be there and hold an object."""
+        if (found := self.optional_json(name)) is None:
+            raise BadCheckpoint(f"{self.path}: {name} is missing; a checkpoint has it beside its *.safetensors")
+        return found
+
+    def optional_json(self, name: str) -> dict[str, Any] | None:
+        """The object in a JSON file; None when there is no such file."""
+        text = self.optional_text(name)
+        return None if text is None else _json(self.path / name, text)
+
+    def optional_text(self, name: str) -> str | None:
+        """The text of a file; None when there is no such file."""
+        data = _read(self.path / name)
+        if data is None:
+            return None
+        self.digests[name] = hashlib.sha256(data).hexdigest()
+        return _text(self.path / name, data)
+
+    def _tensors(self) -> dict[str, ShardTensor]:
+        where = self._weight_map()
+        names = sorted(set(where.values())) if where else self._parts()
+        tensors: dict[str, ShardTensor] = {}
+        for name in names:
+            shard = safetensors.read_file(self._shard(name))
+            self.shards.append(shard)
+            for tensor, stored in shard.tensors.items():
+                if tensor in tensors or where.get(tensor, name) != name:
+                    raise BadCheckpoint(f"{shard.file.path}: the tensor {tensor} belongs to another shard")
+                tensors[tensor] = ShardTensor(shard.file.path, stored)
+        if missing := sorted(where.keys() - tensors.keys()):
+            raise BadCheckpoint(f"{self.path / where[missing[0]]}: the tensor {missing[0]} is missing")
+        return tensors
+
+    def _shard(self, name: str) -> SourceFile:
+        if known := self._elsewhere.get(name):
+            return known
+        if not (self.path / name).is_file():
+            raise BadCheckpoint(f"{self.path}: the shard {name} is missing")
+        return SourceFile.here(self.path / name)
+
+    def _weight_map(self) -> dict[str, str]:
+        """Tensor → shard, as the index says; empty when there is no index."""
+        index = self.optional_json(INDEX)
+        return {} if index is None else _where(self.path / INDEX, index)
+
+    def _parts(self) -> list[str]:
+        """The shards of a folder without an index."""
+        return _parts(self.path, {path.name for path in self.path.glob("*.safetensors")} | self._elsewhere.keys())
+
+
+def shard_names(path: Path, files: Iterable[str]) -> list[str]:
+    """The shards of the checkpoint whose other files lie at `path`, and of whose `files` not all are here yet.
+
+    Raises BadCheckpoint.
+    """
+    index = read_json(path / INDEX)
+    return _parts(path, files) if index is None else sorted(set(_where(path / INDEX, index).values()))
+
+
+def _where(path: Path, index: dict[str, Any]) -> dict[str, str]:
+    """Tensor → shard."""
+    where = index.get("weight_map")
+    if not isinstance(where, dict) or not where:
+        raise BadCheckpoint(f"{path}: it has no weight_map")
+    for tensor, shard in where.items():
+        plain = isinstance(shard, str) and shard.endswith(".safetensors") and not set(shard) & set("/\\:\0")
+        if not plain:
+            raise BadCheckpoint(f"{path}: {tensor!r:.80} points to {shard!r:.80}")
+    return where
+
+
+def _parts(path: Path, files: Iterable[str]) -> list[str]:
+    """The shards of a checkpoint without an index."""
+    parts = sorted(name for name in files if fnmatchcase(name, "model*.safetensors") and "/" not in name)
+    if not parts:
+        raise BadCheckpoint(f"{path}: neither model.safetensors nor {INDEX} is there")
+    return parts
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a checkpoint's JSON file; None when there is no such file. Raises BadCheckpoint."""
+    data = _read(path)
+    return None if data is None else _json(path, _text(path, data))
+
+
+def _json(path: Path, text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise BadCheckpoint(f"{path}: not JSON ({exc})") from exc
+    if not isinstance(found, dict):
+        raise BadCheckpoint(f"{path}: not a JSON object")
+    return found
+
+
+def _text(path: Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise BadCheckpoint(f"{path}: not UTF-8 at byte {exc.start}") from exc
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BadCheckpoint(f"{path}: not a plain file")
+        if status.st_size > (_MAX_TOKENIZER if path.name == "tokenizer.json" else _MAX_JSON):
+            raise BadCheckpoint(f"{path}: {status.st_size:,} bytes are too many for such a file")
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise BadCheckpoint(f"{path}: {exc.strerror}") from exc

@@ -1,0 +1,134 @@
+"""One .safetensors file's header, checked: which tensors it holds, and where.
+
+Knows: the layout of https://github.com/huggingface/safetensors#format: eight bytes of length, a JSON object,
+then the tensors without gaps. Does not know: what is in the tensors, or which files make up a checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from r1_quantize.errors import BadCheckpoint
+from r1_quantize.gguf.tensor_type import TensorType
+from r1_quantize.source_file import SourceFile
+
+_MAX_DIMENSIONS, _UINT32_MAX = 8, (1 << 32) - 1
+_MAX_HEADER = 16 << 20  # bytes; 512 layers take one million, and parsing JSON takes many times its size
+_ITEM_BYTES = {
+    **{"BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1, "I16": 2, "U16": 2, "F16": 2},
+    **{"BF16": 2, "I32": 4, "U32": 4, "F32": 4, "F64": 8, "I64": 8, "U64": 8, "C64": 8},
+}
+_FLOATS = {"BF16": TensorType.BF16, "F16": TensorType.F16, "F32": TensorType.F32}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """Where a tensor lies in its file. `shape` is (rows, columns) or (values,); `offset` is from the file's start."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    nbytes: int
+
+    @property
+    def type(self) -> TensorType | None:
+        """Its type in GGML's terms; None when it is not one of the floats a checkpoint can be converted from."""
+        return _FLOATS.get(self.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class SafetensorsFile:
+    """The header of one file: its tensors by name, in the order of their names."""
+
+    file: SourceFile
+    tensors: Mapping[str, StoredTensor]
+
+
+def header_end(beginning: bytes, size: int) -> int:
+    """Where the header of a file of `size` bytes ends that begins so, or where one gives up reading it."""
+    return min(8 + int.from_bytes(beginning[:8], "little"), 8 + _MAX_HEADER, size)
+
+
+def read(path: Path) -> SafetensorsFile:
+    """The header of the file at `path`; see `read_file`."""
+    return read_file(SourceFile(path, 0))
+
+
+def read_file(file: SourceFile) -> SafetensorsFile:
+    """The header of a file. Raises BadCheckpoint when it cannot be read or contradicts itself."""
+    try:
+        with file.beginning() as (beginning, found):
+            return _Header(found).parse(beginning)
+    except OSError as exc:
+        raise BadCheckpoint(f"{file.path}: {exc.strerror}") from exc
+
+
+class _Header:
+    """A header being read, none of it trusted."""
+
+    def __init__(self, file: SourceFile) -> None:
+        self._file = file
+        self._path = file.path
+        self._size = file.size
+
+    def parse(self, file: BinaryIO) -> SafetensorsFile:
+        if self._size < 8:
+            raise self._bad(f"it is only {self._size} bytes long")
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(_MAX_HEADER, self._size - 8):
+            raise self._bad(f"its header is said to be {length:,} bytes long, in a file of {self._size:,}")
+        try:
+            found = json.loads(file.read(length), object_pairs_hook=_unique)
+        except (ValueError, RecursionError) as exc:
+            raise self._bad(f"its header is not JSON ({exc})") from exc
+        if not isinstance(found, dict):
+            raise self._bad("its header is not a JSON object")
+        found.pop("__metadata__", None)
+        tensors = [self._tensor(name, entry, 8 + length) for name, entry in found.items()]
+        self._check_layout(tensors, 8 + length)
+        by_name = {tensor.name: tensor for tensor in sorted(tensors, key=lambda tensor: tensor.name)}
+        return SafetensorsFile(self._file, by_name)
+
+    def _tensor(self, name: str, entry: Any, start: int) -> StoredTensor:
+        match entry:
+            case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(begin), int(end)]}:
+                if dtype not in _ITEM_BYTES:
+                    raise self._bad(f"tensor {name!r:.80} has the unknown dtype {dtype!r:.20}")
+                plain = all(type(dimension) is int and 0 <= dimension <= _UINT32_MAX for dimension in shape)
+                if not plain or len(shape) > _MAX_DIMENSIONS:
+                    raise self._bad(f"tensor {name!r:.80} has the shape {shape!r:.80}")
+                values = 1
+                for dimension in shape:
+                    values *= dimension
+                if not 0 <= begin <= end <= self._size:
+                    raise self._bad(f"tensor {name!r:.80} is said to lie outside the file")
+                if end - begin != values * _ITEM_BYTES[dtype]:
+                    raise self._bad(f"tensor {name!r:.80} has {end - begin} bytes for {dtype} {shape!r:.80}")
+                return StoredTensor(name, dtype, tuple(shape), start + begin, end - begin)
+        raise self._bad(f"tensor {name!r:.80} is described by {entry!r:.80}")
+
+    def _check_layout(self, tensors: list[StoredTensor], start: int) -> None:
+        """The tensors fill the file from `start` to its end, without gap or overlap."""
+        expected = start
+        for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)):
+            if tensor.offset != expected:
+                fault = "overlaps another" if tensor.offset < expected else "leaves a gap before it"
+                raise self._bad(f"tensor {tensor.name!r:.80} {fault}")
+            expected += tensor.nbytes
+        if expected != self._size:
+            raise self._bad(f"{expected:,} bytes are announced, {self._size:,} are there")
+
+    def _bad(self, what: str) -> BadCheckpoint:
+        return BadCheckpoint(f"{self._path}: {what}; it is damaged or not whole")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found

@@ -1,0 +1,201 @@
+"""tokenizer.json and its companions → the tokenizer.ggml.* keys.
+
+Knows: which tokens are control tokens, what fills the holes up to the embedding's size, which special ids and
+flags llama.cpp wants, and the order of all these, which is that of llama.cpp's converter (gguf-py's
+SpecialVocab). Does not know: how text is cut (`pretokenizer`), or anything about weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any
+
+from r1_quantize.checkpoint.architecture import Architecture
+from r1_quantize.checkpoint.checkpoint import CheckpointFolder
+from r1_quantize.checkpoint.pretokenizer import post_processors, pretokenizer_of
+from r1_quantize.errors import BadCheckpoint
+from r1_quantize.gguf.metadata import Entry, boolean, int32s, string, strings, uint32
+
+_SPECIAL = {
+    # as tokenizer_config.json and config.json call it → as GGUF calls it, in the order of the keys
+    "bos": "bos_token_id",
+    "eos": "eos_token_id",
+    "unk": "unknown_token_id",
+    "sep": "seperator_token_id",  # spelt so in the format
+    "pad": "padding_token_id",
+    "mask": "mask_token_id",
+}
+
+
+class TokenType(IntEnum):
+    """enum llama_token_type of llama.h, those that a byte-level vocabulary has."""
+
+    NORMAL = 1
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+
+
+def vocabulary(
+    folder: CheckpointFolder, architecture: Architecture, pretokenizer: str | None = None
+) -> Iterator[Entry]:
+    """The tokenizer.ggml.* entries, padded to the architecture's `vocab_size`; see `pretokenizer_of` for the last.
+
+    Raises BadCheckpoint when tokenizer.json is missing, not a byte-level BPE, or does not fit into that size.
+    """
+    size = architecture.vocab_size
+    tokenizer = folder.json("tokenizer.json")
+    config = folder.optional_json("tokenizer_config.json") or {}
+    try:
+        prefixed = config.get("add_prefix_space")
+        if architecture.name == "llama" and isinstance(prefixed, bool):
+            yield boolean("tokenizer.ggml.add_space_prefix", prefixed)
+        yield string("tokenizer.ggml.model", "gpt2")
+        yield string("tokenizer.ggml.pre", pretokenizer or pretokenizer_of(tokenizer))
+        tokens = _tokens(tokenizer, size)
+        yield strings("tokenizer.ggml.tokens", [text for text, _ in tokens])
+        yield int32s("tokenizer.ggml.token_type", [kind for _, kind in tokens])
+        yield strings("tokenizer.ggml.merges", _merges(tokenizer))
+        added = {token["content"]: token["id"] for token in _added(tokenizer)}
+        for kind, number in _special_ids(config, folder.config, added, size).items():
+            yield uint32(f"tokenizer.ggml.{_SPECIAL[kind]}", number)
+        for kind, wanted in _additions(tokenizer, config).items():
+            yield boolean(f"tokenizer.ggml.add_{kind}_token", wanted)
+        if (template := _chat_template(folder, config)) is not None:
+            yield string("tokenizer.chat_template", template)
+    except UnicodeEncodeError as exc:
+        raise BadCheckpoint(f"{folder.path}: the tokenizer has text that is not Unicode ({exc.reason})") from exc
+
+
+def _tokens(tokenizer: dict[str, Any], size: int) -> list[tuple[str, TokenType]]:
+    """Text and type of the tokens 0 … size − 1."""
+    match tokenizer.get("model"):
+        case {"type": "BPE", "vocab": dict(vocab)}:
+            pass
+        case _:
+            raise BadCheckpoint("tokenizer.json: its model is not BPE with a vocabulary")
+    tokens = [(f"[PAD{number}]", TokenType.UNUSED) for number in range(size)]
+    for text, number in vocab.items():
+        tokens[_id_below(number, size, text)] = (text, TokenType.NORMAL)
+    for token in _added(tokenizer):
+        tokens[_id_below(token["id"], size, token["content"])] = _typed(token["content"], token.get("special"))
+    return tokens
+
+
+def _typed(text: str, special: object) -> tuple[str, TokenType]:
+    looks_special = any(text.startswith("<" + bar) and text.endswith(bar + ">") for bar in "|｜")
+    if special is True or looks_special:
+        return text, TokenType.CONTROL
+    return text.replace("▁", " "), TokenType.USER_DEFINED
+
+
+def _added(tokenizer: dict[str, Any]) -> list[dict[str, Any]]:
+    added = tokenizer.get("added_tokens", [])
+    if not isinstance(added, list):
+        raise BadCheckpoint("tokenizer.json: added_tokens is not a list")
+    for token in added:
+        match token:
+            case {"id": int(), "content": str()}:
+                continue
+        raise BadCheckpoint(f"tokenizer.json: {token!r:.80} is not an added token")
+    return added
+
+
+def _id_below(number: object, size: int, text: str) -> int:
+    if type(number) is not int or not 0 <= number < size:
+        raise BadCheckpoint(f"tokenizer.json: {text!r:.80} has the id {number!r:.20}; vocab_size is {size:,}")
+    return number
+
+
+def _merges(tokenizer: dict[str, Any]) -> list[str]:
+    """The merges in the old form, "left right"; the new form holds pairs, so that a part may hold a space."""
+    merges = tokenizer["model"].get("merges")
+    if not isinstance(merges, list) or not merges:
+        raise BadCheckpoint("tokenizer.json: it has no merges, and llama.cpp needs at least one")
+    if all(isinstance(merge, str) for merge in merges):
+        return merges
+    if all(isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) for p in pair) for pair in merges):
+        return [" ".join(part.replace(" ", "Ġ") for part in pair) for pair in merges]
+    raise BadCheckpoint("tokenizer.json: its merges are neither texts nor pairs")
+
+
+def _special_ids(config: dict[str, Any], model: dict[str, Any], added: dict[str, int], size: int) -> dict[str, int]:
+    """Special ids by kind: by their text in tokenizer_config.json, and what it lacks by number in config.json."""
+    found: dict[str, int] = {}
+    for kind in _SPECIAL:
+        if (text := _special_text(config, kind)) in added:
+            found[kind] = added[text]
+    for kind in _SPECIAL:
+        number = model.get(f"{kind}_token_id")
+        if type(number) is int and kind not in found:
+            found[kind] = _id_below(number, size, f"{kind}_token_id")
+    return found
+
+
+def _special_text(config: dict[str, Any], kind: str) -> str:
+    """A special token's text in tokenizer_config.json; empty when it has none of that kind."""
+    token = config.get(f"{kind}_token")
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) else ""
+
+
+def _additions(tokenizer: dict[str, Any], config: dict[str, Any]) -> dict[str, bool]:
+    """Whether bos, eos and sep are put around a text.
+
+    The post-processor decides; what it leaves open is taken from tokenizer_config.json.
+    """
+    found: dict[str, bool] = {}
+    for step in post_processors(tokenizer):
+        match step:
+            case {"type": "ByteLevel"}:
+                found.setdefault("bos", False)
+                found.setdefault("eos", False)
+            case {"type": "TemplateProcessing", "single": [*single], "pair": [*pair]}:
+                found |= _template_additions(_pieces(single), _pieces(pair), config)
+    for kind in ("bos", "eos", "sep"):
+        if isinstance(wanted := config.get(f"add_{kind}_token"), bool):
+            found.setdefault(kind, wanted)
+    return found
+
+
+def _template_additions(single: list[str | None], pair: list[str | None], config: dict[str, Any]) -> dict[str, bool]:
+    """What a TemplateProcessing step puts around one text, and between two."""
+    first, last = (single[0], single[-1]) if len(single) > 1 else (None, None)
+    found = {kind: True for kind, token in (("bos", first), ("eos", last)) if token}
+    if first and pair[:1] == [first]:
+        pair = pair[1:]
+    if last and pair[-1:] == [last]:
+        pair = pair[:-1]
+    between = pair[1:-1]
+    if between and pair[0] is None and pair[-1] is None:
+        separators = (_special_text(config, "sep"), _special_text(config, "eos"))
+        found["sep"] = bool((between[0] in separators and not last) or (between[1:] and between[1] in separators))
+    return found
+
+
+def _pieces(template: list[Any]) -> list[str | None]:
+    """A template's pieces: the text of a special token, or None where the text goes."""
+    pieces: list[str | None] = []
+    for piece in template:
+        match piece:
+            case {"SpecialToken": {"id": str(token)}}:
+                pieces.append(token)
+            case {"Sequence": {"id": "A" | "B"}}:
+                pieces.append(None)
+            case _:
+                raise BadCheckpoint(f"tokenizer.json: {piece!r:.80} cannot stand in a template")
+    return pieces
+
+
+def _chat_template(folder: CheckpointFolder, config: dict[str, Any]) -> str | None:
+    """The Jinja template: from tokenizer_config.json, else from a file of its own."""
+    found = config.get("chat_template")
+    if found is None:
+        found = folder.optional_text("chat_template.jinja")
+    if found is None:
+        found = (folder.optional_json("chat_template.json") or {}).get("chat_template")
+    if isinstance(found, list):
+        named = (entry for entry in found if isinstance(entry, dict) and entry.get("name") == "default")
+        found = next(named, {}).get("template")
+    return found if isinstance(found, str) and found else None

@@ -1,0 +1,1 @@
+"""The GGUF format: reading headers, encoding metadata, tensor types, split files."""

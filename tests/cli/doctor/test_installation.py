@@ -1,0 +1,58 @@
+"""`r1.doctor.installation`: the command that compiles llama.cpp anew, for however r1 was installed."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from r1.doctor.installation import Installation, Tool, installation
+
+README = Path(__file__).parents[3] / "README.md"
+
+
+def line(tool: Tool, python: str = "/v/bin/python", *, windows: bool = False) -> str:
+    return Installation(tool, python, "r1-local", "0.3.36", windows).reinstall("-DGGML_CUDA=on")
+
+
+class TestReinstall:
+    """A line to be typed as it stands."""
+
+    def test_is_the_readmes_with_pip(self) -> None:
+        in_readme = (
+            'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir "llama-cpp-python==0.3.36"'
+        )
+        assert in_readme in README.read_text(encoding="utf-8")
+        assert line("pip") == in_readme.replace(" pip ", " /v/bin/python -m pip ")
+
+    def test_goes_through_pipx(self) -> None:
+        words = shlex.split(line("pipx"))
+        assert words[:4] == ["CMAKE_ARGS=-DGGML_CUDA=on", "pipx", "runpip", "r1-local"]
+        assert words[4:] == ["install", "--force-reinstall", "--no-cache-dir", "llama-cpp-python==0.3.36"]
+
+    def test_names_the_interpreter_to_uv(self) -> None:
+        words = shlex.split(line("uv", "/home/me/uv tools/python"))
+        assert words[1:6] == ["uv", "pip", "install", "--python", "/home/me/uv tools/python"]
+        assert words[6:] == ["--reinstall-package", "llama-cpp-python", "--no-cache", "llama-cpp-python==0.3.36"]
+
+    def test_is_for_powershell_on_windows(self) -> None:
+        said = line("pip", r"C:\Program Files\r1\python.exe", windows=True)
+        assert said.startswith(r'$env:CMAKE_ARGS="-DGGML_CUDA=on"; & "C:\Program Files\r1\python.exe" -m pip install ')
+
+    def test_of_a_version_that_nobody_knows_names_none(self) -> None:
+        assert Installation("pip", "p", "v", "").reinstall("-DX=on").endswith(" llama-cpp-python")
+
+
+class TestInstallation:
+    """pipx and uv leave a file in the environments they make."""
+
+    @pytest.mark.parametrize(
+        ("file", "tool"), [("pipx_metadata.json", "pipx"), ("uv-receipt.toml", "uv"), ("pyvenv.cfg", "pip")]
+    )
+    def test_is_told_by_what_lies_in_the_environment(self, tmp_path: Path, file: str, tool: str) -> None:
+        prefix = tmp_path / "r1-local"
+        prefix.mkdir()
+        (prefix / file).touch()
+        found = installation(prefix, "/p")
+        assert (found.tool, found.name, found.python) == (tool, "r1-local", "/p")

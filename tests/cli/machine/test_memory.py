@@ -1,0 +1,131 @@
+"""`r1.machine.memory`: how much main memory this process may still take."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from r1.machine.memory import memory
+
+GB = 1_000_000_000
+ONLY_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a thing of Linux")
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    """Files of proc and sys as they would be."""
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+class TestMemory:
+    """The least of what the machine, its control groups and `ulimit -v` leave."""
+
+    def test_is_what_the_machine_has_when_nothing_limits_it(self, tmp_path: Path) -> None:
+        found = memory(tmp_path)
+        if found.limit == "machine":
+            assert found.total == psutil.virtual_memory().total
+            assert found.free == pytest.approx(psutil.virtual_memory().available, rel=0.05)
+
+    def test_a_group_of_version_2_leaves_what_it_does_not_use(self, tmp_path: Path) -> None:
+        files = {
+            "proc/self/cgroup": "0::/user/app\n",
+            "sys/fs/cgroup/user/app/memory.max": "600000000\n",
+            "sys/fs/cgroup/user/app/memory.current": "500000000\n",
+            "sys/fs/cgroup/user/app/memory.stat": "anon 400000000\ninactive_file 50000000\n",
+            "sys/fs/cgroup/user/memory.max": "max\n",
+            "sys/fs/cgroup/user/memory.current": "900000000\n",
+        }
+        found = memory(write(tmp_path, files))
+        assert (found.total, found.free, found.limit) == (600_000_000, 150_000_000, "cgroup")
+
+    def test_files_that_were_read_twice_are_given_up_as_well(self, tmp_path: Path) -> None:
+        files = {
+            "proc/self/cgroup": "0::/\n",
+            "sys/fs/cgroup/memory.max": "8000000000\n",
+            "sys/fs/cgroup/memory.current": "5200000000\n",
+            "sys/fs/cgroup/memory.stat": "active_file 4700000000\ninactive_file 300000000\n",
+        }
+        assert memory(write(tmp_path, files)).free == 7_800_000_000
+
+    def test_a_group_further_out_may_be_the_narrower(self, tmp_path: Path) -> None:
+        files = {
+            "proc/self/cgroup": "0::/user/app\n",
+            "sys/fs/cgroup/user/app/memory.max": "900000000\n",
+            "sys/fs/cgroup/user/app/memory.current": "1000000\n",
+            "sys/fs/cgroup/user/memory.max": "800000000\n",
+            "sys/fs/cgroup/user/memory.current": "700000000\n",
+        }
+        found = memory(write(tmp_path, files))
+        assert (found.total, found.free, found.limit) == (800_000_000, 100_000_000, "cgroup")
+
+    def test_a_container_sees_its_group_where_the_mount_is(self, tmp_path: Path) -> None:
+        files = {
+            "proc/self/cgroup": "0::/\n",
+            "sys/fs/cgroup/memory.max": "700000000\n",
+            "sys/fs/cgroup/memory.current": "100000000\n",
+        }
+        assert memory(write(tmp_path, files)).free == 600_000_000
+
+    def test_a_group_of_version_1(self, tmp_path: Path) -> None:
+        files = {
+            "proc/self/cgroup": "3:cpu,cpuacct:/\n4:memory:/docker/abc\n",
+            "sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes": "500000000",
+            "sys/fs/cgroup/memory/docker/abc/memory.usage_in_bytes": "450000000",
+            "sys/fs/cgroup/memory/docker/abc/memory.stat": "inactive_file 1\ntotal_inactive_file 30000000\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": "5000000000",
+        }
+        found = memory(write(tmp_path, files))
+        assert (found.total, found.free, found.limit) == (500_000_000, 80_000_000, "cgroup")
+
+    def test_a_group_that_uses_more_than_it_may_leaves_nothing(self, tmp_path: Path) -> None:
+        files = {
+            "proc/self/cgroup": "0::/\n",
+            "sys/fs/cgroup/memory.max": "100\n",
+            "sys/fs/cgroup/memory.current": "200\n",
+        }
+        assert memory(write(tmp_path, files)).free == 0
+
+    @pytest.mark.parametrize(
+        "files",
+        [
+            {"proc/self/cgroup": "garbage\n\n0:\n::\n1:memory\n0::/\0\n"},
+            {"sys/fs/cgroup/memory.max": "x", "sys/fs/cgroup/memory.current": "1"},
+            {"sys/fs/cgroup/memory.max": "9" * 5000, "sys/fs/cgroup/memory.current": "1"},
+            {"sys/fs/cgroup/memory.max": "-1", "sys/fs/cgroup/memory.current": "1"},
+            {"sys/fs/cgroup/memory.max": "²", "sys/fs/cgroup/memory.current": "\0"},
+        ],
+    )
+    def test_nonsense_limits_nothing(self, files: dict[str, str], tmp_path: Path) -> None:
+        nonsense = {"proc/self/cgroup": "0::/\n", **files}
+        assert memory(write(tmp_path, nonsense)).limit in {"machine", "ulimit"}
+
+    def test_a_statistic_without_a_number_is_none(self, tmp_path: Path) -> None:
+        files = {
+            "proc/self/cgroup": "0::/\n",
+            "sys/fs/cgroup/memory.max": "700\n",
+            "sys/fs/cgroup/memory.current": "100\n",
+            "sys/fs/cgroup/memory.stat": "inactive_file\nactive_file x\n",
+        }
+        assert memory(write(tmp_path, files)).free == 600
+
+    @ONLY_LINUX
+    def test_a_limit_on_address_space_counts_what_is_mapped_already(self) -> None:
+        program = (
+            "import resource; resource.setrlimit(resource.RLIMIT_AS, (600_000_000, -1))\n"
+            "from r1.machine.memory import memory\n"
+            "before = memory(); held = bytearray(200_000_000); after = memory()\n"
+            "print(before.limit, before.total, before.free, before.free - after.free)"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+        limit, total, free, taken = done.stdout.split()
+        assert (limit, int(total)) == ("ulimit", 600_000_000)
+        assert 400_000_000 < int(free) < 600_000_000
+        assert int(taken) == pytest.approx(200_000_000, rel=0.01)

@@ -1,0 +1,151 @@
+"""`r1.markdown.math`: what R1 writes of LaTeX, as somebody would write it by hand without LaTeX."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+from rich.style import Style
+
+from r1.markdown.math import math
+
+ON_ONE_LINE = {
+    r"\frac{1}{2}": "1/2",
+    r"\dfrac12": "1/2",
+    r"\frac{a+b}{c+d}": "(a+b)/(c+d)",
+    r"\frac{\frac{1}{2}}{3}": "(1/2)/3",
+    r"\frac{1}{2x}": "1/(2x)",
+    r"\frac{1}{2}x": "(1/2)x",
+    r"2\frac{1}{2}": "2 1/2",
+    r"\left(\frac{a}{b}\right)^2": "(a/b)²",
+    r"\frac{dy}{dx}": "dy/dx",
+    r"\frac{\text{distance}}{\text{time}}": "distance/time",
+    r"x = \frac{-b \pm \sqrt{b^2 - 4ac}}{2a}": "x = (-b ± √(b² - 4ac))/(2a)",
+    r"\sqrt[3]{x}": "∛x",
+    r"\sqrt{12} + \sqrt{x+1}": "√12 + √(x+1)",
+    r"x^2 + x^{n+1}": "x² + xⁿ⁺¹",
+    r"x^{2^n}": "x^(2ⁿ)",
+    r"x^q": "x^q",
+    r"e^{-x^2/2}": "e^(-x²/2)",
+    r"a_{ij} + a_1": "aᵢⱼ + a₁",
+    r"5\text{ cm}": "5 cm",
+    r"\text{if } x=1\text{ then}": "if x = 1 then",
+    r"a\times b\cdot c\implies d": "a × b · c ⟹ d",
+    r"x\leq5, y \neq 3": "x ≤ 5, y ≠ 3",
+    r"\left( x \right)": "(x)",
+    r"\left\{ x \right.": "{x",
+    r"\left|x\right|": "|x|",
+    r"\lfloor x \rfloor": "⌊x⌋",
+    r"\binom{n}{k}": "C(n, k)",
+    r"\sum_{i=1}^{n} i": "∑ᵢ₌₁ⁿ i",
+    r"\int_0^1 x\,dx": "∫₀¹ x dx",
+    r"\lim_{x \to 0} \sin x": "lim_(x→0) sin x",
+    r"\sin^2\theta+\cos^2\theta=1": "sin²θ+cos²θ = 1",
+    r"\mathbb{R}": "ℝ",
+    r"a \quad b\;c": "a  b c",
+    r"90^\circ": "90°",
+    r"\overline{AB}": "A\u0305B\u0305",
+    r"0.\overline{3}": "0.3\u0305",
+    r"x \equiv 3 \pmod 7": "x ≡ 3 (mod 7)",
+    r"1, 2, \ldots, n": "1, 2, …, n",
+    r"10{,}000": "10,000",
+    "50% of \\$5": "50% of $5",
+    r"\text{$18}": "$18",
+    r"f'(x)": "f'(x)",
+    r"\operatorname{lcm}(4, 6)": "lcm(4, 6)",
+    r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}": "(1 2; 3 4)",
+    r"\begin{aligned} a &= b \\ c &= d \end{aligned}": "a = b; c = d",
+}
+ON_MANY_LINES = {
+    r"\begin{align*} x + 1 &= 2 \\ x &= 1 \end{align*}": ["x + 1 = 2", "    x = 1"],
+    r"a = b \\ c = d": ["a = b", "c = d"],
+    r"f(x) = \begin{cases} 1 & x > 0 \\ 0 & \text{otherwise} \end{cases}": [
+        "f(x) = ⎧ 1  x > 0",
+        "       ⎩ 0  otherwise",
+    ],
+    r"A = \begin{pmatrix} 1 & 2 \\ 3 & 40 \\ 5 & 6 \end{pmatrix} B": [
+        "    ⎛ 1  2  ⎞",
+        "A = ⎜ 3  40 ⎟ B",
+        "    ⎝ 5  6  ⎠",
+    ],
+}
+SOURCE = [r"\frac{1", "{", "}", "x^", r"\begin{aligned} x", r"\foo{bar} + \baz", r"\begin{what} x \end{what}", r"\left"]
+
+
+@pytest.mark.parametrize("latex", ON_ONE_LINE)
+def test_a_formula_reads_as_people_write_it(latex: str) -> None:
+    assert math(latex).plain == ON_ONE_LINE[latex]
+
+
+@pytest.mark.parametrize("latex", ON_MANY_LINES)
+def test_rows_stand_below_each_other_and_beside_what_precedes_them(latex: str) -> None:
+    assert [line.rstrip() for line in math(latex, display=True).plain.split("\n")] == ON_MANY_LINES[latex]
+
+
+@pytest.mark.parametrize(("latex", "boxed"), [(r"\boxed{42}", "42"), (r"x = \boxed{\frac{1}{2}}\text{ m}", "1/2")])
+def test_what_is_boxed_stands_out(latex: str, boxed: str) -> None:
+    text = math(latex)
+    (span,) = text.spans
+    assert text.plain[span.start : span.end] == boxed
+    assert isinstance(span.style, Style)
+    assert span.style.bold
+    assert span.style.reverse
+    assert span.style.color is None
+
+
+@pytest.mark.parametrize("latex", SOURCE)
+def test_what_is_no_formula_comes_back_as_it_is(latex: str) -> None:
+    assert math(latex).plain == latex
+
+
+@pytest.mark.parametrize(
+    "latex",
+    [
+        "{" * 10_000,
+        "{" * 3000 + "}" * 3000,
+        "x^" * 1900,
+        r"\frac" * 700,
+        r"\left(" * 600,
+        r"a & b \\" * 400,
+        "$" * 3999,
+        "\\" * 3999,
+        "x" * 3_000_000,
+        r"\begin{cases}" * 290,
+        r"\sqrt{" * 29 + "x" + "}" * 29,
+    ],
+    ids=lambda latex: f"{latex[:8]}, {len(latex)}",
+)
+def test_a_hostile_formula_is_answered_at_once(latex: str) -> None:
+    began = time.monotonic()
+    assert math(latex, display=True).plain
+    assert time.monotonic() - began < 2
+
+
+def test_no_garbage_raises() -> None:
+    rng = random.Random(5)
+    atoms = [
+        *ON_ONE_LINE,
+        *ON_MANY_LINES,
+        *SOURCE,
+        "&",
+        r"\\",
+        "%",
+        "$",
+        "_",
+        "^",
+        "\x02",
+        "\x05",
+        "中",
+        "\n",
+        r"\text{",
+    ]
+    for _ in range(400):
+        latex = "".join(rng.choice(atoms) for _ in range(rng.randint(1, 6)))
+        for display in (False, True):
+            assert "\x02" not in math(latex, display=display).plain
+
+
+def test_nothing_is_said_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    math(r"\frac{1}{2} \input{/etc/passwd} \not x \href{a}")
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,362 @@
+"""`r1.markdown.stream`: how an answer looks, and that what was shown once never has to change."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+from rich.cells import cell_len
+
+from r1.markdown.stream import Markdown, render
+
+ANSWER = r"""## Solving it
+
+To solve \( ax^2 + c = 0 \) where \(a \neq 0\), we use the **quadratic formula**, which *always* works:
+
+\[
+x = \frac{-b \pm \sqrt{b^2 - 4ac}}{2a}
+\]
+
+1. **Coefficients:**
+   - \( a = 2 \)
+   - `b` is [here](https://x.org), and a long item wraps to a line that hangs below its text
+2. **Discriminant:**
+   \[
+   \Delta = 16 + 48
+   \]
+   It is positive.
+
+10. Ten:
+    ```python
+    def f(x):
+        return x  # done
+    ```
+
+| Method | Cost |
+|:-------|-----:|
+| Factoring | $5 |
+| Formula | \(O(1)\) |
+
+> **Note:** quoted
+>
+> - positive: two
+
+---
+
+**Final answer:** \boxed{3}, for $5 to $10.
+"""
+AT_44 = """\
+Solving it
+
+To solve ax² + c = 0 where a ≠ 0, we use the
+quadratic formula, which always works:
+
+  x = (-b ± √(b² - 4ac))/(2a)
+
+1. Coefficients:
+   • a = 2
+   • b is here (https://x.org), and a long
+     item wraps to a line that hangs below
+     its text
+2. Discriminant:
+     Δ = 16 + 48
+   It is positive.
+
+3. Ten:
+   def f(x):
+       return x  # done
+
+Method      Cost
+────────────────
+Factoring     $5
+Formula     O(1)
+
+│ Note: quoted
+│
+│ • positive: two
+
+────────────────────────────────────────
+
+Final answer: 3, for $5 to $10.
+"""
+LOOKS = {
+    "**bold** and *soft* and `code`": "bold and soft and code",
+    "# Title #\ntext": "Title\n\ntext",
+    "Title\n=====\ntext": "Title\n\ntext",
+    "a\n\n\n\nb": "a\n\nb",
+    "one\ntwo": "one\ntwo",
+    "- a\n- b\n  - c\n\n- d": "• a\n• b\n  ◦ c\n\n• d",
+    "3. c\n4. d": "3. c\n4. d",
+    "1. a\n1. b\n1. c": "1. a\n2. b\n3. c",
+    "> a\n>> b": "│ a\n│\n│ │ b",
+    "[x](http://x.org) <http://y.org> [](z)": "x (http://x.org) http://y.org z",
+    "![a cat](cat.png)": "a cat (cat.png)",
+    "~~no~~ &amp; \\*yes\\*": "no & *yes*",
+    "```\na\n\n  b\n```": "a\n\n  b",
+    "```py\nopen = 1": "open = 1",
+    "<b>not html</b>": "<b>not html</b>",
+    "[red]no markup[/red] :smile:": "[red]no markup[/red] :smile:",
+    "$5 and $10": "$5 and $10",
+    "costs $5, or $6.50.": "costs $5, or $6.50.",
+    "$x^2$ is 5": "x² is 5",
+    "Let $n$ be $2k$.": "Let n be 2k.",
+    "so \\boxed{\\frac{1}{2}}.": "so 1/2.",
+    "\\[ x^2 \\].": "  x².",
+    "\\[ x^2 \\] which is\nmore": "  x²\n\nwhich is\nmore",
+    "$$\na\n$$": "  a",
+    "text\n\\[\n- 5x\n= 3\n\\]\nmore": "text\n\n  - 5x = 3\n\nmore",
+    "- a\n\n- \\[ x \\] so\n- b": "• a\n\n•   x\n  so\n• b",
+    "- a | b\n|---|---|": "• a | b\n  |---|---|",
+    "open \\( x_1 *y*": "open \\( x_1 y",
+    "\\[ x_1 *y*": "\\[ x_1 *y*",
+    "a | b\n--- | ---\n1<br>2 | 3": "a   b\n─────\n1   3\n2",
+    "\x1b[31mred\x07\r\nline": "[31mred\nline",
+}
+
+
+def pieces_of(text: str, rng: random.Random, longest: int) -> Iterator[str]:
+    while text:
+        cut = rng.randint(1, longest)
+        yield text[:cut]
+        text = text[cut:]
+
+
+def plain(text: str, width: int = 80) -> str:
+    return render(text, width, colour=False)
+
+
+@pytest.mark.parametrize("source", LOOKS)
+def test_each_construct_looks_as_it_should(source: str) -> None:
+    assert plain(source) == LOOKS[source] + "\n"
+
+
+def test_a_typical_answer() -> None:
+    assert plain(ANSWER, 44) == AT_44
+
+
+def test_styles_are_there_with_colour_and_no_escape_code_without() -> None:
+    coloured = render(ANSWER, 44)
+    assert "\x1b[1mquadratic formula\x1b[0m" in coloured
+    assert "\x1b[1;7m3\x1b[0m" in coloured, "the boxed result"
+    assert "\x1b[35mdef\x1b[0m" in coloured
+    assert "\x1b[2m│ \x1b[0m\x1b[1mNote:\x1b[0m quoted\n" in coloured
+    assert "\x1b]" not in coloured, "no hyperlinks"
+    assert re.sub(r"\x1b\[[\d;]*m", "", coloured) == AT_44
+    assert "\x1b" not in plain(ANSWER)
+
+
+def test_no_colour_is_one_that_some_background_hides() -> None:
+    python = "@x\nclass A(B):\n    '''d'''\n    s = f'{1}' + 2.5 if None else \"\\n\"  # c\n"
+    code = f"```python\n{python}```\n```diff\n+a\n-b\n```"
+    colours = {int(code) for codes in re.findall(r"\x1b\[([\d;]+)m", render(code, 80)) for code in codes.split(";")}
+    assert colours <= {0, 1, 2, 3, 31, 32, 35, 36}
+
+
+def test_code_can_be_copied() -> None:
+    source = "def f():\n\treturn 'a  b'\n\n\nlonger = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"
+    lines = plain(f"```python\n{source}\n```", 20).splitlines()
+    assert lines[:4] == ["def f():", "    return 'a  b'", "", ""]
+    assert "".join(lines[4:]) == source.splitlines()[4]
+
+
+def test_a_string_of_many_lines_keeps_its_colour() -> None:
+    lines = render('```python\nx = """one\ntwo\n"""\ny = 1\n```\n```c\n/* a\n b */ int c;\n```', 80).splitlines()
+    assert lines[1] == "\x1b[32mtwo\x1b[0m"
+    assert "\x1b[32m" not in lines[3]
+    assert lines[6].startswith("\x1b[2;3m b */\x1b[0m")
+
+
+def test_a_table_that_has_no_room_is_told_row_for_row() -> None:
+    table = "| Name | Meaning |\n|---|---|\n| alpha | beginning |\n| omega | end |"
+    assert plain(table, 14) == "Name: alpha\nMeaning:\nbeginning\n\nName: omega\nMeaning: end\n"
+
+
+def test_chinese_wraps_between_characters_and_not_before_a_full_stop() -> None:
+    assert plain("我们首先需要找到系数。然后", 20) == "我们首先需要找到系\n数。然后\n"
+
+
+@pytest.mark.parametrize("width", [8, 20, 40, 80, 120])
+@pytest.mark.parametrize("longest", [1, 5, 60])
+def test_an_answer_is_the_same_whatever_pieces_it_comes_in(width: int, longest: int) -> None:
+    markdown = Markdown(width)
+    fed = "".join(map(markdown.feed, pieces_of(ANSWER, random.Random(width), longest)))
+    assert fed + markdown.end() == render(ANSWER, width)
+
+
+ATOMS = [
+    *[
+        "word ",
+        "two words ",
+        "\n",
+        "\n\n",
+        "- ",
+        "1. ",
+        "2. ",
+        "   ",
+        "> ",
+        "```\n",
+        "```py\n",
+        "**",
+        "*",
+        "_",
+        "`",
+        "$x^2$",
+    ],
+    *[
+        "$5",
+        "\\(a\\)",
+        "\\(",
+        "\\[",
+        "\\]",
+        "\\[ x \\]",
+        "$$",
+        "\\boxed{4}",
+        "# ",
+        "| a | b |\n",
+        "|---|---|\n",
+        "---\n",
+    ],
+    *[
+        "===\n",
+        "~~",
+        "[l](u)",
+        "[",
+        "](",
+        "中文，",
+        "长一点的句子。",
+        "\\",
+        "def f(x): return 's'\n",
+        "    ",
+        "\t",
+        "<br>",
+    ],
+    *[
+        "a line that keeps going on and on past the sixtieth character of it and more ",
+        "|",
+        "a | b",
+        "'''",
+        "/*",
+        "=",
+        "#",
+    ],
+    *["😀", "http://x.org/a/long/address ", "- - -\n", "-", "&amp;"],
+]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_made_up_text_is_the_same_in_any_pieces_and_fits(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(40):
+        text = "".join(rng.choice(ATOMS) for _ in range(rng.randint(1, 60)))
+        width = rng.choice([1, 2, 8, 20, 40, 80])
+        markdown = Markdown(width)
+        fed = "".join(map(markdown.feed, pieces_of(text, rng, rng.choice([1, 4, 40]))))
+        assert fed + markdown.end() == render(text, width), repr(text)
+        widest = max(map(cell_len, plain(text, width).split("\n")))
+        assert widest <= max(width, 2), repr(text)  # a wide character in one column has to stick out
+
+
+def test_lines_are_finished_while_a_paragraph_goes_on() -> None:
+    markdown = Markdown(40)
+    text = "A paragraph of **many** words that \\(x^2\\) goes on. " * 40
+    for piece in pieces_of(text, random.Random(1), 5):
+        markdown.feed(piece)
+        assert markdown.live(100).count("\n") < 5
+
+
+def test_items_and_code_are_finished_line_by_line() -> None:
+    markdown = Markdown(40, colour=False)
+    assert markdown.feed("1. one\n2. two\n") == "1. one\n"
+    assert markdown.feed("   - a\n   - b\n") == "2. two\n   • a\n"
+    assert markdown.feed("\n\n```py\na = 1\n") == "   • b\n\na = 1\n"
+    assert markdown.feed("b = 2\nc =") == "b = 2\n"
+    assert markdown.live(5) == "c ="
+    assert markdown.feed(" 3\n```\n") == "c = 3\n"
+    assert markdown.end() == ""
+
+
+def test_nothing_is_finished_that_may_become_something_else() -> None:
+    for begun, rest, whole in [
+        ("Title\n", "---\n", "Title\n"),
+        ("a | b\n", "---|---\n1 | 2\n", "a   b\n─────\n1   2\n"),
+        ("some words *and words that go on for very long indeed, past the end ", "of it*", None),
+    ]:
+        markdown = Markdown(20, colour=False)
+        assert "and" not in markdown.feed(begun)
+        assert markdown.feed(rest) + markdown.end() == (whole or plain(begun + rest, 20))
+
+
+def test_what_is_finished_and_what_is_live_are_the_whole_text_at_any_moment() -> None:
+    text = "\n\n".join(" ".join(f"w{paragraph}x{word}" for word in range(60)) for paragraph in range(4))
+    markdown, shown, fed = Markdown(30, colour=False), "", ""
+    for piece in pieces_of(text, random.Random(3), 9):
+        shown += markdown.feed(piece)
+        fed += piece
+        assert (shown + markdown.live(1000)).split() == fed.split()
+
+
+@pytest.mark.parametrize("text", [ANSWER, "word " * 500, "- item " + "word " * 300, "```\n" + "x = 1\n" * 50])
+def test_a_resize_neither_loses_nor_repeats_a_word(text: str) -> None:
+    text = " ".join(f"{word}{index}" for index, word in enumerate(text.split(" "))) if "word" in text else text
+    rng = random.Random(2)
+    markdown, shown = Markdown(60, colour=False), ""
+    for piece in pieces_of(text, rng, 20):
+        markdown.width = rng.choice([24, 30, 60, 90])
+        lines = markdown.feed(piece)
+        assert all(cell_len(line) <= markdown.width for line in (lines + markdown.live(99)).split("\n"))
+        shown += lines
+    shown += markdown.end()
+    assert re.sub(r"[\s─│]", "", shown) == re.sub(r"[\s─│]", "", plain(text, 60))
+
+
+def test_live_shows_the_last_rows_and_says_when_there_are_more() -> None:
+    markdown = Markdown(20)
+    markdown.feed("| a | b |\n|---|---|\n" + "".join(f"| {row} | x |\n" for row in range(9)))
+    rows = markdown.live(4).split("\n")
+    assert rows[0] == "\x1b[2m…\x1b[0m"
+    assert [row.split()[0] for row in rows[1:]] == ["6", "7", "8"]
+    assert re.sub(r"\x1b\[\d*m", "", markdown.live(1)) == "… 8   x"
+    assert markdown.live(0) == ""
+    assert len(markdown.live(50).split("\n")) == 11
+
+
+HOSTILE = {
+    **{
+        f"{sign} again and again": sign * 10_000
+        for sign in ("*", "[", ">", "> ", "\\", "$", "~", "`", "_a", "\n", "中", "\t")
+    },
+    "nested lists": "\n".join("  " * depth + "- x" for depth in range(500)),
+    "lists in one line": "- " * 500 + "x",
+    "quotes in one line": "> " * 500 + "x",
+    "formulas that stay open": "\\(" * 5000,
+    "displays that stay open": "\\[\n" * 3000,
+    "boxes that stay open": "\\boxed{" * 1500,
+    "a table of a thousand columns": "|" + " a |" * 1000 + "\n|" + "---|" * 1000 + "\n|" + " b |" * 1000,
+    "a table of a thousand rows": "|a|b|\n|-|-|\n" + "|c|d|\n" * 1000,
+    "bytes": random.Random(1).randbytes(20_000).decode("utf-8", "replace"),
+    "latin bytes": random.Random(1).randbytes(20_000).decode("latin-1"),
+    "one word": "x" * 100_000,
+    "one letter with many accents": "a" + "\u0301" * 10_000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_text_is_shown_in_time(text: str) -> None:
+    began = time.monotonic()
+    shown = plain(text, 40)
+    assert time.monotonic() - began < 3
+    assert max(map(cell_len, shown.split("\n"))) <= 40
+
+
+def test_a_block_of_two_thousand_lines_costs_no_more_for_its_last_line_than_for_its_first() -> None:
+    markdown = Markdown(80)
+    markdown.feed("```python\n")
+    times = []
+    for number in range(2000):
+        began = time.perf_counter()
+        assert markdown.feed(f"value_{number} = compute({number}, 'text')  # a line\n").count("\n") == 1
+        times.append(time.perf_counter() - began)
+    assert sorted(times[-500:])[250] < 5 * sorted(times[500:1000])[250]

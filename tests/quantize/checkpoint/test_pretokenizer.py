@@ -1,0 +1,183 @@
+"""`r1_quantize.checkpoint.pretokenizer`: recognised by its definition, not by a hash of what it does."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gguf as reference
+import pytest
+
+from r1_quantize.binding import binding
+from r1_quantize.checkpoint.pretokenizer import KNOWN, check_pretokenizer, pretokenizer_of
+from r1_quantize.errors import BadCheckpoint, UsageError
+from r1_quantize.gguf.metadata import string
+from r1_quantize.pipeline import Job, quantize
+from tests.fakes import checkpoints
+from tests.fakes.checkpoints import LLAMA_SPLIT, SPLIT, Shape, tokenizer
+
+PRE = "tokenizer.ggml.pre"
+
+
+def definition(pattern: str = SPLIT, normalizer: Any = None, **byte_level: Any) -> dict[str, Any]:
+    """A tokenizer.json's two sections, as both families write them."""
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False} | byte_level
+    return {"normalizer": normalizer, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]}}
+
+
+QWEN = definition(normalizer={"type": "NFC"})
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+WITH_BOS = tokenizer()["post_processor"]
+WITHOUT_BOS = WITH_BOS | {"single": WITH_BOS["single"][1:]}
+
+
+class TestPretokenizer:
+    """Two definitions are known; anything else is refused with what was found."""
+
+    def test_the_qwen_distills(self) -> None:
+        assert pretokenizer_of(tokenizer()) == "deepseek-r1-qwen"
+
+    def test_the_llama_distills(self) -> None:
+        assert pretokenizer_of(tokenizer(llama=True)) == "llama-bpe"
+        assert pretokenizer_of(definition(LLAMA_SPLIT)) == "llama-bpe"
+
+    @pytest.mark.parametrize(
+        "processor",
+        [
+            WITH_BOS,
+            {"type": "Sequence", "processors": [BYTE_LEVEL, WITH_BOS]},
+            {"type": "Sequence", "processors": [WITH_BOS]},
+        ],
+    )
+    def test_qwens_with_a_bos_is_deepseeks(self, processor: Any) -> None:
+        assert pretokenizer_of(QWEN | {"post_processor": processor}) == "deepseek-r1-qwen"
+
+    @pytest.mark.parametrize(
+        "processor",
+        [
+            None,
+            BYTE_LEVEL,
+            WITHOUT_BOS,
+            {"type": "Sequence", "processors": []},
+            {"type": "Sequence", "processors": [BYTE_LEVEL, WITHOUT_BOS]},
+            {"type": "TemplateProcessing"},
+            {"type": "TemplateProcessing", "single": []},
+            {"type": "TemplateProcessing", "single": "SpecialToken"},
+            [],
+            7,
+        ],
+    )
+    def test_qwens_without_is_qwens_own(self, processor: Any) -> None:
+        assert pretokenizer_of(QWEN | {"post_processor": processor}) == "qwen2"
+
+    def test_qwens_without_any_post_processor(self) -> None:
+        assert pretokenizer_of(QWEN) == "qwen2"
+
+    def test_what_has_no_effect_on_tokens_is_not_compared(self) -> None:
+        found = definition(normalizer={"type": "NFC"}, trim_offsets=False) | {"post_processor": WITH_BOS}
+        assert pretokenizer_of(found) == "deepseek-r1-qwen"
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            definition(),  # Qwen's expression without Qwen's normalizer
+            definition(normalizer={"type": "NFKC"}),
+            definition(SPLIT + "|x", normalizer={"type": "NFC"}),
+            definition(LLAMA_SPLIT, normalizer={"type": "NFC"}),  # Llama's expression with it
+            definition(normalizer={"type": "NFC"}, add_prefix_space=True),
+            definition(normalizer={"type": "NFC"}, use_regex=True),
+            {"normalizer": {"type": "NFC"}, "pre_tokenizer": {"type": "ByteLevel"}},
+            {"normalizer": [], "pre_tokenizer": []},
+            {"normalizer": None, "pre_tokenizer": "x" * 10_000},
+            {},
+        ],
+    )
+    def test_anything_else_is_refused_with_what_was_found(self, other: dict[str, Any]) -> None:
+        said = r"known are those of Qwen 2 and Llama 3; --pretokenizer NAME says .*; found \{.*pre_tokenizer"
+        with pytest.raises(BadCheckpoint, match=said) as caught:
+            pretokenizer_of(other)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 1000
+
+
+class TestGivenByAPerson:
+    """A name on the command line is one that llama.cpp runs."""
+
+    @pytest.mark.parametrize("name", sorted(KNOWN))
+    def test_what_is_known_is_taken(self, name: str) -> None:
+        assert check_pretokenizer(name) == name
+
+    @pytest.mark.parametrize(
+        ("name", "near"),
+        [
+            *(("", "qwen2"), ("qwen", "qwen2"), ("Qwen2", "qwen2"), ("qwen2 ", "qwen2")),
+            *(("llama-bpe\n", "llama-bpe"), ("deepseek-r1", "deepseek-r1-qwen"), ("x" * 10_000, "llama-bpe")),
+        ],
+    )
+    def test_anything_else_is_refused_with_what_comes_near(self, name: str, near: str) -> None:
+        with pytest.raises(UsageError, match=f"none of llama.cpp's 91; it has .*{near}") as caught:
+            check_pretokenizer(name)
+        assert "\n" not in str(caught.value)
+
+    def test_the_definitions_have_names_that_are_known(self) -> None:
+        assert {pretokenizer_of(found) for found in (QWEN, tokenizer(), tokenizer(llama=True))} <= KNOWN
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GGUF whose pre-tokenizer a person chose."""
+    folder = tmp_path_factory.mktemp("pretokenizer")
+    shape = Shape(hidden=32, inner=32, layers=1, heads=1, kv_heads=1)
+    source = checkpoints.write(folder / "checkpoint", shape)
+    for _ in quantize(Job(source, "F32", folder / "made.gguf", name="made", pretokenizer="starcoder")):
+        pass
+    return folder / "made.gguf"
+
+
+@pytest.fixture
+def library() -> Iterator[Any]:
+    """llama.cpp, its log thrown away; whoever listens to it does so again afterwards."""
+    found: Any = binding()
+    listener, data = found.llama_log_callback(), ctypes.c_void_p()
+    found.llama_log_get(ctypes.byref(listener), ctypes.byref(data))
+    ignored = found.llama_log_callback(lambda *_: None)
+    found.llama_log_set(ignored, None)
+    found.llama_backend_init()
+    yield found
+    found.llama_log_set(listener, data)
+
+
+class TestAgainstLlamaCpp:
+    """The library itself knows every name that is said to be known, and no others are made up."""
+
+    def loads(self, library: Any, path: Path) -> bool:
+        """Whether llama.cpp takes the vocabulary."""
+        params = library.llama_model_default_params()
+        params.vocab_only = True
+        if not (model := library.llama_model_load_from_file(bytes(path), params)):
+            return False
+        library.llama_model_free(model)
+        return True
+
+    def renamed(self, made: Path, folder: Path, name: str) -> Path:
+        """The same file with another pre-tokenizer; of the tensors only their place in it has to stand."""
+        path = folder / "renamed.gguf"
+        whole, old = made.read_bytes(), string(PRE, "starcoder").encode()
+        assert whole.count(old) == 1
+        path.write_bytes(whole.replace(old, string(PRE, name).encode()) + bytes(64))
+        return path
+
+    def test_the_name_a_person_gives_is_in_the_file(self, made: Path, library: Any) -> None:
+        assert reference.GGUFReader(made).fields[PRE].contents() == "starcoder"
+        assert self.loads(library, made)
+
+    @pytest.mark.parametrize("name", sorted(KNOWN))
+    def test_a_known_name_is_run(self, made: Path, tmp_path: Path, library: Any, name: str) -> None:
+        assert self.loads(library, self.renamed(made, tmp_path, name))
+
+    @pytest.mark.parametrize("name", ["qwen", "Qwen2", "llama-bpe ", "no-such-name"])
+    def test_an_unknown_name_is_not(self, made: Path, tmp_path: Path, library: Any, name: str) -> None:
+        assert not self.loads(library, self.renamed(made, tmp_path, name))

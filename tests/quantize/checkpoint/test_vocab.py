@@ -1,0 +1,192 @@
+"""`r1_quantize.checkpoint.vocab`: tokenizer.json → what llama.cpp tokenizes with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer
+
+from r1_quantize.errors import BadCheckpoint
+from r1_quantize.gguf import reader
+from tests.fakes import checkpoints
+from tests.fakes.checkpoints import CONTROL, MERGES, THINKING
+from tests.fakes.vocabularies import Vocabulary
+from tests.quantize.conftest import Make
+
+TEXTS = [
+    "Hello, the world!  9.11 or 9.9?",
+    "How many r's are in “strawberry”?\n\n\tI'll count: 1 2 3 123456",
+    "Größe, naïve, Ελληνικά, русский, עברית, العربية, हिन्दी, ไทย, 中文字符, 日本語, 한국어",
+    "🚀 👩‍🚀 \u200d\ufe0f ́combining \x00\x01\x7f",
+    "the theme\n\n\nthere   \n x=1;\r\n\r\n",
+    "",
+]
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def changed(folder: Path, name: str, change: Change) -> Path:
+    """A checkpoint, one of its JSON files edited in place."""
+    checkpoints.write(folder)
+    content = json.loads((folder / name).read_text(encoding="utf-8"))
+    change(content)
+    checkpoints.write_json(folder / name, content)
+    return folder
+
+
+class TestAgainstTheTokenizersLibrary:
+    """llama.cpp, given our vocabulary, cuts text as the library the tokenizer was made for."""
+
+    @pytest.mark.parametrize("text", TEXTS)
+    def test_same_ids(self, fake: Path, gguf: Path, text: str) -> None:
+        expected = Tokenizer.from_file(str(fake / "tokenizer.json")).encode(text, add_special_tokens=False).ids
+        assert encode(gguf, text, control=False) == expected
+
+    def test_control_tokens(self, fake: Path, gguf: Path) -> None:
+        text = "<｜User｜>Hi<｜Assistant｜><think>\nwell\n</think>\n\nHi<｜end▁of▁sentence｜>"
+        expected = Tokenizer.from_file(str(fake / "tokenizer.json")).encode(text, add_special_tokens=False).ids
+        assert encode(gguf, text, control=True) == expected
+
+
+def encode(path: Path, text: str, *, control: bool) -> list[int]:
+    """The ids llama.cpp cuts a text into."""
+    with Vocabulary(path) as vocabulary:
+        return vocabulary.encode(text, control=control)
+
+
+class TestTokens:
+    """Each token has its text and its type; holes are filled up to the embedding's size."""
+
+    @pytest.fixture
+    def metadata(self, gguf: Path) -> dict[str, Any]:
+        return dict(reader.read(gguf).metadata)
+
+    def test_are_as_many_as_the_embedding_has_rows(self, metadata: dict[str, Any]) -> None:
+        assert len(metadata["tokenizer.ggml.tokens"]) == len(metadata["tokenizer.ggml.token_type"]) == 320
+
+    def test_have_the_type_their_flags_say(self, metadata: dict[str, Any]) -> None:
+        types = dict(zip(metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"], strict=True))
+        normal, control, user_defined, unused = 1, 3, 4, 5  # enum llama_token_type
+        assert {types[text] for text in CONTROL} == {control}
+        assert {types[text] for text in THINKING} == {user_defined}
+        assert types["the"] == types["A"] == normal
+        assert types["[PAD267]"] == types["[PAD319]"] == unused
+
+    def test_that_look_special_are_control_tokens_without_the_flag(self, tmp_path: Path, make: Make) -> None:
+        def unflag(tokenizer: dict[str, Any]) -> None:
+            for token in tokenizer["added_tokens"]:
+                token["special"] = False
+
+        folder = changed(tmp_path / "c", "tokenizer.json", unflag)
+        found = reader.read(make(folder, "F32")).metadata
+        assert found["tokenizer.ggml.token_type"][260:267] == [3, 3, 3, 3, 3, 4, 4]
+
+    def test_merges_of_the_newer_form_are_written_in_the_old_one(self, tmp_path: Path, make: Make) -> None:
+        def pair(tokenizer: dict[str, Any]) -> None:
+            tokenizer["model"]["merges"] = [merge.split(" ") for merge in MERGES]
+
+        folder = changed(tmp_path / "c", "tokenizer.json", pair)
+        assert reader.read(make(folder, "F32")).metadata["tokenizer.ggml.merges"] == list(MERGES)
+
+
+class TestSpecialIds:
+    """Special ids come from tokenizer_config.json by text, and what it lacks from config.json by number."""
+
+    def special(self, path: Path) -> dict[str, Any]:
+        found = reader.read(path).metadata
+        return {key[15:]: found[key] for key in found if key.endswith(("_token_id", "_token"))}
+
+    def test_of_a_distill(self, gguf: Path) -> None:
+        assert self.special(gguf) == {
+            **{"bos_token_id": 263, "eos_token_id": 260, "padding_token_id": 260},
+            **{"add_bos_token": True, "add_sep_token": False, "add_eos_token": False},
+        }
+
+    def test_without_tokenizer_config(self, tmp_path: Path, make: Make) -> None:
+        folder = checkpoints.write(tmp_path / "c")
+        (folder / "tokenizer_config.json").unlink()
+        found = self.special(make(folder, "F32"))
+        assert found == {"bos_token_id": 263, "eos_token_id": 260, "add_bos_token": True, "add_sep_token": False}
+
+    def test_a_text_that_is_no_added_token_is_passed_over(self, tmp_path: Path, make: Make) -> None:
+        def misname(config: dict[str, Any]) -> None:
+            config["pad_token"] = "<none>"
+
+        folder = changed(tmp_path / "c", "tokenizer_config.json", misname)
+        assert "padding_token_id" not in self.special(make(folder, "F32"))
+
+    def test_a_number_outside_the_vocabulary_is_refused(self, tmp_path: Path, make: Make) -> None:
+        def outside(config: dict[str, Any]) -> None:
+            config["sep_token_id"] = 320
+
+        folder = changed(tmp_path / "c", "config.json", outside)
+        with pytest.raises(BadCheckpoint, match="'sep_token_id' has the id 320"):
+            make(folder, "F32")
+
+
+class TestChatTemplate:
+    """The template is taken from wherever it is kept."""
+
+    def template(self, path: Path) -> object:
+        return reader.read(path).metadata.get("tokenizer.chat_template")
+
+    def test_in_tokenizer_config(self, gguf: Path) -> None:
+        assert self.template(gguf) == checkpoints.TEMPLATE
+
+    def test_the_default_one_of_several(self, tmp_path: Path, make: Make) -> None:
+        def several(config: dict[str, Any]) -> None:
+            names = ("tool_use", "default")
+            config["chat_template"] = [{"name": name, "template": f"the {name} one"} for name in names]
+
+        folder = changed(tmp_path / "c", "tokenizer_config.json", several)
+        assert self.template(make(folder, "F32")) == "the default one"
+
+    def test_in_a_file_of_its_own(self, tmp_path: Path, make: Make) -> None:
+        folder = changed(tmp_path / "c", "tokenizer_config.json", lambda config: config.pop("chat_template"))
+        (folder / "chat_template.jinja").write_text("{{ messages }}", encoding="utf-8")
+        assert self.template(make(folder, "F32")) == "{{ messages }}"
+
+    def test_nowhere(self, tmp_path: Path, make: Make) -> None:
+        folder = changed(tmp_path / "c", "tokenizer_config.json", lambda config: config.pop("chat_template"))
+        assert self.template(make(folder, "F32")) is None
+
+
+class TestDamage:
+    """A tokenizer.json that cannot be used is refused in one line."""
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (lambda t: t.pop("model"), "its model is not BPE"),
+            (lambda t: t["model"].update(type="Unigram"), "its model is not BPE"),
+            (lambda t: t["model"].update(vocab=[]), "its model is not BPE"),
+            (lambda t: t["model"]["vocab"].update(extra=320), "'extra' has the id 320"),
+            (lambda t: t["model"]["vocab"].update(extra=-1), "'extra' has the id -1"),
+            (lambda t: t["model"]["vocab"].update(extra="7"), "'extra' has the id '7'"),
+            (lambda t: t["model"]["vocab"].update({"\ud800": 0}), "text that is not Unicode"),
+            (lambda t: t["model"].update(merges=[]), "it has no merges"),
+            (lambda t: t["model"].pop("merges"), "it has no merges"),
+            (lambda t: t["model"].update(merges=["a b", ["a", "b"]]), "neither texts nor pairs"),
+            (lambda t: t["model"].update(merges=[["a", "b", "c"]]), "neither texts nor pairs"),
+            (lambda t: t.update(added_tokens={}), "added_tokens is not a list"),
+            (lambda t: t["added_tokens"].append({"id": "7", "content": "x"}), "is not an added token"),
+            (lambda t: t["added_tokens"].append({"id": 4000, "content": "x"}), "'x' has the id 4000"),
+            (lambda t: t["post_processor"].update(single=["x", "y"]), "cannot stand in a template"),
+            (lambda t: t.pop("pre_tokenizer"), "its way of cutting text is not known"),
+        ],
+    )
+    def test_is_named(self, tmp_path: Path, make: Make, change: Change, said: str) -> None:
+        folder = changed(tmp_path / "c", "tokenizer.json", change)
+        with pytest.raises(BadCheckpoint, match=said) as caught:
+            make(folder, "F32")
+        assert "\n" not in str(caught.value)
+
+    def test_a_missing_tokenizer(self, tmp_path: Path, make: Make) -> None:
+        folder = checkpoints.write(tmp_path / "c")
+        (folder / "tokenizer.json").unlink()
+        with pytest.raises(BadCheckpoint, match=r"tokenizer\.json is missing"):
+            make(folder, "F32")

@@ -1,0 +1,167 @@
+"""`r1_quantize.store.manifest`: the record beside a model."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from r1_quantize.errors import BadFile
+from r1_quantize.store.manifest import Manifest
+
+WHOLE = Manifest(
+    name="qwen-7b",
+    quant="Q4_K_M",
+    source="deepseek-ai/DeepSeek-R1-Distill-Qwen-7B",
+    revision="916b56a44061fd5cd7d6a8fb632557ed4f724f60",
+    source_sha256={"config.json": "0" * 64},
+    sha256="f" * 64,
+    size=4_683_073_184,
+    recipe={"Q4_K": 169, "Q6_K": 29},
+    tools={"r1-local": "0.1.0"},
+    created="2026-11-23T20:53:33+00:00",
+)
+
+
+class TestManifest:
+    """It comes back as it was written, and anything else is refused."""
+
+    @pytest.mark.parametrize(
+        "manifest",
+        [
+            WHOLE,
+            replace(WHOLE, revision=None, source="mein Modell"),
+            replace(WHOLE, imatrix_sha256="0123456789abcdef" * 4),
+            replace(WHOLE, tensor_types=[r"blk\.(0|1)\.ffn_down=Q6_K", "attn_v=Q8_0"]),
+            replace(WHOLE, tensor_crc32={"blk.0.attn_v.weight": 0, "output.weight": (1 << 32) - 1}),
+        ],
+    )
+    def test_comes_back_as_it_was(self, tmp_path: Path, manifest: Manifest) -> None:
+        (tmp_path / "Q4_K_M.json").write_text(manifest.to_json(), encoding="utf-8")
+        assert Manifest.read(tmp_path / "Q4_K_M.json") == manifest
+
+    def test_is_none_where_there_is_no_file(self, tmp_path: Path) -> None:
+        assert Manifest.read(tmp_path / "Q4_K_M.json") is None
+
+    def test_says_how_it_was_made_even_when_by_the_rules(self) -> None:
+        found = json.loads(WHOLE.to_json())
+        assert (found["imatrix_sha256"], found["tensor_types"]) == (None, [])
+
+    @pytest.mark.parametrize(
+        "lacking",
+        [{"imatrix_sha256"}, {"tensor_types"}, {"tensor_crc32"}, {"imatrix_sha256", "tensor_types", "tensor_crc32"}],
+    )
+    def test_of_an_older_version_is_read_still(self, lacking: set[str]) -> None:
+        found = json.loads(WHOLE.to_json())
+        assert Manifest.from_json(json.dumps({key: found[key] for key in found if key not in lacking})) == WHOLE
+
+    @pytest.mark.parametrize("key", ["name", "revision", "source_sha256", "sha256", "size", "recipe", "created"])
+    def test_that_lacks_anything_else_is_refused(self, key: str) -> None:
+        found = json.loads(WHOLE.to_json())
+        del found[key]
+        with pytest.raises(BadFile, match="a manifest must have the keys"):
+            Manifest.from_json(json.dumps(found))
+
+    def test_with_a_key_of_a_version_to_come_is_refused(self) -> None:
+        with pytest.raises(BadFile, match="a manifest must have the keys"):
+            Manifest.from_json(json.dumps(json.loads(WHOLE.to_json()) | {"signature": "x"}))
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("size", "4683073184"),
+            ("size", -1),
+            ("size", True),
+            ("sha256", "f" * 63),
+            ("sha256", "F" * 64),
+            ("sha256", None),
+            ("source_sha256", []),
+            ("source_sha256", {"config.json": 1}),
+            ("recipe", {"Q4_K": "many"}),
+            ("revision", 7),
+            ("name", ["qwen-7b"]),
+            ("imatrix_sha256", ""),
+            ("imatrix_sha256", "F" * 64),
+            ("imatrix_sha256", 7),
+            ("imatrix_sha256", []),
+            ("tensor_types", None),
+            ("tensor_types", "attn_v=Q8_0"),
+            ("tensor_types", {"attn_v": "Q8_0"}),
+            ("tensor_types", ["attn_v=Q8_0", 7]),
+            ("tensor_types", [None]),
+            ("tensor_crc32", None),
+            ("tensor_crc32", []),
+            ("tensor_crc32", {"output.weight": -1}),
+            ("tensor_crc32", {"output.weight": "0badf00d"}),
+            ("tensor_crc32", {"output.weight": 1.5}),
+            ("tensor_crc32", {"output.weight": True}),
+        ],
+    )
+    def test_an_impossible_value_is_named(self, key: str, value: Any) -> None:
+        text = json.dumps(json.loads(WHOLE.to_json()) | {key: value})
+        with pytest.raises(BadFile, match=f"an impossible {key}"):
+            Manifest.from_json(text)
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", "[" * 100_000, '{"name": "x"}'])
+    def test_what_is_no_manifest_is_refused(self, text: str) -> None:
+        with pytest.raises(BadFile, match="a manifest"):
+            Manifest.from_json(text)
+
+    def test_the_file_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "Q8_0.json").write_bytes(b"\xff\xfe")
+        with pytest.raises(BadFile, match=r"Q8_0\.json"):
+            Manifest.read(tmp_path / "Q8_0.json")
+
+
+class TestAnnounced:
+    """A manifest is on the disk before its model has its name, and counts from then on, whenever a kill comes."""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> tuple[Path, Path, Path]:
+        """A model with its manifest, and the file that is about to take its place."""
+        model, manifest, coming = tmp_path / "Q8_0.gguf", tmp_path / "Q8_0.json", tmp_path / "Q8_0.gguf.partial"
+        model.write_bytes(b"old")
+        os.utime(model, ns=(1, 1_000_000_000))
+        manifest.write_text(replace(WHOLE, created="then").to_json(), encoding="utf-8")
+        coming.write_bytes(b"new")
+        return model, manifest, coming
+
+    def created(self, model: Path) -> str | None:
+        found = Manifest.beside(model)
+        return found and found.created
+
+    def test_until_the_model_has_its_name_the_old_one_counts(self, files: tuple[Path, Path, Path]) -> None:
+        model, manifest, coming = files
+        replace(WHOLE, created="now").announce(manifest, coming)
+        assert self.created(model) == "then"
+
+    def test_then_the_new_one_does(self, files: tuple[Path, Path, Path]) -> None:
+        model, manifest, coming = files
+        settle = replace(WHOLE, created="now").announce(manifest, coming)
+        coming.replace(model)
+        assert self.created(model) == "now"
+        settle()
+        assert self.created(model) == "now"
+        assert {path.name for path in model.parent.iterdir()} == {"Q8_0.gguf", "Q8_0.json"}
+
+    def test_where_there_was_none(self, files: tuple[Path, Path, Path]) -> None:
+        model, manifest, coming = files
+        model.unlink()
+        manifest.unlink()
+        replace(WHOLE, created="now").announce(manifest, coming)
+        assert Manifest.beside(model) is None
+        coming.replace(model)
+        assert self.created(model) == "now"
+
+    def test_one_that_was_never_called_for_is_replaced(self, files: tuple[Path, Path, Path]) -> None:
+        model, manifest, coming = files
+        replace(WHOLE, created="never").announce(manifest, coming)
+        os.utime(coming, ns=(1, 7_000_000_000))
+        settle = replace(WHOLE, created="now").announce(manifest, coming)
+        coming.replace(model)
+        settle()
+        assert self.created(model) == "now"

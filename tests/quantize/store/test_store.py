@@ -1,0 +1,505 @@
+"""`r1_quantize.store.store`: what is on this machine, and who may write it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.quantize.test_manifest import WHOLE
+
+from r1_quantize import catalog
+from r1_quantize.errors import Busy, ModelNotFound, R1Error, UsageError
+from r1_quantize.store.store import KEPT, RECORD, Store, home, on_disk
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store(tmp_path / "home", catalog.load())
+
+
+def put(store: Store, name: str, quant: str, *, age: float = 0) -> Path:
+    """A file where a model would be, `age` seconds old."""
+    path = store.path(name, quant)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"GGUF")
+    os.utime(path, (1_000_000 - age, 1_000_000 - age))
+    return path
+
+
+class TestHome:
+    """R1_HOME, else the platform's folder."""
+
+    def test_is_r1_home(self) -> None:
+        assert home({"R1_HOME": "/models"}) == Path("/models")
+
+    def test_a_tilde_is_the_persons_home(self) -> None:
+        assert home({"R1_HOME": "~/models"}) == Path.home() / "models"
+
+    @pytest.mark.parametrize("environ", [{}, {"R1_HOME": ""}])
+    def test_else_the_platforms_folder(self, environ: dict[str, str]) -> None:
+        assert home(environ).name == "r1"
+
+
+class TestModels:
+    """Whole models are listed; nothing else is."""
+
+    def test_are_none_in_a_home_that_does_not_exist(self, store: Store) -> None:
+        assert store.models() == []
+        assert not store.root.exists()
+
+    def test_are_sorted_by_name_then_quant(self, store: Store) -> None:
+        for name, quant in (("qwen-7b", "Q8_0"), ("qwen-7b", "Q4_K_M"), ("llama-8b", "Q8_0")):
+            put(store, name, quant)
+        assert [model.reference for model in store.models()] == ["llama-8b:Q8_0", "qwen-7b:Q4_K_M", "qwen-7b:Q8_0"]
+
+    @pytest.mark.parametrize(
+        "left_over", ["Q8_0.gguf.partial", "Q8_0.json", "Q8_0.lock", "q8_0.gguf", ".gguf", "Q8_0.gguf/x"]
+    )
+    def test_leftovers_are_not_models(self, store: Store, left_over: str) -> None:
+        path = store.root / "models" / "tiny" / left_over
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"GGUF")
+        assert store.models() == []
+
+    def test_have_their_manifest(self, store: Store) -> None:
+        put(store, "qwen-7b", "Q4_K_M")
+        store.manifest_path("qwen-7b", "Q4_K_M").write_text(WHOLE.to_json(), encoding="utf-8")
+        assert [model.manifest for model in store.models()] == [WHOLE]
+
+    @pytest.mark.parametrize("damaged", [b"", b"{}", b"\xff", b"[" * 100_000])
+    def test_a_damaged_manifest_counts_as_none(self, store: Store, damaged: bytes) -> None:
+        put(store, "qwen-7b", "Q4_K_M")
+        store.manifest_path("qwen-7b", "Q4_K_M").write_bytes(damaged)
+        assert [model.manifest for model in store.models()] == [None]
+
+
+class TestFind:
+    """A reference is NAME, NAME:QUANT or a path."""
+
+    def test_name_and_quant(self, store: Store) -> None:
+        path = put(store, "qwen-7b", "Q8_0")
+        assert store.find("qwen-7b:Q8_0").path == path
+
+    def test_the_quant_may_be_in_small_letters(self, store: Store) -> None:
+        path = put(store, "qwen-7b", "Q4_K_M")
+        assert store.find("qwen-7b:q4_k_m").path == path
+
+    def test_a_name_alone_means_the_catalogues_default(self, store: Store) -> None:
+        default = put(store, "qwen-7b", "Q4_K_M", age=100)
+        put(store, "qwen-7b", "Q8_0")
+        assert store.find("qwen-7b").path == default
+
+    def test_else_the_newest_of_that_name(self, store: Store) -> None:
+        put(store, "qwen-7b", "F16", age=100)
+        newest = put(store, "qwen-7b", "Q8_0")
+        assert store.find("qwen-7b").path == newest
+
+    def test_a_name_the_catalogue_does_not_have(self, store: Store) -> None:
+        path = put(store, "my-finetune", "Q8_0")
+        assert store.find("my-finetune").path == path
+
+    def test_a_path(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "some.gguf").write_bytes(b"GGUF")
+        found = store.find(str(tmp_path / "some.gguf"))
+        assert (found.name, found.quant, found.size, found.manifest) == ("some", None, 4, None)
+        assert found.reference == str(tmp_path / "some.gguf")
+
+    def test_a_file_name_without_a_folder_is_a_path(
+        self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "some.gguf").write_bytes(b"GGUF")
+        monkeypatch.chdir(tmp_path)
+        assert store.find("some.gguf").path == Path("some.gguf")
+
+    @pytest.mark.parametrize(
+        ("reference", "said"),
+        [
+            ("qwen-7b", "qwen-7b:Q4_K_M is not here; get it with: r1 pull qwen-7b:Q4_K_M"),
+            ("qwen-7b:q8_0", "qwen-7b:Q8_0 is not here; get it with: r1 pull qwen-7b:Q8_0"),
+            ("tiny", "tiny:Q8_0 is not here; get it with: r1 quantize tiny -t Q8_0"),
+            ("qwen7b", "no model is called 'qwen7b'; did you mean qwen-7b"),
+            ("gpt", "no model is called 'gpt'; known are qwen-1.5b, qwen-7b"),
+            ("", "no model is called ''; known are"),
+            ("./none.gguf", "none.gguf: No such file"),
+            ("./", ": not a file"),
+        ],
+    )
+    def test_says_what_gets_it(self, store: Store, reference: str, said: str) -> None:
+        with pytest.raises(ModelNotFound) as caught:
+            store.find(reference)
+        assert said in str(caught.value)
+
+    def test_says_what_is_here_instead(self, store: Store) -> None:
+        put(store, "qwen-7b", "Q4_K_M")
+        with pytest.raises(ModelNotFound, match=r"Q8_0 is not here \(but qwen-7b:Q4_K_M is\)"):
+            store.find("qwen-7b:Q8_0")
+
+    @pytest.mark.parametrize("reference", ["..:Q8_0", "qwen-7b:..", "Qwen:Q8_0", "a b:Q8_0", ":Q8_0", "qwen-7b:Q8 0"])
+    def test_names_cannot_leave_the_store(self, store: Store, reference: str) -> None:
+        with pytest.raises(UsageError, match="cannot be a"):
+            store.find(reference)
+
+
+class TestNewest:
+    """The model stored last is the default; the built-in one is not counted."""
+
+    def test_is_none_with_only_the_built_in_one(self, store: Store) -> None:
+        put(store, "tiny", "Q8_0")
+        assert store.newest() is None
+
+    def test_is_the_one_stored_last(self, store: Store) -> None:
+        put(store, "qwen-7b", "Q4_K_M", age=100)
+        newest = put(store, "qwen-1.5b", "Q4_K_M", age=50)
+        put(store, "tiny", "Q8_0")
+        found = store.newest()
+        assert found is not None
+        assert found.path == newest
+
+
+Holder = subprocess.Popen[str]
+HOLDER = """
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from r1_quantize.store.store import Store
+with Store(Path(sys.argv[1]), {}).lock("qwen-7b", "Q8_0"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+class TestLock:
+    """One process writes a target at a time."""
+
+    @pytest.fixture
+    def holder(self, store: Store) -> Iterator[Holder]:
+        """Another process that holds the lock of qwen-7b:Q8_0 until its stdin is closed."""
+        arguments = [sys.executable, "-c", HOLDER, str(store.root)]
+        with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield process
+            process.kill()
+
+    def test_makes_the_folder(self, store: Store) -> None:
+        with store.lock("qwen-7b", "Q8_0"):
+            assert store.path("qwen-7b", "Q8_0").parent.is_dir()
+
+    def test_names_the_process_that_holds_it(self, store: Store, holder: Holder) -> None:
+        said = f"qwen-7b:Q8_0 is being made by another r1 \\(process {holder.pid}\\)"
+        with pytest.raises(R1Error, match=said), store.lock("qwen-7b", "Q8_0"):
+            pass
+
+    def test_another_target_is_free(self, store: Store, holder: Holder) -> None:
+        with store.lock("qwen-7b", "Q4_K_M"):
+            pass
+
+    def test_can_be_waited_for(self, store: Store, holder: Holder) -> None:
+        assert holder.stdin is not None
+        holder.stdin.close()
+        with store.lock("qwen-7b", "Q8_0", wait=True):
+            assert holder.wait(timeout=5) == 0
+
+    def test_a_killed_holder_lets_go(self, store: Store, holder: Holder) -> None:
+        holder.kill()
+        holder.wait()
+        with store.lock("qwen-7b", "Q8_0"):
+            pass
+
+    def test_a_home_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"")
+        store = Store(tmp_path / "file", {})
+        with pytest.raises(R1Error, match="set R1_HOME to another folder"), store.lock("qwen-7b", "Q8_0"):
+            pass
+
+
+REPO, COMMIT = "some-owner/some-model", "0" * 40
+
+
+def checkpoint(store: Store, repo: str = REPO, commit: str = COMMIT, *, kept: bool = False, age: float = 0) -> Path:
+    """The folder of a checkpoint that a pull has left, `age` seconds old, with 3,000 bytes of a shard in it."""
+    folder = store.checkpoint_folder(repo, commit)
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors.partial").write_bytes(b"x" * 3000)
+    (folder / RECORD).write_text("{}")
+    if kept:
+        (folder / KEPT).touch()
+    os.utime(folder, (1_000_000 - age, 1_000_000 - age))
+    return folder
+
+
+def half_made(store: Store, name: str, quant: str) -> list[Path]:
+    """A half-made model of 5,000 bytes and its journal."""
+    path = store.path(name, quant)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    paths = [path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.partial.journal")]
+    paths[0].write_bytes(b"x" * 5000)
+    paths[1].write_bytes(b"{}")
+    return paths
+
+
+class TestCheckpointFolders:
+    """Files of a hub's repository lie in a folder of their own, one for each commit."""
+
+    def test_is_one_for_each_repository_and_commit(self, store: Store) -> None:
+        places = {
+            store.checkpoint_folder(repo, commit) for repo in ("a/b", "a/c", "b/a") for commit in ("0" * 40, "1" * 40)
+        }
+        assert len(places) == 6
+        assert all(place.is_relative_to(store.root) for place in places)
+        assert store.models() == []
+
+    def test_the_one_that_was_worked_on_last_comes_first(self, store: Store) -> None:
+        older = checkpoint(store, commit="a" * 40, age=100)
+        newest = checkpoint(store, commit="b" * 40)
+        oldest = checkpoint(store, commit="0" * 40, age=200)
+        checkpoint(store, "some-owner/another")
+        assert store.checkpoint_folders(REPO) == [newest, older, oldest]
+
+    def test_without_a_record_it_is_none(self, store: Store) -> None:
+        store.checkpoint_folder(REPO, COMMIT).mkdir(parents=True)
+        assert store.checkpoint_folders(REPO) == []
+        assert store.checkpoints() == []
+
+    def test_the_kept_one(self, store: Store) -> None:
+        assert store.kept_checkpoint(REPO) is None
+        checkpoint(store, commit="a" * 40)
+        assert store.kept_checkpoint(REPO) is None
+        kept = checkpoint(store, commit="b" * 40, kept=True, age=100)
+        assert store.kept_checkpoint(REPO) == kept
+
+
+class TestHoldings:
+    """What takes room beside the models: half-made ones, and files of checkpoints."""
+
+    def test_are_none_in_a_home_that_does_not_exist(self, store: Store) -> None:
+        assert (store.unfinished(), store.checkpoints()) == ([], [])
+        assert not store.root.exists()
+
+    def test_half_made_models(self, store: Store) -> None:
+        paths = half_made(store, "qwen-7b", "Q8_0")
+        put(store, "qwen-7b", "Q4_K_M")
+        (found,) = store.unfinished()
+        assert (found.reference, found.whole, set(found.paths)) == ("qwen-7b:Q8_0", False, set(paths))
+        assert found.size == sum(map(on_disk, paths)) > 0
+
+    def test_checkpoints(self, store: Store) -> None:
+        checkpoint(store, "a/b", commit="a" * 40)
+        checkpoint(store, "a/b", commit="b" * 40, kept=True)
+        checkpoint(store, "c/d.e_f-g")
+        first, second = store.checkpoints()
+        assert (first.reference, first.whole) == ("a/b", True)
+        assert (second.reference, second.whole) == ("c/d.e_f-g", False)
+        assert first.size > second.size > 0
+
+    @pytest.mark.skipif(os.name == "nt", reason="has no holes unless they are asked for")
+    def test_a_hole_takes_nothing(self, tmp_path: Path) -> None:
+        with (tmp_path / "file").open("wb") as file:
+            file.truncate(1 << 40)
+        assert on_disk(tmp_path / "file") < 1 << 20
+
+    def test_what_is_small_is_not_rounded_up(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"x")
+        assert on_disk(tmp_path / "file") <= 1
+
+    def test_what_is_not_there_takes_nothing(self, tmp_path: Path) -> None:
+        assert on_disk(tmp_path / "none") == 0
+
+
+class TestBeingRepaired:
+    """A model whose repair was interrupted is half-made, and its manifest is here."""
+
+    def manifest(self, store: Store, name: str, quant: str) -> None:
+        store.manifest_path(name, quant).write_text(WHOLE.to_json(), encoding="utf-8")
+
+    @pytest.mark.parametrize("reference", ["qwen-7b", "qwen-7b:Q8_0", "qwen-7b:q8_0"])
+    def test_is_found_by_its_name(self, store: Store, reference: str) -> None:
+        half_made(store, "qwen-7b", "Q4_K_M")
+        half_made(store, "qwen-7b", "Q8_0")
+        self.manifest(store, "qwen-7b", "Q8_0")
+        found = store.being_repaired(reference)
+        assert found is not None
+        assert (found.reference, found.path, found.manifest) == ("qwen-7b:Q8_0", store.path("qwen-7b", "Q8_0"), WHOLE)
+
+    def test_is_not_one_that_is_whole_or_was_never_made(self, store: Store) -> None:
+        half_made(store, "qwen-7b", "Q4_K_M")
+        half_made(store, "qwen-7b", "Q8_0")
+        put(store, "qwen-7b", "Q8_0")
+        self.manifest(store, "qwen-7b", "Q8_0")
+        assert store.being_repaired("qwen-7b") is None
+        assert store.being_repaired("qwen-7b:Q5_K_M") is None
+
+    @pytest.mark.parametrize("reference", ["", "..", "../models/qwen-7b", "*", "./a.gguf", "/", "qwen-7b:*", ":Q8_0"])
+    def test_is_found_by_nothing_else(self, store: Store, reference: str) -> None:
+        half_made(store, "qwen-7b", "Q8_0")
+        self.manifest(store, "qwen-7b", "Q8_0")
+        assert store.being_repaired(reference) is None
+
+
+class TestRemovable:
+    """A reference stands for what is here, and for nothing else."""
+
+    def test_a_model_with_all_that_belongs_to_it(self, store: Store) -> None:
+        path, left = put(store, "qwen-7b", "Q4_K_M"), half_made(store, "qwen-7b", "Q4_K_M")
+        store.manifest_path("qwen-7b", "Q4_K_M").write_text(WHOLE.to_json(), encoding="utf-8")
+        put(store, "qwen-7b", "Q8_0")
+        found = store.removable("qwen-7b:q4_k_m")
+        assert (found.reference, found.whole) == ("qwen-7b:Q4_K_M", True)
+        assert found.paths[0] == path
+        assert set(found.paths) == {path, path.with_suffix(".json"), *left}
+
+    def test_a_name_alone_when_there_is_one_of_it(self, store: Store) -> None:
+        put(store, "qwen-7b", "Q8_0")
+        assert store.removable("qwen-7b").reference == "qwen-7b:Q8_0"
+        left = half_made(store, "llama-8b", "Q4_K_M")
+        found = store.removable("llama-8b")
+        assert (found.reference, found.whole, set(found.paths)) == ("llama-8b:Q4_K_M", False, set(left))
+
+    def test_a_name_of_several_is_asked_about(self, store: Store) -> None:
+        put(store, "qwen-7b", "Q8_0")
+        half_made(store, "qwen-7b", "Q4_K_M")
+        with pytest.raises(UsageError, match=r"which one\? qwen-7b:Q4_K_M, qwen-7b:Q8_0"):
+            store.removable("qwen-7b")
+
+    def test_a_name_that_begins_like_another_is_another(self, store: Store) -> None:
+        put(store, "qwen-7b", "Q8_0")
+        half_made(store, "qwen-7b-math", "Q8_0")
+        assert store.removable("qwen-7b").reference == "qwen-7b:Q8_0"
+
+    @pytest.mark.parametrize("reference", [REPO, f"hf:{REPO}"])
+    def test_a_checkpoint(self, store: Store, reference: str) -> None:
+        folder = checkpoint(store, kept=True)
+        found = store.removable(reference)
+        assert (found.reference, found.whole) == (REPO, True)
+        assert found.paths == (folder,)
+
+    @pytest.mark.parametrize(
+        "reference", ["qwen-7b", "qwen-7b:Q4_K_M", "", ":", ":Q8_0", "..", "..:Q8_0", "*", "qwen-7b:*"]
+    )
+    def test_what_is_not_here(self, store: Store, reference: str) -> None:
+        put(store, "llama-8b", "Q8_0")
+        with pytest.raises(ModelNotFound, match="is not here; r1 list shows what is"):
+            store.removable(reference)
+
+    @pytest.mark.parametrize(
+        "reference", ["./a.gguf", "a.gguf", "../../x", "a/b", "some-owner/..", "hf:a/b", "~/a.gguf"]
+    )
+    def test_what_is_nowhere(self, store: Store, reference: str) -> None:
+        checkpoint(store)
+        with pytest.raises(ModelNotFound, match="is not here; r1 list shows what is"):
+            store.removable(reference)
+
+    @pytest.mark.parametrize("reference", ["/", "/etc/passwd"])
+    def test_what_is_not_the_stores(self, store: Store, reference: str) -> None:
+        checkpoint(store)
+        with pytest.raises(UsageError, match="is not in the store"):
+            store.removable(reference)
+
+
+REMOVER = """
+import sys
+from pathlib import Path
+from r1_quantize.store.store import Store
+store = Store(Path(sys.argv[1]), {})
+with store.lock_checkpoint(sys.argv[2]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+class TestRemove:
+    """What is removed is gone, and nothing else."""
+
+    def test_a_model(self, store: Store) -> None:
+        put(store, "qwen-7b", "Q4_K_M")
+        half_made(store, "qwen-7b", "Q4_K_M")
+        other = put(store, "qwen-7b", "Q8_0")
+        store.remove(store.removable("qwen-7b:Q4_K_M"))
+        assert [model.path for model in store.models()] == [other]
+        assert store.unfinished() == []
+        assert not [*other.parent.glob("Q4_K_M.g*")]
+
+    def test_a_checkpoint_at_every_commit(self, store: Store) -> None:
+        checkpoint(store, commit="a" * 40, kept=True)
+        checkpoint(store, commit="b" * 40)
+        other = checkpoint(store, "some-owner/another")
+        store.remove(store.removable(REPO))
+        assert [item.reference for item in store.checkpoints()] == ["some-owner/another"]
+        assert other.is_dir()
+        assert store.checkpoint_folders(REPO) == []
+        assert [*store.root.rglob("*.partial")] == [other / "model.safetensors.partial"]
+
+    def test_what_is_gone_already_is_no_error(self, store: Store) -> None:
+        put(store, "qwen-7b", "Q4_K_M")
+        checkpoint(store)
+        found = [store.removable("qwen-7b"), store.removable(REPO)]
+        for _ in range(2):
+            for item in found:
+                store.remove(item)
+
+    def test_not_while_another_process_is_at_it(self, store: Store) -> None:
+        folder, paths = checkpoint(store), half_made(store, "qwen-7b", "Q8_0")
+        with held(HOLDER, store), pytest.raises(Busy, match="qwen-7b:Q8_0 is being made by another r1"):
+            store.remove(store.removable("qwen-7b:Q8_0"))
+        with held(REMOVER, store, REPO), pytest.raises(Busy, match=f"{REPO} is being pulled by another r1"):
+            store.remove(store.removable(REPO))
+        assert all(path.exists() for path in (folder, *paths))
+
+    def test_whoever_waits_for_it_is_alone_afterwards(self, store: Store) -> None:
+        checkpoint(store)
+        ready, done = threading.Event(), threading.Event()
+
+        def wait() -> None:
+            with store.lock_checkpoint(REPO, wait=True):
+                ready.set()
+                done.wait(60)
+
+        waiting = threading.Thread(target=wait)
+        with store.lock_checkpoint(REPO):
+            waiting.start()
+            time.sleep(0.2)  # it has opened what it waits for
+            for path in store.removable(REPO).paths:
+                shutil.rmtree(path)  # as `remove` does, which holds the lock itself
+        assert ready.wait(60)
+        with pytest.raises(Busy), store.lock_checkpoint(REPO):
+            pass
+        done.set()
+        waiting.join()
+
+    @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+    def test_a_link_is_removed_and_what_it_leads_to_is_not(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "mine.gguf").write_bytes(b"GGUF")
+        path = store.path("qwen-7b", "Q8_0")
+        path.parent.mkdir(parents=True)
+        path.symlink_to(tmp_path / "mine.gguf")
+        store.remove(store.removable("qwen-7b"))
+        assert not path.is_symlink()
+        assert (tmp_path / "mine.gguf").read_bytes() == b"GGUF"
+
+    @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+    def test_a_link_in_a_checkpoint_is_not_followed(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "file").write_bytes(b"mine")
+        (checkpoint(store) / "elsewhere").symlink_to(tmp_path / "mine")
+        store.remove(store.removable(REPO))
+        assert (tmp_path / "mine" / "file").read_bytes() == b"mine"
+
+
+@contextmanager
+def held(program: str, store: Store, *arguments: str) -> Iterator[None]:
+    """Another process that holds a lock of this store."""
+    command = [sys.executable, "-c", program, str(store.root), *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield
+        process.kill()
