@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
-from r1.engine.stop import Stop
+from r1.engine.llama import Stop
 
 _PATIENCE = 5.0  # seconds, within which a person who presses Ctrl-C three times means it
 

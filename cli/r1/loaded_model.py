@@ -13,15 +13,14 @@ from time import perf_counter
 from typing import Self
 
 from r1.engine.context import Context, ContextParams, Stopped
-from r1.engine.conversation import Conversation
-from r1.engine.conversation import Turn as Exchange
 from r1.engine.events import Event
 from r1.engine.generate import generate
+from r1.engine.llama import Stop
 from r1.engine.model import LoadCancelled, Model
 from r1.engine.prefetch import prefetch
-from r1.engine.prompt import conversation_segments, prompt_segments
+from r1.engine.prompt import Conversation, conversation_segments, prompt_segments
+from r1.engine.prompt import Turn as Exchange
 from r1.engine.sampling import SamplingParams
-from r1.engine.stop import Stop
 from r1.fit.fitting import Fitting, Note, threads_of
 from r1.fit.plan import Plan
 from r1.settings import Settings

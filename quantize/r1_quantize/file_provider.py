@@ -12,7 +12,7 @@ from typing import Protocol
 
 from r1_quantize.errors import BadFile
 from r1_quantize.events import Event
-from r1_quantize.source_file import SourceFile
+from r1_quantize.files import SourceFile
 
 
 class Supply(Protocol):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from r1_quantize.checkpoint.architecture import ARCHITECTURES, required_tensors
 from r1_quantize.errors import BadGGUF
+from r1_quantize.files import SourceFile
 from r1_quantize.gguf import reader
 from r1_quantize.gguf.metadata import uint32
 from r1_quantize.gguf.reader import DEFAULT_ALIGNMENT, GGUFFile
@@ -18,7 +19,6 @@ from r1_quantize.gguf.split import part_names
 from r1_quantize.gguf.tensor_type import UNREADABLE
 from r1_quantize.recipe import Traits
 from r1_quantize.source import Source, Tensor
-from r1_quantize.source_file import SourceFile
 
 _SPLIT_NO, _SPLIT_COUNT, _SPLIT_TENSORS = "split.no", "split.count", "split.tensors.count"
 _ALIGNMENT = "general.alignment"

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from r1_quantize.hashed_file import Stamp
+from r1_quantize.files import Stamp
 
 
 @dataclass(frozen=True, slots=True)

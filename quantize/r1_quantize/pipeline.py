@@ -37,18 +37,16 @@ from r1_quantize.events import (
     TensorDone,
 )
 from r1_quantize.file_provider import OnDisk, Supply
+from r1_quantize.files import Crc32, Digest, HashedFile, SourceFile
 from r1_quantize.ggml import Conversion, Piece, Quantizer
 from r1_quantize.gguf.split import part_names
 from r1_quantize.gguf.tensor_type import WITH_TABLES
 from r1_quantize.gguf_source import gguf_source, gguf_source_of
-from r1_quantize.hashed_file import Crc32, Digest, HashedFile
 from r1_quantize.imatrix import Imatrix, read_imatrix
 from r1_quantize.journal import FileRecord, Progress, TensorRecord
-from r1_quantize.override import Override
 from r1_quantize.plan import Plan, PlannedTensor, plan, recipe_needs_imatrix, size_of
-from r1_quantize.recipe import RECIPES, recipe_or_copy
+from r1_quantize.recipe import RECIPES, Override, recipe_or_copy
 from r1_quantize.source import Source
-from r1_quantize.source_file import SourceFile
 from r1_quantize.store.manifest import Manifest, tools
 from r1_quantize.store.store import on_disk
 from r1_quantize.writer import PartialGGUF, journal_path, partial_path, room_for, salvage

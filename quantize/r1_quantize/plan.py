@@ -19,16 +19,17 @@ from r1_quantize.gguf.metadata import Entry, encode_text, uint32
 from r1_quantize.gguf.reader import DEFAULT_ALIGNMENT, MAGIC
 from r1_quantize.gguf.tensor_type import TensorType
 from r1_quantize.imatrix import Imatrix
-from r1_quantize.override import Override, override_for
 from r1_quantize.recipe import (
     COPY,
     QUANTIZATION_VERSION,
     RECIPES,
     Copy,
+    Override,
     Recipe,
     in_file_order,
     is_matrix,
     needs_imatrix,
+    override_for,
     types_of,
 )
 from r1_quantize.source import Extent, Source, Tensor

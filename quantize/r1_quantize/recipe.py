@@ -8,6 +8,8 @@ turned into blocks (`ggml`), or where the tensors come from.
 from __future__ import annotations
 
 import difflib
+import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -325,3 +327,33 @@ def _layer(name: str) -> int:
     prefix, _, rest = name.partition(".")
     number = rest.partition(".")[0]
     return int(number) if prefix == "blk" and number.isdecimal() else -1
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A type for every tensor whose name the expression is found in, instead of what the recipe says."""
+
+    pattern: re.Pattern[str]
+    type: TensorType
+
+    @classmethod
+    def parse(cls, text: str) -> Override:
+        """`PATTERN=TYPE`, as in `ffn_down=q6_k`. Raises UsageError."""
+        pattern, separator, name = text.rpartition("=")
+        if not (pattern and separator):
+            raise UsageError(f"--tensor-type {text!r:.80}: expected PATTERN=TYPE, as in ffn_down=Q6_K")
+        if (found := TENSOR_TYPES.get(name.upper())) is None:
+            raise UsageError(f"--tensor-type {text!r:.80}: {name!r:.40} is none of {', '.join(TENSOR_TYPES)}")
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of what may mean something else one day
+                return cls(re.compile(pattern), found)
+        except (re.error, OverflowError, RecursionError) as exc:
+            raise UsageError(f"--tensor-type {text!r:.80}: not a regular expression ({exc})") from exc
+
+    def __str__(self) -> str:
+        return f"{self.pattern.pattern}={self.type.name}"
+
+
+def override_for(overrides: Sequence[Override], name: str) -> TensorType | None:
+    """The type of the first override that fits a tensor's name."""
+    return next((override.type for override in overrides if override.pattern.search(name)), None)

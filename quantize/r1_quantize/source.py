@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from r1_quantize.files import SourceFile
 from r1_quantize.gguf.metadata import Entry
 from r1_quantize.gguf.tensor_type import TensorType
 from r1_quantize.recipe import Traits
-from r1_quantize.source_file import SourceFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from r1_quantize.checkpoint.architecture import ARCHITECTURES, required_tensors
 from r1_quantize.errors import BadFile, BadGGUF
+from r1_quantize.files import HashedFile
 from r1_quantize.ggml import Kernels
 from r1_quantize.gguf import reader
 from r1_quantize.gguf.reader import GGUFFile, TensorInfo
-from r1_quantize.hashed_file import HashedFile
 from r1_quantize.recipe import TENSOR_TYPES
 from r1_quantize.store.manifest import Manifest
 

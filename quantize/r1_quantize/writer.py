@@ -23,10 +23,8 @@ from types import TracebackType
 from typing import Self
 
 from r1_quantize.errors import BadValue, R1Error, UsageError
-from r1_quantize.filelock import try_lock
-from r1_quantize.files import failed
+from r1_quantize.files import Digest, HashedFile, failed, try_lock
 from r1_quantize.gguf import reader
-from r1_quantize.hashed_file import Digest, HashedFile
 from r1_quantize.journal import FileRecord, Journal, Progress, TensorRecord, read_journal
 from r1_quantize.plan import Plan, PlannedTensor, padded
 from r1_quantize.store.manifest import Manifest

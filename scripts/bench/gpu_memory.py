@@ -26,9 +26,9 @@ from itertools import product
 from pathlib import Path
 
 from r1.engine.llama import log
+from r1.fit.shape import shape_of_file
 from r1.loaded_model import Listener, Session
 from r1.settings import Settings
-from r1.shapes import shape_of_file
 from r1_quantize.errors import R1Error
 
 _BUFFER = re.compile(r" (\S+) +(model|KV|compute|output) buffer size = +([\d.]+) MiB")

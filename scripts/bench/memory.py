@@ -25,8 +25,8 @@ from r1.engine.context import Context, ContextParams
 from r1.engine.llama import log
 from r1.engine.model import Model
 from r1.fit.plan import Machine, Wish, fit
+from r1.fit.shape import shape_of_file
 from r1.machine.cores import Threads
-from r1.shapes import shape_of_file
 
 _BUFFER = re.compile(r" (\S+) +(model|KV|compute|output) buffer size = +([\d.]+) MiB")
 _PROMPT = 2048  # tokens

@@ -18,8 +18,8 @@ from queue import SimpleQueue
 from time import perf_counter
 
 from r1.chat.worker import Failed, Ready, Warmed, Worker, WorkerEvent
-from r1.engine.conversation import Turn
 from r1.engine.events import Answer, Finished, Thinking
+from r1.engine.prompt import Turn
 from r1.loaded_model import Session
 from r1.settings import Settings
 

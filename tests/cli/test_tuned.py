@@ -1,4 +1,4 @@
-"""`r1.tuned` and `r1.machine.usage`: what was found for this machine, and how it is known again."""
+"""`r1.tuned` and `r1.machine.memory`: what was found for this machine, and how it is known again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from r1 import tuned
 from r1.machine.cores import Threads
-from r1.machine.usage import peak_memory
+from r1.machine.memory import peak_memory
 
 FOUND = Threads(decode=3, prefill=5)
 

@@ -10,12 +10,11 @@ from r1.doctor.installation import Installation
 from r1.doctor.terminal import Terminal
 from r1.engine.build import Build
 from r1.engine.devices import Device
-from r1.fit.choice import recommend
+from r1.fit.choice import Surroundings, prospects, recommend
 from r1.machine.cores import Threads
 from r1.machine.disk import Disk
 from r1.machine.memory import Memory
 from r1.machine.processor import Processor
-from r1.prospects import Surroundings, prospects
 from r1_quantize import catalog
 
 GB = 1_000_000_000

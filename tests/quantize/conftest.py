@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from r1_quantize.override import Override
 from r1_quantize.pipeline import Job, quantize
+from r1_quantize.recipe import Override
 from tests.fakes import checkpoints
 from tests.fakes.hub import Hub
 

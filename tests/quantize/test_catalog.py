@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from r1_quantize import catalog
+from r1_quantize.checkpoint import safetensors
 from r1_quantize.checkpoint.architecture import architecture_of
-from r1_quantize.checkpoint.checkpoint import safetensors
 from r1_quantize.checkpoint.checkpoint_source import outline
 from r1_quantize.errors import BadCheckpoint, UsageError
 from r1_quantize.recipe import Traits

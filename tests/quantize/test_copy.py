@@ -15,9 +15,8 @@ from r1_quantize import pipeline
 from r1_quantize.errors import BadFile, BadValue, NotEnoughRoom, UsageError
 from r1_quantize.events import Finished, Planned, Resumed, TensorDone
 from r1_quantize.gguf.tensor_type import UNREADABLE, TensorType
-from r1_quantize.override import Override
 from r1_quantize.pipeline import Job, quantize
-from r1_quantize.recipe import RECIPES
+from r1_quantize.recipe import RECIPES, Override
 from r1_quantize.store.manifest import Manifest
 from r1_quantize.verify import verify
 from tests.fakes import checkpoints, quantizer, splits

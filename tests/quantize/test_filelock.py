@@ -1,4 +1,4 @@
-"""`r1_quantize.filelock`: one holder at a time. Other processes are tried in test_store."""
+"""`r1_quantize.files`: one holder at a time. Other processes are tried in test_store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from r1_quantize.filelock import lock_file, try_lock
+from r1_quantize.files import lock_file, try_lock
 
 
 class TestLockFile:

@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from r1_quantize.errors import BadGGUF
+from r1_quantize.files import SourceFile
 from r1_quantize.gguf.metadata import Entry
 from r1_quantize.gguf.reader import CutShort
 from r1_quantize.gguf.tensor_type import TensorType
 from r1_quantize.gguf_source import gguf_source, gguf_source_of
 from r1_quantize.recipe import Traits
-from r1_quantize.source_file import SourceFile
 from tests.fakes import checkpoints, splits
 from tests.fakes.checkpoints import Shape
 from tests.quantize.conftest import Make

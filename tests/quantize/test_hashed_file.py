@@ -1,4 +1,4 @@
-"""`r1_quantize.hashed_file`: a file's bytes and the digest of what went by."""
+"""`r1_quantize.files`: a file's bytes and the digest of what went by."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from r1_quantize.errors import BadFile
-from r1_quantize.hashed_file import Crc32, HashedFile
+from r1_quantize.files import Crc32, HashedFile
 
 SIZE = (5 << 19) + 3  # two and a half times what is read at once, and a bit
 CONTENT = shake_256(b"hashed file").digest(SIZE)

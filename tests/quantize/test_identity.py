@@ -11,10 +11,9 @@ import pytest
 import r1_quantize
 from r1_quantize.errors import UsageError
 from r1_quantize.gguf import reader
-from r1_quantize.override import Override
 from r1_quantize.pipeline import open_source
 from r1_quantize.plan import recipe_needs_imatrix
-from r1_quantize.recipe import RECIPES, TENSOR_TYPES
+from r1_quantize.recipe import RECIPES, TENSOR_TYPES, Override
 from tests.fakes import checkpoints, quantizer
 from tests.fakes.checkpoints import Shape
 from tests.quantize.canonical import CASES, digest

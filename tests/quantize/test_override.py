@@ -1,4 +1,4 @@
-"""`r1_quantize.override`: a type for some tensors that is not the recipe's."""
+"""`r1_quantize.recipe`: a type for some tensors that is not the recipe's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from r1_quantize.errors import UsageError
 from r1_quantize.gguf.tensor_type import TensorType
-from r1_quantize.override import Override, override_for
+from r1_quantize.recipe import Override, override_for
 
 
 class TestParse:

@@ -35,11 +35,11 @@ from r1_quantize.events import (
     StartedOver,
     TensorDone,
 )
+from r1_quantize.files import SourceFile
 from r1_quantize.gguf import reader
 from r1_quantize.pipeline import Job, open_source, quantize
 from r1_quantize.plan import size_of
 from r1_quantize.recipe import RECIPES
-from r1_quantize.source_file import SourceFile
 from r1_quantize.store.manifest import Manifest
 from r1_quantize.store.store import Store
 from r1_quantize.verify import verify

@@ -1,4 +1,4 @@
-"""`r1_quantize.source_file`: a file that is here, or of which only the beginning is."""
+"""`r1_quantize.files`: a file that is here, or of which only the beginning is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from r1_quantize.source_file import SourceFile
+from r1_quantize.files import SourceFile
 
 CONTENT = b"0123456789"
 

@@ -15,13 +15,11 @@ from r1.chat import notices
 from r1.chat.recorder import Current
 from r1.chat.view import Opening, View, name_of
 from r1.chat.worker import Failed, Loaded, Loading, Noted, Ready, Warmed, Worker, WorkerEvent
-from r1.engine.conversation import Turn
 from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
-from r1.engine.prompt import Attachment, with_attachments
+from r1.engine.prompt import Attachment, Turn, with_attachments
 from r1.engine.sampling import MAX_SEED
 from r1.history.history import Asked, History, StoredTurn
-from r1.render.reply import ReplyView
-from r1.render.trace import render as trace_lines
+from r1.render.reply import ReplyView, render_trace
 from r1.settings import Settings
 from r1_quantize.errors import Busy, R1Error, UsageError
 
@@ -173,7 +171,7 @@ class Chat:
 
     def show_trace(self, turn: StoredTurn) -> None:
         """Opens what a turn was thought to come to."""
-        self.view.print(trace_lines(turn.thinking, self.view.paper))
+        self.view.print(render_trace(turn.thinking, self.view.paper))
         self.say(f"the thinking of turn {turn.number}")
         self.unseen = None
 

@@ -8,24 +8,11 @@ from __future__ import annotations
 import difflib
 import re
 
-from r1.chat import shelf, steering
+from r1.chat import slash as _slash  # noqa: F401 — registers the commands
 from r1.chat.chat import Chat
 from r1.chat.command import COMMANDS, command
-from r1.chat.shelf import show_conversation
 from r1.render.style import Paper, wrap
 from r1_quantize.errors import R1Error
-
-__all__ = [
-    "COMMANDS",
-    "asking",
-    "help_lines",
-    "is_command",
-    "must_wait",
-    "run_command",
-    "shelf",
-    "show_conversation",
-    "steering",
-]
 
 _COMMAND = re.compile(r"/([a-z]*)(?:\s+(.*))?", re.DOTALL)
 """A path such as /etc/passwd is none, and goes to the model."""

@@ -5,18 +5,24 @@ Knows: prompt-toolkit's key bindings. Does not know: layout, drawing, commands.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from prompt_toolkit.application.current import get_app
 from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
+from prompt_toolkit.document import Document
 from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import Condition, has_focus, is_searching, vi_navigation_mode
+from prompt_toolkit.history import History as Strings
 from prompt_toolkit.key_binding import KeyBindings, KeyBindingsBase, KeyPressEvent
 from prompt_toolkit.key_binding.key_processor import KeyProcessor
 from prompt_toolkit.keys import Keys
 
 from r1.chat.chat import Chat
-from r1.chat.commands import is_command
+from r1.chat.commands import COMMANDS, is_command
+from r1.history.history import History
+from r1_quantize.errors import R1Error
 
 
 def key_bindings(chat: Chat, draft: Buffer, send: Callable[[str], None], hint: Callable[[str], None]) -> KeyBindings:
@@ -111,3 +117,65 @@ def _means_answer_now(chat: Chat, draft: Buffer) -> bool:
     """In vi's insert mode Escape belongs to the draft, when there is one."""
     vi = get_app().editing_mode == EditingMode.VI
     return chat.busy and not (vi and draft.text)
+
+
+class CommandCompleter(Completer):
+    """Completes what begins with a slash; a message is left alone."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self._paths = PathCompleter(expanduser=True)
+        self._models = PathCompleter(expanduser=True, file_filter=_may_be_model)
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        text = document.text_before_cursor
+        if not text.startswith("/") or "\n" in text:
+            return
+        name, space, argument = text[1:].partition(" ")
+        if not space:
+            yield from self._commands(name)
+        elif name in COMMANDS:
+            yield from self._arguments(name, argument.lstrip(), complete_event)
+
+    def _commands(self, begun: str) -> Iterable[Completion]:
+        for command in COMMANDS.values():
+            if command.name.startswith(begun):
+                yield Completion(command.name, -len(begun), display=command.usage, display_meta=command.help)
+
+    def _arguments(self, name: str, argument: str, event: CompleteEvent) -> Iterable[Completion]:
+        command = COMMANDS[name]
+        try:
+            words = list(command.words(self._chat))
+        except (R1Error, OSError):  # no reason for a chat to end
+            words = []
+        for word in words:
+            if word.startswith(argument):
+                yield Completion(word, -len(argument))
+        if command.takes_path:
+            paths = self._models if name == "model" else self._paths
+            yield from paths.get_completions(Document(argument, len(argument)), event)
+
+
+def _may_be_model(path: str) -> bool:
+    return path.endswith(".gguf") or Path(path).is_dir()
+
+
+_MOST = 1000
+
+
+class Typed(Strings):
+    """Questions come from the turns they were asked in; only what is in no turn is written here."""
+
+    def __init__(self, history: History) -> None:
+        super().__init__()
+        self._history = history
+
+    def load_history_strings(self) -> Iterable[str]:
+        """The newest first; nothing when they cannot be read, for which the chat need not end."""
+        try:
+            return self._history.typed(_MOST)
+        except R1Error:
+            return []
+
+    def store_string(self, string: str) -> None:
+        """Questions are kept by the chat, and the rest by whoever knows that it is no question."""

@@ -13,7 +13,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from r1.chat.chat import Chat
-from r1.chat.commands import run_command, show_conversation
+from r1.chat.commands import run_command
+from r1.chat.slash import show_conversation
 from r1.chat.view import Opening
 from r1.chat.worker import Failed, Worker, WorkerEvent
 from r1.console import Console
@@ -21,9 +22,8 @@ from r1.engine.events import Event
 from r1.history.history import History
 from r1.interrupt import Interrupt
 from r1.render.plain import PlainView
-from r1.render.reply import ReplyView
+from r1.render.reply import PROMPT, ReplyView
 from r1.render.style import Paper
-from r1.render.transcript import PROMPT
 from r1.request import read_all
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus, R1Error, UsageError

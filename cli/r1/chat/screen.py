@@ -41,21 +41,18 @@ from prompt_toolkit.styles import Style
 from prompt_toolkit.widgets import SearchToolbar
 
 from r1.chat.chat import Chat
-from r1.chat.commands import is_command, must_wait, run_command, show_conversation
-from r1.chat.completion import CommandCompleter
-from r1.chat.input import PatientKeys, key_bindings
-from r1.chat.reflow import ReflowingApplication, wraps_lines
-from r1.chat.terminal import at_once, terminal_output
+from r1.chat.commands import is_command, must_wait, run_command
+from r1.chat.input import CommandCompleter, PatientKeys, Typed, key_bindings
+from r1.chat.slash import show_conversation
+from r1.chat.terminal import ReflowingApplication, at_once, terminal_output, wraps_lines
 from r1.chat.toolbar import toolbar
-from r1.chat.typed import Typed
 from r1.chat.view import Opening, name_of
 from r1.chat.worker import Worker, WorkerEvent
 from r1.console import Console
 from r1.engine.llama import before_abort
 from r1.history.history import History
-from r1.render.reply import ReplyView
+from r1.render.reply import PROMPT, ReplyView, question_lines
 from r1.render.style import Paper
-from r1.render.transcript import PROMPT, question_lines
 from r1.settings import Settings
 
 _FRAMES = 12  # a second, while something is going on

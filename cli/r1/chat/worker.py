@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 
-from r1.engine.conversation import Turn
 from r1.engine.events import Event
+from r1.engine.llama import Stop
 from r1.engine.model import LoadCancelled
-from r1.engine.stop import Stop
+from r1.engine.prompt import Turn
 from r1.loaded_model import Listener, Session
 from r1.settings import Settings
 from r1_quantize.errors import R1Error

@@ -24,8 +24,8 @@ from r1.interrupt import Interrupt
 from r1.library import find_model
 from r1.loaded_model import Listener, Session
 from r1.machine.cores import Threads, cores, default_threads
+from r1.machine.memory import peak_memory
 from r1.machine.processor import processor
-from r1.machine.usage import peak_memory
 from r1.render.bench import BenchView, Subject
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus, UsageError

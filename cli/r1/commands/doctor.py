@@ -18,17 +18,15 @@ from r1.doctor.tables import show
 from r1.doctor.terminal import terminal
 from r1.engine.build import Build, binding_version, build
 from r1.engine.devices import Device, chosen, devices
-from r1.fit.choice import recommend
+from r1.fit.choice import Surroundings, prospects, recommend
 from r1.fit.survey import is_phone
 from r1.library import open_store
-from r1.machine.cores import cores, default_threads
+from r1.machine.cores import cores, default_threads, load
 from r1.machine.disk import disk, hub_cache
 from r1.machine.graphics import graphics, unused
-from r1.machine.load import load
 from r1.machine.memory import memory, swap_used
 from r1.machine.power import power
 from r1.machine.processor import processor
-from r1.prospects import Surroundings, prospects
 from r1_quantize.errors import ExitStatus, R1Error
 from r1_quantize.store.store import Store
 

@@ -10,18 +10,18 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
-from r1.alternatives import best_that_fits
 from r1.commands.quantize import Source, announce, convert, end
 from r1.console import Console
 from r1.engine.devices import chosen, devices
+from r1.fit.choice import best_that_fits
+from r1.fit.plan import too_large
+from r1.fit.shape import shape_of
 from r1.fit.survey import alone, survey
-from r1.fit.words import too_large
 from r1.library import open_store
 from r1.machine.memory import memory
 from r1.render.event_lines import event_lines
 from r1.render.plan import Outlook
-from r1.render.progress import Report, follow
-from r1.shapes import shape_of
+from r1.render.progress_line import Report, follow
 from r1_quantize.errors import ExitStatus, NotEnoughRoom, R1Error, UsageError
 from r1_quantize.events import Event, Finished, Present, PullPlan
 from r1_quantize.hub.pull import Options, pull

@@ -20,20 +20,19 @@ from typing import Literal
 
 from r1.console import Console
 from r1.library import open_store
-from r1.render.progress import Report, follow
+from r1.render.progress_line import Report, follow
 from r1_quantize import units
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.checkpoint.pretokenizer import check_pretokenizer
 from r1_quantize.errors import ExitStatus, ModelNotFound, UsageError
 from r1_quantize.events import Finished
 from r1_quantize.file_provider import OnDisk
+from r1_quantize.files import SourceFile
 from r1_quantize.gguf.split import whole_name
-from r1_quantize.hub.hub import hub, staging
+from r1_quantize.hub import hub, staging
 from r1_quantize.hub.request import model_name
-from r1_quantize.override import Override
 from r1_quantize.pipeline import Job, quantize
-from r1_quantize.recipe import COPY, RECIPES, recipe_or_copy
-from r1_quantize.source_file import SourceFile
+from r1_quantize.recipe import COPY, RECIPES, Override, recipe_or_copy
 from r1_quantize.store.store import Store, StoredModel
 
 

@@ -15,8 +15,7 @@ from r1.engine.model import LoadCancelled
 from r1.interrupt import Interrupt
 from r1.library import find_model
 from r1.loaded_model import Listener, Session
-from r1.render.loading import LoadingLine
-from r1.render.plain import PlainView, Reply, TraceTo, follow
+from r1.render.plain import LoadingLine, PlainView, Reply, TraceTo, follow
 from r1.request import Asked, Line, read_lines, read_prompt, require_something
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus, R1Error

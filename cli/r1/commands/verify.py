@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 from r1.console import Console
 from r1.library import look_up, open_store
-from r1.render.progress import follow
+from r1.render.progress_line import follow
 from r1_quantize import units
 from r1_quantize.errors import ExitStatus
 from r1_quantize.hub.repair import repair

@@ -12,15 +12,14 @@ from r1.doctor.installation import Installation
 from r1.doctor.terminal import Terminal
 from r1.engine.build import Build
 from r1.engine.devices import Device
-from r1.fit.choice import Recommendation
-from r1.machine import instructions
+from r1.fit.choice import Prospect, Recommendation
+from r1.machine import processor
 from r1.machine.cores import Threads
 from r1.machine.disk import Disk
 from r1.machine.graphics import Unused
 from r1.machine.memory import Memory
 from r1.machine.power import Power
 from r1.machine.processor import Processor
-from r1.prospects import Prospect
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class Diagnosis:
         if self.build is None:
             return []
         lacking = self.hardware.processor.has - self.build.instructions
-        return [name for name in instructions.USEFUL if name in lacking]
+        return [name for name in processor.USEFUL if name in lacking]
 
     @property
     def impossible(self) -> list[str]:
@@ -80,4 +79,4 @@ class Diagnosis:
         if self.build is None or not processor.knows_all:
             return []
         beyond = self.build.instructions - processor.has
-        return [name for name in instructions.USEFUL if name in beyond]
+        return [name for name in processor.USEFUL if name in beyond]

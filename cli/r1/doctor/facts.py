@@ -11,9 +11,9 @@ from typing import Any
 from r1.doctor.diagnosis import Diagnosis
 from r1.doctor.warnings import concerns
 from r1.engine.devices import Device
+from r1.fit.choice import Prospect
 from r1.machine.disk import Disk
-from r1.machine.instructions import USEFUL
-from r1.prospects import Prospect
+from r1.machine.processor import USEFUL
 
 
 def doctor_facts(found: Diagnosis) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from r1.doctor.diagnosis import Diagnosis
 from r1.doctor.installation import Installation
 from r1.machine.disk import Disk
 from r1.machine.graphics import Graphics, Unused
-from r1.machine.instructions import DECISIVE
+from r1.machine.processor import DECISIVE
 from r1_quantize import units
 
 _NATIVE = "-DGGML_NATIVE=on"

@@ -14,9 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from r1.engine.llama import llama, log
+from r1.engine.llama import Stop, llama, log
 from r1.engine.model import Model
-from r1.engine.stop import Stop
 from r1.fit.needs import CHUNK, GPU_CHUNK
 from r1.machine.cores import Threads, default_threads
 from r1_quantize.errors import NotEnoughRoom, R1Error, UsageError

@@ -1,9 +1,9 @@
 """A conversation → token ids, in the shape that R1 was trained on.
 
-    BOS system? ( <｜User｜> prompt <｜Assistant｜> answer EOS )* <｜User｜> prompt <｜Assistant｜> <think> \\n
+    BOS system? ( <｜User｜> prompt <｜Assistant｜> answer EOS )* <｜User｜> prompt <｜Assistant｜> <think> \n
 
 Control tokens are put in by id; what people type is tokenized as plain text and never parsed for them.
-The old thinking is left out, and the reply is made to begin with `<think>\\n`, both as DeepSeek's
+The old thinking is left out, and the reply is made to begin with `<think>\n`, both as DeepSeek's
 model card asks (https://huggingface.co/deepseek-ai/DeepSeek-R1, "Usage Recommendations").
 
 Knows: R1's format. Does not know: the KV cache, sampling.
@@ -12,9 +12,8 @@ Knows: R1's format. Does not know: the KV cache, sampling.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from r1.engine.conversation import Conversation
 from r1.engine.model import Model
 
 
@@ -57,3 +56,20 @@ def _asked(model: Model, prompt: str) -> Iterator[int]:
     yield model.control.user
     yield from model.tokenize(prompt)
     yield model.control.assistant
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One exchange that is over. `thinking` and `answer` are without white space at their ends."""
+
+    prompt: str
+    thinking: str
+    answer: str
+
+
+@dataclass(slots=True)
+class Conversation:
+    """The turns so far, and the system prompt that R1 was not trained for (None: none, as DeepSeek advises)."""
+
+    system: str | None = None
+    turns: list[Turn] = field(default_factory=list)

@@ -12,14 +12,12 @@ from pathlib import Path
 
 from r1.engine.devices import Device, Placement, chosen, connect, devices
 from r1.fit.needs import STEP, needs
-from r1.fit.plan import SHORT, Machine, Plan, Wish, fit, with_less_on_gpu, without_full_gpus
-from r1.fit.shape import Shape
+from r1.fit.plan import SHORT, Machine, Plan, Wish, explain, fit, too_large, with_less_on_gpu, without_full_gpus
+from r1.fit.shape import Shape, shape_of_file
 from r1.fit.survey import survey
-from r1.fit.words import explain, too_large
 from r1.machine.cores import Threads, default_threads
 from r1.machine.memory import Limit, memory
 from r1.settings import Settings
-from r1.shapes import shape_of_file
 from r1.tuned import threads_for
 from r1_quantize.errors import NotEnoughRoom, UsageError
 from r1_quantize.store.store import home
@@ -121,7 +119,7 @@ class Fitting:
 
     def _remedy(self, settings: Settings) -> str:
         """What would fit: less context, fewer layers on the GPU, another model."""
-        from r1.alternatives import best_that_fits
+        from r1.fit.choice import best_that_fits
 
         if settings.gpu_layers and fit(self.shape, self.machine, Wish(settings.ctx, None, settings.kv_type)).fits:
             return "without --gpu-layers r1 takes as many as fit"

@@ -1,7 +1,7 @@
 """What fits: a model and a machine → context, KV cache, layers on the GPU. Arithmetic over facts, and nothing else.
 
 Knows: which of the plans that fit is the best. Does not know: how much a plan takes (`needs`), or how the facts were
-found out (`r1.shapes`, `survey`).
+found out (`r1.fit.shape`, `survey`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from r1.fit.needs import STEP, Needs, needs
 from r1.fit.shape import Shape
+from r1_quantize import units
 
 LONGEST = 32_768
 """Tokens: what DeepSeek lets R1 generate at most, and the context that is taken where there is room for it."""
@@ -190,3 +191,35 @@ class _Search:
     def _plan(self, context: int, kv_type: str, layers: int) -> Plan:
         takes = needs(self.shape, context, kv_type, layers, len(self.machine.gpus))
         return Plan(context, kv_type, layers, takes, self._wanted, self.machine.holds(takes))
+
+
+def explain(plan: Plan, shape: Shape, machine: Machine) -> str:
+    """What was chosen, what it takes and of how much."""
+    chosen = f"{plan.context:,} tokens of context in {_article(plan.kv_type)} cache"
+    if not plan.gpu_layers:
+        return f"{chosen}: {units.size(plan.needs.main)} of {units.size(machine.free)} free memory"
+    every = len(shape.layers) + 1
+    layers = "every layer" if plan.gpu_layers >= every else f"{plan.gpu_layers} of {every} layers"
+    names = ", ".join(gpu.name for gpu in machine.gpus)
+    takes = f"{units.size(plan.needs.gpu)} of {units.size(machine.gpu_free)} free there"
+    main = f"{units.size(plan.needs.main)} of {units.size(machine.free)} main memory"
+    return f"{chosen}, {layers} on {names}: {takes}, and {main}"
+
+
+def too_large(name: str, plan: Plan, machine: Machine) -> str:
+    """What is lacking. What to do about it follows, by whoever knows."""
+    what = f"{name} with {plan.context:,} tokens of context ({plan.kv_type}) needs"
+    room = machine.gpu_free
+    if plan.gpu_layers and plan.needs.gpu > room:
+        where = f"on {', '.join(gpu.name for gpu in machine.gpus)} for {plan.gpu_layers} layers"
+        return f"{what} {units.size(plan.needs.gpu)} {where}, and {units.size(room)} are free"
+    needed = machine.in_main_memory(plan.needs)
+    kept = f", of which {units.size(machine.margin)} are left to the system" if machine.margin else ""
+    if machine.margin >= machine.free:
+        kept = f", less than the {units.size(machine.margin)} that threads and the system need beside it"
+    return f"{what} {units.size(needed)} of memory, and {units.size(machine.free)} are free{kept}"
+
+
+def _article(kv_type: str) -> str:
+    """`an F16`, `a Q8_0`."""
+    return f"{'an' if kv_type[0] in 'fi' else 'a'} {kv_type.upper()}"

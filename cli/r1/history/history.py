@@ -24,8 +24,8 @@ from typing import Self
 
 from r1.engine.events import Finished
 from r1.engine.prompt import Attachment
-from r1.history import database, rows
-from r1.history.rows import Asked, SessionInfo, StoredTurn, clean
+from r1.history import database, schema
+from r1.history.schema import Asked, SessionInfo, StoredTurn, clean
 from r1.history.search import Hit, Words
 from r1_quantize.errors import R1Error, UsageError
 from r1_quantize.store.store import home
@@ -68,14 +68,14 @@ class History:
             if session is None:
                 cursor = db.execute(
                     "INSERT INTO sessions (title, started, updated) VALUES (?, ?, ?)",
-                    (rows.first_title(asked), now, now),
+                    (schema.first_title(asked), now, now),
                 )
                 number = int(cursor.lastrowid or 0)
             else:
                 number = session
-                for turn in db.execute(rows.CUT_OFF, (number,)).fetchall():
-                    rows.fold(db, *turn)
-            turn = rows.insert_turn(db, number, now, asked)
+                for turn in db.execute(schema.CUT_OFF, (number,)).fetchall():
+                    schema.fold(db, *turn)
+            turn = schema.insert_turn(db, number, now, asked)
             db.execute("UPDATE sessions SET updated = ? WHERE id = ?", (now, number))
         return number, turn
 
@@ -96,10 +96,10 @@ class History:
     ) -> None:
         """The turn is over; its pieces become its thinking and its answer, or `said` does: a piece may be missing."""
         with self._writing(durable=True) as db:
-            rows.fold(db, turn)
+            schema.fold(db, turn)
             if said is not None:
                 db.execute("UPDATE turns SET thinking = ?, answer = ? WHERE id = ?", (*map(clean, said), turn))
-            _require(rows.finish_turn(db, turn, finished, thinking_s, load_s))
+            _require(schema.finish_turn(db, turn, finished, thinking_s, load_s))
             db.execute(
                 "UPDATE sessions SET updated = ? WHERE id = (SELECT session FROM turns WHERE id = ?)",
                 (round(time.time(), 6), turn),
@@ -163,23 +163,23 @@ class History:
         """The conversation in order, without what was withdrawn; with what was cut off, as far as it came."""
         with self._reading() as db:
             files: dict[int, list[Attachment]] = {}
-            for turn, name, content in db.execute(rows.FILES, (session,)):
+            for turn, name, content in db.execute(schema.FILES, (session,)):
                 files.setdefault(turn, []).append(Attachment(name, content))
-            rows = db.execute(rows.TURNS, (session,)).fetchall()
-        return [rows.stored_turn(row, tuple(files.get(row["turn"], ()))) for row in rows]
+            rows = db.execute(schema.TURNS, (session,)).fetchall()
+        return [schema.stored_turn(row, tuple(files.get(row["turn"], ()))) for row in rows]
 
     def sessions(self, limit: int | None = None) -> list[SessionInfo]:
         """The newest first."""
         with self._reading() as db:
             rows = db.execute(
-                f"{rows.SESSIONS} ORDER BY updated DESC, id DESC LIMIT ?", (-1 if limit is None else limit,)
+                f"{schema.SESSIONS} ORDER BY updated DESC, id DESC LIMIT ?", (-1 if limit is None else limit,)
             )
             return [SessionInfo(**row) for row in rows]
 
     def info(self, session: int) -> SessionInfo:
         """Raises UsageError when there is none."""
         with self._reading() as db:
-            row = db.execute(f"{rows.SESSIONS} WHERE id = ?", (session,)).fetchone()
+            row = db.execute(f"{schema.SESSIONS} WHERE id = ?", (session,)).fetchone()
         if row is None:
             raise UsageError(f"there is no chat {session}; r1 history lists them")
         return SessionInfo(**row)
@@ -201,19 +201,19 @@ class History:
         wanted = Words.of(clean(words))
         with self._reading() as db:
             hits: list[Hit] = []
-            for turn, *raw in db.execute(rows.TEXTS):
-                if wanted.may_be_in(raw) and (hit := rows.hit(db, wanted, turn, tuple(raw))):
+            for turn, *raw in db.execute(schema.TEXTS):
+                if wanted.may_be_in(raw) and (hit := schema.hit(db, wanted, turn, tuple(raw))):
                     hits.append(hit)
                 if len(hits) == limit:
                     break
-            return [*rows.title_hits(db, wanted, {hit.session for hit in hits}), *hits][:limit]
+            return [*schema.title_hits(db, wanted, {hit.session for hit in hits}), *hits][:limit]
 
     # What is remembered between runs.
 
     def typed(self, limit: int) -> list[str]:
         """What was typed, the newest first: questions, commands, and drafts that were put away."""
         with self._reading() as db:
-            return [text for (text,) in db.execute(rows.TYPED, (limit,))]
+            return [text for (text,) in db.execute(schema.TYPED, (limit,))]
 
     def remember(self, text: str) -> None:
         """Something that was typed and is no question."""

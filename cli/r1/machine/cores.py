@@ -164,3 +164,16 @@ def _sysctl(name: str) -> int:
     except (OSError, subprocess.SubprocessError):
         return 0
     return int(said.stdout) if said.stdout.strip().isdigit() else 0
+
+
+_MOMENT = 0.15  # seconds
+
+
+def load() -> float | None:
+    """The share of all cores that is at work, 0 to 1; None where the system tells nobody (Android)."""
+    import psutil
+
+    try:
+        return float(psutil.cpu_percent(interval=_MOMENT)) / 100
+    except (OSError, RuntimeError, NotImplementedError):
+        return None

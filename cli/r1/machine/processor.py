@@ -8,11 +8,82 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from r1.machine import instructions
+USEFUL = (
+    *("AVX", "AVX2", "FMA", "F16C", "BMI2", "AVX_VNNI", "AVX512", "AVX512_VBMI", "AVX512_VNNI", "AVX512_BF16"),
+    *("AMX_INT8", "NEON", "DOTPROD", "MATMUL_INT8", "FP16_VA", "SVE", "SME"),
+)
+"""Those that its kernels use (ggml/src/ggml-cpu), in the order in which they are shown."""
+
+DECISIVE = frozenset({"AVX", "AVX2", "FMA", "F16C", "NEON", "DOTPROD", "MATMUL_INT8"})
+"""Those that most of the speed of its matrix products comes from, on processors that have them."""
+
+_X86 = {
+    "AVX": {"avx"},
+    "AVX2": {"avx2"},
+    "FMA": {"fma"},
+    "F16C": {"f16c"},
+    "BMI2": {"bmi2"},
+    "AVX_VNNI": {"avx_vnni"},
+    "AVX512": {"avx512f", "avx512cd", "avx512vl", "avx512dq", "avx512bw"},
+    "AVX512_VBMI": {"avx512vbmi"},
+    "AVX512_VNNI": {"avx512_vnni"},
+    "AVX512_BF16": {"avx512_bf16"},
+    "AMX_INT8": {"amx_int8"},
+}
+_ARM = {
+    "NEON": {"asimd"},
+    "DOTPROD": {"asimddp"},
+    "MATMUL_INT8": {"i8mm"},
+    "FP16_VA": {"fphp", "asimdhp"},
+    "SVE": {"sve"},
+    "SME": {"sme"},
+}
+_APPLE = {
+    "NEON": ("hw.optional.AdvSIMD", "hw.optional.neon"),
+    "DOTPROD": ("hw.optional.arm.FEAT_DotProd",),
+    "MATMUL_INT8": ("hw.optional.arm.FEAT_I8MM",),
+    "FP16_VA": ("hw.optional.arm.FEAT_FP16", "hw.optional.neon_fp16"),
+    "SME": ("hw.optional.arm.FEAT_SME",),
+}
+_APPLE_X86 = {
+    "AVX": {"avx1.0"},
+    "AVX2": {"avx2"},
+    "FMA": {"fma"},
+    "F16C": {"f16c"},
+    "BMI2": {"bmi2"},
+    "AVX512": {"avx512f", "avx512cd", "avx512vl", "avx512dq", "avx512bw"},
+    "AVX512_VBMI": {"avx512vbmi"},
+    "AVX512_VNNI": {"avx512vnni"},
+}
+_WINDOWS = {"AVX": 39, "AVX2": 40, "NEON": 19, "DOTPROD": 43}
+
+
+def instruction_sets_of_linux(flags: Collection[str]) -> frozenset[str]:
+    """From the `flags` of /proc/cpuinfo, or its `Features` on ARM (arch/*/kernel/cpu, Documentation/arch/arm64)."""
+    return _whose(_X86 | _ARM, {flag.lower() for flag in flags})
+
+
+def instruction_sets_of_apple(sysctl: Callable[[str], str]) -> frozenset[str]:
+    """From `sysctl -n NAME`, which says nothing where there is no such name.
+
+    https://developer.apple.com/documentation/kernel/1387446-sysctlbyname/determining_instruction_set_characteristics
+    """
+    said = f"{sysctl('machdep.cpu.features')} {sysctl('machdep.cpu.leaf7_features')}".lower().split()
+    on_arm = {name for name, keys in _APPLE.items() if any(sysctl(key).strip() == "1" for key in keys)}
+    return _whose(_APPLE_X86, set(said)) | on_arm
+
+
+def instruction_sets_of_windows(present: Callable[[int], bool]) -> frozenset[str]:
+    """From IsProcessorFeaturePresent, which knows few of them; the numbers are winnt.h's."""
+    return frozenset(name for name, number in _WINDOWS.items() if present(number))
+
+
+def _whose(known: dict[str, set[str]], flags: set[str]) -> frozenset[str]:
+    return frozenset(name for name, needed in known.items() if needed <= flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +121,7 @@ def of_linux(architecture: str, root: Path) -> Processor:
     flags = said.get("flags") or said.get("features") or ""
     board = _read(root / "proc/device-tree/model").strip("\0\n ")
     name = said.get("model name") or said.get("hardware") or board
-    return Processor(name, architecture, instructions.of_linux(flags.split()), bool(flags))
+    return Processor(name, architecture, instruction_sets_of_linux(flags.split()), bool(flags))
 
 
 def of_apple(architecture: str, sysctl: Callable[[str], str]) -> Processor:
@@ -58,7 +129,7 @@ def of_apple(architecture: str, sysctl: Callable[[str], str]) -> Processor:
 
     A Python for Intel's processors does not see the real one: Rosetta stands between.
     """
-    has = instructions.of_apple(sysctl)
+    has = instruction_sets_of_apple(sysctl)
     return Processor(sysctl("machdep.cpu.brand_string").strip(), architecture, has, bool(has))
 
 
@@ -71,7 +142,7 @@ def of_windows(architecture: str) -> Processor:
     import winreg
 
     present = ctypes.windll.kernel32.IsProcessorFeaturePresent
-    named = replace(named, has=instructions.of_windows(lambda number: bool(present(number))))
+    named = replace(named, has=instruction_sets_of_windows(lambda number: bool(present(number))))
     try:
         with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"HARDWARE\DESCRIPTION\System\CentralProcessor\0") as key:
             return replace(named, name=str(winreg.QueryValueEx(key, "ProcessorNameString")[0]).strip())

@@ -15,8 +15,7 @@ from dataclasses import replace
 from rich.text import Text
 
 from r1.console import printable
-from r1.markdown.blocks import Start
-from r1.markdown.containers import Blocks, Layout
+from r1.markdown.blocks import Blocks, Layout, Start
 from r1.markdown.grammar import TITLE, is_settled, parse
 from r1.markdown.inline import DIM
 from r1.markdown.wrap import ansi, fold, wrap

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from r1.console import Console
-from r1.render.standing import MOVES, Standing
+from r1.render.progress import MOVES, Standing
 from r1_quantize.events import (
     Arrived,
     Event,

@@ -6,13 +6,13 @@ Knows: the events of a turn, when each part is shown. Does not know: terminals, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from r1.console import printable
 from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought
-from r1.render.style import Paper
-from r1.render.trace import Trace
+from r1.render.style import Paper, wrap
 
 if TYPE_CHECKING:
     from r1.markdown.stream import Markdown
@@ -159,3 +159,73 @@ def duration(seconds: float) -> str:
     """`23 s`, `4 min 5 s`."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+_BAR = "│ "
+_NARROW = 12  # columns under which the bar would take too much
+
+
+class Trace:
+    """A trace that is still being written."""
+
+    def __init__(self, paper: Paper) -> None:
+        self._paper = paper
+        self._pending = ""
+
+    def feed(self, text: str) -> str:
+        """More of it; returns the lines that are full now, each ending in a newline."""
+        *whole, rest = (self._pending + printable(text).expandtabs(4)).split("\n")
+        lines = [line for paragraph in whole for line in self._wrap(paragraph)]
+        *full, self._pending = self._wrap(rest)
+        return self._lines(lines + full)
+
+    def live(self) -> str:
+        """The line that is being written, without a newline; empty when there is none."""
+        return self._lines([self._pending]).rstrip("\n") if self._pending.strip() else ""
+
+    def end(self) -> str:
+        """What is left, ending in a newline."""
+        text, self._pending = self._pending, ""
+        return self._lines(self._wrap(text)) if text.strip() else ""
+
+    def _lines(self, lines: list[str]) -> str:
+        bar = _BAR if self._paper.width > _NARROW else ""
+        return "".join(f"{self._paper.dim((bar + line).rstrip())}\n" for line in lines)
+
+    def _wrap(self, text: str) -> list[str]:
+        return wrap(text, max(self._paper.width - 1 - (len(_BAR) if self._paper.width > _NARROW else 0), 1))
+
+
+def render_trace(text: str, paper: Paper) -> str:
+    """A whole trace."""
+    trace = Trace(paper)
+    return trace.feed(text) + trace.end()
+
+
+PROMPT = "> "
+
+
+def question_lines(question: str, paper: Paper, files: Sequence[str] = ()) -> str:
+    """What the person asked, set off from everything else, with the names of the files that went along."""
+    lines = []
+    for line in printable(question).expandtabs(4).split("\n"):
+        lines += wrap(line, max(paper.width - 1 - len(PROMPT), 8))
+    marks = [PROMPT, *[" " * len(PROMPT)] * len(lines)]
+    asked = "".join(f"{paper.styled((mark + line).rstrip(), '1')}\n" for mark, line in zip(marks, lines, strict=False))
+    return asked + "".join(paper.note(f"  with {name}") for name in files)
+
+
+def answer_lines(answer: str, paper: Paper) -> str:
+    """A whole answer."""
+    from r1.markdown.stream import render
+
+    return render(answer, paper.width, colour=paper.colour) if answer else ""
+
+
+def turn_lines(
+    question: str, files: Sequence[str], thought: tuple[float | None, int, str] | None, answer: str, paper: Paper
+) -> str:
+    """A turn that is over, with as much of its trace as `thought` has after seconds and tokens; blank lines between."""
+    folded = f"\n{render_trace(thought[2], paper)}{paper.note(thought_line(*thought[:2]))}" if thought else ""
+    said = f"\n{answer_lines(answer, paper)}" if answer else ""
+    return f"{question_lines(question, paper, files)}{folded}{said}\n"

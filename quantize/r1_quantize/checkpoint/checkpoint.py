@@ -16,10 +16,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from r1_quantize.checkpoint.checkpoint import safetensors
+from r1_quantize.checkpoint import safetensors
 from r1_quantize.checkpoint.safetensors import SafetensorsFile, StoredTensor
 from r1_quantize.errors import BadCheckpoint
-from r1_quantize.source_file import SourceFile
+from r1_quantize.files import SourceFile
 
 INDEX = "model.safetensors.index.json"
 _MAX_TOKENIZER = 32 << 20  # bytes; Llama's has 17 million, and parsing takes many times that

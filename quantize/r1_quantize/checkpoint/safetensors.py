@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from r1_quantize.errors import BadCheckpoint
+from r1_quantize.files import SourceFile
 from r1_quantize.gguf.tensor_type import TensorType
-from r1_quantize.source_file import SourceFile
 
 _MAX_DIMENSIONS, _UINT32_MAX = 8, (1 << 32) - 1
 _MAX_HEADER = 16 << 20  # bytes; 512 layers take one million, and parsing JSON takes many times its size

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from r1_quantize.errors import BadGGUF
+from r1_quantize.files import SourceFile
 from r1_quantize.gguf.metadata import SCALARS, Entry, ValueType
 from r1_quantize.gguf.tensor_type import TensorType
-from r1_quantize.source_file import SourceFile
 
 MAGIC = b"GGUF"
 DEFAULT_ALIGNMENT = 32  # bytes, where general.alignment is absent

@@ -23,7 +23,8 @@ from typing import Self, TypeVar
 from r1_quantize.errors import NetworkError
 from r1_quantize.events import Event, Examined, Fetched, Fetching, Noted, Rejected, Waiting
 from r1_quantize.files import failed
-from r1_quantize.hub.hub import NotAsListed, TryAgain, XetFailed, hub
+from r1_quantize.hub import hub
+from r1_quantize.hub.hub import NotAsListed, TryAgain, XetFailed
 from r1_quantize.hub.repository import RemoteFile, Repository
 
 _PATIENCE, _LONGEST_WAIT, _LONGEST_ASKED = 8, 60.0, 900.0  # failures in a row, seconds, seconds

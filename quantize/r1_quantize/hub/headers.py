@@ -14,16 +14,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1_quantize.checkpoint.checkpoint import safetensors, shard_names
+from r1_quantize.checkpoint import safetensors
+from r1_quantize.checkpoint.checkpoint import shard_names
 from r1_quantize.errors import BadFile
-from r1_quantize.files import failed, remove
+from r1_quantize.files import SourceFile, failed, remove
 from r1_quantize.gguf import reader
 from r1_quantize.gguf.reader import CutShort
+from r1_quantize.hub import hub
 from r1_quantize.hub.download import Line, fetch, fetch_beginning, partial_of
-from r1_quantize.hub.hub import hub
 from r1_quantize.hub.repository import RemoteFile, Repository
 from r1_quantize.hub.shards import Shard
-from r1_quantize.source_file import SourceFile
 
 _SHARD, _GGUF = 1 << 17, 1 << 22  # bytes that are looked at first
 _MOST = 1 << 28  # bytes, more than any header takes

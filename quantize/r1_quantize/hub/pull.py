@@ -28,17 +28,17 @@ from r1_quantize.files import failed, remove
 from r1_quantize.gguf import reader
 from r1_quantize.gguf.split import part_names
 from r1_quantize.gguf_source import gguf_source_of
+from r1_quantize.hub import hub, staging
 from r1_quantize.hub.disk_space import at_once_and_peak, check_room
 from r1_quantize.hub.download import Line, attended
 from r1_quantize.hub.headers import checkpoint_shards, damaged_in_cache, forget, gguf_parts
-from r1_quantize.hub.hub import NotAsListed, RevisionGone, hub, staging
+from r1_quantize.hub.hub import NotAsListed, RevisionGone
 from r1_quantize.hub.repository import RemoteFile, Repository
 from r1_quantize.hub.request import Request, resolved
 from r1_quantize.hub.shards import Shard, Shards
 from r1_quantize.journal import read_journal
-from r1_quantize.override import Override
 from r1_quantize.pipeline import Job, quantize
-from r1_quantize.recipe import COPY
+from r1_quantize.recipe import COPY, Override
 from r1_quantize.source import Extent
 from r1_quantize.store.manifest import Manifest, tools
 from r1_quantize.store.store import Store

@@ -22,9 +22,10 @@ from r1_quantize.files import failed
 from r1_quantize.gguf import reader
 from r1_quantize.gguf.reader import GGUFFile
 from r1_quantize.gguf.split import part_names
+from r1_quantize.hub import hub, staging
 from r1_quantize.hub.download import Line, attended, fetch_range
 from r1_quantize.hub.headers import gguf_parts
-from r1_quantize.hub.hub import RevisionGone, hub, staging
+from r1_quantize.hub.hub import RevisionGone
 from r1_quantize.hub.pull import Options, Pulling
 from r1_quantize.hub.repository import RemoteFile, Repository
 from r1_quantize.hub.request import request_again, resolved

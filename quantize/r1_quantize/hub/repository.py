@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from r1_quantize.errors import BadCheckpoint, BadFile
-from r1_quantize.hashed_file import Digest, HashedFile
+from r1_quantize.files import Digest, HashedFile
 
 DESCRIPTION = (
     *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),

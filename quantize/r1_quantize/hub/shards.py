@@ -16,11 +16,11 @@ from pathlib import Path
 
 from r1_quantize.errors import BadFile, NetworkError
 from r1_quantize.events import Arrived, Event, FilePlan, Rejected
+from r1_quantize.files import SourceFile
+from r1_quantize.hub import hub
 from r1_quantize.hub.download import Line, Stopped, fetch, partial_of
-from r1_quantize.hub.hub import hub
 from r1_quantize.hub.repository import RemoteFile, Repository
 from r1_quantize.journal import FileRecord
-from r1_quantize.source_file import SourceFile
 
 _LOOK = 1 << 22  # bytes that are fetched of a file to see what it is
 _GLANCE = 0.2  # seconds without news after which a waiting taker looks up

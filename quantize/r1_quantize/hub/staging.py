@@ -13,10 +13,9 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from r1_quantize.errors import BadCheckpoint, Busy, UsageError
-from r1_quantize.files import failed, write_whole
+from r1_quantize.files import SourceFile, failed, write_whole
 from r1_quantize.hub.repository import Repository
 from r1_quantize.hub.shards import Shard
-from r1_quantize.source_file import SourceFile
 from r1_quantize.store.store import KEPT, RECORD, Store
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from r1_quantize.catalog import NAME, Checkpoint
 from r1_quantize.errors import BadFile, Busy, ModelNotFound, R1Error, UsageError
-from r1_quantize.filelock import lock_file
+from r1_quantize.files import lock_file
 from r1_quantize.recipe import RECIPES
 from r1_quantize.store.manifest import Manifest
 

@@ -1,10 +1,10 @@
-"""`r1.chat.clipboard`: OSC 52, and who else is told."""
+"""`r1.chat.terminal`: OSC 52, and who else is told."""
 
 from __future__ import annotations
 
 from base64 import b64decode
 
-from r1.chat.clipboard import copy
+from r1.chat.terminal import copy
 
 REMOTE = {"SSH_CONNECTION": "10.0.0.2 50000 10.0.0.1 22", "TERM": "xterm-256color"}
 

@@ -9,8 +9,8 @@ from queue import SimpleQueue
 import pytest
 
 from r1.chat.worker import Failed, Loading, Ready, Warmed, Worker, WorkerEvent
-from r1.engine.conversation import Turn
 from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
+from r1.engine.prompt import Turn
 from r1.loaded_model import Session
 from r1.settings import Settings
 

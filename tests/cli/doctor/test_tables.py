@@ -14,9 +14,9 @@ from r1.doctor.diagnosis import Diagnosis
 from r1.doctor.facts import doctor_facts
 from r1.doctor.tables import recommended, show, worth_showing
 from r1.doctor.warnings import Concern, concerns
+from r1.fit.choice import Prospect
 from r1.machine.graphics import Graphics, Unused
 from r1.machine.power import Power
-from r1.prospects import Prospect
 from tests.fakes.diagnoses import GB, HARDWARE, MEMORY, diagnosis
 
 CUDA = Unused(Graphics("NVIDIA", "GeForce RTX 4090"), "-DGGML_CUDA=on", "NVIDIA's CUDA toolkit")

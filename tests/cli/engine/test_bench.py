@@ -9,8 +9,8 @@ import pytest
 
 from r1.engine.bench import DEPTHS, Event, LeftOut, Plan, Row, Step, Stopwatch, measure, plan
 from r1.engine.context import Context, ContextParams, Stopped
+from r1.engine.llama import Stop
 from r1.engine.model import Model
-from r1.engine.stop import Stop
 from r1.engine.tune import Trial, Trying, candidates, in_use, tune
 from r1.machine.cores import Threads
 from r1_quantize.errors import UsageError

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from r1.engine.context import CHUNK, KV_TYPES, Context, ContextParams, Stopped, common_length
-from r1.engine.llama import llama
+from r1.engine.llama import Stop, llama
 from r1.engine.model import Model
-from r1.engine.stop import Stop
 from r1.machine.cores import Threads
 from r1_quantize.errors import UsageError
 

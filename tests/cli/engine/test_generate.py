@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from r1.engine.context import Context, ContextParams
-from r1.engine.conversation import Conversation
 from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought
 from r1.engine.generate import generate
 from r1.engine.model import Model
-from r1.engine.prompt import prompt_segments
+from r1.engine.prompt import Conversation, prompt_segments
 from r1.engine.sampling import SamplingParams
 from r1.machine.cores import Threads
 

@@ -8,9 +8,8 @@ import pytest
 from jinja2 import Environment
 from tokenizers import Tokenizer
 
-from r1.engine.conversation import Conversation, Turn
 from r1.engine.model import Model
-from r1.engine.prompt import Attachment, conversation_segments, prompt_segments, with_attachments
+from r1.engine.prompt import Attachment, Conversation, Turn, conversation_segments, prompt_segments, with_attachments
 from tests.cli.engine.conftest import TINY
 
 

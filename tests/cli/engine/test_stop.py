@@ -1,10 +1,10 @@
-"""`r1.engine.stop`: a flag that C reads."""
+"""`r1.engine.llama`: a flag that C reads."""
 
 from __future__ import annotations
 
 import ctypes
 
-from r1.engine.stop import Stop
+from r1.engine.llama import Stop
 
 
 def seen_by_c(stop: Stop) -> bool:

@@ -9,9 +9,9 @@ import pytest
 
 from r1.fit.fitting import Fitting
 from r1.fit.plan import Machine, Room
+from r1.fit.shape import shape_of_checkpoint
 from r1.machine.memory import Limit
 from r1.settings import Settings
-from r1.shapes import shape_of_checkpoint
 from r1_quantize import catalog
 from r1_quantize.errors import NotEnoughRoom, UsageError
 

@@ -11,8 +11,7 @@ import pytest
 
 from r1.fit.needs import CHUNK, GPU_CHUNK, KV_BYTES, Needs, needs
 from r1.fit.plan import Machine, Plan, Room, Wish, fit, without_full_gpus
-from r1.fit.shape import Shape
-from r1.shapes import shape_of_checkpoint
+from r1.fit.shape import Shape, shape_of_checkpoint
 from r1_quantize import catalog
 from tests.fakes.headers import compute_buffer, write_header
 

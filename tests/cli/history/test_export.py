@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from r1.chat.markdown import code, contained, escaped, fenced
 from r1.engine.events import Timings, Usage
 from r1.engine.prompt import Attachment
-from r1.history.export import to_json, to_markdown, to_text
+from r1.history.export import code, contained, escaped, fenced, to_json, to_markdown, to_text
 from r1.history.history import Asked, SessionInfo, StoredTurn
 from tests.fakes.chats import TIMINGS, USAGE, asked
 

@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from r1.engine.build import build
-from r1.machine import instructions
-from r1.machine.processor import of_apple, of_linux, processor
+from r1.machine.processor import (
+    USEFUL,
+    instruction_sets_of_linux,
+    instruction_sets_of_windows,
+    of_apple,
+    of_linux,
+    processor,
+)
 
 SKYLAKE = """processor\t: 0
 vendor_id\t: GenuineIntel
@@ -52,8 +58,8 @@ class TestLinux:
 
     def test_avx512_is_there_when_all_its_parts_are(self, tmp_path: Path) -> None:
         parts = "avx512f avx512cd avx512vl avx512dq"
-        assert not instructions.of_linux(parts.split())  # a Knights Mill, say
-        assert instructions.of_linux([*parts.split(), "avx512bw"]) == {"AVX512"}
+        assert not instruction_sets_of_linux(parts.split())  # a Knights Mill, say
+        assert instruction_sets_of_linux([*parts.split(), "avx512bw"]) == {"AVX512"}
 
     def test_an_arm_board_is_named_by_its_device_tree(self, tmp_path: Path) -> None:
         found = of_linux("aarch64", root_with(tmp_path, CORTEX_A76, "Raspberry Pi 5 Model B Rev 1.0\0"))
@@ -85,7 +91,7 @@ class TestWindows:
     """IsProcessorFeaturePresent, by winnt.h's numbers."""
 
     def test_avx2_is_number_40(self) -> None:
-        assert instructions.of_windows(lambda number: number in {39, 40}) == {"AVX", "AVX2"}
+        assert instruction_sets_of_windows(lambda number: number in {39, 40}) == {"AVX", "AVX2"}
 
 
 class TestThisMachine:
@@ -107,4 +113,4 @@ class TestThisMachine:
         found = processor()
         if not found.knows_all:
             pytest.skip("this system does not say what its processor has")
-        assert build().instructions & set(instructions.USEFUL) <= found.has
+        assert build().instructions & set(USEFUL) <= found.has

@@ -1,10 +1,10 @@
-"""`r1.machine.told`: what is said once."""
+"""`r1.hints`: what is said once."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from r1.machine.told import is_told, tell
+from r1.hints import is_told, tell
 
 
 def once(home: Path, what: str) -> bool:

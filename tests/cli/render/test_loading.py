@@ -1,11 +1,11 @@
-"""`r1.render.loading`: a line where loading takes long enough to be noticed."""
+"""`r1.render.plain`: a line where loading takes long enough to be noticed."""
 
 from __future__ import annotations
 
 import pytest
 
-from r1.render import loading
-from r1.render.loading import LoadingLine
+from r1.render import plain
+from r1.render.plain import LoadingLine
 from tests.fakes.consoles import console, written
 
 
@@ -22,7 +22,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(loading, "time", made)
+    monkeypatch.setattr(plain, "time", made)
     return made
 
 

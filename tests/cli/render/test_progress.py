@@ -1,4 +1,4 @@
-"""`r1.render.progress`: what is said while a download and a conversion go on."""
+"""`r1.render.progress_line`: what is said while a download and a conversion go on."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from r1.render import progress, standing
-from r1.render.progress import Report, follow
-from r1.render.standing import Rate, Standing
+from r1.render import progress, progress_line
+from r1.render.progress import Rate, Standing
+from r1.render.progress_line import Report, follow
 from r1_quantize.events import (
     Advanced,
     Arrived,
@@ -77,8 +77,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The only clock there is."""
     clock = Clock()
+    monkeypatch.setattr(progress_line, "time", clock)
     monkeypatch.setattr(progress, "time", clock)
-    monkeypatch.setattr(standing, "time", clock)
     return clock
 
 

@@ -15,8 +15,9 @@ import pytest
 
 from r1_quantize.errors import NetworkError, NotEnoughRoom, R1Error
 from r1_quantize.events import Event, Examined, Fetched, Fetching, Noted, Rejected, Waiting
+from r1_quantize.hub import hub
 from r1_quantize.hub.download import Line, Stopped, attended, fetch, fetch_beginning, fetch_range, partial_of
-from r1_quantize.hub.hub import TryAgain, hub
+from r1_quantize.hub.hub import TryAgain
 from r1_quantize.hub.repository import RemoteFile
 from tests.fakes.hub import Fault, Hub
 from tests.fakes.lines import Impatient, Recorded

@@ -8,12 +8,12 @@ from pathlib import Path
 import gguf as reference
 import pytest
 
-from r1_quantize.checkpoint.checkpoint import safetensors
+from r1_quantize.checkpoint import safetensors
 from r1_quantize.errors import BadCheckpoint, BadFile, NetworkError, R1Error
 from r1_quantize.events import Fetched
 from r1_quantize.gguf import reader
+from r1_quantize.hub import headers, hub
 from r1_quantize.hub.headers import checkpoint_shards, gguf_parts
-from r1_quantize.hub.hub import hub
 from r1_quantize.hub.repository import Repository
 from r1_quantize.hub.shards import Shard
 from tests.fakes import checkpoints, splits
@@ -308,7 +308,7 @@ class TestGGUF:
         )
         with (there / "m.gguf").open("r+b") as file:
             file.truncate(40 << 20)
-        monkeypatch.setattr(beginning, "_MOST", 1 << 24)
+        monkeypatch.setattr(headers, "_MOST", 1 << 24)
         started, repository = begin()
         self.refused(repository, folder)
         assert started.sent["m.gguf"] == 2 << 24  # it is looked at twice

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from r1_quantize.errors import BadCheckpoint, ModelNotFound, NetworkError, UsageError
-from r1_quantize.hub.hub import RevisionGone, TryAgain, XetFailed, hub
+from r1_quantize.hub import hub
+from r1_quantize.hub.hub import RevisionGone, TryAgain, XetFailed
 from r1_quantize.hub.repository import RemoteFile, Repository
 from tests.fakes.hub import COMMIT, Fault, Hub
 from tests.quantize.conftest import Serve

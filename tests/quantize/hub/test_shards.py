@@ -13,11 +13,11 @@ import pytest
 
 from r1_quantize.errors import BadFile, NetworkError
 from r1_quantize.events import Arrived, Event, Examined, Fetched, Fetching, FilePlan, Rejected
-from r1_quantize.hub.hub import hub
+from r1_quantize.files import SourceFile
+from r1_quantize.hub import hub
 from r1_quantize.hub.repository import Repository
 from r1_quantize.hub.shards import Shard, Shards
 from r1_quantize.journal import FileRecord
-from r1_quantize.source_file import SourceFile
 from tests.fakes.hub import Fault, Hub
 from tests.quantize.conftest import Serve, names_in
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from r1_quantize.hub.hub import staging
+from r1_quantize.hub import staging
 from r1_quantize.hub.repository import RemoteFile, Repository
 from r1_quantize.hub.shards import Shard
 from r1_quantize.store.store import Store

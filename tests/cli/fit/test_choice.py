@@ -1,4 +1,4 @@
-"""`r1.prospects` and `r1.fit.choice`: what would run here, and what to take."""
+"""`r1.fit.choice` and `r1.fit.choice`: what would run here, and what to take."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from r1.fit.choice import Recommendation, recommend
+from r1.fit.choice import QUANTS, Prospect, Recommendation, Surroundings, prospects, recommend
 from r1.machine.memory import Memory
-from r1.prospects import QUANTS, Prospect, Surroundings, prospects
 from r1_quantize import catalog
 
 GB = 1_000_000_000

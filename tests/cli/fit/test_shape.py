@@ -1,4 +1,4 @@
-"""`r1.shapes`: what of a file decides how much memory it takes, against independent readers of the same file."""
+"""`r1.fit.shape`: what of a file decides how much memory it takes, against independent readers of the same file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import gguf
 import pytest
 
-from r1.shapes import shape_of, shape_of_checkpoint, shape_of_file
+from r1.fit.shape import shape_of, shape_of_checkpoint, shape_of_file
 from r1_quantize import catalog
 from r1_quantize.errors import BadGGUF, UsageError
 from r1_quantize.pipeline import Job, quantize

@@ -1,10 +1,10 @@
-"""`r1.chat.reflow`: lines that a terminal wraps when it gets narrower."""
+"""`r1.chat.terminal`: lines that a terminal wraps when it gets narrower."""
 
 from __future__ import annotations
 
 import pytest
 
-from r1.chat.reflow import wraps_lines
+from r1.chat.terminal import wraps_lines
 
 
 class TestWrapsLines:
