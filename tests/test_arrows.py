@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.fakes.paths import ROOT
+
 SOURCES = sorted([*(ROOT / "cli" / "r1").rglob("*.py"), *(ROOT / "quantize" / "r1_quantize").rglob("*.py")])
 
 FORBIDDEN = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.fakes.paths import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from r1.history_app import history_app
 from r1_quantize.errors import ExitStatus, R1Error, UsageError
 
 if TYPE_CHECKING:
-    from r1.commands.chat import Wish
+    from r1.commands.chat import ChatOptions
 
 app = typer.Typer(
     name="r1",
@@ -136,12 +136,12 @@ def chat(
 ) -> int:
     """Chat in the terminal, as `r1` alone does: thinking you can watch or fold, and nothing that was said is lost."""
     flags = dict(locals())  # a setting has the same name everywhere
-    from r1.commands.chat import Wish
+    from r1.commands.chat import ChatOptions
 
-    return _chat(flags, Wish(model is not None, go_on, session, plain))
+    return _chat(flags, ChatOptions(model is not None, go_on, session, plain))
 
 
-def _chat(flags: Mapping[str, object], wish: Wish | None) -> int:
+def _chat(flags: Mapping[str, object], wish: ChatOptions | None) -> int:
     from r1 import settings
     from r1.commands import chat
 
@@ -150,7 +150,7 @@ def _chat(flags: Mapping[str, object], wish: Wish | None) -> int:
     chosen = settings.load(flags, console.environ)
     if chosen.system is not None:
         console.warn("R1 was not trained with a system prompt; instructions belong in the prompt itself")
-    return chat.chat(console, wish or chat.Wish(), chosen)
+    return chat.chat(console, wish or chat.ChatOptions(), chosen)
 
 
 @app.command(epilog=examples.RUN)
@@ -205,10 +205,10 @@ def pull(
     """Download a model from the hub, quantizing it on the way. Whatever stops it, running it again resumes."""
     from r1.commands import pull
     from r1.commands.quantize import report_of
-    from r1_quantize.hub.pull import Options
+    from r1_quantize.hub.pull import PullOptions
 
     keep_libraries_quiet()
-    chosen = Options(dry_run, keep_checkpoint, update, threads)
+    chosen = PullOptions(dry_run, keep_checkpoint, update, threads)
     report = report_of(as_json=as_json, quiet=quiet)
     return pull.run(Console.of_process(), model, chosen, report, prebuilt=prebuilt, anyway=force)
 
@@ -236,7 +236,7 @@ def quantize(
         return list_the_types(console, source, as_json=as_json)
     from r1.commands import quantize
 
-    chosen = quantize.Options(imatrix, tuple(tensor_type or ()), pretokenizer, allow_requantize, threads)
+    chosen = quantize.QuantizeOptions(imatrix, tuple(tensor_type or ()), pretokenizer, allow_requantize, threads)
     report = quantize.report_of(as_json=as_json, quiet=quiet)
     return quantize.run(console, source, quant, output, chosen, report)
 
@@ -295,13 +295,13 @@ def bench(
     """How fast a model is on this machine: prefill and decode, with little and with much in the cache."""
     flags = dict(locals())
     from r1 import settings
-    from r1.commands.bench import Options, bench, read_depths
+    from r1.commands.bench import BenchOptions, bench, read_depths
 
     if tune and threads is not None:
         raise UsageError("--tune looks for the best number of threads, and --threads names one; leave one of them out")
     keep_libraries_quiet()
     console = Console.of_process()
-    wanted = Options(prompt, gen, repetitions, read_depths(depths) if depths is not None else None, tune, as_json)
+    wanted = BenchOptions(prompt, gen, repetitions, read_depths(depths) if depths is not None else None, tune, as_json)
     return bench(console, wanted, settings.load(flags, console.environ))
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from r1.doctor.installation import installation
-from r1.doctor.warnings import of_unused
+from r1.doctor.warnings import unused_gpu
 from r1.engine.build import build
 from r1.engine.devices import devices
 from r1.machine.graphics import graphics, unused
@@ -27,7 +27,7 @@ def unused_gpus(environ: Mapping[str, str]) -> Iterator[str]:
         return
     found = unused(graphics(), usable, build().backends, environ)
     for gpu in found:
-        concern = of_unused(gpu, installation())
+        concern = unused_gpu(gpu, installation())
         yield f"{concern.text} {concern.command}"
     if found:
         tell(folder, "gpu")

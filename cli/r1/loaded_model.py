@@ -18,11 +18,10 @@ from r1.engine.generate import generate
 from r1.engine.llama import Stop
 from r1.engine.model import LoadCancelled, Model
 from r1.engine.prefetch import prefetch
-from r1.engine.prompt import Conversation, conversation_segments, prompt_segments
-from r1.engine.prompt import Turn as Exchange
+from r1.engine.prompt import Conversation, Turn, conversation_segments, prompt_segments
 from r1.engine.sampling import SamplingParams
 from r1.fit.fitting import Fitting, Note, threads_of
-from r1.fit.plan import Plan
+from r1.fit.plan import MemoryPlan
 from r1.settings import Settings
 from r1_quantize.errors import NotEnoughRoom
 
@@ -31,7 +30,7 @@ _READING = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class PendingReply:
     """A reply about to be made: its events, the seed they follow from, and the seconds it took to get ready.
 
     `load_s` has the loading of the model in it for the first turn, and a new context where one was needed.
@@ -50,7 +49,7 @@ class Listener:
     note: Callable[[Note], None] = lambda _: None
 
 
-class Session:
+class LoadedModel:
     """A loaded model and one KV cache, which grows when a prompt needs it to. Close it when done."""
 
     def __init__(
@@ -94,11 +93,11 @@ class Session:
     def ask(
         self,
         prompt: str,
-        turns: Sequence[Exchange] = (),
+        turns: Sequence[Turn] = (),
         *,
         answer_now: Callable[[], bool] = lambda: False,
         stop_after_thinking: bool = False,
-    ) -> Turn:
+    ) -> PendingReply:
         """A reply to `prompt` that follows `turns`.
 
         The same turns, prompt, seed and settings give the same events, whatever else was asked before. Raises
@@ -117,9 +116,9 @@ class Session:
             answer_now=answer_now,
             stop_after_thinking=stop_after_thinking,
         )
-        return Turn(events, sampling.seed, load_s)
+        return PendingReply(events, sampling.seed, load_s)
 
-    def warm(self, turns: Sequence[Exchange]) -> Iterator[int]:
+    def warm(self, turns: Sequence[Turn]) -> Iterator[int]:
         """Makes the KV cache hold what the next prompt after `turns` begins with; yields the tokens done.
 
         Stop iterating to leave it at that. Ends early, without a word, when the engine's Stop is set.
@@ -128,7 +127,7 @@ class Session:
         with suppress(Stopped):
             yield from self.context.warm(segments)
 
-    def lengths(self, turns: Sequence[Exchange]) -> list[int]:
+    def lengths(self, turns: Sequence[Turn]) -> list[int]:
         """The tokens of each turn in a prompt."""
         return [len(segment) for segment in conversation_segments(self.model, self._conversation(turns))]
 
@@ -138,7 +137,7 @@ class Session:
         self._context_for(0)
         self._load_s += perf_counter() - began
 
-    def note(self, plan: Plan) -> None:
+    def note(self, plan: MemoryPlan) -> None:
         """Tells what of a plan the person should know, once."""
         for said in self._fitting.notes(plan, self.settings):
             if said not in self._told:
@@ -149,7 +148,7 @@ class Session:
         """The plan for this machine, in one line."""
         return self._fitting.explain(self.plan)
 
-    def _conversation(self, turns: Sequence[Exchange]) -> Conversation:
+    def _conversation(self, turns: Sequence[Turn]) -> Conversation:
         return Conversation(self.settings.system, list(turns))
 
     def _sampling(self) -> SamplingParams:
@@ -197,7 +196,7 @@ class Session:
         self._context = self._create(plan)
         return self._context
 
-    def _plan_for(self, prompt_length: int) -> Plan:
+    def _plan_for(self, prompt_length: int) -> MemoryPlan:
         """Raises NotEnoughRoom when the prompt alone is too long for the memory."""
         if self.settings.ctx is not None:
             return self._fitting.plan(self.settings, loaded=self.plan.gpu_layers)
@@ -212,11 +211,11 @@ class Session:
             )
         return plan
 
-    def _is_enough(self, held: Context, plan: Plan) -> bool:
+    def _is_enough(self, held: Context, plan: MemoryPlan) -> bool:
         """A length that was asked for is to be that; another may be more than this prompt needs."""
         return held.length == plan.context or (self.settings.ctx is None and held.length > plan.context)
 
-    def _create(self, plan: Plan) -> Context:
+    def _create(self, plan: MemoryPlan) -> Context:
         while True:
             params = ContextParams(plan.context, threads_of(self.settings, self._path), plan.kv_type)
             try:

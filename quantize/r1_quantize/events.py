@@ -192,4 +192,4 @@ class Waiting:
 
 Conversion = Planned | Recalled | Resumed | StartedOver | Preparing | Advanced | TensorDone | Checked | Finished
 Transfer = PullPlan | Present | Noted | Queued | Examined | Fetching | Fetched | Arrived | Rejected | Waiting
-Event = Conversion | Transfer
+PipelineEvent = Conversion | Transfer

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 from r1_quantize.errors import BadFile
-from r1_quantize.events import Event
+from r1_quantize.events import PipelineEvent
 from r1_quantize.files import SourceFile
 
 
-class Supply(Protocol):
+class FileProvider(Protocol):
     """Whoever brings the files of one source."""
 
     @property
@@ -25,10 +25,10 @@ class Supply(Protocol):
     def start(self, wanted: Sequence[SourceFile]) -> Sequence[SourceFile]:
         """Begin to bring these; they are taken in the order that comes back."""
 
-    def take(self, file: SourceFile) -> Generator[Event, None, Path]:
+    def take(self, file: SourceFile) -> Generator[PipelineEvent, None, Path]:
         """Wait for a file; returns where it is. Raises R1Error when it cannot be had."""
 
-    def news(self) -> Iterator[Event]:
+    def news(self) -> Iterator[PipelineEvent]:
         """What happened since the last time."""
 
     def release(self, file: SourceFile) -> None:
@@ -47,11 +47,11 @@ class OnDisk:
     def start(self, wanted: Sequence[SourceFile]) -> Sequence[SourceFile]:
         return wanted
 
-    def take(self, file: SourceFile) -> Generator[Event, None, Path]:
+    def take(self, file: SourceFile) -> Generator[PipelineEvent, None, Path]:
         yield from ()
         return file.path
 
-    def news(self) -> Iterator[Event]:
+    def news(self) -> Iterator[PipelineEvent]:
         return iter(())
 
     def release(self, file: SourceFile) -> None:

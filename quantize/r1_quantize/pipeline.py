@@ -26,8 +26,8 @@ from r1_quantize.errors import BadFile, BadValue, NotEnoughRoom, UsageError
 from r1_quantize.events import (
     Advanced,
     Checked,
-    Event,
     Finished,
+    PipelineEvent,
     Planned,
     Preparing,
     Recalled,
@@ -36,7 +36,7 @@ from r1_quantize.events import (
     StartedOver,
     TensorDone,
 )
-from r1_quantize.file_provider import OnDisk, Supply
+from r1_quantize.file_provider import FileProvider, OnDisk
 from r1_quantize.files import Crc32, Digest, HashedFile, SourceFile
 from r1_quantize.ggml import Conversion, Piece, Quantizer
 from r1_quantize.gguf.split import part_names
@@ -44,7 +44,7 @@ from r1_quantize.gguf.tensor_type import WITH_TABLES
 from r1_quantize.gguf_source import gguf_source, gguf_source_of
 from r1_quantize.imatrix import Imatrix, read_imatrix
 from r1_quantize.journal import FileRecord, Progress, TensorRecord
-from r1_quantize.plan import Plan, PlannedTensor, plan, recipe_needs_imatrix, size_of
+from r1_quantize.plan import ConversionPlan, PlannedTensor, plan, recipe_needs_imatrix, size_of
 from r1_quantize.recipe import RECIPES, Override, recipe_or_copy
 from r1_quantize.source import Source
 from r1_quantize.store.manifest import Manifest, tools
@@ -75,7 +75,7 @@ class Job:
     pretokenizer: str | None = None
     allow_requantize: bool = False
     threads: int | None = None  # None: one for each core
-    supply: Supply = field(default_factory=OnDisk)
+    supply: FileProvider = field(default_factory=OnDisk)
     damaged: Manifest | None = None
 
 
@@ -83,7 +83,7 @@ class _SourceChanged(Exception):
     """A source file is no longer what it was when the tensors that are done were made of it."""
 
 
-def quantize(job: Job) -> Generator[Event, None, None]:
+def quantize(job: Job) -> Generator[PipelineEvent, None, None]:
     """Make the GGUF. Events come as the steps end. Closing the iterator early leaves what is done for the next call
     with the same job, which goes on from there.
 
@@ -160,7 +160,7 @@ def _check_target(job: Job, source: Source) -> None:
             raise UsageError(f"{written} belongs to the source and would be made of itself; take another place or type")
 
 
-def _check_room(job: Job, source: Source, planned: Plan) -> None:
+def _check_room(job: Job, source: Source, planned: ConversionPlan) -> None:
     free = room_for(job.target) + (on_disk(job.target) if job.damaged else 0)  # which becomes the half-made one
     if free >= planned.size:
         return
@@ -172,7 +172,7 @@ def _check_room(job: Job, source: Source, planned: Plan) -> None:
     raise NotEnoughRoom(f"{job.target}: {needed}; {advice}")
 
 
-def _digest_of(job: Job, planned: Plan, source: Source, imatrix: Imatrix | None) -> str:
+def _digest_of(job: Job, planned: ConversionPlan, source: Source, imatrix: Imatrix | None) -> str:
     """By which a half-made file is recognised: the header, which follows from every setting, and what is not in it."""
     digest = sha256(planned.header)
     files = [(file.path.name, file.size) for file in source.files]
@@ -181,7 +181,7 @@ def _digest_of(job: Job, planned: Plan, source: Source, imatrix: Imatrix | None)
     return digest.hexdigest()
 
 
-def _beginning(file: PartialGGUF, planned: Plan) -> Iterator[Event]:
+def _beginning(file: PartialGGUF, planned: ConversionPlan) -> Iterator[PipelineEvent]:
     """What an earlier run left, and the tensors that need no reading."""
     for count in file.begin():
         yield Recalled(count)
@@ -194,13 +194,13 @@ def _beginning(file: PartialGGUF, planned: Plan) -> Iterator[Event]:
             file.write_at(tensor.offset, tensor.source.data)
 
 
-def _resumed(planned: Plan, progress: Progress) -> Resumed:
+def _resumed(planned: ConversionPlan, progress: Progress) -> Resumed:
     """How far the work is with what is whole."""
     done = [tensor for tensor in planned.tensors if tensor.name in progress.tensors]
     return Resumed(len(done), sum(tensor.source.nbytes for tensor in done), sum(tensor.nbytes for tensor in done))
 
 
-def _checked(file: PartialGGUF, algorithm: Callable[[], Digest]) -> Generator[Event, None, str]:
+def _checked(file: PartialGGUF, algorithm: Callable[[], Digest]) -> Generator[PipelineEvent, None, str]:
     """Everything read back from the disk; returns its digest."""
     checking = file.check(algorithm)
     while True:
@@ -214,14 +214,14 @@ def _checked(file: PartialGGUF, algorithm: Callable[[], Digest]) -> Generator[Ev
 class _Work:
     """The weights of one job on their way from the source's files into the result."""
 
-    planned: Plan
+    planned: ConversionPlan
     source: Source
-    supply: Supply
+    supply: FileProvider
     algorithm: Callable[[], Digest]  # of the digests of what is read
     done: int = 0  # tensors that are whole
     file_digests: dict[str, str] = field(default_factory=dict)
 
-    def fill(self, result: PartialGGUF, quantizer: Quantizer) -> Iterator[Event]:
+    def fill(self, result: PartialGGUF, quantizer: Quantizer) -> Iterator[PipelineEvent]:
         """Everything that is not whole yet. Raises _SourceChanged when what is whole is of another source."""
         if stale := self._of_other_files(result.progress):
             result.forget(stale)
@@ -256,7 +256,7 @@ class _Work:
         same = record.digest == file.sha256 if file.sha256 else record.stamp == file.stamp
         return record.digest if same else None
 
-    def _read(self, file: SourceFile, result: PartialGGUF, quantizer: Quantizer) -> Generator[Event, None, str]:
+    def _read(self, file: SourceFile, result: PartialGGUF, quantizer: Quantizer) -> Generator[PipelineEvent, None, str]:
         """One file, and everything that becomes of it; returns its digest."""
         tensors = self.planned.of_file(file.path)
         while True:
@@ -288,7 +288,7 @@ class _Work:
         quantizer: Quantizer,
         *,
         known: str | None,
-    ) -> Iterator[Event]:
+    ) -> Iterator[PipelineEvent]:
         """The tensors of one file; of a `known` one it is said what all of it hashes to."""
         read_up_to: dict[str, str] = {}
         values = max((_conversion(tensor).values_at_once for tensor in tensors), default=1)

@@ -68,7 +68,7 @@ class PlannedTensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ConversionPlan:
     """The result: `header` is everything before the first tensor, `size` that of the whole file."""
 
     recipe: Recipe | Copy
@@ -99,7 +99,7 @@ def plan(
     imatrix: Imatrix | None = None,
     overrides: Sequence[Override] = (),
     allow_requantize: bool = False,
-) -> Plan:
+) -> ConversionPlan:
     """What `recipe` makes of `source`.
 
     Raises UsageError when a type needs an importance matrix and there is none, when one would be made of values that
@@ -122,10 +122,10 @@ def plan(
         PlannedTensor(tensor, types[tensor.name], offset, _weights(recipe, tensor, types[tensor.name], imatrix))
         for tensor, offset in zip(tensors, offsets, strict=False)
     )
-    return Plan(recipe, header, planned, offsets[-1])
+    return ConversionPlan(recipe, header, planned, offsets[-1])
 
 
-def _copy(source: Source, imatrix: Imatrix | None, overrides: Sequence[Override]) -> Plan:
+def _copy(source: Source, imatrix: Imatrix | None, overrides: Sequence[Override]) -> ConversionPlan:
     """Every tensor as it is, in the order of llama.cpp's quantizer, which is also its order for copying."""
     if not source.is_gguf:
         raise UsageError(f"{source.path} is a checkpoint, and only a GGUF can be copied; take a type instead of COPY")
@@ -139,7 +139,7 @@ def _copy(source: Source, imatrix: Imatrix | None, overrides: Sequence[Override]
     copied = tuple(
         PlannedTensor(tensor, tensor.type, offset, None) for tensor, offset in zip(tensors, offsets, strict=False)
     )
-    return Plan(COPY, header, copied, offsets[-1])
+    return ConversionPlan(COPY, header, copied, offsets[-1])
 
 
 def size_of(source: Source, recipe: Recipe) -> tuple[int, float]:

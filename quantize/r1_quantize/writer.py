@@ -26,7 +26,7 @@ from r1_quantize.errors import BadValue, R1Error, UsageError
 from r1_quantize.files import Digest, HashedFile, failed, try_lock
 from r1_quantize.gguf import reader
 from r1_quantize.journal import FileRecord, Journal, Progress, TensorRecord, read_journal
-from r1_quantize.plan import Plan, PlannedTensor, padded
+from r1_quantize.plan import ConversionPlan, PlannedTensor, padded
 from r1_quantize.store.manifest import Manifest
 
 _READ = 1 << 20  # bytes read back at once
@@ -39,7 +39,7 @@ class PartialGGUF:
     was, or there was none. Both are known once `begin` is through.
     """
 
-    def __init__(self, target: Path, plan: Plan, job: str) -> None:
+    def __init__(self, target: Path, plan: ConversionPlan, job: str) -> None:
         """`job` is the digest of everything the result follows from, but the weights; see `journal.Progress`.
 
         Raises UsageError when it cannot be written there, R1Error when another process is at it.
@@ -267,7 +267,7 @@ def room_for(target: Path) -> int:
         return free
 
 
-def salvage(target: Path, plan: Plan, job: str, manifest: Manifest) -> None:
+def salvage(target: Path, plan: ConversionPlan, job: str, manifest: Manifest) -> None:
     """Make of a damaged file the half-made one it might have been: every tensor is on record as it was when it was
     made, so that those that are not on the disk like that are made again. `job` is that of `PartialGGUF`.
 

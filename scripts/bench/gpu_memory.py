@@ -27,7 +27,7 @@ from pathlib import Path
 
 from r1.engine.llama import log
 from r1.fit.shape import shape_of_file
-from r1.loaded_model import Listener, Session
+from r1.loaded_model import Listener, LoadedModel
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
 
@@ -119,7 +119,7 @@ def _measure(asked: argparse.Namespace) -> Line:
     lines = _listen()
     refused: list[str] = []
     try:
-        with Session(path, settings, listener=Listener(note=lambda note: refused.append(note.text))) as session:
+        with LoadedModel(path, settings, listener=Listener(note=lambda note: refused.append(note.text))) as session:
             gpus = session.model.placement.devices
             weights = list(_buffers(lines, "model"))
             copied = sum(size for name, _, size in weights if not _is_on(name, gpus) and "Mapped" not in name)
@@ -163,7 +163,7 @@ def _listen() -> list[str]:
     return lines
 
 
-def _use(session: Session, path: Path, tokens: int) -> None:
+def _use(session: LoadedModel, path: Path, tokens: int) -> None:
     vocabulary = shape_of_file(path).vocabulary
     random.seed(0)
     context = session.context

@@ -24,7 +24,7 @@ from typing import Any
 from r1.engine.context import Context, ContextParams
 from r1.engine.llama import log
 from r1.engine.model import Model
-from r1.fit.plan import Machine, Wish, fit
+from r1.fit.plan import FitOptions, Machine, fit
 from r1.fit.shape import shape_of_file
 from r1.machine.cores import Threads
 
@@ -72,7 +72,7 @@ def _quantized(model: Path, kind: str, folder: Path) -> Path:
 
 def _compare(model: Path, context: int, kv_type: str, threads: int) -> float:
     """Prints the line; returns the larger of the two errors."""
-    said = fit(shape_of_file(model), Machine(1 << 60), Wish(context=context, kv_type=kv_type)).needs.main
+    said = fit(shape_of_file(model), Machine(1 << 60), FitOptions(context=context, kv_type=kv_type)).needs.main
     command = [sys.executable, __file__, str(model), "--one", "--contexts", str(context), "--kv-types", kv_type]
     done = subprocess.run([*command, "--threads", str(threads)], capture_output=True, text=True, check=True)
     taken = json.loads(done.stdout.splitlines()[-1])

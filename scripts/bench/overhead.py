@@ -21,7 +21,7 @@ from typing import Any
 
 from r1.console import Console
 from r1.engine.llama import llama
-from r1.loaded_model import Session
+from r1.loaded_model import LoadedModel
 from r1.render.plain import PlainView, Reply, follow
 from r1.settings import load
 
@@ -55,7 +55,7 @@ def main() -> None:
     watches = [Stopwatch(name) for name in ("llama_decode", "llama_sampler_sample")]
     settings = load({"seed": 1, "max_tokens": given.tokens}, os.environ)
     ours = []
-    with Session(given.model, settings) as session:
+    with LoadedModel(given.model, settings) as session:
         for _ in range(given.runs):
             wall, native, tokens = turn(session, watches)
             ours.append((wall - native) / tokens)
@@ -67,7 +67,7 @@ def main() -> None:
     print(f"median {median * 1e6:.1f} µs a token: {median * 25:.2%} at 25 tok/s, {median * 120:.2%} at 120 tok/s")
 
 
-def turn(session: Session, watches: list[Stopwatch]) -> tuple[float, float, int]:
+def turn(session: LoadedModel, watches: list[Stopwatch]) -> tuple[float, float, int]:
     """Wall seconds of the decoding, seconds of it inside llama.cpp, tokens."""
     view = PlainView(_null_console(), "stderr", show_answer=True)
     events = session.ask(PROMPT).events

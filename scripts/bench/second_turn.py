@@ -20,7 +20,7 @@ from time import perf_counter
 from r1.chat.worker import Failed, Ready, Warmed, Worker, WorkerEvent
 from r1.engine.events import Answer, Finished, Thinking
 from r1.engine.prompt import Turn
-from r1.loaded_model import Session
+from r1.loaded_model import LoadedModel
 from r1.settings import Settings
 
 FIRST = "Tell me about the sea, in many words."
@@ -103,7 +103,7 @@ def run(model: Path, settings: Settings, brief: Settings, idle: float) -> tuple[
 
 def prefill_alone(model: Path, settings: Settings, answer: str) -> tuple[int, float]:
     """How many tokens the answer has, and the seconds an empty cache takes for them."""
-    with Session(model, settings) as session:
+    with LoadedModel(model, settings) as session:
         session.prepare()
         tokens = session.model.tokenize(answer)
         context = session.context

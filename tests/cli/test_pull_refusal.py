@@ -14,7 +14,7 @@ from r1.machine.memory import Memory
 from r1_quantize import catalog
 from r1_quantize.checkpoint.checkpoint_source import outline
 from r1_quantize.errors import NotEnoughRoom
-from r1_quantize.events import Event, Fetched, FilePlan, PullPlan
+from r1_quantize.events import Fetched, FilePlan, PipelineEvent, PullPlan
 from r1_quantize.hub.request import Request
 from r1_quantize.plan import extents_of
 from r1_quantize.recipe import RECIPES
@@ -33,16 +33,16 @@ def planned(name: str) -> PullPlan:
     return PullPlan(f"{name}:Q4_K_M", "owner/repo", "0" * 40, files, size, 2 * size, 100 * GB, 1, tensors)
 
 
-def taken(name: str, memory: Memory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Event]:
+def taken(name: str, memory: Memory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[PipelineEvent]:
     """The events that get through on a machine with that memory and no GPU."""
     monkeypatch.setattr(module, "memory", lambda: memory)
     monkeypatch.setattr(module, "devices", lambda: [Device("CPU", "cpu")])
     store = Store(tmp_path, catalog.load())
     request = Request(name, "Q4_K_M", "owner/repo", catalog.load()[name])
     pulling = module._Pulling(console(), store, request, "nothing", anyway=False)
-    fetched: list[Event] = []
+    fetched: list[PipelineEvent] = []
 
-    def events() -> Iterator[Event]:
+    def events() -> Iterator[PipelineEvent]:
         yield planned(name)
         yield Fetched("model.safetensors", 1)
 

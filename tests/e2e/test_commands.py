@@ -15,6 +15,7 @@ from tests.conftest import R1, Run
 from tests.e2e.terminal import Terminal, without_style
 from tests.fakes import checkpoints, quantizer, splits
 from tests.fakes.checkpoints import Shape
+from tests.fakes.paths import TINY
 from tests.quantize.test_identity import NEED_IMATRIX
 
 CATALOGUE = ["qwen-1.5b", "qwen-7b", "qwen-14b", "qwen-32b", "llama-8b", "llama-70b", "tiny"]
@@ -156,9 +157,8 @@ class TestQuantize:
         assert answer.returncode in {0, 3}
 
     def test_a_folder_becomes_a_file_where_it_is_wanted(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
-        import r1_quantize
 
-        folder = shutil.copytree(Path(r1_quantize.__path__[0]) / "store" / "tiny", tmp_path / "My Model")
+        folder = shutil.copytree(TINY, tmp_path / "My Model")
         to_file = r1("quantize", folder, "-t", "Q8_0", "-o", tmp_path / "out.gguf", "--json", R1_HOME=str(own_home))
         facts = json.loads(to_file.stdout)
         assert (to_file.returncode, to_file.stderr) == (0, b"")

@@ -14,15 +14,14 @@ from pathlib import Path
 
 import pytest
 
-import r1_quantize
 from r1_quantize import catalog
 from r1_quantize.pipeline import Job, quantize
 from tests.conftest import R1, Run
 from tests.e2e.terminal import Terminal
 from tests.fakes import checkpoints, splits
 from tests.fakes.hub import COMMIT, Fault, Hub
+from tests.fakes.paths import TINY
 
-TINY = Path(r1_quantize.__path__[0]) / "store" / "tiny"
 OWNER = "deepseek-ai"
 TINY_FILES = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 REPO = f"{OWNER}/DeepSeek-R1-Distill-Qwen-1.5B"

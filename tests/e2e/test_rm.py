@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.quantize.test_store import HOLDER
 
 from r1_quantize.store.store import KEPT, RECORD
 from tests.conftest import R1, Run
 from tests.e2e.terminal import Terminal, without_style
+from tests.quantize.store.test_store import HOLDER
 
 REPO = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
 

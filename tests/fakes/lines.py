@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TypeVar
 
-from r1_quantize.events import Event
+from r1_quantize.events import PipelineEvent
 from r1_quantize.hub.download import Line
 
 _Kind = TypeVar("_Kind")
@@ -22,7 +22,7 @@ class Recorded:
     """A `line`, and the `events` that were reported on it."""
 
     def __init__(self, patience: int = 8) -> None:
-        self.events: list[Event] = []
+        self.events: list[PipelineEvent] = []
         self.line = Line(self.events.append, Impatient(), patience)
 
     def of(self, kind: type[_Kind]) -> list[_Kind]:

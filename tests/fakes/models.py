@@ -6,10 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
-import r1_quantize
 from r1_quantize.pipeline import Job, quantize
+from tests.fakes.paths import TINY
 
-TINY = Path(r1_quantize.__path__[0]) / "store" / "tiny"
 CONTEXT = 1 << 20
 END = "<｜end▁of▁sentence｜>"
 ONE, MINUS_ONE = b"\x80\x3f", b"\x80\xbf"  # BF16, little-endian

@@ -14,7 +14,7 @@ from r1.chat.view import Opening
 from r1.chat.worker import Worker, WorkerEvent
 from r1.history.history import History
 from r1.render.reply import ReplyView
-from r1.render.style import Paper
+from r1.render.style import Style
 from r1.settings import Settings
 from r1_quantize.errors import ModelNotFound
 
@@ -25,7 +25,7 @@ PATIENCE = 60.0  # seconds for one event of a real model
 class FakeView:
     """What was printed, drafted and sent to the terminal, in order."""
 
-    paper: Paper = field(default_factory=lambda: Paper(80, colour=False))
+    style: Style = field(default_factory=lambda: Style(80, colour=False))
     printed: str = ""
     draft: str = ""
     codes: list[str] = field(default_factory=list)
@@ -42,7 +42,7 @@ class FakeView:
         self.draft = text
 
     def open_reply(self, *, shows_thinking: bool) -> ReplyView:
-        self.reply = ReplyView(self.paper, shows_thinking=shows_thinking)
+        self.reply = ReplyView(self.style, shows_thinking=shows_thinking)
         return self.reply
 
     def close_reply(self) -> None:

@@ -17,8 +17,9 @@ from r1_quantize.checkpoint.architecture import architecture_of
 from r1_quantize.checkpoint.checkpoint_source import outline
 from r1_quantize.errors import BadCheckpoint, UsageError
 from r1_quantize.recipe import Traits
+from tests.fakes.paths import DATA
 
-CONFIGS = json.loads((Path(__file__).parents[1] / "data" / "r1-distill-configs.json").read_text())
+CONFIGS = json.loads((DATA / "r1-distill-configs.json").read_text())
 
 
 class TestPackaged:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import r1_quantize
 from r1_quantize.errors import UsageError
 from r1_quantize.gguf import reader
 from r1_quantize.pipeline import open_source
@@ -16,11 +15,11 @@ from r1_quantize.plan import recipe_needs_imatrix
 from r1_quantize.recipe import RECIPES, TENSOR_TYPES, Override
 from tests.fakes import checkpoints, quantizer
 from tests.fakes.checkpoints import Shape
+from tests.fakes.paths import DATA, TINY
 from tests.quantize.canonical import CASES, digest
 from tests.quantize.conftest import Make
 
-TINY = Path(r1_quantize.__path__[0]) / "store" / "tiny"
-GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "golden.json").read_text())
+GOLDEN = json.loads((DATA / "golden.json").read_text())
 QUANTIZED = [name for name, recipe in RECIPES.items() if recipe.quantized]
 NEED_IMATRIX = {"IQ3_XS", "IQ3_XXS", "Q2_K_S", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"}
 

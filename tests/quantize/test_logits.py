@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import r1_quantize
 from r1_quantize.binding import binding
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Shape
+from tests.fakes.paths import TINY
 from tests.fakes.reference import Array, Checkpoint, logits
 from tests.quantize.conftest import Make
 
-TINY = Path(r1_quantize.__path__[0]) / "store" / "tiny"
 SHAPES = {
     "llama": Shape(llama=True),
     "llama, heads of 128, biases": Shape(llama=True, heads=2, kv_heads=1, biased=True),

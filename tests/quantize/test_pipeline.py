@@ -26,9 +26,9 @@ from r1_quantize.errors import BadFile, BadValue, NotEnoughRoom, UsageError
 from r1_quantize.events import (
     Advanced,
     Checked,
-    Event,
     Finished,
     Noted,
+    PipelineEvent,
     Planned,
     Rejected,
     Resumed,
@@ -48,7 +48,7 @@ from tests.fakes.checkpoints import Shape, Stored
 from tests.quantize.conftest import Make, names_in
 
 
-def events_of(source: Path, target: Path, quant: str = "Q8_0", **job: Any) -> list[Event]:
+def events_of(source: Path, target: Path, quant: str = "Q8_0", **job: Any) -> list[PipelineEvent]:
     """Everything that is said while `target` is made."""
     return list(quantize(Job(source, quant, target, name="fake", **job)))
 
@@ -384,7 +384,7 @@ class Courier:
         self.said.append(f"start {len(wanted)}")
         return wanted[::-1]
 
-    def take(self, file: SourceFile) -> Generator[Event, None, Path]:
+    def take(self, file: SourceFile) -> Generator[PipelineEvent, None, Path]:
         name = file.path.name
         self.said.append(f"take {name}")
         yield Noted(f"{name} is on its way")
@@ -393,7 +393,7 @@ class Courier:
         file.path.write_bytes(self._damage(data) if left >= 0 else data)
         return file.path
 
-    def news(self) -> Iterator[Event]:
+    def news(self) -> Iterator[PipelineEvent]:
         yield Noted("news")
 
     def release(self, file: SourceFile) -> None:
@@ -426,7 +426,7 @@ class TestSupplied:
 
     FIRST, SECOND, THIRD = (f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3))
 
-    def run(self, courier: Courier, source: Path, target: Path, quant: str = "Q8_0") -> list[Event]:
+    def run(self, courier: Courier, source: Path, target: Path, quant: str = "Q8_0") -> list[PipelineEvent]:
         return events_of(source, target, quant, supply=courier, manifest=target.with_suffix(".json"))
 
     def test_late_and_in_another_order(self, origin: Path, expected: bytes, tmp_path: Path) -> None:

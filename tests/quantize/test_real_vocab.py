@@ -16,9 +16,9 @@ from r1_quantize.gguf import reader
 from r1_quantize.pipeline import Job, quantize
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Shape
+from tests.fakes.paths import DATA
 from tests.fakes.vocabularies import Vocabulary
 
-DATA = Path(__file__).parents[1] / "data"
 CORPUS = (DATA / "corpus.txt").read_text(encoding="utf-8").splitlines()
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # enum llama_token_type
 

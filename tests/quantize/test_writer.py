@@ -15,34 +15,34 @@ from pathlib import Path
 
 import gguf
 import pytest
-from tests.quantize.test_manifest import WHOLE
 
 from r1_quantize.errors import BadValue, NotEnoughRoom, R1Error, UsageError
 from r1_quantize.journal import FileRecord, TensorRecord
 from r1_quantize.pipeline import open_source
-from r1_quantize.plan import Plan, plan
+from r1_quantize.plan import ConversionPlan, plan
 from r1_quantize.recipe import recipe_for
 from r1_quantize.store.manifest import Manifest
 from r1_quantize.writer import PartialGGUF, room_for, salvage
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Shape
 from tests.quantize.conftest import names_in
+from tests.quantize.store.test_manifest import WHOLE
 
 PARTIAL, JOURNAL = "a.gguf.partial", "a.gguf.partial.journal"
 
 
 @pytest.fixture
-def planned(fake: Path) -> Plan:
+def planned(fake: Path) -> ConversionPlan:
     """What is to be written: the made-up checkpoint as plain floats."""
     return plan(open_source(fake, "fake"), recipe_for("F32"))
 
 
-def data_of(planned: Plan, number: int) -> bytes:
+def data_of(planned: ConversionPlan, number: int) -> bytes:
     """Some bytes for a tensor, that are finite numbers."""
     return bytes([number % 60] * planned.tensors[number].nbytes)
 
 
-def put(file: PartialGGUF, planned: Plan, numbers: Iterator[int] | range) -> None:
+def put(file: PartialGGUF, planned: ConversionPlan, numbers: Iterator[int] | range) -> None:
     """Writes these tensors."""
     for number in numbers:
         tensor, data = planned.tensors[number], data_of(planned, number)
@@ -51,7 +51,7 @@ def put(file: PartialGGUF, planned: Plan, numbers: Iterator[int] | range) -> Non
 
 
 @contextmanager
-def begun(target: Path, planned: Plan, job: str = "job") -> Iterator[PartialGGUF]:
+def begun(target: Path, planned: ConversionPlan, job: str = "job") -> Iterator[PartialGGUF]:
     """A file whose older half, if there was one, is taken up."""
     with PartialGGUF(target, planned, job) as file:
         for _ in file.begin():
@@ -59,7 +59,7 @@ def begun(target: Path, planned: Plan, job: str = "job") -> Iterator[PartialGGUF
         yield file
 
 
-def write(target: Path, planned: Plan) -> str:
+def write(target: Path, planned: ConversionPlan) -> str:
     """Writes a file, last tensor first, all the way; returns its digest."""
     with begun(target, planned) as file:
         put(file, planned, range(len(planned.tensors) - 1, -1, -1))
@@ -72,7 +72,7 @@ def write(target: Path, planned: Plan) -> str:
                 return str(end.value)
 
 
-def expected(planned: Plan) -> bytes:
+def expected(planned: ConversionPlan) -> bytes:
     """The whole file."""
     parts = [planned.header]
     for number in range(len(planned.tensors)):
@@ -96,29 +96,29 @@ def at_most_bytes_a_file(limit: int) -> Iterator[None]:
 class TestWhole:
     """What was written is there, under its name, in whichever order it came, and nothing else is."""
 
-    def test_has_the_bytes_and_their_digest(self, tmp_path: Path, planned: Plan) -> None:
+    def test_has_the_bytes_and_their_digest(self, tmp_path: Path, planned: ConversionPlan) -> None:
         digest = write(tmp_path / "a.gguf", planned)
         assert (tmp_path / "a.gguf").read_bytes() == expected(planned)
         assert digest == sha256(expected(planned)).hexdigest()
         assert names_in(tmp_path) == ["a.gguf"]
 
-    def test_has_no_name_before(self, tmp_path: Path, planned: Plan) -> None:
+    def test_has_no_name_before(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with begun(tmp_path / "a.gguf", planned) as file:
             put(file, planned, range(len(planned.tensors)))
             assert names_in(tmp_path) == [PARTIAL, JOURNAL]
 
-    def test_takes_the_place_of_an_older_one(self, tmp_path: Path, planned: Plan) -> None:
+    def test_takes_the_place_of_an_older_one(self, tmp_path: Path, planned: ConversionPlan) -> None:
         (tmp_path / "a.gguf").write_bytes(b"older")
         write(tmp_path / "a.gguf", planned)
         assert (tmp_path / "a.gguf").read_bytes() == expected(planned)
 
-    def test_what_a_disk_does_not_give_back_is_not_named(self, tmp_path: Path, planned: Plan) -> None:
+    def test_what_a_disk_does_not_give_back_is_not_named(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with pytest.raises(R1Error, match=r"blk\.1\.attn_q\.weight was not read back as it was written") as caught:
             self.write_and_spoil(tmp_path / "a.gguf", planned)
         assert "\n" not in str(caught.value)
         assert names_in(tmp_path) == []
 
-    def write_and_spoil(self, target: Path, planned: Plan) -> None:
+    def write_and_spoil(self, target: Path, planned: ConversionPlan) -> None:
         with begun(target, planned) as file:
             put(file, planned, range(len(planned.tensors)))
             spoilt = next(tensor for tensor in planned.tensors if tensor.name == "blk.1.attn_q.weight")
@@ -131,14 +131,14 @@ class TestInterrupted:
     """What is whole stays for the next run; an older file stays as it was."""
 
     def interrupt(
-        self, folder: Path, planned: Plan, count: int, error: type[BaseException] = KeyboardInterrupt
+        self, folder: Path, planned: ConversionPlan, count: int, error: type[BaseException] = KeyboardInterrupt
     ) -> None:
         with begun(folder / "a.gguf", planned) as file:
             put(file, planned, range(count))
             raise error
 
     @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, NotEnoughRoom])
-    def test_is_taken_up_again(self, tmp_path: Path, planned: Plan, error: type[BaseException]) -> None:
+    def test_is_taken_up_again(self, tmp_path: Path, planned: ConversionPlan, error: type[BaseException]) -> None:
         (tmp_path / "a.gguf").write_bytes(b"older")
         with pytest.raises(error):
             self.interrupt(tmp_path, planned, 3, error)
@@ -148,17 +148,21 @@ class TestInterrupted:
             assert [*file.progress.tensors] == [tensor.name for tensor in planned.tensors[:3]]
             assert file.started_over is None
 
-    def test_before_anything_was_whole_leaves_nothing(self, tmp_path: Path, planned: Plan) -> None:
+    def test_before_anything_was_whole_leaves_nothing(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with pytest.raises(KeyboardInterrupt):
             self.interrupt(tmp_path, planned, 0)
         assert names_in(tmp_path) == []
 
-    def test_by_a_bad_source_leaves_nothing_as_no_later_run_could_end(self, tmp_path: Path, planned: Plan) -> None:
+    def test_by_a_bad_source_leaves_nothing_as_no_later_run_could_end(
+        self, tmp_path: Path, planned: ConversionPlan
+    ) -> None:
         with pytest.raises(BadValue):
             self.interrupt(tmp_path, planned, 3, BadValue)
         assert names_in(tmp_path) == []
 
-    def test_a_tensor_that_never_reached_the_disk_is_not_believed(self, tmp_path: Path, planned: Plan) -> None:
+    def test_a_tensor_that_never_reached_the_disk_is_not_believed(
+        self, tmp_path: Path, planned: ConversionPlan
+    ) -> None:
         with pytest.raises(KeyboardInterrupt):
             self.interrupt(tmp_path, planned, 9)
         lost = planned.tensors[4]
@@ -169,25 +173,25 @@ class TestInterrupted:
             assert lost.name not in taken_up.progress.tensors
             assert len(taken_up.progress.tensors) == 8
 
-    def test_by_a_power_cut_that_cut_the_file_short(self, tmp_path: Path, planned: Plan) -> None:
+    def test_by_a_power_cut_that_cut_the_file_short(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with pytest.raises(KeyboardInterrupt):
             self.interrupt(tmp_path, planned, 9)
         os.truncate(tmp_path / PARTIAL, planned.size - 1)
         assert write(tmp_path / "a.gguf", planned) == sha256(expected(planned)).hexdigest()
 
-    def test_another_job_starts_over_and_says_why(self, tmp_path: Path, planned: Plan) -> None:
+    def test_another_job_starts_over_and_says_why(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with pytest.raises(KeyboardInterrupt):
             self.interrupt(tmp_path, planned, 3)
         with begun(tmp_path / "a.gguf", planned, "another job") as file:
             assert file.started_over
             assert not file.progress.tensors
 
-    def test_half_made_files_of_older_versions_are_written_over(self, tmp_path: Path, planned: Plan) -> None:
+    def test_half_made_files_of_older_versions_are_written_over(self, tmp_path: Path, planned: ConversionPlan) -> None:
         (tmp_path / PARTIAL).write_bytes(b"x" * planned.size)
         write(tmp_path / "a.gguf", planned)
         assert (tmp_path / "a.gguf").read_bytes() == expected(planned)
 
-    def test_while_it_is_taken_up_again_loses_nothing(self, tmp_path: Path, planned: Plan) -> None:
+    def test_while_it_is_taken_up_again_loses_nothing(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with pytest.raises(KeyboardInterrupt):
             self.interrupt(tmp_path, planned, 9)
         for stop in range(3):
@@ -210,7 +214,9 @@ class TestInterrupted:
 
     @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
     @pytest.mark.parametrize("name", [PARTIAL, JOURNAL])
-    def test_a_link_that_leads_elsewhere_is_not_followed(self, tmp_path: Path, planned: Plan, name: str) -> None:
+    def test_a_link_that_leads_elsewhere_is_not_followed(
+        self, tmp_path: Path, planned: ConversionPlan, name: str
+    ) -> None:
         (tmp_path / "victim").write_bytes(b"mine")
         (tmp_path / name).symlink_to(tmp_path / "victim")
         with suppress(UsageError):
@@ -218,7 +224,7 @@ class TestInterrupted:
         assert (tmp_path / "victim").read_bytes() == b"mine"
         assert not (tmp_path / "a.gguf").is_symlink()
 
-    def test_by_another_process_that_writes_the_same_file(self, tmp_path: Path, planned: Plan) -> None:
+    def test_by_another_process_that_writes_the_same_file(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with begun(tmp_path / "a.gguf", planned) as file:
             put(file, planned, range(2))
             with pytest.raises(R1Error, match="is being made by another process"):
@@ -226,11 +232,11 @@ class TestInterrupted:
             assert names_in(tmp_path) == [PARTIAL, JOURNAL]
             assert len(file.progress.tensors) == 2
 
-    def test_a_folder_that_is_not_there(self, tmp_path: Path, planned: Plan) -> None:
+    def test_a_folder_that_is_not_there(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with pytest.raises(UsageError, match="cannot be written: No such file"):
             PartialGGUF(tmp_path / "none" / "a.gguf", planned, "job")
 
-    def test_a_folder_has_the_name(self, tmp_path: Path, planned: Plan) -> None:
+    def test_a_folder_has_the_name(self, tmp_path: Path, planned: ConversionPlan) -> None:
         (tmp_path / "a.gguf").mkdir()
         with pytest.raises(R1Error, match=r"a\.gguf: "):
             write(tmp_path / "a.gguf", planned)
@@ -239,14 +245,14 @@ class TestInterrupted:
 class TestForgotten:
     """Tensors that are not whole after all are made again, in this run and in the next."""
 
-    def test_others_stay(self, tmp_path: Path, planned: Plan) -> None:
+    def test_others_stay(self, tmp_path: Path, planned: ConversionPlan) -> None:
         names = [tensor.name for tensor in planned.tensors]
         with pytest.raises(KeyboardInterrupt):
             self.forget_and_stop(tmp_path / "a.gguf", planned, names[2:5])
         with begun(tmp_path / "a.gguf", planned) as file:
             assert list(file.progress.tensors) == [*names[:2], *names[5:9]]
 
-    def forget_and_stop(self, target: Path, planned: Plan, names: list[str]) -> None:
+    def forget_and_stop(self, target: Path, planned: ConversionPlan, names: list[str]) -> None:
         with begun(target, planned) as file:
             put(file, planned, range(9))
             file.file_done("a.safetensors", FileRecord((1, 2, 3), "0" * 64))
@@ -255,7 +261,7 @@ class TestForgotten:
             assert "a.safetensors" in file.progress.files
             raise KeyboardInterrupt
 
-    def test_and_may_be_written_again(self, tmp_path: Path, planned: Plan) -> None:
+    def test_and_may_be_written_again(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with begun(tmp_path / "a.gguf", planned) as file:
             put(file, planned, range(len(planned.tensors)))
             file.write_at(planned.tensors[3].offset, b"\1" * planned.tensors[3].nbytes)
@@ -267,7 +273,7 @@ class TestForgotten:
         assert (tmp_path / "a.gguf").read_bytes() == expected(planned)
         assert names_in(tmp_path) == ["a.gguf"]
 
-    def test_all_of_them_leave_nothing(self, tmp_path: Path, planned: Plan) -> None:
+    def test_all_of_them_leave_nothing(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with begun(tmp_path / "a.gguf", planned) as file:
             put(file, planned, range(9))
             file.forget(tensor.name for tensor in planned.tensors)
@@ -300,7 +306,7 @@ class TestSalvaged:
     """A damaged file becomes the half-made one it might have been: what is as it was is not made again."""
 
     @pytest.fixture
-    def made(self, tmp_path: Path, planned: Plan) -> Manifest:
+    def made(self, tmp_path: Path, planned: ConversionPlan) -> Manifest:
         """The manifest of a whole file at a.gguf."""
         digest = write(tmp_path / "a.gguf", planned)
         data = (tmp_path / "a.gguf").read_bytes()
@@ -314,7 +320,7 @@ class TestSalvaged:
                 file.seek(place)
                 file.write(b"\xff")
 
-    def test_only_damaged_tensors_are_wanted(self, tmp_path: Path, planned: Plan, made: Manifest) -> None:
+    def test_only_damaged_tensors_are_wanted(self, tmp_path: Path, planned: ConversionPlan, made: Manifest) -> None:
         bad = [planned.tensors[number] for number in (2, 7)]
         self.damage(tmp_path / "a.gguf", *(tensor.offset + 3 for tensor in bad))
         salvage(tmp_path / "a.gguf", planned, "job", made)
@@ -325,7 +331,7 @@ class TestSalvaged:
 
     @pytest.mark.parametrize("spoil", ["header", "cut", "longer", "empty", "nothing"])
     def test_whatever_else_is_damaged_is_made_good(
-        self, tmp_path: Path, planned: Plan, made: Manifest, spoil: str
+        self, tmp_path: Path, planned: ConversionPlan, made: Manifest, spoil: str
     ) -> None:
         path, before = tmp_path / "a.gguf", (tmp_path / "a.gguf").read_bytes()
         change = {"header": b"\0" * 100 + before[100:], "cut": before[:-100_000], "longer": before + b"x" * 1000}
@@ -342,26 +348,30 @@ class TestSalvaged:
         assert path.read_bytes() == before
 
     def test_a_manifest_that_knows_nothing_of_tensors_means_all_of_them(
-        self, tmp_path: Path, planned: Plan, made: Manifest
+        self, tmp_path: Path, planned: ConversionPlan, made: Manifest
     ) -> None:
         salvage(tmp_path / "a.gguf", planned, "job", replace(made, tensor_crc32={}))
         with begun(tmp_path / "a.gguf", planned) as file:
             assert not file.progress.tensors
 
-    def test_a_manifest_that_lies_is_not_believed(self, tmp_path: Path, planned: Plan, made: Manifest) -> None:
+    def test_a_manifest_that_lies_is_not_believed(
+        self, tmp_path: Path, planned: ConversionPlan, made: Manifest
+    ) -> None:
         lies = dict.fromkeys([*made.tensor_crc32, "elsewhere"], 1 << 70)
         salvage(tmp_path / "a.gguf", planned, "job", replace(made, tensor_crc32=lies))
         with begun(tmp_path / "a.gguf", planned) as file:
             assert not file.progress.tensors
 
-    def test_an_attempt_that_was_interrupted_is_taken_up(self, tmp_path: Path, planned: Plan, made: Manifest) -> None:
+    def test_an_attempt_that_was_interrupted_is_taken_up(
+        self, tmp_path: Path, planned: ConversionPlan, made: Manifest
+    ) -> None:
         salvage(tmp_path / "a.gguf", planned, "job", made)
         before = (tmp_path / JOURNAL).read_bytes()
         salvage(tmp_path / "a.gguf", planned, "job", replace(made, tensor_crc32={}))
         assert (tmp_path / JOURNAL).read_bytes() == before
 
     @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="nothing is forbidden to root")
-    def test_a_folder_that_may_not_be_written(self, tmp_path: Path, planned: Plan, made: Manifest) -> None:
+    def test_a_folder_that_may_not_be_written(self, tmp_path: Path, planned: ConversionPlan, made: Manifest) -> None:
         tmp_path.chmod(0o500)
         try:
             with pytest.raises(R1Error, match=r"a\.gguf: Permission denied"):
@@ -380,7 +390,7 @@ class TestFullDisk:
         assert abs(room_for(Path("not/yet/a.gguf")) - free) < 1 << 28
         assert names_in(tmp_path) == []
 
-    def test_is_met_on_the_way(self, tmp_path: Path, planned: Plan) -> None:
+    def test_is_met_on_the_way(self, tmp_path: Path, planned: ConversionPlan) -> None:
         limit = planned.tensors[5].offset
         with (
             at_most_bytes_a_file(limit),
@@ -389,7 +399,7 @@ class TestFullDisk:
             write(tmp_path / "a.gguf", planned)
         assert names_in(tmp_path) == []
 
-    def test_what_is_taken_already_counts_as_room(self, tmp_path: Path, planned: Plan) -> None:
+    def test_what_is_taken_already_counts_as_room(self, tmp_path: Path, planned: ConversionPlan) -> None:
         before = room_for(tmp_path / "a.gguf")
         (tmp_path / PARTIAL).write_bytes(b"x" * (1 << 22))
         assert abs(room_for(tmp_path / "a.gguf") - before) < 1 << 22 or sys.platform == "win32"

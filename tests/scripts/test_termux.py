@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from importlib import metadata
-from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[2]
+from tests.fakes.paths import ROOT
+
 TERMUX = {
     "sys_platform": "android",
     "platform_system": "Android",

@@ -171,7 +171,7 @@ class Chat:
 
     def show_trace(self, turn: StoredTurn) -> None:
         """Opens what a turn was thought to come to."""
-        self.view.print(render_trace(turn.thinking, self.view.paper))
+        self.view.print(render_trace(turn.thinking, self.view.style))
         self.say(f"the thinking of turn {turn.number}")
         self.unseen = None
 
@@ -369,15 +369,15 @@ class Chat:
 
     def say(self, text: str) -> None:
         """A quiet line."""
-        self.view.print(self.view.paper.note(text) + "\n")
+        self.view.print(self.view.style.note(text) + "\n")
 
     def warn(self, text: str) -> None:
         """A line that should be seen."""
-        self.view.print(self.view.paper.note(text, "1") + "\n")
+        self.view.print(self.view.style.note(text, "1") + "\n")
 
     def fail(self, text: str) -> None:
         """A line that says what went wrong."""
-        self.view.print(self.view.paper.note(text, "31") + "\n")
+        self.view.print(self.view.style.note(text, "31") + "\n")
 
     def report(self, error: Exception) -> None:
         """The same for an error, foreseen or not."""

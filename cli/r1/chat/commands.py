@@ -11,7 +11,7 @@ import re
 from r1.chat import slash as _slash  # noqa: F401 — registers the commands
 from r1.chat.chat import Chat
 from r1.chat.command import COMMANDS, command
-from r1.render.style import Paper, wrap
+from r1.render.style import Style, wrap
 from r1_quantize.errors import R1Error
 
 _COMMAND = re.compile(r"/([a-z]*)(?:\s+(.*))?", re.DOTALL)
@@ -53,7 +53,7 @@ def run_command(chat: Chat, text: str) -> bool:
 
 @command("help", "", "this", anytime=True)
 def _help(chat: Chat, _: str) -> None:
-    chat.view.print(help_lines(chat.view.paper) + "\n")
+    chat.view.print(help_lines(chat.view.style) + "\n")
 
 
 @command("quit", "", "leave (ctrl-d)", anytime=True)
@@ -72,20 +72,20 @@ KEYS = (
 )
 
 
-def help_lines(paper: Paper) -> str:
+def help_lines(style: Style) -> str:
     """A line for each command and each key; on narrow screens the help goes below what it explains."""
     commands = [(known.usage, known.help) for known in COMMANDS.values()]
-    wide = 0 if paper.width < _NARROW else max(len(usage) for usage, _ in [*commands, *KEYS]) + 2
-    return f"{_table(commands, paper, wide)}\n{_table(list(KEYS), paper, wide)}"
+    wide = 0 if style.width < _NARROW else max(len(usage) for usage, _ in [*commands, *KEYS]) + 2
+    return f"{_table(commands, style, wide)}\n{_table(list(KEYS), style, wide)}"
 
 
-def _table(rows: list[tuple[str, str]], paper: Paper, wide: int) -> str:
+def _table(rows: list[tuple[str, str]], style: Style, wide: int) -> str:
     """Two columns, the first `wide`; 0: one below the other."""
     if not wide:
-        return "".join(paper.note(usage, "1") + paper.note(f"  {text}") for usage, text in rows)
+        return "".join(style.note(usage, "1") + style.note(f"  {text}") for usage, text in rows)
     lines = []
     for usage, text in rows:
-        first, *others = wrap(text, paper.width - wide - 1)
-        lines += [f"{paper.styled(usage.ljust(wide), '1')}{paper.dim(first)}\n"]
-        lines += [f"{' ' * wide}{paper.dim(other)}\n" for other in others]
+        first, *others = wrap(text, style.width - wide - 1)
+        lines += [f"{style.styled(usage.ljust(wide), '1')}{style.dim(first)}\n"]
+        lines += [f"{' ' * wide}{style.dim(other)}\n" for other in others]
     return "".join(lines)

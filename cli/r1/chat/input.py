@@ -20,7 +20,8 @@ from prompt_toolkit.key_binding.key_processor import KeyProcessor
 from prompt_toolkit.keys import Keys
 
 from r1.chat.chat import Chat
-from r1.chat.commands import COMMANDS, is_command
+from r1.chat.command import COMMANDS
+from r1.chat.commands import is_command
 from r1.history.history import History
 from r1_quantize.errors import R1Error
 

@@ -23,7 +23,7 @@ from r1.history.history import History
 from r1.interrupt import Interrupt
 from r1.render.plain import PlainView
 from r1.render.reply import PROMPT, ReplyView
-from r1.render.style import Paper
+from r1.render.style import Style
 from r1.request import read_all
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus, R1Error, UsageError
@@ -35,8 +35,8 @@ _PATIENCE = 0.1  # seconds until the next look at whether Ctrl-C was pressed
 class _PlainReply(ReplyView):
     """Writes each piece as it comes."""
 
-    def __init__(self, console: Console, paper: Paper, *, shows_thinking: bool) -> None:
-        super().__init__(paper, shows_thinking=shows_thinking)
+    def __init__(self, console: Console, style: Style, *, shows_thinking: bool) -> None:
+        super().__init__(style, shows_thinking=shows_thinking)
         self._plain = PlainView(console, "nowhere", show_answer=True)
 
     def show(self, event: Event) -> None:
@@ -49,7 +49,7 @@ class PlainChat:
     """The view of a chat on streams."""
 
     def __init__(self, console: Console) -> None:
-        self.paper = Paper(_COLUMNS, colour=False)
+        self.style = Style(_COLUMNS, colour=False)
         self.left = False
         self._console = console
 
@@ -57,7 +57,7 @@ class PlainChat:
         self._console.err(lines.rstrip("\n") + "\n" if lines else "")
 
     def open_reply(self, *, shows_thinking: bool) -> ReplyView:
-        return _PlainReply(self._console, self.paper, shows_thinking=shows_thinking)
+        return _PlainReply(self._console, self.style, shows_thinking=shows_thinking)
 
     def close_reply(self) -> None:
         """Everything is written already."""

@@ -37,7 +37,7 @@ from prompt_toolkit.layout import (
 )
 from prompt_toolkit.layout.menus import CompletionsMenu
 from prompt_toolkit.output import ColorDepth
-from prompt_toolkit.styles import Style
+from prompt_toolkit.styles import Style as PromptStyle
 from prompt_toolkit.widgets import SearchToolbar
 
 from r1.chat.chat import Chat
@@ -52,7 +52,7 @@ from r1.console import Console
 from r1.engine.llama import before_abort
 from r1.history.history import History
 from r1.render.reply import PROMPT, ReplyView, question_lines
-from r1.render.style import Paper
+from r1.render.style import Style
 from r1.settings import Settings
 
 _FRAMES = 12  # a second, while something is going on
@@ -63,7 +63,7 @@ _MENU_ROWS = 8
 _FEW_ROWS = 4
 _ESCAPE_S = 0.1  # how long after Escape the rest of a key's code may come, over a slow line too
 
-_STYLE = Style.from_dict({"prompt": "bold", "quiet": "dim", "warning": "nodim bold"})
+_STYLE = PromptStyle.from_dict({"prompt": "bold", "quiet": "dim", "warning": "nodim bold"})
 
 
 class Screen:
@@ -71,7 +71,7 @@ class Screen:
 
     def __init__(self, stdout: TextIO, *, colour: bool) -> None:
         self._output = terminal_output(stdout, styled=colour)
-        self.paper = Paper(self._output.get_size().columns, colour)
+        self.style = Style(self._output.get_size().columns, colour)
         self._live = ""
         self._activity = ""
         self._ended_blank = True  # whether the scrollback ends with a blank line
@@ -137,7 +137,7 @@ class Screen:
                 self._app._redraw()
 
     def open_reply(self, *, shows_thinking: bool) -> ReplyView:
-        self._reply = ReplyView(self.paper, shows_thinking=shows_thinking)
+        self._reply = ReplyView(self.style, shows_thinking=shows_thinking)
         return self._reply
 
     def close_reply(self) -> None:
@@ -150,7 +150,7 @@ class Screen:
         self._reply = None
 
     def show_question(self, question: str, files: Sequence[str]) -> None:
-        self.print(question_lines(question, self.paper, files) + "\n")
+        self.print(question_lines(question, self.style, files) + "\n")
 
     def set_draft(self, text: str) -> None:
         whole = "\n".join(filter(None, [text, self._draft.text]))
@@ -299,7 +299,7 @@ class Screen:
         return Layout(FloatContainer(body, floats), focused_element=draft)
 
     def _measure(self, _: object) -> None:
-        self.paper.width = self._output.get_size().columns
+        self.style.width = self._output.get_size().columns
 
     def _on_text(self, draft: Buffer) -> None:
         """An empty draft is no longer what /edit made of it."""

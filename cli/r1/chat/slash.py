@@ -299,7 +299,7 @@ def _clear(chat: Chat, _: str) -> None:
 
 def show_conversation(chat: Chat) -> None:
     """The turns so far, the oldest left out when there are many."""
-    paper = chat.view.paper
+    style = chat.view.style
     older = len(chat.turns) - _SHOWN
     if older > 0:
         chat.say(f"… {older} older turns (/export writes them all)")
@@ -308,7 +308,7 @@ def show_conversation(chat: Chat) -> None:
         trace = turn.thinking if chat.shows_thinking else ""
         thought = (turn.thinking_s, tokens, trace) if turn.thinking else None
         names = [file.name for file in turn.asked.files]
-        chat.view.print(turn_lines(turn.asked.question, names, thought, turn.answer, paper))
+        chat.view.print(turn_lines(turn.asked.question, names, thought, turn.answer, style))
         chat.unseen = None if chat.shows_thinking or not turn.thinking else turn
         if turn.finish_reason is None:
             chat.warn("this reply was cut off when the program ended (/retry asks again)")

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Protocol
 
 from r1.render.reply import ReplyView
-from r1.render.style import Paper
+from r1.render.style import Style
 
 
 class View(Protocol):
     """Where a chat is shown."""
 
-    paper: Paper
+    style: Style
 
     def print(self, lines: str) -> None:
         """Lines for the scrollback, each ending in a newline."""

@@ -18,7 +18,7 @@ from r1.engine.events import Event
 from r1.engine.llama import Stop
 from r1.engine.model import LoadCancelled
 from r1.engine.prompt import Turn
-from r1.loaded_model import Listener, Session
+from r1.loaded_model import Listener, LoadedModel
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
 
@@ -113,7 +113,7 @@ class Worker:
         self._job: _Job | None = None  # the latest that was put in, but for warming
         self._running: _Job | None = None
         self._opening: _Open | None = None  # the latest; what an earlier one comes to is of no interest
-        self._session: Session | None = None
+        self._session: LoadedModel | None = None
         self._why: R1Error | None = None  # there is none
         self._reference = ""
         self._comfortable = 0  # tokens of context; asked once, for every change of it empties the cache
@@ -202,7 +202,7 @@ class Worker:
             self._session.close()
             self._session = None
         self._reference = reference
-        self._session = Session(
+        self._session = LoadedModel(
             path,
             job.settings,
             self._stop,
@@ -244,12 +244,12 @@ class Worker:
             if self._stop() or not self._jobs.empty():
                 return
 
-    def _loaded(self) -> Session:
+    def _loaded(self) -> LoadedModel:
         if self._session is None:
             raise self._why or R1Error("no model is loaded; /model NAME loads one")
         return self._session
 
-    def _set(self, session: Session, settings: Settings) -> None:
+    def _set(self, session: LoadedModel, settings: Settings) -> None:
         """The settings in force, and a cache of the length they ask for; says so when that changed."""
         before = session.context_length
         session.settings = replace(settings, ctx=settings.ctx or self._comfortable)
@@ -257,6 +257,6 @@ class Worker:
         if session.context_length != before:
             self._emit(self._ready(session))
 
-    def _ready(self, session: Session) -> Ready:
+    def _ready(self, session: LoadedModel) -> Ready:
         trained = session.model.context_length
         return Ready(self._reference, session.context_length, trained, session.explain())

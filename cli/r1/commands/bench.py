@@ -22,7 +22,7 @@ from r1.engine.model import LoadCancelled
 from r1.engine.tune import Trial, Trying
 from r1.interrupt import Interrupt
 from r1.library import find_model
-from r1.loaded_model import Listener, Session
+from r1.loaded_model import Listener, LoadedModel
 from r1.machine.cores import Threads, cores, default_threads
 from r1.machine.memory import peak_memory
 from r1.machine.processor import processor
@@ -39,7 +39,7 @@ _STEP = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class BenchOptions:
     """What to measure; `depths` None: the usual ones."""
 
     prompt: int = 512
@@ -61,13 +61,15 @@ def read_depths(text: str) -> tuple[int, ...]:
     return depths
 
 
-def bench(console: Console, options: Options, settings: Settings) -> ExitStatus:
-    """Measures, and prints what was measured until Ctrl-C, if it comes. Raises as `find_model` and `Session`."""
+def bench(console: Console, options: BenchOptions, settings: Settings) -> ExitStatus:
+    """Measures, and prints what was measured until Ctrl-C, if it comes. Raises as `find_model` and `LoadedModel`."""
     model = find_model(console, settings.model)
     view = BenchView(console, silent=options.as_json)
     with Interrupt() as interrupt:
         try:
-            with Session(model.path, settings, interrupt.stop, Listener(view.loading), name=model.reference) as session:
+            with LoadedModel(
+                model.path, settings, interrupt.stop, Listener(view.loading), name=model.reference
+            ) as session:
                 run = _Run(console, view, session, interrupt, model)
                 return run.tune(as_json=options.as_json) if options.tune else run.measure(options)
         except LoadCancelled:
@@ -82,12 +84,12 @@ class _Run:
 
     console: Console
     view: BenchView
-    session: Session
+    session: LoadedModel
     interrupt: Interrupt
     model: StoredModel
     _report: dict[str, Any] = field(default_factory=dict, init=False)
 
-    def measure(self, options: Options) -> ExitStatus:
+    def measure(self, options: BenchOptions) -> ExitStatus:
         settings = self.session.settings
         longest = settings.ctx or self.session.model.context_length
         plan = engine.plan(options.prompt, options.gen, options.repetitions, options.depths, longest)
@@ -124,7 +126,7 @@ class _Run:
         self.view.subject(subject)
         self.view.ready(turn.load_s, seconds, tokens)
 
-    def _finish(self, rows: Sequence[Row], options: Options, status: ExitStatus) -> None:
+    def _finish(self, rows: Sequence[Row], options: BenchOptions, status: ExitStatus) -> None:
         peak = peak_memory()
         if options.as_json:
             whole = status is ExitStatus.OK

@@ -21,7 +21,7 @@ _PATIENCE = 0.1  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ChatOptions:
     """What the command line says about the chat. `model_given`: by a flag or an argument, not by a default."""
 
     model_given: bool = False
@@ -30,7 +30,7 @@ class Wish:
     plain: bool = False
 
 
-def chat(console: Console, wish: Wish, settings: Settings) -> int:
+def chat(console: Console, wish: ChatOptions, settings: Settings) -> int:
     """Until the person leaves; the status of the last answer where nobody is there to see it."""
     if wish.go_on and wish.session is not None:
         raise UsageError("--continue takes up the last chat and --session a certain one; leave one of them out")
@@ -47,7 +47,7 @@ def chat(console: Console, wish: Wish, settings: Settings) -> int:
         return run_screen(console, history, settings, opening)
 
 
-def _session(history: History, wish: Wish) -> int | None:
+def _session(history: History, wish: ChatOptions) -> int | None:
     if wish.session is not None:
         return history.find(wish.session)
     if not wish.go_on:
@@ -58,7 +58,7 @@ def _session(history: History, wish: Wish) -> int | None:
     return latest
 
 
-def _opening(console: Console, history: History, settings: Settings, wish: Wish, session: int | None) -> Opening:
+def _opening(console: Console, history: History, settings: Settings, wish: ChatOptions, session: int | None) -> Opening:
     """The model is the one that was asked for, else the session's own, else the default. Raises ModelNotFound."""
     reference = settings.model
     turns = history.turns(session) if session is not None else []

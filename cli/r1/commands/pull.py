@@ -23,8 +23,8 @@ from r1.render.event_lines import event_lines
 from r1.render.plan import Outlook
 from r1.render.progress_line import Report, follow
 from r1_quantize.errors import ExitStatus, NotEnoughRoom, R1Error, UsageError
-from r1_quantize.events import Event, Finished, Present, PullPlan
-from r1_quantize.hub.pull import Options, pull
+from r1_quantize.events import Finished, PipelineEvent, Present, PullPlan
+from r1_quantize.hub.pull import PullOptions, pull
 from r1_quantize.hub.request import Request, request_again, request_for
 from r1_quantize.recipe import recipe_for
 from r1_quantize.store.manifest import Manifest
@@ -32,9 +32,15 @@ from r1_quantize.store.store import Store
 
 
 def run(
-    console: Console, reference: str | None, options: Options, report: Report, *, prebuilt: bool, anyway: bool = False
+    console: Console,
+    reference: str | None,
+    options: PullOptions,
+    report: Report,
+    *,
+    prebuilt: bool,
+    anyway: bool = False,
 ) -> ExitStatus:
-    """Gets a model, unless it is here already, or says what that would take. Raises what `r1_quantize.hub.pull` raises."""
+    """Gets a model, unless it is here already, or says what that would take. Raises what `hub.pull` raises."""
     store = open_store(console.environ)
     if reference is None and not options.update:
         raise UsageError("which MODEL? r1 list shows what can be had")
@@ -48,7 +54,7 @@ def run(
     return ExitStatus.OK
 
 
-def _update(console: Console, store: Store, options: Options, report: Report) -> ExitStatus:
+def _update(console: Console, store: Store, options: PullOptions, report: Report) -> ExitStatus:
     """All that came from the hub; where one cannot be had, the others follow, and the status is that of the last."""
     status = ExitStatus.OK
     for request in _pulled(store):
@@ -80,7 +86,7 @@ def _is_plain(manifest: Manifest) -> bool:
     return not manifest.imatrix_sha256 and not manifest.tensor_types
 
 
-def _make_builtin(console: Console, store: Store, request: Request, options: Options, report: Report) -> None:
+def _make_builtin(console: Console, store: Store, request: Request, options: PullOptions, report: Report) -> None:
     """What is built in needs no hub."""
     checkpoint, model = request.checkpoint, store.stored(request.name, request.quant)
     assert checkpoint is not None
@@ -103,12 +109,12 @@ class _Pulling:
         self._report = report
         self._anyway = anyway
 
-    def run(self, options: Options) -> None:
+    def run(self, options: PullOptions) -> None:
         began = time.monotonic()
         reference = self._request.reference
         with ExitStack() as held:
             held.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, end))
-            events: Iterator[Event] = held.enter_context(closing(pull(self._store, self._request, options)))
+            events: Iterator[PipelineEvent] = held.enter_context(closing(pull(self._store, self._request, options)))
             if self._report == "json":
                 events = event_lines(self._console, events, reference, lambda plan: self._outlook(plan).facts())
             if not (options.dry_run or self._anyway):
@@ -118,7 +124,7 @@ class _Pulling:
         if self._report != "json":
             self._announce(last, time.monotonic() - began)
 
-    def _refuse_what_cannot_run(self, events: Iterator[Event]) -> Iterator[Event]:
+    def _refuse_what_cannot_run(self, events: Iterator[PipelineEvent]) -> Iterator[PipelineEvent]:
         """Before anything large is fetched. Raises NotEnoughRoom."""
         for event in events:
             yield event
@@ -130,7 +136,7 @@ class _Pulling:
                     f"{lacking}, with all else closed; nothing was fetched. {instead}--force fetches it all the same"
                 )
 
-    def _announce(self, last: Event, seconds: float) -> None:
+    def _announce(self, last: PipelineEvent, seconds: float) -> None:
         """What it came to."""
         if isinstance(last, PullPlan):
             self._console.out("\n".join(self._describe(last)) + "\n")

@@ -53,7 +53,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class QuantizeOptions:
     """What of a conversion can be asked for beside its type."""
 
     imatrix: Path | None = None
@@ -69,7 +69,7 @@ def report_of(*, as_json: bool, quiet: bool) -> Report:
 
 
 def run(
-    console: Console, source: str, quant: str | None, output: Path | None, options: Options, report: Report
+    console: Console, source: str, quant: str | None, output: Path | None, options: QuantizeOptions, report: Report
 ) -> ExitStatus:
     """Makes the GGUF and says where it is. Raises what `r1_quantize.pipeline.quantize` raises."""
     store = open_store(console.environ)
@@ -88,7 +88,7 @@ def convert(  # noqa: PLR0913, PLR0917
     quant: str,
     report: Report,
     output: Path | None = None,
-    options: Options = Options(),
+    options: QuantizeOptions = QuantizeOptions(),
 ) -> None:
     """Quantizes into `output`, or into the store when that is None, and reports the result on stdout."""
     if output is None:

@@ -14,7 +14,7 @@ from r1.console import Console
 from r1.engine.model import LoadCancelled
 from r1.interrupt import Interrupt
 from r1.library import find_model
-from r1.loaded_model import Listener, Session
+from r1.loaded_model import Listener, LoadedModel
 from r1.render.plain import LoadingLine, PlainView, Reply, TraceTo, follow
 from r1.request import Asked, Line, read_lines, read_prompt, require_something
 from r1.settings import Settings
@@ -40,7 +40,9 @@ def run(console: Console, asked: Asked, form: Form, settings: Settings) -> ExitS
         size = len(prompt.encode()) // _BYTES_A_TOKEN + _TEMPLATE if prompt else 0
         try:
             try:
-                session = Session(model.path, settings, interrupted.stop, listener, name=model.reference, prompt=size)
+                session = LoadedModel(
+                    model.path, settings, interrupted.stop, listener, name=model.reference, prompt=size
+                )
             finally:
                 loading.end()
             with session:
@@ -65,7 +67,7 @@ class _Runner:
 
     console: Console
     settings: Settings
-    session: Session
+    session: LoadedModel
     interrupt: Interrupt
     model: str
     form: Form

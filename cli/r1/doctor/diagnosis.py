@@ -13,13 +13,12 @@ from r1.doctor.terminal import Terminal
 from r1.engine.build import Build
 from r1.engine.devices import Device
 from r1.fit.choice import Prospect, Recommendation
-from r1.machine import processor
 from r1.machine.cores import Threads
 from r1.machine.disk import Disk
 from r1.machine.graphics import Unused
 from r1.machine.memory import Memory
 from r1.machine.power import Power
-from r1.machine.processor import Processor
+from r1.machine.processor import USEFUL, Processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class Diagnosis:
         if self.build is None:
             return []
         lacking = self.hardware.processor.has - self.build.instructions
-        return [name for name in processor.USEFUL if name in lacking]
+        return [name for name in USEFUL if name in lacking]
 
     @property
     def impossible(self) -> list[str]:
@@ -79,4 +78,4 @@ class Diagnosis:
         if self.build is None or not processor.knows_all:
             return []
         beyond = self.build.instructions - processor.has
-        return [name for name in processor.USEFUL if name in beyond]
+        return [name for name in USEFUL if name in beyond]

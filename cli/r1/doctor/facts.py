@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from r1.doctor.diagnosis import Diagnosis
-from r1.doctor.warnings import concerns
+from r1.doctor.warnings import findings
 from r1.engine.devices import Device
 from r1.fit.choice import Prospect
 from r1.machine.disk import Disk
@@ -30,7 +30,7 @@ def doctor_facts(found: Diagnosis) -> dict[str, Any]:
         "terminal": asdict(found.hardware.terminal),
         "models": [_prospect(prospect, found.here) for prospect in found.prospects],
         "recommendation": _recommendation(found),
-        "warnings": [asdict(concern) for concern in concerns(found)],
+        "warnings": [asdict(concern) for concern in findings(found)],
     }
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from r1.console import printable
 from r1.doctor.diagnosis import Diagnosis
-from r1.doctor.warnings import concerns
+from r1.doctor.warnings import findings
 from r1.fit.choice import CONTEXTS, Prospect, Recommendation
 from r1.fit.plan import COMFORTABLE
 from r1.machine.disk import Disk
@@ -36,7 +36,7 @@ def show(found: Diagnosis, rich: RichConsole) -> None:
     rich.print(Text(_legend(found), style="dim"))
     rich.print()
     _say(rich, *recommended(found.recommendation))
-    if mending := concerns(found):
+    if mending := findings(found):
         rich.print()
         for concern in mending:
             _say(rich, concern.text, concern.command, bullet="! ")

@@ -30,7 +30,7 @@ _PATIENCE = 240.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BenchPlan:
     """What to measure: `prompt` tokens at once and `gen` one by one (0: not at all), at each depth, ascending.
 
     A depth that takes more than `patience` seconds to reach is left out; None waits for any.
@@ -48,7 +48,7 @@ class Plan:
         return max(self.depths) + _room(self.prompt, self.gen)
 
 
-def plan(prompt: int, gen: int, repetitions: int, depths: Sequence[int] | None, longest: int) -> Plan:
+def plan(prompt: int, gen: int, repetitions: int, depths: Sequence[int] | None, longest: int) -> BenchPlan:
     """A plan that fits a context of `longest` tokens; `depths` None: the usual ones, as far as they fit.
 
     Raises UsageError when the tests, or a depth that was asked for, do not fit, or nothing is to be measured.
@@ -63,9 +63,9 @@ def plan(prompt: int, gen: int, repetitions: int, depths: Sequence[int] | None, 
             f"depth {deepest}, {prompt} tokens of prompt, {gen} of reply: the context ends at {longest}; {fits}"
         )
     if depths:
-        return Plan(prompt, gen, repetitions, tuple(sorted(set(depths))))
+        return BenchPlan(prompt, gen, repetitions, tuple(sorted(set(depths))))
     usual = {depth if depth <= room else room // _STEP * _STEP for depth in DEPTHS}
-    return Plan(prompt, gen, repetitions, tuple(sorted(usual)), _PATIENCE)
+    return BenchPlan(prompt, gen, repetitions, tuple(sorted(usual)), _PATIENCE)
 
 
 def _room(prompt: int, gen: int) -> int:
@@ -114,7 +114,7 @@ class LeftOut:
     seconds: float
 
 
-Event = Step | Row | LeftOut
+BenchEvent = Step | Row | LeftOut
 
 
 class Stopwatch:
@@ -171,7 +171,7 @@ class Stopwatch:
         self._llama.llama_synchronize(self._context.handle)  # a GPU may still be at it
 
 
-def measure(context: Context, plan: Plan, cancelled: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+def measure(context: Context, plan: BenchPlan, cancelled: Callable[[], bool] = lambda: False) -> Iterator[BenchEvent]:
     """Measures what the plan says; rows come as they are measured.
 
     Raises Stopped when someone asked for it; a row of the runs that were over by then comes before.
@@ -193,7 +193,7 @@ def measure(context: Context, plan: Plan, cancelled: Callable[[], bool] = lambda
         reached = depth
 
 
-def _repeat(watch: Stopwatch, test: Test, depth: int, tokens: int, repetitions: int) -> Iterator[Event]:
+def _repeat(watch: Stopwatch, test: Test, depth: int, tokens: int, repetitions: int) -> Iterator[BenchEvent]:
     """A run that warms up, then as many as are wanted."""
     run = watch.prefill if test == "prefill" else watch.decode
     seconds: list[float] = []

@@ -12,7 +12,7 @@ from time import perf_counter
 from r1.engine.context import Context, Segments, Stopped
 from r1.engine.events import Event, Finished, FinishReason, Prefill, Thought, Timings, Usage
 from r1.engine.model import Model
-from r1.engine.reasoning import Reply
+from r1.engine.reasoning import ReplyDecoder
 from r1.engine.sampling import Sampler, SamplingParams
 
 
@@ -51,7 +51,7 @@ def generate(
     llama.cpp fails.
     """
     clock = _Clock(perf_counter())
-    reply = Reply(context.model.control.end_think, context.model.piece)
+    reply = ReplyDecoder(context.model.control.end_think, context.model.piece)
     total = sum(map(len, prompt))
     reason: FinishReason | None = None
 
@@ -102,7 +102,7 @@ def _closing(model: Model) -> Iterator[int]:
 
 def _why_stop(
     context: Context,
-    reply: Reply,
+    reply: ReplyDecoder,
     params: SamplingParams,
     cancelled: Callable[[], bool],
     stop_after_thinking: bool,

@@ -51,7 +51,7 @@ class Section:
         return released
 
 
-class Reply:
+class ReplyDecoder:
     """A reply in the making: thinking, and from `end_think` on, the answer."""
 
     def __init__(self, end_think: int, piece: Callable[[int], bytes]) -> None:

@@ -65,7 +65,7 @@ class Trying:
     threads: int
 
 
-Event = Trying | Trial | Threads
+TuneEvent = Trying | Trial | Threads
 
 
 def candidates(usual: int, logical: int) -> tuple[list[int], list[int]]:
@@ -77,7 +77,7 @@ def candidates(usual: int, logical: int) -> tuple[list[int], list[int]]:
 
 def tune(
     context: Context, usual: Threads, logical: int, cancelled: Callable[[], bool] = lambda: False
-) -> Iterator[Event]:
+) -> Iterator[TuneEvent]:
     """Measures candidates up to `logical` cores; the last event is the best setting. Raises Stopped.
 
     The context, of LENGTH tokens or more, has the usual setting again afterwards.
@@ -139,7 +139,7 @@ class _Pairs:
         return Trial(self.test, threads, tuple(rates), tuple(ratios))
 
 
-def _trials(pairs: _Pairs, fewer: list[int], more: list[int]) -> Iterator[Event]:
+def _trials(pairs: _Pairs, fewer: list[int], more: list[int]) -> Iterator[TuneEvent]:
     """The usual number alone, then the others, each way until one is clearly worse."""
     usual = getattr(pairs.usual, pairs.test)
     yield Trying(pairs.test, usual)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from r1.engine.devices import Device
-from r1.fit.plan import COMFORTABLE, SHORT, Machine, Wish, fit
+from r1.fit.plan import COMFORTABLE, SHORT, FitOptions, Machine, fit
 from r1.fit.shape import Shape, shape_of_checkpoint
 from r1.fit.survey import alone, survey
 from r1.machine.memory import Memory
@@ -92,8 +92,8 @@ def _of(checkpoint: Checkpoint, around: Surroundings) -> Iterator[Prospect]:
 
 
 def _prospect(checkpoint: Checkpoint, quant: str, shape: Shape, around: Surroundings) -> Prospect:
-    plans = {tokens: fit(shape, around.now, Wish(context=tokens)) for tokens in CONTEXTS}
-    alone = (tokens for tokens in CONTEXTS if fit(shape, around.alone, Wish(context=tokens)).fits)
+    plans = {tokens: fit(shape, around.now, FitOptions(context=tokens)) for tokens in CONTEXTS}
+    alone = (tokens for tokens in CONTEXTS if fit(shape, around.alone, FitOptions(context=tokens)).fits)
     speed = _REACHED * around.bandwidth / shape.bytes_per_token if around.bandwidth else None
     return Prospect(
         name=checkpoint.name,
@@ -173,6 +173,6 @@ def best_that_fits(machine: Machine) -> str | None:
     for checkpoint in known:
         for quant in QUANTS:
             shape = shape_of_checkpoint(checkpoint, quant)
-            if shape and (plan := fit(shape, machine, Wish())).fits and plan.context >= SHORT:
+            if shape and (plan := fit(shape, machine, FitOptions())).fits and plan.context >= SHORT:
                 return f"{checkpoint.name}:{quant}"
     return None

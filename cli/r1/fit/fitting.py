@@ -12,7 +12,17 @@ from pathlib import Path
 
 from r1.engine.devices import Device, Placement, chosen, connect, devices
 from r1.fit.needs import STEP, needs
-from r1.fit.plan import SHORT, Machine, Plan, Wish, explain, fit, too_large, with_less_on_gpu, without_full_gpus
+from r1.fit.plan import (
+    SHORT,
+    FitOptions,
+    Machine,
+    MemoryPlan,
+    explain,
+    fit,
+    too_large,
+    with_less_on_gpu,
+    without_full_gpus,
+)
 from r1.fit.shape import Shape, shape_of_file
 from r1.fit.survey import survey
 from r1.machine.cores import Threads, default_threads
@@ -53,7 +63,7 @@ class Fitting:
         found = survey(_devices(settings), now, threads_of(settings, path))
         return cls(name, shape, without_full_gpus(shape, found), not now.address_space, now.limit)
 
-    def plan(self, settings: Settings, up_to: int | None = None, *, loaded: int | None = None) -> Plan:
+    def plan(self, settings: Settings, up_to: int | None = None, *, loaded: int | None = None) -> MemoryPlan:
         """For at most `up_to` tokens of context where the settings leave it open, with `loaded` layers on the GPU.
 
         Raises UsageError when the model was trained for less than is asked for, NotEnoughRoom.
@@ -62,7 +72,7 @@ class Fitting:
         plan = fit(self.shape, self.machine, self._wish(settings, up_to, loaded))
         return plan if plan.fits else self._anyway(plan, settings)
 
-    def _anyway(self, plan: Plan, settings: Settings) -> Plan:
+    def _anyway(self, plan: MemoryPlan, settings: Settings) -> MemoryPlan:
         """What does not fit, with a context that is not short, if that was asked for. Raises NotEnoughRoom."""
         if not settings.force:
             raise NotEnoughRoom(f"{too_large(self.name, plan, self.machine)}; {self._remedy(settings)}")
@@ -70,7 +80,7 @@ class Fitting:
         takes = needs(self.shape, context, plan.kv_type, plan.gpu_layers, len(self.machine.gpus))
         return replace(plan, context=context, needs=takes)
 
-    def with_less_on_gpu(self, plan: Plan, settings: Settings) -> Plan:
+    def with_less_on_gpu(self, plan: MemoryPlan, settings: Settings) -> MemoryPlan:
         """The next best after the GPU has refused `plan`. Raises NotEnoughRoom."""
         less = with_less_on_gpu(plan, self.shape, self.machine, self._wish(settings, plan.wanted, None))
         return less if less.fits else self._anyway(less, settings)
@@ -80,18 +90,18 @@ class Fitting:
         reply = min(settings.max_tokens, self.machine.longest)
         return min(-(-(prompt + reply) // STEP) * STEP, self.shape.trained)
 
-    def placement(self, plan: Plan) -> Placement:
+    def placement(self, plan: MemoryPlan) -> Placement:
         """Where llama.cpp is to put the layers."""
         if not plan.gpu_layers:
             return Placement()
         gpus = self.machine.gpus
         return Placement(tuple(gpu.name for gpu in gpus), plan.gpu_layers, tuple(float(gpu.free) for gpu in gpus))
 
-    def explain(self, plan: Plan) -> str:
+    def explain(self, plan: MemoryPlan) -> str:
         """What was chosen, in one line."""
         return explain(plan, self.shape, self.machine)
 
-    def notes(self, plan: Plan, settings: Settings) -> Iterator[Note]:
+    def notes(self, plan: MemoryPlan, settings: Settings) -> Iterator[Note]:
         """What of a plan changes what the person gets."""
         if settings.device not in {"auto", "cpu"} and not plan.gpu_layers and settings.gpu_layers is None:
             yield Note(
@@ -106,10 +116,10 @@ class Fitting:
             said = f"{plan.context:,} tokens of context do not fit in an F16 cache, so Q8_0 it is"
             yield Note(f"{said}: {self.explain(plan)}")
 
-    def _wish(self, settings: Settings, up_to: int | None, loaded: int | None) -> Wish:
+    def _wish(self, settings: Settings, up_to: int | None, loaded: int | None) -> FitOptions:
         layers = settings.gpu_layers if loaded is None else loaded
         up_to = None if settings.ctx is not None or up_to is None else min(up_to, self.shape.trained)
-        return Wish(settings.ctx, up_to, settings.kv_type, layers)
+        return FitOptions(settings.ctx, up_to, settings.kv_type, layers)
 
     def _check_trained(self, ctx: int | None) -> None:
         if ctx is not None and ctx > self.shape.trained:
@@ -121,10 +131,12 @@ class Fitting:
         """What would fit: less context, fewer layers on the GPU, another model."""
         from r1.fit.choice import best_that_fits
 
-        if settings.gpu_layers and fit(self.shape, self.machine, Wish(settings.ctx, None, settings.kv_type)).fits:
+        if settings.gpu_layers and fit(self.shape, self.machine, FitOptions(settings.ctx, None, settings.kv_type)).fits:
             return "without --gpu-layers r1 takes as many as fit"
         if settings.ctx is not None:
-            shorter = fit(self.shape, self.machine, Wish(None, settings.ctx, settings.kv_type, settings.gpu_layers))
+            shorter = fit(
+                self.shape, self.machine, FitOptions(None, settings.ctx, settings.kv_type, settings.gpu_layers)
+            )
             if shorter.fits:
                 return f"--ctx {shorter.context} would fit, in a cache of --kv-type {shorter.kv_type}"
         found = best_that_fits(self.machine)

@@ -27,7 +27,7 @@ _KV_TYPES = ("f16", "q8_0")  # in the order in which they are tried
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class DeviceMemory:
     """Bytes that a device has free. One that is `shared` lies in main memory, and what is on it takes room there."""
 
     name: str
@@ -42,7 +42,7 @@ class Machine:
 
     free: int
     margin: int = 0
-    gpus: tuple[Room, ...] = ()
+    gpus: tuple[DeviceMemory, ...] = ()
     longest: int = LONGEST
 
     @property
@@ -70,7 +70,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class FitOptions:
     """What the person decides; None leaves it to the plan. `context` must be had, `up_to` may come to less."""
 
     context: int | None = None
@@ -80,7 +80,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MemoryPlan:
     """`context` tokens in a cache of `kv_type`, `gpu_layers` on the GPU (as llama.cpp counts: the output is one of
     them, and the first to go there). `wanted` is the context that was hoped for."""
 
@@ -97,7 +97,7 @@ class Plan:
         return self.context < min(SHORT, self.wanted)
 
 
-def fit(shape: Shape, machine: Machine, wish: Wish) -> Plan:
+def fit(shape: Shape, machine: Machine, wish: FitOptions) -> MemoryPlan:
     """The best that fits; else, with `fits` False, what takes least of what would do.
 
     Best is, in this order: every layer on the GPU with all of the context, in F16, then in Q8_0; with a comfortable
@@ -114,7 +114,7 @@ def without_full_gpus(shape: Shape, machine: Machine) -> Machine:
     return replace(machine, gpus=gpus)
 
 
-def with_less_on_gpu(plan: Plan, shape: Shape, machine: Machine, wish: Wish) -> Plan:
+def with_less_on_gpu(plan: MemoryPlan, shape: Shape, machine: Machine, wish: FitOptions) -> MemoryPlan:
     """The next best after a GPU has refused what should have fitted: half as many layers, in the end none."""
     return fit(shape, machine, replace(wish, gpu_layers=plan.gpu_layers // 2))
 
@@ -125,7 +125,7 @@ class _Search:
 
     shape: Shape
     machine: Machine
-    wish: Wish
+    wish: FitOptions
 
     @property
     def _wanted(self) -> int:
@@ -139,7 +139,7 @@ class _Search:
     def _every_layer(self) -> int:
         return len(self.shape.layers) + 1
 
-    def plans(self) -> Iterator[Plan]:
+    def plans(self) -> Iterator[MemoryPlan]:
         if self.wish.gpu_layers is not None:
             yield from self._with_layers(min(self.wish.gpu_layers, self._every_layer))
             return
@@ -149,14 +149,14 @@ class _Search:
                 yield from self._with_some_layers()
         yield from self._with_layers(0)
 
-    def _with_every_layer(self) -> Iterator[Plan]:
+    def _with_every_layer(self) -> Iterator[MemoryPlan]:
         """On the GPU, if there the context is comfortable; where it is one memory, if it is not short."""
         yield from (self._plan(self._wanted, kv_type, self._every_layer) for kv_type in self._types)
         longest = self._longest(self._types[-1], self._every_layer)
         if longest >= min(self._wanted, SHORT if self.machine.is_one_memory else COMFORTABLE):
             yield self._plan(longest, self._types[-1], self._every_layer)
 
-    def _with_some_layers(self) -> Iterator[Plan]:
+    def _with_some_layers(self) -> Iterator[MemoryPlan]:
         """As many on the GPU as leave room for a comfortable context; for a short one, where nothing else fits."""
         lengths = (self.wish.context,) if self.wish.context else (COMFORTABLE, SHORT, _LEAST)
         for context in (min(length, self._wanted) for length in lengths):
@@ -165,7 +165,7 @@ class _Search:
             if found:  # the first of equals is the one in F16
                 yield max(found, key=lambda plan: (plan.gpu_layers, plan.context))
 
-    def _with_layers(self, layers: int) -> Iterator[Plan]:
+    def _with_layers(self, layers: int) -> Iterator[MemoryPlan]:
         """Exactly so many on the GPU: all of the context, else as much as there is room for."""
         yield from (self._plan(self._wanted, kv_type, layers) for kv_type in self._types)
         if self.wish.context is None:
@@ -188,12 +188,12 @@ class _Search:
         counts = range(len(self.shape.layers), 0, -1)
         return next((count for count in counts if self._plan(context, kv_type, count).fits), 0)
 
-    def _plan(self, context: int, kv_type: str, layers: int) -> Plan:
+    def _plan(self, context: int, kv_type: str, layers: int) -> MemoryPlan:
         takes = needs(self.shape, context, kv_type, layers, len(self.machine.gpus))
-        return Plan(context, kv_type, layers, takes, self._wanted, self.machine.holds(takes))
+        return MemoryPlan(context, kv_type, layers, takes, self._wanted, self.machine.holds(takes))
 
 
-def explain(plan: Plan, shape: Shape, machine: Machine) -> str:
+def explain(plan: MemoryPlan, shape: Shape, machine: Machine) -> str:
     """What was chosen, what it takes and of how much."""
     chosen = f"{plan.context:,} tokens of context in {_article(plan.kv_type)} cache"
     if not plan.gpu_layers:
@@ -206,7 +206,7 @@ def explain(plan: Plan, shape: Shape, machine: Machine) -> str:
     return f"{chosen}, {layers} on {names}: {takes}, and {main}"
 
 
-def too_large(name: str, plan: Plan, machine: Machine) -> str:
+def too_large(name: str, plan: MemoryPlan, machine: Machine) -> str:
     """What is lacking. What to do about it follows, by whoever knows."""
     what = f"{name} with {plan.context:,} tokens of context ({plan.kv_type}) needs"
     room = machine.gpu_free

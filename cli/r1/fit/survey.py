@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from r1.engine.devices import Device
-from r1.fit.plan import COMFORTABLE, LONGEST, Machine, Room
+from r1.fit.plan import COMFORTABLE, LONGEST, DeviceMemory, Machine
 from r1.machine.cores import Threads, default_threads
 from r1.machine.memory import Memory
 
@@ -28,7 +28,7 @@ def survey(gpus: Sequence[Device], now: Memory, threads: Threads | None = None) 
 
     `threads` None: as many as are worth having.
     """
-    rooms = tuple(Room(gpu.name, _usable(gpu), gpu.shares_memory) for gpu in gpus)
+    rooms = tuple(DeviceMemory(gpu.name, _usable(gpu), gpu.shares_memory) for gpu in gpus)
     longest = COMFORTABLE if is_phone(os.environ) else LONGEST
     return Machine(now.free, _margin(now, threads or default_threads()), rooms, longest)
 

@@ -14,7 +14,7 @@ from r1.console import Console, printable
 from r1.engine.bench import LeftOut, Row, Step, Test
 from r1.engine.tune import Trial, Trying
 from r1.machine.cores import Threads
-from r1.render.style import Paper, wrap
+from r1.render.style import Style, wrap
 from r1_quantize import units
 
 _WIDEST_BAR = 60  # columns; longer ones are no easier to compare
@@ -46,7 +46,7 @@ class BenchView:
 
     console: Console
     silent: bool = False
-    _paper: Paper = field(init=False)
+    _style: Style = field(init=False)
     _is_ascii: bool = field(init=False)
     _ticked: float = field(default=0.0, init=False)
     _status_shown: bool = field(default=False, init=False)
@@ -55,7 +55,7 @@ class BenchView:
     def __post_init__(self) -> None:
         width = shutil.get_terminal_size().columns if self.console.stdout_is_terminal else 10_000
         plain = self.console.environ.get("NO_COLOR") or self.console.environ.get("TERM") == "dumb"
-        self._paper = Paper(width, self.console.stdout_is_terminal and not plain)
+        self._style = Style(width, self.console.stdout_is_terminal and not plain)
         self._is_ascii = not _can_show(getattr(self.console.stdout, "encoding", None))
 
     def subject(self, subject: Subject) -> None:
@@ -146,14 +146,14 @@ class BenchView:
         if len(rows) < 2:
             return
         most = max(row.mean for row in rows)
-        room = max(min(self._paper.width - 20, _WIDEST_BAR), 4)
+        room = max(min(self._style.width - 20, _WIDEST_BAR), 4)
         self._line("")
         self._line(f"{test}, tok/s over depth", "2")
         for row in rows:
             self._line(f"{row.depth:>7}  {bar(row.mean / most, room, is_ascii=self._is_ascii)} {row.mean:.2f}")
 
     def _fact(self, label: str, text: str) -> None:
-        lines = wrap(text, max(self._paper.width - _LABEL - 1, 8))
+        lines = wrap(text, max(self._style.width - _LABEL - 1, 8))
         for number, line in enumerate(lines):
             self._line(f"{'' if number else label:<{_LABEL}}{line}")
 
@@ -164,7 +164,7 @@ class BenchView:
         self.clear()
         text = printable(text)
         text = text.replace("±", "+-") if self._is_ascii else text
-        self.console.stdout.write((self._paper.styled(text, codes) if codes else text) + "\n")
+        self.console.stdout.write((self._style.styled(text, codes) if codes else text) + "\n")
         self.console.stdout.flush()
 
     def _to_stderr(self, text: str) -> None:

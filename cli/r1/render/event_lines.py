@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from r1.console import Console
-from r1.render.progress import MOVES, Standing
+from r1.render.progress import MOVES, Progress
 from r1_quantize.events import (
     Arrived,
-    Event,
     Fetching,
     Finished,
     Noted,
+    PipelineEvent,
     Present,
     PullPlan,
     Queued,
@@ -30,12 +30,12 @@ _EVERY = 1.0  # seconds between two lines that say how far it is
 
 
 def event_lines(
-    console: Console, events: Iterator[Event], reference: str, plan_facts: Callable[[PullPlan], dict[str, Any]]
-) -> Iterator[Event]:
+    console: Console, events: Iterator[PipelineEvent], reference: str, plan_facts: Callable[[PullPlan], dict[str, Any]]
+) -> Iterator[PipelineEvent]:
     """Writes a line for each event that says something, and for the many small ones one a second; passes them on."""
-    standing, said, planned = Standing(), time.monotonic(), False
+    progress, said, planned = Progress(), time.monotonic(), False
     for event in events:
-        standing.take(event)
+        progress.take(event)
         if isinstance(event, PullPlan):
             planned = True
             _write(console, {"event": "plan", **plan_facts(event)})
@@ -45,7 +45,7 @@ def event_lines(
             _write(console, facts)
         elif isinstance(event, MOVES) and time.monotonic() - said >= _EVERY:
             said = time.monotonic()
-            _write(console, _progress(standing))
+            _write(console, _progress(progress))
         yield event
 
 
@@ -54,7 +54,7 @@ def _write(console: Console, facts: dict[str, Any]) -> None:
     console.out(json.dumps(facts, ensure_ascii=False) + "\n")
 
 
-def _facts(event: Event, reference: str) -> dict[str, Any] | None:  # noqa: PLR0911 — one return an event
+def _facts(event: PipelineEvent, reference: str) -> dict[str, Any] | None:  # noqa: PLR0911 — one return an event
     match event:
         case Noted():
             return {"event": "note", "text": event.text}
@@ -76,18 +76,18 @@ def _facts(event: Event, reference: str) -> dict[str, Any] | None:  # noqa: PLR0
     return None
 
 
-def _progress(standing: Standing) -> dict[str, Any]:
-    left = standing.left
+def _progress(progress: Progress) -> dict[str, Any]:
+    left = progress.left
     return {
         "event": "progress",
-        "fetched_bytes": standing.fetched,
-        "of_fetched_bytes": standing.of_fetched,
-        "tensors": standing.tensors,
-        "of_tensors": standing.of_tensors,
-        "read_bytes": standing.read,
-        "of_read_bytes": standing.of_read,
-        "written_bytes": standing.written,
-        "checked_bytes": standing.checked,
-        "of_written_bytes": standing.of_written,
+        "fetched_bytes": progress.fetched,
+        "of_fetched_bytes": progress.of_fetched,
+        "tensors": progress.tensors,
+        "of_tensors": progress.of_tensors,
+        "read_bytes": progress.read,
+        "of_read_bytes": progress.of_read,
+        "written_bytes": progress.written,
+        "checked_bytes": progress.checked,
+        "of_written_bytes": progress.of_written,
         "left_s": round(left, 1) if left is not None else None,
     }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from r1.fit.needs import needs
-from r1.fit.plan import Machine, Plan, Wish, fit
+from r1.fit.plan import FitOptions, Machine, MemoryPlan, fit
 from r1.fit.shape import Shape
 from r1_quantize import units
 from r1_quantize.events import PullPlan
@@ -43,9 +43,9 @@ class Outlook:
         return self.least.fits
 
     @property
-    def least(self) -> Plan:
+    def least(self) -> MemoryPlan:
         """How it would run then; where it would not, with the least that it takes."""
-        return fit(self.shape, self.alone, Wish())
+        return fit(self.shape, self.alone, FitOptions())
 
     def facts(self) -> dict[str, Any]:
         """For `--json`."""
@@ -97,7 +97,7 @@ class Outlook:
         has = f"this machine has {units.size(self.memory)}, {units.size(self.now.free)} free"
         if not self.can_run:
             return f"{has}: too little to run it"
-        plan = fit(self.shape, self.now, Wish())
+        plan = fit(self.shape, self.now, FitOptions())
         if not plan.fits or plan.is_short:
             return f"{has}: close other programs to run it"
         return has

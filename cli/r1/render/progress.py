@@ -14,10 +14,10 @@ from r1_quantize.events import (
     Advanced,
     Arrived,
     Checked,
-    Event,
     Examined,
     Fetched,
     Fetching,
+    PipelineEvent,
     Planned,
     Preparing,
     PullPlan,
@@ -62,7 +62,7 @@ class Rate:
 
 
 @dataclass(slots=True)
-class Standing:
+class Progress:
     """How far the work is. All counts include what earlier runs did, the rates do not; sizes are bytes."""
 
     tensors: int = 0
@@ -85,7 +85,7 @@ class Standing:
     examined: int = 0  # of the file that is being looked at
     waiting: list[str] = field(default_factory=list)  # until when, and why
 
-    def take(self, event: Event) -> None:
+    def take(self, event: PipelineEvent) -> None:
         """One event more."""
         self.preparing = event.ggml_type if isinstance(event, Preparing) else ""
         if not isinstance(event, Advanced | TensorDone):
@@ -112,7 +112,7 @@ class Standing:
                 self.checking = True
                 self.checked += event.bytes
 
-    def _take_transfer(self, event: Event) -> None:
+    def _take_transfer(self, event: PipelineEvent) -> None:
         match event:
             case PullPlan():
                 self.of_fetched = self.of_written = sum(file.size for file in event.files)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Literal, Self
 
 from r1.console import Console
-from r1.render.progress import MOVES, Standing
+from r1.render.progress import MOVES, Progress
 from r1_quantize import units
 from r1_quantize.events import (
-    Event,
     Noted,
+    PipelineEvent,
     Planned,
     PullPlan,
     Queued,
@@ -40,32 +40,32 @@ Describe = Callable[[PullPlan], list[str]]
 
 
 def follow(
-    console: Console, events: Iterator[Event], name: str, report: Report, describe: Describe = lambda _: []
-) -> Event:
+    console: Console, events: Iterator[PipelineEvent], name: str, report: Report, describe: Describe = lambda _: []
+) -> PipelineEvent:
     """Takes every event and says what is worth saying on stderr; the last event comes back.
 
     Ctrl-C and being asked to end pass through, after a line that says how to go on.
     """
-    standing = Standing()
-    event: Event | None = None
+    progress = Progress()
+    event: PipelineEvent | None = None
     try:
         with _view(console, name, report, describe) as view:
             for event in events:
-                standing.take(event)
-                view.show(event, standing)
+                progress.take(event)
+                view.show(event, progress)
     except (KeyboardInterrupt, SystemExit):
-        if (standing.tensors or standing.of_fetched) and report != "nothing":
-            console.warn(f"stopped; {_done(standing)}, and the same command goes on from there")
+        if (progress.tensors or progress.of_fetched) and report != "nothing":
+            console.warn(f"stopped; {_done(progress)}, and the same command goes on from there")
         raise
     assert event is not None, "something always happens"
     return event
 
 
-def _done(standing: Standing) -> str:
+def _done(progress: Progress) -> str:
     fetched = (
-        f"{units.size(standing.fetched)} of {units.size(standing.of_fetched)} are here" if standing.of_fetched else ""
+        f"{units.size(progress.fetched)} of {units.size(progress.of_fetched)} are here" if progress.of_fetched else ""
     )
-    tensors = f"{standing.tensors} of {standing.of_tensors} tensors are done" if standing.tensors else ""
+    tensors = f"{progress.tensors} of {progress.of_tensors} tensors are done" if progress.tensors else ""
     return ", ".join(filter(None, [fetched, tensors]))
 
 
@@ -86,7 +86,7 @@ class _View:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def show(self, event: Event, standing: Standing) -> None:
+    def show(self, event: PipelineEvent, progress: Progress) -> None:
         """One event, and how far the work is with it."""
 
 
@@ -99,17 +99,17 @@ class _Lines(_View):
         self._describe = describe
         self._began = self._said = time.monotonic()
 
-    def show(self, event: Event, standing: Standing) -> None:
-        for line in _announcement(event, standing, self._name, self._describe):
+    def show(self, event: PipelineEvent, progress: Progress) -> None:
+        for line in _announcement(event, progress, self._name, self._describe):
             self._console.err(f"{line}\n")
         now = time.monotonic()
         if isinstance(event, Waiting):
-            self._console.warn(f"{event.reason}; {standing.waiting[0]}")
+            self._console.warn(f"{event.reason}; {progress.waiting[0]}")
             self._said = now
         every = _EVERY if now - self._began < _LATER else max(_EVERY, _LATER_EVERY)
         if now - self._said >= every and isinstance(event, MOVES):
             self._said = now
-            self._console.warn(" · ".join(_facts(standing)))
+            self._console.warn(" · ".join(_facts(progress)))
 
 
 class _Bar(_View):
@@ -139,16 +139,16 @@ class _Bar(_View):
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def show(self, event: Event, standing: Standing) -> None:
+    def show(self, event: PipelineEvent, progress: Progress) -> None:
         now = time.monotonic()
         if isinstance(event, MOVES) and now - self._moved < _REFRESH:
             return  # thousands a second come, and nothing is announced of them
         self._moved = now
         self._screen.width = self._width()  # people resize their terminals
-        for line in _announcement(event, standing, self._name, self._describe):
+        for line in _announcement(event, progress, self._name, self._describe):
             self._screen.print(line, markup=False, style="dim")
-        done, total = standing.share
-        facts = _fitting(_facts(standing) or [self._asking], self._screen.width - self._taken)
+        done, total = progress.share
+        facts = _fitting(_facts(progress) or [self._asking], self._screen.width - self._taken)
         self._progress.update(self._task, completed=done, total=total or None, facts=facts)
 
     def _width(self) -> int:
@@ -158,11 +158,11 @@ class _Bar(_View):
         return max(20, found or 80)
 
 
-def _announcement(event: Event, standing: Standing, name: str, describe: Describe) -> list[str]:
+def _announcement(event: PipelineEvent, progress: Progress, name: str, describe: Describe) -> list[str]:
     """What is said once: the plan, what became of an interrupted run, what went another way than usual."""
     if isinstance(event, PullPlan):
         lines = describe(event)
-    elif isinstance(event, Planned) and standing.of_fetched:
+    elif isinstance(event, Planned) and progress.of_fetched:
         return []  # the plan of the pull has said it
     elif said := _remark(event, name):
         lines = [" ".join(said.split())]
@@ -171,7 +171,7 @@ def _announcement(event: Event, standing: Standing, name: str, describe: Describ
     return [f"r1: {line}" if number == 0 else line for number, line in enumerate(lines)]
 
 
-def _remark(event: Event, name: str) -> str | None:
+def _remark(event: PipelineEvent, name: str) -> str | None:
     match event:
         case Planned():
             sizes = f"{units.size(event.bytes_in)} in, {units.size(event.bytes_out)} out"
@@ -189,45 +189,45 @@ def _remark(event: Event, name: str) -> str | None:
     return None
 
 
-def _facts(standing: Standing) -> list[str]:
+def _facts(progress: Progress) -> list[str]:
     """What there is to say, the most important first."""
-    if standing.waiting:
-        return standing.waiting
-    if standing.preparing:
-        return [f"preparing the tables of {standing.preparing}"]
-    if standing.examined:
-        return [f"checking what is here already, {units.size(standing.examined)}"]
-    if standing.recalled and not standing.read:
-        return [f"checking what an earlier run wrote, {units.size(standing.recalled)}"]
-    if standing.checking and not standing.checked:
+    if progress.waiting:
+        return progress.waiting
+    if progress.preparing:
+        return [f"preparing the tables of {progress.preparing}"]
+    if progress.examined:
+        return [f"checking what is here already, {units.size(progress.examined)}"]
+    if progress.recalled and not progress.read:
+        return [f"checking what an earlier run wrote, {units.size(progress.recalled)}"]
+    if progress.checking and not progress.checked:
         return ["written; the disk takes what is still in memory"]
-    if standing.checked:
-        return [f"reading it back, {units.part(standing.checked, standing.of_written)}"]
-    left = [f"{units.duration(standing.left)} left"] if standing.left and standing.left >= 1 else []
-    if standing.fetched < standing.of_fetched:
-        return [*_fetching(standing), *left, *_places(standing)]
-    return [*_places(standing), *left, *_converting(standing)]
+    if progress.checked:
+        return [f"reading it back, {units.part(progress.checked, progress.of_written)}"]
+    left = [f"{units.duration(progress.left)} left"] if progress.left and progress.left >= 1 else []
+    if progress.fetched < progress.of_fetched:
+        return [*_fetching(progress), *left, *_places(progress)]
+    return [*_places(progress), *left, *_converting(progress)]
 
 
-def _fetching(standing: Standing) -> list[str]:
-    rate = standing.fetching.value
-    done = units.part(standing.fetched, standing.of_fetched)
+def _fetching(progress: Progress) -> list[str]:
+    rate = progress.fetching.value
+    done = units.part(progress.fetched, progress.of_fetched)
     return [done, f"{units.size(int(rate))}/s"] if rate else [done]
 
 
-def _places(standing: Standing) -> list[str]:
+def _places(progress: Progress) -> list[str]:
     """Which file is being fetched, which tensor quantized."""
-    file, tensor = min(standing.files + 1, standing.of_files), min(standing.tensors + 1, standing.of_tensors)
-    files = [f"file {file}/{standing.of_files}"] if standing.fetched < standing.of_fetched and file > 0 else []
-    return [*files, f"tensor {tensor}/{standing.of_tensors}"] if standing.of_tensors else files
+    file, tensor = min(progress.files + 1, progress.of_files), min(progress.tensors + 1, progress.of_tensors)
+    files = [f"file {file}/{progress.of_files}"] if progress.fetched < progress.of_fetched and file > 0 else []
+    return [*files, f"tensor {tensor}/{progress.of_tensors}"] if progress.of_tensors else files
 
 
-def _converting(standing: Standing) -> list[str]:
-    if not standing.of_tensors:
+def _converting(progress: Progress) -> list[str]:
+    if not progress.of_tensors:
         return []
-    facts = [f"{units.part(standing.read, standing.of_read)} read"]
-    facts.append(f"{units.size(standing.written)} written")
-    if rate := standing.reading.value:
+    facts = [f"{units.part(progress.read, progress.of_read)} read"]
+    facts.append(f"{units.size(progress.written)} written")
+    if rate := progress.reading.value:
         facts.append(f"reading {units.size(int(rate))}/s")
     return facts
 

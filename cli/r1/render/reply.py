@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from r1.console import printable
 from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought
-from r1.render.style import Paper, wrap
+from r1.render.style import Style, wrap
 
 if TYPE_CHECKING:
     from r1.markdown.stream import Markdown
@@ -36,8 +36,8 @@ class Frame:
 class ReplyView:
     """Follows one turn. `shows_thinking` may be turned over at any moment."""
 
-    def __init__(self, paper: Paper, *, shows_thinking: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self._paper = paper
+    def __init__(self, style: Style, *, shows_thinking: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._style = style
         self.shows_thinking = shows_thinking
         self._clock = clock
         self._began = clock()
@@ -47,7 +47,7 @@ class ReplyView:
         self._tokens = 0  # of the trace
         self._thinking: list[str] = []
         self._shown = 0  # pieces of the trace that went to the scrollback or its live line
-        self._trace = Trace(paper)
+        self._trace = Trace(style)
         self._answer: Markdown | None = None
         self._written: list[str] = []  # of the answer, since the last frame
         self._closed_trace = False
@@ -110,7 +110,7 @@ class ReplyView:
         if self.is_thinking or self._closed_trace or self._thinking_ended is None or not self._thinking:
             return ""
         self._closed_trace = True
-        return self._paper.note(thought_line(self.thinking_s, self._tokens)) + "\n"
+        return self._style.note(thought_line(self.thinking_s, self._tokens)) + "\n"
 
     def _new_of_the_answer(self) -> str:
         if not self._written:
@@ -118,8 +118,8 @@ class ReplyView:
         if self._answer is None:
             from r1.markdown.stream import Markdown
 
-            self._answer = Markdown(self._paper.width, colour=self._paper.colour)
-        self._answer.width = self._paper.width
+            self._answer = Markdown(self._style.width, colour=self._style.colour)
+        self._answer.width = self._style.width
         text = "".join(self._written)
         self._written.clear()
         return self._answer.feed(text)
@@ -145,7 +145,7 @@ class ReplyView:
 
     def _fitting(self, parts: list[str]) -> str:
         """As many of the parts as there is room for; the first ones matter most."""
-        while len(parts) > 1 and len(" · ".join(parts)) >= self._paper.width:
+        while len(parts) > 1 and len(" · ".join(parts)) >= self._style.width:
             parts.pop()
         return " · ".join(parts)
 
@@ -168,8 +168,8 @@ _NARROW = 12  # columns under which the bar would take too much
 class Trace:
     """A trace that is still being written."""
 
-    def __init__(self, paper: Paper) -> None:
-        self._paper = paper
+    def __init__(self, style: Style) -> None:
+        self._style = style
         self._pending = ""
 
     def feed(self, text: str) -> str:
@@ -189,43 +189,43 @@ class Trace:
         return self._lines(self._wrap(text)) if text.strip() else ""
 
     def _lines(self, lines: list[str]) -> str:
-        bar = _BAR if self._paper.width > _NARROW else ""
-        return "".join(f"{self._paper.dim((bar + line).rstrip())}\n" for line in lines)
+        bar = _BAR if self._style.width > _NARROW else ""
+        return "".join(f"{self._style.dim((bar + line).rstrip())}\n" for line in lines)
 
     def _wrap(self, text: str) -> list[str]:
-        return wrap(text, max(self._paper.width - 1 - (len(_BAR) if self._paper.width > _NARROW else 0), 1))
+        return wrap(text, max(self._style.width - 1 - (len(_BAR) if self._style.width > _NARROW else 0), 1))
 
 
-def render_trace(text: str, paper: Paper) -> str:
+def render_trace(text: str, style: Style) -> str:
     """A whole trace."""
-    trace = Trace(paper)
+    trace = Trace(style)
     return trace.feed(text) + trace.end()
 
 
 PROMPT = "> "
 
 
-def question_lines(question: str, paper: Paper, files: Sequence[str] = ()) -> str:
+def question_lines(question: str, style: Style, files: Sequence[str] = ()) -> str:
     """What the person asked, set off from everything else, with the names of the files that went along."""
     lines = []
     for line in printable(question).expandtabs(4).split("\n"):
-        lines += wrap(line, max(paper.width - 1 - len(PROMPT), 8))
+        lines += wrap(line, max(style.width - 1 - len(PROMPT), 8))
     marks = [PROMPT, *[" " * len(PROMPT)] * len(lines)]
-    asked = "".join(f"{paper.styled((mark + line).rstrip(), '1')}\n" for mark, line in zip(marks, lines, strict=False))
-    return asked + "".join(paper.note(f"  with {name}") for name in files)
+    asked = "".join(f"{style.styled((mark + line).rstrip(), '1')}\n" for mark, line in zip(marks, lines, strict=False))
+    return asked + "".join(style.note(f"  with {name}") for name in files)
 
 
-def answer_lines(answer: str, paper: Paper) -> str:
+def answer_lines(answer: str, style: Style) -> str:
     """A whole answer."""
     from r1.markdown.stream import render
 
-    return render(answer, paper.width, colour=paper.colour) if answer else ""
+    return render(answer, style.width, colour=style.colour) if answer else ""
 
 
 def turn_lines(
-    question: str, files: Sequence[str], thought: tuple[float | None, int, str] | None, answer: str, paper: Paper
+    question: str, files: Sequence[str], thought: tuple[float | None, int, str] | None, answer: str, style: Style
 ) -> str:
     """A turn that is over, with as much of its trace as `thought` has after seconds and tokens; blank lines between."""
-    folded = f"\n{render_trace(thought[2], paper)}{paper.note(thought_line(*thought[:2]))}" if thought else ""
-    said = f"\n{answer_lines(answer, paper)}" if answer else ""
-    return f"{question_lines(question, paper, files)}{folded}{said}\n"
+    folded = f"\n{render_trace(thought[2], style)}{style.note(thought_line(*thought[:2]))}" if thought else ""
+    said = f"\n{answer_lines(answer, style)}" if answer else ""
+    return f"{question_lines(question, style, files)}{folded}{said}\n"

@@ -15,7 +15,7 @@ RESET = "\x1b[0m"
 
 
 @dataclass(slots=True)
-class Paper:
+class Style:
     """`width` in columns; it may change at any moment."""
 
     width: int

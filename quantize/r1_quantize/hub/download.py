@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from r1_quantize.errors import NetworkError
-from r1_quantize.events import Event, Examined, Fetched, Fetching, Noted, Rejected, Waiting
+from r1_quantize.events import Examined, Fetched, Fetching, Noted, PipelineEvent, Rejected, Waiting
 from r1_quantize.files import failed
 from r1_quantize.hub import hub
 from r1_quantize.hub.hub import NotAsListed, TryAgain, XetFailed
@@ -47,7 +47,7 @@ class Line:
     After `patience` failures in a row, with not a byte between them, it is given up.
     """
 
-    report: Callable[[Event], None]
+    report: Callable[[PipelineEvent], None]
     stop: threading.Event = field(default_factory=threading.Event)
     patience: int = _PATIENCE
 
@@ -80,9 +80,9 @@ class Line:
             raise Stopped
 
 
-def attended(errand: Callable[[Line], _Result], patience: int = _PATIENCE) -> Generator[Event, None, _Result]:
+def attended(errand: Callable[[Line], _Result], patience: int = _PATIENCE) -> Generator[PipelineEvent, None, _Result]:
     """What `errand` returns or raises, which has a thread of its own; its events come as they happen."""
-    news: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    news: queue.SimpleQueue[PipelineEvent] = queue.SimpleQueue()
     line, outcome = Line(news.put, patience=patience), Future[_Result]()
 
     def run() -> None:

@@ -23,7 +23,18 @@ from functools import partial
 from pathlib import Path
 
 from r1_quantize.errors import BadFile, Busy, ModelNotFound, NetworkError, UsageError
-from r1_quantize.events import Checked, Event, FilePlan, Finished, Noted, Planned, Present, PullPlan, Queued, Rejected
+from r1_quantize.events import (
+    Checked,
+    FilePlan,
+    Finished,
+    Noted,
+    PipelineEvent,
+    Planned,
+    Present,
+    PullPlan,
+    Queued,
+    Rejected,
+)
 from r1_quantize.files import failed, remove
 from r1_quantize.gguf import reader
 from r1_quantize.gguf.split import part_names
@@ -49,7 +60,7 @@ _FIRST_TRIES = 3  # at a hub that nobody has reached yet
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class PullOptions:
     """How to pull. `update` asks the hub for its newest commit although there is an older one here."""
 
     dry_run: bool = False
@@ -58,7 +69,7 @@ class Options:
     threads: int | None = None
 
 
-def pull(store: Store, request: Request, options: Options = Options()) -> Generator[Event, None, None]:
+def pull(store: Store, request: Request, options: PullOptions = PullOptions()) -> Generator[PipelineEvent, None, None]:
     """Get the model into the store, unless it is there. Closing the iterator early leaves what is done for the next
     call, which goes on from there. A dry run ends with its PullPlan, and begins nothing.
 
@@ -92,7 +103,7 @@ def _present(store: Store, request: Request, commit: str | None = None) -> Prese
     return Present(model.reference, model.path, model.size, current=commit is not None)
 
 
-def _repository(store: Store, request: Request, options: Options) -> Generator[Event, None, Repository]:
+def _repository(store: Store, request: Request, options: PullOptions) -> Generator[PipelineEvent, None, Repository]:
     """At the commit that an interrupted pull, or a kept checkpoint, is of, if that has what is asked for; else the
     hub's newest."""
     for found in staging.recorded(store, request.repo) if not options.update else ():
@@ -125,14 +136,14 @@ class Pulling:
     store: Store
     request: Request
     repository: Repository
-    options: Options
+    options: PullOptions
     damaged: Manifest | None = None
 
     @property
     def target(self) -> Path:
         return self.store.path(self.request.name, self.request.quant)
 
-    def run(self) -> Generator[Event, None, None]:
+    def run(self) -> Generator[PipelineEvent, None, None]:
         """All of it. Raises what `pull` raises, and RevisionGone."""
         if present := self._present():
             yield present
@@ -151,7 +162,7 @@ class Pulling:
                     staging.unpin(folder)
                 raise
 
-    def hold(self, held: ExitStack) -> Iterator[Event]:
+    def hold(self, held: ExitStack) -> Iterator[PipelineEvent]:
         """The right to write this model, and the files it is made of."""
         yield from _held(held, partial(self.store.lock, self.request.name, self.request.quant))
         yield from _held(held, partial(self.store.lock_checkpoint, self.request.repo))
@@ -178,7 +189,7 @@ class Pulling:
             return checkpoint_shards(self.repository, folder, line, but_not_cached)
         return gguf_parts(self.repository, part_names(self.request.file), folder, line, but_not_cached)
 
-    def _make(self, folder: Path) -> Generator[Event, None, None]:
+    def _make(self, folder: Path) -> Generator[PipelineEvent, None, None]:
         """The model, and nothing beside it.
 
         When nothing can be planned with what the files begin with, which nobody has checked, it is had once more.
@@ -198,7 +209,9 @@ class Pulling:
         if not self.options.dry_run:
             staging.tidy(folder, shards, keep=self._keeps(folder))
 
-    def _planned(self, folder: Path, shards: list[Shard], doubt: BadFile | None) -> Generator[Event, None, None]:
+    def _planned(
+        self, folder: Path, shards: list[Shard], doubt: BadFile | None
+    ) -> Generator[PipelineEvent, None, None]:
         """As `_make_of`; when it works after all, what was in doubt is said."""
         with closing(self._make_of(folder, shards)) as events:
             for event in events:
@@ -206,7 +219,7 @@ class Pulling:
                     yield Noted(f"{doubt}; it was fetched again, and is sound now")
                 yield event
 
-    def _make_of(self, folder: Path, shards: list[Shard]) -> Generator[Event, None, None]:
+    def _make_of(self, folder: Path, shards: list[Shard]) -> Generator[PipelineEvent, None, None]:
         """The model, of these files. Raises _Unplannable besides."""
         if self.request.file is None:
             yield from self._quantize(folder, folder, self.request.quant, shards)
@@ -215,7 +228,9 @@ class Pulling:
         else:
             yield from self._take(folder, shards[0])
 
-    def _quantize(self, folder: Path, source: Path, quant: str, shards: list[Shard]) -> Generator[Event, None, None]:
+    def _quantize(
+        self, folder: Path, source: Path, quant: str, shards: list[Shard]
+    ) -> Generator[PipelineEvent, None, None]:
         """What the shards hold, into the store."""
         request = self.request
         with Shards(self.repository, folder, shards, keep=self._keeps(folder)) as supply:
@@ -251,7 +266,7 @@ class Pulling:
                         yield from supply.complete()
                     yield event
 
-    def _take(self, folder: Path, part: Shard) -> Generator[Event, None, None]:
+    def _take(self, folder: Path, part: Shard) -> Generator[PipelineEvent, None, None]:
         """A GGUF, as it is."""
         started = time.monotonic()
         with Shards(self.repository, folder, [part], keep=False) as supply:
@@ -291,7 +306,7 @@ class Pulling:
             peak = file.size if supply.is_cached(file.name) else file.size - file.here
         return PullPlan(reference, repo, commit, files, result, peak, free, at_once, tensors)
 
-    def _put_away(self, path: Path, file: RemoteFile, started: float) -> Generator[Event, None, None]:
+    def _put_away(self, path: Path, file: RemoteFile, started: float) -> Generator[PipelineEvent, None, None]:
         """A whole GGUF into the store, with its manifest."""
         found = reader.read(path)
         crcs: dict[str, int] = {}
@@ -338,7 +353,7 @@ class Pulling:
         return self.options.keep_checkpoint or staging.is_kept(folder)
 
 
-def _held(held: ExitStack, lock: Callable[..., AbstractContextManager[None]]) -> Iterator[Event]:
+def _held(held: ExitStack, lock: Callable[..., AbstractContextManager[None]]) -> Iterator[PipelineEvent]:
     """Take a lock, and wait for whoever has it."""
     try:
         held.enter_context(lock(wait=False))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from r1_quantize.errors import BadFile, NetworkError, UsageError
-from r1_quantize.events import Event, Examined, Finished
+from r1_quantize.events import Examined, Finished, PipelineEvent
 from r1_quantize.files import failed
 from r1_quantize.gguf import reader
 from r1_quantize.gguf.reader import GGUFFile
@@ -26,7 +26,7 @@ from r1_quantize.hub import hub, staging
 from r1_quantize.hub.download import Line, attended, fetch_range
 from r1_quantize.hub.headers import gguf_parts
 from r1_quantize.hub.hub import RevisionGone
-from r1_quantize.hub.pull import Options, Pulling
+from r1_quantize.hub.pull import Pulling, PullOptions
 from r1_quantize.hub.repository import RemoteFile, Repository
 from r1_quantize.hub.request import request_again, resolved
 from r1_quantize.store.manifest import Manifest
@@ -36,7 +36,7 @@ from r1_quantize.verify import checksums
 _Range = tuple[int, int]
 
 
-def repair(store: Store, model: StoredModel, threads: int | None = None) -> Generator[Event, None, None]:
+def repair(store: Store, model: StoredModel, threads: int | None = None) -> Generator[PipelineEvent, None, None]:
     """Raises UsageError when nobody knows how it was made, and what `pull.pull` raises."""
     manifest = model.manifest
     if model.quant is None or manifest is None:
@@ -45,14 +45,14 @@ def repair(store: Store, model: StoredModel, threads: int | None = None) -> Gene
     if request is None or manifest.imatrix_sha256:
         raise UsageError(f"{model.reference} was made of {manifest.source} on this machine; make it again: r1 quantize")
     repository = yield from _repository(store, model, manifest)
-    pulling = Pulling(store, resolved(request, repository), repository, Options(threads=threads), manifest)
+    pulling = Pulling(store, resolved(request, repository), repository, PullOptions(threads=threads), manifest)
     if request.file and len(part_names(request.file)) == 1:
         yield from _mend(pulling, repository.weights([str(pulling.request.file)])[0], manifest)
     else:
         yield from pulling.run()
 
 
-def _repository(store: Store, model: StoredModel, manifest: Manifest) -> Generator[Event, None, Repository]:
+def _repository(store: Store, model: StoredModel, manifest: Manifest) -> Generator[PipelineEvent, None, Repository]:
     """At the commit the model was made of."""
     for found in staging.recorded(store, manifest.source):
         if found.commit == manifest.revision:
@@ -64,7 +64,7 @@ def _repository(store: Store, model: StoredModel, manifest: Manifest) -> Generat
         raise NetworkError(f"the hub no longer has the commit {model.reference} was made of; {anew}") from exc
 
 
-def _mend(pulling: Pulling, remote: RemoteFile, manifest: Manifest) -> Generator[Event, None, None]:
+def _mend(pulling: Pulling, remote: RemoteFile, manifest: Manifest) -> Generator[PipelineEvent, None, None]:
     """A file that was fetched as it is, in its place."""
     started = time.monotonic()
     target = pulling.target

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r1_quantize.errors import BadFile, NetworkError
-from r1_quantize.events import Arrived, Event, FilePlan, Rejected
+from r1_quantize.events import Arrived, FilePlan, PipelineEvent, Rejected
 from r1_quantize.files import SourceFile
 from r1_quantize.hub import hub
 from r1_quantize.hub.download import Line, Stopped, fetch, partial_of
@@ -62,7 +62,7 @@ class Shards:
         self._cached = {name: shard.cached for name, shard in self._shards.items() if shard.cached}
         self.at_once = 1
         self._room = threading.Semaphore(0)
-        self._news: queue.SimpleQueue[Event | Exception] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[PipelineEvent | Exception] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._line = Line(self._news.put, self._stop)
         self._threads: list[threading.Thread] = []
@@ -91,7 +91,7 @@ class Shards:
         self._bring([file.path.name for file in order])
         return order
 
-    def take(self, file: SourceFile) -> Generator[Event, None, Path]:
+    def take(self, file: SourceFile) -> Generator[PipelineEvent, None, Path]:
         name = file.path.name
         while name not in self._arrived:
             if self._failure:
@@ -99,7 +99,7 @@ class Shards:
             yield from self._heard(wait=True)
         return self._path(name)
 
-    def news(self) -> Iterator[Event]:
+    def news(self) -> Iterator[PipelineEvent]:
         return self._heard(wait=False)
 
     def release(self, file: SourceFile) -> None:
@@ -166,7 +166,7 @@ class Shards:
         self._news.put(Rejected(file.name, file.size, f"{cached} is damaged, and left as it is"))
         return False
 
-    def _heard(self, *, wait: bool) -> Iterator[Event]:
+    def _heard(self, *, wait: bool) -> Iterator[PipelineEvent]:
         """The news there are; with `wait`, when there are none, those that come within a moment."""
         while True:
             try:
@@ -181,7 +181,7 @@ class Shards:
                     self._arrived.add(found.file)
                 yield found
 
-    def complete(self) -> Iterator[Event]:
+    def complete(self) -> Iterator[PipelineEvent]:
         """All files of a checkpoint that is kept, also those that an earlier run deleted; unless the cache has all.
 
         Raises R1Error when one cannot be had.

@@ -14,7 +14,7 @@ from r1.chat.commands import COMMANDS, help_lines
 from r1.chat.worker import Failed
 from r1.engine.events import Answer
 from r1.history.history import History
-from r1.render.style import Paper
+from r1.render.style import Style
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
 from tests.fakes.views import Talk
@@ -359,7 +359,7 @@ class TestHelp:
 
     @pytest.mark.parametrize("width", [40, 80, 200])
     def test_has_every_command_and_fits(self, width: int) -> None:
-        lines = help_lines(Paper(width, colour=False)).splitlines()
+        lines = help_lines(Style(width, colour=False)).splitlines()
         assert all(len(line) <= width for line in lines)
         for command in COMMANDS.values():
             assert any(line.startswith(f"/{command.name}") for line in lines)

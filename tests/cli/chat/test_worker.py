@@ -11,7 +11,7 @@ import pytest
 from r1.chat.worker import Failed, Loading, Ready, Warmed, Worker, WorkerEvent
 from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
 from r1.engine.prompt import Turn
-from r1.loaded_model import Session
+from r1.loaded_model import LoadedModel
 from r1.settings import Settings
 
 SETTINGS = Settings(temp=0, seed=1, threads=1, ctx=1024)
@@ -107,7 +107,7 @@ class TestWarm:
         turns = [Turn(QUESTION, "", answer)]
         desk.warm(turns)
         done, total = kept(desk.ask(NEXT, turns))
-        with Session(desk.path, SETTINGS) as fresh:
+        with LoadedModel(desk.path, SETTINGS) as fresh:
             assert done == sum(fresh.lengths(turns))
         assert total > done
 
@@ -117,7 +117,7 @@ class TestWarm:
         turns: list[Turn] = []
         for question in (QUESTION, NEXT, "Which is larger, 9.11 or 9.9?"):
             warm = said(desk.ask(question, turns, wild))
-            with Session(desk.path, wild) as fresh:
+            with LoadedModel(desk.path, wild) as fresh:
                 assert warm == said(list(fresh.ask(question, turns).events))
             turns.append(Turn(question, *warm))
             desk.warm(turns, wild)
@@ -128,7 +128,7 @@ class TestWarm:
         desk.warm(turns, wild)
         desk.worker.rewarm(turns[:1], wild)
         again = said(desk.ask(NEXT, turns[:1], wild))
-        with Session(desk.path, wild) as fresh:
+        with LoadedModel(desk.path, wild) as fresh:
             assert again == said(list(fresh.ask(NEXT, turns[:1]).events))
 
     def test_a_question_does_not_wait_for_the_rest_of_it(self, desk: Desk) -> None:

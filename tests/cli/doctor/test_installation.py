@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from r1.doctor.installation import Installation, Tool, installation
+from tests.fakes.paths import ROOT
 
-README = Path(__file__).parents[3] / "README.md"
+README = ROOT / "README.md"
 
 
 def line(tool: Tool, python: str = "/v/bin/python", *, windows: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""`r1.doctor.tables` and `concerns`: a diagnosis in words and tables."""
+"""`r1.doctor.tables` and `findings`: a diagnosis in words and tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from r1.doctor.diagnosis import Diagnosis
 from r1.doctor.facts import doctor_facts
 from r1.doctor.tables import recommended, show, worth_showing
-from r1.doctor.warnings import Concern, concerns
+from r1.doctor.warnings import Finding, findings
 from r1.fit.choice import Prospect
 from r1.machine.graphics import Graphics, Unused
 from r1.machine.power import Power
@@ -34,8 +34,8 @@ def on(**changes: object) -> Diagnosis:
     return replace(diagnosis(), hardware=replace(HARDWARE, **changes))  # type: ignore[arg-type]
 
 
-def only(found: Diagnosis) -> Concern:
-    (concern,) = concerns(found)
+def only(found: Diagnosis) -> Finding:
+    (concern,) = findings(found)
     return concern
 
 
@@ -109,7 +109,7 @@ class TestConcerns:
     """Each says what is the matter, and what to do."""
 
     def test_are_none_where_all_is_well(self) -> None:
-        assert concerns(diagnosis()) == []
+        assert findings(diagnosis()) == []
 
     def test_a_gpu_that_goes_unused(self) -> None:
         concern = only(replace(diagnosis(), unused=[CUDA]))
@@ -141,15 +141,15 @@ class TestConcerns:
         processor = replace(HARDWARE.processor, has=HARDWARE.processor.has | {"AVX512"})
         found = on(processor=processor)
         assert found.missing == ["AVX512"]
-        assert concerns(found) == []
+        assert findings(found) == []
 
     def test_a_battery(self) -> None:
         assert "on battery (41 %)" in only(on(power=Power(True, 41))).text
-        assert concerns(on(power=Power(None, 41))) == concerns(on(power=Power(False, 41))) == []
+        assert findings(on(power=Power(None, 41))) == findings(on(power=Power(False, 41))) == []
 
     def test_swap_in_use(self) -> None:
         assert only(on(swap_used=3 * GB)).text.startswith("3 GB of swap are in use: close ")
-        assert concerns(on(swap_used=50_000_000)) == []
+        assert findings(on(swap_used=50_000_000)) == []
 
     def test_limits_on_memory(self) -> None:
         assert "control group" in only(on(memory=replace(MEMORY, limit="cgroup"))).text
@@ -157,7 +157,7 @@ class TestConcerns:
 
     def test_other_programs_that_spoil_the_measurement(self) -> None:
         assert "80 % of the processor" in only(on(busy=0.8)).text
-        assert concerns(on(busy=None)) == []
+        assert findings(on(busy=None)) == []
 
     def test_a_disk_that_is_nearly_full_is_told_of_once(self) -> None:
         assert HARDWARE.home is not None

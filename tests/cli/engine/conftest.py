@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from tokenizers import Tokenizer
 
-import r1_quantize
-
-TINY = Path(r1_quantize.__path__[0]) / "store" / "tiny"
+from tests.fakes.paths import TINY
 
 
 @pytest.fixture(scope="session")

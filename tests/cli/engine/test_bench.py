@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from r1.engine.bench import DEPTHS, Event, LeftOut, Plan, Row, Step, Stopwatch, measure, plan
+from r1.engine.bench import DEPTHS, BenchEvent, BenchPlan, LeftOut, Row, Step, Stopwatch, measure, plan
 from r1.engine.context import Context, ContextParams, Stopped
 from r1.engine.llama import Stop
 from r1.engine.model import Model
@@ -15,10 +15,10 @@ from r1.engine.tune import Trial, Trying, candidates, in_use, tune
 from r1.machine.cores import Threads
 from r1_quantize.errors import UsageError
 
-BRIEF = Plan(prompt=16, gen=4, repetitions=2, depths=(0, 40, 300))
+BRIEF = BenchPlan(prompt=16, gen=4, repetitions=2, depths=(0, 40, 300))
 
 
-def rows(events: Iterator[Event]) -> list[Row]:
+def rows(events: Iterator[BenchEvent]) -> list[Row]:
     return [event for event in events if isinstance(event, Row)]
 
 
@@ -58,11 +58,11 @@ class TestMeasuring:
         assert context.tokens[:300] == before
 
     def test_a_test_of_no_tokens_is_left_out(self, context: Context) -> None:
-        assert {row.test for row in rows(measure(context, Plan(0, 4, 1, (0,))))} == {"decode"}
-        assert {row.test for row in rows(measure(context, Plan(16, 0, 1, (0,))))} == {"prefill"}
+        assert {row.test for row in rows(measure(context, BenchPlan(0, 4, 1, (0,))))} == {"decode"}
+        assert {row.test for row in rows(measure(context, BenchPlan(16, 0, 1, (0,))))} == {"prefill"}
 
     def test_a_depth_that_nobody_asked_for_is_left_out_when_it_takes_too_long(self, context: Context) -> None:
-        events = list(measure(context, Plan(16, 4, 1, (0, 40, 300), patience=1e-9)))
+        events = list(measure(context, BenchPlan(16, 4, 1, (0, 40, 300), patience=1e-9)))
         assert isinstance(events[-1], LeftOut)
         assert (events[-1].depth, events[-1].seconds > 0) == (40, True)
         assert {row.depth for row in rows(iter(events))} == {0}
@@ -80,7 +80,7 @@ class TestStopping:
 
     def test_what_was_measured_by_then_comes_first(self, context: Context) -> None:
         asked = iter([False] * 11 + [True] * 100)  # a prefill of one chunk asks twice, so this is the sixth run
-        events = measure(context, Plan(16, 4, 9, (0,)), lambda: next(asked))
+        events = measure(context, BenchPlan(16, 4, 9, (0,)), lambda: next(asked))
         row = next(event for event in events if isinstance(event, Row))
         assert len(row.seconds) == 4  # one warmed up, one was broken off
         with pytest.raises(Stopped):
@@ -89,7 +89,7 @@ class TestStopping:
     def test_the_engines_stop_ends_a_batch(self, model: Model) -> None:
         stop = Stop()
         with Context(model, ContextParams(512, threads=Threads.of(1)), stop) as context:
-            events = measure(context, Plan(16, 4, 3, (0,)))
+            events = measure(context, BenchPlan(16, 4, 3, (0,)))
             next(event for event in events if isinstance(event, Row))
             stop.set()
             with pytest.raises(Stopped):

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from r1.engine.events import Answer, Thinking
-from r1.engine.reasoning import Reply, Section
+from r1.engine.reasoning import ReplyDecoder, Section
 
 END = 1000
 """The id that stands for `</think>` here; every other id stands for the byte of its own number."""
@@ -15,7 +15,7 @@ END = 1000
 
 def reply_to(tokens: list[int]) -> tuple[str, str]:
     """The thinking and the answer that a reply of these tokens comes to."""
-    reply = Reply(END, lambda token: b"</think>" if token == END else bytes([token]))
+    reply = ReplyDecoder(END, lambda token: b"</think>" if token == END else bytes([token]))
     events = [reply.feed(token) for token in tokens] + [reply.end()]
     thinking = "".join(event.text for event in events if isinstance(event, Thinking))
     answer = "".join(event.text for event in events if isinstance(event, Answer))
@@ -82,7 +82,7 @@ class TestReply:
         assert reply_to([*"é".encode()[:1], END, *b"x"]) == ("\N{REPLACEMENT CHARACTER}", "x")
 
     def test_counts_the_tag_as_thinking(self) -> None:
-        reply = Reply(END, lambda token: b"x")
+        reply = ReplyDecoder(END, lambda token: b"x")
         for token in [1, 2, END, 3]:
             reply.feed(token)
         assert (reply.thinking.tokens, reply.answer.tokens) == (3, 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from r1.fit.fitting import Fitting
-from r1.fit.plan import Machine, Room
+from r1.fit.plan import DeviceMemory, Machine
 from r1.fit.shape import shape_of_checkpoint
 from r1.machine.memory import Limit
 from r1.settings import Settings
@@ -63,7 +63,7 @@ class TestPlan:
         assert "100 MB are free, less than the 1 GB that threads and the system need beside it; " in said
 
     def test_layers_that_do_not_fit_a_card_are_named(self) -> None:
-        found = fitting(machine=replace(LAPTOP, gpus=(Room("CUDA0", 2 * GB),)))
+        found = fitting(machine=replace(LAPTOP, gpus=(DeviceMemory("CUDA0", 2 * GB),)))
         said = refused(found, Settings(gpu_layers=99))
         assert "on CUDA0 for 29 layers, and 2 GB are free; without --gpu-layers r1 takes as many as fit" in said
 
@@ -120,18 +120,18 @@ class TestExplain:
         assert said.endswith(" GB of 6 GB free memory")
 
     def test_with_some_layers_on_a_card(self) -> None:
-        found = fitting(machine=replace(LAPTOP, gpus=(Room("CUDA0", 4 * GB),)))
+        found = fitting(machine=replace(LAPTOP, gpus=(DeviceMemory("CUDA0", 4 * GB),)))
         plan = found.plan(Settings())
         assert f"{plan.gpu_layers} of 29 layers on CUDA0: " in found.explain(plan)
         assert found.placement(plan).devices == ("CUDA0",)
 
     def test_with_all_of_them(self) -> None:
-        found = fitting(machine=replace(LAPTOP, gpus=(Room("CUDA0", 24 * GB),)))
+        found = fitting(machine=replace(LAPTOP, gpus=(DeviceMemory("CUDA0", 24 * GB),)))
         plan = found.plan(Settings())
         assert "cache, every layer on CUDA0: " in found.explain(plan)
 
     def test_a_gpu_that_was_asked_for_and_has_no_room_is_no_secret(self) -> None:
-        found = fitting(machine=replace(LAPTOP, free=16 * GB, gpus=(Room("CUDA0", GB // 10),)))
+        found = fitting(machine=replace(LAPTOP, free=16 * GB, gpus=(DeviceMemory("CUDA0", GB // 10),)))
         plan = found.plan(Settings(device="gpu"))
         (note,) = found.notes(plan, Settings(device="gpu"))
         assert note.grave
@@ -139,7 +139,7 @@ class TestExplain:
         assert list(found.notes(plan, Settings())) == []
 
     def test_after_a_refusal_there_are_half_as_many_and_in_the_end_none(self) -> None:
-        found, settings = fitting(machine=replace(LAPTOP, gpus=(Room("CUDA0", 24 * GB),))), Settings()
+        found, settings = fitting(machine=replace(LAPTOP, gpus=(DeviceMemory("CUDA0", 24 * GB),))), Settings()
         plan, counts = found.plan(settings), []
         while plan.gpu_layers:
             plan = found.with_less_on_gpu(plan, settings)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from r1.fit.needs import CHUNK, GPU_CHUNK, KV_BYTES, Needs, needs
-from r1.fit.plan import Machine, Plan, Room, Wish, fit, without_full_gpus
+from r1.fit.plan import DeviceMemory, FitOptions, Machine, MemoryPlan, fit, without_full_gpus
 from r1.fit.shape import Shape, shape_of_checkpoint
 from r1_quantize import catalog
 from tests.fakes.headers import compute_buffer, write_header
@@ -29,9 +29,9 @@ def shape(name: str = "qwen-7b", quant: str = "Q4_K_M") -> Shape:
     return found
 
 
-def planned(name: str, machine: Machine, quant: str = "Q4_K_M", **wish: object) -> Plan:
+def planned(name: str, machine: Machine, quant: str = "Q4_K_M", **wish: object) -> MemoryPlan:
     """What fits of a checkpoint."""
-    return fit(shape(name, quant), machine, Wish(**wish))  # type: ignore[arg-type]
+    return fit(shape(name, quant), machine, FitOptions(**wish))  # type: ignore[arg-type]
 
 
 class TestNeeds:
@@ -132,8 +132,8 @@ class TestLaptop:
         assert planned("qwen-7b", Machine(64 * GB)).context == 32_768
 
     def test_no_more_than_the_model_was_trained_for(self) -> None:
-        assert fit(replace(shape(), trained=2048), Machine(64 * GB), Wish()).context == 2048
-        assert not fit(replace(shape(), trained=2048), Machine(64 * GB), Wish()).is_short
+        assert fit(replace(shape(), trained=2048), Machine(64 * GB), FitOptions()).context == 2048
+        assert not fit(replace(shape(), trained=2048), Machine(64 * GB), FitOptions()).is_short
 
 
 class TestPhone:
@@ -153,7 +153,7 @@ class TestPhone:
 class TestSmallGPU:
     """16 GB of memory, and a card with 6 GB of its own, of which the driver and the desktop leave 5.5."""
 
-    MACHINE = Machine(free=12 * GB, gpus=(Room("CUDA0", int(5.5 * GB)),))
+    MACHINE = Machine(free=12 * GB, gpus=(DeviceMemory("CUDA0", int(5.5 * GB)),))
 
     def test_the_small_ones_go_there_whole(self) -> None:
         plan = planned("qwen-1.5b", self.MACHINE)
@@ -175,12 +175,12 @@ class TestSmallGPU:
         assert not more.fits
 
     def test_both_memories_together_hold_what_neither_does(self) -> None:
-        tight = Machine(free=6 * GB, gpus=(Room("CUDA0", 5 * GB),))
+        tight = Machine(free=6 * GB, gpus=(DeviceMemory("CUDA0", 5 * GB),))
         assert planned("qwen-14b", tight).fits  # 8.99 GB
         assert not planned("qwen-14b", Machine(free=6 * GB)).fits
 
     def test_a_cache_in_q8_0_is_taken_where_it_brings_layers_or_context(self) -> None:
-        machine = Machine(free=24 * GB, gpus=(Room("CUDA0", 3 * GB),))
+        machine = Machine(free=24 * GB, gpus=(DeviceMemory("CUDA0", 3 * GB),))
         for name in ("qwen-7b", "llama-8b"):
             plan = planned(name, machine)
             for kv_type in ("f16", "q8_0"):
@@ -194,17 +194,17 @@ class TestSmallGPU:
         assert planned("qwen-7b", self.MACHINE, gpu_layers=0).needs.gpu == 0
 
     def test_a_card_that_is_full_is_left_alone(self) -> None:
-        plan = planned("qwen-7b", replace(self.MACHINE, gpus=(Room("CUDA0", 200_000_000),)))
+        plan = planned("qwen-7b", replace(self.MACHINE, gpus=(DeviceMemory("CUDA0", 200_000_000),)))
         assert (plan.gpu_layers, plan.fits) == (0, True)
 
     def test_a_second_card_that_is_full_does_not_count(self) -> None:
-        cards = (Room("CUDA0", 8 * GB), Room("CUDA1", 100_000_000))
+        cards = (DeviceMemory("CUDA0", 8 * GB), DeviceMemory("CUDA1", 100_000_000))
         found = without_full_gpus(shape(), Machine(free=12 * GB, gpus=cards))
         assert found.gpus == cards[:1]
         assert without_full_gpus(shape(), Machine(free=12 * GB, gpus=cards[1:])).gpus == ()
 
     def test_two_cards_hold_what_one_does_not(self) -> None:
-        two = replace(self.MACHINE, gpus=(Room("CUDA0", int(5.5 * GB)), Room("CUDA1", int(5.5 * GB))))
+        two = replace(self.MACHINE, gpus=(DeviceMemory("CUDA0", int(5.5 * GB)), DeviceMemory("CUDA1", int(5.5 * GB))))
         assert planned("qwen-14b", self.MACHINE).gpu_layers < 49
         assert planned("qwen-14b", two, context=4096).gpu_layers == 49
 
@@ -212,7 +212,7 @@ class TestSmallGPU:
 class TestMac:
     """64 GB that processor and GPU share, of which Metal gives the GPU three quarters."""
 
-    MAC = Machine(free=56 * GB, gpus=(Room("MTL0", 48 * GB, shared=True),))
+    MAC = Machine(free=56 * GB, gpus=(DeviceMemory("MTL0", 48 * GB, shared=True),))
 
     def test_the_32b_goes_there_whole(self) -> None:
         plan = planned("qwen-32b", self.MAC)
@@ -224,12 +224,14 @@ class TestMac:
         assert 16_384 <= plan.context <= 32_768
 
     def test_a_context_that_is_not_comfortable_is_no_reason_to_leave_the_gpu(self) -> None:
-        plan = planned("qwen-7b", Machine(free=int(5.6 * GB), gpus=(Room("MTL0", int(5.3 * GB), shared=True),)))
+        plan = planned("qwen-7b", Machine(free=int(5.6 * GB), gpus=(DeviceMemory("MTL0", int(5.3 * GB), shared=True),)))
         assert (plan.gpu_layers, plan.fits) == (29, True)
         assert 4096 <= plan.context < 16_384
 
     def test_a_server_beside_it_brings_memory_of_its_own(self) -> None:
-        machine = Machine(free=14 * GB, gpus=(Room("RPC0", 64 * GB), Room("MTL0", 12 * GB, shared=True)))
+        machine = Machine(
+            free=14 * GB, gpus=(DeviceMemory("RPC0", 64 * GB), DeviceMemory("MTL0", 12 * GB, shared=True))
+        )
         assert planned("llama-70b", machine).fits
         assert not planned("llama-70b", replace(machine, gpus=machine.gpus[1:])).fits
 
@@ -248,7 +250,7 @@ class TestEveryMachine:
             self.check(name, free, gpu, shared)
 
     def check(self, name: str, free: int, gpu: int | None, shared: bool) -> None:
-        gpus = () if gpu is None else (Room("GPU", gpu * GB, shared),)
+        gpus = () if gpu is None else (DeviceMemory("GPU", gpu * GB, shared),)
         machine = Machine(free * GB, 100_000_000, gpus)
         plan = planned(name, machine)
         assert plan.needs == needs(shape(name), plan.context, plan.kv_type, plan.gpu_layers, len(gpus))
@@ -261,7 +263,7 @@ class TestEveryMachine:
             assert not planned(name, machine, context=1024).fits
 
     def test_more_memory_never_gives_less(self) -> None:
-        before = Plan(0, "q8_0", 0, Needs(0, 0), 0, fits=False)
+        before = MemoryPlan(0, "q8_0", 0, Needs(0, 0), 0, fits=False)
         for tenths in range(40, 90):
             plan = planned("qwen-7b", Machine(tenths * GB // 10))
             assert (plan.fits, plan.context) >= (before.fits, before.context)

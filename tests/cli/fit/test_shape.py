@@ -15,8 +15,9 @@ from r1_quantize.pipeline import Job, quantize
 from r1_quantize.source import Extent
 from tests.fakes.headers import write_header
 from tests.fakes.models import TINY
+from tests.fakes.paths import DATA
 
-CONFIGS = json.loads((Path(__file__).parents[1] / "data" / "r1-distill-configs.json").read_text())
+CONFIGS = json.loads((DATA / "r1-distill-configs.json").read_text())
 SIX = ("qwen-1.5b", "qwen-7b", "qwen-14b", "qwen-32b", "llama-8b", "llama-70b")
 
 

@@ -1,4 +1,4 @@
-"""`r1.history.database`: what is not ours is left alone, and what goes wrong is one line; real kills, real neighbours."""
+"""`r1.history.database`: files that are not ours are left alone, and each failure is one line."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from r1.history import database
 from r1.history.history import History
 from r1_quantize.errors import BadFile, Busy, ExitStatus, NotEnoughRoom, R1Error, UsageError
 from tests.fakes.chats import asked, say
+from tests.fakes.paths import ROOT
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ def on_a_disk_of_its_own(folder: Path, size: str, before: str, program: str) -> 
     )
     command = ["unshare", "-rm", "sh", "-c", script, sys.executable, first, second]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], check=False)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     except FileNotFoundError:
         pytest.skip("no disk of our own: there is no unshare")
     if done.returncode and not done.stdout and ("unshare:" in done.stderr or "mount:" in done.stderr):
@@ -278,7 +279,7 @@ print(session)
 
 def process(program: str, *arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 
 class TestKills:

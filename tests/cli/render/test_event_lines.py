@@ -14,12 +14,12 @@ from r1_quantize.events import (
     Advanced,
     Arrived,
     Checked,
-    Event,
     Examined,
     Fetched,
     Fetching,
     Finished,
     Noted,
+    PipelineEvent,
     Planned,
     Preparing,
     Present,
@@ -45,7 +45,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def lines(*events: Event, clock: Clock | None = None, seconds: float = 1.0) -> list[dict[str, Any]]:
+def lines(*events: PipelineEvent, clock: Clock | None = None, seconds: float = 1.0) -> list[dict[str, Any]]:
     """What is written of these, of which with a `clock` each takes so many seconds."""
     made, passed = console(), []
     for event in event_lines(made, iter(events), "qwen-7b:Q4_K_M", lambda plan: {"repo": plan.repo}):
@@ -82,7 +82,7 @@ class TestEvents:
         ],
         ids=lambda value: type(value).__name__,
     )
-    def test_that_say_something(self, event: Event, facts: dict[str, Any]) -> None:
+    def test_that_say_something(self, event: PipelineEvent, facts: dict[str, Any]) -> None:
         assert lines(event) == [facts]
 
     @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ class TestEvents:
         ],
         ids=lambda value: type(value).__name__,
     )
-    def test_that_come_by_the_thousand_say_nothing_alone(self, event: Event) -> None:
+    def test_that_come_by_the_thousand_say_nothing_alone(self, event: PipelineEvent) -> None:
         assert lines(*[event] * 100) == []
 
     def test_what_is_fetched_is_said_once_it_is_planned(self) -> None:
@@ -114,7 +114,7 @@ class TestEvents:
 class TestProgress:
     """How far it is comes once a second, while something moves."""
 
-    def progress(self, *events: Event, clock: Clock, seconds: float) -> list[dict[str, Any]]:
+    def progress(self, *events: PipelineEvent, clock: Clock, seconds: float) -> list[dict[str, Any]]:
         return [line for line in lines(*events, clock=clock, seconds=seconds) if line["event"] == "progress"]
 
     @pytest.mark.parametrize(("seconds", "count"), [(0.01, 9), (0.3, 250), (1.0, 999), (60.0, 999)])

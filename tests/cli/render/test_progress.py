@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from r1.render import progress, progress_line
-from r1.render.progress import Rate, Standing
+from r1.render.progress import Progress, Rate
 from r1.render.progress_line import Report, follow
 from r1_quantize.events import (
     Advanced,
     Arrived,
     Checked,
-    Event,
     Examined,
     Fetched,
     Fetching,
     FilePlan,
     Finished,
     Noted,
+    PipelineEvent,
     Planned,
     PullPlan,
     Queued,
@@ -38,7 +38,7 @@ from tests.fakes.consoles import console, written
 TENSORS = tuple(Extent(name, (2, 4), 32) for name in "abc")
 PLANNED = Planned(Path("x"), "Q4_K_M", TENSORS, bytes_in=3_000_000_000, bytes_out=1_000_000_000)
 FINISHED = Finished(Path("x.gguf"), 1_000_000_000, 1.0)
-BODY: tuple[Event, ...] = (
+BODY: tuple[PipelineEvent, ...] = (
     Advanced("a", 1_000_000_000, 300_000_000),
     TensorDone(1, "a", "Q4_K", 1_000_000_000, 300_000_000),
     Advanced("b", 2_000_000_000, 700_000_000),
@@ -82,10 +82,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def said(*events: Event, report: Report = "lines", clock: Clock | None = None, seconds: float = 6.0) -> list[str]:
+def said(
+    *events: PipelineEvent, report: Report = "lines", clock: Clock | None = None, seconds: float = 6.0
+) -> list[str]:
     """The lines on stderr; with a `clock` every event takes so many seconds."""
 
-    def slowly() -> Iterator[Event]:
+    def slowly() -> Iterator[PipelineEvent]:
         for event in (*events, FINISHED):
             if clock:
                 clock.now += seconds
@@ -184,7 +186,7 @@ class TestTransfer:
             (Waiting(90, "the hub answered 503"), "the hub answered 503; trying again in 1:30 min"),
         ],
     )
-    def test_what_goes_another_way_is_said_at_once(self, event: Event, line: str) -> None:
+    def test_what_goes_another_way_is_said_at_once(self, event: PipelineEvent, line: str) -> None:
         assert said(PULL, event)[2:] == [f"r1: {line}"]
 
     def test_a_hub_that_answers_again_is_not_waited_for(self, clock: Clock) -> None:
@@ -195,8 +197,8 @@ class TestTransfer:
 class TestStanding:
     """The counts are true at every moment, whatever an earlier run left and whatever has to come twice."""
 
-    def after(self, *events: Event) -> Standing:
-        standing = Standing()
+    def after(self, *events: PipelineEvent) -> Progress:
+        standing = Progress()
         for event in events:
             standing.take(event)
         return standing
@@ -215,7 +217,7 @@ class TestStanding:
         assert standing.fetched == 4_000_000_000
 
     def test_at_the_end_all_is_fetched(self) -> None:
-        events: list[Event] = [self.planned(0, 0)]
+        events: list[PipelineEvent] = [self.planned(0, 0)]
         for file in FILES:
             events += [Fetching(f"sub/{file.name}", file.size, 1000), Fetched(f"sub/{file.name}", file.size - 1000)]
         standing = self.after(*events)
@@ -305,8 +307,8 @@ class TestRate:
 class TestInterrupted:
     """Ctrl-C passes through, after a line that says how to go on."""
 
-    def interrupted(self, *events: Event, report: Report = "lines") -> list[str]:
-        def until_ctrl_c() -> Iterator[Event]:
+    def interrupted(self, *events: PipelineEvent, report: Report = "lines") -> list[str]:
+        def until_ctrl_c() -> Iterator[PipelineEvent]:
             yield from events
             raise KeyboardInterrupt
 

@@ -8,7 +8,7 @@ import pytest
 
 from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought, Timings, Usage
 from r1.render.reply import Frame, ReplyView, duration
-from r1.render.style import Paper
+from r1.render.style import Style
 
 THOUGHT = [Prefill(0, 9), Prefill(9, 9), Thinking("Let me ", 2), Thinking("see.", 4)]
 ANSWERED = [*THOUGHT, Thought(5), Answer("It is ", 2), Answer("**42**.", 4)]
@@ -30,7 +30,7 @@ def clock() -> Clock:
 
 
 def view(clock: Clock, *, shows: bool, width: int = 40) -> ReplyView:
-    return ReplyView(Paper(width, colour=False), shows_thinking=shows, clock=clock)
+    return ReplyView(Style(width, colour=False), shows_thinking=shows, clock=clock)
 
 
 def after(reply: ReplyView, events: Sequence[Event]) -> Frame:

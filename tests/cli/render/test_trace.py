@@ -8,13 +8,13 @@ import pytest
 from rich.cells import cell_len
 
 from r1.render.reply import Trace, render_trace
-from r1.render.style import Paper
+from r1.render.style import Style
 
 TEXT = "First, 17 + 25. Carry the one.\n\n  indented, a-word-that-is-longer-than-any-line\n漢字と仮名のまじった文。"
 
 
-def plain(width: int) -> Paper:
-    return Paper(width, colour=False)
+def plain(width: int) -> Style:
+    return Style(width, colour=False)
 
 
 class TestTrace:
@@ -24,7 +24,7 @@ class TestTrace:
         assert render_trace("one two three", plain(10 + 4)) == "│ one two\n│ three\n"
 
     def test_is_dim_where_there_are_colours(self) -> None:
-        assert render_trace("hm", Paper(40)) == "\x1b[2m│ hm\x1b[0m\n"
+        assert render_trace("hm", Style(40)) == "\x1b[2m│ hm\x1b[0m\n"
 
     def test_a_line_is_let_go_when_it_is_full_and_not_before(self) -> None:
         trace = Trace(plain(16))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from pathlib import Path
 from typing import Any
 
 import gguf
@@ -15,10 +14,11 @@ from r1_quantize.errors import BadCheckpoint
 from r1_quantize.gguf.metadata import Entry, float32, uint32
 from r1_quantize.recipe import Traits
 from tests.fakes.checkpoints import Shape
+from tests.fakes.paths import DATA
 
 CONFIG = Shape().config
 LLAMA = Shape(llama=True).config
-DISTILLS = json.loads((Path(__file__).parents[1] / "data" / "r1-distill-configs.json").read_text())
+DISTILLS = json.loads((DATA / "r1-distill-configs.json").read_text())
 REFERENCE = {"qwen2": gguf.MODEL_ARCH.QWEN2, "llama": gguf.MODEL_ARCH.LLAMA}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from r1_quantize.errors import NetworkError, NotEnoughRoom, R1Error
-from r1_quantize.events import Event, Examined, Fetched, Fetching, Noted, Rejected, Waiting
+from r1_quantize.events import Examined, Fetched, Fetching, Noted, PipelineEvent, Rejected, Waiting
 from r1_quantize.hub import hub
 from r1_quantize.hub.download import Line, Stopped, attended, fetch, fetch_beginning, fetch_range, partial_of
 from r1_quantize.hub.hub import TryAgain
@@ -367,7 +367,7 @@ class TestStopped:
     def test_while_bytes_come(self, remote: Remote) -> None:
         said = Recorded()
 
-        def stop(event: Event) -> None:
+        def stop(event: PipelineEvent) -> None:
             if isinstance(event, Fetched):
                 said.line.stop.set()
 
@@ -404,9 +404,9 @@ class TestAttended:
                 line.report(Noted(str(number)))
             return 7
 
-        said: list[Event] = []
+        said: list[PipelineEvent] = []
 
-        def ended() -> Generator[Event, None, None]:
+        def ended() -> Generator[PipelineEvent, None, None]:
             returned = yield from attended(errand)
             said.append(Noted(f"returned {returned}"))
 

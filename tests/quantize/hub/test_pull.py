@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from r1_quantize import catalog
-from r1_quantize.events import Event, Fetched, Rejected
-from r1_quantize.hub.pull import Options, pull
+from r1_quantize.events import Fetched, PipelineEvent, Rejected
+from r1_quantize.hub.pull import PullOptions, pull
 from r1_quantize.hub.request import request_for
 from r1_quantize.store.store import Store
 from tests.fakes.hub import COMMIT, Hub
@@ -32,12 +32,12 @@ class TestLeftBehind:
         (tmp_path / "hub" / REPO / NAME).write_bytes(gguf.read_bytes())
         return serve()
 
-    def pull(self, store: Store, data: bytes) -> list[Event]:
+    def pull(self, store: Store, data: bytes) -> list[PipelineEvent]:
         """With these bytes of it in the folder."""
         folder = store.checkpoint_folder(REPO, COMMIT)
         folder.mkdir(parents=True)
         (folder / NAME).write_bytes(data)
-        return list(pull(store, request_for(f"hf:{REPO}:Q8_0", store.catalogue, prebuilt=False), Options()))
+        return list(pull(store, request_for(f"hf:{REPO}:Q8_0", store.catalogue, prebuilt=False), PullOptions()))
 
     def check(self, store: Store, gguf: Path) -> None:
         (model,) = store.models()

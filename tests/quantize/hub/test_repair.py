@@ -13,8 +13,8 @@ import pytest
 
 from r1_quantize import catalog
 from r1_quantize.errors import BadFile, NetworkError, UsageError
-from r1_quantize.events import Event, Fetched, Finished
-from r1_quantize.hub.pull import Options, pull
+from r1_quantize.events import Fetched, Finished, PipelineEvent
+from r1_quantize.hub.pull import PullOptions, pull
 from r1_quantize.hub.repair import repair
 from r1_quantize.hub.request import request_for
 from r1_quantize.pipeline import Job, quantize
@@ -64,7 +64,7 @@ def pulled(serve: Serve, store: Store) -> tuple[Hub, Pulled]:
     started = serve()
 
     def get(name: str) -> StoredModel:
-        for _ in pull(store, request_for(f"hf:{REPO}{name}", store.catalogue, prebuilt=False), Options(threads=1)):
+        for _ in pull(store, request_for(f"hf:{REPO}{name}", store.catalogue, prebuilt=False), PullOptions(threads=1)):
             pass
         (model,) = store.models()
         started.sent.clear()
@@ -87,7 +87,7 @@ def damage(path: Path, *where: int) -> None:
     path.write_bytes(data)
 
 
-def mended(store: Store, model: StoredModel, before: bytes) -> list[Event]:
+def mended(store: Store, model: StoredModel, before: bytes) -> list[PipelineEvent]:
     """Repairs it, and looks whether it is what it was; what was said."""
     events = list(repair(store, model, threads=1))
     assert model.path.read_bytes() == before
@@ -178,7 +178,7 @@ class TestCheckpoint:
                 if isinstance(event, Fetched) and sum(pulled[0].sent.values()) > 1_000_000:
                     break
         request = request_for(f"hf:{REPO}:Q8_0", store.catalogue, prebuilt=False)
-        for _ in pull(store, request, Options(threads=1)):
+        for _ in pull(store, request, PullOptions(threads=1)):
             pass
         assert model.path.read_bytes() == before
 
@@ -193,7 +193,7 @@ class TestGGUF:
         (there / "sub" / "Some-Model-Q8_0.gguf").write_bytes(data)
         return pulled[1]("/Some-Model-Q8_0.gguf")
 
-    def fetched(self, events: list[Event]) -> int:
+    def fetched(self, events: list[PipelineEvent]) -> int:
         return sum(event.bytes for event in events if isinstance(event, Fetched))
 
     @pytest.mark.parametrize("names", [["blk.1.ffn_up.weight"], ["token_embd.weight", "output.weight"]])

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.quantize.test_manifest import WHOLE
 
 from r1_quantize import catalog
 from r1_quantize.errors import ModelNotFound, UsageError
@@ -16,6 +15,7 @@ from r1_quantize.hub.request import Request, model_name, quant_in, request_again
 from r1_quantize.store.manifest import Manifest
 from r1_quantize.store.store import Store
 from tests.fakes.hub import COMMIT
+from tests.quantize.store.test_manifest import WHOLE
 
 KNOWN = catalog.load()
 REPO = "bartowski/Some-Model-GGUF"

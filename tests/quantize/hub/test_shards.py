@@ -1,4 +1,4 @@
-"""`r1_quantize.hub.shards`: large files come ahead of whoever takes them, as many as there is room for, and go again."""
+"""`r1_quantize.hub.shards`: large files are fetched ahead, as many as there is room for, and deleted after use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from r1_quantize.errors import BadFile, NetworkError
-from r1_quantize.events import Arrived, Event, Examined, Fetched, Fetching, FilePlan, Rejected
+from r1_quantize.events import Arrived, Examined, Fetched, Fetching, FilePlan, PipelineEvent, Rejected
 from r1_quantize.files import SourceFile
 from r1_quantize.hub import hub
 from r1_quantize.hub.repository import Repository
@@ -78,11 +78,11 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def take(supply: Shards, file: SourceFile) -> tuple[Path, list[Event]]:
+def take(supply: Shards, file: SourceFile) -> tuple[Path, list[PipelineEvent]]:
     """Where a file is, when it is there, and what was said until then."""
     where: list[Path] = []
 
-    def taken() -> Iterator[Event]:
+    def taken() -> Iterator[PipelineEvent]:
         where.append((yield from supply.take(file)))
 
     said = list(taken())

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.quantize.test_manifest import WHOLE
 
 from r1_quantize import catalog
 from r1_quantize.errors import Busy, ModelNotFound, R1Error, UsageError
 from r1_quantize.store.store import KEPT, RECORD, Store, home, on_disk
+from tests.quantize.store.test_manifest import WHOLE
 
 
 @pytest.fixture
