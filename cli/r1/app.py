@@ -57,7 +57,7 @@ def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one
             return _unforeseen(exc)
         abandon(sys.stdout)
         where = f"on the disk of {exc.filename}" if exc.filename else "where stdout goes"
-        return _complain(f"no room left {where}; free some and run it again", ExitStatus.NO_ROOM)
+        return _complain(f"no room left {where}; free some and run it again", ExitStatus.NO_SPACE)
     except Exception as exc:
         return _unforeseen(exc)
     return int(status) if isinstance(status, int) else ExitStatus.OK
@@ -83,7 +83,7 @@ def _complain(message: str, status: ExitStatus) -> ExitStatus:
 
 
 def _unforeseen(exc: Exception) -> ExitStatus:
-    from r1.engine.llama import debugging
+    from r1_quantize.errors import debugging
 
     if debugging():
         traceback.print_exception(exc)

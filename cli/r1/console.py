@@ -1,24 +1,41 @@
-"""stdin, stdout, stderr, and which of them is a terminal: passed in, never global, so that tests can pass others.
+"""The three standard streams, the environment, and which streams are terminals.
 
-Knows: streams, colour, what a terminal must not be sent. Does not know: models, events, commands.
+Passed in rather than global, so that tests can pass others. Imports nothing of `r1`, and `rich` only to draw a table.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
-_UNSAFE = {code: None for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t"}
+from r1_quantize.errors import UsageError, debugging
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+    from rich.text import Text
+
+_CONTROL_CODES = {code: None for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table. Numbers are aligned right and never wrapped; long text is wrapped if `wrap`."""
+
+    title: str
+    number: bool = False
+    wrap: bool = True
 
 
 @dataclass(slots=True)
 class Console:
-    """The three streams of a process and its environment. `stdin` is None when it was closed at the start."""
+    """The standard streams of a process and its environment. `stdin` is None if it was closed at the start."""
 
     stdin: BinaryIO | None
     stdout: TextIO
@@ -30,16 +47,16 @@ class Console:
 
     @classmethod
     def of_process(cls) -> Console:
-        """The real ones. Text leaves as UTF-8 with bare newlines, whatever the locale, unless a terminal wants else.
+        """This process's streams. Pipes get UTF-8 and bare newlines in every locale; terminals keep their encoding.
 
-        A stdout that was closed before we started counts as a reader that went away: raises BrokenPipeError.
+        Raises BrokenPipeError if stdout was closed before the start, as if its reader had gone away.
         """
         if sys.stdout is None:
             raise BrokenPipeError
-        stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 — lives as long as we do
+        stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 — open until exit
         if sys.platform != "win32":
             for stream in filter(None, (sys.stdin, sys.stdout, stderr)):
-                os.set_blocking(stream.fileno(), True)  # whoever started us may have left it otherwise
+                os.set_blocking(stream.fileno(), True)  # the parent process may have left it non-blocking
         for stream in (sys.stdout, stderr):
             if stream.isatty():
                 _reconfigure(stream, errors="replace")
@@ -56,14 +73,42 @@ class Console:
         )
 
     def out(self, text: str) -> None:
-        """Writes to stdout and flushes: a pipe gets every character as it is, a terminal none that could steer it."""
+        """Writes to stdout and flushes. A pipe gets the text unchanged, a terminal gets it without control codes."""
         self.stdout.write(printable(text) if self.stdout_is_terminal else text)
         self.stdout.flush()
 
-    def err(self, text: str, *, dim: bool = False) -> None:
-        """Writes to stderr and flushes, dim where the terminal can show it.
+    def json(self, value: object, *, one_line: bool = False) -> None:
+        """Prints `value` as indented JSON, or on one line for JSON Lines. Raises ValueError for NaN and infinity."""
+        text = json.dumps(value, indent=None if one_line else 2, ensure_ascii=False, allow_nan=False)
+        self.out(f"{text}\n")
 
-        A stderr that cannot be written to is given up silently: it must not cost the answer or its exit code.
+    def table(
+        self,
+        header: Sequence[Column],
+        rows: Iterable[Sequence[object]],
+        *,
+        shown: Iterable[Sequence[str | Text]] | None = None,
+    ) -> None:
+        """Prints `rows`: tab-separated and without the header in a pipe, aligned under the header on a terminal.
+
+        `shown` has the rows for a terminal where they differ, for example in units ("4.7 GB" for 4683073184).
+        A terminal shows no table without rows.
+        """
+        if not self.stdout_is_terminal:
+            self.out("".join("\t".join(map(str, row)) + "\n" for row in rows))
+        elif cells := [*shown] if shown is not None else [tuple(map(str, row)) for row in rows]:
+            self.rich().print(aligned(header, cells))
+
+    def rich(self) -> RichConsole:
+        """A Rich console on stdout, as wide as the terminal."""
+        from rich.console import Console as RichConsole
+
+        return RichConsole(file=self.stdout, highlight=False)
+
+    def err(self, text: str, *, dim: bool = False) -> None:
+        """Writes to stderr and flushes; dim if the terminal supports it.
+
+        Write errors are ignored: a broken stderr must not cost the answer or change the exit code.
         """
         if self.stderr_is_terminal:
             text = printable(text)
@@ -76,16 +121,16 @@ class Console:
             abandon(self.stderr)
 
     def warn(self, message: str) -> None:
-        """One line on stderr that everybody gets, scripts too."""
+        """Prints one line on stderr, for scripts too."""
         self.err(f"r1: {' '.join(message.split())}\n")
 
     def note(self, message: str) -> None:
-        """One line on stderr for people; a script's stderr stays empty while all is well."""
+        """Prints one line on stderr if that is a terminal; a script's stderr stays empty while all is well."""
         if self.stderr_is_terminal:
             self.err(f"r1: {message}\n", dim=True)
 
     def rewrite(self, line: str) -> None:
-        """Puts a passing line, dim, in place of the one before, on a stderr that `has_style`; an empty one ends it."""
+        """Replaces the previous status line, dim, on a stderr that `has_style`; an empty line removes it."""
         try:
             self.stderr.write(f"\r\x1b[K\x1b[2m{printable(line)}\x1b[22m" if line else "\r\x1b[K")
             self.stderr.flush()
@@ -93,7 +138,12 @@ class Console:
             abandon(self.stderr)
 
     def confirm(self, question: str) -> bool:
-        """Asks on stderr, and reads a line from stdin; only y and yes are yes."""
+        """Asks on stderr and reads a line from stdin; only "y" and "yes" confirm.
+
+        Raises UsageError unless both are terminals.
+        """
+        if not (self.stdin_is_terminal and self.stderr_is_terminal):
+            raise UsageError(f"not a terminal; pass -y to confirm: {question}")
         self.err(f"{question} [y/N] ")
         answer = self.stdin.readline() if self.stdin else b""
         return answer.decode("utf-8", "replace").strip().lower() in {"y", "yes"}
@@ -105,35 +155,49 @@ class Console:
         return self.stderr_is_terminal and not plain
 
 
+def aligned(header: Sequence[Column], rows: Iterable[Sequence[str | Text]] = (), *, gap: int = 2) -> Table:
+    """A borderless table with `gap` spaces between its columns. Strings are shown literally, without control codes."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
+    for column in header:
+        justify = "right" if column.number else "left"
+        no_wrap = column.number or not column.wrap
+        table.add_column(column.title, justify=justify, no_wrap=no_wrap, overflow="ellipsis" if no_wrap else "fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
+    return table
+
+
 def keep_libraries_quiet() -> None:
-    """From here on what C code prints on stderr goes nowhere, while `sys.stderr` goes where it went.
+    """Discards what C code writes to stderr from now on; `sys.stderr` keeps working.
 
-    ggml writes a line of its own to descriptor 2 for every bad value, in the middle of ours. R1_DEBUG lets it.
+    ggml prints straight to file descriptor 2, in the middle of our output. With R1_DEBUG set it may.
     """
-    from r1.engine.llama import debugging
-
     if sys.stderr is None or sys.platform == "win32" or debugging():
-        return  # on Windows a console is no file that could be copied
+        return  # a console on Windows has no descriptor to duplicate
     sys.stderr.flush()
     descriptor = sys.stderr.fileno()
     sys.stderr = open(os.dup(descriptor), "w", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123, SIM115
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, descriptor)
-    os.close(nothing)
+    _redirect_to_devnull(descriptor)
 
 
 def abandon(stream: TextIO) -> None:
-    """Points a broken stream at nothing, so that neither a later write nor the last flush fails."""
-    with suppress(io.UnsupportedOperation):  # a stream in memory has nothing to break
-        descriptor = stream.fileno()
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, descriptor)
-        os.close(nothing)
+    """Redirects a broken stream to the null device, so that neither later writes nor the flush at exit fail."""
+    with suppress(io.UnsupportedOperation):  # a stream in memory has no descriptor
+        _redirect_to_devnull(stream.fileno())
+
+
+def _redirect_to_devnull(descriptor: int) -> None:
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, descriptor)
+    os.close(devnull)
 
 
 def printable(text: str) -> str:
     """`text` without the control characters that a terminal would obey; newlines and tabs stay."""
-    return text.translate(_UNSAFE)
+    return text.translate(_CONTROL_CODES)
 
 
 def _reconfigure(stream: TextIO, **options: str) -> None:

@@ -20,6 +20,7 @@ Knows: exit codes. Does not know: terminals, files, or who raises what.
 
 from __future__ import annotations
 
+import os
 from enum import IntEnum
 from typing import ClassVar
 
@@ -32,7 +33,7 @@ class ExitStatus(IntEnum):
     USAGE = 2
     INCOMPLETE = 3
     NO_MODEL = 4
-    NO_ROOM = 5
+    NO_SPACE = 5
     NETWORK = 6
     BAD_FILE = 7
     INTERRUPTED = 130
@@ -61,10 +62,10 @@ class ModelNotFound(R1Error):
     exit_status = ExitStatus.NO_MODEL
 
 
-class NotEnoughRoom(R1Error):
+class NotEnoughSpace(R1Error):
     """Memory or disk does not suffice."""
 
-    exit_status = ExitStatus.NO_ROOM
+    exit_status = ExitStatus.NO_SPACE
 
 
 class NetworkError(R1Error):
@@ -89,3 +90,8 @@ class BadValue(BadFile):
 
 class BadGGUF(BadFile):
     """A GGUF cannot be read or run."""
+
+
+def debugging() -> bool:
+    """Whether R1_DEBUG is set: show tracebacks and llama.cpp's log."""
+    return os.environ.get("R1_DEBUG", "0") not in {"", "0"}

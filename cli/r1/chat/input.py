@@ -102,7 +102,7 @@ class PatientKeys(KeyProcessor):
         try:
             super().process_keys()
         except Exception as exc:
-            from r1.engine.llama import debugging
+            from r1_quantize.errors import debugging
 
             if debugging():
                 raise

@@ -15,7 +15,7 @@ from functools import cache
 from types import ModuleType
 
 from r1_quantize.binding import binding, function
-from r1_quantize.errors import ExitStatus
+from r1_quantize.errors import ExitStatus, debugging
 
 _WARN, _ERROR, _CONTINUE = 3, 4, 5  # enum ggml_log_level, from ggml.h
 
@@ -44,11 +44,6 @@ class Log:
 
 
 log = Log()
-
-
-def debugging() -> bool:
-    """Whether R1_DEBUG asks for what is otherwise kept from people: this log, and tracebacks."""
-    return os.environ.get("R1_DEBUG", "0") not in {"", "0"}
 
 
 @cache
