@@ -16,7 +16,7 @@ from r1.engine.context import Context, ContextParams
 from r1.engine.model import Model
 from r1.machine.cores import Threads
 from r1_quantize import catalog
-from r1_quantize.store.builtin import ensure_tiny
+from r1_quantize.builtin import ensure_tiny
 from r1_quantize.store.store import Store
 from tests.fakes.models import make_endless
 

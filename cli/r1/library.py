@@ -72,6 +72,6 @@ def _is_built_in(store: Store, reference: str) -> bool:
 
 def _built_in(store: Store) -> StoredModel:
     """The built-in model, quantized from its checkpoint when that is not done yet, or its file is not what was made."""
-    from r1_quantize.store.builtin import ensure_tiny
+    from r1_quantize.builtin import ensure_tiny
 
     return ensure_tiny(store)

@@ -23,7 +23,7 @@ from r1.engine.sampling import SamplingParams
 from r1.fit.fitting import Fitting, Note, threads_of
 from r1.fit.plan import MemoryPlan
 from r1.settings import Settings
-from r1_quantize.errors import NotEnoughRoom
+from r1_quantize.errors import NotEnoughSpace
 
 _READING = 0.8
 """The share of the progress that is reading the file from its disk, where that comes first."""
@@ -65,7 +65,7 @@ class LoadedModel:
         """`name` is what people call the model; `prompt` about how many tokens it is to answer, where that is all it is
         for (0: not known). `stop` ends whatever is going on.
 
-        Raises BadGGUF, UsageError (no such device, `ctx` too long for the model), NotEnoughRoom, LoadCancelled.
+        Raises BadGGUF, UsageError (no such device, `ctx` too long for the model), NotEnoughSpace, LoadCancelled.
         """
         began = perf_counter()
         self._stop = stop or Stop()
@@ -101,7 +101,7 @@ class LoadedModel:
         """A reply to `prompt` that follows `turns`.
 
         The same turns, prompt, seed and settings give the same events, whatever else was asked before. Raises
-        UsageError when the settings' `ctx` is too long for the model, NotEnoughRoom.
+        UsageError when the settings' `ctx` is too long for the model, NotEnoughSpace.
         """
         began = perf_counter()
         segments = prompt_segments(self.model, self._conversation(turns), prompt)
@@ -183,7 +183,7 @@ class LoadedModel:
             placement = self._fitting.placement(self.plan)
             try:
                 return Model(self._path, placement, mapped=self._fitting.maps, on_progress=loading)
-            except NotEnoughRoom as exc:
+            except NotEnoughSpace as exc:
                 self._step_down(exc)
 
     def _context_for(self, prompt_length: int) -> Context:
@@ -197,7 +197,7 @@ class LoadedModel:
         return self._context
 
     def _plan_for(self, prompt_length: int) -> MemoryPlan:
-        """Raises NotEnoughRoom when the prompt alone is too long for the memory."""
+        """Raises NotEnoughSpace when the prompt alone is too long for the memory."""
         if self.settings.ctx is not None:
             return self._fitting.plan(self.settings, loaded=self.plan.gpu_layers)
         wanted = self._fitting.context_for(prompt_length, self.settings)
@@ -205,7 +205,7 @@ class LoadedModel:
         if plan.context <= prompt_length < self._fitting.shape.trained:
             if self.settings.force:
                 return self._fitting.plan(replace(self.settings, ctx=wanted), loaded=self.plan.gpu_layers)
-            raise NotEnoughRoom(
+            raise NotEnoughSpace(
                 f"the prompt is {prompt_length:,} tokens long, and a context of {plan.context:,} is what fits the "
                 f"memory ({self._fitting.explain(plan)}); shorten it, or close something"
             )
@@ -220,7 +220,7 @@ class LoadedModel:
             params = ContextParams(plan.context, threads_of(self.settings, self._path), plan.kv_type)
             try:
                 context = Context(self.model, params, self._stop)
-            except NotEnoughRoom as exc:
+            except NotEnoughSpace as exc:
                 self._step_down(exc)
                 self.model.close()
                 self._model = None
@@ -231,13 +231,13 @@ class LoadedModel:
             self.note(plan)
             return context
 
-    def _step_down(self, refusal: NotEnoughRoom) -> None:
+    def _step_down(self, refusal: NotEnoughSpace) -> None:
         """Fewer layers on the GPU, which has refused so many. Raises the refusal when that is not what it is about."""
         if not self.plan.gpu_layers:
             raise refusal
         if self.settings.gpu_layers is not None:
             refused = f"the GPU refused {self.settings.gpu_layers} layers ({refusal})"
-            raise NotEnoughRoom(f"{refused}; without --gpu-layers r1 takes as many as fit") from refusal
+            raise NotEnoughSpace(f"{refused}; without --gpu-layers r1 takes as many as fit") from refusal
         self._refused = self._refused or self.plan.gpu_layers
         self.plan = self._fitting.with_less_on_gpu(self.plan, self.settings)
 

@@ -39,7 +39,7 @@ def threads_for(home: Path, model: Path) -> Threads | None:
 
 def remember(home: Path, model: Path, threads: Threads | None) -> None:
     """Keeps what was found; None: that nothing beats the usual setting. Raises R1Error when the disk fails."""
-    from r1_quantize.files import write_whole
+    from r1_quantize.files import write_atomically
 
     kept = {name: models for name, models in _read(home).items() if isinstance(models, dict)}
     here = kept.setdefault(fingerprint(), {})
@@ -49,7 +49,7 @@ def remember(home: Path, model: Path, threads: Threads | None) -> None:
         here[_key(model)] = {"bytes": size, "decode": threads.decode, "prefill": threads.prefill}
     if threads is not None or before is not None:
         home.mkdir(parents=True, exist_ok=True)
-        write_whole(file_in(home), json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(file_in(home), json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
 
 
 def fingerprint() -> str:

@@ -4,7 +4,7 @@
     ├── Busy                    1   another process is at it
     ├── UsageError              2   a flag, a value or an input that cannot be used
     ├── ModelNotFound           4   no such model here; the message names the `r1 pull` that gets it
-    ├── NotEnoughRoom           5   memory or disk: how much is needed, how much is free
+    ├── NotEnoughSpace           5   memory or disk: how much is needed, how much is free
     ├── NetworkError            6   the network or the hub; running it again resumes
     └── BadFile                 7   a file that is damaged or of a kind we do not read
         ├── BadCheckpoint           config.json, tokenizer.json or safetensors

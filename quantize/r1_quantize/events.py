@@ -32,7 +32,7 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
-class Recalled:
+class Rechecked:
     """So many bytes more of an earlier run's work were read, to see whether they are as they were written."""
 
     bytes: int
@@ -135,14 +135,14 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
+class WaitingForLock:
     """Another process is at the same thing, and is waited for."""
 
     holder: str
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class Hashed:
     """So many bytes more of what is here were read for their digest."""
 
     bytes: int
@@ -190,6 +190,6 @@ class Waiting:
     reason: str
 
 
-Conversion = Planned | Recalled | Resumed | StartedOver | Preparing | Advanced | TensorDone | Checked | Finished
-Transfer = PullPlan | Present | Noted | Queued | Examined | Fetching | Fetched | Arrived | Rejected | Waiting
+Conversion = Planned | Rechecked | Resumed | StartedOver | Preparing | Advanced | TensorDone | Checked | Finished
+Transfer = PullPlan | Present | Noted | WaitingForLock | Hashed | Fetching | Fetched | Arrived | Rejected | Waiting
 PipelineEvent = Conversion | Transfer

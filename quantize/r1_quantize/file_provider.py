@@ -28,7 +28,7 @@ class FileProvider(Protocol):
     def take(self, file: SourceFile) -> Generator[PipelineEvent, None, Path]:
         """Wait for a file; returns where it is. Raises R1Error when it cannot be had."""
 
-    def news(self) -> Iterator[PipelineEvent]:
+    def poll(self) -> Iterator[PipelineEvent]:
         """What happened since the last time."""
 
     def release(self, file: SourceFile) -> None:
@@ -39,7 +39,7 @@ class FileProvider(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class OnDisk:
+class LocalFiles:
     """A supply of files that are all there; of those in `files` somebody says what they are."""
 
     files: Mapping[str, SourceFile] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class OnDisk:
         yield from ()
         return file.path
 
-    def news(self) -> Iterator[PipelineEvent]:
+    def poll(self) -> Iterator[PipelineEvent]:
         return iter(())
 
     def release(self, file: SourceFile) -> None:

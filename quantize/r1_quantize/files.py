@@ -21,13 +21,13 @@ from types import TracebackType
 from typing import IO, Any, BinaryIO, Protocol, Self
 
 from r1_quantize import units
-from r1_quantize.errors import BadFile, NotEnoughRoom, R1Error
+from r1_quantize.errors import BadFile, NotEnoughSpace, R1Error
 
-FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 """How a disk without room says so."""
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Raises R1Error when the disk fails."""
     partial = path.with_name(path.name + ".partial")
     try:
@@ -38,24 +38,24 @@ def write_whole(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as exc:
-        raise failed(path, exc) from exc
+        raise disk_error(path, exc) from exc
 
 
-def remove(path: Path) -> None:
+def remove_file(path: Path) -> None:
     """Remove a file, if it is there. Raises R1Error when the disk fails."""
     try:
         path.unlink(missing_ok=True)
     except OSError as exc:
-        raise failed(path, exc) from exc
+        raise disk_error(path, exc) from exc
 
 
-def failed(path: Path, exc: OSError, needed: int | None = None) -> R1Error:
+def disk_error(path: Path, exc: OSError, needed: int | None = None) -> R1Error:
     """What to raise when the disk fails at `path`, of which `needed` bytes were to come."""
-    if exc.errno not in FULL:
+    if exc.errno not in DISK_FULL:
         return R1Error(f"{path}: {exc.strerror}")
     free = units.size(shutil.disk_usage(path.parent).free)
     wanted = f": {units.size(needed)} are needed, {free} are free" if needed is not None else ""
-    return NotEnoughRoom(f"{path}: {exc.strerror}{wanted}; make room and run it again: it goes on from here")
+    return NotEnoughSpace(f"{path}: {exc.strerror}{wanted}; make room and run it again: it goes on from here")
 
 
 _RETRY_SECONDS = 0.05
@@ -221,13 +221,13 @@ class SourceFile:
     header: Path | None = None
 
     @classmethod
-    def here(cls, path: Path, sha256: str | None = None) -> Self:
+    def on_disk(cls, path: Path, sha256: str | None = None) -> Self:
         """A file on this disk. Raises OSError."""
         stamp = stamp_of(path.stat())
         return cls(path, stamp[0], stamp, sha256)
 
     @contextmanager
-    def beginning(self) -> Iterator[tuple[BinaryIO, SourceFile]]:
+    def open_header(self) -> Iterator[tuple[BinaryIO, SourceFile]]:
         """Its first bytes, to read its header from, and this file as it is now. Raises OSError."""
         with (self.header or self.path).open("rb") as file:
             if self.header is not None:

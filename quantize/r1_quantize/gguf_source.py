@@ -42,7 +42,7 @@ def gguf_source(path: Path) -> Source:
 def gguf_source_of(files: Sequence[SourceFile]) -> Source:
     """What is in a GGUF in one file, or in all its parts, in order; of each the header suffices.
 
-    Its path is that of the first. Raises BadGGUF as `gguf_source` does, and CutShort when a header is not all here.
+    Its path is that of the first. Raises BadGGUF as `gguf_source` does, and TruncatedGGUF when a header is not all here.
     """
     parts = [reader.read_file(file) for file in files]
     first = parts[0]

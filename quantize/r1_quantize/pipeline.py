@@ -22,7 +22,7 @@ from r1_quantize import units
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.checkpoint.checkpoint import CheckpointFolder
 from r1_quantize.checkpoint.checkpoint_source import checkpoint_source
-from r1_quantize.errors import BadFile, BadValue, NotEnoughRoom, UsageError
+from r1_quantize.errors import BadFile, BadValue, NotEnoughSpace, UsageError
 from r1_quantize.events import (
     Advanced,
     Checked,
@@ -30,13 +30,13 @@ from r1_quantize.events import (
     PipelineEvent,
     Planned,
     Preparing,
-    Recalled,
+    Rechecked,
     Rejected,
     Resumed,
     StartedOver,
     TensorDone,
 )
-from r1_quantize.file_provider import FileProvider, OnDisk
+from r1_quantize.file_provider import FileProvider, LocalFiles
 from r1_quantize.files import Crc32, Digest, HashedFile, SourceFile
 from r1_quantize.ggml import Conversion, Piece, Quantizer
 from r1_quantize.gguf.split import part_names
@@ -48,8 +48,8 @@ from r1_quantize.plan import ConversionPlan, PlannedTensor, plan, recipe_needs_i
 from r1_quantize.recipe import RECIPES, Override, recipe_or_copy
 from r1_quantize.source import Source
 from r1_quantize.store.manifest import Manifest, tools
-from r1_quantize.store.store import on_disk
-from r1_quantize.writer import PartialGGUF, journal_path, partial_path, room_for, salvage
+from r1_quantize.store.store import allocated_bytes
+from r1_quantize.writer import PartialGGUF, journal_path, partial_path, free_space, salvage
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Job:
 
     `source` is a checkpoint folder, a GGUF or any part of one, `target` the GGUF, whose folder exists. `name` stands
     in general.name of a checkpoint unless `checkpoint`, the catalogue's entry, says better. With `manifest` a record is
-    left there; `origin` and `revision` say where the source came from, for that record. `supply` brings what of the
+    left there; `origin` and `revision` say where the source came from, for that record. `provider` brings what of the
     source is not on this disk yet. With `damaged`, the manifest of what is at the target, that is repaired.
     """
 
@@ -75,7 +75,7 @@ class Job:
     pretokenizer: str | None = None
     allow_requantize: bool = False
     threads: int | None = None  # None: one for each core
-    supply: FileProvider = field(default_factory=OnDisk)
+    provider: FileProvider = field(default_factory=LocalFiles)
     damaged: Manifest | None = None
 
 
@@ -87,14 +87,14 @@ def quantize(job: Job) -> Generator[PipelineEvent, None, None]:
     """Make the GGUF. Events come as the steps end. Closing the iterator early leaves what is done for the next call
     with the same job, which goes on from there.
 
-    Raises UsageError (unknown quantization, no importance matrix where one is needed), BadFile, NotEnoughRoom, or
+    Raises UsageError (unknown quantization, no importance matrix where one is needed), BadFile, NotEnoughSpace, or
     R1Error when the target cannot be written.
     """
     started = time.monotonic()
     # 1. read and check everything but the weights
     imatrix = read_imatrix(job.imatrix) if job.imatrix else None
     recipe = recipe_or_copy(job.quant)
-    source = open_source(job.source, job.name, job.checkpoint, job.pretokenizer, job.supply.files)
+    source = open_source(job.source, job.name, job.checkpoint, job.pretokenizer, job.provider.files)
     planned = plan(source, recipe, imatrix=imatrix, overrides=job.overrides, allow_requantize=job.allow_requantize)
     _check_target(job, source)
     tensors = tuple(tensor.extent for tensor in planned.tensors)
@@ -104,7 +104,7 @@ def quantize(job: Job) -> Generator[PipelineEvent, None, None]:
     digest = _digest_of(job, planned, source, imatrix)
     if job.damaged:
         salvage(job.target, planned, digest, job.damaged)
-    work = _Work(planned, source, job.supply, sha256 if job.manifest else Crc32)  # only a manifest keeps a SHA-256
+    work = _Work(planned, source, job.provider, sha256 if job.manifest else Crc32)  # only a manifest keeps a SHA-256
     with (
         PartialGGUF(job.target, planned, digest) as file,
         Quantizer(job.threads) as quantizer,
@@ -124,7 +124,7 @@ def quantize(job: Job) -> Generator[PipelineEvent, None, None]:
         digest = yield from _checked(file, work.algorithm)
         if job.manifest:
             record = _record(job, source, work, imatrix, digest, file.checksums())
-            settle = record.announce(job.manifest, file.path)
+            settle = record.stage(job.manifest, file.path)
         file.rename()
     if job.manifest:
         settle()
@@ -161,7 +161,7 @@ def _check_target(job: Job, source: Source) -> None:
 
 
 def _check_room(job: Job, source: Source, planned: ConversionPlan) -> None:
-    free = room_for(job.target) + (on_disk(job.target) if job.damaged else 0)  # which becomes the half-made one
+    free = free_space(job.target) + (allocated_bytes(job.target) if job.damaged else 0)  # which becomes the half-made one
     if free >= planned.size:
         return
     smaller = (name for name, recipe in RECIPES.items() if not recipe_needs_imatrix(source, recipe))
@@ -169,7 +169,7 @@ def _check_room(job: Job, source: Source, planned: ConversionPlan) -> None:
     fitting = max((size, name) for size, name in [(0, ""), *((s, n) for n, s in sizes.items() if s <= free)])[1]
     advice = f"{fitting} would fit, with {units.size(sizes[fitting])}" if fitting else "no quantization of it would fit"
     needed = f"{units.size(planned.size)} are needed on this disk, {units.size(free)} are free"
-    raise NotEnoughRoom(f"{job.target}: {needed}; {advice}")
+    raise NotEnoughSpace(f"{job.target}: {needed}; {advice}")
 
 
 def _digest_of(job: Job, planned: ConversionPlan, source: Source, imatrix: Imatrix | None) -> str:
@@ -184,7 +184,7 @@ def _digest_of(job: Job, planned: ConversionPlan, source: Source, imatrix: Imatr
 def _beginning(file: PartialGGUF, planned: ConversionPlan) -> Iterator[PipelineEvent]:
     """What an earlier run left, and the tensors that need no reading."""
     for count in file.begin():
-        yield Recalled(count)
+        yield Rechecked(count)
     if file.started_over:
         yield StartedOver(file.started_over)
     if file.progress.tensors:
@@ -216,7 +216,7 @@ class _Work:
 
     planned: ConversionPlan
     source: Source
-    supply: FileProvider
+    provider: FileProvider
     algorithm: Callable[[], Digest]  # of the digests of what is read
     done: int = 0  # tensors that are whole
     file_digests: dict[str, str] = field(default_factory=dict)
@@ -232,12 +232,12 @@ class _Work:
         for file in self.source.files:
             if digest := self._digest_if_done(file, result.progress):
                 self.file_digests[file.path.name] = digest
-                self.supply.release(file)
+                self.provider.release(file)
             else:
                 wanted.append(file)
-        for file in self.supply.start(wanted):
+        for file in self.provider.start(wanted):
             self.file_digests[file.path.name] = yield from self._read(file, result, quantizer)
-            self.supply.release(file)
+            self.provider.release(file)
 
     def _of_other_files(self, progress: Progress) -> list[str]:
         """The tensors that were made of a file by the same name which its publisher has changed since."""
@@ -260,7 +260,7 @@ class _Work:
         """One file, and everything that becomes of it; returns its digest."""
         tensors = self.planned.of_file(file.path)
         while True:
-            path = yield from self.supply.take(file)
+            path = yield from self.provider.take(file)
             with HashedFile(path, self.algorithm) as opened:
                 if file.sha256 is None and file.stamp and opened.stamp[:2] != file.stamp[:2]:
                     raise BadFile(f"{path} was changed while others were read; run it again")
@@ -276,7 +276,7 @@ class _Work:
                     return digest
             self.done -= sum(tensor.name in result.progress.tensors for tensor in tensors)
             result.forget(tensor.name for tensor in tensors)
-            self.supply.reject(file)
+            self.provider.reject(file)
             yield Rejected(file.path.name, file.size, f"{path} is not what was fetched any more")
             yield _resumed(self.planned, result.progress)
 
@@ -301,7 +301,7 @@ class _Work:
             crc = zlib.crc32(data, crc)
             at += len(data)
             yield Advanced(tensor.name, piece.nbytes, len(data))
-            yield from self.supply.news()
+            yield from self.provider.poll()
             if at == tensor.nbytes:
                 result.tensor_done(tensor.name, TensorRecord(crc, known or read_up_to[tensor.name]))
                 at = crc = 0

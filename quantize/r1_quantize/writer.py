@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from r1_quantize.errors import BadValue, R1Error, UsageError
-from r1_quantize.files import Digest, HashedFile, failed, try_lock
+from r1_quantize.files import Digest, HashedFile, disk_error, try_lock
 from r1_quantize.gguf import reader
 from r1_quantize.journal import FileRecord, Journal, Progress, TensorRecord, read_journal
 from r1_quantize.plan import ConversionPlan, PlannedTensor, padded
@@ -76,7 +76,7 @@ class PartialGGUF:
     def begin(self) -> Iterator[int]:
         """Take up what an older run left, or begin anew; yields how many bytes were read since the last time.
 
-        Raises NotEnoughRoom when the disk is full, R1Error when it fails otherwise.
+        Raises NotEnoughSpace when the disk is full, R1Error when it fails otherwise.
         """
         try:
             yield from self._take_up()
@@ -88,7 +88,7 @@ class PartialGGUF:
         self.write_at(0, self._plan.header)
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        """Put bytes in their place. Raises NotEnoughRoom when the disk is full, R1Error when it fails otherwise."""
+        """Put bytes in their place. Raises NotEnoughSpace when the disk is full, R1Error when it fails otherwise."""
         rest = memoryview(data)
         try:
             self._file.seek(offset)
@@ -236,7 +236,7 @@ class PartialGGUF:
             raise R1Error(f"{self.path}: {what} was not read back as it was written; check the disk, then run it again")
 
     def _failed(self, exc: OSError) -> R1Error:
-        return failed(self.target, exc, self._plan.size)
+        return disk_error(self.target, exc, self._plan.size)
 
     def _remove(self) -> None:
         with suppress(OSError):
@@ -254,7 +254,7 @@ def journal_path(target: Path) -> Path:
     return target.with_name(target.name + ".partial.journal")
 
 
-def room_for(target: Path) -> int:
+def free_space(target: Path) -> int:
     """How many bytes of the disk a file may take there: what is free, and what its half-made forerunner has already."""
     folder = next(folder for folder in target.absolute().parents if folder.exists())
     try:

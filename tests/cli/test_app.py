@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from r1.app import run_app
-from r1_quantize.errors import BadGGUF, ModelNotFound, NetworkError, NotEnoughRoom, R1Error, UsageError
+from r1_quantize.errors import BadGGUF, ModelNotFound, NetworkError, NotEnoughSpace, R1Error, UsageError
 
 
 def status_of(error: BaseException) -> int:
@@ -28,7 +28,7 @@ class TestRunApp:
             (UsageError("x"), 2),
             (typer.BadParameter("x"), 2),
             (ModelNotFound("x"), 4),
-            (NotEnoughRoom("x"), 5),
+            (NotEnoughSpace("x"), 5),
             (OSError(errno.ENOSPC, "No space left on device"), 5),
             (NetworkError("x"), 6),
             (BadGGUF("x"), 7),

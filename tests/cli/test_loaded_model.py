@@ -15,7 +15,7 @@ from r1.engine.model import Model
 from r1.loaded_model import LoadedModel
 from r1.render.plain import PlainView, follow
 from r1.settings import Settings
-from r1_quantize.errors import NotEnoughRoom, UsageError
+from r1_quantize.errors import NotEnoughSpace, UsageError
 from tests.fakes.consoles import console
 
 BRIEF = Settings(temp=0, max_tokens=20, threads=1)
@@ -92,7 +92,7 @@ class TestRefusal:
     def test_a_model_that_was_given_up_is_loaded_again_when_it_is_wanted(
         self, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        refusals = iter([NotEnoughRoom("the GPU is full"), NotEnoughRoom("and so is the memory")])
+        refusals = iter([NotEnoughSpace("the GPU is full"), NotEnoughSpace("and so is the memory")])
 
         def refusing(real: Callable[..., Any]) -> Callable[..., Any]:
             def made(*arguments: Any, **options: Any) -> Any:
@@ -106,7 +106,7 @@ class TestRefusal:
             session.plan = replace(session.plan, gpu_layers=1)  # as if a layer was on a GPU
             monkeypatch.setattr("r1.loaded_model.Context", refusing(Context))
             monkeypatch.setattr("r1.loaded_model.Model", refusing(Model))
-            with pytest.raises(NotEnoughRoom, match="and so is the memory"):
+            with pytest.raises(NotEnoughSpace, match="and so is the memory"):
                 session.ask("hi")
             assert ask(session, "hi").usage.answer_tokens + ask(session, "hi").usage.thinking_tokens > 0
             assert session.model.placement.gpu_layers == 0

@@ -13,7 +13,7 @@ from r1.engine.devices import Device
 from r1.machine.memory import Memory
 from r1_quantize import catalog
 from r1_quantize.checkpoint.checkpoint_source import outline
-from r1_quantize.errors import NotEnoughRoom
+from r1_quantize.errors import NotEnoughSpace
 from r1_quantize.events import Fetched, FilePlan, PipelineEvent, PullPlan
 from r1_quantize.hub.request import Request
 from r1_quantize.plan import extents_of
@@ -57,7 +57,7 @@ class TestRefusal:
     def test_comes_after_the_plan_and_before_anything_is_fetched(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        with pytest.raises(NotEnoughRoom) as caught:
+        with pytest.raises(NotEnoughSpace) as caught:
             taken("qwen-14b", Memory(8 * GB, 6 * GB), monkeypatch, tmp_path)
         said = str(caught.value)
         assert said.startswith("qwen-14b:Q4_K_M with 1,024 tokens of context (q8_0) needs 9.")
@@ -73,5 +73,5 @@ class TestRefusal:
     def test_within_a_containers_limit_all_of_it_counts(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         memory = Memory(6 * GB, 1 * GB, "cgroup")
         assert len(taken("qwen-7b", memory, monkeypatch, tmp_path)) == 2
-        with pytest.raises(NotEnoughRoom):
+        with pytest.raises(NotEnoughSpace):
             taken("qwen-7b", replace(memory, limit="machine"), monkeypatch, tmp_path)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from r1_quantize import pipeline
-from r1_quantize.errors import BadFile, BadValue, NotEnoughRoom, UsageError
+from r1_quantize.errors import BadFile, BadValue, NotEnoughSpace, UsageError
 from r1_quantize.events import Finished, Planned, Resumed, TensorDone
 from r1_quantize.gguf.tensor_type import UNREADABLE, TensorType
 from r1_quantize.pipeline import Job, quantize
@@ -243,8 +243,8 @@ class TestRefused:
         assert not list(tmp_path.glob("out.gguf*"))
 
     def test_without_room(self, gguf: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pipeline, "room_for", lambda target: 1000)
-        with pytest.raises(NotEnoughRoom, match=r"1\.44 MB are needed on this disk, 1 kB are free; no quantization"):
+        monkeypatch.setattr(pipeline, "free_space", lambda target: 1000)
+        with pytest.raises(NotEnoughSpace, match=r"1\.44 MB are needed on this disk, 1 kB are free; no quantization"):
             make(gguf, "COPY")
 
     @pytest.mark.parametrize("quant", ["COP", "COPY_M", " COPY"])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from r1_quantize.errors import BadGGUF
 from r1_quantize.files import SourceFile
 from r1_quantize.gguf.metadata import Entry
-from r1_quantize.gguf.reader import CutShort
+from r1_quantize.gguf.reader import TruncatedGGUF
 from r1_quantize.gguf.tensor_type import TensorType
 from r1_quantize.gguf_source import gguf_source, gguf_source_of
 from r1_quantize.recipe import Traits
@@ -313,8 +313,8 @@ class TestParts:
         header = folder / "header"
         header.write_bytes(parts[1].read_bytes()[:100])
         last = SourceFile(parts[1], parts[1].stat().st_size, header=header)
-        with pytest.raises(CutShort, match=parts[1].name):
-            gguf_source_of([SourceFile.here(parts[0]), last])
+        with pytest.raises(TruncatedGGUF, match=parts[1].name):
+            gguf_source_of([SourceFile.on_disk(parts[0]), last])
 
 
 class TestPartsRefused:

@@ -22,7 +22,7 @@ import pytest
 
 from r1_quantize import catalog
 from r1_quantize.checkpoint.architecture import architecture_of
-from r1_quantize.errors import BadFile, BadValue, NotEnoughRoom, UsageError
+from r1_quantize.errors import BadFile, BadValue, NotEnoughSpace, UsageError
 from r1_quantize.events import (
     Advanced,
     Checked,
@@ -393,7 +393,7 @@ class Courier:
         file.path.write_bytes(self._damage(data) if left >= 0 else data)
         return file.path
 
-    def news(self) -> Iterator[PipelineEvent]:
+    def poll(self) -> Iterator[PipelineEvent]:
         yield Noted("news")
 
     def release(self, file: SourceFile) -> None:
@@ -427,7 +427,7 @@ class TestSupplied:
     FIRST, SECOND, THIRD = (f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3))
 
     def run(self, courier: Courier, source: Path, target: Path, quant: str = "Q8_0") -> list[PipelineEvent]:
-        return events_of(source, target, quant, supply=courier, manifest=target.with_suffix(".json"))
+        return events_of(source, target, quant, provider=courier, manifest=target.with_suffix(".json"))
 
     def test_late_and_in_another_order(self, origin: Path, expected: bytes, tmp_path: Path) -> None:
         courier = Courier(origin, tmp_path / "fake")
@@ -506,7 +506,7 @@ class TestSupplied:
         self, origin: Path, expected: bytes, tmp_path: Path, tensors: int
     ) -> None:
         courier = Courier(origin, tmp_path / "fake")
-        job = Job(tmp_path / "fake", "Q8_0", tmp_path / "a.gguf", name="fake", supply=courier)
+        job = Job(tmp_path / "fake", "Q8_0", tmp_path / "a.gguf", name="fake", provider=courier)
         with closing(quantize(replace(job, manifest=tmp_path / "a.json"))) as events:
             for event in events:
                 if isinstance(event, TensorDone) and event.index == tensors:
@@ -535,13 +535,13 @@ class TestRoom:
         self, fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sizes = {quant: size_of(open_source(fake, "fake"), RECIPES[quant])[0] for quant in ("Q6_K", "Q5_1", "Q5_K_M")}
-        monkeypatch.setattr("r1_quantize.pipeline.room_for", lambda _: sizes["Q6_K"])
+        monkeypatch.setattr("r1_quantize.pipeline.free_space", lambda _: sizes["Q6_K"])
         room = f"{sizes['Q6_K'] / 1e6:.3g} MB"
         said = f"[0-9.]+ MB are needed on this disk, {room} are free; Q6_K would fit, with {room}$"
-        with pytest.raises(NotEnoughRoom, match=said):
+        with pytest.raises(NotEnoughSpace, match=said):
             events_of(fake, tmp_path / "a.gguf", "Q8_0")
-        monkeypatch.setattr("r1_quantize.pipeline.room_for", lambda _: 1000)
-        with pytest.raises(NotEnoughRoom, match="no quantization of it would fit"):
+        monkeypatch.setattr("r1_quantize.pipeline.free_space", lambda _: 1000)
+        with pytest.raises(NotEnoughSpace, match="no quantization of it would fit"):
             events_of(fake, tmp_path / "a.gguf", "Q8_0")
         assert names_in(tmp_path) == []
 

@@ -20,7 +20,7 @@ class TestHere:
         path = tmp_path / "file"
         path.write_bytes(CONTENT)
         digest = hashlib.sha256(CONTENT).hexdigest()
-        found = SourceFile.here(path, digest)
+        found = SourceFile.on_disk(path, digest)
         status = path.stat()
         assert (found.path, found.size, found.sha256, found.header) == (path, 10, digest, None)
         assert found.stamp == (10, status.st_mtime_ns, status.st_ctime_ns)
@@ -28,24 +28,24 @@ class TestHere:
     def test_its_beginning_is_in_it(self, tmp_path: Path) -> None:
         path = tmp_path / "file"
         path.write_bytes(CONTENT)
-        with SourceFile.here(path).beginning() as (file, found):
+        with SourceFile.on_disk(path).open_header() as (file, found):
             assert file.read() == CONTENT
-            assert found == SourceFile.here(path)
+            assert found == SourceFile.on_disk(path)
 
     def test_what_changed_since_is_seen_when_it_is_opened(self, tmp_path: Path) -> None:
         path = tmp_path / "file"
         path.write_bytes(CONTENT)
-        before = SourceFile.here(path, "0" * 64)
+        before = SourceFile.on_disk(path, "0" * 64)
         path.write_bytes(CONTENT * 2)
         os.utime(path, ns=(5, 5))
-        with before.beginning() as (file, found):
+        with before.open_header() as (file, found):
             assert file.read() == CONTENT * 2
             assert (found.size, found.stamp and found.stamp[:2], found.sha256) == (20, (20, 5), "0" * 64)
 
     def test_nowhere(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
-            SourceFile.here(tmp_path / "none")
-        with pytest.raises(FileNotFoundError), SourceFile(tmp_path / "none", 10).beginning():
+            SourceFile.on_disk(tmp_path / "none")
+        with pytest.raises(FileNotFoundError), SourceFile(tmp_path / "none", 10).open_header():
             pass
 
 
@@ -58,6 +58,6 @@ class TestOnItsWay:
         if here:
             (tmp_path / "file").write_bytes(b"something else")
         coming = SourceFile(tmp_path / "file", 10, None, "0" * 64, tmp_path / "file.header")
-        with coming.beginning() as (file, found):
+        with coming.open_header() as (file, found):
             assert file.read() == CONTENT[:4]
             assert found == coming

@@ -16,13 +16,13 @@ from pathlib import Path
 import gguf
 import pytest
 
-from r1_quantize.errors import BadValue, NotEnoughRoom, R1Error, UsageError
+from r1_quantize.errors import BadValue, NotEnoughSpace, R1Error, UsageError
 from r1_quantize.journal import FileRecord, TensorRecord
 from r1_quantize.pipeline import open_source
 from r1_quantize.plan import ConversionPlan, plan
 from r1_quantize.recipe import recipe_for
 from r1_quantize.store.manifest import Manifest
-from r1_quantize.writer import PartialGGUF, room_for, salvage
+from r1_quantize.writer import PartialGGUF, free_space, salvage
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Shape
 from tests.quantize.conftest import names_in
@@ -137,7 +137,7 @@ class TestInterrupted:
             put(file, planned, range(count))
             raise error
 
-    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, NotEnoughRoom])
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, NotEnoughSpace])
     def test_is_taken_up_again(self, tmp_path: Path, planned: ConversionPlan, error: type[BaseException]) -> None:
         (tmp_path / "a.gguf").write_bytes(b"older")
         with pytest.raises(error):
@@ -385,31 +385,31 @@ class TestFullDisk:
 
     def test_room_is_that_of_the_nearest_folder_there_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         free = shutil.disk_usage(tmp_path).free
-        assert abs(room_for(tmp_path / "not" / "yet" / "there" / "a.gguf") - free) < 1 << 28
+        assert abs(free_space(tmp_path / "not" / "yet" / "there" / "a.gguf") - free) < 1 << 28
         monkeypatch.chdir(tmp_path)
-        assert abs(room_for(Path("not/yet/a.gguf")) - free) < 1 << 28
+        assert abs(free_space(Path("not/yet/a.gguf")) - free) < 1 << 28
         assert names_in(tmp_path) == []
 
     def test_is_met_on_the_way(self, tmp_path: Path, planned: ConversionPlan) -> None:
         limit = planned.tensors[5].offset
         with (
             at_most_bytes_a_file(limit),
-            pytest.raises(NotEnoughRoom, match=r"[\d.]+ MB are needed, [\d.]+ [kMGT]?B are free"),
+            pytest.raises(NotEnoughSpace, match=r"[\d.]+ MB are needed, [\d.]+ [kMGT]?B are free"),
         ):
             write(tmp_path / "a.gguf", planned)
         assert names_in(tmp_path) == []
 
     def test_what_is_taken_already_counts_as_room(self, tmp_path: Path, planned: ConversionPlan) -> None:
-        before = room_for(tmp_path / "a.gguf")
+        before = free_space(tmp_path / "a.gguf")
         (tmp_path / PARTIAL).write_bytes(b"x" * (1 << 22))
-        assert abs(room_for(tmp_path / "a.gguf") - before) < 1 << 22 or sys.platform == "win32"
+        assert abs(free_space(tmp_path / "a.gguf") - before) < 1 << 22 or sys.platform == "win32"
 
     @pytest.mark.skipif(sys.platform != "linux", reason="needs user namespaces")
     def test_of_a_real_small_disk(self, tmp_path: Path, fake: Path, gguf: Path) -> None:
         code = (
             "import sys; from pathlib import Path; from r1_quantize.events import *\n"
             "from r1_quantize.pipeline import Job, quantize\n"
-            "from r1_quantize.errors import NotEnoughRoom\n"
+            "from r1_quantize.errors import NotEnoughSpace\n"
             "folder, filler = Path(sys.argv[1]), Path(sys.argv[1]) / 'filler'\n"
             "job = Job(Path(sys.argv[2]), 'Q8_0', folder / 'a.gguf', 'fake')\n"
             "def run():\n"
@@ -419,7 +419,7 @@ class TestFullDisk:
             "        if isinstance(event, TensorDone) and event.index == 8:\n"
             "            filler.write_bytes(bytes(2_600_000))\n"  # another program takes the room meanwhile
             "try: run()\n"
-            "except NotEnoughRoom as exc: print(exc, sorted(path.name for path in folder.iterdir()))\n"
+            "except NotEnoughSpace as exc: print(exc, sorted(path.name for path in folder.iterdir()))\n"
             "filler.write_bytes(b''); run()\n"
             "from hashlib import sha256; print(sha256((folder / 'a.gguf').read_bytes()).hexdigest())"
         )

@@ -34,7 +34,7 @@ def _facts(store: Store) -> dict[str, Any]:
         "here": [_model_facts(model) for model in store.models()],
         "unfinished": [{"reference": item.reference, "bytes": item.size} for item in store.unfinished()],
         "checkpoints": [
-            {"repo": item.reference, "bytes": item.size, "whole": item.whole} for item in store.checkpoints()
+            {"repo": item.reference, "bytes": item.size, "whole": item.is_complete} for item in store.checkpoints()
         ],
         "known": [_checkpoint_facts(checkpoint) for checkpoint in store.catalogue.values()],
     }
@@ -86,7 +86,7 @@ def _model_row(model: StoredModel) -> tuple[str, ...]:
 def _leftover_row(item: Holding) -> tuple[str, ...]:
     """A kept checkpoint or an unfinished download: r1 rm removes it, r1 pull resumes it."""
     interrupted = "unfinished" if ":" in item.reference else "of an interrupted pull"
-    return item.reference, units.size(item.size), "checkpoint, kept" if item.whole else interrupted
+    return item.reference, units.size(item.size), "checkpoint, kept" if item.is_complete else interrupted
 
 
 def _print_missing(console: Console, checkpoints: Iterable[Checkpoint]) -> None:

@@ -26,9 +26,9 @@ from r1_quantize.catalog import Checkpoint
 from r1_quantize.checkpoint.pretokenizer import check_pretokenizer
 from r1_quantize.errors import ExitStatus, ModelNotFound, UsageError
 from r1_quantize.events import Finished
-from r1_quantize.file_provider import OnDisk
+from r1_quantize.file_provider import LocalFiles
 from r1_quantize.files import SourceFile
-from r1_quantize.gguf.split import whole_name
+from r1_quantize.gguf.split import joined_name
 from r1_quantize.hub import hub, staging
 from r1_quantize.hub.request import model_name
 from r1_quantize.pipeline import Job, quantize
@@ -109,7 +109,7 @@ def convert(  # noqa: PLR0913, PLR0917
         pretokenizer=check_pretokenizer(options.pretokenizer) if options.pretokenizer else None,
         allow_requantize=options.allow_requantize,
         threads=options.threads,
-        supply=OnDisk(source.files),
+        provider=LocalFiles(source.files),
     )
     began = time.monotonic()
     with ExitStack() as held:
@@ -208,7 +208,7 @@ def _model(model: StoredModel) -> Source:
         name = model.name
     else:
         quants = "|".join(sorted(RECIPES, key=len, reverse=True))
-        stem = Path(whole_name(model.path.name)).stem
+        stem = Path(joined_name(model.path.name)).stem
         stem = re.sub(rf"(^|[-._ ])({quants})$", "", stem, flags=re.IGNORECASE)
         name = _name_of(model.path, stem or model.path.resolve().parent.name)
     manifest = model.manifest

@@ -29,7 +29,7 @@ from r1.machine.cores import Threads, default_threads
 from r1.machine.memory import Limit, memory
 from r1.settings import Settings
 from r1.tuned import threads_for
-from r1_quantize.errors import NotEnoughRoom, UsageError
+from r1_quantize.errors import NotEnoughSpace, UsageError
 from r1_quantize.store.store import home
 
 
@@ -66,22 +66,22 @@ class Fitting:
     def plan(self, settings: Settings, up_to: int | None = None, *, loaded: int | None = None) -> MemoryPlan:
         """For at most `up_to` tokens of context where the settings leave it open, with `loaded` layers on the GPU.
 
-        Raises UsageError when the model was trained for less than is asked for, NotEnoughRoom.
+        Raises UsageError when the model was trained for less than is asked for, NotEnoughSpace.
         """
         self._check_trained(settings.ctx)
         plan = fit(self.shape, self.machine, self._wish(settings, up_to, loaded))
         return plan if plan.fits else self._anyway(plan, settings)
 
     def _anyway(self, plan: MemoryPlan, settings: Settings) -> MemoryPlan:
-        """What does not fit, with a context that is not short, if that was asked for. Raises NotEnoughRoom."""
+        """What does not fit, with a context that is not short, if that was asked for. Raises NotEnoughSpace."""
         if not settings.force:
-            raise NotEnoughRoom(f"{too_large(self.name, plan, self.machine)}; {self._remedy(settings)}")
+            raise NotEnoughSpace(f"{too_large(self.name, plan, self.machine)}; {self._remedy(settings)}")
         context = settings.ctx or min(plan.wanted, SHORT)
         takes = needs(self.shape, context, plan.kv_type, plan.gpu_layers, len(self.machine.gpus))
         return replace(plan, context=context, needs=takes)
 
     def with_less_on_gpu(self, plan: MemoryPlan, settings: Settings) -> MemoryPlan:
-        """The next best after the GPU has refused `plan`. Raises NotEnoughRoom."""
+        """The next best after the GPU has refused `plan`. Raises NotEnoughSpace."""
         less = with_less_on_gpu(plan, self.shape, self.machine, self._wish(settings, plan.wanted, None))
         return less if less.fits else self._anyway(less, settings)
 

@@ -32,7 +32,7 @@ from r1.history.history import History
 from r1.history.schema import SessionInfo, StoredTurn
 from r1_quantize import units
 from r1_quantize.errors import UsageError
-from r1_quantize.files import write_whole
+from r1_quantize.files import write_atomically
 
 _NARROW = 40  # columns of a telephone's terminal
 
@@ -53,7 +53,7 @@ def write(history: History, session: int, target: Path, *, with_thinking: bool, 
     text = form(history.info(session), history.turns(session), with_thinking)
     if target.is_dir() or (target.exists() and not force):
         raise UsageError(f"{target} is there already; name another")
-    write_whole(target, text if text.endswith("\n") else text + "\n")
+    write_atomically(target, text if text.endswith("\n") else text + "\n")
 
 
 def to_markdown(info: SessionInfo, turns: Sequence[StoredTurn], with_thinking: bool) -> str:

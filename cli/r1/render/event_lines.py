@@ -20,7 +20,7 @@ from r1_quantize.events import (
     PipelineEvent,
     Present,
     PullPlan,
-    Queued,
+    WaitingForLock,
     Rejected,
     StartedOver,
     Waiting,
@@ -58,7 +58,7 @@ def _facts(event: PipelineEvent, reference: str) -> dict[str, Any] | None:  # no
     match event:
         case Noted():
             return {"event": "note", "text": event.text}
-        case Queued():
+        case WaitingForLock():
             return {"event": "queued", "reason": event.holder}
         case Fetching():
             return {"event": "fetching", "file": event.file, "bytes": event.size, "here": event.here}

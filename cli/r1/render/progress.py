@@ -14,14 +14,14 @@ from r1_quantize.events import (
     Advanced,
     Arrived,
     Checked,
-    Examined,
+    Hashed,
     Fetched,
     Fetching,
     PipelineEvent,
     Planned,
     Preparing,
     PullPlan,
-    Recalled,
+    Rechecked,
     Rejected,
     Resumed,
     StartedOver,
@@ -29,7 +29,7 @@ from r1_quantize.events import (
     Waiting,
 )
 
-MOVES = Fetched | Examined | Recalled | Advanced | Checked
+MOVES = Fetched | Hashed | Rechecked | Advanced | Checked
 """The events that come by the thousand."""
 
 
@@ -90,13 +90,13 @@ class Progress:
         self.preparing = event.ggml_type if isinstance(event, Preparing) else ""
         if not isinstance(event, Advanced | TensorDone):
             self.waiting = []
-        if not isinstance(event, Examined):
+        if not isinstance(event, Hashed):
             self.examined = 0
         self._take_transfer(event)
         match event:
             case Planned():
                 self.of_tensors, self.of_read, self.of_written = len(event.tensors), event.bytes_in, event.bytes_out
-            case Recalled():
+            case Rechecked():
                 self.recalled += event.bytes
             case Resumed():
                 self.tensors, self.read, self.written = event.tensors, event.bytes_in, event.bytes_out
@@ -129,7 +129,7 @@ class Progress:
                 self.file = ""
             case Rejected():
                 self.here[_local(event.file)] = 0
-            case Examined():
+            case Hashed():
                 self.examined += event.bytes
             case Waiting():
                 self.waiting = [f"trying again in {units.duration(event.seconds)}", event.reason]

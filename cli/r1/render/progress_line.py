@@ -18,7 +18,7 @@ from r1_quantize.events import (
     PipelineEvent,
     Planned,
     PullPlan,
-    Queued,
+    WaitingForLock,
     Rejected,
     Resumed,
     StartedOver,
@@ -180,7 +180,7 @@ def _remark(event: PipelineEvent, name: str) -> str | None:
             return f"going on after tensor {tensors}"
         case StartedOver():
             return f"starting over: {event.reason}"
-        case Queued():
+        case WaitingForLock():
             return f"{event.holder}; waiting for it"
         case Noted():
             return event.text

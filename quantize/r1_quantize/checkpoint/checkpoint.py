@@ -94,7 +94,7 @@ class CheckpointFolder:
             return known
         if not (self.path / name).is_file():
             raise BadCheckpoint(f"{self.path}: the shard {name} is missing")
-        return SourceFile.here(self.path / name)
+        return SourceFile.on_disk(self.path / name)
 
     def _weight_map(self) -> dict[str, str]:
         """Tensor → shard, as the index says; empty when there is no index."""

@@ -62,7 +62,7 @@ def read(path: Path) -> SafetensorsFile:
 def read_file(file: SourceFile) -> SafetensorsFile:
     """The header of a file. Raises BadCheckpoint when it cannot be read or contradicts itself."""
     try:
-        with file.beginning() as (beginning, found):
+        with file.open_header() as (beginning, found):
             return _Header(found).parse(beginning)
     except OSError as exc:
         raise BadCheckpoint(f"{file.path}: {exc.strerror}") from exc

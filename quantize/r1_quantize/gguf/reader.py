@@ -62,7 +62,7 @@ class GGUFFile:
         return self.file.size
 
 
-class CutShort(BadGGUF):
+class TruncatedGGUF(BadGGUF):
     """The header is longer than what is here of the file."""
 
 
@@ -74,10 +74,10 @@ def read(path: Path) -> GGUFFile:
 def read_file(file: SourceFile) -> GGUFFile:
     """The header of a GGUF; arrays in it are decoded only when they are asked for.
 
-    Raises BadGGUF when it is not a GGUF, or contradicts itself; CutShort when not all of it is here.
+    Raises BadGGUF when it is not a GGUF, or contradicts itself; TruncatedGGUF when not all of it is here.
     """
     try:
-        with file.beginning() as (beginning, found):
+        with file.open_header() as (beginning, found):
             here = beginning.seek(0, 2)
             if here < 24:
                 raise BadGGUF(f"{file.path}: not a GGUF, only {here} bytes long")
@@ -268,8 +268,8 @@ class _Parser:
     def _too_long(self) -> BadGGUF:
         return self._bad(f"a header of more than {_MAX_HEADER:,} bytes")
 
-    def _cut_short(self, what: str) -> CutShort:
-        return CutShort(f"{self._file.path}: cut short in {what}; it is damaged or not a whole GGUF")
+    def _cut_short(self, what: str) -> TruncatedGGUF:
+        return TruncatedGGUF(f"{self._file.path}: cut short in {what}; it is damaged or not a whole GGUF")
 
 
 def _padded(offset: int, alignment: int) -> int:

@@ -30,7 +30,7 @@ def part_names(name: str) -> list[str]:
     return [f"{stem}-{part:05}-of-{count:05}.gguf" for part in range(1, count + 1)]
 
 
-def whole_name(name: str) -> str:
+def joined_name(name: str) -> str:
     """The name of the file that the parts make; a name that is no part's as it is."""
     found = _PART.fullmatch(name)
     return f"{found[1]}.gguf" if found else name

@@ -13,7 +13,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from r1_quantize.errors import BadCheckpoint, Busy, UsageError
-from r1_quantize.files import SourceFile, failed, write_whole
+from r1_quantize.files import SourceFile, disk_error, write_atomically
 from r1_quantize.hub.repository import Repository
 from r1_quantize.hub.shards import Shard
 from r1_quantize.store.store import KEPT, RECORD, Store
@@ -42,19 +42,19 @@ def prepare(store: Store, repository: Repository) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise failed(folder, exc) from exc
+        raise disk_error(folder, exc) from exc
     for older in store.checkpoint_folders(repository.name):
         if older != folder and not is_kept(older):
             _inherit(folder, older, repository)
     if read_record(folder) != repository:  # and a disk that is full is not written to
-        write_whole(folder / RECORD, repository.to_json())
+        write_atomically(folder / RECORD, repository.to_json())
     return folder
 
 
 def unpin(folder: Path) -> None:
     """The next pull asks the hub what there is, instead of going on at this commit. What has come stays for it."""
     if folder.is_dir() and not is_kept(folder):
-        write_whole(folder / RECORD, "{}\n")
+        write_atomically(folder / RECORD, "{}\n")
 
 
 def is_kept(folder: Path) -> bool:
@@ -66,7 +66,7 @@ def kept_files(folder: Path) -> dict[str, SourceFile]:
     """The shards of a kept checkpoint, each with the digest that the hub says it has."""
     record = read_record(folder)
     return {
-        name: SourceFile.here(folder / name, file.sha256)
+        name: SourceFile.on_disk(folder / name, file.sha256)
         for name, file in (record.files.items() if record else ())
         if file.sha256 and (folder / name).is_file()
     }

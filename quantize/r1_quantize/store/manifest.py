@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from r1_quantize.errors import BadFile
-from r1_quantize.files import failed, write_whole
+from r1_quantize.files import disk_error, write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +57,26 @@ class Manifest:
                 raise BadFile(f"a manifest with an impossible {key}: {value!r:.80}")
         return cls(**found)
 
-    def announce(self, path: Path, file: Path) -> Callable[[], None]:
+    def stage(self, path: Path, file: Path) -> Callable[[], None]:
         """Write it down, for `path`, before `file` gets its name; what comes back is called when that has it.
 
         Between the two it stands in QUANT.json.next, and counts when the model is that very file: the time when each
         was last changed is the same. So no kill in between loses it. Raises R1Error when the disk fails.
         """
         following = _next(path)
-        write_whole(following, self.to_json())
+        write_atomically(following, self.to_json())
 
         def settle() -> None:
             try:
                 following.replace(path)
             except OSError as exc:
-                raise failed(path, exc) from exc
+                raise disk_error(path, exc) from exc
 
         try:
             changed = file.stat().st_mtime_ns
             os.utime(following, ns=(changed, changed))
         except OSError as exc:
-            raise failed(following, exc) from exc
+            raise disk_error(following, exc) from exc
         return settle
 
     @classmethod

@@ -56,7 +56,7 @@ class StoredModel:
     manifest: Manifest | None
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the file has the size it was made with; nobody has looked inside."""
         return self.manifest is None or self.manifest.size == self.size
 
@@ -73,7 +73,7 @@ class Holding:
     reference: str
     size: int  # bytes of the disk
     paths: tuple[Path, ...]
-    whole: bool
+    is_complete: bool
 
 
 class Store:
@@ -125,7 +125,7 @@ class Store:
         """`name:quant`, if it is here."""
         return _stored(self.path(name, quant))
 
-    def being_repaired(self, reference: str) -> StoredModel | None:
+    def interrupted_repair(self, reference: str) -> StoredModel | None:
         """The model of that name whose repair was interrupted: its manifest is here, and it is half-made."""
         name, _, quant = reference.partition(":")
         if not NAME.fullmatch(name):
@@ -255,7 +255,7 @@ def _parts(folder: Path, quant: str) -> list[Path]:
 
 def _holding(reference: str, paths: Sequence[Path], *, whole: bool = False) -> Holding:
     files = [file for path in paths for file in (_files(path) if path.is_dir() else [path])]
-    return Holding(reference, sum(map(on_disk, files)), tuple(paths), whole)
+    return Holding(reference, sum(map(allocated_bytes, files)), tuple(paths), whole)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -264,7 +264,7 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(where, name) for name in names)
 
 
-def on_disk(path: Path) -> int:
+def allocated_bytes(path: Path) -> int:
     """The bytes of the disk that a file takes: a half-made one has holes."""
     try:
         status = path.lstat()

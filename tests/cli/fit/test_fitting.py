@@ -13,7 +13,7 @@ from r1.fit.shape import shape_of_checkpoint
 from r1.machine.memory import Limit
 from r1.settings import Settings
 from r1_quantize import catalog
-from r1_quantize.errors import NotEnoughRoom, UsageError
+from r1_quantize.errors import NotEnoughSpace, UsageError
 
 GB = 1_000_000_000
 LAPTOP = Machine(free=6 * GB, margin=256_000_000)
@@ -28,7 +28,7 @@ def fitting(name: str = "qwen-7b", machine: Machine = LAPTOP) -> Fitting:
 
 def refused(found: Fitting, settings: Settings) -> str:
     """What is said."""
-    with pytest.raises(NotEnoughRoom) as caught:
+    with pytest.raises(NotEnoughSpace) as caught:
         found.plan(settings)
     return str(caught.value)
 

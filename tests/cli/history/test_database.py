@@ -17,7 +17,7 @@ import pytest
 
 from r1.history import database
 from r1.history.history import History
-from r1_quantize.errors import BadFile, Busy, ExitStatus, NotEnoughRoom, R1Error, UsageError
+from r1_quantize.errors import BadFile, Busy, ExitStatus, NotEnoughSpace, R1Error, UsageError
 from tests.fakes.chats import asked, say
 from tests.fakes.paths import ROOT
 
@@ -189,7 +189,7 @@ class TestTrouble:
             session, turn = say(history, None, "one", reason=None)
             pages = history._db.execute("PRAGMA page_count").fetchone()[0]
             history._db.execute(f"PRAGMA max_page_count = {pages}")
-            with pytest.raises(NotEnoughRoom, match="no room left"):
+            with pytest.raises(NotEnoughSpace, match="no room left"):
                 history.add(turn, "x" * 1_000_000, "")
             history._db.execute("PRAGMA max_page_count = 100000")
             history.add(turn, "!", "")
@@ -198,7 +198,7 @@ class TestTrouble:
     @pytest.mark.parametrize(
         ("size", "before", "error"),
         [
-            ("400k", "", "NotEnoughRoom {path}: no room left on its disk; make some, nothing that was saved is lost"),
+            ("400k", "", "NotEnoughSpace {path}: no room left on its disk; make some, nothing that was saved is lost"),
             ("4m", "mount -o remount,ro {folder}", "R1Error {path}: cannot be written; see to its permissions"),
         ],
         ids=["full", "read-only"],

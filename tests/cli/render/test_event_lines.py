@@ -14,7 +14,7 @@ from r1_quantize.events import (
     Advanced,
     Arrived,
     Checked,
-    Examined,
+    Hashed,
     Fetched,
     Fetching,
     Finished,
@@ -23,8 +23,8 @@ from r1_quantize.events import (
     Planned,
     Preparing,
     Present,
-    Queued,
-    Recalled,
+    WaitingForLock,
+    Rechecked,
     Rejected,
     Resumed,
     StartedOver,
@@ -66,7 +66,7 @@ class TestEvents:
         ("event", "facts"),
         [
             (Noted("the cache is taken"), {"event": "note", "text": "the cache is taken"}),
-            (Queued("it is being made"), {"event": "queued", "reason": "it is being made"}),
+            (WaitingForLock("it is being made"), {"event": "queued", "reason": "it is being made"}),
             (Arrived("b.gguf", 10), {"event": "arrived", "file": "b.gguf", "bytes": 10}),
             (Rejected("b.gguf", 10, "it is bad"), {"event": "rejected", "file": "b.gguf", "reason": "it is bad"}),
             (Waiting(0.5, "it failed"), {"event": "waiting", "seconds": 0.5, "reason": "it failed"}),
@@ -89,7 +89,7 @@ class TestEvents:
         "event",
         [
             *(PLANNED, Preparing("Q4_K"), TensorDone(1, "a", "Q4_K", 1, 1), Resumed(1, 1, 1)),
-            *(Fetched("a", 1), Fetched(None, 1), Examined(1), Recalled(1), Advanced("a", 1, 1), Checked(1)),
+            *(Fetched("a", 1), Fetched(None, 1), Hashed(1), Rechecked(1), Advanced("a", 1, 1), Checked(1)),
         ],
         ids=lambda value: type(value).__name__,
     )
@@ -128,7 +128,7 @@ class TestProgress:
         done = TensorDone(1, "a", "Q4_K", 1_000_000_000, 300_000_000)
         *_, last = self.progress(
             PULL, Planned(Path("x"), "Q4_K_M", PULL.tensors, 3_000_000_000, 1_000_000_000), *fetched, advanced, done,
-            Recalled(1), clock=clock, seconds=2
+            Rechecked(1), clock=clock, seconds=2
         )  # fmt: skip
         assert (last["fetched_bytes"], last["of_fetched_bytes"]) == (2_000_000_000, 6_000_000_000)
         assert (last["tensors"], last["of_tensors"]) == (1, 3)

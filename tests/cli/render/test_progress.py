@@ -15,7 +15,7 @@ from r1_quantize.events import (
     Advanced,
     Arrived,
     Checked,
-    Examined,
+    Hashed,
     Fetched,
     Fetching,
     FilePlan,
@@ -24,8 +24,8 @@ from r1_quantize.events import (
     PipelineEvent,
     Planned,
     PullPlan,
-    Queued,
-    Recalled,
+    WaitingForLock,
+    Rechecked,
     Rejected,
     Resumed,
     StartedOver,
@@ -131,7 +131,7 @@ class TestLines:
         assert third.startswith("r1: tensor 1/3")
 
     def test_what_an_earlier_run_wrote_is_checked_first(self, clock: Clock) -> None:
-        assert "r1: checking what an earlier run wrote, 2 MB" in said(PLANNED, Recalled(2_000_000), clock=clock)
+        assert "r1: checking what an earlier run wrote, 2 MB" in said(PLANNED, Rechecked(2_000_000), clock=clock)
 
     @pytest.mark.parametrize("report", ["nothing", "json"])
     def test_nothing_where_nothing_is_wanted(self, clock: Clock, report: Report) -> None:
@@ -171,7 +171,7 @@ class TestTransfer:
         assert last.startswith("r1: 1 MB of 6 GB")
 
     def test_what_is_here_already_is_looked_at_first(self, clock: Clock) -> None:
-        *_, last = said(PULL, Examined(10_000_000), Examined(10_000_000), clock=clock)
+        *_, last = said(PULL, Hashed(10_000_000), Hashed(10_000_000), clock=clock)
         assert last == "r1: checking what is here already, 20 MB"
 
     @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ class TestTransfer:
         [
             (Noted("the hub's\nXet storage failed"), "the hub's Xet storage failed"),
             (
-                Queued("model:Q4_K_M is being made (process 7)"),
+                WaitingForLock("model:Q4_K_M is being made (process 7)"),
                 "model:Q4_K_M is being made (process 7); waiting for it",
             ),
             (Rejected("a", 10, "it is damaged"), "a: it is damaged; fetching it again, alone"),

@@ -9,7 +9,7 @@ from gguf.gguf_writer import SHARD_NAME_FORMAT
 
 from r1_quantize.binding import function
 from r1_quantize.errors import BadGGUF
-from r1_quantize.gguf.split import MAX_PARTS, part_names, whole_name
+from r1_quantize.gguf.split import MAX_PARTS, part_names, joined_name
 
 NO_PARTS = [
     *("", "model.gguf", "model-00001-of-00002", "model-00001-of-00002.safetensors", "model-00001-of-00002.GGUF"),
@@ -60,9 +60,9 @@ class TestWholeName:
     """The name of what the parts make."""
 
     def test_is_without_the_numbers(self) -> None:
-        assert whole_name("Q8_0/model-Q8_0-00001-of-00002.gguf") == "Q8_0/model-Q8_0.gguf"
-        assert {whole_name(name) for name in part_names("model-00001-of-00009.gguf")} == {"model.gguf"}
+        assert joined_name("Q8_0/model-Q8_0-00001-of-00002.gguf") == "Q8_0/model-Q8_0.gguf"
+        assert {joined_name(name) for name in part_names("model-00001-of-00009.gguf")} == {"model.gguf"}
 
     @pytest.mark.parametrize("name", NO_PARTS)
     def test_one_that_is_no_parts_stays(self, name: str) -> None:
-        assert whole_name(name) == name
+        assert joined_name(name) == name

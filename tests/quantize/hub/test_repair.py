@@ -164,7 +164,7 @@ class TestCheckpoint:
                     break
         (found,) = store.unfinished()
         assert found.reference == model.reference
-        interrupted = store.being_repaired(model.reference)
+        interrupted = store.interrupted_repair(model.reference)
         assert interrupted is not None
         mended(store, interrupted, before)
 

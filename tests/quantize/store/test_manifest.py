@@ -136,12 +136,12 @@ class TestAnnounced:
 
     def test_until_the_model_has_its_name_the_old_one_counts(self, files: tuple[Path, Path, Path]) -> None:
         model, manifest, coming = files
-        replace(WHOLE, created="now").announce(manifest, coming)
+        replace(WHOLE, created="now").stage(manifest, coming)
         assert self.created(model) == "then"
 
     def test_then_the_new_one_does(self, files: tuple[Path, Path, Path]) -> None:
         model, manifest, coming = files
-        settle = replace(WHOLE, created="now").announce(manifest, coming)
+        settle = replace(WHOLE, created="now").stage(manifest, coming)
         coming.replace(model)
         assert self.created(model) == "now"
         settle()
@@ -152,16 +152,16 @@ class TestAnnounced:
         model, manifest, coming = files
         model.unlink()
         manifest.unlink()
-        replace(WHOLE, created="now").announce(manifest, coming)
+        replace(WHOLE, created="now").stage(manifest, coming)
         assert Manifest.beside(model) is None
         coming.replace(model)
         assert self.created(model) == "now"
 
     def test_one_that_was_never_called_for_is_replaced(self, files: tuple[Path, Path, Path]) -> None:
         model, manifest, coming = files
-        replace(WHOLE, created="never").announce(manifest, coming)
+        replace(WHOLE, created="never").stage(manifest, coming)
         os.utime(coming, ns=(1, 7_000_000_000))
-        settle = replace(WHOLE, created="now").announce(manifest, coming)
+        settle = replace(WHOLE, created="now").stage(manifest, coming)
         coming.replace(model)
         settle()
         assert self.created(model) == "now"

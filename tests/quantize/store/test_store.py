@@ -16,7 +16,7 @@ import pytest
 
 from r1_quantize import catalog
 from r1_quantize.errors import Busy, ModelNotFound, R1Error, UsageError
-from r1_quantize.store.store import KEPT, RECORD, Store, home, on_disk
+from r1_quantize.store.store import KEPT, RECORD, Store, home, allocated_bytes
 from tests.quantize.store.test_manifest import WHOLE
 
 
@@ -289,30 +289,30 @@ class TestHoldings:
         paths = half_made(store, "qwen-7b", "Q8_0")
         put(store, "qwen-7b", "Q4_K_M")
         (found,) = store.unfinished()
-        assert (found.reference, found.whole, set(found.paths)) == ("qwen-7b:Q8_0", False, set(paths))
-        assert found.size == sum(map(on_disk, paths)) > 0
+        assert (found.reference, found.is_complete, set(found.paths)) == ("qwen-7b:Q8_0", False, set(paths))
+        assert found.size == sum(map(allocated_bytes, paths)) > 0
 
     def test_checkpoints(self, store: Store) -> None:
         checkpoint(store, "a/b", commit="a" * 40)
         checkpoint(store, "a/b", commit="b" * 40, kept=True)
         checkpoint(store, "c/d.e_f-g")
         first, second = store.checkpoints()
-        assert (first.reference, first.whole) == ("a/b", True)
-        assert (second.reference, second.whole) == ("c/d.e_f-g", False)
+        assert (first.reference, first.is_complete) == ("a/b", True)
+        assert (second.reference, second.is_complete) == ("c/d.e_f-g", False)
         assert first.size > second.size > 0
 
     @pytest.mark.skipif(os.name == "nt", reason="has no holes unless they are asked for")
     def test_a_hole_takes_nothing(self, tmp_path: Path) -> None:
         with (tmp_path / "file").open("wb") as file:
             file.truncate(1 << 40)
-        assert on_disk(tmp_path / "file") < 1 << 20
+        assert allocated_bytes(tmp_path / "file") < 1 << 20
 
     def test_what_is_small_is_not_rounded_up(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"x")
-        assert on_disk(tmp_path / "file") <= 1
+        assert allocated_bytes(tmp_path / "file") <= 1
 
     def test_what_is_not_there_takes_nothing(self, tmp_path: Path) -> None:
-        assert on_disk(tmp_path / "none") == 0
+        assert allocated_bytes(tmp_path / "none") == 0
 
 
 class TestBeingRepaired:
@@ -326,7 +326,7 @@ class TestBeingRepaired:
         half_made(store, "qwen-7b", "Q4_K_M")
         half_made(store, "qwen-7b", "Q8_0")
         self.manifest(store, "qwen-7b", "Q8_0")
-        found = store.being_repaired(reference)
+        found = store.interrupted_repair(reference)
         assert found is not None
         assert (found.reference, found.path, found.manifest) == ("qwen-7b:Q8_0", store.path("qwen-7b", "Q8_0"), WHOLE)
 
@@ -335,14 +335,14 @@ class TestBeingRepaired:
         half_made(store, "qwen-7b", "Q8_0")
         put(store, "qwen-7b", "Q8_0")
         self.manifest(store, "qwen-7b", "Q8_0")
-        assert store.being_repaired("qwen-7b") is None
-        assert store.being_repaired("qwen-7b:Q5_K_M") is None
+        assert store.interrupted_repair("qwen-7b") is None
+        assert store.interrupted_repair("qwen-7b:Q5_K_M") is None
 
     @pytest.mark.parametrize("reference", ["", "..", "../models/qwen-7b", "*", "./a.gguf", "/", "qwen-7b:*", ":Q8_0"])
     def test_is_found_by_nothing_else(self, store: Store, reference: str) -> None:
         half_made(store, "qwen-7b", "Q8_0")
         self.manifest(store, "qwen-7b", "Q8_0")
-        assert store.being_repaired(reference) is None
+        assert store.interrupted_repair(reference) is None
 
 
 class TestRemovable:
@@ -353,7 +353,7 @@ class TestRemovable:
         store.manifest_path("qwen-7b", "Q4_K_M").write_text(WHOLE.to_json(), encoding="utf-8")
         put(store, "qwen-7b", "Q8_0")
         found = store.removable("qwen-7b:q4_k_m")
-        assert (found.reference, found.whole) == ("qwen-7b:Q4_K_M", True)
+        assert (found.reference, found.is_complete) == ("qwen-7b:Q4_K_M", True)
         assert found.paths[0] == path
         assert set(found.paths) == {path, path.with_suffix(".json"), *left}
 
@@ -362,7 +362,7 @@ class TestRemovable:
         assert store.removable("qwen-7b").reference == "qwen-7b:Q8_0"
         left = half_made(store, "llama-8b", "Q4_K_M")
         found = store.removable("llama-8b")
-        assert (found.reference, found.whole, set(found.paths)) == ("llama-8b:Q4_K_M", False, set(left))
+        assert (found.reference, found.is_complete, set(found.paths)) == ("llama-8b:Q4_K_M", False, set(left))
 
     def test_a_name_of_several_is_asked_about(self, store: Store) -> None:
         put(store, "qwen-7b", "Q8_0")
@@ -379,7 +379,7 @@ class TestRemovable:
     def test_a_checkpoint(self, store: Store, reference: str) -> None:
         folder = checkpoint(store, kept=True)
         found = store.removable(reference)
-        assert (found.reference, found.whole) == (REPO, True)
+        assert (found.reference, found.is_complete) == (REPO, True)
         assert found.paths == (folder,)
 
     @pytest.mark.parametrize(

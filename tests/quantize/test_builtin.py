@@ -1,4 +1,4 @@
-"""`r1_quantize.store.builtin`: the model that needs no network, made when it is first wanted."""
+"""`r1_quantize.builtin`: the model that needs no network, made when it is first wanted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from r1_quantize import catalog
 from r1_quantize.gguf import reader
-from r1_quantize.store.builtin import ensure_tiny
+from r1_quantize.builtin import ensure_tiny
 from r1_quantize.store.store import Store, StoredModel
 from r1_quantize.verify import verify
 
@@ -65,7 +65,7 @@ class TestEnsureTiny:
     def test_many_processes_at_once_make_it_once(self, store: Store) -> None:
         code = (
             "import sys; from pathlib import Path; from r1_quantize import catalog\n"
-            "from r1_quantize.store.builtin import ensure_tiny; from r1_quantize.store.store import Store\n"
+            "from r1_quantize.builtin import ensure_tiny; from r1_quantize.store.store import Store\n"
             "print(ensure_tiny(Store(Path(sys.argv[1]), catalog.load())).modified)"
         )
         arguments = [sys.executable, "-c", code, str(store.root)]
@@ -77,7 +77,7 @@ class TestEnsureTiny:
     def test_needs_nothing_heavy(self, store: Store) -> None:
         code = (
             "import sys; from pathlib import Path; from r1_quantize import catalog\n"
-            "from r1_quantize.store.builtin import ensure_tiny; from r1_quantize.store.store import Store\n"
+            "from r1_quantize.builtin import ensure_tiny; from r1_quantize.store.store import Store\n"
             "store = Store(Path(sys.argv[1]), catalog.load())\n"
             "ensure_tiny(store)\n"
             "heavy = ('numpy', 'gguf', 'llama_cpp', 'huggingface_hub')\n"
