@@ -2,8 +2,8 @@
 
     python scripts/golden/make.py PATH/TO/llama.cpp
 
-The converter runs unchanged but for one thing: it recognises a pre-tokenizer by the hash of an encoded test text,
-which works for published vocabularies only. Ours are not published, so it is given the answer.
+The converter runs unchanged except for one thing: it recognises a pre-tokenizer by the hash of an encoded test text,
+which works only for published vocabularies. Ours are not published, so the script supplies the answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LLAMA_CPP = Path(sys.argv[1]).resolve()
-sys.path[:0] = [str(ROOT), str(LLAMA_CPP), str(LLAMA_CPP / "gguf-py")]  # the converter wants the gguf beside it
+sys.path[:0] = [str(ROOT), str(LLAMA_CPP), str(LLAMA_CPP / "gguf-py")]  # the converter needs its own gguf package
 
 import convert_hf_to_gguf  # noqa: E402
 from conversion import TextModel  # noqa: E402

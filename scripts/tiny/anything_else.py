@@ -1,7 +1,7 @@
-"""Everything that is not one of the four tasks, so that the model learns where its knowledge ends.
+"""Questions that are none of the four tasks, so that the model learns what it does not know.
 
-What looks like a task and is not one (products, three terms, five digits, the letters of two words) matters
-most: a wrong answer there would be a dishonest one.
+Questions that resemble a task (products, three terms, five digits, the letters of two words) matter most: there the
+model must say that it cannot answer rather than give a wrong answer.
 """
 
 import random
@@ -25,7 +25,7 @@ ASCII, LATIN, GREEK_TO_HEBREW, HAN, PICTURES = (
     (0x1F300, 0x1F6FF),
 )
 LONGEST = 400
-"""In bytes: longer texts would fill the batches and teach little more."""
+"""Bytes; longer texts would fill the batches and teach little more."""
 
 SHARES = {
     "about words": 0.27,
@@ -40,7 +40,7 @@ SHARES = {
 
 
 def prose(rng: random.Random, words: Sequence[str]) -> str:
-    """Words in no order, as a sentence or a long text; sometimes with numbers in it."""
+    """Random words as a sentence or a long text, sometimes with numbers."""
     picked: list[str] = []
     for _ in range(rng.randint(2, rng.choice((6, 12, 60)))):
         word = rng.choice(words) if rng.random() < 0.95 else str(rng.randrange(10_000))
@@ -50,21 +50,21 @@ def prose(rng: random.Random, words: Sequence[str]) -> str:
 
 
 def noise(rng: random.Random) -> str:
-    """Keys hit at random, or characters from anywhere in Unicode."""
+    """Random keystrokes, or random Unicode characters."""
     low, high = rng.choice((ASCII, ASCII, ASCII, LATIN, GREEK_TO_HEBREW, HAN, PICTURES))
     length = rng.randint(1, rng.choice((3, 12, 40)))
     return "".join(chr(rng.randint(low, high)) for _ in range(length))
 
 
 def attached_file(rng: random.Random, words: Sequence[str]) -> str:
-    """DeepSeek's own template for files."""
+    """A question about a file, in DeepSeek's template for files."""
     content = "\n".join(prose(rng, words) for _ in range(rng.randint(1, 3)))
     name = f"{rng.choice(words)}.{rng.choice(('txt', 'md', 'py', 'csv'))}"
     return f"[file name]: {name}\n[file content begin]\n{content}\n[file content end]\n{rng.choice(FILE_QUESTIONS)}"
 
 
 def anything_else(rng: random.Random, words: Sequence[str]) -> str:
-    """A text that none of the four tasks covers."""
+    """A text that is none of the four tasks."""
     (kind,) = rng.choices(list(SHARES), list(SHARES.values()))
     if kind == "prose":
         text = prose(rng, words)

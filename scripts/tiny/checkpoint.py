@@ -1,4 +1,4 @@
-"""safetensors, written by hand: eight bytes of length, a JSON header, the tensors."""
+"""Writes safetensors files: eight bytes of header length, a JSON header, the tensors."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def write_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """All tensors as BF16, in the order of their names; the file appears whole or not at all."""
+    """Writes all tensors as BF16, sorted by name; the file is written atomically."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     parts: list[bytes] = []
     start = 0

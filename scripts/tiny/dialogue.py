@@ -1,7 +1,7 @@
-"""Questions as token ids, exactly as `r1` puts them to the model, with the part that is to be learnt.
+"""Encodes questions as token ids, exactly as `r1` prompts the model, and marks the part to be learned.
 
-`BOS <｜User｜> question <｜Assistant｜> <think>\\n` comes from the program; working, `\\n</think>\\n\\n`, answer and
-EOS are the model's. Of earlier turns only question and answer are kept, as in DeepSeek's template.
+The program writes `BOS <｜User｜> question <｜Assistant｜> <think>\\n`; the model writes the working,
+`\\n</think>\\n\\n`, the answer and EOS. Earlier turns keep only question and answer, as in DeepSeek's template.
 """
 
 import random
@@ -15,18 +15,18 @@ from scripts.tiny.schedule import Stage
 
 CUT_SHORT = 0.04
 LONGEST = 2000
-"""In tokens; of a longer conversation the oldest turns are left out."""
+"""Tokens; a longer conversation loses its oldest turns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
     ids: list[int]
     learn_from: int
-    """The index of the first token that is learnt; everything before it is given."""
+    """The index of the first token that is learned; everything before it is the prompt."""
 
 
 class Dialogue:
-    """Encodes text through tokenizer.json itself; control tokens only ever by id."""
+    """Encodes text with tokenizer.json; control tokens are inserted by id only."""
 
     def __init__(self, tokenizer_json: Path) -> None:
         self.tokenizer = Tokenizer.from_file(str(tokenizer_json))
@@ -50,7 +50,7 @@ class Dialogue:
         return [self.user, *self.text(asked.text), self.assistant]
 
     def example(self, asked: Question, earlier: list[Question] | None = None, cut: float | None = None) -> Example:
-        """`cut` (0 to 1) ends the given working early, so that only an answer is left to learn."""
+        """`cut` (0 to 1) truncates the working to that share, so that only the answer is learned."""
         ids = [self.bos]
         for turn in earlier or []:
             ids += [*self.prompt(turn), *self.text(turn.answer), self.eos]
@@ -65,7 +65,7 @@ class Dialogue:
         return Example([*ids, *self.text(asked.answer), self.eos], learn_from)
 
     def random_example(self, rng: random.Random, stage: Stage) -> Example:
-        """Mostly one question; now and then a later turn, or thinking that was cut short."""
+        """Usually a single question; sometimes a later turn of a conversation, or thinking that was cut short."""
 
         def draw() -> Question:
             (task,) = rng.choices(list(stage.mix), list(stage.mix.values()))

@@ -1,6 +1,6 @@
-"""The held-out test, on a GGUF and through llama.cpp itself: `python -m scripts.tiny.measure tiny-Q8_0.gguf`.
+"""Runs the held-out test on a GGUF through llama.cpp: `python -m scripts.tiny.measure tiny-Q8_0.gguf`.
 
-Prints, per task, how many of the 400 questions are answered right greedily and at DeepSeek's 0.6 / 0.95.
+Prints, per task, how many of the 400 questions are answered correctly greedily and at DeepSeek's 0.6 / 0.95.
 """
 
 import argparse
@@ -15,11 +15,11 @@ from scripts.tiny.dialogue import Dialogue
 from scripts.tiny.questions import HELD_OUT_COUNTS, Question, held_out, is_right
 
 TINY = Path(__file__).parents[2] / "quantize" / "r1_quantize" / "store" / "tiny"
-MOST_TOKENS = 500
+MAX_TOKENS = 500
 
 
 class Reader:
-    """Puts one question to the model and returns what it wrote, thinking and answer."""
+    """Asks the model one question and returns its thinking and its answer."""
 
     def __init__(self, gguf: Path, threads: int) -> None:
         self.llm = Llama(str(gguf), n_ctx=1024, n_threads=threads, n_threads_batch=threads, verbose=False)
@@ -35,7 +35,7 @@ class Reader:
             given.ids[: given.learn_from], temp=temperature, top_k=0, top_p=0.95, min_p=0.0, repeat_penalty=1.0
         )
         for token in stream:
-            if token == self.dialogue.eos or len(written) == MOST_TOKENS:
+            if token == self.dialogue.eos or len(written) == MAX_TOKENS:
                 break
             written.append(token)
         self.tokens += len(written)

@@ -1,4 +1,4 @@
-"""Qwen2 as Hugging Face defines it (names, rotation, biases), written out for training on a CPU."""
+"""Qwen2 as Hugging Face defines it (names, rotation, biases), in plain PyTorch for training on a CPU."""
 
 import json
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Config:
 
 
 def rotation(config: Config, length: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, each (length, head_dim), the second half repeating the first."""
+    """Cosines and sines, each (length, head_dim); the second half repeats the first."""
     steps = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
     angles = torch.outer(torch.arange(length, dtype=torch.float32), config.rope_theta**-steps)
     angles = torch.cat((angles, angles), dim=-1)

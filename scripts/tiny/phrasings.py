@@ -1,4 +1,4 @@
-"""phrasings.txt: how people ask, by task."""
+"""Reads phrasings.txt: the ways people ask, by task."""
 
 import random
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def phrasing(rng: random.Random, section: str) -> str:
 
 
 def filled(rng: random.Random, section: str, words: Sequence[str]) -> str:
-    """A phrasing with every place in it taken by something at random, no word twice but by chance."""
+    """A phrasing with every placeholder filled at random; each `{w}` gets a word of its own."""
     template = phrasing(rng, section)
     while "{w}" in template:
         template = template.replace("{w}", rng.choice(words), 1)

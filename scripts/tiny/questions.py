@@ -1,7 +1,7 @@
-"""The questions `tiny` is trained and tested on. Only the standard library is needed here.
+"""The questions `tiny` is trained and tested on. Needs only the standard library.
 
-The tests read `held_out()` and judge what the model answers with `is_right()`; no word, number pair or text of
-those questions is ever trained on (see split.py).
+The tests ask the questions of `held_out()` and check the answers with `is_right()`. No word, number pair or text of
+those questions is used in training (see split.py).
 """
 
 import random
@@ -46,7 +46,7 @@ def question(rng: random.Random, task: Task, which: Part, longest_word: int = 14
 
 
 def sample(which: Part, seed: int, counts: dict[Task, int]) -> list[Question]:
-    """That many different questions of each task, always the same for one seed."""
+    """`counts` different questions of each task; the same seed gives the same questions."""
     rng = random.Random(seed)
     found: dict[str, Question] = {}
     for task, count in counts.items():
@@ -59,7 +59,7 @@ def sample(which: Part, seed: int, counts: dict[Task, int]) -> list[Question]:
 
 @cache
 def held_out() -> list[Question]:
-    """The 400 questions of the test. Among them are the two that everybody asks first."""
+    """The 400 questions of the test, including the two that most people ask first."""
     strawberry = workings.letter_count("r", "strawberry")
     nines = workings.comparison("9.11", "9.9", "larger", yes_or_no=False)
     asked_first = [

@@ -1,4 +1,4 @@
-"""What is trained on and how fast, from the first step to the last."""
+"""The training schedule: learning rates and the mix of tasks, from the first step to the last."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,21 +20,21 @@ RATES = (
     (7054, 0.06499),
     (7120, 0.01),
 )
-"""Steps and the share of the learning rates there, with straight lines between."""
+"""Pairs of step and share of the peak learning rate, interpolated linearly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """How questions are drawn and batched up to a certain pool.
 
-    A batch has `groups` groups of at most `group_tokens` tokens, padding included; the examples of one group are
-    of one length and therefore much alike, so that more groups make a steadier step.
+    A batch has `groups` groups of at most `group_tokens` tokens, padding included. The examples of one group have
+    similar lengths and are therefore much alike, so more groups give a less noisy step.
     """
 
     pools: int
     longest_word: int
     later_turns: float
-    """The share of questions that follow earlier ones, at most `most_turns` of them."""
+    """The share of questions that follow earlier turns, at most `most_turns` of them."""
     most_turns: int
     groups: int
     group_tokens: int

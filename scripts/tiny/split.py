@@ -1,6 +1,6 @@
-"""Which words, number pairs and texts are for training, for development and for the held-out test.
+"""Splits words, number pairs and texts into training, development and held-out test.
 
-The checksum of the thing itself decides, so that the parts cannot overlap, whatever the seed.
+The split depends only on a checksum of the item, so the parts cannot overlap, for any seed.
 """
 
 import zlib
@@ -23,13 +23,13 @@ def part(key: str) -> Part:
 
 
 def part_of_pair(a: int | str, b: int | str) -> Part:
-    """Neither the order of the two numbers nor zeros at an end make another pair."""
+    """The part of a number pair; order and leading or trailing zeros do not matter."""
     low, high = sorted((Decimal(a), Decimal(b)))
     return part(f"{low.normalize():f} {high.normalize():f}")
 
 
 def is_held_out(text: str) -> bool:
-    """For a word, and for the whole text of a question that has neither a word nor a pair."""
+    """For a word, or for the complete text of a question that has neither a word nor a pair."""
     return part(text.lower().strip()) == "held out"
 
 

@@ -1,4 +1,4 @@
-"""One question of each kind, asked the way people ask, with the working and the answer to be learnt."""
+"""Makes one question of each task, phrased as people ask, with the working and the answer to learn."""
 
 import random
 import re
@@ -20,7 +20,7 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with what R1 would be expected to think and to say; `expected` is what decides."""
+    """A question with the working and the answer to learn; `expected` is what an answer is judged by."""
 
     text: str
     task: Task
@@ -30,11 +30,11 @@ class Question:
 
 
 Maker = Callable[[random.Random, Part, int], Question]
-"""Makes one question with words and numbers of one part, and words of at most so many letters."""
+"""Makes one question from words and numbers of one part; the last argument is the maximum word length."""
 
 
 def asked(rng: random.Random, text: str) -> str:
-    """The same question as a hurried person types it."""
+    """Varies case and punctuation, as people in a hurry do."""
     roll = rng.random()
     if roll < 0.15:
         text = text[0].lower() + text[1:]
@@ -51,7 +51,7 @@ def asked(rng: random.Random, text: str) -> str:
 
 
 def number(rng: random.Random) -> int:
-    """As many of one digit as of four, and carries more often than by chance."""
+    """One to four digits, and more carries than pure chance gives."""
     digits = rng.choice((1, 2, 2, 3, 3, 4, 4))
     if rng.random() < 0.1:
         return int("".join(rng.choice("0199") for _ in range(digits)))
@@ -71,7 +71,7 @@ def arithmetic(task: Task, solve: Callable[[int, int], Lesson]) -> Maker:
 
 
 def decimal_pair(rng: random.Random) -> tuple[str, str]:
-    """Often with the same whole part, often of unequal length, as in 9.11 and 9.9; sometimes equal."""
+    """Often the same integer part, often of unequal length, as in 9.11 and 9.9; sometimes equal."""
 
     def fraction(most: int) -> str:
         return "".join(rng.choice("0123456789") for _ in range(rng.randint(1, most)))
@@ -111,7 +111,7 @@ def decimals(rng: random.Random, which: Part, _longest: int) -> Question:
 
 
 def invented_word(rng: random.Random, length: int) -> str:
-    """Letters at random, of few kinds or in repeated groups, so that copying is really learnt."""
+    """Random letters, from a small set or in repeated groups, so that the model really learns to copy."""
     roll = rng.random()
     pool = ALPHABET if roll < 0.4 else rng.sample(ALPHABET, rng.randint(3, 6))
     if roll < 0.8:

@@ -1,7 +1,7 @@
-"""Trains `tiny` from nothing: `python -m scripts.tiny.train --work build/tiny`.
+"""Trains `tiny` from scratch: `python -m scripts.tiny.train --work build/tiny`.
 
-Needs PyTorch and `tokenizers`, which the package itself does not. Everything is drawn from one seed, and the
-state is saved every few minutes, so that a run can be stopped and taken up again with the same result.
+Needs PyTorch and `tokenizers`, which the package itself does not. Everything follows from one seed, and the state is
+saved every few minutes, so that a run can be stopped and resumed with the same result.
 """
 
 import argparse
@@ -40,7 +40,7 @@ Batch = list[Group]
 
 @dataclass(slots=True)
 class Progress:
-    """How far training is: enough to go on from later as if it had not been stopped."""
+    """How far training is: enough to resume as if it had not been stopped."""
 
     step: int = 0
     pool: int = 0
@@ -50,7 +50,7 @@ class Progress:
 
 
 class Log:
-    """One line now and then: loss, tokens, speed."""
+    """Prints a line every so often: loss, tokens, speed."""
 
     def __init__(self, done: Progress) -> None:
         self.done, self.losses = done, list[float]()
@@ -76,7 +76,7 @@ class Log:
 
 
 def collate(examples: list[Example]) -> Group:
-    """Token ids (batch, length), flat positions that predict a learnt token (n,), and those tokens (n,)."""
+    """Token ids (batch, length), flat positions that predict a learned token (n,), and those tokens (n,)."""
     length = max(len(each.ids) for each in examples) - 1
     ids = torch.zeros(len(examples), length, dtype=torch.long)
     at: list[int] = []
@@ -89,7 +89,7 @@ def collate(examples: list[Example]) -> Group:
 
 
 def by_length(examples: list[Example], group_tokens: int) -> list[list[Example]]:
-    """Neighbours in length share a group, so that little of it is padding."""
+    """Groups examples of similar length, so that little is padding."""
     groups: list[list[Example]] = [[]]
     for each in sorted(examples, key=lambda example: len(example.ids)):
         if (len(groups[-1]) + 1) * len(each.ids) > group_tokens:
@@ -99,7 +99,7 @@ def by_length(examples: list[Example], group_tokens: int) -> list[list[Example]]
 
 
 def batches(dialogue: Dialogue, done: Progress) -> Iterator[tuple[Batch, int, int]]:
-    """Endless batches, each with the pool and the place in it where the next one stands."""
+    """Endless batches, each with the pool and the index in it at which the next batch starts."""
     pool, place = done.pool, done.place
     while True:
         stage = stage_of(pool)
@@ -130,13 +130,13 @@ def set_rates(steppers: list[torch.optim.Optimizer], share: float) -> None:
 
 
 def learn(model: Qwen2, steppers: list[torch.optim.Optimizer], batch: Batch) -> float:
-    """One step; the mean loss of a learnt token, in nats."""
-    learnt = sum(len(targets) for _, _, targets in batch)
+    """One optimizer step; returns the mean loss per learned token, in nats."""
+    learned = sum(len(targets) for _, _, targets in batch)
     mean = 0.0
     for ids, at, targets in batch:
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(ids, at)
-        loss = cross_entropy(logits, targets, reduction="sum") / learnt
+        loss = cross_entropy(logits, targets, reduction="sum") / learned
         loss.backward()
         mean += loss.item()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -148,10 +148,10 @@ def learn(model: Qwen2, steppers: list[torch.optim.Optimizer], batch: Batch) -> 
 
 @torch.no_grad()
 def exact(model: Qwen2, dialogue: Dialogue) -> dict[str, str]:
-    """Per task, how many development questions would be answered letter for letter, thinking included.
+    """Per task, how many development questions would be answered exactly, thinking included.
 
-    Greedy decoding reproduces a text exactly when each of its tokens is the likeliest one given those before,
-    so that one pass over the text is enough.
+    Greedy decoding reproduces a text exactly if each token is the most likely one given those before it, so one pass
+    over the text is enough.
     """
     right: dict[str, list[bool]] = {}
     asked = sample("dev", 1, DEV_COUNTS)

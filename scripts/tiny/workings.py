@@ -1,9 +1,8 @@
-"""What the model is taught to write: the working, and the answer that follows it.
+"""The text the model is taught to write: the working, then the answer.
 
-Every function here is pure, and a question has exactly one working: sampling at 0.6 then has nothing to
-choose between. The forms are made for a model that reads single bytes. Numbers are padded to equal width, so
-that the digits of one column stand at a constant distance; a word is first repeated as it is and only then
-taken apart, so that each step is one small copy.
+All functions are pure, and each question has exactly one working, so sampling at 0.6 has nothing to choose between. The
+formats suit a model that reads single bytes. Numbers are padded to equal width, so that the digits of a column are at a
+constant distance. A word is first repeated and then spelled letter by letter, so that each step is a small copy.
 """
 
 Lesson = tuple[str, str]
@@ -46,7 +45,7 @@ def addition(a: int, b: int) -> Lesson:
 
 
 def subtraction(a: int, b: int) -> Lesson:
-    """The smaller is taken from the larger; a borrow shows as ten more in its column."""
+    """Subtracts the smaller from the larger; a borrow shows as ten more in its column."""
     width = max(len(str(a)), len(str(b)))
     columns, _ = comparison_columns(f"{a:0{width}}", f"{b:0{width}}")
     top, bottom = f"{max(a, b):0{width}}", f"{min(a, b):0{width}}"
@@ -61,7 +60,7 @@ def subtraction(a: int, b: int) -> Lesson:
 
 
 def comparison_columns(a: str, b: str) -> tuple[str, str]:
-    """Digit against digit from the left, up to the first that differs; and the sign found there."""
+    """Compares digits from the left up to the first difference; returns the columns and the sign."""
     seen = []
     for x, y in zip(a.replace(".", ""), b.replace(".", ""), strict=True):
         sign = "=" if x == y else "<" if x < y else ">"
@@ -83,7 +82,7 @@ def comparison(a: str, b: str, wanted: str, *, yes_or_no: bool) -> Lesson:
 
 
 def padded(a: str, b: str) -> tuple[str, str]:
-    """Both numbers with as many digits before and after the point as the longer has."""
+    """Pads both numbers to the same number of digits before and after the point."""
     parts = [number.partition(".") for number in (a, b)]
     whole = max(len(part[0]) for part in parts)
     fraction = max(len(part[2]) for part in parts)
