@@ -10,7 +10,7 @@ import pytest
 from r1.doctor.installation import Installation, Tool, installation
 from tests.fakes.paths import ROOT
 
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "memory.md"
 
 
 def line(tool: Tool, python: str = "/v/bin/python", *, windows: bool = False) -> str:
@@ -20,12 +20,10 @@ def line(tool: Tool, python: str = "/v/bin/python", *, windows: bool = False) ->
 class TestReinstall:
     """A line to be typed as it stands."""
 
-    def test_is_the_readmes_with_pip(self) -> None:
-        in_readme = (
-            'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir "llama-cpp-python==0.3.36"'
-        )
-        assert in_readme in README.read_text(encoding="utf-8")
-        assert line("pip") == in_readme.replace(" pip ", " /v/bin/python -m pip ")
+    def test_with_pip_is_the_line_in_the_docs(self) -> None:
+        in_docs = 'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir "llama-cpp-python==0.3.36"'
+        assert in_docs in PAGE.read_text(encoding="utf-8")
+        assert line("pip") == in_docs.replace(" pip ", " /v/bin/python -m pip ")
 
     def test_goes_through_pipx(self) -> None:
         words = shlex.split(line("pipx"))
