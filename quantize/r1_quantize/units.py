@@ -1,23 +1,23 @@
-"""Bytes, parameters and seconds in the units people read."""
+"""Bytes, parameter counts and seconds in the units people read."""
 
 from __future__ import annotations
 
 
 def size(count: int) -> str:
-    """Bytes in decimal units, as shops and file managers count: 1.12 GB."""
+    """Bytes in decimal units, as shops and file managers count them: 1.12 GB."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
-        if value < 999.5:  # which three digits would round up to the next unit
+        if value < 999.5:  # more would round to 1000 at three digits
             return f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:.3g} TB"
 
 
 def part(done: int, total: int) -> str:
-    """Bytes of how many: 1.2 of 3.55 GB, or 950 kB of 3.55 GB."""
-    some, all_of_it = size(done), size(total)
-    number, unit = some.split()
-    return f"{number} of {all_of_it}" if all_of_it.endswith(f" {unit}") else f"{some} of {all_of_it}"
+    """Bytes done of a total: 1.2 of 3.55 GB, or 950 kB of 3.55 GB."""
+    so_far, complete = size(done), size(total)
+    number, unit = so_far.split()
+    return f"{number} of {complete}" if complete.endswith(f" {unit}") else f"{so_far} of {complete}"
 
 
 def parameters(count: int) -> str:
@@ -28,10 +28,11 @@ def parameters(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """7 s, 2:05 min, 1:02 h."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02} h"
+    """`7 s`, `4 min 5 s`, `1 h 2 min`, rounded to the smaller unit."""
+    total = max(0, round(seconds))
+    if total < 60:
+        return f"{total} s"
+    minutes, rest = divmod(total, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

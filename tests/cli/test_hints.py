@@ -26,7 +26,7 @@ class TestUnusedGPU:
     def test_is_told_with_the_command_and_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(hints, "graphics", lambda: CARD)
         (line,) = said(tmp_path)
-        assert line.startswith("NVIDIA GeForce RTX 4090 is here, and this build of llama.cpp cannot use it")
+        assert line.startswith("this build of llama.cpp cannot use the NVIDIA GeForce RTX 4090; ")
         assert 'CMAKE_ARGS="-DGGML_CUDA=on"' in line
         assert "llama-cpp-python==" in line
         assert Path(sys.executable).name in line or "pipx" in line or "uv " in line

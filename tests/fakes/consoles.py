@@ -16,7 +16,7 @@ def console(
     stderr_is_terminal: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> Console:
-    """`stdin` None: a terminal that nobody types at."""
+    """`stdin` None: a terminal without any input."""
     stream = io.BytesIO(stdin or b"") if stdin is None or isinstance(stdin, bytes) else stdin
     return Console(
         stdin=stream,
@@ -30,6 +30,6 @@ def console(
 
 
 def written(stream: object) -> str:
-    """What went to an in-memory stream."""
+    """The text written to an in-memory stream."""
     assert isinstance(stream, io.StringIO)
     return stream.getvalue()

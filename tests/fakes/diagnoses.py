@@ -1,7 +1,8 @@
-"""A made-up machine, as `r1 doctor` would have found it."""
+"""A made-up machine, as `r1 doctor` would diagnose it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from r1.engine.devices import Device
 from r1.fit.choice import Surroundings, prospects, recommend
 from r1.machine.cores import Threads
 from r1.machine.disk import Disk
+from r1.machine.graphics import Graphics, Unused
 from r1.machine.memory import Memory
 from r1.machine.processor import Processor
 from r1_quantize import catalog
@@ -33,23 +35,42 @@ HARDWARE = Hardware(
     power=None,
     home=Disk(Path("/home/somebody/.local/share/r1"), 100 * GB, 500 * GB, 1),
     hub_cache=Disk(Path("/home/somebody/.cache/huggingface/hub"), 100 * GB, 500 * GB, 1),
-    terminal=Terminal(True, 80, 24, "256", "utf-8", unicode=True, tmux=True, ssh=False, termux=False),
+    terminal=Terminal(
+        is_terminal=True,
+        columns=80,
+        lines=24,
+        colours="256",
+        encoding="utf-8",
+        unicode=True,
+        tmux=True,
+        ssh=False,
+        termux=False,
+    ),
 )
+CUDA = Unused(Graphics("NVIDIA", "GeForce RTX 4090"), "-DGGML_CUDA=on", "NVIDIA's CUDA toolkit")
+"""A GPU that the made-up machine could have, and its build does not support."""
 
 
 @cache
 def diagnosis() -> Diagnosis:
-    """A laptop of some years ago, with which nothing is wrong."""
-    found = prospects(catalog.load().values(), Surroundings.of((), MEMORY, HARDWARE.bandwidth))
+    """A laptop a few years old, with nothing wrong."""
+    candidates = prospects(catalog.load().values(), Surroundings.of((), MEMORY, HARDWARE.bandwidth))
     return Diagnosis(
-        versions=Versions("0.1.0", "3.12.1", "0.3.36"),
+        versions=Versions(r1="0.1.0", python="3.12.1", binding="0.3.36"),
         hardware=HARDWARE,
-        installation=Installation("pipx", "/home/somebody/venvs/r1-local/bin/python", "r1-local", "0.3.36"),
+        installation=Installation(
+            tool="pipx", python="/home/somebody/venvs/r1-local/bin/python", name="r1-local", version="0.3.36"
+        ),
         build=Build(frozenset({"AVX", "AVX2", "FMA", "F16C"}), frozenset({"CPU"}), "0c1e570", "0.25.3"),
-        trouble=None,
+        llama_cpp_error=None,
         devices=[Device("CPU", "cpu", "Intel(R) Core(TM) i7-8550U CPU @ 1.80GHz", "CPU", 8 * GB, 16 * GB)],
         unused=[],
-        prospects=found,
-        recommendation=recommend(found, (), 100 * GB),
-        here=frozenset(),
+        prospects=candidates,
+        recommendation=recommend(candidates, (), 100 * GB),
+        stored=frozenset(),
     )
+
+
+def diagnosis_with(**changes: object) -> Diagnosis:
+    """The same machine with other hardware."""
+    return replace(diagnosis(), hardware=replace(HARDWARE, **changes))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""`r1_quantize.units`: bytes and counts in words."""
+"""`r1_quantize.units`: bytes, counts and seconds as people read them."""
 
 from __future__ import annotations
 
@@ -54,10 +54,13 @@ def test_parameters(count: int, text: str) -> None:
         (-1, "0 s"),
         (0.4, "0 s"),
         (59.4, "59 s"),
-        (59.6, "1:00 min"),
-        (125, "2:05 min"),
-        (3599.6, "1:00 h"),
-        (7384, "2:03 h"),
+        (23.9, "24 s"),
+        (59.6, "1 min 0 s"),
+        (60, "1 min 0 s"),
+        (125, "2 min 5 s"),
+        (245, "4 min 5 s"),
+        (3599.6, "1 h 0 min"),
+        (7384, "2 h 3 min"),
     ],
 )
 def test_durations(seconds: float, text: str) -> None:

@@ -1,1 +1,1 @@
-"""What `r1 doctor` finds out about this machine, and how it says so."""
+"""`r1 doctor`: examines this machine and reports what it finds."""

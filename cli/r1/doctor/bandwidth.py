@@ -1,9 +1,7 @@
-"""How fast this machine reads its memory: what decoding waits for, because each token reads every weight once.
+"""Memory bandwidth: the limit of decoding speed, because each token reads every weight once.
 
-Several threads look for a byte that is not there, each in a buffer of its own, all at once. libc's `memchr` does that
-at the speed of the memory, and ctypes lets go of Python's lock meanwhile.
-
-Knows: how that is measured. Does not know: what a model reads.
+Several threads search for a byte that does not occur, each in a buffer of its own, all at the same time. libc's
+`memchr` does this at the speed of the memory, and ctypes releases Python's lock meanwhile.
 """
 
 from __future__ import annotations
@@ -19,19 +17,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_A_THREAD = 64 << 20  # bytes of buffer: several times what caches keep for one core
-_AT_MOST = 1 << 30  # bytes of buffers in all; filling them takes time as well
-_SHARE = 8  # of the free memory, one part in so many
-_TIMES_CACHE = 4  # with buffers so many times its size, hardly anything is found in a shared cache
-_PIECE = 2 << 20  # bytes a call: enough for the calls themselves to take no time worth counting
-_PASS = 0.05  # seconds
-_PASSES = 9  # others use the memory too, and the best pass is the one they disturbed least
-_PATIENCE = 1.2  # seconds after which no further pass begins
+_BUFFER_PER_THREAD = 64 << 20  # bytes: several times the cache of one core
+_MAX_BUFFERS = 1 << 30  # bytes in total, because filling them takes time too
+_PART_OF_FREE = 8  # use at most an eighth of the free memory
+_TIMES_CACHE = 4  # with buffers of four times its size, a shared cache has hardly any hits
+_PIECE = 2 << 20  # bytes per call: enough to make the overhead of a call negligible
+_PASS_S = 0.05
+_PASSES = 9  # the best pass is the one that other programs disturbed least
+_TIMEOUT_S = 1.2  # no further pass begins after that
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What one thread read in one pass: bytes, and when it began and ended."""
+    """One pass of one thread: the bytes read, and its begin and end in seconds."""
 
     count: int
     began: float
@@ -39,10 +37,10 @@ class _Read:
 
 
 def read_bandwidth(threads: int, free: int, root: Path = Path("/")) -> float | None:
-    """Bytes a second that so many threads read from main memory together; it takes about a second.
+    """Bytes per second that `threads` threads together read from main memory. Takes about a second.
 
-    `free` is the memory that can be had, of which an eighth is used at most; below `root` lies `sys`, on Linux. None
-    where that is too little to see past the caches, or there is no `memchr`.
+    `free` is the free memory in bytes; `root` is the folder that holds `sys`, on Linux. None if the memory is too
+    little for buffers larger than the caches, or `memchr` is missing.
     """
     size = buffer_size(threads, free, shared_cache(root))
     find = _memchr()
@@ -50,20 +48,20 @@ def read_bandwidth(threads: int, free: int, root: Path = Path("/")) -> float | N
         return None
     try:
         buffers = [mmap.mmap(-1, size) for _ in range(threads)]
-    except (OSError, ValueError):  # a limit that `free` did not tell of
+    except (OSError, ValueError):  # `free` does not know of every limit
         return None
     return _best([_Reader(buffer, find) for buffer in buffers])
 
 
 def buffer_size(threads: int, free: int, cache_size: int) -> int:
-    """Bytes of each thread's buffer, in whole pieces; 0 when there is no room for what caches could not hold."""
-    wanted = max(threads * _A_THREAD, _TIMES_CACHE * cache_size)
-    total = min(wanted, _AT_MOST, free // _SHARE)
-    return 0 if total < max(_A_THREAD, 2 * cache_size) else total // threads // _PIECE * _PIECE
+    """Bytes of each thread's buffer, a multiple of `_PIECE`; 0 if only buffers that caches can hold would fit."""
+    wanted = max(threads * _BUFFER_PER_THREAD, _TIMES_CACHE * cache_size)
+    total = min(wanted, _MAX_BUFFERS, free // _PART_OF_FREE)
+    return 0 if total < max(_BUFFER_PER_THREAD, 2 * cache_size) else total // threads // _PIECE * _PIECE
 
 
 def shared_cache(root: Path = Path("/")) -> int:
-    """Bytes of the largest cache that the first core has; 0 where nobody says."""
+    """Bytes of the largest cache of the first core; 0 if unknown."""
     sizes = [_size_in(file) for file in (root / "sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
     return max(sizes, default=0)
 
@@ -83,26 +81,26 @@ class _Reader:
 
     def __init__(self, buffer: mmap.mmap, find: Any) -> None:
         self._find = find
-        self._held = (ctypes.c_char * len(buffer)).from_buffer(buffer)
-        self._address = ctypes.addressof(self._held)
+        self._array = (ctypes.c_char * len(buffer)).from_buffer(buffer)
+        self._address = ctypes.addressof(self._array)
         self._size = len(buffer)
 
     def fill(self) -> None:
-        """Until they are written to, all pages are one and the same, which a cache holds."""
+        """Writes to every page: before that, all are the same zero page, which fits a cache."""
         ctypes.memset(self._address, 1, self._size)
 
     def read(self) -> _Read:
-        """Goes round the buffer for the time of a pass."""
+        """Reads the buffer, again from its start if need be, for the time of one pass."""
         began, count = time.perf_counter(), 0
-        while (now := time.perf_counter()) < began + _PASS:
+        while (now := time.perf_counter()) < began + _PASS_S:
             self._find(self._address + count % self._size, 0, _PIECE)
             count += _PIECE
-        return _Read(count, began, now)
+        return _Read(count=count, began=began, ended=now)
 
 
 def _best(readers: list[_Reader]) -> float | None:
-    """The best of several passes, in which all begin at once. Bytes a second; None where threads are refused."""
-    rounds = _Rounds(time.perf_counter() + _PATIENCE)
+    """Bytes per second in the best of several passes, which all threads begin together; None if threads are refused."""
+    rounds = _Rounds(time.perf_counter() + _TIMEOUT_S)
     together = threading.Barrier(len(readers), rounds.next)
     reads: list[list[_Read]] = [[] for _ in readers]
 
@@ -117,7 +115,7 @@ def _best(readers: list[_Reader]) -> float | None:
         for thread in threads:
             thread.start()
     except RuntimeError:
-        together.abort()  # or those that were started would wait for the others for ever
+        together.abort()  # otherwise the threads that did start would wait forever
         return None
     for thread in threads:
         thread.join()
@@ -125,7 +123,7 @@ def _best(readers: list[_Reader]) -> float | None:
 
 
 class _Rounds:
-    """How often the threads set off; the last of them to come to the barrier counts, before any goes on."""
+    """Counts the passes: the barrier calls `next` when all threads have arrived, before it releases any."""
 
     def __init__(self, until: float) -> None:
         self._until = until
@@ -145,11 +143,11 @@ def _speed(one_pass: tuple[_Read, ...]) -> float:
 
 @cache
 def _memchr() -> Any:
-    """libc's, or None."""
+    """libc's `memchr`, or None."""
     try:
         library = ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None)
-        found = library.memchr
+        memchr = library.memchr
     except (OSError, AttributeError):
         return None
-    found.argtypes, found.restype = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], ctypes.c_void_p
-    return found
+    memchr.argtypes, memchr.restype = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], ctypes.c_void_p
+    return memchr

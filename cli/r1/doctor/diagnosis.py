@@ -1,7 +1,4 @@
-"""What `r1 doctor` has found out: facts, and no words about them.
-
-Knows: what belongs together. Does not know: how any of it is read, or shown.
-"""
+"""The facts that `r1 doctor` has found out, as records."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from r1.machine.processor import USEFUL, Processor
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """Of the programs; `binding` is llama-cpp-python's, empty where it is not installed as a package."""
+    """Of the programs. `binding` is that of llama-cpp-python, empty if it is not installed as a package."""
 
     r1: str
     python: str
@@ -32,8 +29,11 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """The machine. `cores` in words; `busy` is the share of them that other programs had when `bandwidth` (bytes a
-    second) was measured. What could not be found out is None."""
+    """The machine. None where a fact could not be found out.
+
+    `cores` is in words. `bandwidth` is in bytes per second; `busy` is the share of the cores that other programs used
+    when it was measured.
+    """
 
     processor: Processor
     cores: str
@@ -50,32 +50,35 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """All of it. `build` is None and `trouble` says why, with its remedy, when llama.cpp cannot be loaded."""
+    """All facts. If llama.cpp cannot be loaded, `build` is None and `llama_cpp_error` says why and what to do.
+
+    `stored` are the references of the models on this machine.
+    """
 
     versions: Versions
     hardware: Hardware
     installation: Installation
     build: Build | None
-    trouble: str | None
+    llama_cpp_error: str | None
     devices: Sequence[Device]
     unused: Sequence[Unused]
     prospects: Sequence[Prospect]
     recommendation: Recommendation | None
-    here: frozenset[str]
+    stored: frozenset[str]
 
     @property
-    def missing(self) -> list[str]:
-        """Useful instruction sets that the processor has, and the build does not use."""
+    def missing_instructions(self) -> list[str]:
+        """Useful instruction sets that the processor has but the build does not use."""
         if self.build is None:
             return []
-        lacking = self.hardware.processor.has - self.build.instructions
-        return [name for name in USEFUL if name in lacking]
+        missing = self.hardware.processor.has - self.build.instructions
+        return [name for name in USEFUL if name in missing]
 
     @property
-    def impossible(self) -> list[str]:
-        """Those that the build uses, and the processor does not have."""
+    def unsupported_instructions(self) -> list[str]:
+        """Instruction sets that the build uses but the processor does not have."""
         processor = self.hardware.processor
         if self.build is None or not processor.knows_all:
             return []
-        beyond = self.build.instructions - processor.has
-        return [name for name in USEFUL if name in beyond]
+        unsupported = self.build.instructions - processor.has
+        return [name for name in USEFUL if name in unsupported]

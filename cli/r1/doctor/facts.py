@@ -1,7 +1,4 @@
-"""A diagnosis → an object for scripts: plain numbers, units in the names.
-
-Knows: the names. Does not know: where the facts come from.
-"""
+"""A diagnosis → an object for scripts: plain numbers, with the units in the keys."""
 
 from __future__ import annotations
 
@@ -16,58 +13,59 @@ from r1.machine.disk import Disk
 from r1.machine.processor import USEFUL
 
 
-def doctor_facts(found: Diagnosis) -> dict[str, Any]:
-    """All there is to say, for `--json`."""
+def doctor_facts(diagnosis: Diagnosis) -> dict[str, Any]:
+    """The complete diagnosis, for `--json`."""
+    hardware = diagnosis.hardware
     return {
-        "versions": _versions(found),
-        "processor": _processor(found),
-        "threads": asdict(found.hardware.threads),
-        "memory": _memory(found),
-        "devices": [_device(device) for device in found.devices],
-        "unused_gpus": [_unused(found, index) for index in range(len(found.unused))],
-        "disks": {"home": _disk(found.hardware.home), "hub_cache": _disk(found.hardware.hub_cache)},
-        "power": asdict(found.hardware.power) if found.hardware.power else None,
-        "terminal": asdict(found.hardware.terminal),
-        "models": [_prospect(prospect, found.here) for prospect in found.prospects],
-        "recommendation": _recommendation(found),
-        "warnings": [asdict(concern) for concern in findings(found)],
+        "versions": _versions(diagnosis),
+        "processor": _processor(diagnosis),
+        "threads": asdict(hardware.threads),
+        "memory": _memory(diagnosis),
+        "devices": [_device(device) for device in diagnosis.devices],
+        "unused_gpus": [_unused(diagnosis, index) for index in range(len(diagnosis.unused))],
+        "disks": {"home": _disk(hardware.home), "hub_cache": _disk(hardware.hub_cache)},
+        "power": asdict(hardware.power) if hardware.power else None,
+        "terminal": asdict(hardware.terminal),
+        "models": [_prospect(prospect, diagnosis.stored) for prospect in diagnosis.prospects],
+        "recommendation": _recommendation(diagnosis),
+        "warnings": [asdict(finding) for finding in findings(diagnosis)],
     }
 
 
-def _versions(found: Diagnosis) -> dict[str, Any]:
-    build = found.build
+def _versions(diagnosis: Diagnosis) -> dict[str, Any]:
+    build = diagnosis.build
     return {
-        "r1": found.versions.r1,
-        "python": found.versions.python,
-        "llama_cpp_python": found.versions.binding or None,
+        "r1": diagnosis.versions.r1,
+        "python": diagnosis.versions.python,
+        "llama_cpp_python": diagnosis.versions.binding or None,
         "llama_cpp_commit": build.commit if build else None,
         "ggml": build.ggml if build else None,
-        "installed_by": found.installation.tool,
-        "trouble": found.trouble,
+        "installed_by": diagnosis.installation.tool,
+        "trouble": diagnosis.llama_cpp_error,
     }
 
 
-def _processor(found: Diagnosis) -> dict[str, Any]:
-    processor, build = found.hardware.processor, found.build
+def _processor(diagnosis: Diagnosis) -> dict[str, Any]:
+    hardware, build = diagnosis.hardware, diagnosis.build
     return {
-        "name": processor.name or None,
-        "architecture": processor.architecture,
-        "cores": found.hardware.cores,
-        "busy_percent": None if found.hardware.busy is None else round(100 * found.hardware.busy),
-        "instructions": [name for name in USEFUL if name in processor.has],
+        "name": hardware.processor.name or None,
+        "architecture": hardware.processor.architecture,
+        "cores": hardware.cores,
+        "busy_percent": None if hardware.busy is None else round(100 * hardware.busy),
+        "instructions": [name for name in USEFUL if name in hardware.processor.has],
         "instructions_compiled": [name for name in USEFUL if build and name in build.instructions],
-        "instructions_missing": found.missing,
-        "instructions_impossible": found.impossible,
+        "instructions_missing": diagnosis.missing_instructions,
+        "instructions_impossible": diagnosis.unsupported_instructions,
     }
 
 
-def _memory(found: Diagnosis) -> dict[str, Any]:
-    memory, bandwidth = found.hardware.memory, found.hardware.bandwidth
+def _memory(diagnosis: Diagnosis) -> dict[str, Any]:
+    memory, bandwidth = diagnosis.hardware.memory, diagnosis.hardware.bandwidth
     return {
         "total_bytes": memory.total,
         "free_bytes": memory.free,
         "limit": memory.limit,
-        "swap_used_bytes": found.hardware.swap_used,
+        "swap_used_bytes": diagnosis.hardware.swap_used,
         "bandwidth_bytes_per_second": round(bandwidth) if bandwidth else None,
     }
 
@@ -83,14 +81,14 @@ def _device(device: Device) -> dict[str, Any]:
     }
 
 
-def _unused(found: Diagnosis, index: int) -> dict[str, Any]:
-    unused = found.unused[index]
+def _unused(diagnosis: Diagnosis, index: int) -> dict[str, Any]:
+    unused = diagnosis.unused[index]
     return {
         "maker": unused.graphics.maker,
         "name": unused.graphics.name or None,
         "compiled_for": unused.built,
         "install_first": unused.first or None,
-        "command": None if unused.built else found.installation.reinstall(unused.flag),
+        "command": None if unused.built else diagnosis.installation.reinstall(unused.flag),
     }
 
 
@@ -105,13 +103,13 @@ def _disk(disk: Disk | None) -> dict[str, Any] | None:
     }
 
 
-def _prospect(prospect: Prospect, here: frozenset[str]) -> dict[str, Any]:
+def _prospect(prospect: Prospect, stored: frozenset[str]) -> dict[str, Any]:
     speed = prospect.tokens_per_second
     return {
         "reference": prospect.reference,
         "name": prospect.name,
         "quant": prospect.quant,
-        "here": prospect.reference in here,
+        "here": prospect.reference in stored,
         "file_bytes": prospect.size,
         "memory_bytes": {str(tokens): needed for tokens, needed in prospect.needed.items()},
         "context_that_fits": prospect.fits_now,
@@ -121,8 +119,8 @@ def _prospect(prospect: Prospect, here: frozenset[str]) -> dict[str, Any]:
     }
 
 
-def _recommendation(found: Diagnosis) -> dict[str, Any] | None:
-    chosen = found.recommendation
+def _recommendation(diagnosis: Diagnosis) -> dict[str, Any] | None:
+    chosen = diagnosis.recommendation
     if chosen is None:
         return None
     reference = chosen.prospect.reference

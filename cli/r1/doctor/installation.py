@@ -1,7 +1,4 @@
-"""How r1 was installed, and so the command that compiles llama.cpp anew for it.
-
-Knows: pip, pipx and uv. Does not know: which build is wanted.
-"""
+"""How r1 was installed (pip, pipx or uv), and the command that reinstalls llama.cpp with other build flags."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ Tool = Literal["pip", "pipx", "uv"]
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """`python` is the interpreter of r1's environment, which is called `name`; `version` is llama-cpp-python's."""
+    """`python` is the interpreter of r1's environment, `name` the environment's, `version` that of llama-cpp-python."""
 
     tool: Tool
     python: str
@@ -29,15 +26,15 @@ class Installation:
     windows: bool = False
 
     def reinstall(self, flag: str) -> str:
-        """The line that makes llama-cpp-python anew, with `flag` for CMake: `-DGGML_CUDA=on`.
+        """The command that compiles llama-cpp-python again with a flag for CMake, such as `-DGGML_CUDA=on`.
 
-        It is for the shell of the system: PowerShell on Windows, else one like sh.
+        For PowerShell on Windows, elsewhere for a POSIX shell.
         """
         package = f'"{BINDING}=={self.version}"' if self.version else BINDING
-        anew = f"--force-reinstall --no-cache-dir {package}"
+        forced = f"--force-reinstall --no-cache-dir {package}"
         command = {
-            "pip": f"{self._program(self.python)} -m pip install {anew}",
-            "pipx": f"pipx runpip {self.name} install {anew}",
+            "pip": f"{self._program(self.python)} -m pip install {forced}",
+            "pipx": f"pipx runpip {self.name} install {forced}",
             "uv": f"uv pip install --python {self._quoted(self.python)} "
             f"--reinstall-package {BINDING} --no-cache {package}",
         }[self.tool]
@@ -49,18 +46,24 @@ class Installation:
         return shlex.quote(path)
 
     def _program(self, path: str) -> str:
-        """PowerShell takes a quoted path for a text, unless it is told to run it."""
+        """PowerShell prints a quoted path unless the call operator `&` precedes it."""
         return f"& {self._quoted(path)}" if self.windows and " " in path else self._quoted(path)
 
 
 def installation(prefix: Path | None = None, python: str = sys.executable) -> Installation:
-    """That of this process; `prefix` is the folder of its environment."""
+    """The one that this process runs from; `prefix` is the folder of its environment."""
     folder = prefix or Path(sys.prefix)
-    return Installation(_tool(folder), python, folder.name, binding_version(), sys.platform == "win32")
+    return Installation(
+        tool=_tool(folder),
+        python=python,
+        name=folder.name,
+        version=binding_version(),
+        windows=sys.platform == "win32",
+    )
 
 
 def _tool(folder: Path) -> Tool:
-    """pipx and uv leave a file in the environments that they made; one made by `uv venv` has no pip."""
+    """pipx and uv leave a file in the environments that they create; one created by `uv venv` has no pip."""
     if (folder / "pipx_metadata.json").exists():
         return "pipx"
     if (folder / "uv-receipt.toml").exists():

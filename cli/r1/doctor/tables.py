@@ -1,7 +1,4 @@
-"""A diagnosis → tables and lines that fit the terminal.
-
-Knows: columns and words. Does not know: where the facts come from.
-"""
+"""A diagnosis → tables and lines that fit the terminal."""
 
 from __future__ import annotations
 
@@ -23,27 +20,28 @@ from r1_quantize import units
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
-_WIDE = 76  # columns, from which on every column of the table has room
-_PATHS = 60  # columns, from which on paths stand beside what is said of them
-_USUAL = "Q4_K_M"
+_MIN_WIDTH_FOR_COLUMNS = 76  # from here on, every column of the models' table fits
+_MIN_WIDTH_FOR_PATHS = 60  # from here on, paths fit beside the other facts
+_USUAL_QUANT = "Q4_K_M"
 
 
-def show(found: Diagnosis, rich: RichConsole) -> None:
-    """The machine, what it could run, what to take, what to mend."""
-    rich.print(_facts(found, wide=rich.width >= _PATHS))
+def show(diagnosis: Diagnosis, rich: RichConsole) -> None:
+    """Prints the machine, the models it can run, the one to choose, and what to fix."""
+    rich.print(_facts(diagnosis, with_paths=rich.width >= _MIN_WIDTH_FOR_PATHS))
     rich.print()
-    rich.print(_table(worth_showing(found.prospects), wide=rich.width >= _WIDE))
-    rich.print(Text(_legend(found), style="dim"))
+    rich.print(_models(shown_prospects(diagnosis.prospects), all_columns=rich.width >= _MIN_WIDTH_FOR_COLUMNS))
+    rich.print(Text(_legend(diagnosis), style="dim"))
     rich.print()
-    _say(rich, *recommended(found.recommendation))
-    if mending := findings(found):
+    _print_advice(rich, *recommended(diagnosis.recommendation))
+    if warnings := findings(diagnosis):
         rich.print()
-        for concern in mending:
-            _say(rich, concern.text, concern.command, bullet="! ")
+        for finding in warnings:
+            _print_advice(rich, finding.text, finding.command, bullet="! ")
 
 
-def _say(rich: RichConsole, text: str, command: str, *, bullet: str = "") -> None:
-    """Words wrapped; the command on one line of its own, so that it can be copied."""
+def _print_advice(rich: RichConsole, text: str, command: str, *, bullet: str = "") -> None:
+    """The text is wrapped; the command stays on a line of its own, so that it can be copied."""
+    text = f"{text}:" if command else text
     line = Table.grid(*["bullet"] if bullet else [], "text")
     line.add_row(*[Text(bullet, style="yellow")] if bullet else [], Text(printable(text), overflow="fold"))
     rich.print(line)
@@ -51,93 +49,94 @@ def _say(rich: RichConsole, text: str, command: str, *, bullet: str = "") -> Non
         rich.print(Text(f"  {printable(command)}", style="bold"), soft_wrap=True)
 
 
-def _facts(found: Diagnosis, *, wide: bool) -> Table:
+def _facts(diagnosis: Diagnosis, *, with_paths: bool) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for label, text in facts(found, wide=wide):
+    for label, text in facts(diagnosis, with_paths=with_paths):
         table.add_row(label, Text(printable(text)))
     return table
 
 
-def facts(found: Diagnosis, *, wide: bool) -> Iterator[tuple[str, str]]:
-    """Labels and what is said beside them; a line that goes on with the one before has no label."""
-    machine = found.hardware
+def facts(diagnosis: Diagnosis, *, with_paths: bool) -> Iterator[tuple[str, str]]:
+    """Labels and values, one line each."""
+    machine = diagnosis.hardware
     yield "processor", ", ".join(filter(None, (machine.processor.name, machine.processor.architecture, machine.cores)))
     yield "threads", _threads(machine.threads.decode, machine.threads.prefill)
-    yield from _instructions(found)
-    yield from _memory(found)
-    for device in found.devices:
+    yield from _instructions(diagnosis)
+    yield from _memory(diagnosis)
+    for device in diagnosis.devices:
         if device.kind != "cpu":
             yield device.name, f"{device.description}, {units.size(device.free)} of {units.size(device.total)} free"
-    yield from _disks(found, wide=wide)
+    yield from _disks(diagnosis, with_paths=with_paths)
     if machine.power is not None:
-        plugged = {True: "on battery", False: "plugged in", None: "battery"}[machine.power.on_battery]
-        yield "power", f"{plugged}, {machine.power.percent} %"
-    yield "terminal", _terminal(found)
-    yield from _versions(found)
+        source = {True: "on battery", False: "plugged in", None: "battery"}[machine.power.on_battery]
+        yield "power", f"{source}, {machine.power.percent} %"
+    yield "terminal", _terminal(diagnosis)
+    yield from _versions(diagnosis)
 
 
 def _threads(decode: int, prefill: int) -> str:
-    return f"{decode}" if decode == prefill else f"{decode} to decode, {prefill} to prefill"
+    return f"{decode}" if decode == prefill else f"{decode} for decode, {prefill} for prefill"
 
 
-def _instructions(found: Diagnosis) -> Iterator[tuple[str, str]]:
-    if found.build is not None:
-        used = [name for name in USEFUL if name in found.build.instructions]
+def _instructions(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
+    if diagnosis.build is not None:
+        used = [name for name in USEFUL if name in diagnosis.build.instructions]
         yield "compiled for", " ".join(used) or "no special instructions"
-        if found.missing:
-            yield "and could use", " ".join(found.missing)
+        if diagnosis.missing_instructions:
+            yield "could also use", " ".join(diagnosis.missing_instructions)
 
 
-def _memory(found: Diagnosis) -> Iterator[tuple[str, str]]:
-    memory, bandwidth = found.hardware.memory, found.hardware.bandwidth
-    limited = {"machine": "", "cgroup": ", limited by a control group", "ulimit": ", limited by ulimit -v"}
-    swapped = found.hardware.swap_used
+def _memory(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
+    memory, bandwidth = diagnosis.hardware.memory, diagnosis.hardware.bandwidth
+    limit = {"machine": "", "cgroup": ", limited by a control group", "ulimit": ", limited by ulimit -v"}
+    swapped = diagnosis.hardware.swap_used
     swap = f", {units.size(swapped)} of swap in use" if swapped else ""
-    yield "memory", f"{units.size(memory.free)} of {units.size(memory.total)} free{limited[memory.limit]}{swap}"
+    yield "memory", f"{units.size(memory.free)} of {units.size(memory.total)} free{limit[memory.limit]}{swap}"
     yield "bandwidth", f"{units.size(round(bandwidth))}/s" if bandwidth else "not measured"
 
 
-def _disks(found: Diagnosis, *, wide: bool) -> Iterator[tuple[str, str]]:
-    home, cache = found.hardware.home, found.hardware.hub_cache
+def _disks(diagnosis: Diagnosis, *, with_paths: bool) -> Iterator[tuple[str, str]]:
+    home, cache = diagnosis.hardware.home, diagnosis.hardware.hub_cache
     if home is not None:
-        yield "disk", _disk(home, wide=wide)
+        yield "disk", _disk(home, with_path=with_paths)
     if cache is not None and (home is None or cache.device != home.device):
-        yield "hub's cache", _disk(cache, wide=wide)
+        yield "hub cache", _disk(cache, with_path=with_paths)
 
 
-def _disk(disk: Disk, *, wide: bool) -> str:
-    return f"{units.size(disk.free)} of {units.size(disk.total)} free{f', {disk.label}' if wide else ''}"
+def _disk(disk: Disk, *, with_path: bool) -> str:
+    return f"{units.size(disk.free)} of {units.size(disk.total)} free{f', {disk.label}' if with_path else ''}"
 
 
-def _terminal(found: Diagnosis) -> str:
-    terminal = found.hardware.terminal
+def _terminal(diagnosis: Diagnosis) -> str:
+    terminal = diagnosis.hardware.terminal
     if not terminal.is_terminal:
         return "none"
     colours = {"none": "no colours", "standard": "16 colours", "256": "256 colours", "truecolor": "true colour"}
-    said = [f"{terminal.columns}×{terminal.lines}", colours.get(terminal.colours, terminal.colours), terminal.encoding]
+    size = f"{terminal.columns}×{terminal.lines}"
+    known = [size, colours.get(terminal.colours, terminal.colours), terminal.encoding]
     via = {"tmux": terminal.tmux, "ssh": terminal.ssh, "Termux": terminal.termux}
-    return ", ".join((*said, *(name for name, is_there in via.items() if is_there)))
+    return ", ".join((*known, *(name for name, is_used in via.items() if is_used)))
 
 
-def _versions(found: Diagnosis) -> Iterator[tuple[str, str]]:
-    yield "r1", f"{found.versions.r1}, Python {found.versions.python}"
-    binding = f"llama-cpp-python {found.versions.binding or '?'}"
-    if found.build is None:
-        yield "llama.cpp", f"cannot be loaded ({binding})" if found.versions.binding else "is not installed"
+def _versions(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
+    yield "r1", f"{diagnosis.versions.r1}, Python {diagnosis.versions.python}"
+    binding = f"llama-cpp-python {diagnosis.versions.binding or '?'}"
+    if diagnosis.build is not None:
+        yield "llama.cpp", f"{diagnosis.build.commit}, ggml {diagnosis.build.ggml}, {binding}"
     else:
-        yield "llama.cpp", f"{found.build.commit}, ggml {found.build.ggml}, {binding}"
+        yield "llama.cpp", f"cannot be loaded ({binding})" if diagnosis.versions.binding else "not installed"
 
 
-def worth_showing(found: Iterable[Prospect]) -> list[Prospect]:
-    """Of each checkpoint the usual type; a larger one that there is room for too, a smaller one where there is not."""
+def shown_prospects(prospects: Iterable[Prospect]) -> list[Prospect]:
+    """Each checkpoint in its usual type, with a larger type if that fits too, or a smaller one if it does not fit."""
     shown: list[Prospect] = []
     by_name: dict[str, list[Prospect]] = {}
-    for prospect in found:
+    for prospect in prospects:
         by_name.setdefault(prospect.name, []).append(prospect)
     for types in by_name.values():
-        usual = next(index for index, prospect in enumerate(types) if prospect.quant == _USUAL)
+        usual = next(index for index, prospect in enumerate(types) if prospect.quant == _USUAL_QUANT)
         larger, smaller = types[:usual], types[usual + 1 :]
         shown += [p for p in larger if p.fits_now >= COMFORTABLE and p.is_fast][:1]
         shown.append(types[usual])
@@ -146,16 +145,16 @@ def worth_showing(found: Iterable[Prospect]) -> list[Prospect]:
     return shown
 
 
-def _table(prospects: list[Prospect], *, wide: bool) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2 if wide else 1, 0, 0), header_style="dim")
-    contexts = CONTEXTS if wide else (COMFORTABLE,)
+def _models(prospects: list[Prospect], *, all_columns: bool) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2 if all_columns else 1, 0, 0), header_style="dim")
+    contexts = CONTEXTS if all_columns else (COMFORTABLE,)
     table.add_column("model", no_wrap=True)
-    for name in ("file", *(f"at {_tokens(tokens)}" for tokens in contexts))[0 if wide else 1 :]:
+    for name in ("file", *(f"at {_tokens(tokens)}" for tokens in contexts))[0 if all_columns else 1 :]:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("fits", no_wrap=True)
     table.add_column("tok/s", justify="right", no_wrap=True)
     for prospect in prospects:
-        sizes = [units.size(prospect.size)] if wide else []
+        sizes = [units.size(prospect.size)] if all_columns else []
         sizes += [units.size(prospect.needed[tokens]) for tokens in contexts]
         style = "" if prospect.fits_now else "dim"
         table.add_row(prospect.reference, *sizes, _fits(prospect), _speed(prospect), style=style)
@@ -173,7 +172,7 @@ def _fits(prospect: Prospect) -> str:
 
 
 def _speed(prospect: Prospect) -> str:
-    """Two digits: more would promise what an estimate cannot keep."""
+    """Two digits: an estimate is no more precise than that."""
     speed = prospect.tokens_per_second
     if speed is None:
         return "?"
@@ -181,39 +180,41 @@ def _speed(prospect: Prospect) -> str:
     return f"{rounded}+" if prospect.on_gpu else rounded
 
 
-def _legend(found: Diagnosis) -> str:
-    shown = worth_showing(found.prospects)
-    said = ["Memory it takes with so many tokens of context, and the longest that fits now."]
+def _legend(diagnosis: Diagnosis) -> str:
+    shown = shown_prospects(diagnosis.prospects)
+    sentences = ["Memory needed at each context length, and the longest context that fits now."]
     if any(not p.fits_now and p.fits_alone for p in shown):
-        said.append("Not now: it would if other programs were closed.")
-    said.append("Tokens a second are about what memory allows.")
+        sentences.append("Not now: fits when other programs are closed.")
+    sentences.append("Tokens per second are estimated from the memory bandwidth.")
     if any(p.on_gpu for p in shown):
-        said.append("+: more, on the GPU.")
-    return " ".join(said)
+        sentences.append("+: faster, on the GPU.")
+    return " ".join(sentences)
 
 
 def recommended(recommendation: Recommendation | None) -> tuple[str, str]:
-    """What to take and why, and the command for it."""
+    """Which model to choose and why, and the command for it."""
     if recommendation is None:
-        return "No checkpoint fits this machine; the built-in model does:", "r1 chat tiny"
-    chosen, here = recommendation.prospect, recommendation.here
-    said = f"{chosen.reference}: {_reason(recommendation)}"
+        return "No checkpoint fits this machine, but the built-in model does; start it with", "r1 chat tiny"
+    chosen, stored = recommendation.prospect, recommendation.here
+    text = f"Recommended: {chosen.reference}, {_reason(recommendation)}"
     if recommendation.better:
-        said += f" With more room on the disk it would be {recommendation.better}."
-    if here is not None:
-        return f"Take {said} {'It' if here == chosen.reference else here} is here already:", f"r1 chat {here}"
-    return f"Take {said}", f"r1 pull {chosen.reference}"
+        text += f" With more free disk space: {recommendation.better}."
+    if stored is not None:
+        return (
+            f"{text} {'It' if stored == chosen.reference else stored} is on this machine; start it with",
+            f"r1 chat {stored}",
+        )
+    return f"{text} Get it with", f"r1 pull {chosen.reference}"
 
 
 def _reason(recommendation: Recommendation) -> str:
     chosen = recommendation.prospect
-    speed = f"about {_speed(chosen)} tokens a second" if chosen.tokens_per_second else "its speed is unknown"
+    speed = f"about {_speed(chosen)} tokens/s" if chosen.tokens_per_second else "speed unknown"
     if recommendation.why == "best":
-        among = f"of those with room for {_tokens(COMFORTABLE)} tokens that are fast enough"
         score = f" (AIME 2024: {chosen.score} %)" if chosen.score else ""
-        return f"{among}, it scores best{score}; {speed}."
+        return f"which scores best{score} among the fast models that fit with {_tokens(COMFORTABLE)} tokens; {speed}."
     if recommendation.why == "slow":
-        return f"the fastest there is room for, though slow; {speed}."
+        return f"the fastest model that fits, though slow; {speed}."
     if recommendation.why == "short":
-        return f"the one with most room for context, though only {_tokens(chosen.fits_now)} tokens; {speed}."
-    return "it fits when other programs are closed; nothing does now."
+        return f"the model that fits with the longest context, though only {_tokens(chosen.fits_now)} tokens; {speed}."
+    return "which fits when other programs are closed; no model fits now."

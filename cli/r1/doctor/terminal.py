@@ -1,7 +1,4 @@
-"""The terminal: how large it is, how many colours it has, what stands between it and the program.
-
-Knows: Rich's idea of it, and the variables that tmux and ssh leave. Does not know: what is drawn.
-"""
+"""The terminal: its size, its colours, and what it runs in (tmux, ssh, Termux)."""
 
 from __future__ import annotations
 
@@ -14,8 +11,7 @@ from r1.fit.survey import is_phone
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """`is_terminal` says whether stdout is one. `colours` are what Rich calls them: standard, 256, truecolor, windows,
-    or none."""
+    """`is_terminal`: whether stdout is one. `colours`, in Rich's words: standard, 256, truecolor, windows, or none."""
 
     is_terminal: bool
     columns: int
@@ -29,16 +25,16 @@ class Terminal:
 
 
 def terminal(console: Console) -> Terminal:
-    """That of stdout."""
+    """The terminal of stdout."""
     from rich.console import Console as RichConsole
 
-    rich = RichConsole(file=console.stdout, _environ=dict(console.environ))
-    columns, lines = _size(console) or (rich.width, rich.height)
+    rich = RichConsole(file=console.stdout)
+    columns, lines = _size(console) or rich.size
     environ, encoding = console.environ, getattr(console.stdout, "encoding", None) or "utf-8"
     return Terminal(
         is_terminal=console.stdout_is_terminal,
-        columns=columns,
-        lines=lines,
+        columns=_number(environ.get("COLUMNS")) or columns,
+        lines=_number(environ.get("LINES")) or lines,
         colours=rich.color_system or "none",
         encoding=encoding,
         unicode=encoding.lower().replace("-", "") == "utf8",
@@ -49,11 +45,15 @@ def terminal(console: Console) -> Terminal:
 
 
 def _size(console: Console) -> tuple[int, int] | None:
-    """Of a terminal that Rich takes for 80 columns without looking, because it is a dumb one."""
+    """Of a dumb terminal, which Rich takes for 80 columns without asking."""
     if not console.stdout_is_terminal or console.environ.get("TERM") not in {"dumb", "unknown"}:
         return None
     try:
-        found = os.get_terminal_size(console.stdout.fileno())
+        size = os.get_terminal_size(console.stdout.fileno())
     except (OSError, ValueError):
         return None
-    return (found.columns, found.lines) if found.columns > 0 else None
+    return (size.columns, size.lines) if size.columns > 0 else None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None

@@ -1,1 +1,1 @@
-"""An answer as it is written: Markdown and LaTeX to finished and live terminal lines."""
+"""Markdown and LaTeX → terminal lines, finished and live, while an answer is being written."""

@@ -1,6 +1,7 @@
-"""The blocks that hold no others → lines, and how many of these no further text can change.
+"""The blocks of an answer → lines, and how many of them later text cannot change.
 
-Knows: how a paragraph, a title, code, a formula look. Does not know: lists, quotes, when lines are shown.
+CommonMark's two kinds (https://spec.commonmark.org/0.31.2/#blocks-and-inlines): leaf blocks hold text (paragraph,
+heading, code, formula, table), container blocks hold other blocks (list, quote).
 """
 
 from __future__ import annotations
@@ -16,183 +17,81 @@ from rich.text import Text
 
 from r1.markdown.grammar import is_settled, parse_inline
 from r1.markdown.inline import DIM, inline
-from r1.markdown.wrap import breaks, fold, wrap
+from r1.markdown.wrap import breaks, fold_text, wrap_text
 
 if TYPE_CHECKING:
     from r1.markdown.code import Highlighter
 
-NARROWEST = 4
-"""Columns: where a margin would leave less to its text, there is none."""
-
-_TITLE = Style(bold=True)
-_RULE = 40  # columns of a horizontal rule
+_MIN_TEXT = 4  # columns: a margin that leaves less to its text is left out
+_MAX_RULE = 40  # columns of a horizontal rule
 _TAB = 4  # columns in code
+_HEADING = Style(bold=True)
+_BULLETS = "•◦▪"
+_QUOTE_MARKS = " \t>"
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What there is to know of what came before a text."""
+    """What earlier text, already shown and dropped, means for the start of the source."""
 
-    blank: bool = False  # a blank line sets it off
-    number: int | None = None  # of the first item, when the list has begun before
-    fence: int = -1  # the line that opened the block of code of which only the first line is still there
-    highlighter: Highlighter | None = None  # that coloured the others
+    blank: bool = False  # a blank line precedes the first block
+    number: int | None = None  # of the first list item, if the list began earlier
+    fence: int = -1  # the line that opened a code block whose shown lines were dropped, all but the first
+    highlighter: Highlighter | None = None  # the one that coloured them
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
-    """A block of code that is not closed."""
+class OpenCode:
+    """A code block that is not closed yet."""
 
-    line: int  # of the source, that opens it
-    count: int  # of its own lines
-    first: int  # lines on the terminal that the first of them takes
+    line: int  # of the source: where it opens
+    count: int  # of its own source lines
+    first: int  # terminal lines that the first of them takes
     highlighter: Highlighter | None
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A block's lines. The first `stable` stay what they are while nothing but text follows."""
+    """The lines of a leaf block. The first `stable` are final as long as only text follows."""
 
     lines: list[Text]
     stable: int = 0
-    code: Code | None = None
-
-
-class Leaves:
-    """Lays out blocks of one text, which may end in the middle of a line."""
-
-    def __init__(self, start: Start, *, ends_within_a_line: bool, coloured: bool) -> None:
-        self._start = start
-        self._ends_within_a_line = ends_within_a_line
-        self._coloured = coloured
-
-    def leaf(self, node: SyntaxTreeNode, width: int) -> Leaf:
-        """In lines of at most `width` columns."""
-        match node.type:
-            case "paragraph":
-                content = node.children[0]
-                lines = wrap(inline(content).text, width)
-                return Leaf(lines, min(self._settled(content.content, width), len(lines)))
-            case "heading":
-                title = inline(node.children[0]).text
-                title.stylize_before(_TITLE)
-                lines = wrap(title, width)
-                return Leaf(lines, len(lines))
-            case "hr":
-                return Leaf([Text.styled("─" * min(width, _RULE), DIM)], 1)
-            case "fence" | "code_block":
-                return self._code(node, width)
-            case "math_block":
-                return _formula(node, width)
-            case "table":
-                from r1.markdown.tables import table
-
-                return Leaf(table(node, width))
-            case _:
-                return Leaf(fold(Text(node.content), width))
-
-    def _settled(self, content: str, width: int) -> int:
-        """How many lines of a paragraph that ends the text are final.
-
-        Its last line may turn out to be a title or a table's head. Of an unfinished line, what has been wrapped stays;
-        but nothing stays from the first character on that text to come may pair up with.
-        """
-        kept = content if is_settled(content.rpartition("\n")[2]) else content.rpartition("\n")[0]
-        if not kept:
-            return 0
-        line = inline(parse_inline(kept))
-        ends = [end for _, end in breaks(line.text.plain, width)]
-        if self._ends_within_a_line and kept == content:
-            ends.pop()
-        if line.open is None:
-            return len(ends)
-        word = 1 + max(line.text.plain.rfind(space, 0, line.open) for space in " \n")
-        return max(sum(end <= word for end in ends) - 1, 0)  # a line ends where the next word has no room
-
-    def _code(self, node: SyntaxTreeNode, width: int) -> Leaf:
-        """Code as it is, with nothing beside it that copying would take along; lines too long go on below."""
-        first, end = lines_of(node)
-        source = node.content.split("\n")
-        if node.content.endswith("\n") or not node.content:
-            source.pop()
-        highlighter = self._highlighter(node, first) if self._coloured else None
-        pieces: list[list[Text]] = []
-        for index, line in enumerate(source):
-            tabless = line.expandtabs(_TAB)
-            again = first == self._start.fence and not index  # it is shown, and the highlighter has had it
-            coloured = highlighter.line(tabless) if highlighter and not again else Text(tabless)
-            pieces.append(fold(coloured, width))
-        lines = [line for piece in pieces for line in piece]
-        if node.type == "code_block":
-            return Leaf(lines)
-        is_open = source and len(source) >= end - first - 1
-        return Leaf(lines, len(lines), Code(first, len(source), len(pieces[0]), highlighter) if is_open else None)
-
-    def _highlighter(self, node: SyntaxTreeNode, first: int) -> Highlighter:
-        from r1.markdown.code import Highlighter
-
-        if first == self._start.fence and self._start.highlighter:
-            return self._start.highlighter
-        return Highlighter((node.info.split() or [""])[0])
-
-
-def lines_of(node: SyntaxTreeNode) -> tuple[int, int]:
-    """The lines of the source that a block was made of."""
-    assert node.map is not None, "a block knows its lines"
-    return node.map
-
-
-def _formula(node: SyntaxTreeNode, width: int) -> Leaf:
-    """On lines of its own, a little to the right; as it is written, if it does not end."""
-    from r1.markdown.math import math
-
-    if not node.info:
-        return Leaf([piece for line in (node.markup + node.content).split("\n") for piece in fold(Text(line), width)])
-    margin = min(2, max(width - NARROWEST, 0))
-    lines = list(math(node.content, display=True).split("\n"))
-    for line in lines:
-        line.rstrip()
-    pieces = [Text(" " * margin) + piece for line in lines for piece in wrap(line, width - margin)]
-    return Leaf(pieces, len(pieces))
-
-
-_BULLETS = "•◦▪"
-_QUOTED = " \t>"
+    code: OpenCode | None = None
 
 
 @dataclass(slots=True)
 class Layout:
-    """The lines of a text. The last block, or the last item if it is a list, may go on."""
+    """The lines of a source. The last block, or the last item of a list, may continue."""
 
     lines: list[Text] = field(default_factory=list)
-    stable: int = 0  # lines that are what they are
-    last_line: int = 0  # of the source, where the last block or item begins
-    last_index: int = 0  # of `lines`, likewise
-    last_leaf: int = 0  # of `lines`, where the last block begins that holds no others
+    stable: int = 0  # lines that are final
+    last_line: int = 0  # of the source: where the last block or item begins
+    last_index: int = 0  # of `lines`: the same
+    last_leaf: int = 0  # of `lines`: where the last leaf block begins
     last_start: Start = field(default_factory=Start)
-    code: Code | None = None  # when the text ends within a block of code
+    code: OpenCode | None = None  # if the source ends inside a code block
 
 
 class Blocks:
-    """Lays out the tree of `source`. Within an unfinished line, only a paragraph's beginning is `stable`."""
+    """Lays out the block tree of `source`. In an unfinished line, only the start of a paragraph is `stable`."""
 
     def __init__(self, source: str, start: Start, *, coloured: bool) -> None:
         self._source = source.split("\n")
         self._start = start
-        self._leaves = Leaves(start, ends_within_a_line=not source.endswith("\n"), coloured=coloured)
-        self._last = Leaf([])  # the last block so far that holds no others
-        self._depth = 0
+        self._leaves = LeafBlocks(start, ends_within_a_line=not source.endswith("\n"), coloured=coloured)
+        self._last = Leaf([])  # the last leaf block so far
+        self._depth = 0  # of bullet lists
 
     def layout(self, root: SyntaxTreeNode, first_width: int, width: int) -> Layout:
-        """`first_width` is for the first block: a part of it may have been shown before the width changed."""
+        """`first_width` is that of the first block: part of it may have been shown before the width changed."""
         result = Layout(last_start=self._start)
         end = 0
         for index, node in enumerate(root.children):
             blank = index > 0 or self._start.blank
-            if index and lines_of(node)[0] >= end:
-                result.last_line, result.last_index = lines_of(node)[0], len(result.lines)
+            if index and _source_lines(node)[0] >= end:
+                result.last_line, result.last_index = _source_lines(node)[0], len(result.lines)
                 result.last_start = Start(blank=True)
-            end = lines_of(node)[1]
+            end = _source_lines(node)[1]
             columns = width if index else first_width
             if node.type in {"bullet_list", "ordered_list"}:
                 self._top_list(node, columns, blank, result, first=not index)
@@ -208,20 +107,20 @@ class Blocks:
         for index, (item, lines) in enumerate(self._items(node, width, number)):
             if index:
                 blank = self._is_blank_before(item)
-                result.last_line, result.last_index = lines_of(item)[0], len(result.lines)
-                result.last_start = Start(blank=blank, number=_number(node, number) + index)
+                result.last_line, result.last_index = _source_lines(item)[0], len(result.lines)
+                result.last_start = Start(blank=blank, number=_first_number(node, number) + index)
             result.lines += [Text()] * blank + lines
 
     def _blocks(self, nodes: Sequence[SyntaxTreeNode], width: int, *, loose: bool) -> list[Text]:
-        """Blocks below each other, with a blank line between two if `loose`, else where the source has one."""
+        """Blocks one below the other: `loose` puts a blank line between any two, else only where the source has one."""
         lines: list[Text] = []
         end = 0
         for index, node in enumerate(nodes):
-            begins_a_line = lines_of(node)[0] >= end  # unless it is what stands behind a formula
+            begins_a_line = _source_lines(node)[0] >= end  # a paragraph after a formula on the same line does not
             if index and (loose or (begins_a_line and self._is_blank_before(node))):
                 lines.append(Text())
             lines += self._block(node, width)
-            end = lines_of(node)[1]
+            end = _source_lines(node)[1]
         return lines
 
     def _block(self, node: SyntaxTreeNode, width: int) -> list[Text]:
@@ -236,19 +135,19 @@ class Blocks:
 
     def _list(self, node: SyntaxTreeNode, width: int) -> list[Text]:
         lines: list[Text] = []
-        for index, (item, more) in enumerate(self._items(node, width, None)):
+        for index, (item, item_lines) in enumerate(self._items(node, width, None)):
             if index and self._is_blank_before(item):
                 lines.append(Text())
-            lines += more
+            lines += item_lines
         return lines
 
     def _items(self, node: SyntaxTreeNode, width: int, number: int | None) -> list[tuple[SyntaxTreeNode, list[Text]]]:
-        """Each item with its lines. A number takes the room it needs: nobody knows how long the list will be."""
+        """Each item with its lines. Every number is as wide as itself: the length of the list is not known yet."""
         items = []
         bullet = _BULLETS[self._depth % len(_BULLETS)]
         self._depth += node.type == "bullet_list"
         for index, item in enumerate(node.children):
-            marker = f"{_number(node, number) + index}. " if node.type == "ordered_list" else f"{bullet} "
+            marker = f"{_first_number(node, number) + index}. " if node.type == "ordered_list" else f"{bullet} "
             margin = Text(" " * len(marker))
             items.append((item, self._hanging(Text(marker), margin, item.children, width, loose=False)))
         self._depth -= node.type == "bullet_list"
@@ -257,25 +156,127 @@ class Blocks:
     def _hanging(
         self, marker: Text, margin: Text, nodes: Sequence[SyntaxTreeNode], width: int, *, loose: bool
     ) -> list[Text]:
-        """Blocks beside a margin that begins with a marker."""
-        room = width - cell_len(margin.plain)
-        lines = self._blocks(nodes, room if room >= NARROWEST else width, loose=loose)
-        if not lines:  # what comes will stand beside the marker
+        """Blocks beside a margin that begins with a marker; on a narrow terminal, below the marker."""
+        columns = width - cell_len(margin.plain)
+        lines = self._blocks(nodes, columns if columns >= _MIN_TEXT else width, loose=loose)
+        if not lines:  # the text to come will stand beside the marker
             self._last = Leaf([Text()])
             lines = [Text()]
-        if room < NARROWEST:
+        if columns < _MIN_TEXT:
             marker.rstrip()
-            return [*fold(marker, width), *lines] if margin.plain.isspace() else lines
+            return [*fold_text(marker, width), *lines] if margin.plain.isspace() else lines
         beside = [(margin if index else marker) + line for index, line in enumerate(lines)]
         for line in beside:
             line.rstrip()
         return beside
 
     def _is_blank_before(self, node: SyntaxTreeNode) -> bool:
-        first = lines_of(node)[0]
-        return first > 0 and not self._source[first - 1].strip(_QUOTED)
+        first = _source_lines(node)[0]
+        return first > 0 and not self._source[first - 1].strip(_QUOTE_MARKS)
 
 
-def _number(node: SyntaxTreeNode, number: int | None) -> int:
-    """Of a list's first item."""
+class LeafBlocks:
+    """Lays out the leaf blocks of one source, which may end in the middle of a line."""
+
+    def __init__(self, start: Start, *, ends_within_a_line: bool, coloured: bool) -> None:
+        self._start = start
+        self._ends_within_a_line = ends_within_a_line
+        self._coloured = coloured
+
+    def leaf(self, node: SyntaxTreeNode, width: int) -> Leaf:
+        """In lines of at most `width` columns."""
+        match node.type:
+            case "paragraph":
+                content = node.children[0]
+                lines = wrap_text(inline(content).text, width)
+                return Leaf(lines, min(self._settled(content.content, width), len(lines)))
+            case "heading":
+                title = inline(node.children[0]).text
+                title.stylize_before(_HEADING)
+                lines = wrap_text(title, width)
+                return Leaf(lines, len(lines))
+            case "hr":
+                return Leaf([Text.styled("─" * min(width, _MAX_RULE), DIM)], 1)
+            case "fence" | "code_block":
+                return self._code(node, width)
+            case "math_block":
+                return _formula(node, width)
+            case "table":
+                from r1.markdown.tables import table
+
+                return Leaf(table(node, width))
+            case _:
+                return Leaf(fold_text(Text(node.content), width))
+
+    def _settled(self, content: str, width: int) -> int:
+        """How many lines of the last paragraph are final.
+
+        Its last source line may still become a heading or the head of a table. Wrapped lines of an unfinished source
+        line are final, up to the first character that later text may pair up with.
+        """
+        kept = content if is_settled(content.rpartition("\n")[2]) else content.rpartition("\n")[0]
+        if not kept:
+            return 0
+        line = inline(parse_inline(kept))
+        ends = [end for _, end in breaks(line.text.plain, width)]
+        if self._ends_within_a_line and kept == content:
+            ends.pop()
+        if line.open is None:
+            return len(ends)
+        word = 1 + max(line.text.plain.rfind(space, 0, line.open) for space in " \n")
+        return max(sum(end <= word for end in ends) - 1, 0)  # a line is decided by the word that follows it
+
+    def _code(self, node: SyntaxTreeNode, width: int) -> Leaf:
+        """Code without any margin that would be copied along with it; lines that are too long are folded."""
+        first, end = _source_lines(node)
+        source = node.content.split("\n")
+        if node.content.endswith("\n") or not node.content:
+            source.pop()
+        highlighter = self._highlighter(node, first) if self._coloured else None
+        pieces: list[list[Text]] = []
+        for index, line in enumerate(source):
+            expanded = line.expandtabs(_TAB)
+            is_repeated = first == self._start.fence and not index  # shown already, and lexed by the highlighter
+            coloured = highlighter.line(expanded) if highlighter and not is_repeated else Text(expanded)
+            pieces.append(fold_text(coloured, width))
+        lines = [line for piece in pieces for line in piece]
+        if node.type == "code_block":
+            return Leaf(lines)
+        is_open = source and len(source) >= end - first - 1
+        code = (
+            OpenCode(line=first, count=len(source), first=len(pieces[0]), highlighter=highlighter) if is_open else None
+        )
+        return Leaf(lines, len(lines), code)
+
+    def _highlighter(self, node: SyntaxTreeNode, first: int) -> Highlighter:
+        from r1.markdown.code import Highlighter
+
+        if first == self._start.fence and self._start.highlighter:
+            return self._start.highlighter
+        return Highlighter((node.info.split() or [""])[0])
+
+
+def _formula(node: SyntaxTreeNode, width: int) -> Leaf:
+    """On lines of its own, slightly indented; an unclosed formula is shown as its source."""
+    from r1.markdown.math import math
+
+    if not node.info:
+        source = (node.markup + node.content).split("\n")
+        return Leaf([piece for line in source for piece in fold_text(Text(line), width)])
+    margin = min(2, max(width - _MIN_TEXT, 0))
+    lines = list(math(node.content, display=True).split("\n"))
+    for line in lines:
+        line.rstrip()
+    pieces = [Text(" " * margin) + piece for line in lines for piece in wrap_text(line, width - margin)]
+    return Leaf(pieces, len(pieces))
+
+
+def _source_lines(node: SyntaxTreeNode) -> tuple[int, int]:
+    """The first source line of a block, and the line after its last."""
+    assert node.map is not None, "block nodes have a map"
+    return node.map
+
+
+def _first_number(node: SyntaxTreeNode, number: int | None) -> int:
+    """The number of a list's first item: `number` if the list began in text that was dropped."""
     return int(node.attrs.get("start", 1)) if number is None else number

@@ -1,9 +1,8 @@
-"""Lines of code → lines in colours, one after the other as they come.
+"""Lines of code → coloured lines, one by one as they arrive.
 
-Pygments goes on where it was: a line is lexed with what began before it, a string or a comment of many lines, but not
-with all the code there is, so that the last of thousands costs no more than the first.
-
-Knows: Pygments, colours. Does not know: Markdown, widths.
+Pygments continues where it stopped: a line is lexed together with the token that it is part of, such as a string or
+comment of several lines, but not with all the code before it. So the last of a thousand lines costs no more than the
+first.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pygments.util import ClassNotFound
 from rich.style import Style
 from rich.text import Text
 
-_STYLES = {  # the sixteen colours' dark half, without black, white, blue and yellow: each is lost on some background
+_STYLES = {  # of the eight dark colours, those that are readable on every background: no black, white, blue, yellow
     Token.Comment: Style(dim=True, italic=True),
     Token.Comment.Preproc: Style(color="magenta"),
     Token.Keyword: Style(color="magenta"),
@@ -34,32 +33,32 @@ _STYLES = {  # the sixteen colours' dark half, without black, white, blue and ye
     Token.Generic.Deleted: Style(color="red"),
     Token.Generic.Inserted: Style(color="green"),
 }
-_LONGEST = 500  # characters of a line: a longer one is data, in which colours say nothing
-_CONTEXT = 20_000  # characters of one comment or string, behind which its lines are lexed as they are
+_MAX_LINE = 500  # characters; a longer line is data, where colours do not help
+_MAX_CONTEXT = 20_000  # characters of one comment or string; after them, lexing starts again at the current line
 
 
 class Highlighter:
-    """The lines of one block of code, in their order."""
+    """Colours one block of code, line by line."""
 
     def __init__(self, language: str) -> None:
         self._lexer = _lexer(language)
-        self._pending = ""  # the lines that what comes may belong to
+        self._pending = ""  # the lines that the current token began in
         self._stack = ("root",)
 
     def line(self, source: str) -> Text:
         """The next line, without its newline."""
-        if self._lexer is None or len(source) > _LONGEST:
+        if self._lexer is None or len(source) > _MAX_LINE:
             return Text(source)
         begin = len(self._pending)
         self._pending += source + "\n"
         try:
             return self._coloured(begin, source)
-        except Exception:  # hundreds of lexers by hundreds of people, and text that none of them expects
+        except Exception:  # Pygments has hundreds of lexers, and a model's text can make any of them fail
             self._lexer = None
             return Text(source)
 
     def _coloured(self, begin: int, source: str) -> Text:
-        """The line that begins at `begin`; what lies before the last token that begins a line is done with."""
+        """The pending line that begins at `begin`. Lines before the last token that starts a line are dropped."""
         result, cut, stack = Text(source), 0, self._stack
         context = LexerContext(self._pending, 0, list(self._stack), len(self._pending))
         for position, kind, value in ExtendedRegexLexer.get_tokens_unprocessed(self._lexer, context=context):
@@ -69,7 +68,7 @@ class Highlighter:
             if first < last and (style := _style(kind)):
                 result.stylize(style, first, last)
         self._pending, self._stack = self._pending[cut:], stack
-        if len(self._pending) > _CONTEXT:
+        if len(self._pending) > _MAX_CONTEXT:
             self._pending, self._stack = "", ("root",)
         return result
 
@@ -83,7 +82,7 @@ def _style(kind: Any) -> Style | None:
 
 
 def _lexer(language: str) -> Any:
-    """None for a language that nobody knows, or whose lexer cannot go on from the middle."""
+    """None for an unknown language, and for one whose lexer cannot continue from a saved state."""
     try:
         lexer = get_lexer_by_name(language) if language else None
     except ClassNotFound:

@@ -1,12 +1,9 @@
 r"""The Markdown that R1 writes → markdown-it's tokens. Mathematics is `\(…\)`, `\[…\]`, `$…$`, `$$…$$`, `\boxed{…}`.
 
-The rules for mathematics are our own, because those of mdit-py-plugins lose what stands behind a `\]`, take a price at
-the beginning of a paragraph for something else when the paragraph ends in a digit, and cannot say that a formula is
-still open.
+The rules for mathematics are our own: those of mdit-py-plugins lose the text after a `\]`, take a price at the start
+of a paragraph for a formula when the paragraph ends in a digit, and cannot tell that a formula is still open.
 
-Every rule here decides by the lines that it has seen: more text at the end never changes a block before the last.
-
-Knows: what begins and ends a block or a formula. Does not know: how anything looks.
+Every rule decides by the lines seen so far, so text appended at the end changes no block before the last.
 """
 
 from __future__ import annotations
@@ -19,19 +16,19 @@ from markdown_it.rules_block import StateBlock, lheading, paragraph, table
 from markdown_it.rules_inline import StateInline
 from markdown_it.tree import SyntaxTreeNode
 
-TITLE = 60
-"""Characters: a longer line is no title because of the next line nor, unless it begins with |, a table's head."""
+MAX_TITLE = 60
+"""Characters: `---` below a longer line does not make it a heading, nor a table's head unless it begins with |."""
 
-_DEEPEST = 40  # blocks within blocks; what is deeper is text
-_MOST_COLUMNS = 60  # of a table
-_LONGEST_FORMULA = 2000  # characters between two dollar signs
-_OTHER_BLOCK = re.compile(r"(?:[-+*]|#{1,6}|\d{1,9}[.)])(?:\s|$)|>|```|~~~|\\\[|\$\$")  # that a line begins with
+_MAX_NESTING = 40  # of blocks; deeper ones are text
+_MAX_COLUMNS = 60  # of a table
+_MAX_FORMULA = 2000  # characters of an inline formula
+_OTHER_BLOCK = re.compile(r"(?:[-+*]|#{1,6}|\d{1,9}[.)])(?:\s|$)|>|```|~~~|\\\[|\$\$")  # at the start of a line
 _DISPLAYS = {"\\[": "\\]", "$$": "$$"}
 _BOX = "\\boxed{"
 
 
 def parse(source: str) -> SyntaxTreeNode:
-    """The tree of blocks, with the lines of `source` that each was made of."""
+    """The tree of blocks, each with its lines of `source`."""
     return SyntaxTreeNode(_parser().parse(source))
 
 
@@ -41,14 +38,15 @@ def parse_inline(source: str) -> SyntaxTreeNode:
 
 
 def is_settled(line: str) -> bool:
-    """Whether a paragraph's line, of which this is the beginning, stays one whatever comes."""
-    return len(line) > TITLE and not line.startswith("|") and re.search(r"[^-|:=\s]", line) is not None
+    """Whether a paragraph's line that begins like this remains part of the paragraph, regardless of later text."""
+    return len(line) > MAX_TITLE and not line.startswith("|") and re.search(r"[^-|:=\s]", line) is not None
 
 
 @cache
 def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _DEEPEST}).enable(["table", "strikethrough"])
-    parser.disable(["reference", "text_join", "html_block", "html_inline"])  # a text that was escaped stays apart
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _MAX_NESTING}).enable(["table", "strikethrough"])
+    parser.disable(["reference", "html_block", "html_inline"])
+    parser.disable("text_join")  # it would merge escaped characters into the text around them
     parser.block.ruler.before("fence", "math_block", _display, {"alt": ["paragraph", "blockquote", "list"]})
     parser.block.ruler.at("table", _table, {"alt": ["paragraph"]})
     parser.block.ruler.at("lheading", _underlined)
@@ -62,17 +60,17 @@ def _line(state: StateBlock, number: int) -> str:
 
 def _table(state: StateBlock, first: int, end: int, silent: bool) -> bool:
     head = _line(state, first)
-    is_head = (head.startswith("|") or len(head) <= TITLE) and not _OTHER_BLOCK.match(head)
-    return is_head and head.count("|") <= _MOST_COLUMNS and table(state, first, end, silent)
+    is_head = (head.startswith("|") or len(head) <= MAX_TITLE) and not _OTHER_BLOCK.match(head)
+    return is_head and head.count("|") <= _MAX_COLUMNS and table(state, first, end, silent)
 
 
 def _underlined(state: StateBlock, first: int, end: int, silent: bool) -> bool:
-    """A title is one short line: `---` below a paragraph is a rule."""
-    return len(_line(state, first)) <= TITLE and lheading(state, first, min(end, first + 2), silent)
+    """A heading is one short line: `---` below a paragraph is a horizontal rule."""
+    return len(_line(state, first)) <= MAX_TITLE and lheading(state, first, min(end, first + 2), silent)
 
 
 def _display(state: StateBlock, first: int, end: int, silent: bool) -> bool:
-    r"""A formula that begins a line. One that is not closed before a blank line is shown as it is written."""
+    r"""A display formula at the start of a line. If a blank line comes before its end, it is shown as its source."""
     text = _line(state, first)
     closing = _DISPLAYS.get(text[:2])
     if not closing or state.is_code_block(first):
@@ -93,7 +91,7 @@ def _display(state: StateBlock, first: int, end: int, silent: bool) -> bool:
 
 
 def _until(closing: str, state: StateBlock, first: int, end: int) -> tuple[str, int, str | None]:
-    """What lies before `closing` or the next blank line; that line's number; what stands behind `closing` on it."""
+    """The text before `closing` or the next blank line, that line's number, and the text after `closing` on it."""
     parts, line, text = [], first, _line(state, first)[2:]
     while closing not in text:
         parts.append(text)
@@ -105,14 +103,14 @@ def _until(closing: str, state: StateBlock, first: int, end: int) -> tuple[str, 
 
 
 def _rest(state: StateBlock, line: int, end: int, after: str) -> None:
-    """What stands behind a formula, and the lines that go on with it, are a paragraph."""
+    """Text after a formula on its last line begins a paragraph."""
     state.bMarks[line] = state.eMarks[line] - len(after)
     state.tShift[line] = len(after) - len(after.lstrip())
     paragraph(state, line, end, False)
 
 
 def _formula(state: StateInline, silent: bool) -> bool:
-    r"""A formula within a text. An opening `\(` that nothing closes stays as it is, backslash and all."""
+    r"""An inline formula. A `\(` without its `\)` stays as it is, backslash included."""
     source, begin = state.src, state.pos
     if source[begin] == "$":
         found = _dollars(source, begin)
@@ -137,7 +135,7 @@ def _formula(state: StateInline, silent: bool) -> bool:
 
 
 def _dollars(source: str, begin: int) -> tuple[int, int, int] | None:
-    """`$x$`, but neither "$5 and $10" nor "5$ or 10$": where its content begins and ends, and where it ends."""
+    """`$x$`, but not "$5 and $10" or "5$ or 10$" → where its content begins and ends, and where the formula ends."""
     if source.startswith("$$", begin):
         end = source.find("$$", begin + 2)
         return (begin + 2, end, end + 2) if end > begin + 2 else None
@@ -148,8 +146,9 @@ def _dollars(source: str, begin: int) -> tuple[int, int, int] | None:
 
 
 def _box(source: str, begin: int) -> tuple[int, int, int] | None:
+    r"""`\boxed{…}` with its braces balanced → offsets as in `_dollars`; the command is part of the content."""
     depth = 0
-    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(source, begin + len(_BOX) - 1, begin + _LONGEST_FORMULA):
+    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(source, begin + len(_BOX) - 1, begin + _MAX_FORMULA):
         depth += {"{": 1, "}": -1}.get(match[0], 0)
         if not depth:
             return begin, match.end(), match.end()

@@ -1,7 +1,4 @@
-"""The tokens of a paragraph's text → text with styles.
-
-Knows: how emphasis, code, links, formulas look within a line. Does not know: blocks, widths.
-"""
+"""Inline tokens of a paragraph (emphasis, code, links, formulas) → styled text."""
 
 from __future__ import annotations
 
@@ -20,19 +17,19 @@ _STYLES = {
     "s": Style(strike=True),
     "link": Style(underline=True),
 }
-_MAY_OPEN = re.compile(r"[`$\[\\]|~~|\*(?=\S|$)|(?<!\w)_(?=\S|$)")  # what later text may still make something of
+_MAY_OPEN = re.compile(r"[`$\[\\]|~~|\*(?=\S|$)|(?<!\w)_(?=\S|$)")  # later text may turn these into markup
 
 
 @dataclass(slots=True)
 class Line:
-    """A paragraph's text. From `open` on, the text to come may change it: None if it cannot."""
+    """A paragraph's text. Later text can change it from the character `open` on; None: not at all."""
 
     text: Text = field(default_factory=Text)
     open: int | None = None
 
 
 def inline(node: SyntaxTreeNode) -> Line:
-    """What `node`, of the type inline, says."""
+    """The text of a node of type `inline`."""
     line = Line()
     for child in node.children:
         _add(line, child, Style())
@@ -48,7 +45,7 @@ def _add(line: Line, node: SyntaxTreeNode, style: Style) -> None:
         case "text_special":
             line.text.append(node.content, style)
         case "softbreak" | "hardbreak":
-            line.text.append("\n")  # a model that begins a line means one
+            line.text.append("\n")  # models mean their line breaks
         case "code_inline":
             line.text.append(node.content, style + CODE)
         case "math_inline":
@@ -66,7 +63,7 @@ def _add(line: Line, node: SyntaxTreeNode, style: Style) -> None:
 
 
 def _within(line: Line, node: SyntaxTreeNode, style: Style) -> None:
-    """What a construct encloses. If something in it is open, it may yet enclose the end of the construct itself."""
+    """The content of a span. If something in it is open, it may come to include the end of the span itself."""
     begin = len(line.text)
     for child in node.children:
         _add(line, child, style)
@@ -75,11 +72,11 @@ def _within(line: Line, node: SyntaxTreeNode, style: Style) -> None:
 
 
 def _addressed(line: Line, node: SyntaxTreeNode, address: str, style: Style) -> None:
-    """A link's text, and where it leads unless that is what it says."""
+    """The text of a link, and its address unless the text is the address."""
     begin = len(line.text)
     _within(line, node, style)
-    said = line.text.plain[begin:].strip()
-    if not said:
+    shown = line.text.plain[begin:].strip()
+    if not shown:
         line.text.append(address, style)
-    elif said not in {address, address.removeprefix("mailto:"), address.rstrip("/")} and address:
+    elif shown not in {address, address.removeprefix("mailto:"), address.rstrip("/")} and address:
         line.text.append(f" ({address})", DIM)

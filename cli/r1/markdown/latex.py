@@ -1,9 +1,7 @@
-r"""LaTeX's commands: their arguments, and what becomes of each.
+r"""LaTeX commands: their arguments and their text.
 
-pylatexenc knows hundreds of symbols; here are those that it lacks or writes in a way of its own, and all that have a
-shape. A shape asks the writer that it is given for its arguments.
-
-Knows: commands and signs. Does not know: how a formula is read or put together.
+pylatexenc knows hundreds of symbols; this module has those that it lacks or writes differently, and all commands with
+a layout of their own, such as fractions. A layout gets its arguments from the writer that is passed to it.
 """
 
 from __future__ import annotations
@@ -20,8 +18,8 @@ from pylatexenc.macrospec import MacroSpec, SpecialsSpec, std_macro
 
 from r1.markdown import notation
 
-BOX, BOX_END = "\x02", "\x03"  # around what was boxed
-WIDE_SPACE = "\u00a0"  # survives where runs of spaces become one
+BOX, BOX_END = "\x02", "\x03"  # around boxed text
+WIDE_SPACE = "\u00a0"  # not merged when runs of spaces become one
 SPACED = frozenset("≤≥≠≈≡∼≅∝→←↔⟶⟹⟸⟺⇒⇐⇔∈∉⊂⊆⊃⊇∣∥↦∪∩∧∨⩽⩾×÷·±∓") | {"mod"}
 _NAMES = """sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp lim max min sup inf det dim ker
     deg arg gcd lcm Pr"""
@@ -34,9 +32,9 @@ _SYMBOLS = {
     **{"quad": WIDE_SPACE * 2, "qquad": WIDE_SPACE * 4, " ": " ", "cdot": "·", "ast": "*", "iint": "∬", "Box": "□"},
     **{"middot": "·", "dotsc": "…", "dotsb": "⋯", "vert": "|", "rVert": "‖", "lVert": "‖"},
 }
-_NOTHING = "displaystyle textstyle scriptstyle limits nolimits hline notag nonumber"
+_INVISIBLE = "displaystyle textstyle scriptstyle limits nolimits hline notag nonumber"
 _SIZES = [f"{size}{side}" for size in ("big", "Big", "bigg", "Bigg") for side in ("", "l", "r", "m")]
-_FENCES = {"left", "right", "middle", *_SIZES}  # whose argument is a bracket
+_FENCES = {"left", "right", "middle", *_SIZES}  # followed by a bracket
 _AS_WRITTEN = "text textbf textit textrm texttt textsf mbox mathrm mathbf mathit mathsf mathtt boldsymbol bm mathcal"
 _PLAIN = "mathcal mathscr underline underbrace overbrace mathop mathrel mathbin pmb bold hbox"
 MATRICES = {
@@ -52,16 +50,16 @@ ALIGNED = {"aligned", "align", "alignat", "gathered", "gather", "split", "equati
 
 
 class Writer(Protocol):
-    """Whoever writes the formula."""
+    """Converts the arguments of a command to text."""
 
     def argument(self, node: Any, index: int, *, is_text: bool = False) -> str: ...
 
 
-_Shape = Callable[[Any, Writer], str]
+_Layout = Callable[[Any, Writer], str]
 
 
-def _shapes() -> dict[str, tuple[str, _Shape]]:
-    """Command → its arguments as pylatexenc notes them, and what becomes of them."""
+def _layouts() -> dict[str, tuple[str, _Layout]]:
+    """Command → its arguments in pylatexenc's notation (`{`: mandatory, `[`: optional, `*`: star), and its layout."""
     fraction = ("{{", lambda node, l2tobj: notation.fraction(l2tobj.argument(node, 0), l2tobj.argument(node, 1)))
     choose = ("{{", lambda node, l2tobj: f"C({l2tobj.argument(node, 0)}, {l2tobj.argument(node, 1)})")
     box = ("{", lambda node, l2tobj: f"{BOX}{re.sub(f'[{BOX}{BOX_END}]', '', l2tobj.argument(node, 0))}{BOX_END}")
@@ -95,29 +93,29 @@ def _shapes() -> dict[str, tuple[str, _Shape]]:
 
 @cache
 def syntax() -> Any:
-    """What takes which arguments."""
+    """The commands and their arguments, for the parser."""
     known = known_syntax().filter_context(keep_categories=["latex-base"])
-    shapes = [std_macro(name, arguments) for name, (arguments, _) in _shapes().items()]
-    others = [MacroSpec(name) for name in (*_SYMBOLS, *_NOTHING.split())]
+    layouts = [std_macro(name, arguments) for name, (arguments, _) in _layouts().items()]
+    others = [MacroSpec(name) for name in (*_SYMBOLS, *_INVISIBLE.split())]
     scripts = [SpecialsSpec(sign, args_parser=std_macro("x", "{").args_parser) for sign in "^_"]
     spaces = [SpecialsSpec("~")]
-    known.add_context_category("r1", macros=shapes + others, specials=scripts + spaces, prepend=True)
+    known.add_context_category("r1", macros=layouts + others, specials=scripts + spaces, prepend=True)
     return known
 
 
 @cache
 def texts() -> Any:
-    """What becomes of which."""
+    """The commands and their text, for the converter."""
     kept = ["latex-base", "latex-approximations", "advanced-symbols"]
     known = known_texts().filter_context(keep_categories=kept)
-    shapes = [MacroTextSpec(name, simplify_repl=shape) for name, (_, shape) in _shapes().items()]
+    layouts = [MacroTextSpec(name, simplify_repl=layout) for name, (_, layout) in _layouts().items()]
     symbols = [MacroTextSpec(name, simplify_repl=text) for name, text in _SYMBOLS.items()]
-    nothing = [MacroTextSpec(name, discard=True) for name in _NOTHING.split()]
+    invisible = [MacroTextSpec(name, discard=True) for name in _INVISIBLE.split()]
     scripts = [
         SpecialsTextSpec("^", simplify_repl=lambda node, l2tobj: notation.raised(l2tobj.argument(node, 0))),
         SpecialsTextSpec("_", simplify_repl=lambda node, l2tobj: notation.lowered(l2tobj.argument(node, 0))),
         SpecialsTextSpec("~", simplify_repl=" "),
         SpecialsTextSpec("&", simplify_repl=" "),
     ]
-    known.add_context_category("r1", macros=shapes + symbols + nothing, specials=scripts, prepend=True)
+    known.add_context_category("r1", macros=layouts + symbols + invisible, specials=scripts, prepend=True)
     return known

@@ -1,9 +1,7 @@
-r"""LaTeX's mathematics → text that can be read: `\frac{1}{2}` → 1/2, `x^2` → x², `\boxed{42}` → 42, set off.
+r"""LaTeX mathematics → readable text: `\frac{1}{2}` → 1/2, `x^2` → x², `\boxed{42}` → 42, highlighted.
 
-pylatexenc parses; `latex` has the commands; here they are put together. What cannot be taken comes back as it was.
-Imported when a reply has a formula.
-
-Knows: how a formula is read, rows and columns. Does not know: Markdown, widths, when something is shown.
+pylatexenc parses, `latex` defines the commands, and this module puts the results together. A formula that cannot be
+converted comes back as its source. Imported only when a reply has a formula.
 """
 
 from __future__ import annotations
@@ -21,39 +19,39 @@ from rich.text import Text
 from r1.markdown import notation
 from r1.markdown.latex import ALIGNED, BOX, BOX_END, FUNCTIONS, MATRICES, SPACED, WIDE_SPACE, syntax, texts
 
-logging.getLogger("pylatexenc").addHandler(logging.NullHandler())  # else its warnings land on the screen
+logging.getLogger("pylatexenc").addHandler(logging.NullHandler())  # otherwise its warnings appear on the terminal
 
 BOXED = Style(bold=True, reverse=True)
-"""The result. Reversed, because a colour that stands out on black is lost on white."""
+"""The style of a result. Reversed, because a colour that stands out on black disappears on white."""
 
-_LONGEST = 4000  # characters: a longer one is no formula, and would take its time
-_DEEPEST = 30  # braces within braces
+_MAX_FORMULA = 4000  # characters; a longer text is not a formula, and would be slow to parse
+_MAX_NESTING = 30  # of braces
 
 
 def math(source: str, *, display: bool = False) -> Text:
-    """A formula without its delimiters, on one line, or with `display` on as many as it takes. Never raises."""
+    """A formula without its delimiters, on one line, or with `display` on as many as it needs. Never raises."""
     return _styled(_converted(source.strip(), display))
 
 
-@lru_cache(maxsize=512)  # an answer that grows is laid out again and again
+@lru_cache(maxsize=512)  # a growing answer is laid out many times
 def _converted(source: str, display: bool) -> str:
-    if len(source) > _LONGEST:
+    if len(source) > _MAX_FORMULA:
         return source
     source = re.sub("[\x00-\x08]", "", source)
     depth = deepest = 0
     for sign in source:
         depth += (sign == "{") - (sign == "}")
         deepest = max(deepest, depth)
-    if deepest > _DEEPEST:
+    if deepest > _MAX_NESTING:
         return source
     try:
         return _Writer(display).convert(source) or source
-    except Exception:  # a parser of others' meets whatever a model writes; RecursionError is among what it raises
+    except Exception:  # the parser can fail in any way on what a model writes, RecursionError included
         return source
 
 
 def _styled(text: str) -> Text:
-    """The text, with the style of what stands between the marks of a box."""
+    """The text, styled between the marks of a box."""
     result = Text()
     for index, part in enumerate(re.split(f"[{BOX}{BOX_END}]", text)):
         result.append(part.replace(WIDE_SPACE, " "), BOXED if index % 2 else None)
@@ -61,7 +59,7 @@ def _styled(text: str) -> Text:
 
 
 def _safe(source: str) -> str:
-    """`source` without comments, which are nothing but bare percent signs here, and without lone dollar signs."""
+    """`source` with bare percent signs escaped (here they are not comments), and dollar signs if they are unpaired."""
     source = re.sub(r"(\\.)|%", lambda match: match[1] or r"\%", source, flags=re.DOTALL)
     if re.sub(r"\\.", "", source, flags=re.DOTALL).count("$") % 2:
         source = re.sub(r"(\\.)|\$", lambda match: match[1] or r"\$", source, flags=re.DOTALL)
@@ -69,12 +67,12 @@ def _safe(source: str) -> str:
 
 
 def _trimmed(text: str) -> str:
-    """Without spaces around it; those of a block of lines keep its columns in place."""
+    """Without surrounding spaces, except in a block of several lines, where they align the columns."""
     return text if "\n" in text else text.strip(" ")
 
 
 class _Writer(LatexNodes2Text):  # type: ignore[misc] # pylatexenc has no types
-    """pylatexenc's own, with lines that stand beside each other and spaces around relations."""
+    """pylatexenc's converter, extended by multi-line blocks side by side and spaces around relations."""
 
     def __init__(self, display: bool) -> None:
         super().__init__(latex_context=texts())
@@ -82,17 +80,17 @@ class _Writer(LatexNodes2Text):  # type: ignore[misc] # pylatexenc has no types
         self._in_text = False
 
     def convert(self, source: str) -> str:
-        """Raises whatever the parser raises."""
+        """Raises any exception of the parser."""
         source = _safe(source)
         nodes, _, length = LatexWalker(source, latex_context=syntax(), tolerant_parsing=False).get_latex_nodes()
         if length < len(source):
-            raise ValueError("it stopped early")
+            raise ValueError("the parser stopped before the end")
         rows = [row for row in self._rows(nodes, display=self._display) if any(row)]
         lines = [" ".join(row) for row in rows]
         return "\n".join(lines) if self._display else "; ".join(lines)
 
     def nodelist_to_text(self, nodelist: list[Any]) -> str:
-        """Nodes side by side; between two that are tall, each line beside its neighbour."""
+        """Nodes side by side; blocks of several lines are joined line by line."""
         block, line, before = "", "", None
         for node in nodelist:
             text = self._node(node, before)
@@ -108,12 +106,12 @@ class _Writer(LatexNodes2Text):  # type: ignore[misc] # pylatexenc has no types
     def _node(self, node: Any, before: Any) -> str:
         text: str = self.node_to_text(node)
         if isinstance(node, LatexGroupNode) and self._is_unknown(before):
-            return f"{{{text}}}"  # the argument of a command that nobody knows
+            return f"{{{text}}}"  # the argument of an unknown command
         if isinstance(node, LatexMacroNode) and not (node.nodeargd and node.nodeargd.argnlist):
             text += node.macro_post_space
         return text
 
-    def chars_node_to_text(self, node: Any, textcol: int = 0) -> str:  # noqa: ARG002 — pylatexenc calls it so
+    def chars_node_to_text(self, node: Any, textcol: int = 0) -> str:  # noqa: ARG002 — pylatexenc passes it
         if self._in_text:
             return str(node.chars)
         return re.sub(r"\s*(:=|[=<>]+)\s*", r" \1 ", node.chars)
@@ -150,7 +148,7 @@ class _Writer(LatexNodes2Text):  # type: ignore[misc] # pylatexenc has no types
         return text
 
     def _rows(self, nodelist: list[Any], *, display: bool) -> list[list[str]]:
-        r"""What lies between `\\` and `&`."""
+        r"""The cells between `\\` and `&`, row by row."""
         rows: list[list[list[Any]]] = [[[]]]
         for node in nodelist:
             if isinstance(node, LatexMacroNode) and node.macroname == "\\":

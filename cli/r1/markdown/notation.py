@@ -1,7 +1,4 @@
-"""The shapes of mathematics on a grid of characters: raised and lowered signs, fractions, columns, tall brackets.
-
-Knows: which characters Unicode has, what needs parentheses. Does not know: LaTeX, terminals' colours.
-"""
+"""Mathematics on a grid of characters: superscripts and subscripts, fractions, columns, tall brackets."""
 
 from __future__ import annotations
 
@@ -12,10 +9,16 @@ from itertools import zip_longest
 
 from rich.cells import cell_len
 
-FRACTION, FRACTION_END = "\x04", "\x05"  # around a fraction until it is known what stands beside it
-_MARKS = re.compile("[\x02-\x05]")  # all that stand for no column; \x02 and \x03 are the box's
-_SMALL = [(0xB2, 0xBA), (0x2B0, 0x2E0), (0x1D2C, 0x1DC0), (0x2070, 0x20A0), (0x2C7C, 0x2C7E)]  # where Unicode has them
-_BRACKETS = {  # one line, then top, middle, bottom of more
+FRACTION, FRACTION_END = "\x04", "\x05"  # around a fraction until its neighbours are known
+_MARKS = re.compile("[\x02-\x05]")  # marks of zero width; \x02 and \x03 are those of a box
+_SMALL = [
+    (0xB2, 0xBA),
+    (0x2B0, 0x2E0),
+    (0x1D2C, 0x1DC0),
+    (0x2070, 0x20A0),
+    (0x2C7C, 0x2C7E),
+]  # Unicode ranges with small signs
+_BRACKETS = {  # for one line; for several: top, middle, bottom
     "(": ("(", ("⎛", "⎜", "⎝")),
     ")": (")", ("⎞", "⎟", "⎠")),
     "[": ("[", ("⎡", "⎢", "⎣")),
@@ -28,7 +31,7 @@ _BRACKETS = {  # one line, then top, middle, bottom of more
 
 
 def _signs(kind: str) -> dict[str, str]:
-    """Character → its raised ("<super>") or lowered ("<sub>") form, as Unicode's own table has it."""
+    """Character → its raised ("<super>") or lowered ("<sub>") form, from the Unicode character database."""
     signs = {"-": "⁻" if kind == "<super>" else "₋"}
     for first, end in _SMALL:
         for small in map(chr, range(first, end)):
@@ -45,19 +48,19 @@ _TIGHT = re.compile(r"\s*([-+=<>·×/≤≥≠∈→|])\s*")
 _AFTER_NAME = re.compile(rf"(?<=[a-z]{{2}}) (?=[({re.escape(_SCRIPTS)}])")
 _INSIDE = re.compile(r"(?<=[(\[{⌊⌈⟨]) +| +(?=[)\]}⌋⌉⟩])")
 _SCRIPT = rf"[{re.escape(_SCRIPTS[:-2])}]*"
-_FACTOR = re.compile(  # what a fraction may divide by without parentheses
+_FACTOR = re.compile(  # denominators that need no parentheses
     rf"(?:\d[\d.,]*|√?[^\W\d_]{_SCRIPT}|[d∂][^\W\d_]|√\d+|[^\W\d_]{{3,}}|√?\([^()]*\)){_SCRIPT}"
 )
-_TERM = re.compile(r"[^\s/+\-−±=,]+")  # and what may be divided
+_TERM = re.compile(r"[^\s/+\-−±=,]+")  # numerators that need none
 
 
 def raised(text: str) -> str:
-    """An exponent."""
+    """A superscript."""
     return _script(text, _RAISED, "^")
 
 
 def lowered(text: str) -> str:
-    """An index."""
+    """A subscript."""
     return _script(text, _LOWERED, "_")
 
 
@@ -69,7 +72,7 @@ def _script(text: str, signs: dict[str, str], mark: str) -> str:
 
 
 def fraction(above: str, below: str) -> str:
-    """a/b, in which nobody can mistake what is above and what below."""
+    """a/b, with parentheses where numerator or denominator would be ambiguous."""
     above, below = above.strip(), below.strip()
     above = above if _TERM.fullmatch(above) or _is_enclosed(above) else f"({above})"
     below = below if _FACTOR.fullmatch(below) else f"({below})"
@@ -84,12 +87,12 @@ def root(text: str, degree: str) -> str:
 
 
 def over_each(text: str, sign: str) -> str:
-    """A combining character over every character, for bars and arrows that span some."""
+    """Adds a combining character to every letter, for bars and arrows over several letters."""
     return "".join(letter if letter.isspace() else letter + sign for letter in text)
 
 
 def settled(line: str) -> str:
-    """`line` with its fractions in parentheses where a neighbour would be taken for a part of them."""
+    """`line` with parentheses around each fraction that would otherwise merge with its neighbours."""
 
     def one(match: re.Match[str]) -> str:
         before, after = line[: match.start()].rstrip()[-1:], line[match.end() :].lstrip()[:1]
@@ -100,12 +103,12 @@ def settled(line: str) -> str:
         return f"({match[1]})" if is_factor else match[1]
 
     line = re.sub(f"{FRACTION}([^{FRACTION}{FRACTION_END}]*){FRACTION_END}", one, line)
-    line = re.sub(r" *(\u00a0+) *", r"\1", re.sub(r"[ \t\n]+", " ", line))  # a wide space is wide enough
+    line = re.sub(r" *(\u00a0+) *", r"\1", re.sub(r"[ \t\n]+", " ", line))  # no other space beside a wide one
     return _AFTER_NAME.sub("", _INSIDE.sub("", line))
 
 
 def beside(left: str, right: str) -> str:
-    """Two blocks of lines, middle to middle."""
+    """Two blocks of lines side by side, vertically centred."""
     if "\n" not in left and "\n" not in right:
         return left + right
     blocks = [left.split("\n"), right.split("\n")]
@@ -118,7 +121,7 @@ def beside(left: str, right: str) -> str:
 
 
 def grid(rows: Sequence[Sequence[str]], *, alternate: bool) -> str:
-    """Cells in columns; `alternate` aligns them right, left, right, as equations want it."""
+    """Cells in columns; `alternate` aligns them right, left, right, …, as in equations."""
     widths = [max(map(columns, column)) for column in zip_longest(*rows, fillvalue="")]
     gap = " " if alternate else "  "
     return "\n".join(
@@ -131,7 +134,7 @@ def grid(rows: Sequence[Sequence[str]], *, alternate: bool) -> str:
 
 
 def enclosed(block: str, left: str, right: str) -> str:
-    """A block of lines between brackets that are as tall as it is."""
+    """A block of lines between brackets of its height."""
     if not left and not right:
         return block
     lines = block.split("\n")
@@ -156,12 +159,12 @@ def _bracket(side: str, height: int) -> list[str]:
 
 
 def columns(text: str) -> int:
-    """How wide it is on a terminal."""
+    """Its width on a terminal."""
     return cell_len(_MARKS.sub("", text))
 
 
 def padded(text: str, width: int, *, right: bool = False) -> str:
-    """`text` and the spaces that it lacks."""
+    """`text`, filled with spaces to `width` columns."""
     spaces = " " * (width - columns(text))
     return spaces + text if right else text + spaces
 

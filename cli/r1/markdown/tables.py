@@ -1,7 +1,4 @@
-"""A table of Markdown → lines: columns where there is room for them, else row for row what each column says.
-
-Knows: Rich's tables. Does not know: other blocks.
-"""
+"""A Markdown table → lines: drawn in columns where they fit, else row by row as `name: value`."""
 
 from __future__ import annotations
 
@@ -20,12 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from r1.markdown.inline import inline
-from r1.markdown.wrap import wrap
+from r1.markdown.wrap import wrap_text
 
 _HEAD = Style(bold=True)
 _BREAK = re.compile(r"<br */?>", re.IGNORECASE)  # the one HTML tag that models write, and only here
-_GAP = 3  # columns between two columns
-_READABLE = 12  # columns in which a cell can be read though its longest word has more
+_GAP = 3  # terminal columns between two table columns
+_READABLE = 12  # terminal columns that are enough for a cell even if its longest word is wider
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +71,9 @@ def _drawn(head: Sequence[_Cell], rows: Sequence[Sequence[_Cell]], width: int) -
 
 
 def _records(head: Sequence[_Cell], rows: Sequence[Sequence[_Cell]], width: int) -> list[Text]:
-    """For narrow terminals: under each other what would stand beside each other."""
+    """For narrow terminals: the cells of a row one below the other, with a blank line between rows."""
     records = [_record(head, row, width) for row in rows] or [
-        [line for cell in head for line in wrap(Text.styled(cell.text.plain, _HEAD), width)]
+        [line for cell in head for line in wrap_text(Text.styled(cell.text.plain, _HEAD), width)]
     ]
     lines = records[0]
     for record in records[1:]:
@@ -89,5 +86,5 @@ def _record(head: Sequence[_Cell], row: Sequence[_Cell], width: int) -> list[Tex
     for name, cell in zip(head, row, strict=False):
         if cell.text:
             label = Text.assemble((name.text.plain, _HEAD), ": ") if name.text else Text()
-            lines += wrap(label + cell.text, width)
+            lines += wrap_text(label + cell.text, width)
     return lines

@@ -1,69 +1,87 @@
-"""A line of any length → lines that fit, cut between words, or where no word may be cut, between characters.
+"""Line breaking: one set of break positions for plain strings and for Rich text, in columns of a terminal.
 
-Knows: widths in columns, where a script allows a break. Does not know: Markdown, what is finished.
+Imports only `rich.cells` when it runs: the chat's first prompt and `r1 run` do not wait for Rich's console.
 """
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, chop_cells
-from rich.color import ColorSystem
-from rich.console import Console
-from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _CJK = (
     "\u1100-\u115f\u2e80-\u2fff\u3003-\u3007\u3012-\u3013\u301c-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff"
     "\U00020000-\U0003fffd"
 )
 _OPEN, _CLOSE = "（【《「『〔〈", "，。、；：？！）】》」』〕〉…"
-_PIECE = re.compile(
-    rf"(?P<newline>\n)|(?P<space>[^\S\n]+)|[{_OPEN}]*[{_CJK}][{_CLOSE}]*|[{_OPEN}]*[^\s{_CJK}{_OPEN}{_CLOSE}]+[{_CLOSE}]*|."
+_UNIT = re.compile(  # text without a break inside: a word, or a CJK character with its brackets and punctuation
+    rf"(?P<newline>\n)|(?P<space>[^\S\n]+)|[{_OPEN}]*[{_CJK}][{_CLOSE}]*"
+    rf"|[{_OPEN}]*[^\s{_CJK}{_OPEN}{_CLOSE}]+[{_CLOSE}]*|[{_OPEN}]+|."
 )
-_SCREEN = Console(file=io.StringIO(), legacy_windows=False)  # Rich asks it for styles by name, of which we have none
 
 
-def wrap(text: Text, width: int) -> list[Text]:
-    """`text` in lines of at most `width` columns; spaces at a break go. No text is one empty line."""
+def wrap(text: str, width: int) -> list[str]:
+    """One line of plain text, in lines of at most `width` columns.
+
+    The indent stays, and so do spaces at the end: text that arrives in pieces continues from the last line. Spaces at
+    a break go.
+    """
+    if cell_len(text) <= width:
+        return [text]
+    spans = list(breaks(text, width, keep_indent=True))
+    last = text[spans[-1][0] :]
+    return [*(text[begin:end].rstrip() for begin, end in spans[:-1]), _chopped(last, width)[0]]
+
+
+def wrap_text(text: Text, width: int) -> list[Text]:
+    """Rich text, in lines of at most `width` columns. Spaces at a break go; an empty text is one empty line."""
     if "\n" not in text.plain and cell_len(text.plain) <= width:
         return [text]
-    found = list(breaks(text.plain, width))
-    parts = text.divide([offset for line in found for offset in line])
-    return [parts[1 + 2 * index] for index in range(len(found))]
+    spans = list(breaks(text.plain, width))
+    parts = text.divide([offset for span in spans for offset in span])
+    return [parts[1 + 2 * index] for index in range(len(spans))]
 
 
-def fold(text: Text, width: int) -> list[Text]:
-    """`text` in lines of at most `width` columns, cut at the last column: nothing goes, not even a space."""
+def fold_text(text: Text, width: int) -> list[Text]:
+    """Rich text, cut at the last column of each line: every character stays, spaces too."""
     if cell_len(text.plain) <= width:
         return [text]
-    pieces, offsets, end = _folded(text.plain, width), [], 0
-    for piece in pieces[:-1]:
+    offsets, end = [], 0
+    for piece in _chopped(text.plain, width)[:-1]:
         end += len(piece)
         offsets.append(end)
     return list(text.divide(offsets))
 
 
-def breaks(plain: str, width: int) -> Iterator[tuple[int, int]]:
-    """Where each line begins and ends. A line is decided by what stands before its end and by the next word."""
-    begin = end = used = 0  # of the line so far: where it begins and ends, and its columns
-    for match in _PIECE.finditer(plain):
+def breaks(plain: str, width: int, *, keep_indent: bool = False) -> Iterator[tuple[int, int]]:
+    """Where each line begins and ends. A line depends only on the text up to the first word of the next line.
+
+    Lines break at spaces, between CJK characters (not before closing or after opening punctuation), and inside a word
+    only if it is wider than a line. With `keep_indent`, white space before the first word is part of that word.
+    """
+    indent = len(plain) - len(plain.lstrip()) if keep_indent else 0
+    begin = end = used = 0  # the current line: its offsets and its columns
+    for match in _UNIT.finditer(plain):
         if match["newline"]:
             yield begin, end
             begin = end = match.end()
             used = 0
             continue
         if match["space"]:
-            continue  # it counts if a word follows it on the same line
-        start, word = match.start(), match[0]
+            continue  # it counts if a word follows on the same line
+        start = 0 if match.start() == indent else match.start()
+        word = plain[start : match.end()]
         if used and used + (start - end) + cell_len(word) > width:
             yield begin, end
             begin, used, end = start, 0, start
         elif not used:
             begin = end = start
-        for piece in _folded(word, width):
+        for piece in _chopped(word, width):
             if used and used + (start - end) + cell_len(piece) > width:
                 yield begin, end
                 begin, used, end = start, 0, start
@@ -72,22 +90,9 @@ def breaks(plain: str, width: int) -> Iterator[tuple[int, int]]:
     yield begin, max(end, begin)
 
 
-def _folded(word: str, width: int) -> list[str]:
-    """A word in pieces of at most `width` columns; a character that is wider than that stays whole."""
+def _chopped(word: str, width: int) -> list[str]:
+    """A word in pieces of at most `width` columns; a wider character is a piece of its own."""
     if cell_len(word) <= width:
         return [word]
     pieces = [piece for piece in chop_cells(word, width) if piece] if width > 1 else list(word)
     return pieces if "".join(pieces) == word else list(word)
-
-
-def ansi(lines: Iterable[Text], *, colour: bool) -> list[str]:
-    """Lines as a terminal takes them; without colour there is not one escape code."""
-    if not colour:
-        return [line.plain for line in lines]
-    return ["".join(_coloured(line)) for line in lines]
-
-
-def _coloured(line: Text) -> Iterator[str]:
-    for style, segments in groupby(line.render(_SCREEN), key=lambda segment: segment.style):
-        text = "".join(segment.text for segment in segments)
-        yield style.render(text, color_system=ColorSystem.STANDARD) if style else text

@@ -14,7 +14,8 @@ from r1.console import Console, printable
 from r1.engine.bench import LeftOut, Row, Step, Test
 from r1.engine.tune import Trial, Trying
 from r1.machine.cores import Threads
-from r1.render.style import Style, wrap
+from r1.markdown.wrap import wrap
+from r1.render.style import Style
 from r1_quantize import units
 
 _WIDEST_BAR = 60  # columns; longer ones are no easier to compare

@@ -1,4 +1,4 @@
-"""`r1.doctor.bandwidth`: how fast memory is read."""
+"""`r1.doctor.bandwidth`: the speed of memory."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ MB = 1 << 20
 
 
 class TestBuffers:
-    """Larger than the caches, and a modest share of the memory that is free."""
+    """Larger than the caches, and a modest share of the free memory."""
 
-    def test_are_64_megabytes_a_thread_on_small_machines(self) -> None:
+    def test_are_64_megabytes_per_thread_on_small_machines(self) -> None:
         assert buffer_size(2, free=8 << 30, cache_size=4 * MB) == 64 * MB
 
     def test_are_four_times_a_large_cache(self) -> None:
         assert 2 * buffer_size(2, free=64 << 30, cache_size=96 * MB) == 4 * 96 * MB
 
-    def test_take_an_eighth_of_what_is_free_and_a_gigabyte_at_most(self) -> None:
+    def test_take_at_most_an_eighth_of_the_free_memory_and_a_gigabyte(self) -> None:
         assert 8 * buffer_size(8, free=2 << 30, cache_size=4 * MB) <= (2 << 30) // 8
         assert 64 * buffer_size(64, free=512 << 30, cache_size=384 * MB) <= 1 << 30
 
-    def test_are_none_where_caches_would_hold_them(self) -> None:
+    def test_there_are_none_if_they_would_fit_the_caches(self) -> None:
         assert buffer_size(4, free=256 * MB, cache_size=0) == 0
         assert buffer_size(4, free=1 << 30, cache_size=96 * MB) == 0
 
-    def test_a_cache_is_as_large_as_sysfs_says(self, tmp_path: Path) -> None:
+    def test_the_size_of_a_cache_is_read_from_sysfs(self, tmp_path: Path) -> None:
         for index, size in enumerate(["48K", "2048K", "96M", "?"]):
             folder = tmp_path / f"sys/devices/system/cpu/cpu0/cache/index{index}"
             folder.mkdir(parents=True)
@@ -41,9 +41,9 @@ class TestBuffers:
 
 
 class TestReadBandwidth:
-    """Measured, so roughly: other tests use the memory meanwhile."""
+    """Measured, so only roughly: other tests use the memory at the same time."""
 
-    def test_is_near_what_numpy_reads(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_near_the_speed_of_numpy(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         numpy = pytest.importorskip("numpy")
         monkeypatch.setattr(module, "_PASSES", 3)
         values = numpy.ones(128 * MB // 8, dtype=numpy.int64)
@@ -52,11 +52,11 @@ class TestReadBandwidth:
             began = time.perf_counter()
             values.max()
             speeds.append(values.nbytes / (time.perf_counter() - began))
-        found = read_bandwidth(1, 4 << 30)
-        assert found is not None
-        assert max(speeds) / 4 < found < max(speeds) * 4
+        measured = read_bandwidth(1, 4 << 30, tmp_path)  # without sysfs, so that a large cache does not matter
+        assert measured is not None
+        assert max(speeds) / 4 < measured < max(speeds) * 4
 
-    def test_is_not_known_where_threads_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_unknown_if_threads_are_refused(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         start, left = threading.Thread.start, [1]
 
         def refusing(thread: threading.Thread) -> None:
@@ -67,9 +67,9 @@ class TestReadBandwidth:
 
         monkeypatch.setattr(threading.Thread, "start", refusing)
         before = threading.active_count()
-        assert read_bandwidth(2, 4 << 30) is None
-        while threading.active_count() > before:  # the one that was started ends, or this test never does
+        assert read_bandwidth(2, 4 << 30, tmp_path) is None
+        while threading.active_count() > before:  # the thread that did start must end too
             time.sleep(0.01)
 
-    def test_is_not_known_where_memory_is_short(self) -> None:
+    def test_is_unknown_if_memory_is_short(self) -> None:
         assert read_bandwidth(2, 100 * MB) is None
