@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shlex
 import tomllib
@@ -17,6 +18,7 @@ from r1.chat import commands as _commands  # noqa: F401 — registers the slash 
 from r1.chat.command import COMMANDS
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus
+from tests.conftest import Run
 from tests.fakes.paths import ROOT
 
 README = ROOT / "README.md"
@@ -41,6 +43,9 @@ _VARIABLE = re.compile(r"\bR1_[A-Z_]+\b")
 
 OF_OTHER_PROGRAMS = {"--no-cache-dir", "--extra-index-url", "--no-deps", "--force-reinstall", "--install-completion"}
 """Options that the pages name and that are not in r1's own help; Typer adds the last one itself."""
+
+FREE = {"tensors", "vocabulary", "special_tokens", "made_with", "memory_bytes"}
+"""Objects whose keys are names of tensors, tokens, packages or context lengths."""
 
 
 def code_of(text: str) -> Iterator[str]:
@@ -104,6 +109,16 @@ def is_a_command_line(code: str) -> bool:
     return not code.lstrip().startswith(("r1:", "r1  "))
 
 
+def keys_of(value: object) -> set[str]:
+    """Every key of a JSON value, except under keys whose content depends on the model or the machine."""
+    if isinstance(value, list):
+        return set().union(*map(keys_of, value))
+    if not isinstance(value, dict):
+        return set()
+    inner = (keys_of(child) for key, child in value.items() if key not in FREE)
+    return set(value).union(*inner)
+
+
 def table_under(text: str, heading: str) -> list[str]:
     """The first cells of the first table after a heading, without their header."""
     below = text[text.index(heading) :]
@@ -160,7 +175,7 @@ class TestTheCheckItself:
         assert [*code_of(text)] == ["```", "r1 rm x", "```", "    $ r1 run -q", "    42", "r1 list"]
 
     def test_makes_anchors_as_github_does(self) -> None:
-        assert slug("`--json` and `--jsonl`") == "--json-and---jsonl"
+        assert slug("`--json` and `--jsonl`, etc.") == "--json-and---jsonl-etc"
 
 
 class TestReadme:
@@ -187,6 +202,23 @@ class TestScripting:
         section = self.text[self.text.index("## Configuration") :]
         assert keys <= set(_SPAN.findall(section))
         assert {f"R1_{key.upper()}" for key in keys} <= set(_VARIABLE.findall(section))
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["run", "-m", "tiny", "--no-stdin", "--json", "--max-tokens", "8", "hi"],
+            ["list", "--json"],
+            ["show", "tiny", "--json"],
+            ["verify", "tiny", "--json"],
+            ["quantize", "tiny", "--list-types", "--json"],
+            ["doctor", "--json"],
+            ["bench", "-m", "tiny", "--json", "-p", "8", "-n", "2", "-r", "1", "--depths", "0"],
+        ],
+        ids=" ".join,
+    )
+    def test_lists_every_key_of_json(self, r1: Run, arguments: list[str]) -> None:
+        printed = json.loads(r1(*arguments).stdout)
+        assert keys_of(printed) <= set(re.findall(r"\w+", self.text))
 
     def test_names_every_command_that_speaks_json(self) -> None:
         named = {span.removeprefix("r1 ") for span in _SPAN.findall(self.text)}
