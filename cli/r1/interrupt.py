@@ -1,7 +1,4 @@
-"""Ctrl-C as a question that work asks itself, so that nothing is torn in the middle.
-
-Knows: SIGINT. Does not know: what is being interrupted.
-"""
+"""Ctrl-C as a flag that work checks, so that nothing is left half done."""
 
 from __future__ import annotations
 
@@ -18,29 +15,29 @@ from typing import Any, Self
 
 from r1.engine.llama import Stop
 
-_PATIENCE = 5.0  # seconds, within which a person who presses Ctrl-C three times means it
+_KILL_WINDOW_S = 5.0  # three Ctrl-C within this time kill the process
 
 
 class Interrupt:
-    """While entered, Ctrl-C makes `interrupt()` true instead of raising; after a second one, a third kills, also while
-    C code waits for something that does not come and Python hears nothing.
+    """While entered, Ctrl-C makes `interrupt()` true and raises nothing. The third Ctrl-C in a row kills the process,
+    even while C code blocks and Python handles no signals.
 
-    It raises nothing because it may arrive inside a callback from C, which an exception cannot leave. Where SIGINT is
-    ignored it stays ignored, and outside the main thread, where Python delivers no signals, nothing happens.
+    It cannot raise, because it may arrive inside a callback from C, which an exception cannot leave. Where SIGINT is
+    ignored it stays ignored. Outside the main thread, where Python delivers no signals, this does nothing.
     """
 
     def __init__(self) -> None:
         self.stop = Stop()
         self._raising = False
         self._previous: Any = None
-        self._bell = -1  # a file descriptor
+        self._wakeup_fd = -1
 
     def __call__(self) -> bool:
         return self.stop()
 
     @contextmanager
     def raising(self) -> Iterator[None]:
-        """For a block that waits and cannot ask: Ctrl-C in it, or one that came before, is KeyboardInterrupt."""
+        """For a block that waits and cannot check: Ctrl-C during or before it raises KeyboardInterrupt."""
         self._raising = True
         try:
             if self.stop():
@@ -60,15 +57,15 @@ class Interrupt:
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
             signal.set_wakeup_fd(-1)
-            os.close(self._bell)  # which ends the watcher
+            os.close(self._wakeup_fd)  # ends the watching thread
 
     def _watch(self) -> None:
-        """The system itself rings a bell for every signal; a thread counts."""
-        heard, self._bell = os.pipe()
+        """The C signal handler writes each signal to a pipe, and a thread counts them."""
+        read_fd, self._wakeup_fd = os.pipe()
         if sys.platform != "win32":
-            os.set_blocking(self._bell, False)
-        signal.set_wakeup_fd(self._bell, warn_on_full_buffer=False)
-        threading.Thread(target=_count, args=[heard], name="r1-interrupt", daemon=True).start()
+            os.set_blocking(self._wakeup_fd, False)
+        signal.set_wakeup_fd(self._wakeup_fd, warn_on_full_buffer=False)
+        threading.Thread(target=_kill_at_third, args=[read_fd], name="r1-interrupt", daemon=True).start()
 
     def _handle(self, _signal: int, _frame: FrameType | None) -> None:
         if self._raising:
@@ -78,11 +75,25 @@ class Interrupt:
         self.stop.set()
 
 
-def _count(heard: int) -> None:
-    """Ends the process at the third Ctrl-C in a row, as it would have ended if Python had heard it."""
-    times: deque[float] = deque([-_PATIENCE] * 3, maxlen=3)
-    while signals := os.read(heard, 16):
+def _kill_at_third(read_fd: int) -> None:
+    """Ends the process at the third Ctrl-C in a row, with the status that the default handler would give."""
+    times: deque[float] = deque([-_KILL_WINDOW_S] * 3, maxlen=3)
+    while signals := os.read(read_fd, 16):
         times.extend([time.monotonic()] * signals.count(signal.SIGINT))
-        if times[-1] - times[0] < _PATIENCE:
+        if times[-1] - times[0] < _KILL_WINDOW_S:
             os._exit(128 + signal.SIGINT)
-    os.close(heard)
+    os.close(read_fd)
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """While entered, SIGTERM raises SystemExit, so that work stops as after Ctrl-C; the exit code is 143."""
+    previous = signal.signal(signal.SIGTERM, _exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
