@@ -1,4 +1,4 @@
-"""The `r1` command, and `python -m r1`: the imports are inside, so that Ctrl-C during them is no traceback either."""
+"""The `r1` command and `python -m r1`. It imports inside `main`, so that Ctrl-C in the meantime prints no traceback."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import sys
 
 
 def main() -> None:
-    """Ends the process with the status of what the command line asked for."""
+    """Runs the command line and exits with its status."""
     try:
-        from r1.app import app, run_app
+        from r1.app import app
+        from r1.exit import run_app
 
         status = run_app(app)
     except KeyboardInterrupt:

@@ -1,99 +1,36 @@
-"""The Typer app: arguments in, one call out, and the only place that turns errors into a line and an exit code.
+"""The command line: every command with its options.
 
-Knows: the command line. Does not know: how anything is done; a command's module is imported when it is called.
+A command's module is imported when the command is called, so that `r1 --help` and shell completion stay fast.
 """
 
 from __future__ import annotations
 
-import errno
-import sys
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from r1 import __version__, examples, options
-from r1.console import Console, abandon, keep_libraries_quiet, printable
-from r1.history_app import history_app
-from r1_quantize.errors import ExitStatus, R1Error, UsageError
+from r1.console import Console, keep_libraries_quiet
+from r1_quantize.errors import UsageError
 
 if TYPE_CHECKING:
     from r1.commands.chat import ChatOptions
+    from r1.render.progress_line import Report
+    from r1.settings import Settings
 
 app = typer.Typer(
     name="r1",
     help="DeepSeek-R1's distilled models on your own machine: offline, in a terminal.",
-    epilog="Everything but `r1 pull` works without a network. Settings can also come from R1_* variables "
-    "and config.toml.",
+    epilog="Only `r1 pull` needs a network. R1_* variables and config.toml can hold settings, too.",
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+history_app = typer.Typer(no_args_is_help=False, rich_markup_mode="rich")
 
-
-def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one return an outcome
-    """Runs the app on `sys.argv`; whatever goes wrong becomes one line on stderr and the status it stands for."""
-    if sys.stdout is None:  # closed before we started: nobody will read a word
-        return ExitStatus.CLOSED_PIPE
-    try:
-        status = application(standalone_mode=False)
-        sys.stdout.flush()
-    except typer.TyperException as exc:
-        said = exc.format_message().rstrip(".")  # nothing when `r1` alone has just printed its help
-        return _complain(f"{said} (see {_help_for(exc)})", ExitStatus.USAGE) if said else ExitStatus.OK
-    except (KeyboardInterrupt, typer.Abort):
-        return ExitStatus.INTERRUPTED
-    except BrokenPipeError:
-        return _reader_went_away()
-    except SystemExit as exc:  # how Typer leaves after shell completion, and what it makes of a closed pipe
-        if isinstance(exc.__context__, BrokenPipeError):
-            return _reader_went_away()
-        return int(exc.code or 0)
-    except R1Error as exc:
-        return _complain(str(exc), exc.exit_status)
-    except OSError as exc:
-        if exc.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            return _unforeseen(exc)
-        abandon(sys.stdout)
-        where = f"on the disk of {exc.filename}" if exc.filename else "where stdout goes"
-        return _complain(f"no room left {where}; free some and run it again", ExitStatus.NO_SPACE)
-    except Exception as exc:
-        return _unforeseen(exc)
-    return int(status) if isinstance(status, int) else ExitStatus.OK
-
-
-def _help_for(exc: typer.TyperException) -> str:
-    """The help of the command that was used wrongly."""
-    context, names = getattr(exc, "ctx", None), list[str]()
-    while context is not None and context.parent is not None:
-        names.insert(0, str(context.info_name))
-        context = context.parent
-    return " ".join(["r1", *names, "--help"])
-
-
-def _complain(message: str, status: ExitStatus) -> ExitStatus:
-    if sys.stderr is not None:
-        try:
-            sys.stderr.write(f"r1: {printable(' '.join(message.split()))}\n")
-            sys.stderr.flush()
-        except OSError:
-            abandon(sys.stderr)
-    return status
-
-
-def _unforeseen(exc: Exception) -> ExitStatus:
-    from r1_quantize.errors import debugging
-
-    if debugging():
-        traceback.print_exception(exc)
-    what = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
-    return _complain(f"unforeseen: {what} (R1_DEBUG=1 shows where)", ExitStatus.UNFORESEEN)
-
-
-def _reader_went_away() -> ExitStatus:
-    abandon(sys.stdout)
-    return ExitStatus.CLOSED_PIPE
+Flags = Mapping[str, object]
+"""The options that are settings, by name; None or False: not given."""
 
 
 def _version(wanted: bool) -> None:
@@ -102,120 +39,124 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _one_model(argument: str | None, option: object) -> str | None:
+    """The model that was named as an argument or with -m. Raises UsageError if both name different ones."""
+    named = option if isinstance(option, str) else None
+    if argument is not None and named is not None and argument != named:
+        raise UsageError(f"{argument} and -m {named} name different models; leave one of them out")
+    return named if argument is None else argument
+
+
+def _required_model(argument: str | None, option: str | None, missing: str) -> str:
+    model = _one_model(argument, option)
+    if model is None:
+        raise UsageError(missing)
+    return model
+
+
+_NO_MODEL = "no MODEL given; `r1 list` shows the models on this machine"
+
+
+def _settings(console: Console, flags: Flags) -> Settings:
+    """The settings for a command that generates text; warns about a system prompt."""
+    from r1 import settings
+
+    loaded = settings.load(flags, console.environ)
+    if loaded.system is not None:
+        console.warn(settings.SYSTEM_PROMPT_WARNING)
+    return loaded
+
+
+def _report(*, as_json: bool, quiet: bool) -> Report:
+    return "json" if as_json else "nothing" if quiet else "lines"
+
+
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> int | None:
-    if context.invoked_subcommand is None:
-        return _chat({}, None)
-    return None
+    return _chat({}, None) if context.invoked_subcommand is None else None
 
 
 @app.command(epilog=examples.CHAT)
+@options.with_settings({"thinking": options.ThinkingInChat}, options.SAMPLING, options.MODEL_AND_MACHINE)
 def chat(
-    model: options.ToChatWith = None,
-    go_on: options.Continue = False,
-    session: options.ToTakeUp = None,
-    thinking: options.ThinkingInChat = None,
+    flags: Flags,
+    name: options.ModelToRun = None,
+    continue_: options.Continue = False,
+    session: options.Session = None,
     plain: options.Plain = False,
-    temp: options.Temp = None,
-    top_p: options.TopP = None,
-    seed: options.Seed = None,
-    max_tokens: options.MaxTokens = None,
-    system: options.System = None,
-    ctx: options.Ctx = None,
-    kv_type: options.KvType = None,
-    threads: options.Threads = None,
-    device: options.Device = None,
-    gpu_layers: options.GpuLayers = None,
-    rpc: options.Rpc = None,
-    force: options.Anyway = False,
 ) -> int:
-    """Chat in the terminal, as `r1` alone does: thinking you can watch or fold, and nothing that was said is lost."""
-    flags = dict(locals())  # a setting has the same name everywhere
+    """Chat in the terminal, as `r1` alone does. Shows or hides the thinking, and keeps every chat in the history."""
     from r1.commands.chat import ChatOptions
 
-    return _chat(flags, ChatOptions(model is not None, go_on, session, plain))
+    named = _one_model(name, flags["model"])
+    wanted = ChatOptions(model_given=named is not None, go_on=continue_, session=session, plain=plain)
+    return _chat({**flags, "model": named}, wanted)
 
 
-def _chat(flags: Mapping[str, object], wish: ChatOptions | None) -> int:
-    from r1 import settings
+def _chat(flags: Flags, wanted: ChatOptions | None) -> int:
     from r1.commands import chat
 
-    keep_libraries_quiet()  # what a driver complains of would stand in the middle of the screen
+    keep_libraries_quiet()  # warnings of a GPU driver would appear in the middle of the screen
     console = Console.of_process()
-    chosen = settings.load(flags, console.environ)
-    if chosen.system is not None:
-        console.warn("R1 was not trained with a system prompt; instructions belong in the prompt itself")
-    return chat.chat(console, wish or chat.ChatOptions(), chosen)
+    return chat.chat(console, wanted or chat.ChatOptions(), _settings(console, flags))
 
 
 @app.command(epilog=examples.RUN)
+@options.with_settings({"thinking": options.Thinking}, options.SAMPLING, options.MODEL_AND_MACHINE)
 def run(
+    flags: Flags,
     prompt: options.Prompt = None,
     file: options.Files = None,
     no_stdin: options.NoStdin = False,
-    thinking: options.Thinking = None,
     json: options.Json = False,
     jsonl: options.Jsonl = False,
-    temp: options.Temp = None,
-    top_p: options.TopP = None,
-    seed: options.Seed = None,
-    max_tokens: options.MaxTokens = None,
-    system: options.System = None,
-    model: options.Model = None,
-    ctx: options.Ctx = None,
-    kv_type: options.KvType = None,
-    threads: options.Threads = None,
-    device: options.Device = None,
-    gpu_layers: options.GpuLayers = None,
-    rpc: options.Rpc = None,
-    force: options.Anyway = False,
 ) -> int:
-    """Answer one prompt, from the command line or from stdin: the answer on stdout and nothing else."""
-    flags = dict(locals())
-    from r1 import settings
+    """Answer one prompt, from the command line or stdin. Prints the answer, and only the answer, on stdout."""
     from r1.commands.run import run
-    from r1.request import Asked
+    from r1.request import PromptOptions
 
     if json and jsonl:
         raise UsageError("--json is for one prompt and --jsonl for many; leave one of them out")
     keep_libraries_quiet()
     console = Console.of_process()
-    chosen = settings.load(flags, console.environ)
-    asked = Asked(tuple(prompt or ()), tuple(file or ()), use_stdin=not no_stdin)
-    return run(console, asked, "json" if json else "jsonl" if jsonl else "text", chosen)
+    settings = _settings(console, flags)
+    wanted = PromptOptions(words=tuple(prompt or ()), files=tuple(file or ()), use_stdin=not no_stdin)
+    return run(console, wanted, "json" if json else "jsonl" if jsonl else "text", settings)
 
 
 @app.command(epilog=examples.PULL)
 def pull(
-    model: options.ToPull = None,
+    model: options.ModelToPull = None,
+    named: options.NamedModelOption = None,
     dry_run: options.DryRun = False,
     prebuilt: options.Prebuilt = False,
     keep_checkpoint: options.KeepCheckpoint = False,
     update: options.Update = False,
-    force: options.PullAnyway = False,
+    force: options.ForcePull = False,
     threads: options.QuantizeThreads = None,
     as_json: options.AsEvents = False,
     quiet: options.Quiet = False,
 ) -> int:
-    """Download a model from the hub, quantizing it on the way. Whatever stops it, running it again resumes."""
+    """Download a model from the hub and quantize it on the way. Run it again to resume."""
     from r1.commands import pull
-    from r1.commands.quantize import report_of
-    from r1_quantize.hub.pull import PullOptions
+    from r1_quantize.hub.pull_plan import PullOptions
 
     keep_libraries_quiet()
-    chosen = PullOptions(dry_run, keep_checkpoint, update, threads)
-    report = report_of(as_json=as_json, quiet=quiet)
-    return pull.run(Console.of_process(), model, chosen, report, prebuilt=prebuilt, anyway=force)
+    wanted = PullOptions(dry_run=dry_run, keep_checkpoint=keep_checkpoint, update=update, threads=threads)
+    report = _report(as_json=as_json, quiet=quiet)
+    reference = _one_model(model, named)
+    return pull.run(Console.of_process(), reference, wanted, report, prebuilt=prebuilt, force=force)
 
 
 @app.command(epilog=examples.QUANTIZE)
 def quantize(
-    source: options.Source,
+    source: options.Source = None,
+    named: options.SourceOption = None,
     quant: options.Quant = None,
     output: options.Output = None,
     list_types: options.ListTypes = False,
@@ -227,23 +168,30 @@ def quantize(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> int:
-    """Turn a checkpoint or a GGUF on this disk into a GGUF, in one pass. An interrupted run is taken up again."""
+    """Quantize a checkpoint or a GGUF on this disk to a GGUF. Run it again to resume."""
+    source = _required_model(source, named, "no SOURCE given; it is a checkpoint folder, a .gguf or a model's name")
     keep_libraries_quiet()
     console = Console.of_process()
     if list_types:
-        from r1.commands.list_types import list_types as list_the_types
+        from r1.commands.list_types import list_types as print_types
 
-        return list_the_types(console, source, as_json=as_json)
+        return print_types(console, source, as_json=as_json)
     from r1.commands import quantize
+    from r1.conversion import QuantizeOptions
 
-    chosen = quantize.QuantizeOptions(imatrix, tuple(tensor_type or ()), pretokenizer, allow_requantize, threads)
-    report = quantize.report_of(as_json=as_json, quiet=quiet)
-    return quantize.run(console, source, quant, output, chosen, report)
+    wanted = QuantizeOptions(
+        imatrix=imatrix,
+        tensor_types=tuple(tensor_type or ()),
+        pretokenizer=pretokenizer,
+        allow_requantize=allow_requantize,
+        threads=threads,
+    )
+    return quantize.run(console, source, quant, output, wanted, _report(as_json=as_json, quiet=quiet))
 
 
 @app.command("list", epilog=examples.LIST)
 def list_(as_json: options.AsJson = False) -> int:
-    """What is on this machine, and what can be had."""
+    """List the models on this machine and those to pull."""
     from r1.commands.list_models import list_models
 
     return list_models(Console.of_process(), as_json=as_json)
@@ -251,7 +199,7 @@ def list_(as_json: options.AsJson = False) -> int:
 
 @app.command(epilog=examples.DOCTOR)
 def doctor(as_json: options.AsJson = False) -> int:
-    """What this machine is, which models run on it and how fast, which one to take, and what could be better."""
+    """Examine this machine: which models it can run, how fast, which one to choose, and what could be improved."""
     from r1.commands.doctor import doctor
 
     keep_libraries_quiet()
@@ -259,58 +207,124 @@ def doctor(as_json: options.AsJson = False) -> int:
 
 
 @app.command(epilog=examples.SHOW)
-def show(model: options.Reference, as_json: options.AsJson = False) -> int:
-    """What a model file is: its tensors, its context, its tokens, where it came from."""
+def show(
+    model: options.NamedModel = None, named: options.NamedModelOption = None, as_json: options.AsJson = False
+) -> int:
+    """Describe a model file: its tensors, context length, tokens and origin."""
     from r1.commands.show import show
 
-    return show(Console.of_process(), model, as_json=as_json)
+    return show(Console.of_process(), _required_model(model, named, _NO_MODEL), as_json=as_json)
 
 
 @app.command(epilog=examples.VERIFY)
-def verify(model: options.Reference, repair: options.Repair = False, as_json: options.AsJson = False) -> int:
-    """Read a model file to its end and say whether it is what it should be."""
+def verify(
+    model: options.NamedModel = None,
+    named: options.NamedModelOption = None,
+    repair: options.Repair = False,
+    as_json: options.AsJson = False,
+) -> int:
+    """Check a model file from end to end: its structure, values and digest."""
     from r1.commands.verify import verify
 
+    reference = _required_model(model, named, _NO_MODEL)
     keep_libraries_quiet()
-    return verify(Console.of_process(), model, repairing=repair, as_json=as_json)
+    return verify(Console.of_process(), reference, repairing=repair, as_json=as_json)
 
 
 @app.command(epilog=examples.BENCH)
+@options.with_settings(options.MODEL_AND_MACHINE)
 def bench(
-    model: options.Model = None,
+    flags: Flags,
+    name: options.ModelToRun = None,
     depths: options.Depths = None,
     prompt: options.BenchPrompt = 512,
     gen: options.BenchGen = 128,
     repetitions: options.Repetitions = 3,
     tune: options.Tune = False,
     as_json: options.AsJson = False,
-    ctx: options.Ctx = None,
-    kv_type: options.KvType = None,
-    threads: options.Threads = None,
-    device: options.Device = None,
-    gpu_layers: options.GpuLayers = None,
-    rpc: options.Rpc = None,
-    force: options.Anyway = False,
 ) -> int:
-    """How fast a model is on this machine: prefill and decode, with little and with much in the cache."""
-    flags = dict(locals())
+    """Measure how fast a model runs on this machine: prefill and decode, with a short and a long context."""
     from r1 import settings
     from r1.commands.bench import BenchOptions, bench, read_depths
 
-    if tune and threads is not None:
-        raise UsageError("--tune looks for the best number of threads, and --threads names one; leave one of them out")
+    if tune and flags["threads"] is not None:
+        raise UsageError("--tune looks for the best number of threads and --threads sets one; leave one of them out")
+    named = _one_model(name, flags["model"])
     keep_libraries_quiet()
     console = Console.of_process()
-    wanted = BenchOptions(prompt, gen, repetitions, read_depths(depths) if depths is not None else None, tune, as_json)
-    return bench(console, wanted, settings.load(flags, console.environ))
+    wanted = BenchOptions(
+        prompt=prompt,
+        gen=gen,
+        repetitions=repetitions,
+        depths=read_depths(depths) if depths is not None else None,
+        tune=tune,
+        as_json=as_json,
+    )
+    return bench(console, wanted, settings.load({**flags, "model": named}, console.environ))
 
 
 @app.command("rm", epilog=examples.REMOVE)
-def remove(models: options.ToRemove, yes: options.Yes = False, as_json: options.AsJson = False) -> int:
-    """Remove models, what an interrupted pull has left, or a kept checkpoint."""
+def remove(
+    models: options.ModelsToRemove = None,
+    named: options.ModelsToRemoveOption = None,
+    yes: options.Yes = False,
+    as_json: options.AsJson = False,
+) -> int:
+    """Remove models, kept checkpoints, or what an interrupted pull left behind."""
     from r1.commands.remove import remove
 
-    return remove(Console.of_process(), models, yes=yes, as_json=as_json)
+    references = [*(models or ()), *(named or ())]
+    if not references:
+        raise UsageError(_NO_MODEL)
+    return remove(Console.of_process(), references, yes=yes, as_json=as_json)
+
+
+@history_app.callback(invoke_without_command=True, epilog=examples.HISTORY)
+def _history(context: typer.Context, as_json: options.AsJson = False) -> int:
+    """List, search, show, export and delete past chats."""
+    return list_chats(as_json) if context.invoked_subcommand is None else 0
+
+
+@history_app.command("list", epilog=examples.HISTORY_LIST)
+def list_chats(as_json: options.AsJson = False) -> int:
+    """List past chats, newest first."""
+    from r1.commands.history import list_chats
+
+    return list_chats(Console.of_process(), as_json=as_json)
+
+
+@history_app.command("search", epilog=examples.HISTORY_SEARCH)
+def search_chats(words: options.Words, as_json: options.AsJson = False) -> int:
+    """Search questions, answers, thinking, attached files and titles."""
+    from r1.commands.history import search
+
+    return search(Console.of_process(), words, as_json=as_json)
+
+
+@history_app.command("show", epilog=examples.HISTORY_SHOW)
+def show_chat(chat: options.Chat, thinking: options.WithThinking = False, as_json: options.AsJson = False) -> int:
+    """Print a chat as plain text."""
+    from r1.commands.history import show
+
+    return show(Console.of_process(), chat, thinking=thinking, as_json=as_json)
+
+
+@history_app.command("export", epilog=examples.HISTORY_EXPORT)
+def export_chat(
+    chat: options.Chat, file: options.ExportTo, thinking: options.WithThinking = False, force: options.Overwrite = False
+) -> int:
+    """Export a chat to a Markdown or JSON file."""
+    from r1.commands.history import export
+
+    return export(Console.of_process(), chat, file, thinking=thinking, force=force)
+
+
+@history_app.command("delete", epilog=examples.HISTORY_DELETE)
+def delete_chats(chats: options.Chats = None, everything: options.All = False, yes: options.Yes = False) -> int:
+    """Delete chats for good and erase them from the file."""
+    from r1.commands.history import delete
+
+    return delete(Console.of_process(), chats or (), everything=everything, yes=yes)
 
 
 app.add_typer(history_app, name="history")

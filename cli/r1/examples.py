@@ -1,4 +1,8 @@
-"""What `--help` shows below the options: commands to copy, and the exit codes."""
+"""What `--help` prints below the options: commands to copy, and exit codes.
+
+Each text ends with a line that is not indented. Typer removes the common indentation of all lines but the first, so
+without such a line the commands would lose theirs.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,8 @@ RUN = """Examples:
 
     r1 run --jsonl --max-tokens 4096 < questions.jsonl > answers.jsonl
 
-Exit codes: 0 the answer is whole, 2 bad input, 3 the answer was cut by a limit, 4 no such model, \
-5 not enough memory or disk, 7 a damaged file, 130 Ctrl-C, 141 the reader went away, 1 anything else."""
+Exit codes: 0 complete answer, 1 unexpected error, 2 bad input, 3 answer cut off by a limit, 4 no such model, \
+5 not enough memory or disk space, 7 damaged file, 130 Ctrl-C, 141 stdout was closed."""
 
 CHAT = """Examples:
 
@@ -25,7 +29,7 @@ CHAT = """Examples:
 
     r1 chat --session 12 --thinking show
 
-In the chat, /help lists commands and keys. Settings can be changed with /set."""
+In the chat, /help lists commands and keys, and /set changes settings."""
 
 PULL = """Examples:
 
@@ -42,8 +46,8 @@ PULL = """Examples:
     r1 pull --update
 
 A checkpoint in the Hugging Face cache is read from there. HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are \
-honoured. Exit codes: 0 the model is here, 2 bad input, 4 no such model, 5 not enough disk, 6 the network or the hub \
-failed, 7 a damaged or unknown file, 130 Ctrl-C."""
+honoured. Exit codes: 0 the model is here, 2 bad input, 4 no such model, 5 not enough disk space, or memory to run it, \
+6 network or hub error, 7 damaged or unsupported file, 130 Ctrl-C."""
 
 REMOVE = """Examples:
 
@@ -51,7 +55,9 @@ REMOVE = """Examples:
 
     r1 rm -y qwen-7b
 
-    r1 rm deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"""
+    r1 rm deepseek-ai/DeepSeek-R1-Distill-Qwen-7B
+
+`r1 list` shows what can be removed. Exit codes: 0 removed or declined, 2 bad input, 4 no such model."""
 
 QUANTIZE = """Examples:
 
@@ -67,9 +73,8 @@ QUANTIZE = """Examples:
 
     r1 quantize ./model-Q8_0-00001-of-00002.gguf -t COPY -o model-Q8_0.gguf
 
-A run that was stopped, however it was, is taken up again by the same command. \
-Exit codes: 0 the file is whole, 2 bad input, 4 no such source, 5 not enough disk, 7 a damaged or unknown file, \
-130 Ctrl-C."""
+The same command resumes an interrupted run. Exit codes: 0 the file is complete, 2 bad input, 4 no such source, \
+5 not enough disk space, 7 damaged or unsupported file, 130 Ctrl-C."""
 
 LIST = """Examples:
 
@@ -77,7 +82,9 @@ LIST = """Examples:
 
     r1 list | cut -f1
 
-    r1 list --json"""
+    r1 list --json
+
+In a pipe, each line has a model's name, its size in bytes and its path, separated by tabs."""
 
 DOCTOR = """Examples:
 
@@ -85,7 +92,7 @@ DOCTOR = """Examples:
 
     r1 doctor --json | jq -r .recommendation.command
 
-Nothing is fetched. It takes about two seconds, one of which measures how fast memory is read."""
+It needs no network and takes about two seconds; one of them measures memory bandwidth."""
 
 SHOW = """Examples:
 
@@ -93,7 +100,9 @@ SHOW = """Examples:
 
     r1 show qwen-7b:Q4_K_M --json
 
-    r1 show ./model.gguf"""
+    r1 show ./model.gguf
+
+Exit codes: 0 success, 4 no such model, 7 damaged or unsupported file."""
 
 VERIFY = """Examples:
 
@@ -101,20 +110,22 @@ VERIFY = """Examples:
 
     r1 verify qwen-7b --repair
 
-    r1 verify ./model.gguf && echo whole"""
+    r1 verify ./model.gguf && echo intact
+
+Exit codes: 0 intact, 4 no such model, 6 network or hub error during a repair, 7 damaged file."""
 
 BENCH = """Examples:
 
     r1 bench
 
-    r1 bench -m qwen-7b --depths 0,4096 -r 5
+    r1 bench qwen-7b --depths 0,4096 -r 5
 
     r1 bench --json | jq '.rows[] | {test, depth, mean_tps}'
 
     r1 bench --tune
 
-Counted as llama.cpp's llama-bench counts: random tokens, a run to warm up, no sampling; ± is the standard deviation \
-of the runs. Ctrl-C prints what was measured by then (exit code 130)."""
+Measures like llama.cpp's llama-bench: random tokens, one run to warm up, no sampling; ± is the standard deviation \
+of the runs. Ctrl-C prints the measurements so far (exit code 130)."""
 
 HISTORY = """Examples:
 
@@ -126,7 +137,7 @@ HISTORY = """Examples:
 
     r1 history export 3 strawberry.md
 
-The chats are in history.db in R1_HOME; any SQLite reads it, best through its view `transcript`."""
+The chats are in history.db in R1_HOME, an SQLite database; its view `transcript` is the easiest to read."""
 
 HISTORY_LIST = """Examples:
 
@@ -134,7 +145,9 @@ HISTORY_LIST = """Examples:
 
     r1 history list | cut -f1,5
 
-    r1 history list --json"""
+    r1 history list --json
+
+In a pipe, each line has a chat's number, time, number of turns, model and title, separated by tabs."""
 
 HISTORY_SEARCH = """Examples:
 
@@ -142,7 +155,9 @@ HISTORY_SEARCH = """Examples:
 
     r1 history search strawberry "how many"
 
-    r1 history search --json 草莓"""
+    r1 history search --json 草莓
+
+In a pipe, each line has a chat's number, a turn's number, where the words are and an excerpt, separated by tabs."""
 
 HISTORY_SHOW = """Examples:
 
@@ -150,7 +165,9 @@ HISTORY_SHOW = """Examples:
 
     r1 history show 3 --thinking | less
 
-    r1 history show 3 --json"""
+    r1 history show 3 --json
+
+`r1 history` lists the numbers of the chats."""
 
 HISTORY_EXPORT = """Examples:
 
@@ -158,7 +175,9 @@ HISTORY_EXPORT = """Examples:
 
     r1 history export 3 strawberry.json --with-thinking
 
-    r1 history export 3 - | less"""
+    r1 history export 3 - | less
+
+The format follows from the name of the file: Markdown or JSON."""
 
 HISTORY_DELETE = """Examples:
 
@@ -166,4 +185,6 @@ HISTORY_DELETE = """Examples:
 
     r1 history delete -y 3 4 5
 
-    r1 history delete --all"""
+    r1 history delete --all
+
+Asks for confirmation; -y does not ask."""

@@ -1,6 +1,6 @@
-"""What a person is told once: that a GPU of this machine goes unused, and what would change that.
+"""Hints that are shown once: so far, that llama.cpp was built without support for a GPU of this machine.
 
-Knows: when to look, and where it is remembered. Does not know: how it is found out, or said.
+A file in R1_HOME, `told`, has the name of each hint that was shown, one per line.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from r1.engine.devices import devices
 from r1.machine.graphics import graphics, unused
 from r1_quantize.store.store import home
 
+_FILE = "told"
+_MAX_FILE_BYTES = 100_000  # of the file that are read, in case it is not ours
+_GPU = "gpu"
+
 
 def unused_gpus(environ: Mapping[str, str]) -> Iterator[str]:
-    """A line for each that llama.cpp could use if it was compiled for it; from then on none."""
+    """A line for each GPU that another build of llama.cpp could use; nothing once this was shown."""
     folder = home(environ)
-    if is_told(folder, "gpu"):
+    if was_shown(folder, _GPU):
         return
     usable = {device.backend for device in devices() if device.is_gpu}
     if usable:
         return
     found = unused(graphics(), usable, build().backends, environ)
     for gpu in found:
-        concern = unused_gpu(gpu, installation())
-        yield f"{concern.text} {concern.command}"
+        finding = unused_gpu(gpu, installation())
+        yield f"{finding.text} {finding.command}"
     if found:
-        tell(folder, "gpu")
+        remember(folder, _GPU)
 
 
-_FILE = "told"
-_LONGEST = 100_000  # bytes; a file that is not ours is not read whole
-
-
-def is_told(home: Path, what: str) -> bool:
-    """Whether the person was told of `what`, one line that names it."""
-    with suppress(OSError), (home / _FILE).open(encoding="utf-8", errors="replace") as known:
-        return what in known.read(_LONGEST).splitlines()
+def was_shown(home: Path, hint: str) -> bool:
+    """Whether `hint`, the name of a hint, was shown before."""
+    with suppress(OSError), (home / _FILE).open(encoding="utf-8", errors="replace") as file:
+        return hint in file.read(_MAX_FILE_BYTES).splitlines()
     return False
 
 
-def tell(home: Path, what: str) -> None:
-    """Remembers it. Where nothing can be remembered, the person is told again: that costs a line."""
+def remember(home: Path, hint: str) -> None:
+    """Records that `hint` was shown. If that fails, the hint is shown again, which only costs a line."""
     with suppress(OSError):
         home.mkdir(parents=True, exist_ok=True)
-        with (home / _FILE).open("a", encoding="utf-8") as known:
-            known.write(f"{what}\n")
+        with (home / _FILE).open("a", encoding="utf-8") as file:
+            file.write(f"{hint}\n")

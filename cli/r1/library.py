@@ -1,59 +1,83 @@
-"""Which model is meant, and where it is: names and defaults → a GGUF on this machine.
-
-Knows: the store, the catalogue, the order of defaults. Does not know: how a model is run.
-"""
+"""Which model or source a name means, and where it is on this machine."""
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from r1.console import Console
 from r1_quantize import catalog
-from r1_quantize.errors import ModelNotFound
-from r1_quantize.store.store import Store, StoredModel, home
+from r1_quantize.errors import ModelNotFound, UsageError
+from r1_quantize.store.model import StoredModel
+from r1_quantize.store.store import Store, home
+
+if TYPE_CHECKING:
+    from r1_quantize.catalog import Checkpoint
+    from r1_quantize.files import SourceFile
 
 BUILT_IN = "tiny"
 
 
+@dataclass(frozen=True, slots=True)
+class LocalSource:
+    """A checkpoint folder or a GGUF (any part of a split one) on this disk, and the name for what is made of it.
+
+    `origin` is the hub repository or file that it came from, `revision` the hub's commit, and `files` the files with a
+    published digest.
+    """
+
+    path: Path
+    name: str
+    checkpoint: Checkpoint | None = None
+    origin: str | None = None
+    revision: str | None = None
+    files: Mapping[str, SourceFile] = field(default_factory=dict)
+
+
 def open_store(environ: Mapping[str, str]) -> Store:
-    """The store under R1_HOME, with the person's own models.toml laid over the catalogue."""
+    """The store under R1_HOME; the user's models.toml there extends the catalogue."""
     root = home(environ)
     return Store(root, catalog.load(root / "models.toml"))
 
 
 def find_model(console: Console, reference: str | None) -> StoredModel:
-    """The model that `reference` means; without one, the model pulled last, then the built-in one.
+    """The model that `reference` means; without one, the model pulled last, else the built-in one.
 
-    Raises ModelNotFound, whose message names the command that gets it.
+    Raises ModelNotFound, whose message names the `r1 pull` that gets it.
     """
-    name = must_be_here(console, reference)
     store = open_store(console.environ)
+    name = _resolve(console, store, reference)
     return _built_in(store) if _is_built_in(store, name) else store.find(name)
 
 
-def must_be_here(console: Console, reference: str | None) -> str:
-    """The name of what `find_model` would find; the built-in model is not made for that yet. Raises ModelNotFound."""
-    store = open_store(console.environ)
-    if reference is None and store.newest() is None:
-        console.note(f"no model pulled yet, so {BUILT_IN} answers; a real one: r1 pull qwen-1.5b")
+def resolve_model(console: Console, reference: str | None) -> str:
+    """The full name of the model that `find_model` returns, without making the built-in one. Raises ModelNotFound."""
+    return _resolve(console, open_store(console.environ), reference)
+
+
+def _resolve(console: Console, store: Store, reference: str | None) -> str:
+    if reference is None:
+        newest = store.newest()
+        if newest is not None:
+            return newest.reference
+        console.note(f"no model pulled yet, so using the built-in {BUILT_IN}; for a real one: r1 pull qwen-1.5b")
         reference = BUILT_IN
-    if reference is not None and _is_built_in(store, reference):
-        return f"{BUILT_IN}:{store.catalogue[BUILT_IN].default_quant}"
-    found = store.newest() if reference is None else store.find(reference)
-    assert found is not None
-    return found.reference
+    return _built_in_name(store) if _is_built_in(store, reference) else store.find(reference).reference
 
 
 def known_models(environ: Mapping[str, str]) -> list[str]:
-    """Names of the models on this machine."""
+    """Full names of the models on this machine."""
     store = open_store(environ)
     names = [model.reference for model in store.models()]
-    built_in = f"{BUILT_IN}:{store.catalogue[BUILT_IN].default_quant}"
-    return names if built_in in names else [*names, built_in]
+    return list(dict.fromkeys([*names, _built_in_name(store)]))
 
 
 def look_up(store: Store, reference: str) -> StoredModel:
-    """What is there under that name, as it is; only a built-in model that is not there yet is made.
+    """The stored model as it is, damaged or not. A built-in model that is not stored yet is made.
 
     Raises ModelNotFound.
     """
@@ -65,13 +89,100 @@ def look_up(store: Store, reference: str) -> StoredModel:
         raise
 
 
+def _built_in_name(store: Store) -> str:
+    return f"{BUILT_IN}:{store.catalogue[BUILT_IN].default_quant}"
+
+
 def _is_built_in(store: Store, reference: str) -> bool:
     name, _, quant = reference.partition(":")
     return name == BUILT_IN and quant.upper() in {"", store.catalogue[BUILT_IN].default_quant}
 
 
 def _built_in(store: Store) -> StoredModel:
-    """The built-in model, quantized from its checkpoint when that is not done yet, or its file is not what was made."""
+    """The built-in model, quantized now unless the store has it and its file is intact."""
     from r1_quantize.builtin import ensure_tiny
 
     return ensure_tiny(store)
+
+
+def find_source(store: Store, source: str) -> LocalSource:
+    """The source that a catalogue name, one of its hub repositories, a model's name or a path means on this disk.
+
+    Raises ModelNotFound, or UsageError for something that cannot be a source.
+    """
+    for checkpoint in store.catalogue.values():
+        if source in {checkpoint.name, checkpoint.repo}:
+            return _checkpoint_source(store, checkpoint)
+    path = Path(source).expanduser()
+    if not source:
+        raise UsageError("SOURCE is empty; it is a checkpoint folder, a .gguf or a model's name")
+    if path.is_dir():
+        return _folder_source(store, path)
+    if path.suffix == ".safetensors":
+        raise UsageError(f"{source} is one file of a checkpoint; give its folder: {shlex.quote(str(path.parent))}")
+    if path.is_file():
+        return _model_source(store.find(str(path.absolute())))
+    if ":" in source or any(model.name == source for model in store.models()):
+        return _model_source(store.find(source))
+    problem = "is not a regular file" if path.exists() else "is neither a file, a folder nor a name in the catalogue"
+    raise ModelNotFound(f"{source} {problem}; a checkpoint is a folder with config.json and *.safetensors")
+
+
+def _folder_source(store: Store, path: Path) -> LocalSource:
+    """A checkpoint folder. One in the Hugging Face cache is named after its repository and has a commit."""
+    real = path.resolve()
+    *_, cache, folder, commit = ("", "", *real.parts)
+    if not (folder == "snapshots" and cache.startswith("models--")):
+        return LocalSource(path, _name_from(path, real.name))
+    repo = cache.removeprefix("models--").replace("--", "/")
+    known = next((checkpoint for checkpoint in store.catalogue.values() if checkpoint.repo == repo), None)
+    if known:
+        return LocalSource(path, known.name, known, revision=commit)
+    return LocalSource(path, _name_from(path, repo.rpartition("/")[2]), origin=repo, revision=commit)
+
+
+def _checkpoint_source(store: Store, checkpoint: Checkpoint) -> LocalSource:
+    """A checkpoint of the catalogue: built in, kept by an earlier pull, or in the Hugging Face cache."""
+    from r1_quantize.hub import hub, staging
+
+    if checkpoint.folder is not None:
+        return LocalSource(checkpoint.folder, checkpoint.name, checkpoint)
+    if checkpoint.repo is None:
+        raise ModelNotFound(f"{checkpoint.name} has no repo in models.toml, so there is nothing to quantize")
+    if kept := store.kept_checkpoint(checkpoint.repo):
+        files = staging.kept_files(kept)
+        return LocalSource(kept, checkpoint.name, checkpoint, revision=kept.name, files=files)
+    try:
+        folder = hub.cached_checkpoint(checkpoint.repo)
+    except ModelNotFound as exc:
+        raise ModelNotFound(f"{exc}; r1 pull {checkpoint.name} quantizes it while it downloads") from exc
+    return LocalSource(folder, checkpoint.name, checkpoint, revision=folder.name)
+
+
+def _model_source(model: StoredModel) -> LocalSource:
+    """A GGUF to quantize again. Its name loses the quantization type that it ends in."""
+    name = model.name if model.quant is not None else _name_from_file(model.path)
+    manifest = model.manifest
+    if manifest is None:
+        return LocalSource(model.path, name, origin=model.path.name)
+    return LocalSource(model.path, name, origin=manifest.source, revision=manifest.revision)
+
+
+def _name_from_file(path: Path) -> str:
+    """`My-Model-Q8_0-00001-of-00002.gguf` → `my-model`."""
+    from r1_quantize.gguf.split import joined_name
+    from r1_quantize.recipe import RECIPES
+
+    quants = "|".join(sorted(RECIPES, key=len, reverse=True))
+    stem = re.sub(rf"(^|[-._ ])({quants})$", "", Path(joined_name(path.name)).stem, flags=re.IGNORECASE)
+    return _name_from(path, stem or path.resolve().parent.name)
+
+
+def _name_from(path: Path, text: str) -> str:
+    """The name of a folder or file as a model's name: `My Model` → `my-model`."""
+    from r1_quantize.hub.request import model_name
+
+    name = model_name(text)
+    if not name:
+        raise UsageError(f"{path}: its name has no letter or digit to name the model after; use -o FILE")
+    return name

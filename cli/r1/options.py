@@ -1,115 +1,134 @@
-"""The options of the command line, each declared once, for every command that has it.
+"""The options and arguments of the command line, each declared once for every command that takes it.
 
-Most default to None, "not given", so that the environment and config.toml get their say (`settings`).
-
-Knows: names, help texts, how the shell completes them. Does not know: what an option does.
+Most default to None, which means "not given" and lets the environment and config.toml decide (`r1.settings`).
+Imports nothing of ours at the start, because shell completion and `--help` import this module.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 
+def with_settings(*groups: dict[str, Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Adds the options of `groups` to a command, which gets their values as one mapping: its parameter `flags`.
+
+    Typer reads a command's options from its signature, so the decorated function has one that lists them all. An
+    option that was not given is None, or False for a switch.
+    """
+    declared = {name: annotation for group in groups for name, annotation in group.items()}
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        @wraps(command)
+        def call(**arguments: object) -> int:
+            flags = {name: arguments.pop(name) for name in declared}
+            return command(flags=flags, **arguments)
+
+        signature = inspect.signature(command, eval_str=True)
+        own = [parameter for parameter in signature.parameters.values() if parameter.name != "flags"]
+        added = [_parameter(name, annotation) for name, annotation in declared.items()]
+        call.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def _parameter(name: str, annotation: Any) -> inspect.Parameter:
+    is_switch = get_args(annotation)[0] is bool
+    default = False if is_switch else None
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
 def _complete_model(incomplete: str) -> list[str]:
-    """Names of models for the shell: what is here, then what the catalogue knows."""
+    """Shell completion of models: those on this machine, then those in the catalogue."""
     import os
 
     from r1.library import open_store
 
     store = open_store(os.environ)
-    names = [model.reference for model in store.models()] + list(store.catalogue)
-    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+    return _starting_with(incomplete, [model.reference for model in store.models()] + list(store.catalogue))
 
 
-def _complete_stored(incomplete: str) -> list[str]:
-    """Names of what can be removed, for the shell."""
+def _complete_removable(incomplete: str) -> list[str]:
+    """Shell completion of everything `r1 rm` can remove."""
     import os
 
     from r1.library import open_store
 
     store = open_store(os.environ)
-    names = [model.reference for model in store.models()]
-    names += [item.reference for item in (*store.unfinished(), *store.checkpoints())]
-    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+    removable = (*store.models(), *store.unfinished(), *store.checkpoints())
+    return _starting_with(incomplete, [item.reference for item in removable])
 
 
 def _complete_type(incomplete: str) -> list[str]:
-    """Names of types for the shell."""
+    """Shell completion of quantization types."""
     from r1_quantize.recipe import RECIPES
 
-    return [name for name in RECIPES if name.startswith(incomplete.upper())]
+    return _starting_with(incomplete.upper(), list(RECIPES))
+
+
+def _starting_with(incomplete: str, names: list[str]) -> list[str]:
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
 
 def _option(*names: str, panel: str | None = None, help: str, **more: Any) -> Any:  # noqa: A002 — Typer's word
     return typer.Option(*names, help=help, show_default=False, rich_help_panel=panel, **more)
 
 
-_ANSWER, _MODEL, _MACHINE = "The answer", "The model", "The machine"
+def _argument(metavar: str, help: str, **more: Any) -> Any:  # noqa: A002
+    return typer.Argument(metavar=metavar, help=help, show_default=False, **more)
 
-Prompt = Annotated[
-    list[str] | None,
-    typer.Argument(help="The prompt; words are joined. `-` stands for stdin.", show_default=False),
-]
-Files = Annotated[
-    list[Path] | None,
-    _option("--file", "-f", help="Attach a file, in DeepSeek's template. Repeatable."),
-]
-NoStdin = Annotated[bool, _option("--no-stdin", help="Leave stdin unread, even when it is a pipe.")]
+
+_ANSWER, _MODEL, _MACHINE = "The answer", "The model", "The machine"
+_REFERENCE = "NAME, NAME:QUANT or the path of a .gguf."
+_REFERENCE_OR_DEFAULT = f"{_REFERENCE} (default: R1_MODEL, config.toml, the model pulled last, tiny)"
+
+# Settings: options that are also environment variables and keys of config.toml.
 
 Thinking = Annotated[
     Literal["show", "hide", "only"] | None,
     _option(
         "--thinking",
         panel=_ANSWER,
-        help="show: the trace goes to stderr. hide: it is thought, not shown. only: the trace goes to stdout and "
-        "no answer is made. (default: show when stderr is a terminal, else hide)",
+        help="show: print the thinking on stderr. hide: think, but print only the answer. only: print the thinking on "
+        "stdout and stop before the answer. (default: show if stderr is a terminal, else hide)",
     ),
 ]
-Json = Annotated[bool, _option("--json", panel=_ANSWER, help="One JSON object: answer, thinking, usage, timings.")]
-Jsonl = Annotated[
-    bool,
+ThinkingInChat = Annotated[
+    Literal["show", "hide"] | None,
     _option(
-        "--jsonl",
-        panel=_ANSWER,
-        help='Each line of stdin is a JSON string or {"prompt": …, "id": …}; one object a line comes back.',
+        "--thinking", panel=_ANSWER, help="Show or hide the thinking. (default: as in the last chat; Ctrl-T toggles it)"
     ),
 ]
 Temp = Annotated[
     float | None,
-    _option("--temp", panel=_ANSWER, help="Temperature; 0 always takes the likeliest token. (default: 0.6)"),
+    _option("--temp", panel=_ANSWER, help="Temperature; 0 always takes the most likely token. (default: 0.6)"),
 ]
-TopP = Annotated[float | None, _option("--top-p", panel=_ANSWER, help="Nucleus to sample from. (default: 0.95)")]
+TopP = Annotated[float | None, _option("--top-p", panel=_ANSWER, help="Nucleus sampling threshold. (default: 0.95)")]
 Seed = Annotated[
     int | None,
-    _option("--seed", panel=_ANSWER, help="The same seed gives the same text. (default: a new one each time)"),
+    _option("--seed", panel=_ANSWER, help="The same seed gives the same text. (default: random)"),
 ]
 MaxTokens = Annotated[
     int | None,
-    _option("--max-tokens", panel=_ANSWER, help="Tokens to generate at most, thinking included. (default: 32768)"),
+    _option("--max-tokens", panel=_ANSWER, help="Most tokens to generate, thinking included. (default: 32768)"),
 ]
-System = Annotated[
-    str | None, _option("--system", panel=_ANSWER, help="A system prompt, which R1 was not trained for.")
-]
-
+System = Annotated[str | None, _option("--system", panel=_ANSWER, help="A system prompt; R1 was not trained with one.")]
 Model = Annotated[
     str | None,
-    _option(
-        "--model",
-        "-m",
-        panel=_MODEL,
-        help="NAME, NAME:QUANT or the path of a .gguf. (default: R1_MODEL, config.toml, the model pulled last, tiny)",
-        autocompletion=_complete_model,
-    ),
+    _option("--model", "-m", panel=_MODEL, help=_REFERENCE_OR_DEFAULT, autocompletion=_complete_model),
 ]
 Ctx = Annotated[
     int | None,
     _option(
         "--ctx",
         panel=_MODEL,
-        help="Context in tokens, prompt and reply together. (default: what the reply can need and the memory holds)",
+        help="Context length in tokens, prompt and reply together. (default: enough for the reply, if memory allows)",
     ),
 ]
 KvType = Annotated[
@@ -117,10 +136,9 @@ KvType = Annotated[
     _option(
         "--kv-type",
         panel=_MODEL,
-        help="What the KV cache is stored as: f16, q8_0, q4_0, … (default: f16, and q8_0 where that does not fit)",
+        help="Type of the KV cache: f16, q8_0, q4_0, … (default: f16, or q8_0 where f16 does not fit)",
     ),
 ]
-
 Threads = Annotated[
     int | None,
     _option("--threads", panel=_MACHINE, help="Threads. (default: the fast cores, or what r1 bench --tune found)"),
@@ -131,7 +149,7 @@ Device = Annotated[
         "--device",
         panel=_MACHINE,
         metavar="auto|cpu|gpu|NAME,…",
-        help="Where to compute; r1 doctor has the names. (default: auto, a GPU where there is one)",
+        help="Where to compute; r1 doctor lists the names. (default: auto, a GPU if there is one)",
     ),
 ]
 GpuLayers = Annotated[
@@ -139,9 +157,56 @@ GpuLayers = Annotated[
 ]
 Rpc = Annotated[
     str | None,
-    _option("--rpc", panel=_MACHINE, metavar="HOST:PORT,…", help="Compute on llama.cpp's rpc-servers there, too."),
+    _option("--rpc", panel=_MACHINE, metavar="HOST:PORT,…", help="Also compute on these llama.cpp RPC servers."),
 ]
-Anyway = Annotated[bool, _option("--force", panel=_MACHINE, help="Load the model even if it does not fit the memory.")]
+ForceLoad = Annotated[
+    bool, _option("--force", panel=_MACHINE, help="Load the model even if it does not fit in memory.")
+]
+
+SAMPLING = {"temp": Temp, "top_p": TopP, "seed": Seed, "max_tokens": MaxTokens, "system": System}
+MODEL_AND_MACHINE = {
+    "model": Model,
+    "ctx": Ctx,
+    "kv_type": KvType,
+    "threads": Threads,
+    "device": Device,
+    "gpu_layers": GpuLayers,
+    "rpc": Rpc,
+    "force": ForceLoad,
+}
+
+# run
+
+Prompt = Annotated[
+    list[str] | None, typer.Argument(help="The prompt; words are joined. `-` stands for stdin.", show_default=False)
+]
+Files = Annotated[
+    list[Path] | None,
+    _option("--file", "-f", help="Attach a file, in DeepSeek's template. Repeatable."),
+]
+NoStdin = Annotated[bool, _option("--no-stdin", help="Do not read stdin, even if it is a pipe.")]
+Json = Annotated[
+    bool, _option("--json", panel=_ANSWER, help="Print one JSON object: answer, thinking, usage, timings.")
+]
+Jsonl = Annotated[
+    bool,
+    _option(
+        "--jsonl",
+        panel=_ANSWER,
+        help='Each line of stdin is a JSON string or {"prompt": …, "id": …}; print one JSON object for each.',
+    ),
+]
+
+# chat
+
+ModelToRun = Annotated[str | None, _argument("MODEL", _REFERENCE_OR_DEFAULT, autocompletion=_complete_model)]
+Continue = Annotated[bool, typer.Option("--continue", "-c", help="Continue the last chat.")]
+Session = Annotated[
+    str | None, _option("--session", metavar="ID", help="Continue a certain chat; `r1 history` lists them.")
+]
+Plain = Annotated[bool, typer.Option("--plain", help="Plain text, line by line: no colours, no drawing.")]
+
+# bench
 
 Depths = Annotated[
     str | None,
@@ -149,133 +214,118 @@ Depths = Annotated[
         "--depths",
         "-d",
         metavar="N,N…",
-        help="Tokens that are in the cache when the clock starts. (default: 0,2048,8192, as far as they fit)",
+        help="Tokens already in the KV cache when the clock starts. (default: 0,2048,8192, as far as they fit)",
     ),
 ]
 BenchPrompt = Annotated[
-    int, typer.Option("--prompt", "-p", min=0, max=2**20, help="Tokens to prefill at once; 0 measures no prefill.")
+    int, typer.Option("--prompt", "-p", min=0, max=2**20, help="Tokens to prefill at once; 0 skips prefill.")
 ]
 BenchGen = Annotated[
-    int, typer.Option("--gen", "-n", min=0, max=2**20, help="Tokens to decode one by one; 0 measures no decode.")
+    int, typer.Option("--gen", "-n", min=0, max=2**20, help="Tokens to decode one by one; 0 skips decode.")
 ]
 Repetitions = Annotated[int, typer.Option("--repetitions", "-r", min=1, max=1000, help="Runs of each measurement.")]
 Tune = Annotated[
     bool,
-    typer.Option(
-        "--tune", help="Find the best number of threads for this model on this machine, and keep it for later runs."
-    ),
+    typer.Option("--tune", help="Find the fastest number of threads for this model, and remember it for later runs."),
 ]
 
-ToChatWith = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="MODEL",
-        help="NAME, NAME:QUANT or the path of a .gguf. (default: R1_MODEL, config.toml, the model pulled last, tiny)",
-        autocompletion=_complete_model,
-        show_default=False,
-    ),
-]
-Continue = Annotated[bool, typer.Option("--continue", "-c", help="Take up the last chat.")]
-ToTakeUp = Annotated[
-    str | None, _option("--session", metavar="ID", help="Take up a certain chat; `r1 history` lists them.")
-]
-ThinkingInChat = Annotated[
-    Literal["show", "hide"] | None,
-    _option("--thinking", panel=_ANSWER, help="Show the thinking, or hide it. (default: as you left it; ctrl-t)"),
-]
-Plain = Annotated[bool, typer.Option("--plain", help="Plain text, line by line: no colours, no drawing.")]
+# pull, quantize, show, verify, rm
 
-Reference = Annotated[
-    str,
-    typer.Argument(metavar="MODEL", help="NAME, NAME:QUANT or the path of a .gguf.", autocompletion=_complete_model),
+NamedModel = Annotated[str | None, _argument("MODEL", _REFERENCE, autocompletion=_complete_model)]
+NamedModelOption = Annotated[
+    str | None, _option("--model", "-m", help="The same as MODEL.", autocompletion=_complete_model)
 ]
-ToPull = Annotated[
+ModelToPull = Annotated[
     str | None,
-    typer.Argument(
-        metavar="MODEL",
-        help="NAME or NAME:QUANT of the catalogue; or hf:OWNER/REPO/FILE.gguf, hf:OWNER/REPO[:QUANT] on the hub.",
+    _argument(
+        "MODEL",
+        "NAME or NAME:QUANT from the catalogue; or hf:OWNER/REPO/FILE.gguf, hf:OWNER/REPO[:QUANT] from the hub.",
         autocompletion=_complete_model,
-        show_default=False,
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and fetch nothing large.")]
-Prebuilt = Annotated[
-    bool, typer.Option("--prebuilt", help="Take a GGUF that others made, instead of making one of the checkpoint.")
-]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would download, and download nothing large.")]
+Prebuilt = Annotated[bool, typer.Option("--prebuilt", help="Download a ready-made GGUF instead of quantizing.")]
 KeepCheckpoint = Annotated[
     bool, typer.Option("--keep-checkpoint", help="Keep the checkpoint, so that other types need no download.")
 ]
 Update = Annotated[
-    bool, typer.Option("--update", help="Take the hub's newest commit; without MODEL for every model from there.")
+    bool, typer.Option("--update", help="Get the hub's newest commit; without MODEL, for every model from the hub.")
 ]
-PullAnyway = Annotated[bool, typer.Option("--force", help="Fetch it even if this machine cannot run it.")]
-Repair = Annotated[bool, typer.Option("--repair", help="Fetch and make again what is bad, and nothing else.")]
-ToRemove = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="MODEL…",
-        help="NAME:QUANT, NAME if there is one of it, or OWNER/REPO for a checkpoint.",
-        autocompletion=_complete_stored,
-    ),
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-AsEvents = Annotated[bool, typer.Option("--json", help="A JSON object a line: the plan, what happens, the result.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The same facts as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but what goes wrong.")]
+ForcePull = Annotated[bool, typer.Option("--force", help="Download it even if this machine cannot run it.")]
 Source = Annotated[
-    str,
-    typer.Argument(
-        metavar="SOURCE",
-        help="A checkpoint's folder, a .gguf (of one in parts, any), or the name of a model on this disk.",
+    str | None,
+    _argument(
+        "SOURCE",
+        "A checkpoint folder, a .gguf (any part of a split one), or the name of a model on this disk.",
         autocompletion=_complete_model,
     ),
+]
+SourceOption = Annotated[
+    str | None, _option("--model", "-m", help="The same as SOURCE.", autocompletion=_complete_model)
 ]
 Quant = Annotated[
     str | None,
     _option(
         "--type",
         "-t",
-        help="Q8_0, Q6_K, Q5_K_M, Q4_K_M, … (--list-types has all); COPY joins a GGUF's parts and changes no type. "
+        help="Q8_0, Q6_K, Q5_K_M, Q4_K_M, … (see --list-types); COPY joins a split GGUF without quantizing. "
         "(default: the catalogue's, else Q4_K_M)",
         autocompletion=_complete_type,
     ),
 ]
 ListTypes = Annotated[
-    bool, typer.Option("--list-types", help="Show what each type would make of SOURCE, and make nothing.")
+    bool, typer.Option("--list-types", help="List the types and the size SOURCE would have, and quantize nothing.")
 ]
 Imatrix = Annotated[
     Path | None,
-    _option("--imatrix", help="An importance matrix of llama.cpp's, GGUF or .dat; the smallest types need one."),
+    _option("--imatrix", help="llama.cpp's importance matrix, a .gguf or .dat; the smallest types need one."),
 ]
 TensorTypes = Annotated[
     list[str] | None,
     _option(
         "--tensor-type",
         metavar="PATTERN=TYPE",
-        help="Another type for tensors whose name has PATTERN, a regular expression, in it. Repeatable.",
+        help="Use TYPE for tensors whose name matches PATTERN, a regular expression. Repeatable.",
     ),
 ]
 Pretokenizer = Annotated[
     str | None,
-    _option("--pretokenizer", metavar="NAME", help="llama.cpp's name for how text is cut, if r1 does not know it."),
+    _option("--pretokenizer", metavar="NAME", help="llama.cpp's name of the pre-tokenizer, if r1 does not know it."),
 ]
 AllowRequantize = Annotated[
-    bool, typer.Option("--allow-requantize", help="Quantize what is quantized already, and lose more.")
+    bool, typer.Option("--allow-requantize", help="Quantize an already quantized GGUF, at a loss of quality.")
 ]
 QuantizeThreads = Annotated[int | None, _option("--threads", min=1, max=256, help="Threads. (default: every core)")]
 Output = Annotated[
     Path | None, _option("--output", "-o", help="The file to write. (default: the model's place in R1_HOME)")
 ]
-
-Chat = Annotated[str, typer.Argument(metavar="ID", help="The chat's number, as r1 history lists it.")]
-Chats = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="Numbers of chats.", show_default=False)]
-Words = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="WORDS…", help="All of them must occur in a turn, in any case and order; quotes make a phrase."
+Repair = Annotated[bool, typer.Option("--repair", help="Download and rebuild only the damaged parts.")]
+ModelsToRemove = Annotated[
+    list[str] | None,
+    _argument(
+        "MODEL…",
+        "NAME:QUANT, NAME if there is only one of it, or OWNER/REPO for a checkpoint.",
+        autocompletion=_complete_removable,
     ),
 ]
-WithThinking = Annotated[bool, typer.Option("--thinking", "--with-thinking", help="With the thinking traces.")]
-ExportTo = Annotated[Path, typer.Argument(metavar="FILE", help="A .md or a .json; `-` prints Markdown.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")]
+ModelsToRemoveOption = Annotated[
+    list[str] | None,
+    _option("--model", "-m", help="The same as MODEL. Repeatable.", autocompletion=_complete_removable),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+AsEvents = Annotated[bool, typer.Option("--json", help="Print a JSON object per line: plan, progress, result.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+
+# history
+
+Chat = Annotated[str, typer.Argument(metavar="ID", help="The number of the chat in r1 history.")]
+Chats = Annotated[list[str] | None, _argument("ID…", "Numbers of chats in r1 history.")]
+Words = Annotated[
+    list[str],
+    typer.Argument(metavar="WORDS…", help="A turn must contain all of them, in any case and order; quote a phrase."),
+]
+WithThinking = Annotated[bool, typer.Option("--thinking", "--with-thinking", help="Include the thinking.")]
+ExportTo = Annotated[Path, typer.Argument(metavar="FILE", help="A .md or .json file; `-` prints Markdown.")]
+Overwrite = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 All = Annotated[bool, typer.Option("--all", help="Every chat.")]

@@ -1,8 +1,4 @@
-"""What is asked: the words of the command line, stdin and attached files → prompts.
-
-Knows: encodings, DeepSeek's file template (through `engine.prompt`), the JSON Lines form.
-Does not know: models, tokens, answers.
-"""
+"""The prompt: words on the command line, stdin and attached files; or one prompt per line of JSON Lines."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,14 +15,13 @@ from r1.console import Console
 from r1.engine.prompt import Attachment, with_attachments
 from r1_quantize.errors import UsageError
 
-_PATIENCE = 2.0
-"""Seconds of a silent stdin after which a person is told what is being waited for."""
+_HINT_AFTER_S = 2.0  # without input, before a note says what is being waited for
 
 _NO_PROMPT = 'no prompt; try: r1 run "How many r\'s are in strawberry?", or pipe one in'
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PromptOptions:
     """What the command line says about the prompt. `words` of `-` alone stands for stdin."""
 
     words: tuple[str, ...]
@@ -35,47 +30,51 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One line of JSON Lines: a prompt, or what is wrong with it; `fields` go back into the result."""
+class PromptLine:
+    """One line of JSON Lines: a prompt, or the error in it. `fields` are copied into the result."""
 
     number: int
-    prompt: str | None
-    error: str | None
-    fields: dict[str, Any]
+    prompt: str | None = None
+    error: str | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
 
 
-def require_something(console: Console, asked: Asked) -> None:
-    """Raises UsageError when there can be no prompt, before anything slow is done for it."""
-    words, wants_stdin = _words(asked)
-    if not (words.strip() or asked.files or wants_stdin or _may_read_stdin(console, asked)):
+class _BadLine(Exception):
+    """A line of JSON Lines has no prompt; `str()` says why."""
+
+
+def require_prompt(console: Console, options: PromptOptions) -> None:
+    """Raises UsageError if there cannot be a prompt. Reads nothing, so it can be called before the model is loaded."""
+    words, wants_stdin = _words(options)
+    if not (words.strip() or options.files or wants_stdin or _may_read_stdin(console, options)):
         raise UsageError(_NO_PROMPT)
 
 
-def read_prompt(console: Console, asked: Asked) -> str:
-    """The one prompt: files, then words, then stdin after a blank line.
+def read_prompt(console: Console, options: PromptOptions) -> str:
+    """The prompt: the files, then the words, then stdin after a blank line.
 
-    Stdin is read to its end, unless it is a terminal or `use_stdin` is off. Raises UsageError when there is
-    nothing to ask, or when something is not UTF-8.
+    Reads stdin to its end, unless it is a terminal or `use_stdin` is off. Raises UsageError if there is no prompt or
+    a part of it is not UTF-8.
     """
-    words, wants_stdin = _words(asked)
+    words, wants_stdin = _words(options)
     parts = [words]
-    if wants_stdin or _may_read_stdin(console, asked):
-        parts.append(read_all(console))
+    if wants_stdin or _may_read_stdin(console, options):
+        parts.append(read_stdin(console))
     question = "\n\n".join(part for part in parts if part.strip())
-    if not question and not asked.files:
+    if not question and not options.files:
         raise UsageError(_NO_PROMPT)
-    return with_attachments(question, _attachments(asked))
+    return with_attachments(question, _attachments(options))
 
 
-def read_lines(console: Console, asked: Asked) -> Iterator[Line]:
-    """One prompt a line of stdin, as it comes in; files and words go before each. Blank lines are passed over.
+def read_lines(console: Console, options: PromptOptions) -> Iterator[PromptLine]:
+    """A prompt from each line of stdin as it arrives, with the files and words before it. Skips blank lines.
 
-    Raises UsageError, before the first line, when stdin must not or cannot be read, or a file cannot.
+    Raises UsageError before the first line if stdin must not or cannot be read, or if a file cannot.
     """
-    if not asked.use_stdin:
+    if not options.use_stdin:
         raise UsageError("--jsonl reads prompts from stdin and --no-stdin forbids it; leave one of them out")
-    words, _ = _words(asked)
-    files = _attachments(asked)
+    words, _ = _words(options)
+    files = _attachments(options)
     if console.stdin is None:
         raise UsageError("--jsonl reads prompts from stdin, and stdin is closed")
     for number, raw in enumerate(_stdin_lines(console.stdin), start=1):
@@ -83,7 +82,7 @@ def read_lines(console: Console, asked: Asked) -> Iterator[Line]:
             line = _parse(number, raw)
             if line.prompt is not None:
                 question = "\n\n".join(part for part in (words, line.prompt) if part.strip())
-                line = Line(number, with_attachments(question, files), None, line.fields)
+                line = PromptLine(number, prompt=with_attachments(question, files), fields=line.fields)
             yield line
 
 
@@ -92,89 +91,104 @@ def _stdin_lines(stdin: BinaryIO) -> Iterator[bytes]:
         yield line
 
 
-def _parse(number: int, raw: bytes) -> Line:
+def _parse(number: int, raw: bytes) -> PromptLine:
+    fields: dict[str, Any] = {}
     try:
-        value = json.loads(raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8"), parse_constant=_refuse_constant)
+        value = _decode_json(number, raw)
+        record = value if isinstance(value, dict) else {"prompt": value}
+        fields = _id_field(number, record)
+        return PromptLine(number, prompt=_prompt_in(number, record), fields=fields)
+    except _BadLine as exc:
+        return PromptLine(number, error=str(exc), fields=fields)
+
+
+def _decode_json(number: int, raw: bytes) -> Any:
+    try:
+        return json.loads(raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as exc:
-        return Line(number, None, f"line {number} is not UTF-8 (byte {exc.start + 1})", {})
+        raise _BadLine(f"line {number} is not UTF-8 (byte {exc.start + 1})") from exc
     except (ValueError, RecursionError) as exc:
-        return Line(number, None, f"line {number} is not JSON: {exc}", {})
-    table = value if isinstance(value, dict) else {"prompt": value}
-    fields = {"id": table["id"]} if "id" in table else {}
+        raise _BadLine(f"line {number} is not JSON: {exc}") from exc
+
+
+def _refuse_constant(name: str) -> None:
+    """Python would read NaN and Infinity, which are not JSON."""
+    raise ValueError(f"{name} is not JSON")
+
+
+def _id_field(number: int, record: dict[str, Any]) -> dict[str, Any]:
+    fields = {"id": record["id"]} if "id" in record else {}
     try:
         json.dumps(fields, allow_nan=False)
-    except ValueError:
-        return Line(number, None, f"line {number} has an id that JSON cannot hold", {})
-    prompt = table.get("prompt")
+    except ValueError as exc:  # 1e999 was read as infinity
+        raise _BadLine(f"line {number} has an id that JSON cannot hold") from exc
+    return fields
+
+
+def _prompt_in(number: int, record: dict[str, Any]) -> str:
+    prompt = record.get("prompt")
     if not isinstance(prompt, str):
-        return Line(number, None, f'line {number} is neither a string nor an object with a "prompt"', fields)
+        raise _BadLine(f'line {number} is neither a string nor an object with a "prompt"')
     if not prompt.strip():
-        return Line(number, None, f"line {number} has an empty prompt", fields)
-    if problem := _unpaired_surrogate(prompt):
-        return Line(number, None, f"line {number}: {problem}", fields)
-    return Line(number, prompt, None, fields)
+        raise _BadLine(f"line {number} has an empty prompt")
+    if not _is_utf8(prompt):
+        raise _BadLine(f"line {number} has half of a surrogate pair, which is not a character")
+    return prompt
 
 
-def _may_read_stdin(console: Console, asked: Asked) -> bool:
-    return asked.use_stdin and not console.stdin_is_terminal and console.stdin is not None
+def _may_read_stdin(console: Console, options: PromptOptions) -> bool:
+    return options.use_stdin and not console.stdin_is_terminal and console.stdin is not None
 
 
-def _words(asked: Asked) -> tuple[str, bool]:
-    """The words as one text, and whether they ask for stdin by name."""
-    if asked.words == ("-",):
-        if not asked.use_stdin:
-            raise UsageError("`-` asks for stdin and --no-stdin forbids it; leave one of them out")
+def _words(options: PromptOptions) -> tuple[str, bool]:
+    """The words as one text, and whether they are `-`, which asks for stdin."""
+    if options.words == ("-",):
+        if not options.use_stdin:
+            raise UsageError("`-` reads stdin and --no-stdin forbids it; leave one of them out")
         return "", True
-    text = " ".join(asked.words)
-    if _unpaired_surrogate(text):
+    text = " ".join(options.words)
+    if not _is_utf8(text):
         raise UsageError("the prompt on the command line is not UTF-8")
     return text, False
 
 
-def read_all(console: Console) -> str:
-    """Stdin to its end. Raises UsageError when it is not UTF-8."""
+def read_stdin(console: Console) -> str:
+    """Stdin to its end. Raises UsageError if it is not UTF-8."""
     if console.stdin is None:
         return ""
-    with _telling_who_waits(console):
+    with _hint_if_silent(console):
         return _decode("stdin", console.stdin.read())
 
 
 @contextmanager
-def _telling_who_waits(console: Console) -> Iterator[None]:
-    """An inherited stdin that nobody closes looks like a hang; say what it is."""
-    hint = threading.Timer(
-        _PATIENCE,
-        console.note,
-        ["reading the prompt from stdin until it ends (Ctrl-D; --no-stdin leaves it unread)"],
-    )
-    hint.daemon = True
-    hint.start()
+def _hint_if_silent(console: Console) -> Iterator[None]:
+    """After a while without input, prints a note: an inherited stdin that is never closed looks like a hang."""
+    note = "reading the prompt from stdin until it ends (Ctrl-D; --no-stdin does not read it)"
+    timer = threading.Timer(_HINT_AFTER_S, console.note, [note])
+    timer.daemon = True
+    timer.start()
     try:
         yield
     finally:
-        hint.cancel()
+        timer.cancel()
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _attachments(asked: Asked) -> list[Attachment]:
-    return [read_attachment(path) for path in asked.files]
+def _attachments(options: PromptOptions) -> list[Attachment]:
+    return [read_attachment(path) for path in options.files]
 
 
 def read_attachment(path: Path) -> Attachment:
-    """A file to go along with a prompt. Raises UsageError when it cannot be read or is not UTF-8."""
+    """A file to attach to a prompt. Raises UsageError if it cannot be read or is not UTF-8."""
     try:
         content = path.read_bytes()
     except OSError as exc:
         raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
-    name = os.fsencode(path.name).decode("utf-8", "replace")  # a name need not be UTF-8, a prompt must be
+    name = os.fsencode(path.name).decode("utf-8", "replace")  # the name need not be UTF-8, the prompt must be
     return Attachment(name, _decode(str(path), content))
 
 
 def _decode(name: str, content: bytes) -> str:
-    """Text without a byte order mark and without the newlines at its end."""
+    """The text without a byte order mark and trailing newlines."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as exc:
@@ -185,9 +199,10 @@ def _decode(name: str, content: bytes) -> str:
     return text.removeprefix("\ufeff").rstrip("\r\n")
 
 
-def _unpaired_surrogate(text: str) -> str | None:
+def _is_utf8(text: str) -> bool:
+    """False for text with unpaired surrogates, which is how Python represents bytes that are not UTF-8."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return "half of a surrogate pair, which is no character"
-    return None
+        return False
+    return True

@@ -1,30 +1,29 @@
-"""What the person wants: flags over environment over config.toml over DeepSeek's advice.
+"""The settings: flags, then the environment, then config.toml, then DeepSeek's recommendations.
 
-Every setting has the same name everywhere: `--top-p`, `R1_TOP_P`, `top_p = 0.95`.
-
-Knows: names, types, ranges and where each value came from. Does not know: what a setting does.
+A setting has the same name everywhere: `--top-p`, `R1_TOP_P`, `top_p = 0.95`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from r1.engine.kv_cache import KV_TYPES
 from r1.engine.sampling import MAX_SEED
-from r1.fit.needs import KV_BYTES
 from r1_quantize.errors import UsageError
 
 Thinking = Literal["show", "hide", "only"]
 Keys = Literal["emacs", "vi"]
 
+SYSTEM_PROMPT_WARNING = "R1 was not trained with a system prompt; put instructions in the prompt itself"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """None: decided when it is known what else there is (the model, the terminal, the machine)."""
+    """None: decided later, from the model, the terminal or the machine."""
 
     model: str | None = None
     thinking: Thinking | None = None
@@ -45,14 +44,14 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """`kind` reads a value, `allows` judges it, `wanted` says in words what is allowed."""
+    """`parse` converts a value, `allows` checks it, `expected` describes the allowed values."""
 
-    kind: Callable[[Any], Any]
-    wanted: str
+    parse: Callable[[Any], Any]
+    expected: str
     allows: Callable[[Any], bool] = lambda _: True
 
 
-def _whole(value: object) -> int:
+def _integer(value: object) -> int:
     if isinstance(value, (bool, float)):
         raise TypeError
     return int(value)  # type: ignore[call-overload, no-any-return]
@@ -64,58 +63,56 @@ def _number(value: object) -> float:
     return float(value)  # type: ignore[arg-type]
 
 
-def _text(value: object) -> str:
+def _string(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
 
 
-def _yes_or_no(value: object) -> bool:
-    known = {"1": True, "0": False, "true": True, "false": False, "yes": True, "no": False}
-    if str(value).lower() not in known:
+def _boolean(value: object) -> bool:
+    values = {"1": True, "0": False, "true": True, "false": False, "yes": True, "no": False}
+    if str(value).lower() not in values:
         raise ValueError
-    return known[str(value).lower()]
+    return values[str(value).lower()]
 
 
 def _prompt(value: object) -> str:
-    text = _text(value)
-    text.encode("utf-8")  # UnicodeEncodeError, a ValueError, for what was not UTF-8 on the command line
+    text = _string(value)
+    text.encode("utf-8")  # raises UnicodeEncodeError, a ValueError, if the command line was not UTF-8
     return text
 
 
-def _up_to(most: int) -> _Rule:
-    return _Rule(_whole, f"a whole number from 1 to {most}", lambda value: 1 <= value <= most)
+def _up_to(maximum: int) -> _Rule:
+    return _Rule(_integer, f"a whole number from 1 to {maximum}", lambda value: 1 <= value <= maximum)
 
 
 def _one_of(choices: tuple[str, ...]) -> _Rule:
-    return _Rule(_text, " | ".join(choices), lambda value: value in choices)
+    return _Rule(_string, " | ".join(choices), lambda value: value in choices)
 
 
 _RULES: dict[str, _Rule] = {
-    "model": _Rule(_text, "a model's name or the path of a .gguf", bool),
+    "model": _Rule(_string, "a model's name or the path of a .gguf", bool),
     "thinking": _one_of(get_args(Thinking)),
-    "system": _Rule(_prompt, "a text in UTF-8"),
-    "temp": _Rule(_number, "a number from 0 to 10 (0: always the likeliest token)", lambda value: 0 <= value <= 10),
+    "system": _Rule(_prompt, "text in UTF-8"),
+    "temp": _Rule(_number, "a number from 0 to 10 (0: always the most likely token)", lambda value: 0 <= value <= 10),
     "top_p": _Rule(_number, "a number above 0 and at most 1", lambda value: 0 < value <= 1),
-    "seed": _Rule(_whole, f"a whole number from 0 to {MAX_SEED}", lambda value: 0 <= value <= MAX_SEED),
+    "seed": _Rule(_integer, f"a whole number from 0 to {MAX_SEED}", lambda value: 0 <= value <= MAX_SEED),
     "max_tokens": _up_to(2**30),
     "ctx": _up_to(2**30),
     "threads": _up_to(512),  # GGML_MAX_N_THREADS
-    "device": _Rule(_text, "auto, cpu, gpu or a device's name", bool),
-    "gpu_layers": _Rule(_whole, "a whole number from 0 to 1000", lambda value: 0 <= value <= 1000),
-    "rpc": _Rule(_text, "HOST:PORT,…", bool),
-    "kv_type": _one_of(tuple(KV_BYTES)),
-    "force": _Rule(_yes_or_no, "true or false"),
+    "device": _Rule(_string, "auto, cpu, gpu or a device's name", bool),
+    "gpu_layers": _Rule(_integer, "a whole number from 0 to 1000", lambda value: 0 <= value <= 1000),
+    "rpc": _Rule(_string, "HOST:PORT,…", bool),
+    "kv_type": _one_of(tuple(KV_TYPES)),
+    "force": _Rule(_boolean, "true or false"),
     "keys": _one_of(get_args(Keys)),
 }
 
 
 def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
-    """The settings in force; a flag that is None was not given, nor was a switch that is False.
+    """The settings in effect. A flag that is None or False was not given; flags that are not settings are ignored.
 
-    What among `flags` is no setting is passed over.
-
-    Raises UsageError, naming the place, on a value that is not allowed or a key nobody knows.
+    Raises UsageError, which names the flag, variable or key, for an invalid value, and for unknown keys.
     """
     file = config_file()
     config = _read(file) if file.exists() else {}
@@ -125,19 +122,19 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
         variable = f"R1_{name.upper()}"
         given = flags.get(name)
         if given is not None and given is not False:  # 0 is a value
-            chosen[name] = _judge(f"--{name.replace('_', '-')}", name, given)
+            chosen[name] = _parsed(f"--{name.replace('_', '-')}", name, given)
         elif environ.get(variable):
-            chosen[name] = _judge(variable, name, environ[variable])
+            chosen[name] = _parsed(variable, name, environ[variable])
         elif name in config:
-            chosen[name] = _judge(f"{file}: {name}", name, config[name])
+            chosen[name] = _parsed(f"{file}: {name}", name, config[name])
     return Settings(**chosen)  # type: ignore[arg-type]
 
 
 def changed(settings: Settings, name: str, value: object) -> Settings:
-    """`settings` with one of another value; None is "not given". Raises UsageError when it is not allowed."""
+    """A copy with one setting changed; None restores its default. Raises UsageError for an invalid value."""
     field = name.replace("-", "_")
     default = next(known.default for known in dataclasses.fields(Settings) if known.name == field)
-    chosen = default if value is None else _judge(name, field, value)
+    chosen = default if value is None else _parsed(name, field, value)
     return dataclasses.replace(settings, **{field: chosen})  # type: ignore[arg-type]
 
 
@@ -149,6 +146,8 @@ def config_file() -> Path:
 
 
 def _read(file: Path) -> dict[str, object]:
+    import tomllib
+
     try:
         config = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
@@ -158,13 +157,13 @@ def _read(file: Path) -> dict[str, object]:
     return config
 
 
-def _judge(where: str, name: str, value: object) -> object:
+def _parsed(where: str, name: str, value: object) -> object:
     rule = _RULES[name]
     try:
-        judged = rule.kind(value)
-        allowed = rule.allows(judged)
+        parsed = rule.parse(value)
+        allowed = rule.allows(parsed)
     except (ValueError, TypeError):
         allowed = False
     if not allowed:
-        raise UsageError(f"{where}: {value!r} is not {rule.wanted}")
-    return judged
+        raise UsageError(f"{where}: {value!r} is not {rule.expected}")
+    return parsed

@@ -10,7 +10,9 @@ from r1.library import open_store
 from r1_quantize import units
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.errors import ExitStatus
-from r1_quantize.store.store import Holding, Store, StoredModel
+from r1_quantize.store.holding import Holding
+from r1_quantize.store.model import StoredModel
+from r1_quantize.store.store import Store
 
 _WIDE = 60  # columns; from here on the table of models to pull has a column for licences
 

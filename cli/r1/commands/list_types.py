@@ -1,16 +1,11 @@
-"""`r1 quantize --list-types`: what each type would make of a model, before anything large is read.
-
-Knows: the columns. Does not know: how sizes follow from types (`r1_quantize.plan`).
-"""
+"""`r1 quantize --list-types`: the size of a model in each quantization type, before anything large is read."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 
-from r1.commands.quantize import find_source
-from r1.console import Console
-from r1.library import open_store
+from r1.console import Column, Console
+from r1.library import find_source, open_store
 from r1_quantize import units
 from r1_quantize.checkpoint.checkpoint_source import outline
 from r1_quantize.errors import ExitStatus, ModelNotFound
@@ -23,7 +18,7 @@ from r1_quantize.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class TypeFacts:
-    """What one type makes of a model. `bytes` is the size of the file."""
+    """A model in one quantization type. `bytes` is the size of the file."""
 
     type: str
     bits_per_weight: float
@@ -32,22 +27,22 @@ class TypeFacts:
 
 
 def list_types(console: Console, name: str, *, as_json: bool) -> ExitStatus:
-    """A table for people; type, bits a weight, bytes and `imatrix` or nothing, tabs between, for scripts; or JSON."""
-    store = open_store(console.environ)
-    source, whole = _source(store, name)
-    facts = [_facts(source, type_) for type_ in RECIPES]
+    """A table on a terminal; type, bits per weight, bytes and `imatrix` or nothing, tab-separated, in a pipe; or JSON.
+
+    Raises as `find_source`, unless the catalogue knows enough about the model.
+    """
+    source, has_vocabulary = _source(open_store(console.environ), name)
+    facts = [_facts(source, quant) for quant in RECIPES]
     if as_json:
-        known = {"source": name, "includes_vocabulary": whole, "types": [asdict(fact) for fact in facts]}
-        console.out(json.dumps(known, indent=2) + "\n")
-    elif console.stdout_is_terminal:
-        _print_table(console, name, facts, whole=whole)
+        types = [asdict(fact) for fact in facts]
+        console.json({"source": name, "includes_vocabulary": has_vocabulary, "types": types})
     else:
-        console.out("".join(map(_line, facts)))
+        _print(console, name, facts, exact=has_vocabulary)
     return ExitStatus.OK
 
 
 def _source(store: Store, name: str) -> tuple[Source, bool]:
-    """What is on this disk; else, with False, what the catalogue says, which knows no vocabularies."""
+    """The source on this disk and True; else an outline from the catalogue, without a vocabulary, and False."""
     try:
         found = find_source(store, name)
     except ModelNotFound:
@@ -59,26 +54,33 @@ def _source(store: Store, name: str) -> tuple[Source, bool]:
     return open_source(found.path, found.name, found.checkpoint), True
 
 
-def _facts(source: Source, name: str) -> TypeFacts:
-    size, bits = size_of(source, RECIPES[name])
-    return TypeFacts(name, round(bits, 2), size, recipe_needs_imatrix(source, RECIPES[name]))
+def _facts(source: Source, quant: str) -> TypeFacts:
+    recipe = RECIPES[quant]
+    size, bits = size_of(source, recipe)
+    return TypeFacts(
+        type=quant,
+        bits_per_weight=round(bits, 2),
+        bytes=size,
+        needs_imatrix=recipe_needs_imatrix(source, recipe),
+    )
 
 
-def _line(fact: TypeFacts) -> str:
-    return f"{fact.type}\t{fact.bits_per_weight}\t{fact.bytes}\t{'imatrix' if fact.needs_imatrix else ''}\n"
+def _print(console: Console, name: str, facts: list[TypeFacts], *, exact: bool) -> None:
+    if console.stdout_is_terminal:
+        console.out(f"{name}\n")
+    header = (
+        Column("type", wrap=False),
+        Column("bits/weight", number=True),
+        Column("size" if exact else "about", number=True),
+        Column("needs", wrap=False),
+    )
+    console.table(header, map(_row, facts), shown=map(_shown_row, facts))
 
 
-def _print_table(console: Console, name: str, facts: list[TypeFacts], *, whole: bool) -> None:
-    from rich.console import Console as RichConsole
-    from rich.table import Table
+def _row(fact: TypeFacts) -> tuple[object, ...]:
+    return fact.type, fact.bits_per_weight, fact.bytes, "imatrix" if fact.needs_imatrix else ""
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("type", no_wrap=True)
-    table.add_column("bits/weight", justify="right", no_wrap=True)
-    table.add_column("size" if whole else "about", justify="right", no_wrap=True)
-    table.add_column("needs", no_wrap=True)
-    for fact in facts:
-        needs = "--imatrix" if fact.needs_imatrix else ""
-        table.add_row(fact.type, f"{fact.bits_per_weight:.2f}", units.size(fact.bytes), needs)
-    console.out(f"{name}\n")
-    RichConsole(file=console.stdout, highlight=False).print(table)
+
+def _shown_row(fact: TypeFacts) -> tuple[str, ...]:
+    needs = "--imatrix" if fact.needs_imatrix else ""
+    return fact.type, f"{fact.bits_per_weight:.2f}", units.size(fact.bytes), needs

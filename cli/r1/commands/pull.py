@@ -1,31 +1,30 @@
-"""`r1 pull`: from the hub to a GGUF in the store.
-
-Knows: how a plan and a result are shown. Does not know: how anything is fetched (`r1_quantize.hub.pull`).
-"""
+"""`r1 pull`: a model from the hub → a GGUF in the store."""
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
+from dataclasses import dataclass
 
-from r1.commands.quantize import Source, announce, convert, end
 from r1.console import Console
-from r1.engine.devices import chosen, devices
+from r1.conversion import convert, print_result
+from r1.engine.devices import devices, select_devices
 from r1.fit.choice import best_that_fits
 from r1.fit.plan import too_large
 from r1.fit.shape import shape_of
 from r1.fit.survey import alone, survey
-from r1.library import open_store
+from r1.interrupt import exit_on_sigterm
+from r1.library import LocalSource, open_store
 from r1.machine.memory import memory
 from r1.render.event_lines import event_lines
 from r1.render.plan import Outlook
 from r1.render.progress_line import Report, follow
-from r1_quantize.errors import ExitStatus, NotEnoughRoom, R1Error, UsageError
+from r1_quantize.errors import ExitStatus, NotEnoughSpace, R1Error, UsageError
 from r1_quantize.events import Finished, PipelineEvent, Present, PullPlan
-from r1_quantize.hub.pull import PullOptions, pull
-from r1_quantize.hub.request import Request, request_again, request_for
+from r1_quantize.hub.pull import pull
+from r1_quantize.hub.pull_plan import PullOptions
+from r1_quantize.hub.request import Request, request_for, request_from_manifest
 from r1_quantize.recipe import recipe_for
 from r1_quantize.store.manifest import Manifest
 from r1_quantize.store.store import Store
@@ -38,28 +37,28 @@ def run(
     report: Report,
     *,
     prebuilt: bool,
-    anyway: bool = False,
+    force: bool = False,
 ) -> ExitStatus:
-    """Gets a model, unless it is here already, or says what that would take. Raises what `hub.pull` raises."""
+    """Downloads a model unless it is here already, or prints what that would take. Raises as `r1_quantize.hub.pull`."""
     store = open_store(console.environ)
     if reference is None and not options.update:
-        raise UsageError("which MODEL? r1 list shows what can be had")
+        raise UsageError("no MODEL given; `r1 list` shows the models to pull")
     if reference is None:
         return _update(console, store, options, report)
     request = _request(store, reference, prebuilt=prebuilt)
     if request.checkpoint and request.checkpoint.folder is not None:
         _make_builtin(console, store, request, options, report)
     else:
-        _Pulling(console, store, request, report, anyway=anyway).run(options)
+        _Download(console, store, request, report, force=force).run(options)
     return ExitStatus.OK
 
 
 def _update(console: Console, store: Store, options: PullOptions, report: Report) -> ExitStatus:
-    """All that came from the hub; where one cannot be had, the others follow, and the status is that of the last."""
+    """Updates every model from the hub. A failure does not stop the others; the status is that of the last failure."""
     status = ExitStatus.OK
     for request in _pulled(store):
         try:
-            _Pulling(console, store, request, report, anyway=True).run(options)  # it runs here already
+            _Download(console, store, request, report, force=True).run(options)  # it runs here already
         except R1Error as exc:
             console.warn(f"{request.reference}: {exc}")
             status = exc.exit_status
@@ -75,84 +74,98 @@ def _request(store: Store, reference: str, *, prebuilt: bool) -> Request:
 
 
 def _pulled(store: Store) -> list[Request]:
-    """Every model that came from the hub."""
-    models = [model for model in store.models() if model.manifest and model.quant and _is_plain(model.manifest)]
-    found = (request_again(m.name, str(m.quant), m.manifest, store.catalogue) for m in models if m.manifest)
-    return [request for request in found if request]
+    """A request for every model that came from the hub."""
+    requests = [
+        request_from_manifest(model.name, model.quant, model.manifest, store.catalogue)
+        for model in store.models()
+        if model.quant and model.manifest and _is_plain(model.manifest)
+    ]
+    return [request for request in requests if request]
 
 
 def _is_plain(manifest: Manifest) -> bool:
-    """Whether the same pull makes it again: r1 quantize was not told how."""
+    """Whether a pull would make the same file: no importance matrix and no types for single tensors were given."""
     return not manifest.imatrix_sha256 and not manifest.tensor_types
 
 
 def _make_builtin(console: Console, store: Store, request: Request, options: PullOptions, report: Report) -> None:
-    """What is built in needs no hub."""
+    """Quantizes the built-in checkpoint, which needs no hub."""
     checkpoint, model = request.checkpoint, store.stored(request.name, request.quant)
     assert checkpoint is not None
     assert checkpoint.folder is not None
     if options.dry_run:
-        console.note(f"{request.reference} is built in; there is nothing to fetch")
-    elif model and model.is_whole:
-        announce(console, report, model.reference, model.path, model.size, event="present")
+        console.note(f"{request.reference} is built in; nothing to download")
+    elif model and model.is_complete:
+        print_result(console, report, model.reference, model.path, model.size, event="present")
     else:
-        convert(console, store, Source(checkpoint.folder, request.name, checkpoint), request.quant, report)
+        source = LocalSource(checkpoint.folder, request.name, checkpoint)
+        convert(console, store, source, request.quant, report)
 
 
-class _Pulling:
-    """One pull that is being shown."""
+@dataclass(frozen=True, slots=True)
+class _Download:
+    """One pull, with its progress and its result on the console. `force`: even if the model cannot run here."""
 
-    def __init__(self, console: Console, store: Store, request: Request, report: Report, *, anyway: bool) -> None:
-        self._console = console
-        self._store = store
-        self._request = request
-        self._report = report
-        self._anyway = anyway
+    console: Console
+    store: Store
+    request: Request
+    report: Report
+    force: bool
 
     def run(self, options: PullOptions) -> None:
         began = time.monotonic()
-        reference = self._request.reference
-        with ExitStack() as held:
-            held.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, end))
-            events: Iterator[PipelineEvent] = held.enter_context(closing(pull(self._store, self._request, options)))
-            if self._report == "json":
-                events = event_lines(self._console, events, reference, lambda plan: self._outlook(plan).facts())
-            if not (options.dry_run or self._anyway):
-                events = self._refuse_what_cannot_run(events)
+        with exit_on_sigterm(), closing(pull(self.store, self.request, options)) as pulling:
+            events = self._checked(pulling, options)
             describe = (lambda _: []) if options.dry_run else self._describe
-            last = follow(self._console, events, reference, self._report, describe)
-        if self._report != "json":
-            self._announce(last, time.monotonic() - began)
+            last = follow(self.console, events, self.request.reference, self.report, describe)
+        if self.report != "json":
+            self._print_last(last, time.monotonic() - began)
 
-    def _refuse_what_cannot_run(self, events: Iterator[PipelineEvent]) -> Iterator[PipelineEvent]:
-        """Before anything large is fetched. Raises NotEnoughRoom."""
+    def _checked(self, events: Iterator[PipelineEvent], options: PullOptions) -> Iterator[PipelineEvent]:
+        if self.report == "json":
+            events = event_lines(self.console, events, self.request.reference, lambda plan: self.outlook(plan).facts())
+        return events if options.dry_run or self.force else self.refuse_too_large(events)
+
+    def refuse_too_large(self, events: Iterator[PipelineEvent]) -> Iterator[PipelineEvent]:
+        """Passes the events on, but raises NotEnoughSpace after the plan of a model that this machine cannot run.
+
+        Nothing large has been downloaded by then.
+        """
         for event in events:
             yield event
-            if isinstance(event, PullPlan) and not (outlook := self._outlook(event)).can_run:
-                lacking = too_large(event.reference, outlook.least, outlook.alone)
-                found = best_that_fits(outlook.alone)
-                instead = f"{found} would run (r1 pull {found}); " if found else ""
-                raise NotEnoughRoom(
-                    f"{lacking}, with all else closed; nothing was fetched. {instead}--force fetches it all the same"
+            if isinstance(event, PullPlan) and not (outlook := self.outlook(event)).can_run:
+                problem = too_large(event.reference, outlook.least, outlook.alone)
+                fitting = best_that_fits(outlook.alone)
+                instead = f"{fitting} would run (r1 pull {fitting}), and " if fitting else ""
+                raise NotEnoughSpace(
+                    f"{problem} with all other programs closed; nothing was downloaded; "
+                    f"{instead}--force downloads it anyway"
                 )
 
-    def _announce(self, last: PipelineEvent, seconds: float) -> None:
-        """What it came to."""
+    def _print_last(self, last: PipelineEvent, seconds: float) -> None:
+        """Prints what the pull ended with: a plan, a model that was here already, or a new one."""
         if isinstance(last, PullPlan):
-            self._console.out("\n".join(self._describe(last)) + "\n")
+            self.console.out("\n".join(self._describe(last)) + "\n")
         elif isinstance(last, Present):
-            current = ", and the hub has nothing newer" if last.current else " already"
-            if self._report != "nothing":
-                self._console.note(f"{last.reference} is here{current}")
-            announce(self._console, self._report, last.reference, last.path, last.size)
+            if self.report != "nothing":
+                state = "up to date" if last.current else "already here"
+                self.console.note(f"{last.reference} is {state}")
+            print_result(self.console, self.report, last.reference, last.path, last.size)
         elif isinstance(last, Finished):
-            announce(self._console, self._report, self._request.reference, last.path, last.size, seconds=seconds)
+            reference = self.request.reference
+            print_result(self.console, self.report, reference, last.path, last.size, seconds=seconds)
 
     def _describe(self, plan: PullPlan) -> list[str]:
-        return self._outlook(plan).lines()
+        return self.outlook(plan).lines()
 
-    def _outlook(self, plan: PullPlan) -> Outlook:
-        checkpoint = self._request.checkpoint
-        licences = checkpoint.licences if checkpoint else ()
-        now, gpus = memory(), chosen("auto", None, devices())
-        return Outlook(plan, shape_of(plan.tensors), survey(gpus, now), alone(gpus, now), now.total, licences)
+    def outlook(self, plan: PullPlan) -> Outlook:
+        """How the model of a plan would run on this machine."""
+        now, gpus = memory(), select_devices("auto", None, devices())
+        return Outlook(
+            plan=plan,
+            shape=shape_of(plan.tensors),
+            now=survey(gpus, now),
+            alone=alone(gpus, now),
+            memory=now.total,
+            licences=self.request.checkpoint.licences if self.request.checkpoint else (),
+        )

@@ -1,11 +1,7 @@
-"""`r1 run`: one prompt, or one a line, answered on stdout.
-
-Knows: what of a turn goes to which stream, and the exit code that follows. Does not know: how a turn is made.
-"""
+"""`r1 run`: answers one prompt, or one per line of stdin, on stdout."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -15,87 +11,93 @@ from r1.engine.model import LoadCancelled
 from r1.interrupt import Interrupt
 from r1.library import find_model
 from r1.loaded_model import Listener, LoadedModel
+from r1.render.outcome import Remedies, exit_status, why_incomplete
 from r1.render.plain import LoadingLine, PlainView, Reply, TraceTo, follow
-from r1.request import Asked, Line, read_lines, read_prompt, require_something
+from r1.request import PromptLine, PromptOptions, read_lines, read_prompt, require_prompt
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus, R1Error
+from r1_quantize.store.model import StoredModel
 
-Form = Literal["text", "json", "jsonl"]
+OutputFormat = Literal["text", "json", "jsonl"]
 
-_BYTES_A_TOKEN = 3  # or more, in all but unusual texts
-_TEMPLATE = 64  # tokens, and some to spare
+_BYTES_PER_TOKEN = 3  # at least, in all but unusual texts
+_TEMPLATE_TOKENS = 64  # at most
 
 
-def run(console: Console, asked: Asked, form: Form, settings: Settings) -> ExitStatus:
-    """Answers what was asked; the status says whether every answer is whole."""
-    if settings.system is not None:
-        console.warn("R1 was not trained with a system prompt; instructions belong in the prompt itself")
-    if form != "jsonl":
-        require_something(console, asked)
+def run(console: Console, options: PromptOptions, output: OutputFormat, settings: Settings) -> ExitStatus:
+    """Answers the prompt; OK only if every answer is complete. Raises as `find_model` and `LoadedModel`."""
+    if output != "jsonl":
+        require_prompt(console, options)
     model = find_model(console, settings.model)
-    prompt = None if form == "jsonl" else read_prompt(console, asked)
-    with Interrupt() as interrupted:
-        loading = LoadingLine(console, model.reference)
-        listener = Listener(loading, lambda note: (console.warn if note.grave else console.note)(note.text))
-        size = len(prompt.encode()) // _BYTES_A_TOKEN + _TEMPLATE if prompt else 0
+    prompt = None if output == "jsonl" else read_prompt(console, options)
+    with Interrupt() as interrupt:
         try:
-            try:
-                session = LoadedModel(
-                    model.path, settings, interrupted.stop, listener, name=model.reference, prompt=size
-                )
-            finally:
-                loading.end()
-            with session:
+            with _load(console, settings, interrupt, model, prompt) as loaded:
                 if console.stderr_is_terminal and settings.device == "auto":
-                    _hint(console)
-                runner = _Runner(console, settings, session, interrupted, model.reference, form)
-                return runner.answer(prompt) if prompt is not None else runner.answer_lines(asked)
+                    _print_hints(console)
+                runner = _Runner(console, settings, loaded, interrupt, model.reference, output)
+                return runner.answer_lines(options) if prompt is None else runner.answer(prompt)
         except LoadCancelled:
             return ExitStatus.INTERRUPTED
 
 
-def _hint(console: Console) -> None:
+def _load(
+    console: Console, settings: Settings, interrupt: Interrupt, model: StoredModel, prompt: str | None
+) -> LoadedModel:
+    loading = LoadingLine(console, model.reference)
+    listener = Listener(loading, lambda note: (console.warn if note.grave else console.note)(note.text))
+    size = len(prompt.encode()) // _BYTES_PER_TOKEN + _TEMPLATE_TOKENS if prompt else 0
+    try:
+        return LoadedModel(model.path, settings, interrupt.stop, listener, name=model.reference, prompt_tokens=size)
+    finally:
+        loading.end()
+
+
+def _print_hints(console: Console) -> None:
     from r1.hints import unused_gpus
 
     for hint in unused_gpus(console.environ):
         console.note(hint)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Runner:
-    """Everything that stays the same from one prompt to the next."""
+    """Everything that stays the same from one prompt to the next. `name` is the model's."""
 
     console: Console
     settings: Settings
-    session: LoadedModel
+    loaded: LoadedModel
     interrupt: Interrupt
-    model: str
-    form: Form
+    name: str
+    output: OutputFormat
 
     def answer(self, prompt: str) -> ExitStatus:
-        """One prompt, as text or as one JSON object."""
+        """Answers one prompt, as text or as one JSON object."""
         reply, report = self._ask(prompt)
-        if self.form == "json":
-            self.console.out(_json_line(report))
+        if self.output == "json":
+            self.console.json(report, one_line=True)
         status = self._status(reply)
         if status is ExitStatus.INCOMPLETE:
-            self.console.warn(self._what_is_missing(reply))
+            self.console.warn(self._why_incomplete(reply))
         return status
 
-    def answer_lines(self, asked: Asked) -> ExitStatus:
-        """One JSON object a line, in order, each flushed as it ends; a bad line becomes an error object."""
+    def answer_lines(self, options: PromptOptions) -> ExitStatus:
+        """Prints one JSON object per line of stdin, in order, as soon as it is ready; for a bad line, an error object.
+
+        Ctrl-C ends after the current line's object.
+        """
         statuses: list[ExitStatus] = []
-        for line in self._lines(asked):
+        for line in self._lines(options):
             result, status = self._answer_line(line)
-            self.console.out(_json_line({**line.fields, **result}))
+            self.console.json({**line.fields, **result}, one_line=True)
             if status is ExitStatus.INTERRUPTED:
                 return status
             statuses.append(status)
         return self._sum_up(statuses)
 
-    def _lines(self, asked: Asked) -> Iterator[Line]:
+    def _lines(self, options: PromptOptions) -> Iterator[PromptLine]:
         """The lines of stdin; Ctrl-C ends the wait for one."""
-        lines = read_lines(self.console, asked)
+        lines = read_lines(self.console, options)
         while True:
             with self.interrupt.raising():
                 line = next(lines, None)
@@ -103,73 +105,73 @@ class _Runner:
                 return
             yield line
 
-    def _answer_line(self, line: Line) -> tuple[dict[str, Any], ExitStatus]:
+    def _answer_line(self, line: PromptLine) -> tuple[dict[str, Any], ExitStatus]:
         if line.prompt is None:
             return {"error": line.error}, ExitStatus.USAGE
         try:
             reply, report = self._ask(line.prompt)
-        except R1Error as exc:  # a prompt that does not fit the context, a context that does not fit the memory
+        except R1Error as exc:  # the prompt does not fit the context, or the context does not fit in memory
             return {"error": f"line {line.number}: {exc}"}, exc.exit_status
         return report, self._status(reply)
 
     def _sum_up(self, statuses: list[ExitStatus]) -> ExitStatus:
-        """What went wrong, in a line each, and the status it comes to: an error before an answer that was cut."""
+        """Warns about lines that failed and answers that were cut off; the first failure determines the status."""
         cut = statuses.count(ExitStatus.INCOMPLETE)
         errors = [status for status in statuses if status not in {ExitStatus.OK, ExitStatus.INCOMPLETE}]
         if errors:
-            self.console.warn(f"{len(errors)} of {len(statuses)} lines were not answered; their objects have an error")
+            self.console.warn(f"{len(errors)} of {len(statuses)} lines failed; see `error` in their objects")
         if cut:
-            self.console.warn(f"{cut} of {len(statuses)} answers are not whole; finish_reason says which")
+            self.console.warn(f"{cut} of {len(statuses)} answers are incomplete; see `finish_reason` in their objects")
         return errors[0] if errors else ExitStatus.INCOMPLETE if cut else ExitStatus.OK
 
     def _ask(self, prompt: str) -> tuple[Reply, dict[str, Any]]:
+        """Prints the reply if the output is text; returns it and its JSON object."""
         only_thinking = self.settings.thinking == "only"
-        turn = self.session.ask(prompt, stop_after_thinking=only_thinking)
-        view = PlainView(self.console, self._trace_to(), show_answer=self.form == "text" and not only_thinking)
-        reply = follow(turn.events, view)
+        pending = self.loaded.ask(prompt, stop_after_thinking=only_thinking)
+        view = PlainView(self.console, self._trace_to(), show_answer=self.output == "text" and not only_thinking)
+        reply = follow(pending.events, view)
         report = {
             "answer": reply.answer,
             "thinking": reply.thinking,
             "finish_reason": reply.finished.reason,
-            "model": self.model,
-            "seed": turn.seed,
+            "model": self.name,
+            "seed": pending.seed,
             "context": self._context(),
             "usage": asdict(reply.finished.usage),
-            "timings": _rounded({"load_s": turn.load_s, **asdict(reply.finished.timings)}),
+            "timings": _rounded({"load_s": pending.load_s, **asdict(reply.finished.timings)}),
         }
         return reply, report
 
     def _context(self) -> dict[str, Any]:
-        """What else the text follows from: the same seed gives the same text where these are the same."""
-        plan = self.session.plan
+        """What else the text depends on: the same seed gives the same text only if these are the same, too."""
+        plan = self.loaded.plan
         return {"tokens": plan.context, "kv_type": plan.kv_type, "gpu_layers": plan.gpu_layers}
 
     def _trace_to(self) -> TraceTo:
-        for_people = self.form == "text" and self.console.stderr_is_terminal
-        wish = self.settings.thinking or ("show" if for_people else "hide")
-        if wish == "only":
-            return "stdout" if self.form == "text" else "nowhere"
-        return "stderr" if wish == "show" else "nowhere"
+        default = "show" if self.output == "text" and self.console.stderr_is_terminal else "hide"
+        thinking = self.settings.thinking or default
+        if thinking == "only":
+            return "stdout" if self.output == "text" else "nowhere"
+        return "stderr" if thinking == "show" else "nowhere"
 
     def _status(self, reply: Reply) -> ExitStatus:
-        if reply.finished.reason == "interrupted":
-            return ExitStatus.INTERRUPTED
-        said = reply.thinking if self.settings.thinking == "only" else reply.answer
-        return ExitStatus.OK if reply.finished.reason == "stop" and said else ExitStatus.INCOMPLETE
+        wanted = reply.thinking if self.settings.thinking == "only" else reply.answer
+        return exit_status(reply.finished.reason, wanted)
 
-    def _what_is_missing(self, reply: Reply) -> str:
-        if reply.finished.reason == "stop":
-            return "the model ended its turn without an answer; ask again, or with another --seed"
-        what = "the answer is not whole" if reply.answer else "no answer yet, it was still thinking"
-        if reply.finished.reason == "length":
-            return f"{what}: the limit of {self.settings.max_tokens} tokens was reached (--max-tokens)"
-        length, trained = self.session.context_length, self.session.model.context_length
-        remedy = "--ctx" if length < trained else "this model was trained for no more"
-        return f"{what}: the context of {length} tokens is full ({remedy})"
-
-
-def _json_line(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    def _why_incomplete(self, reply: Reply) -> str:
+        length = self.loaded.context_length
+        can_grow = length < self.loaded.model.context_length
+        return why_incomplete(
+            reply.finished.reason,
+            answered=bool(reply.answer),
+            max_tokens=self.settings.max_tokens,
+            context=length,
+            remedies=Remedies(
+                no_answer="try again, or with another --seed",
+                length="raise --max-tokens",
+                context="raise --ctx" if can_grow else "the model was trained for no more",
+            ),
+        )
 
 
 def _rounded(timings: dict[str, float]) -> dict[str, float]:

@@ -1,11 +1,7 @@
-"""`r1 verify`: is a GGUF whole, and is it what was made?
-
-Knows: how the checks are shown. Does not know: what is checked (`r1_quantize.verify`).
-"""
+"""`r1 verify`: checks that a GGUF is complete and has not changed since it was made, and repairs it."""
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from dataclasses import asdict
 
@@ -15,20 +11,21 @@ from r1.render.progress_line import follow
 from r1_quantize import units
 from r1_quantize.errors import ExitStatus
 from r1_quantize.hub.repair import repair
-from r1_quantize.store.store import Store, StoredModel
+from r1_quantize.store.model import StoredModel
+from r1_quantize.store.store import Store
 from r1_quantize.verify import Check
-from r1_quantize.verify import verify as checks_of
+from r1_quantize.verify import verify as run_checks
 
-_LARGE = 1_000_000_000  # bytes, from which on reading takes long enough to say so
+_LARGE_BYTES = 1_000_000_000  # a file of this size takes so long to read that a note says so
 
 
 def verify(console: Console, reference: str, *, repairing: bool, as_json: bool) -> ExitStatus:
-    """A line for each check as it is made, or one JSON object; BAD_FILE when one fails.
+    """Prints a line for each check as it is done, or one JSON object at the end; BAD_FILE if a check failed.
 
-    With `repairing` what is damaged is fetched and made again, and then looked at again.
+    With `repairing`, downloads and rebuilds what is damaged, and checks again.
     """
     store = open_store(console.environ)
-    model = store.interrupted_repair(reference) if repairing else None
+    model = store.being_repaired(reference) if repairing else None
     if model is None:
         model = look_up(store, reference)
         status = _check(console, store, model, as_json=as_json, last=not repairing)
@@ -40,34 +37,33 @@ def verify(console: Console, reference: str, *, repairing: bool, as_json: bool) 
 
 
 def _check(console: Console, store: Store, model: StoredModel, *, as_json: bool, last: bool) -> ExitStatus:
-    checks: list[Check] = []
-    if model.size > _LARGE:
+    """`last`: no repair follows, so that this is the result."""
+    if model.size > _LARGE_BYTES:
         console.note(f"reading {units.size(model.size)}")
-    for check in checks_of(model.path):
+    checks: list[Check] = []
+    for check in run_checks(model.path):
         checks.append(check)
         if not as_json:
             console.out(f"{'ok ' if check.ok else 'BAD'}  {check.name:<10} {' '.join(check.detail.split())}\n")
-    whole = all(check.ok for check in checks)
-    if as_json and (whole or last):
-        facts = {"model": model.reference, "file": str(model.path), "whole": whole, "checks": [*map(asdict, checks)]}
-        console.out(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
-    if not whole and last:
+    intact = all(check.ok for check in checks)
+    if as_json and (intact or last):
+        facts = [asdict(check) for check in checks]
+        console.json({"model": model.reference, "file": str(model.path), "whole": intact, "checks": facts})
+    if not intact and last:
         console.warn(f"{model.reference} is damaged; {_remedy(store, model)}")
-    return ExitStatus.OK if whole else ExitStatus.BAD_FILE
+    return ExitStatus.OK if intact else ExitStatus.BAD_FILE
 
 
 def _remedy(store: Store, model: StoredModel) -> str:
-    """How to get it back."""
-    known = store.catalogue.get(model.name)
+    """How to replace a damaged model."""
+    known, manifest = store.catalogue.get(model.name), model.manifest
     if model.quant is None:
-        return "get it or make it again"
-    if known is None:
-        source = model.manifest.source if model.manifest else "what it was made of"
-        if model.manifest and model.manifest.revision:
-            return f"r1 verify --repair {model.reference} fetches what is bad"
-        return f"make it again from {source}: r1 quantize PATH -t {model.quant}"
-    if known.builtin:
+        return "download or make it again"
+    if known is not None and known.builtin:
         return f"r1 quantize {model.name} -t {model.quant} makes it again"
-    if model.manifest is None:
+    if manifest is not None and (known is not None or manifest.revision):
+        return f"r1 verify --repair {model.reference} replaces the damaged parts"
+    if known is not None:
         return f"r1 rm {model.reference}, then r1 pull {model.reference} gets it again"
-    return f"r1 verify --repair {model.reference} fetches what is bad"
+    source = manifest.source if manifest else "its source"
+    return f"make it again from {source}: r1 quantize PATH -t {model.quant}"

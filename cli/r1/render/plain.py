@@ -1,8 +1,4 @@
-"""A turn as plain text: the answer to stdout, the trace to where it was asked for.
-
-Knows: which event goes to which stream, and the line breaks between them.
-Does not know: models, settings, exit codes.
-"""
+"""A reply as plain text: the answer on stdout, the thinking where it was asked for; and the loading line before it."""
 
 from __future__ import annotations
 
@@ -17,10 +13,13 @@ from r1.engine.events import Answer, Event, Finished, Thinking
 
 TraceTo = Literal["stdout", "stderr", "nowhere"]
 
+_LOADING_AFTER_S = 0.5  # of loading, before the line appears
+_REFRESH_S = 0.1
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
 class Reply:
-    """What a turn came to, once it is over."""
+    """A finished reply."""
 
     finished: Finished
     thinking: str
@@ -29,15 +28,15 @@ class Reply:
 
 @dataclass(slots=True)
 class PlainView:
-    """Shows events as they come. A text that was begun gets one final newline."""
+    """Prints events as they arrive. Each text ends with one newline."""
 
     console: Console
     trace_to: TraceTo
     show_answer: bool
-    _open: Literal["stdout", "stderr"] | None = field(default=None, init=False)
+    _open: Literal["stdout", "stderr"] | None = field(default=None, init=False)  # has text without a final newline
 
     def show(self, event: Event) -> None:
-        """Raises BrokenPipeError when the reader of stdout went away."""
+        """Raises BrokenPipeError if the reader of stdout went away."""
         if isinstance(event, Thinking) and self.trace_to != "nowhere":
             self._write(self.trace_to, event.text)
         elif isinstance(event, Answer) and self.show_answer:
@@ -55,7 +54,7 @@ class PlainView:
             self.console.out(text)
 
     def _close(self) -> None:
-        """Ends the text on the stream that is open; a terminal that shows both gets a blank line between them."""
+        """Ends the open text. A terminal that shows both thinking and answer gets a blank line between them."""
         if self._open == "stdout":
             self.console.out("\n")
         elif self._open == "stderr":
@@ -65,7 +64,7 @@ class PlainView:
 
 
 def follow(events: Iterable[Event], view: PlainView) -> Reply:
-    """Shows a turn to its end and returns what it came to."""
+    """Shows the events of a reply up to `Finished`, and returns the reply."""
     thinking: list[str] = []
     answer: list[str] = []
     for event in events:
@@ -76,35 +75,31 @@ def follow(events: Iterable[Event], view: PlainView) -> Reply:
             answer.append(event.text)
         elif isinstance(event, Finished):
             return Reply(event, "".join(thinking), "".join(answer))
-    raise AssertionError("a turn always ends with Finished")
-
-
-_PATIENCE = 0.5  # seconds without a word
-_FRAME = 0.1  # seconds between two looks at the line
+    raise AssertionError("a reply ends with Finished")
 
 
 class LoadingLine:
-    """On a terminal, one line that counts; what follows takes its place."""
+    """On a terminal, a line with the share of the model that is loaded, if loading takes long enough to notice."""
 
     def __init__(self, console: Console, name: str) -> None:
         self._console = console
         self._name = name
-        self._next = time.monotonic() + _PATIENCE
+        self._next = time.monotonic() + _LOADING_AFTER_S
         self._shown = False
 
     def __call__(self, share: float) -> None:
-        """`share` is what is loaded, 0 to 1."""
+        """`share` is what is loaded, from 0 to 1."""
         now = time.monotonic()
         if not self._console.has_style or now < self._next:
             return
-        self._next = now + _FRAME
+        self._next = now + _REFRESH_S
         self._shown = True
-        columns = shutil.get_terminal_size().columns
         line = f"loading {self._name} · {share:.0%}"
-        self._console.rewrite(line if len(line) < columns else f"loading · {share:.0%}")
+        fits = len(line) < shutil.get_terminal_size().columns
+        self._console.rewrite(line if fits else f"loading · {share:.0%}")
 
     def end(self) -> None:
-        """Takes the line away."""
+        """Removes the line."""
         if self._shown:
             self._console.rewrite("")
             self._shown = False

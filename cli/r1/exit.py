@@ -1,0 +1,75 @@
+"""The end of a command: errors become one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from collections.abc import Callable
+
+import typer
+
+from r1.console import abandon, printable
+from r1_quantize.errors import ExitStatus, R1Error, debugging, unexpected
+
+
+def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one return per outcome
+    """Runs the app on `sys.argv`. An error becomes one line on stderr and the exit code that is returned."""
+    if sys.stdout is None:  # closed before the start: nothing can be printed
+        return ExitStatus.CLOSED_PIPE
+    try:
+        status = application(standalone_mode=False)
+        sys.stdout.flush()
+    except typer.TyperException as exc:
+        message = exc.format_message().rstrip(".")  # empty if the help has just been printed
+        return _fail(f"{message} (see {_help_command(exc)})", ExitStatus.USAGE) if message else ExitStatus.OK
+    except (KeyboardInterrupt, typer.Abort):
+        return ExitStatus.INTERRUPTED
+    except BrokenPipeError:
+        return _closed_pipe()
+    except SystemExit as exc:  # raised by Typer after shell completion, and for a broken pipe
+        if isinstance(exc.__context__, BrokenPipeError):
+            return _closed_pipe()
+        return int(exc.code or 0)
+    except R1Error as exc:
+        return _fail(str(exc), exc.exit_status)
+    except OSError as exc:
+        return _disk_full(exc) if exc.errno in {errno.ENOSPC, errno.EDQUOT} else _unexpected(exc)
+    except Exception as exc:
+        return _unexpected(exc)
+    return int(status) if isinstance(status, int) else ExitStatus.OK
+
+
+def _help_command(exc: typer.TyperException) -> str:
+    """The command that prints the help of the command that was misused."""
+    context, names = getattr(exc, "ctx", None), list[str]()
+    while context is not None and context.parent is not None:
+        names.insert(0, str(context.info_name))
+        context = context.parent
+    return " ".join(["r1", *names, "--help"])
+
+
+def _fail(message: str, status: ExitStatus) -> ExitStatus:
+    if sys.stderr is not None:
+        try:
+            sys.stderr.write(f"r1: {printable(' '.join(message.split()))}\n")
+            sys.stderr.flush()
+        except OSError:
+            abandon(sys.stderr)
+    return status
+
+
+def _disk_full(exc: OSError) -> ExitStatus:
+    abandon(sys.stdout)
+    return _fail(f"cannot write to {exc.filename or 'stdout'}: no space left", ExitStatus.NO_ROOM)
+
+
+def _unexpected(exc: Exception) -> ExitStatus:
+    if debugging():
+        traceback.print_exception(exc)
+    return _fail(unexpected(exc), ExitStatus.UNFORESEEN)
+
+
+def _closed_pipe() -> ExitStatus:
+    abandon(sys.stdout)
+    return ExitStatus.CLOSED_PIPE
