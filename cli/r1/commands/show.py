@@ -1,11 +1,7 @@
-"""`r1 show`: what a GGUF says of itself, and what its manifest says of where it came from.
-
-Knows: which facts matter. Does not know: the layout of a GGUF (`r1_quantize.gguf.reader`).
-"""
+"""`r1 show`: the facts in a GGUF's header, and its origin from its manifest."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,21 +15,25 @@ from r1_quantize.errors import ExitStatus
 from r1_quantize.gguf import reader
 from r1_quantize.gguf.reader import GGUFFile
 from r1_quantize.recipe import RECIPES
-from r1_quantize.store.store import StoredModel
+from r1_quantize.store.model import StoredModel
 
 
 def show(console: Console, reference: str, *, as_json: bool) -> ExitStatus:
-    """Prints the facts, one a line, or as one JSON object. Raises ModelNotFound, BadGGUF."""
+    """Prints the facts, one per line, or as one JSON object. Raises ModelNotFound, BadGGUF."""
     model = look_up(open_store(console.environ), reference)
     facts = _facts(model, reader.read(model.path))
     if as_json:
-        console.out(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+        console.json(facts)
     else:
-        titles = {name: _TITLES.get(name, name.replace("_", " ")) for name in facts}
-        width = max(map(len, titles.values())) + 2
-        lines = (f"{titles[name]:<{width}}{_in_words(name, value, width)}\n" for name, value in facts.items())
-        console.out("".join(lines))
+        _print(console, facts)
     return ExitStatus.OK
+
+
+def _print(console: Console, facts: Mapping[str, Any]) -> None:
+    titles = {name: _TITLES.get(name, name.replace("_", " ")) for name in facts}
+    width = max(map(len, titles.values())) + 2
+    lines = (f"{titles[name]:<{width}}{_in_words(name, value, width)}\n" for name, value in facts.items())
+    console.out("".join(lines))
 
 
 _TITLES = {
@@ -42,7 +42,7 @@ _TITLES = {
     "sha256": "SHA-256",
     "imatrix_sha256": "imatrix SHA-256",
 }
-"""What people read where it is not the key itself."""
+"""The titles that differ from the keys in JSON."""
 
 
 def _facts(model: StoredModel, gguf: GGUFFile) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _facts(model: StoredModel, gguf: GGUFFile) -> dict[str, Any]:
 def _origin(model: StoredModel) -> dict[str, Any]:
     manifest = model.manifest
     if manifest is None:
-        return {"source": "not on record"}
+        return {"source": "not recorded"}
     return {
         "tensor_types": manifest.tensor_types,
         "source": manifest.source,
@@ -96,7 +96,7 @@ def _file_type(keys: Mapping[str, Any]) -> str | None:
 
 
 def _vocabulary(keys: Mapping[str, Any]) -> dict[str, int] | None:
-    """How many tokens there are, and of which types."""
+    """The number of tokens, in total and of each type."""
     tokens, types = keys.get("tokenizer.ggml.tokens"), keys.get("tokenizer.ggml.token_type")
     if not isinstance(tokens, list):
         return None
@@ -106,7 +106,7 @@ def _vocabulary(keys: Mapping[str, Any]) -> dict[str, int] | None:
 
 
 def _special_tokens(keys: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """`bos` → text and number, for the tokens that begin, end and pad."""
+    """`bos` → id and text; also `eos` and `padding`."""
     tokens, found = keys.get("tokenizer.ggml.tokens"), dict[str, dict[str, Any]]()
     for kind in ("bos", "eos", "padding"):
         number = _count(keys, f"tokenizer.ggml.{kind}_token_id")
@@ -116,7 +116,7 @@ def _special_tokens(keys: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _types_by_class(gguf: GGUFFile) -> dict[str, dict[str, int]]:
-    """`attn_v` → {"Q6_K": 14, "Q4_K": 14}: which types the tensors of each class have."""
+    """`attn_v` → {"Q6_K": 14, "Q4_K": 14}: how many tensors of each class have which type."""
     classes: dict[str, Counter[str]] = {}
     for tensor in gguf.tensors:
         parts = tensor.name.split(".")
@@ -153,7 +153,7 @@ def _column(lines: Iterable[str], indent: int) -> str:
     return f"\n{' ' * indent}".join(lines)
 
 
-# A GGUF may hold anything under any key: what is not of the kind it should be is left out.
+# A GGUF can have a value of any type under any key. Values of an unexpected type are left out.
 
 
 def _text(keys: Mapping[str, Any], key: str) -> str | None:
