@@ -268,7 +268,7 @@ class TestPlan:
         first, *rest = done.stdout.decode().splitlines()
         assert (done.returncode, done.stderr) == (0, b"")
         assert (first, rest[0].split()) == ("qwen-1.5b:Q8_0", ["from", f"{REPO},", "commit", COMMIT[:12]])
-        assert [line.split()[0] for line in rest] == ["from", "fetch", "disk", "memory", "this", "licence"]
+        assert [line.split()[0] for line in rest] == ["from", "download", "disk", "memory", "this", "licence"]
         assert max(map(len, rest)) <= 80
 
     def test_what_is_on_its_way_counts_as_here(self, r1: Run, sharded: Path, tmp_path: Path) -> None:

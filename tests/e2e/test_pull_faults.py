@@ -253,7 +253,7 @@ def error_line(done: Done) -> str:
     assert b"Traceback" not in done.stderr
     assert done.stdout == b""
     about = [line for line in before if line.startswith("r1: ")]
-    usual = re.compile(rf"r1: ({MODEL}|.*; trying again in \d+ s|.*; fetching it again, alone)")
+    usual = re.compile(rf"r1: ({MODEL}|.*; retrying in \d+ s|.*; downloading it again)")
     assert all(usual.fullmatch(line) for line in about), about
     return last
 
@@ -866,8 +866,8 @@ class TestKills:
         done = person.end(process)
         assert done.returncode == status
         line = done.stderr.decode().splitlines()[-1]
-        assert line.startswith("r1: stopped; ")
-        assert line.endswith("and the same command goes on from there")
+        assert line.startswith("r1: stopped (")
+        assert line.endswith("run it again to resume")
         hub.faults = []
         assert person.pull().returncode == 0
         assert person.digest == undisturbed.digest

@@ -93,10 +93,10 @@ def test_who_stops_it_is_told_how_to_go_on(
     process.send_signal(sent)
     _, said = process.communicate(timeout=30)
     assert process.returncode == status
-    assert said.decode().splitlines()[-1].endswith("tensors are done, and the same command goes on from there")
+    assert said.decode().splitlines()[-1].endswith("tensors done); run it again to resume")
     assert not target.exists()
     resumed = r1("quantize", source, "-o", target)
-    assert b"going on after tensor" in resumed.stderr
+    assert b"resuming after tensor" in resumed.stderr
     assert sha256(target.read_bytes()).hexdigest() == undisturbed[0]
 
 

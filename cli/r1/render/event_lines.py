@@ -1,17 +1,13 @@
-"""The events of a pull → a JSON object a line, for scripts.
-
-Knows: the keys. Does not know: how anything is fetched or converted.
-"""
+"""The events of a pull as JSON Lines, for scripts."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from r1.console import Console
-from r1.render.progress import MOVES, Progress
+from r1.render.progress import FREQUENT, Progress
 from r1_quantize.events import (
     Arrived,
     Fetching,
@@ -20,41 +16,36 @@ from r1_quantize.events import (
     PipelineEvent,
     Present,
     PullPlan,
-    WaitingForLock,
     Rejected,
     StartedOver,
     Waiting,
+    WaitingForLock,
 )
 
-_EVERY = 1.0  # seconds between two lines that say how far it is
+_PROGRESS_EVERY_S = 1.0
 
 
 def event_lines(
     console: Console, events: Iterator[PipelineEvent], reference: str, plan_facts: Callable[[PullPlan], dict[str, Any]]
 ) -> Iterator[PipelineEvent]:
-    """Writes a line for each event that says something, and for the many small ones one a second; passes them on."""
-    progress, said, planned = Progress(), time.monotonic(), False
+    """Passes the events on, and prints a line for each, except the frequent ones: those are one line a second."""
+    progress, last_line, is_planned = Progress(), time.monotonic(), False
     for event in events:
-        progress.take(event)
+        progress.add(event)
         if isinstance(event, PullPlan):
-            planned = True
-            _write(console, {"event": "plan", **plan_facts(event)})
-        elif isinstance(event, Fetching) and not planned:
-            pass  # the small files that the plan is made of
+            is_planned = True
+            console.json({"event": "plan", **plan_facts(event)}, one_line=True)
+        elif isinstance(event, Fetching) and not is_planned:
+            pass  # a small file that the plan is based on
         elif facts := _facts(event, reference):
-            _write(console, facts)
-        elif isinstance(event, MOVES) and time.monotonic() - said >= _EVERY:
-            said = time.monotonic()
-            _write(console, _progress(progress))
+            console.json(facts, one_line=True)
+        elif isinstance(event, FREQUENT) and time.monotonic() - last_line >= _PROGRESS_EVERY_S:
+            last_line = time.monotonic()
+            console.json(_progress(progress), one_line=True)
         yield event
 
 
-def _write(console: Console, facts: dict[str, Any]) -> None:
-    """One line."""
-    console.out(json.dumps(facts, ensure_ascii=False) + "\n")
-
-
-def _facts(event: PipelineEvent, reference: str) -> dict[str, Any] | None:  # noqa: PLR0911 — one return an event
+def _facts(event: PipelineEvent, reference: str) -> dict[str, Any] | None:  # noqa: PLR0911 — one return per event
     match event:
         case Noted():
             return {"event": "note", "text": event.text}
@@ -77,7 +68,7 @@ def _facts(event: PipelineEvent, reference: str) -> dict[str, Any] | None:  # no
 
 
 def _progress(progress: Progress) -> dict[str, Any]:
-    left = progress.left
+    seconds = progress.seconds_left
     return {
         "event": "progress",
         "fetched_bytes": progress.fetched,
@@ -89,5 +80,5 @@ def _progress(progress: Progress) -> dict[str, Any]:
         "written_bytes": progress.written,
         "checked_bytes": progress.checked,
         "of_written_bytes": progress.of_written,
-        "left_s": round(left, 1) if left is not None else None,
+        "left_s": round(seconds, 1) if seconds is not None else None,
     }

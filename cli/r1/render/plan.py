@@ -1,7 +1,4 @@
-"""What a pull will do → lines for people, an object for scripts.
-
-Knows: the words. Does not know: where the numbers come from.
-"""
+"""What a pull will do, and whether the model will run on this machine: lines for people, an object for scripts."""
 
 from __future__ import annotations
 
@@ -9,20 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from r1.fit.choice import CONTEXTS
 from r1.fit.needs import needs
 from r1.fit.plan import FitOptions, Machine, MemoryPlan, fit
 from r1.fit.shape import Shape
 from r1_quantize import units
 from r1_quantize.events import PullPlan
 
-_CONTEXTS = {"4k": 4096, "16k": 16_384, "32k": 32_768}  # tokens
-
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """A plan, the model that comes of it, and this machine: as it is `now`, and as it is when nothing else runs.
+    """The plan of a pull, the resulting model's shape, and this machine: `now`, and `alone` without other programs.
 
-    `memory` is what it has in all, in bytes; `licences` begins with the checkpoint's own.
+    `memory` is the machine's total in bytes; `licences` begins with the checkpoint's own.
     """
 
     plan: PullPlan
@@ -34,17 +30,17 @@ class Outlook:
 
     @property
     def memory_needed(self) -> dict[int, int]:
-        """Tokens of context → bytes it takes to run the model."""
-        return {tokens: needs(self.shape, tokens, "f16").total for tokens in _CONTEXTS.values()}
+        """Context length in tokens → bytes needed to run the model."""
+        return {tokens: needs(self.shape, tokens, "f16").total for tokens in CONTEXTS}
 
     @property
     def can_run(self) -> bool:
-        """Whether it would run here if everything else were closed."""
+        """Whether it would run here if all other programs were closed."""
         return self.least.fits
 
     @property
     def least(self) -> MemoryPlan:
-        """How it would run then; where it would not, with the least that it takes."""
+        """How it would run then; if it would not, the plan that needs least."""
         return fit(self.shape, self.alone, FitOptions())
 
     def facts(self) -> dict[str, Any]:
@@ -68,36 +64,38 @@ class Outlook:
         }
 
     def lines(self) -> list[str]:
-        """For people; none is longer than 80 columns, if no name in it is very long."""
+        """For people; at most 80 columns, unless a name is very long."""
         plan = self.plan
-        memory = self.memory_needed
-        said = {
+        memory = [f"{units.size(needed)} at {tokens // 1024}k" for tokens, needed in self.memory_needed.items()]
+        facts = {
             "from": f"{plan.repo}, commit {plan.commit[:12]}",
-            "fetch": self._to_fetch(),
-            "disk": f"{units.size(plan.result)} in the end, {units.size(plan.peak)} at most meanwhile; "
-            f"{units.size(plan.free)} free",
-            "memory": ", ".join(f"{units.size(memory[tokens])} at {name}" for name, tokens in _CONTEXTS.items())
-            + " tokens",
+            "download": self._download(),
+            "disk": self._disk(),
+            "memory": f"{', '.join(memory)} tokens of context",
             "": self._memory(),
-            "licence": ", from ".join(self.licences) or "see the repository",
+            "licence": ", based on ".join(self.licences) or "see the repository",
         }
-        return [plan.reference, *(f"  {label:<8} {text}" for label, text in said.items())]
+        return [plan.reference, *(f"  {label:<8} {text}" for label, text in facts.items())]
 
-    def _to_fetch(self) -> str:
+    def _disk(self) -> str:
+        plan = self.plan
+        return f"{units.size(plan.result)} when done, {units.size(plan.peak)} at peak; {units.size(plan.free)} free"
+
+    def _download(self) -> str:
         plan = self.plan
         files = f"{len(plan.files)} files" if len(plan.files) > 1 else "one file"
         total = sum(file.size for file in plan.files)
         if plan.to_fetch == total:
             return f"{units.size(total)}, {files}"
         if not plan.to_fetch:
-            return f"nothing; {files}, {units.size(total)}, {'are' if len(plan.files) > 1 else 'is'} here"
-        return f"{units.size(plan.to_fetch)} of {units.size(total)}, {files}; the rest is here"
+            return f"nothing; {files}, {units.size(total)}, already on disk"
+        return f"{units.size(plan.to_fetch)} of {units.size(total)}, {files}; the rest is on disk"
 
     def _memory(self) -> str:
-        has = f"this machine has {units.size(self.memory)}, {units.size(self.now.free)} free"
+        available = f"this machine has {units.size(self.memory)}, {units.size(self.now.free)} free"
         if not self.can_run:
-            return f"{has}: too little to run it"
+            return f"{available}: too little to run it"
         plan = fit(self.shape, self.now, FitOptions())
         if not plan.fits or plan.is_short:
-            return f"{has}: close other programs to run it"
-        return has
+            return f"{available}: close other programs to run it"
+        return available

@@ -1,7 +1,4 @@
-"""The events of a download and a conversion → a line that moves on a terminal, plain lines elsewhere, or nothing.
-
-Knows: what people want to know while they wait. Does not know: how anything is fetched or converted.
-"""
+"""Progress of a download and a conversion on stderr: one moving line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,69 +8,69 @@ from collections.abc import Callable, Iterator
 from typing import Literal, Self
 
 from r1.console import Console
-from r1.render.progress import MOVES, Progress
+from r1.render.progress import FREQUENT, Progress
 from r1_quantize import units
 from r1_quantize.events import (
     Noted,
     PipelineEvent,
     Planned,
     PullPlan,
-    WaitingForLock,
     Rejected,
     Resumed,
     StartedOver,
     Waiting,
+    WaitingForLock,
 )
 
 Report = Literal["lines", "json", "nothing"]
-"""What is said: progress and a line about the result, objects, or nothing."""
-
-_EVERY = 5.0  # seconds between two plain lines
-_LATER_EVERY, _LATER = 30.0, 120.0  # and after so many seconds, because a night's download has many lines
-_REFRESH = 0.125  # seconds between two looks of the line that moves
-_WIDE = 60  # columns, from which on there is room for a bar
-_BAR = 12  # columns it takes
-
+"""The output of a command: progress and a line about the result, JSON objects, or nothing."""
 
 Describe = Callable[[PullPlan], list[str]]
-"""What there is to say of a plan, in lines."""
+"""The lines that describe a plan."""
+
+_LINE_EVERY_S = 5.0
+_LATER_LINE_EVERY_S = 30.0  # so that a download of a night does not print thousands of lines
+_LATER_AFTER_S = 120.0
+_REFRESH_S = 0.125  # of the moving line
+_MIN_WIDTH_FOR_BAR = 60  # columns
+_BAR_WIDTH = 12  # columns
+_MIN_WIDTH = 20  # columns
 
 
 def follow(
     console: Console, events: Iterator[PipelineEvent], name: str, report: Report, describe: Describe = lambda _: []
 ) -> PipelineEvent:
-    """Takes every event and says what is worth saying on stderr; the last event comes back.
+    """Consumes the events, shows them on stderr, and returns the last one.
 
-    Ctrl-C and being asked to end pass through, after a line that says how to go on.
+    KeyboardInterrupt and SystemExit pass through, after a line that says how to resume.
     """
     progress = Progress()
     event: PipelineEvent | None = None
     try:
         with _view(console, name, report, describe) as view:
             for event in events:
-                progress.take(event)
+                progress.add(event)
                 view.show(event, progress)
     except (KeyboardInterrupt, SystemExit):
         if (progress.tensors or progress.of_fetched) and report != "nothing":
-            console.warn(f"stopped; {_done(progress)}, and the same command goes on from there")
+            console.warn(f"stopped ({_summary(progress)}); run it again to resume")
         raise
-    assert event is not None, "something always happens"
+    assert event is not None, "there is always an event"
     return event
 
 
-def _done(progress: Progress) -> str:
-    fetched = (
-        f"{units.size(progress.fetched)} of {units.size(progress.of_fetched)} are here" if progress.of_fetched else ""
-    )
-    tensors = f"{progress.tensors} of {progress.of_tensors} tensors are done" if progress.tensors else ""
-    return ", ".join(filter(None, [fetched, tensors]))
+def _summary(progress: Progress) -> str:
+    fetched, of_fetched = units.size(progress.fetched), units.size(progress.of_fetched)
+    downloaded = f"{fetched} of {of_fetched} downloaded" if progress.of_fetched else ""
+    tensors = f"{progress.tensors} of {progress.of_tensors} tensors done" if progress.tensors else ""
+    return ", ".join(filter(None, [downloaded, tensors]))
 
 
 def _view(console: Console, name: str, report: Report, describe: Describe) -> _View:
     if report == "nothing":
         return _View()
     if console.stderr_is_terminal:
-        return _Bar(console, name, describe)
+        return _MovingLine(console, name, describe)
     return _Lines(console, name, describe) if report == "lines" else _View()
 
 
@@ -87,17 +84,17 @@ class _View:
         pass
 
     def show(self, event: PipelineEvent, progress: Progress) -> None:
-        """One event, and how far the work is with it."""
+        """One event, which is already counted in `progress`."""
 
 
 class _Lines(_View):
-    """A line every few seconds."""
+    """Prints a line every few seconds."""
 
     def __init__(self, console: Console, name: str, describe: Describe) -> None:
         self._console = console
         self._name = name
         self._describe = describe
-        self._began = self._said = time.monotonic()
+        self._began = self._last_line = time.monotonic()
 
     def show(self, event: PipelineEvent, progress: Progress) -> None:
         for line in _announcement(event, progress, self._name, self._describe):
@@ -105,19 +102,20 @@ class _Lines(_View):
         now = time.monotonic()
         if isinstance(event, Waiting):
             self._console.warn(f"{event.reason}; {progress.waiting[0]}")
-            self._said = now
-        every = _EVERY if now - self._began < _LATER else max(_EVERY, _LATER_EVERY)
-        if now - self._said >= every and isinstance(event, MOVES):
-            self._said = now
+            self._last_line = now
+        every = _LINE_EVERY_S if now - self._began < _LATER_AFTER_S else max(_LINE_EVERY_S, _LATER_LINE_EVERY_S)
+        if now - self._last_line >= every and isinstance(event, FREQUENT):
+            self._last_line = now
             self._console.warn(" · ".join(_facts(progress)))
 
 
-class _Bar(_View):
-    """One line that moves, with as many facts as the terminal has room for."""
+class _MovingLine(_View):
+    """A line that changes in place, with a bar where it fits, and as many facts as the terminal is wide enough for."""
 
     def __init__(self, console: Console, name: str, describe: Describe) -> None:
         from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as RichProgress
         from rich.table import Column
 
         text = TextColumn("{task.fields[facts]}", markup=False, table_column=Column(no_wrap=True, overflow="crop"))
@@ -125,47 +123,47 @@ class _Bar(_View):
         self._name = name
         self._describe = describe
         self._screen = RichConsole(file=console.stderr, highlight=False, width=self._width())
-        bar = [BarColumn(bar_width=_BAR)] if self._screen.width >= _WIDE else []
-        self._taken = _BAR + 2 if bar else 1
-        self._progress = Progress(*bar, text, console=self._screen, transient=True, refresh_per_second=1 / _REFRESH)
-        self._moved = 0.0
-        self._asking = f"{name}: asking what there is"
-        self._task = self._progress.add_task(name, total=None, facts=self._asking)
+        bar = [BarColumn(bar_width=_BAR_WIDTH)] if self._screen.width >= _MIN_WIDTH_FOR_BAR else []
+        self._margin = _BAR_WIDTH + 2 if bar else 1
+        self._rich = RichProgress(*bar, text, console=self._screen, transient=True, refresh_per_second=1 / _REFRESH_S)
+        self._refreshed = 0.0
+        self._at_first = f"{name}: preparing"
+        self._task = self._rich.add_task(name, total=None, facts=self._at_first)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        self._rich.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        self._rich.stop()
 
     def show(self, event: PipelineEvent, progress: Progress) -> None:
         now = time.monotonic()
-        if isinstance(event, MOVES) and now - self._moved < _REFRESH:
-            return  # thousands a second come, and nothing is announced of them
-        self._moved = now
-        self._screen.width = self._width()  # people resize their terminals
+        if isinstance(event, FREQUENT) and now - self._refreshed < _REFRESH_S:
+            return
+        self._refreshed = now
+        self._screen.width = self._width()  # the terminal may have been resized
         for line in _announcement(event, progress, self._name, self._describe):
             self._screen.print(line, markup=False, style="dim")
-        done, total = progress.share
-        facts = _fitting(_facts(progress) or [self._asking], self._screen.width - self._taken)
-        self._progress.update(self._task, completed=done, total=total or None, facts=facts)
+        done, total = progress.done_and_total
+        facts = _fit(_facts(progress) or [self._at_first], self._screen.width - self._margin)
+        self._rich.update(self._task, completed=done, total=total or None, facts=facts)
 
     def _width(self) -> int:
-        """The columns of the terminal that stderr is; Rich would ask the one of stdin or stdout."""
+        """The columns of stderr's terminal; Rich would ask stdin's or stdout's."""
         columns = self._console.environ.get("COLUMNS", "")
-        found = int(columns) if columns.isdecimal() else os.get_terminal_size(self._console.stderr.fileno()).columns
-        return max(20, found or 80)
+        width = int(columns) if columns.isdecimal() else os.get_terminal_size(self._console.stderr.fileno()).columns
+        return max(_MIN_WIDTH, width or 80)
 
 
 def _announcement(event: PipelineEvent, progress: Progress, name: str, describe: Describe) -> list[str]:
-    """What is said once: the plan, what became of an interrupted run, what went another way than usual."""
+    """Lines that are printed once: the plan, a resumed or restarted run, anything unusual."""
     if isinstance(event, PullPlan):
         lines = describe(event)
     elif isinstance(event, Planned) and progress.of_fetched:
         return []  # the plan of the pull has said it
-    elif said := _remark(event, name):
-        lines = [" ".join(said.split())]
+    elif remark := _remark(event, name):
+        lines = [" ".join(remark.split())]
     else:
         return []
     return [f"r1: {line}" if number == 0 else line for number, line in enumerate(lines)]
@@ -177,7 +175,7 @@ def _remark(event: PipelineEvent, name: str) -> str | None:
             sizes = f"{units.size(event.bytes_in)} in, {units.size(event.bytes_out)} out"
             return f"{name} → {event.quant}: {len(event.tensors)} tensors, {sizes}"
         case Resumed(tensors=tensors) if tensors:
-            return f"going on after tensor {tensors}"
+            return f"resuming after tensor {tensors}"
         case StartedOver():
             return f"starting over: {event.reason}"
         case WaitingForLock():
@@ -185,38 +183,39 @@ def _remark(event: PipelineEvent, name: str) -> str | None:
         case Noted():
             return event.text
         case Rejected():
-            return f"{event.file}: {event.reason}; fetching it again, alone"
+            return f"{event.file}: {event.reason}; downloading it again"
     return None
 
 
 def _facts(progress: Progress) -> list[str]:
-    """What there is to say, the most important first."""
+    """The state in a few words, the most important fact first."""
     if progress.waiting:
         return progress.waiting
     if progress.preparing:
-        return [f"preparing the tables of {progress.preparing}"]
-    if progress.examined:
-        return [f"checking what is here already, {units.size(progress.examined)}"]
-    if progress.recalled and not progress.read:
-        return [f"checking what an earlier run wrote, {units.size(progress.recalled)}"]
+        return [f"computing the tables for {progress.preparing}"]
+    if progress.hashed:
+        return [f"checking files on disk, {units.size(progress.hashed)}"]
+    if progress.rechecked and not progress.read:
+        return [f"checking the output of an earlier run, {units.size(progress.rechecked)}"]
     if progress.checking and not progress.checked:
-        return ["written; the disk takes what is still in memory"]
+        return ["written; flushing it to the disk"]
     if progress.checked:
-        return [f"reading it back, {units.part(progress.checked, progress.of_written)}"]
-    left = [f"{units.duration(progress.left)} left"] if progress.left and progress.left >= 1 else []
+        return [f"verifying, {units.part(progress.checked, progress.of_written)}"]
+    seconds = progress.seconds_left
+    left = [f"{units.duration(seconds)} left"] if seconds and seconds >= 1 else []
     if progress.fetched < progress.of_fetched:
-        return [*_fetching(progress), *left, *_places(progress)]
-    return [*_places(progress), *left, *_converting(progress)]
+        return [*_downloading(progress), *left, *_position(progress)]
+    return [*_position(progress), *left, *_converting(progress)]
 
 
-def _fetching(progress: Progress) -> list[str]:
+def _downloading(progress: Progress) -> list[str]:
     rate = progress.fetching.value
     done = units.part(progress.fetched, progress.of_fetched)
     return [done, f"{units.size(int(rate))}/s"] if rate else [done]
 
 
-def _places(progress: Progress) -> list[str]:
-    """Which file is being fetched, which tensor quantized."""
+def _position(progress: Progress) -> list[str]:
+    """The file that is being downloaded, and the tensor that is being converted."""
     file, tensor = min(progress.files + 1, progress.of_files), min(progress.tensors + 1, progress.of_tensors)
     files = [f"file {file}/{progress.of_files}"] if progress.fetched < progress.of_fetched and file > 0 else []
     return [*files, f"tensor {tensor}/{progress.of_tensors}"] if progress.of_tensors else files
@@ -232,11 +231,11 @@ def _converting(progress: Progress) -> list[str]:
     return facts
 
 
-def _fitting(facts: list[str], room: int) -> str:
-    """As many facts as fit into a line."""
+def _fit(facts: list[str], width: int) -> str:
+    """As many facts as fit in one line."""
     text = facts[0] if facts else ""
     for fact in facts[1:]:
-        if len(text) + 3 + len(fact) > room:
+        if len(text) + 3 + len(fact) > width:
             break
         text += f" · {fact}"
     return text

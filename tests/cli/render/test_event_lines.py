@@ -1,4 +1,4 @@
-"""`r1.render.event_lines`: what a script reads of a pull, an object a line."""
+"""`r1.render.event_lines`: the JSON Lines of a pull."""
 
 from __future__ import annotations
 
@@ -14,53 +14,53 @@ from r1_quantize.events import (
     Advanced,
     Arrived,
     Checked,
-    Hashed,
     Fetched,
     Fetching,
     Finished,
+    Hashed,
     Noted,
     PipelineEvent,
     Planned,
     Preparing,
     Present,
-    WaitingForLock,
     Rechecked,
     Rejected,
     Resumed,
     StartedOver,
     TensorDone,
     Waiting,
+    WaitingForLock,
 )
-from tests.cli.render.test_progress import PLANNED, PULL, Clock
 from tests.fakes.consoles import console, written
+from tests.fakes.pulls import PLANNED, PULL, Clock
 
 HOSTILE = 'a\n{"event": "finished"}\x1b[2J\u2028│'
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The only clock there is."""
+    """The time that `event_lines` sees."""
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
     return clock
 
 
 def lines(*events: PipelineEvent, clock: Clock | None = None, seconds: float = 1.0) -> list[dict[str, Any]]:
-    """What is written of these, of which with a `clock` each takes so many seconds."""
-    made, passed = console(), []
-    for event in event_lines(made, iter(events), "qwen-7b:Q4_K_M", lambda plan: {"repo": plan.repo}):
+    """The lines written for the events; with a `clock`, each event takes `seconds`."""
+    screen, passed = console(), []
+    for event in event_lines(screen, iter(events), "qwen-7b:Q4_K_M", lambda plan: {"repo": plan.repo}):
         passed.append(event)
         if clock:
             clock.now += seconds
     assert passed == list(events)
-    assert written(made.stderr) == ""
-    text = written(made.stdout)
+    assert written(screen.stderr) == ""
+    text = written(screen.stdout)
     assert not text or text.endswith("\n")
     return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
 class TestEvents:
-    """Each event that says something is a line of its own, at once."""
+    """Each event, except the frequent ones, is a line of its own, at once."""
 
     @pytest.mark.parametrize(
         ("event", "facts"),
@@ -82,7 +82,7 @@ class TestEvents:
         ],
         ids=lambda value: type(value).__name__,
     )
-    def test_that_say_something(self, event: PipelineEvent, facts: dict[str, Any]) -> None:
+    def test_are_objects(self, event: PipelineEvent, facts: dict[str, Any]) -> None:
         assert lines(event) == [facts]
 
     @pytest.mark.parametrize(
@@ -93,26 +93,26 @@ class TestEvents:
         ],
         ids=lambda value: type(value).__name__,
     )
-    def test_that_come_by_the_thousand_say_nothing_alone(self, event: PipelineEvent) -> None:
+    def test_frequent_events_have_no_line(self, event: PipelineEvent) -> None:
         assert lines(*[event] * 100) == []
 
-    def test_what_is_fetched_is_said_once_it_is_planned(self) -> None:
+    def test_downloads_have_a_line_only_after_the_plan(self) -> None:
         small, large = Fetching("config.json", 10, 0), Fetching("a/b.gguf", 10, 3)
         plan, fetching = lines(small, PULL, large)
         assert plan == {"event": "plan", "repo": "owner/model"}
         assert fetching == {"event": "fetching", "file": "a/b.gguf", "bytes": 10, "here": 3}
 
-    def test_what_a_hub_says_breaks_no_line(self) -> None:
+    def test_text_from_the_hub_cannot_break_a_line(self) -> None:
         _, found = lines(PULL, Fetching(HOSTILE, 1, 0))
         assert found["file"] == HOSTILE
 
-    def test_what_is_no_text_is_written_all_the_same(self) -> None:
+    def test_a_path_that_is_not_valid_text_is_still_written(self) -> None:
         (found,) = lines(Finished(Path("/m/a\udcff.gguf"), 10, 1.5))
         assert found["path"] == str(Path("/m/a\udcff.gguf"))
 
 
 class TestProgress:
-    """How far it is comes once a second, while something moves."""
+    """A progress line once a second, while something moves."""
 
     def progress(self, *events: PipelineEvent, clock: Clock, seconds: float) -> list[dict[str, Any]]:
         return [line for line in lines(*events, clock=clock, seconds=seconds) if line["event"] == "progress"]
@@ -122,7 +122,7 @@ class TestProgress:
         found = self.progress(*[Fetched("a", 1)] * 1000, clock=clock, seconds=seconds)
         assert count - 2 <= len(found) <= count + 1
 
-    def test_has_true_counts(self, clock: Clock) -> None:
+    def test_has_the_right_counts(self, clock: Clock) -> None:
         fetched = [Fetched("a.safetensors", 1_000_000_000)] * 2
         advanced = Advanced("a", 1_000_000_000, 300_000_000)
         done = TensorDone(1, "a", "Q4_K", 1_000_000_000, 300_000_000)
@@ -136,9 +136,9 @@ class TestProgress:
         assert (last["written_bytes"], last["of_written_bytes"]) == (300_000_000, 1_000_000_000)
         assert last["checked_bytes"] == 0
 
-    def test_says_that_nobody_knows_what_is_left(self, clock: Clock) -> None:
+    def test_without_an_estimate_the_time_left_is_null(self, clock: Clock) -> None:
         first, *_ = self.progress(PULL, Fetched("a", 1), Fetched("a", 1), clock=clock, seconds=2)
         assert first["left_s"] is None
 
-    def test_nothing_while_nothing_moves(self, clock: Clock) -> None:
+    def test_there_is_none_while_nothing_moves(self, clock: Clock) -> None:
         assert self.progress(*[TensorDone(1, "a", "Q4_K", 1, 1)] * 10, clock=clock, seconds=5) == []
