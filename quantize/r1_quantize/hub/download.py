@@ -1,9 +1,6 @@
-"""One file from the hub to this disk: taken up where it was left, and only called whole when its digest is the hub's.
+"""Download one file from the hub: resume what an earlier run left, retry, and accept it only with the hub's digest.
 
-What has come so far is NAME.partial; it is only ever appended to.
-
-Knows: how often one tries and how long one waits, when a file is whole. Does not know: the hub's protocol (`hub`), or
-what a file is for.
+The bytes that have come so far are in NAME.partial, which is only ever appended to.
 """
 
 from __future__ import annotations
@@ -21,125 +18,130 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from r1_quantize.errors import NetworkError
-from r1_quantize.events import Examined, Fetched, Fetching, Noted, PipelineEvent, Rejected, Waiting
-from r1_quantize.files import failed
+from r1_quantize.events import Fetched, Fetching, Hashed, Noted, PipelineEvent, Rejected, Waiting
+from r1_quantize.files import disk_error
 from r1_quantize.hub import hub
-from r1_quantize.hub.hub import NotAsListed, TryAgain, XetFailed
+from r1_quantize.hub.hub import NotAsListed, TransientError, XetFailed
 from r1_quantize.hub.repository import RemoteFile, Repository
 
-_PATIENCE, _LONGEST_WAIT, _LONGEST_ASKED = 8, 60.0, 900.0  # failures in a row, seconds, seconds
-_TIMES_FETCHED = 2  # a file whose digest is wrong is fetched once more
-_READ = 1 << 20  # bytes
-_GLANCE = 0.1  # seconds without news after which whoever waits looks up
-_GOODBYE = 1.0  # seconds that a thread is given to notice that nobody wants anything any more
+ATTEMPTS = 8  # failures in a row, without a byte between them, before giving up
+_MAX_WAIT_S = 60.0  # between two attempts, when the hub does not say how long to wait
+_MAX_RETRY_AFTER_S = 900.0  # when it does; if it asks for more, the pull ends
+_MAX_FETCHES = 2  # a file that comes with the wrong digest is fetched once more
+_READ_BYTES = 1 << 20
+_POLL_S = 0.1
+_JOIN_S = 1.0  # for a cancelled thread to notice
 
 _Result = TypeVar("_Result")
 
 
 class Stopped(Exception):
-    """Whoever wanted the bytes no longer does."""
+    """The caller no longer wants the bytes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """The line to the hub: what happens on it goes to `report`; `stop` ends what goes on soon after it is set.
+class Connection:
+    """The connection of a background task to the hub: it reports events, retries, and stops soon after `stop` is set.
 
-    After `patience` failures in a row, with not a byte between them, it is given up.
+    The task fails after `attempts` failures in a row without a byte between them.
     """
 
     report: Callable[[PipelineEvent], None]
     stop: threading.Event = field(default_factory=threading.Event)
-    patience: int = _PATIENCE
+    attempts: int = ATTEMPTS
 
-    def examined(self, count: int) -> None:
-        """So many bytes of what is here were looked at. Raises Stopped."""
-        self.report(Examined(count))
+    def hashed(self, count: int) -> None:
+        """Report that `count` bytes of a local file were hashed. Raises Stopped."""
+        self.report(Hashed(count))
         if self.stop.is_set():
             raise Stopped
 
-    def ask(self, question: Callable[[], _Result]) -> _Result:
-        """What `question` returns, asked again while it raises TryAgain. Raises NetworkError, Stopped."""
+    def call(self, request: Callable[[], _Result]) -> _Result:
+        """Call `request`, again while it raises TransientError. Raises NetworkError, Stopped."""
         failures = 0
         while True:
             try:
-                return question()
-            except TryAgain as exc:
+                return request()
+            except TransientError as exc:
                 failures += 1
-                self.wait(exc, failures)
+                self.back_off(exc, failures)
 
-    def wait(self, exc: TryAgain, failures: int) -> None:
-        """As long as the hub asks for, or else longer each time. Raises NetworkError when it is no use, Stopped."""
-        if failures >= self.patience:
-            times = f", {failures} times in a row" if failures > 1 else ""
-            raise NetworkError(f"{exc}{times}; running it again resumes") from exc
-        if exc.wait is not None and exc.wait > _LONGEST_ASKED:
-            raise NetworkError(f"{exc} and asks for {exc.wait:,.0f} seconds; running it again then resumes") from exc
-        seconds = min(_LONGEST_WAIT, 2.0 ** (failures - 1)) if exc.wait is None else exc.wait
-        self.report(Waiting(seconds, str(exc)))
-        if self.stop.wait(seconds):
+    def back_off(self, exc: TransientError, failures: int) -> None:
+        """Wait as long as the hub asks for, else longer each time. Raises NetworkError to give up, Stopped."""
+        if failures >= self.attempts:
+            raise NetworkError(f"{exc.after(failures)}; run it again to resume") from exc
+        if exc.retry_after is not None and exc.retry_after > _MAX_RETRY_AFTER_S:
+            seconds = f"{exc.retry_after:,.0f} seconds"
+            raise NetworkError(f"{exc} and asks for {seconds}; run it again after that to resume") from exc
+        delay = min(_MAX_WAIT_S, 2.0 ** (failures - 1)) if exc.retry_after is None else exc.retry_after
+        self.report(Waiting(delay, str(exc)))
+        if self.stop.wait(delay):
             raise Stopped
 
 
-def attended(errand: Callable[[Line], _Result], patience: int = _PATIENCE) -> Generator[PipelineEvent, None, _Result]:
-    """What `errand` returns or raises, which has a thread of its own; its events come as they happen."""
-    news: queue.SimpleQueue[PipelineEvent] = queue.SimpleQueue()
-    line, outcome = Line(news.put, patience=patience), Future[_Result]()
+def run_in_thread(
+    task: Callable[[Connection], _Result], attempts: int = ATTEMPTS
+) -> Generator[PipelineEvent, None, _Result]:
+    """Run `task` in a thread and yield its events as they happen; returns or raises what it does."""
+    events: queue.SimpleQueue[PipelineEvent] = queue.SimpleQueue()
+    connection, outcome = Connection(events.put, attempts=attempts), Future[_Result]()
 
     def run() -> None:
         try:
-            outcome.set_result(errand(line))
+            outcome.set_result(task(connection))
         except BaseException as exc:
             outcome.set_exception(exc)
 
     thread = threading.Thread(target=run, daemon=True, name="fetching")
     thread.start()
     try:
-        while not (outcome.done() and news.empty()):
+        while not (outcome.done() and events.empty()):
             with suppress(queue.Empty):
-                yield news.get(timeout=_GLANCE)
+                yield events.get(timeout=_POLL_S)
     finally:
-        line.stop.set()
+        connection.stop.set()
         if not outcome.done():
             hub.stop_transfers()
-        thread.join(_GOODBYE)  # one that is stuck in a connection ends with the process
+        thread.join(_JOIN_S)  # a thread that hangs in a socket ends with the process
     return outcome.result()
 
 
-def fetch(repository: Repository, file: RemoteFile, target: Path, line: Line) -> None:
-    """Make `target`, whose folder exists, the whole file.
+def fetch(repository: Repository, file: RemoteFile, target: Path, connection: Connection) -> None:
+    """Download the complete file to `target`, whose folder exists.
 
-    Raises NetworkError when the hub cannot be reached, refuses, or sends what does not have the digest it says;
-    NotEnoughRoom; R1Error when the disk fails; Stopped.
+    Raises NetworkError when the hub cannot be reached, refuses, or sends bytes that do not have the digest it lists;
+    NotEnoughSpace; R1Error when the disk fails; Stopped.
     """
-    tries, xet = _TIMES_FETCHED, True
-    while tries:
-        with _Growing(partial_of(target), file) as growing:
-            growing.take_up(line.examined)
-            tries -= 2 * growing.at <= file.size  # else what an earlier run left may be what is wrong
-            line.report(Fetching(file.name, file.size, growing.at))
-            fetch_range(repository, file, growing.at, file.size, growing.append, line, xet=xet)
-            found = growing.digest
-            if found == file.digest:
-                growing.rename(target)
+    fetches_left, xet = _MAX_FETCHES, True
+    while fetches_left:
+        with _PartialFile(partial_of(target), file) as partial:
+            partial.resume(connection.hashed)
+            # If most of the file was left by an earlier run, that part may be what is wrong: such a try is free.
+            fetches_left -= 2 * partial.size <= file.size
+            connection.report(Fetching(file.name, file.size, partial.size))
+            fetch_range(repository, file, partial.size, file.size, partial.append, connection, xet=xet)
+            digest = partial.digest
+            if digest == file.digest:
+                partial.rename(target)
                 return
-            growing.remove()
-        xet = False  # it may have handed out what is wrong
-        reason = f"it came with the digest {found[:12]}…, and the hub says {file.digest[:12]}…"
-        line.report(Rejected(file.name, file.size, reason))
+            partial.remove()
+        xet = False  # Xet may have sent the wrong bytes
+        reason = f"it came with the digest {digest[:12]}…, and the hub says {file.digest[:12]}…"
+        connection.report(Rejected(file.name, file.size, reason))
     raise NotAsListed(
-        f"{repository.name}/{file.name}: {reason}, {_TIMES_FETCHED} times; nothing of it was used. Try again later, or "
-        "from another network"
+        f"{repository.name}/{file.name}: {reason}, {_MAX_FETCHES} times; it was discarded. Try again later, or from "
+        "another network"
     )
 
 
-def fetch_beginning(repository: Repository, file: RemoteFile, path: Path, count: int, line: Line) -> None:
-    """Make `path` the first `count` bytes of the file, or more if it has more already; nobody checks them.
+def fetch_prefix(repository: Repository, file: RemoteFile, path: Path, count: int, connection: Connection) -> None:
+    """Download at least the first `count` bytes of the file to `path`. They are not verified.
 
     Raises what `fetch` raises.
     """
-    with _Growing(path, file) as growing:
-        growing.take_up(line.examined)
-        fetch_range(repository, file, growing.at, min(count, file.size), growing.append, line)
+    with _PartialFile(path, file) as partial:
+        partial.resume(connection.hashed)
+        fetch_range(repository, file, partial.size, min(count, file.size), partial.append, connection)
 
 
 def fetch_range(  # noqa: PLR0913
@@ -148,89 +150,89 @@ def fetch_range(  # noqa: PLR0913
     start: int,
     end: int,
     put: Callable[[memoryview], None],
-    line: Line,
+    connection: Connection,
     *,
     xet: bool = True,
 ) -> None:
-    """Hand the bytes from `start` up to `end` to `put`, in order. Raises what `fetch` raises."""
+    """Pass the bytes from `start` up to `end` to `put`, in order. Raises what `fetch` raises."""
     at, failures, xet = start, 0, xet and end == file.size
     while at < end:
         before = at
         try:
-            with hub.open_body(repository, file, at, end, xet=xet) as body, _Tally(file.name, line) as tally:
-                for piece in _wanted(body, at, end, line):
-                    put(piece)
-                    at += len(piece)
-                    tally.add(len(piece))
+            with hub.open_body(repository, file, at, end, xet=xet) as body, _Tally(file.name, connection) as tally:
+                for chunk in _chunks_between(body, at, end, connection):
+                    put(chunk)
+                    at += len(chunk)
+                    tally.add(len(chunk))
         except XetFailed as exc:
             xet = False
-            line.report(Noted(f"{exc}; taking the plain way"))
-        except TryAgain as exc:
+            connection.report(Noted(f"{exc}; using plain HTTP"))
+        except TransientError as exc:
             failures = failures + 1 if at == before else 1
-            xet = xet and at > before  # hf_xet may end in silence
-            line.wait(exc, failures)
+            xet = xet and at > before  # hf_xet may end a stream without an error
+            connection.back_off(exc, failures)
 
 
 def partial_of(target: Path) -> Path:
-    """Where `target` is while it is on its way."""
+    """The path of `target` while it is being downloaded."""
     return target.with_name(target.name + ".partial")
 
 
 class _Tally:
-    """Bytes come in small pieces; they are told together, every now and then. Use it as a context manager."""
+    """Adds up small chunks and reports them together every `_POLL_S`. Use it as a context manager."""
 
-    def __init__(self, name: str, line: Line) -> None:
+    def __init__(self, name: str, connection: Connection) -> None:
         self._name = name
-        self._line = line
-        self._untold, self._told = 0, time.monotonic()
+        self._connection = connection
+        self._unreported, self._last_report = 0, time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._tell()
+        self._report()
 
     def add(self, count: int) -> None:
-        self._untold += count
-        if time.monotonic() - self._told > _GLANCE:
-            self._tell()
+        self._unreported += count
+        if time.monotonic() - self._last_report > _POLL_S:
+            self._report()
 
-    def _tell(self) -> None:
-        if self._untold:
-            self._line.report(Fetched(self._name, self._untold))
-        self._untold, self._told = 0, time.monotonic()
+    def _report(self) -> None:
+        if self._unreported:
+            self._connection.report(Fetched(self._name, self._unreported))
+        self._unreported, self._last_report = 0, time.monotonic()
 
 
-def _wanted(body: hub.Body, start: int, end: int, line: Line) -> Iterator[memoryview]:
-    """The bytes of a body from `start` up to `end`, whatever else a hub without ranges, or a wrong one, sends.
+def _chunks_between(body: hub.Body, start: int, end: int, connection: Connection) -> Iterator[memoryview]:
+    """The bytes of a body from `start` up to `end`, even if the hub ignores ranges or sends too much.
 
-    Raises TryAgain when they are not all there.
+    Raises TransientError when the body ends before `end`.
     """
     at = body.start
-    for piece in body.pieces:
-        if line.stop.is_set():
+    for chunk in body.chunks:
+        if connection.stop.is_set():
             raise Stopped
-        wanted = memoryview(piece)[max(0, start - at) : max(0, end - at)]
-        at += len(piece)
+        wanted = memoryview(chunk)[max(0, start - at) : max(0, end - at)]
+        at += len(chunk)
         if wanted:
             yield wanted
         elif at <= start:
-            line.report(Fetched(None, len(piece)))
+            connection.report(Fetched(None, len(chunk)))
         if at >= end:
             return
-    raise TryAgain("the connection ended early")
+    raise TransientError("the connection ended early")
 
 
-class _Growing:
-    """A file that is appended to, and the digest of what it holds. Use it as a context manager."""
+class _PartialFile:
+    """A file that is appended to, and the digest of its contents. Use it as a context manager."""
 
     def __init__(self, path: Path, file: RemoteFile) -> None:
-        """Raises R1Error."""
+        """Open or create it. Raises R1Error."""
         self.path = path
-        self.at = 0
+        self.size = 0  # bytes read or written so far
         self._remote = file
         self._hash = file.hasher()
-        with self._failing():
+        with self._disk_errors():
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
             self._file = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
             if os.fstat(self._file.fileno()).st_size > file.size:
@@ -249,42 +251,42 @@ class _Growing:
     def digest(self) -> str:
         return self._hash.hexdigest()
 
-    def take_up(self, examined: Callable[[int], None]) -> None:
-        """What is there already; `examined` hears of its bytes. Raises R1Error."""
+    def resume(self, hashed: Callable[[int], None]) -> None:
+        """Hash the bytes that an earlier run left; `hashed` gets their counts. Raises R1Error."""
         while True:
-            with self._failing():
-                piece = self._file.read(_READ)
+            with self._disk_errors():
+                piece = self._file.read(_READ_BYTES)
             if not piece:
                 return
             self._hash.update(piece)
-            self.at += len(piece)
-            examined(len(piece))
+            self.size += len(piece)
+            hashed(len(piece))
 
     def append(self, piece: memoryview) -> None:
-        """Raises NotEnoughRoom, R1Error."""
-        with self._failing():
+        """Raises NotEnoughSpace, R1Error."""
+        with self._disk_errors():
             rest = piece
             while rest:
                 count = self._file.write(rest)
                 self._hash.update(rest[:count])
-                self.at += count
+                self.size += count
                 rest = rest[count:]
 
     def rename(self, target: Path) -> None:
-        """What has its name is on the disk, so that it is still whole after a power cut."""
-        with self._failing():
+        """Flush it to the disk, then rename it: under its final name it is complete even after a power cut."""
+        with self._disk_errors():
             os.fsync(self._file.fileno())
             self._file.close()
             self.path.replace(target)
 
     def remove(self) -> None:
-        with self._failing():
+        with self._disk_errors():
             self._file.close()
             self.path.unlink()
 
     @contextmanager
-    def _failing(self) -> Iterator[None]:
+    def _disk_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as exc:
-            raise failed(self.path, exc, self._remote.size - self.at) from exc
+            raise disk_error(self.path, exc, self._remote.size - self.size) from exc

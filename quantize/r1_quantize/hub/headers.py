@@ -1,8 +1,6 @@
-"""The small files of a repository, and the beginnings of its large ones: enough to know all that will be made of them.
+"""Download the small files of a repository, and the headers of its large ones: enough to plan the conversion.
 
-What is fetched of a large file is the first part of its download, and not fetched again.
-
-Knows: how long a header can be. Does not know: what is in the tensors, or where the rest of a file is kept.
+The bytes that are downloaded of a large file are kept as the first part of its download.
 """
 
 from __future__ import annotations
@@ -17,139 +15,148 @@ from pathlib import Path
 from r1_quantize.checkpoint import safetensors
 from r1_quantize.checkpoint.checkpoint import shard_names
 from r1_quantize.errors import BadFile
-from r1_quantize.files import SourceFile, failed, remove
+from r1_quantize.files import SourceFile, disk_error, remove_file
 from r1_quantize.gguf import reader
-from r1_quantize.gguf.reader import CutShort
+from r1_quantize.gguf.reader import TruncatedGGUF
 from r1_quantize.hub import hub
-from r1_quantize.hub.download import Line, fetch, fetch_beginning, partial_of
+from r1_quantize.hub.download import Connection, fetch, fetch_prefix, partial_of
 from r1_quantize.hub.repository import RemoteFile, Repository
 from r1_quantize.hub.shards import Shard
 
-_SHARD, _GGUF = 1 << 17, 1 << 22  # bytes that are looked at first
-_MOST = 1 << 28  # bytes, more than any header takes
+_SAFETENSORS_PREFIX_BYTES, _GGUF_PREFIX_BYTES = 1 << 17, 1 << 22  # read first; more if the header is longer
+_MAX_GGUF_HEADER_BYTES = 1 << 28
 
 
 def checkpoint_shards(
-    repository: Repository, folder: Path, line: Line, but_not_cached: Collection[str] = ()
+    repository: Repository, folder: Path, connection: Connection, skip_cache: Collection[str] = ()
 ) -> list[Shard]:
-    """The shards of a checkpoint; its small files are in `folder` afterwards, and what each shard begins with.
+    """Download a checkpoint's small files and the headers of its shards into `folder`; returns the shards.
 
-    Those named in `but_not_cached` are not taken from the Hugging Face cache. Raises what `download.fetch` raises, and
+    Shards named in `skip_cache` are not taken from the Hugging Face cache. Raises what `download.fetch` raises, and
     BadCheckpoint.
     """
-    for file in repository.description():
-        _have(repository, file, folder / file.name, line)
-    begin = _Beginning(repository, folder, line, _SHARD, _enough_of_a_shard)
+    for file in repository.config_files():
+        _fetch_small_file(repository, file, folder / file.name, connection)
+    headers = _HeaderFetcher(repository, folder, connection, _SAFETENSORS_PREFIX_BYTES, _safetensors_header_end)
     shards = repository.weights(shard_names(folder, repository.files))
-    return [begin.of(file, from_cache=file.name not in but_not_cached) for file in shards]
+    return [headers.fetch(file, use_cache=file.name not in skip_cache) for file in shards]
 
 
 def gguf_parts(
-    repository: Repository, names: Sequence[str], folder: Path, line: Line, but_not_cached: Collection[str] = ()
+    repository: Repository,
+    names: Sequence[str],
+    folder: Path,
+    connection: Connection,
+    skip_cache: Collection[str] = (),
 ) -> list[Shard]:
-    """The parts of a GGUF, and what each begins with. Raises what `download.fetch` raises, and BadFile."""
-    begin = _Beginning(repository, folder, line, _GGUF, _enough_of_a_gguf)
-    return [begin.of(file, from_cache=file.name not in but_not_cached) for file in repository.weights(names)]
+    """Download the headers of a GGUF's parts into `folder`. Raises what `download.fetch` raises, and BadFile."""
+    headers = _HeaderFetcher(repository, folder, connection, _GGUF_PREFIX_BYTES, _gguf_header_end)
+    return [headers.fetch(file, use_cache=file.name not in skip_cache) for file in repository.weights(names)]
 
 
-def damaged_in_cache(shards: Iterable[Shard], line: Line) -> list[str]:
-    """The names of those that the Hugging Face cache has, and not as the hub says they are."""
+def damaged_in_cache(shards: Iterable[Shard], connection: Connection) -> list[str]:
+    """The names of the shards whose copy in the Hugging Face cache does not have the hub's digest."""
     return [
-        shard.remote.name for shard in shards if shard.cached and not shard.remote.is_at(shard.cached, line.examined)
+        shard.remote.name
+        for shard in shards
+        if shard.cached and not shard.remote.matches(shard.cached, connection.hashed)
     ]
 
 
-def _have(repository: Repository, file: RemoteFile, target: Path, line: Line) -> None:
-    """A small file at `target`, from the cache if that has it."""
-    if file.is_at(target):
-        return
-    remove(target)
-    cached = hub.cached_file(repository, file)
-    if cached and file.is_at(cached):
-        try:
-            shutil.copyfile(cached, target)
-        except OSError as exc:
-            raise failed(target, exc) from exc
-    else:
-        fetch(repository, file, target, line)
-
-
-@dataclass(frozen=True, slots=True)
-class _Beginning:
-    """How the beginnings of files are had: `first` bytes are looked at first, then as many as are `enough`.
-
-    `enough` is where the header ends, or how much more is to be looked at to know it.
-    """
-
-    repository: Repository
-    folder: Path
-    line: Line
-    first: int
-    enough: Callable[[SourceFile, int], int]
-
-    def of(self, file: RemoteFile, *, from_cache: bool, again: bool = False) -> Shard:
-        """A large file, whose header is here afterwards; what makes no sense is fetched once more."""
-        own = self.folder / file.name.rpartition("/")[2]
-        if own.exists() and own.stat().st_size != file.size:
-            remove(own)
-        cached = hub.cached_file(self.repository, file) if from_cache else None
-        shard = Shard(file, own.with_name(own.name + ".header"), cached)
-        if shard.header.exists():
-            return shard
-        here = cached or (own if own.exists() else None)
-        try:
-            self._copy(file, here, own, shard.header)
-        except BadFile:
-            if here and file.is_at(here, self.line.examined):
-                raise  # it is what the hub has
-            remove(own if here == own else partial_of(own))  # nobody has checked it
-            if again:
-                raise
-            return self.of(file, from_cache=False, again=True)
-        return shard
-
-    def _copy(self, file: RemoteFile, here: Path | None, own: Path, header: Path) -> None:
-        """As much as is enough; it gets the header's name only when all of it is here."""
-        count, looked_at, new = self.first, 0, header.with_name(header.name + ".new")
-        while looked_at < (count := min(count, file.size)):
-            if here is None:
-                fetch_beginning(self.repository, file, partial_of(own), count, self.line)
-            _copy_beginning(here or partial_of(own), new, count)
-            looked_at = count
-            count = self.enough(SourceFile(own, file.size, None, file.sha256, new), count)
-        try:
-            os.truncate(new, count)  # what follows is looked at when all of the file is here
-            new.replace(header)
-        except OSError as exc:
-            raise failed(header, exc) from exc
-
-
-def forget(shards: Iterable[Shard], folder: Path) -> None:
-    """Of what nothing could be planned with, the next run fetches the beginnings anew: nobody has checked them."""
+def discard_headers(shards: Iterable[Shard], folder: Path) -> None:
+    """Delete headers that made no sense, so that they are downloaded again: they could not be verified."""
     for shard in shards:
         with suppress(OSError):
             partial_of(folder / shard.name).unlink(missing_ok=True)
             shard.header.unlink(missing_ok=True)
 
 
-def _copy_beginning(path: Path, new: Path, count: int) -> None:
+def _fetch_small_file(repository: Repository, file: RemoteFile, target: Path, connection: Connection) -> None:
+    """Put a small file at `target`, from the Hugging Face cache if that has it undamaged."""
+    if file.matches(target):
+        return
+    remove_file(target)
+    cached = hub.cached_file(repository, file)
+    if cached and file.matches(cached):
+        try:
+            shutil.copyfile(cached, target)
+        except OSError as exc:
+            raise disk_error(target, exc) from exc
+    else:
+        fetch(repository, file, target, connection)
+
+
+@dataclass(frozen=True, slots=True)
+class _HeaderFetcher:
+    """Downloads the headers of large files: `prefix` bytes first, then more until the header is complete.
+
+    `header_end` returns where the header ends, or how many bytes to read next to find that out.
+    """
+
+    repository: Repository
+    folder: Path
+    connection: Connection
+    prefix: int
+    header_end: Callable[[SourceFile, int], int]
+
+    def fetch(self, file: RemoteFile, *, use_cache: bool, is_retry: bool = False) -> Shard:
+        """The shard of a large file, with its header on this disk. A header that makes no sense is fetched once more.
+
+        Raises BadFile when it still makes none, or when the file is what the hub lists.
+        """
+        local = self.folder / file.name.rpartition("/")[2]
+        if local.exists() and local.stat().st_size != file.size:
+            remove_file(local)
+        cached = hub.cached_file(self.repository, file) if use_cache else None
+        shard = Shard(file, local.with_name(local.name + ".header"), cached)
+        if shard.header.exists():
+            return shard
+        source = cached or (local if local.exists() else None)
+        try:
+            self._write_header(file, source, local, shard.header)
+        except BadFile:
+            if source and file.matches(source, self.connection.hashed):
+                raise  # it is what the hub has
+            remove_file(local if source == local else partial_of(local))
+            if is_retry:
+                raise
+            return self.fetch(file, use_cache=False, is_retry=True)
+        return shard
+
+    def _write_header(self, file: RemoteFile, source: Path | None, local: Path, header: Path) -> None:
+        """Copy the header from `source`, or from the download of `local`. The file gets its name when complete."""
+        count, read, new = self.prefix, 0, header.with_name(header.name + ".new")
+        while read < (count := min(count, file.size)):
+            if source is None:
+                fetch_prefix(self.repository, file, partial_of(local), count, self.connection)
+            _copy_prefix(source or partial_of(local), new, count)
+            read = count
+            count = self.header_end(SourceFile(local, file.size, sha256=file.sha256, header=new), count)
+        try:
+            os.truncate(new, count)  # the rest is read once the complete file has come
+            new.replace(header)
+        except OSError as exc:
+            raise disk_error(header, exc) from exc
+
+
+def _copy_prefix(path: Path, new: Path, count: int) -> None:
     try:
         with path.open("rb") as file:
-            beginning = file.read(count)
-        new.write_bytes(beginning)
+            prefix = file.read(count)
+        new.write_bytes(prefix)
     except OSError as exc:
-        raise failed(new, exc) from exc
+        raise disk_error(new, exc) from exc
 
 
-def _enough_of_a_shard(file: SourceFile, _count: int) -> int:
-    with file.beginning() as (beginning, _):
-        return safetensors.header_end(beginning.read(8), file.size)
+def _safetensors_header_end(file: SourceFile, _count: int) -> int:
+    with file.open_header() as (header, _):
+        return safetensors.header_end(header.read(8), file.size)
 
 
-def _enough_of_a_gguf(file: SourceFile, count: int) -> int:
+def _gguf_header_end(file: SourceFile, count: int) -> int:
     try:
         return reader.read_file(file).data_offset
-    except CutShort:
-        if count >= _MOST:
+    except TruncatedGGUF:
+        if count >= _MAX_GGUF_HEADER_BYTES:
             raise
         return 4 * count

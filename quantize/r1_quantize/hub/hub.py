@@ -1,10 +1,8 @@
-"""The Hugging Face hub: what a repository holds, bytes of its files, and what this machine has in its cache.
+"""The Hugging Face hub: list a repository, read bytes of its files, and look into the cache on this machine.
 
-The only importer of huggingface_hub, which is a heavy import. HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are
-read by it. It answers for metadata, tokens, redirects, the cache and Xet; its own downloads are not used, because since
-1.18 they forget what they had when a process ends (huggingface_hub issue 4196).
-
-Knows: repositories, how the hub fails, which failures pass. Does not know: where bytes go, or how often one tries.
+The only importer of huggingface_hub, which is slow to import. It reads HF_HOME, HF_ENDPOINT, HF_TOKEN and
+HF_HUB_OFFLINE, and provides metadata, tokens, redirects, the cache and Xet. Its own downloads are not used: since 1.18
+they forget what they had when a process ends (huggingface_hub issue 4196).
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from r1_quantize.checkpoint.checkpoint import shard_names
 from r1_quantize.errors import ModelNotFound, NetworkError, UsageError
-from r1_quantize.hub.repository import DESCRIPTION, RemoteFile, Repository, checked, is_repo
+from r1_quantize.hub.repository import CONFIG_FILES, RemoteFile, Repository, checked_repository, is_repo
 from r1_quantize.store.manifest import file_sha256
 
 if TYPE_CHECKING:
@@ -31,36 +29,45 @@ if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
 WEIGHTS = ("*.safetensors",)
-"""Pickles and code are never asked for."""
+"""Never pickles or code."""
 
-_PASSING = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}  # statuses that a later try may not meet
-_XET = {
+_TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}
+_XET_CONFIG = {
     "telemetry.enabled": False,
-    "reconstruction.download_buffer_size": 64_000_000,  # bytes; it would take up to six thousand million
-    "client.connect_timeout": "10s",  # of several minutes; the plain way may be open
+    "reconstruction.download_buffer_size": 64_000_000,  # bytes; the default may grow to 6 GB
+    "client.connect_timeout": "10s",  # instead of several minutes: plain HTTP may work
     "client.read_timeout": "20s",
     "client.retry_max_attempts": 2,
     "client.retry_max_duration": "20s",
 }
-_ENDLESS = 10**9  # seconds; more than that makes no difference to anybody
-_TOKEN = "set HF_TOKEN, or run: hf auth login"
+_MAX_RATE_LIMIT_S = 10**9  # keeps absurd values within a float
+_TOKEN_ADVICE = "set HF_TOKEN, or run: hf auth login"
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/(?:[0-9]+|\*)")
 
 
-class TryAgain(Exception):
-    """A failure that passes. `wait` is how many seconds the hub asks for; None when it does not say."""
+class TransientError(Exception):
+    """A failure that a retry may not meet. `retry_after` is the seconds the hub asks to wait; None if it does not say.
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
+    `cause` is a detail for the final message, such as "Connection refused".
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None, cause: str = "") -> None:
         super().__init__(reason)
-        self.wait = wait
+        self.retry_after = retry_after
+        self.cause = cause
+
+    def after(self, attempts: int) -> str:
+        """The message when that many attempts have failed: `cannot reach the hub (3 attempts: Connection refused)`."""
+        details = ": ".join(filter(None, [f"{attempts} attempts" if attempts > 1 else "", self.cause]))
+        return f"{self} ({details})" if details else str(self)
 
 
-class XetFailed(TryAgain):
-    """The hub's faster way does not work from here; the plain one may."""
+class XetFailed(TransientError):
+    """Downloading through Xet, the hub's faster storage, failed; plain HTTP may work."""
 
 
 class NotAsListed(NetworkError):
-    """What there is is not what the hub said there is; whoever goes on asks it again."""
+    """A file is not what the hub listed; the next run has to list the repository again."""
 
 
 class RevisionGone(NetworkError):
@@ -69,57 +76,57 @@ class RevisionGone(NetworkError):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Bytes of a file on their way, from `start` on: where they were asked from, or 0 from a hub without ranges."""
+    """A response body. `start` is its offset in the file: the one asked for, or 0 if the hub ignores ranges."""
 
     start: int
-    pieces: Iterator[bytes]
+    chunks: Iterator[bytes]
 
 
 def look_up(repo: str, revision: str | None = None) -> Repository:
-    """What is in `repo` at `revision`, or at its newest commit.
+    """List the files of `repo` at `revision`, by default at its newest commit.
 
-    Raises TryAgain; NetworkError, when the hub refuses; ModelNotFound, when there is no such repository; RevisionGone;
-    BadCheckpoint, when what the hub says is impossible.
+    Raises TransientError; NetworkError when the hub refuses; ModelNotFound when there is no such repository;
+    RevisionGone; BadCheckpoint when the listing is impossible.
     """
-    _quiet()
+    _configure_client()
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     if not is_repo(repo):
-        raise UsageError(f"{repo!r} is no repository; they look like deepseek-ai/DeepSeek-R1-Distill-Qwen-7B")
+        raise UsageError(f"{repo!r} is not a repository name; use OWNER/NAME, as in deepseek-ai/DeepSeek-R1")
     if not constants.ENDPOINT.startswith(("http://", "https://")):
-        raise UsageError(f"HF_ENDPOINT is {constants.ENDPOINT!r}, and has to begin with https:// or http://")
-    with _translated(repo):
+        raise UsageError(f"HF_ENDPOINT is {constants.ENDPOINT!r}; it must begin with https:// or http://")
+    with _errors_translated(repo):
         try:
             info = HfApi().model_info(
                 repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
             )
             files = [_remote_file(sibling) for sibling in info.siblings or []]
-        except (HFValidationError, HfHubHTTPError):  # some of which are ValueErrors
+        except (HFValidationError, HfHubHTTPError):  # some of these are ValueErrors too
             raise
         except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as exc:
             raise NetworkError(
-                f"what answers at {constants.ENDPOINT} is no hub; does the network want a login?"
+                f"{constants.ENDPOINT} does not answer like a hub; does the network require a login?"
             ) from exc
-    return checked(repo, info.sha, files)
+    return checked_repository(repo, info.sha, files)
 
 
 @contextmanager
 def open_body(repository: Repository, file: RemoteFile, start: int, end: int, *, xet: bool = True) -> Iterator[Body]:
-    """The bytes of a file from `start` up to `end`, or from its beginning where the hub knows no ranges.
+    """Request the bytes of a file from `start` up to `end`; a hub that ignores ranges sends the complete file.
 
-    `xet` allows the hub's faster way, where it offers it. Raises TryAgain, also while the pieces are taken;
-    NetworkError, when the hub refuses; RevisionGone.
+    `xet` allows Xet, where the hub offers it. Raises TransientError, also while the chunks are read; NetworkError when
+    the hub refuses; RevisionGone.
     """
-    _quiet()
+    _configure_client()
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.utils import build_hf_headers, http_stream_backoff
 
     url = hf_hub_url(repository.name, file.name, revision=repository.commit)
-    with _translated(f"{repository.name}/{file.name}"):
+    with _errors_translated(f"{repository.name}/{file.name}"):
         headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
-        if xet and (pieces := _xet_pieces(url, headers, file, start, end)):
-            yield Body(start, pieces)
+        if xet and (chunks := _xet_chunks(url, headers, file, start, end)):
+            yield Body(start, chunks)
             return
         if start or end < file.size:
             headers["Range"] = f"bytes={start}-{end - 1}"
@@ -132,88 +139,94 @@ def open_body(repository: Repository, file: RemoteFile, start: int, end: int, *,
 
 
 def stop_transfers() -> None:
-    """Give up what Xet is still at, so that the process can end."""
+    """Abort Xet transfers, so that the process can exit."""
     if _xet_session.cache_info().currsize:
         _xet_session().sigint_abort()
         _xet_session.cache_clear()
 
 
 def cached_file(repository: Repository, file: RemoteFile) -> Path | None:
-    """Where the Hugging Face cache has a file of that name and size; nobody has looked into it."""
-    _quiet()
+    """The path of a file of that name and size in the Hugging Face cache. Its content is not checked."""
+    _configure_client()
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(repository.name, file.name, revision=repository.commit)
-    if not isinstance(found, str):
+    cached = try_to_load_from_cache(repository.name, file.name, revision=repository.commit)
+    if not isinstance(cached, str):
         return None
-    path = Path(found)
+    path = Path(cached)
     return path if path.is_file() and path.stat().st_size == file.size else None
 
 
 def cached_repository(repo: str) -> Repository:
-    """What the cache has of a checkpoint, with the digests that it keeps; opens no connection.
+    """The checkpoint in the Hugging Face cache, with the digests that the cache keeps. Opens no connection.
 
-    Raises ModelNotFound when it is not in the cache, or not all of it.
+    Raises ModelNotFound when it is not in the cache, or not completely.
     """
     folder = cached_checkpoint(repo)
-    files = {path.name: _cached_file(path) for path in folder.iterdir() if path.is_file()}
+    files = {path.name: _file_in_cache(path) for path in folder.iterdir() if path.is_file()}
     if missing := set(shard_names(folder, files)) - files.keys():
-        raise ModelNotFound(f"of the checkpoint {repo} the Hugging Face cache lacks {min(missing)}")
-    return checked(repo, folder.name, files.values())
+        raise ModelNotFound(f"the Hugging Face cache lacks {min(missing)} of the checkpoint {repo}")
+    return checked_repository(repo, folder.name, files.values())
 
 
 def cached_checkpoint(repo: str) -> Path:
-    """The folder of `repo` in the Hugging Face cache, named after its commit; opens no connection.
+    """The folder of `repo` in the Hugging Face cache, named after its commit. Opens no connection.
 
-    Raises ModelNotFound when the repository is not in the cache, or not all of it.
+    Raises ModelNotFound when the repository is not in the cache, or not completely.
     """
-    _quiet()
+    _configure_client()
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repo, allow_patterns=[*DESCRIPTION, *WEIGHTS], local_files_only=True))
+        return Path(snapshot_download(repo, allow_patterns=[*CONFIG_FILES, *WEIGHTS], local_files_only=True))
     except LocalEntryNotFoundError as exc:
         raise ModelNotFound(f"the checkpoint {repo} is not on this disk") from exc
 
 
 def _has_token() -> bool:
-    """Whether the person has given one, by HF_TOKEN or `hf auth login`."""
+    """Whether there is a token, from HF_TOKEN or `hf auth login`."""
     from huggingface_hub import get_token
 
     return get_token() is not None
 
 
-def _quiet() -> None:
-    """Before huggingface_hub is imported: it reports nothing about this machine, and leaves the talking to us."""
+def _configure_client() -> None:
+    """Call before importing huggingface_hub: turns off its telemetry and its log messages."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
 
 
 def _remote_file(sibling: Any) -> RemoteFile:
     lfs = sibling.lfs
-    size = lfs.size if lfs is not None else sibling.size
-    return RemoteFile(sibling.rfilename, size, lfs.sha256 if lfs is not None else None, sibling.blob_id)
+    return RemoteFile(
+        name=sibling.rfilename,
+        size=lfs.size if lfs is not None else sibling.size,
+        sha256=lfs.sha256 if lfs is not None else None,
+        git_sha1=sibling.blob_id,
+    )
 
 
-def _cached_file(path: Path) -> RemoteFile:
-    """A file of the cache. It links to a blob that is named after its digest, as the hub's ETag was; where a system has
-    no links nobody says what it should be, and it is taken as it is."""
+def _file_in_cache(path: Path) -> RemoteFile:
+    """A file of the cache, with its digest: the cache links to a blob that is named after the hub's ETag.
+
+    Where the system has no links there is no published digest, so the file's own is taken.
+    """
     digest, size = path.resolve().name if path.is_symlink() else "", path.stat().st_size
     if re.fullmatch("[0-9a-f]{40}", digest):
-        return RemoteFile(path.name, size, None, digest)
+        return RemoteFile(path.name, size, sha256=None, git_sha1=digest)
     sha256 = digest if re.fullmatch("[0-9a-f]{64}", digest) else file_sha256(path)
-    return RemoteFile(path.name, size, sha256, None)
+    return RemoteFile(path.name, size, sha256=sha256, git_sha1=None)
 
 
-def _start_of(response: httpx2.Response, asked: int) -> int:
-    """Where in the file a response begins."""
+def _start_of(response: httpx2.Response, requested: int) -> int:
+    """The offset in the file at which a response begins."""
     if response.status_code != 206:
         return 0
-    found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    if found is None or int(found[1]) != asked:
-        raise TryAgain("the hub sent other bytes than were asked for")
-    return asked
+    content_range = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if content_range is None or int(content_range[1]) != requested:
+        raise TransientError("the hub sent a different range than requested")
+    return requested
 
 
 def _raise_for_status(response: httpx2.Response) -> None:
@@ -221,18 +234,18 @@ def _raise_for_status(response: httpx2.Response) -> None:
     from huggingface_hub.utils import hf_raise_for_status
 
     if response.is_error:
-        response.read()  # or the message would be without the hub's reason
+        response.read()  # the error message includes the hub's reason only if the body was read
     try:
         hf_raise_for_status(response)
     except HfHubHTTPError:
         raise
-    except ValueError as exc:  # in a header that it cannot read
-        raise TryAgain(f"the hub answered {response.status_code}") from exc
+    except ValueError as exc:  # in a header that it cannot parse
+        raise TransientError(f"the hub answered {response.status_code}") from exc
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
-    """Foreign errors → ours. None of them carries an address: those of a storage are secrets for their time."""
+def _errors_translated(what: str) -> Iterator[None]:
+    """Turn the client's errors into ours. No message contains a URL: those of a CDN are temporary secrets."""
     import httpx2
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
@@ -240,31 +253,45 @@ def _translated(what: str) -> Iterator[None]:
     try:
         yield
     except OfflineModeIsEnabled as exc:
-        raise NetworkError(f"{what} is not on this disk, and HF_HUB_OFFLINE forbids to fetch it") from exc
+        raise NetworkError(
+            f"{what} is not on this disk, and HF_HUB_OFFLINE is set, so it cannot be downloaded"
+        ) from exc
     except httpx2.InvalidURL as exc:
-        raise UsageError(f"{constants.ENDPOINT!r} is no address of a hub (HF_ENDPOINT)") from exc
+        raise UsageError(f"HF_ENDPOINT is {constants.ENDPOINT!r}, which is not a valid address") from exc
     except HFValidationError as exc:
-        raise UsageError(f"{what!r} is no name on the hub") from exc
+        raise UsageError(f"{what!r} is not a valid name on the hub") from exc
     except HfHubHTTPError as exc:
         raise _refusal(what, exc) from exc
     except (httpx2.RequestError, httpx2.StreamError) as exc:
-        raise TryAgain(_reason(exc)) from exc
+        raise _connection_failure(exc) from exc
 
 
-def _reason(exc: Exception) -> str:
+def _connection_failure(exc: Exception) -> TransientError:
     import httpx2
 
     match exc:
-        case httpx2.ConnectError() | httpx2.ConnectTimeout():
-            return "the hub cannot be reached"
+        case httpx2.ConnectTimeout():
+            return TransientError("cannot reach the hub", cause="timed out")
+        case httpx2.ConnectError():
+            return TransientError("cannot reach the hub", cause=_os_error(exc))
         case httpx2.TimeoutException():
-            return "the hub fell silent"
+            return TransientError("the hub stopped responding")
         case httpx2.TooManyRedirects():
-            return "the hub sends from one address to the next"
+            return TransientError("the hub redirects in circles")
         case httpx2.ProxyError():
-            return "the proxy refused"
+            return TransientError("the proxy refused the connection")
         case _:
-            return "the connection broke"
+            return TransientError("the connection broke")
+
+
+def _os_error(exc: BaseException) -> str:
+    """The operating system's reason for a failure, such as "Connection refused"; empty if there is none."""
+    reason: BaseException | None = exc
+    while reason is not None:
+        if isinstance(reason, OSError) and reason.strerror:
+            return reason.strerror
+        reason = reason.__cause__ or reason.__context__
+    return ""
 
 
 def _refusal(what: str, exc: HfHubHTTPError) -> Exception:
@@ -279,88 +306,93 @@ def _refusal(what: str, exc: HfHubHTTPError) -> Exception:
     repo = "/".join(what.split("/")[:2])
     match exc:
         case GatedRepoError():
-            then = " with the account of your token" if _has_token() else f", then {_TOKEN}"
-            return NetworkError(f"{what} asks for consent: give it at {constants.ENDPOINT}/{repo}{then}")
+            then = " with the account of your token" if _has_token() else f", then {_TOKEN_ADVICE}"
+            return NetworkError(f"{what} requires consent; give it at {constants.ENDPOINT}/{repo}{then}")
         case RevisionNotFoundError():
             return RevisionGone(f"{what}: the hub no longer has that commit")
         case RemoteEntryNotFoundError():
-            return NotAsListed(f"{what} is no longer on the hub; running it again takes what is there now")
+            return NotAsListed(f"{what} is no longer on the hub; run it again to get the current files")
         case RepositoryNotFoundError():
-            why = "your token does not open it" if _has_token() else f"it is private; if it is, {_TOKEN}"
+            why = "your token has no access to it" if _has_token() else f"it is private; if it is, {_TOKEN_ADVICE}"
             return ModelNotFound(f"{what} is not on the hub, or {why}")
-    return _failure(what, exc.response)
+    return _http_failure(what, exc.response)
 
 
-def _failure(what: str, response: httpx2.Response) -> Exception:
+def _http_failure(what: str, response: httpx2.Response) -> Exception:
     status = response.status_code
-    if status in _PASSING:
-        return TryAgain(f"the hub answered {status}", _wait_asked_for(response))
+    if status in _TRANSIENT_STATUSES:
+        return TransientError(f"the hub answered {status}", _retry_after(response))
     if status == 401:
-        return NetworkError(f"the hub does not accept your token; {_TOKEN}")
-    return NetworkError(f"the hub answered {status} for {what}; running it again resumes")
+        return NetworkError(f"the hub does not accept your token; {_TOKEN_ADVICE}")
+    return NetworkError(f"the hub answered {status} for {what}; run it again to resume")
 
 
-def _wait_asked_for(response: httpx2.Response) -> float | None:
-    """The seconds a hub asks for, in any of the ways it has."""
+def _retry_after(response: httpx2.Response) -> float | None:
+    """The seconds the hub asks to wait: RateLimit, or Retry-After with seconds or a date."""
     from huggingface_hub.utils import parse_ratelimit_headers
 
     limits = parse_ratelimit_headers(response.headers)
     if response.status_code == 429 and limits and limits.remaining == 0:
-        return float(min(limits.reset_in_seconds, _ENDLESS))
-    said = response.headers.get("Retry-After", "").strip()
-    if said.isdecimal() and len(said) < 9:
-        return float(said)
-    with suppress(ValueError, OverflowError):  # or a date
-        until = parsedate_to_datetime(said)
+        return float(min(limits.reset_in_seconds, _MAX_RATE_LIMIT_S))
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isdecimal() and len(value) < 9:
+        return float(value)
+    with suppress(ValueError, OverflowError):  # not a date
+        until = parsedate_to_datetime(value)
         until = until if until.tzinfo else until.replace(tzinfo=UTC)
         return max(0.0, (until - datetime.now(UTC)).total_seconds())
     return None
 
 
-def _xet_pieces(url: str, headers: dict[str, str], file: RemoteFile, start: int, end: int) -> Iterator[bytes] | None:
-    """The bytes by way of Xet; None when the hub does not offer it for this file, or hf_xet is not here."""
+# Xet. The two modules of huggingface_hub whose names begin with an underscore are private. They are used because the
+# public functions download only to a file of their own: nothing public says whether hf_xet is installed, or gets the
+# token that hf_xet needs to stream from an offset.
+
+
+def _xet_chunks(url: str, headers: dict[str, str], file: RemoteFile, start: int, end: int) -> Iterator[bytes] | None:
+    """The bytes through Xet; None when the hub does not offer it for this file, or hf_xet is not installed."""
     from huggingface_hub import get_hf_file_metadata
     from huggingface_hub.utils._runtime import is_xet_available
     from huggingface_hub.utils._xet import refresh_xet_connection_info, xet_headers_without_auth
 
     if file.sha256 is None or not is_xet_available():
         return None
-    offered = get_hf_file_metadata(url, headers=headers).xet_file_data
-    if offered is None:
+    xet_file = get_hf_file_metadata(url, headers=headers).xet_file_data
+    if xet_file is None:
         return None
     import hf_xet
 
-    info = refresh_xet_connection_info(file_data=offered, headers=headers)
-    with _xet_failing():
+    info = refresh_xet_connection_info(file_data=xet_file, headers=headers)
+    with _xet_errors():
         group = _xet_session().new_download_stream_group(
             endpoint=info.endpoint,
             token=info.access_token,
             token_expiry_unix_secs=info.expiration_unix_epoch,
-            token_refresh_url=offered.refresh_route,
+            token_refresh_url=xet_file.refresh_route,
             token_refresh_headers=headers,
             custom_headers=xet_headers_without_auth(headers),
         )
-        stream = group.download_stream(hf_xet.XetFileInfo(offered.file_hash, file.size), start=start, end=end)
-    return _taken(stream)
+        stream = group.download_stream(hf_xet.XetFileInfo(xet_file.file_hash, file.size), start=start, end=end)
+    return _read_stream(stream)
 
 
 @cache
 def _xet_session() -> Any:
     import hf_xet
 
-    return hf_xet.XetSession(hf_xet.XetConfig().with_config(_XET))
+    return hf_xet.XetSession(hf_xet.XetConfig().with_config(_XET_CONFIG))
 
 
-def _taken(stream: Iterator[bytes]) -> Iterator[bytes]:
-    with _xet_failing():
+def _read_stream(stream: Iterator[bytes]) -> Iterator[bytes]:
+    with _xet_errors():
         yield from stream
 
 
 @contextmanager
-def _xet_failing() -> Iterator[None]:
-    """hf_xet raises whatever its own language's error comes nearest to.
+def _xet_errors() -> Iterator[None]:
+    """Turn any error of hf_xet into XetFailed: it raises whichever Python exception is closest to Rust's error.
 
-    A panic of it is no Exception; it panics in Termux, where its TLS looks for Android's Java.
+    A Rust panic is not an Exception; it panics in Termux, where its TLS looks for Android's Java.
     """
     try:
         yield

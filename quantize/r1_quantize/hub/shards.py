@@ -1,9 +1,7 @@
-"""The large files of a repository, fetched while others are being quantized, and deleted when they are done with.
+"""Download the large files of a repository ahead of their use, and delete each when it has been read.
 
-One thread goes ahead of whoever takes the files. It holds back when as many as allowed lie on the disk, and never
-fetches what is here: in the Hugging Face cache, from where it is read and left alone, or left by an earlier run.
-
-Knows: where a shard lies and when it may go. Does not know: how one is fetched (`download`), or what is in it.
+A thread downloads ahead, as many shards as may be on the disk at once. A shard in the Hugging Face cache is read there
+and left alone; one that an earlier run left is not downloaded again.
 """
 
 from __future__ import annotations
@@ -18,20 +16,20 @@ from r1_quantize.errors import BadFile, NetworkError
 from r1_quantize.events import Arrived, FilePlan, PipelineEvent, Rejected
 from r1_quantize.files import SourceFile
 from r1_quantize.hub import hub
-from r1_quantize.hub.download import Line, Stopped, fetch, partial_of
+from r1_quantize.hub.download import Connection, Stopped, fetch, partial_of
 from r1_quantize.hub.repository import RemoteFile, Repository
 from r1_quantize.journal import FileRecord
 
-_LOOK = 1 << 22  # bytes that are fetched of a file to see what it is
-_GLANCE = 0.2  # seconds without news after which a waiting taker looks up
-_GOODBYE = 1.0  # seconds that a thread is given to notice that nobody wants anything any more
+_MAX_PREFIX_BYTES = 1 << 22  # downloaded of a file only to read its header
+_POLL_S = 0.2
+_JOIN_S = 1.0  # for a cancelled thread to notice
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A large file of a repository, whose beginning is at `header`.
+    """A large file of a repository. `header` is a file with its header.
 
-    `cached` is where the Hugging Face cache has one of that name and size.
+    `cached` is a file of that name and size in the Hugging Face cache.
     """
 
     remote: RemoteFile
@@ -40,55 +38,55 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """What it is called here, where all lie in one folder."""
+        """Its name in the staging folder, which has no subfolders."""
         return self.remote.name.rpartition("/")[2]
 
     def at(self, path: Path) -> SourceFile:
-        """It, as a file of a source that is or will be at `path`."""
-        return SourceFile(path, self.remote.size, None, self.remote.sha256, self.header)
+        """The source file that is or will be at `path`."""
+        return SourceFile(path, self.remote.size, sha256=self.remote.sha256, header=self.header)
 
 
-class Shards:
-    """A `supply.Supply`. Use it as a context manager.
+class ShardProvider:
+    """A `file_provider.FileProvider` that downloads. Use it as a context manager.
 
-    `at_once` is how many shards may lie in `folder`, unless all are kept; it is known when the first is wanted.
+    Set `shards_at_once`, how many shards may be in `folder` unless all are kept, before calling `start`.
     """
 
     def __init__(self, repository: Repository, folder: Path, shards: Sequence[Shard], *, keep: bool) -> None:
+        self.keep = keep
+        self.shards_at_once = 1
         self._repository = repository
         self._folder = folder
         self._shards = {shard.name: shard for shard in shards}
-        self.keeps = keep
         self._cached = {name: shard.cached for name, shard in self._shards.items() if shard.cached}
-        self.at_once = 1
-        self._room = threading.Semaphore(0)
-        self._news: queue.SimpleQueue[PipelineEvent | Exception] = queue.SimpleQueue()
+        self._slots = threading.Semaphore(0)  # for shards on the disk
+        self._in_slot: set[str] = set()
+        self._events: queue.SimpleQueue[PipelineEvent | Exception] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self._line = Line(self._news.put, self._stop)
+        self._connection = Connection(self._events.put, self._stop)
         self._threads: list[threading.Thread] = []
-        self._taking_room: set[str] = set()  # of what `_room` counts
         self._arrived: set[str] = set()
         self._rejected: set[str] = set()
         self._failure: Exception | None = None
 
-    def __enter__(self) -> Shards:
+    def __enter__(self) -> ShardProvider:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         hub.stop_transfers()
         for thread in self._threads:
-            thread.join(_GOODBYE)  # one that is stuck in a connection ends with the process
+            thread.join(_JOIN_S)  # a thread that hangs in a socket ends with the process
 
     @property
     def files(self) -> Mapping[str, SourceFile]:
-        return {name: shard.at(self._own(name)) for name, shard in self._shards.items()}
+        return {name: shard.at(self._local(name)) for name, shard in self._shards.items()}
 
     def start(self, wanted: Sequence[SourceFile]) -> Sequence[SourceFile]:
-        """What is here comes first, then what is here in part."""
-        self._room = threading.Semaphore(len(self._shards) if self.keeps else self.at_once)
-        order = sorted(wanted, key=lambda file: self._still_to_come(file.path.name))
-        self._bring([file.path.name for file in order])
+        """Complete files come first, then those of which most is on the disk."""
+        self._slots = threading.Semaphore(len(self._shards) if self.keep else self.shards_at_once)
+        order = sorted(wanted, key=lambda file: self._download_order(file.path.name))
+        self._start_thread([file.path.name for file in order])
         return order
 
     def take(self, file: SourceFile) -> Generator[PipelineEvent, None, Path]:
@@ -96,137 +94,142 @@ class Shards:
         while name not in self._arrived:
             if self._failure:
                 raise self._failure
-            yield from self._heard(wait=True)
+            yield from self._drain(wait=True)
         return self._path(name)
 
-    def news(self) -> Iterator[PipelineEvent]:
-        return self._heard(wait=False)
+    def poll(self) -> Iterator[PipelineEvent]:
+        return self._drain(wait=False)
 
     def release(self, file: SourceFile) -> None:
         name = file.path.name
-        if not self.keeps:
-            self._own(name).unlink(missing_ok=True)
-        if name in self._taking_room:
-            self._taking_room.remove(name)
-            self._room.release()
+        if not self.keep:
+            self._local(name).unlink(missing_ok=True)
+        if name in self._in_slot:
+            self._in_slot.remove(name)
+            self._slots.release()
 
     def reject(self, file: SourceFile) -> None:
         name = file.path.name
         if name in self._rejected:
-            raise BadFile(f"{self._path(name)} is not what was fetched, for the second time; check the disk")
+            raise BadFile(f"{self._path(name)} changed on the disk a second time; check the disk")
         self._rejected.add(name)
         self._arrived.discard(name)
         if self._cached.pop(name, None) is None:
-            self._own(name).unlink(missing_ok=True)
-        self._bring([name], wait_for_room=False)
+            self._local(name).unlink(missing_ok=True)
+        self._start_thread([name], wait_for_slot=False)
 
-    def _bring(self, names: Sequence[str], *, wait_for_room: bool = True) -> None:
-        thread = threading.Thread(target=self._work, args=(names, wait_for_room), daemon=True, name="fetching")
-        self._threads.append(thread)
-        thread.start()
+    def fetch_missing(self) -> Iterator[PipelineEvent]:
+        """For a checkpoint to keep: download the files that an earlier run deleted, unless the cache has them all.
 
-    def _work(self, names: Sequence[str], wait_for_room: bool) -> None:
-        """What the thread does."""
-        try:
-            for name in names:
-                self._make_available(name, wait_for_room=wait_for_room)
-        except Stopped:
-            pass
-        except Exception as exc:
-            self._news.put(exc)
-
-    def _make_available(self, name: str, *, wait_for_room: bool) -> None:
-        file, cached = self._shards[name].remote, self._cached.get(name)
-        if cached and not self._is_intact(file, cached):
-            del self._cached[name]
-            cached = None
-        if cached is None:
-            while wait_for_room and not self._room.acquire(timeout=_GLANCE):
-                if self._stop.is_set():
-                    raise Stopped
-            if wait_for_room:
-                self._taking_room.add(name)
-            if not self._own(name).exists():
-                fetch(self._repository, file, self._own(name), self._line)
-        self._check_header(name)
-        self._news.put(Arrived(name, file.size))
-
-    def _check_header(self, name: str) -> None:
-        """What was planned with is what the file begins with; nobody had checked it then."""
-        header = self._shards[name].header
-        with header.open("rb") as planned, self._path(name).open("rb") as file:
-            same = planned.read() == file.read(header.stat().st_size)
-        if not same:
-            header.unlink()
-            raise NetworkError(f"{self._repository.name}: the beginning of {name} came damaged; run it again")
-
-    def _is_intact(self, file: RemoteFile, cached: Path) -> bool:
-        if file.is_at(cached, self._line.examined):
-            return True
-        self._news.put(Rejected(file.name, file.size, f"{cached} is damaged, and left as it is"))
-        return False
-
-    def _heard(self, *, wait: bool) -> Iterator[PipelineEvent]:
-        """The news there are; with `wait`, when there are none, those that come within a moment."""
-        while True:
-            try:
-                found = self._news.get(block=wait, timeout=_GLANCE)
-            except queue.Empty:
-                return
-            wait = False
-            if isinstance(found, Exception):
-                self._failure = found
-            else:
-                if isinstance(found, Arrived):
-                    self._arrived.add(found.file)
-                yield found
-
-    def complete(self) -> Iterator[PipelineEvent]:
-        """All files of a checkpoint that is kept, also those that an earlier run deleted; unless the cache has all.
-
-        Raises R1Error when one cannot be had.
+        Raises R1Error when one cannot be downloaded.
         """
         if len(self._cached) == len(self._shards):
             return
-        missing = [name for name in self._shards if not self._own(name).exists()]
+        missing = [name for name in self._shards if not self._local(name).exists()]
         self._cached = {name: path for name, path in self._cached.items() if name not in missing}
         self._arrived -= set(missing)
-        self._bring(missing, wait_for_room=False)
+        self._start_thread(missing, wait_for_slot=False)
         for name in missing:
-            yield from self.take(self._shards[name].at(self._own(name)))
+            yield from self.take(self._shards[name].at(self._local(name)))
 
     def is_cached(self, name: str) -> bool:
         """Whether the Hugging Face cache has it."""
         return name in self._cached
 
-    def file_plans(self, read: Mapping[str, FileRecord]) -> tuple[FilePlan, ...]:
-        """What there is to be fetched, when an earlier run has read these files."""
+    def file_plans(self, already_read: Mapping[str, FileRecord]) -> tuple[FilePlan, ...]:
+        """What has to be downloaded; `already_read` are the files that an earlier run has finished with."""
         return tuple(
-            FilePlan(name, shard.remote.size, self._fetched(shard, read.get(name)))
+            FilePlan(name, shard.remote.size, self._bytes_done(shard, already_read.get(name)))
             for name, shard in self._shards.items()
         )
 
-    def _fetched(self, shard: Shard, read: FileRecord | None) -> int:
-        """How much of a shard is here or was, beyond what was looked at to see what it is."""
-        if read and read.digest == shard.remote.sha256:
-            return shard.remote.size
-        here = self.here(shard.name)
-        return here if here > _LOOK or here == shard.remote.size else 0
-
-    def _still_to_come(self, name: str) -> tuple[bool, int]:
-        """By which shards are sorted: those that are whole before all others, then those of which most is here."""
-        here = self.here(name)
-        return here < self._shards[name].remote.size, -here
-
-    def here(self, name: str) -> int:
-        """How many bytes of a shard are on this disk."""
-        for path in (self._cached.get(name), self._own(name), partial_of(self._own(name))):
+    def bytes_on_disk(self, name: str) -> int:
+        """The bytes of a shard on this disk."""
+        for path in (self._cached.get(name), self._local(name), partial_of(self._local(name))):
             if path and path.exists():
                 return path.stat().st_size
         return 0
 
-    def _path(self, name: str) -> Path:
-        return self._cached.get(name) or self._own(name)
+    def _start_thread(self, names: Sequence[str], *, wait_for_slot: bool = True) -> None:
+        thread = threading.Thread(target=self._run, args=(names, wait_for_slot), daemon=True, name="fetching")
+        self._threads.append(thread)
+        thread.start()
 
-    def _own(self, name: str) -> Path:
+    def _run(self, names: Sequence[str], wait_for_slot: bool) -> None:
+        """The thread's function."""
+        try:
+            for name in names:
+                self._provide(name, wait_for_slot=wait_for_slot)
+        except Stopped:
+            pass
+        except Exception as exc:
+            self._events.put(exc)
+
+    def _provide(self, name: str, *, wait_for_slot: bool) -> None:
+        """Find a shard in the cache or the folder, or download it. Raises what `download.fetch` raises."""
+        file, cached = self._shards[name].remote, self._cached.get(name)
+        if cached and not self._is_intact(file, cached):
+            del self._cached[name]
+            cached = None
+        if cached is None:
+            if wait_for_slot:
+                self._take_slot(name)
+            if not self._local(name).exists():
+                fetch(self._repository, file, self._local(name), self._connection)
+        self._check_header(name)
+        self._events.put(Arrived(name, file.size))
+
+    def _take_slot(self, name: str) -> None:
+        """Wait until there may be another shard on the disk. Raises Stopped."""
+        while not self._slots.acquire(timeout=_POLL_S):
+            if self._stop.is_set():
+                raise Stopped
+        self._in_slot.add(name)
+
+    def _check_header(self, name: str) -> None:
+        """Compare the header used for planning, which could not be verified then, with that of the verified file."""
+        header = self._shards[name].header
+        with header.open("rb") as planned, self._path(name).open("rb") as file:
+            same = planned.read() == file.read(header.stat().st_size)
+        if not same:
+            header.unlink()
+            raise NetworkError(f"{self._repository.name}: the header of {name} arrived damaged; run it again")
+
+    def _is_intact(self, file: RemoteFile, cached: Path) -> bool:
+        if file.matches(cached, self._connection.hashed):
+            return True
+        self._events.put(Rejected(file.name, file.size, f"{cached} is damaged; it was not changed"))
+        return False
+
+    def _drain(self, *, wait: bool) -> Iterator[PipelineEvent]:
+        """The events so far; with `wait`, if there are none, those of the next `_POLL_S`."""
+        while True:
+            try:
+                event = self._events.get(block=wait, timeout=_POLL_S)
+            except queue.Empty:
+                return
+            wait = False
+            if isinstance(event, Exception):
+                self._failure = event
+            else:
+                if isinstance(event, Arrived):
+                    self._arrived.add(event.file)
+                yield event
+
+    def _bytes_done(self, shard: Shard, record: FileRecord | None) -> int:
+        """The bytes of a shard that need no download; a prefix that was read for the header does not count."""
+        if record and record.digest == shard.remote.sha256:
+            return shard.remote.size
+        here = self.bytes_on_disk(shard.name)
+        return here if here > _MAX_PREFIX_BYTES or here == shard.remote.size else 0
+
+    def _download_order(self, name: str) -> tuple[bool, int]:
+        """The sort key of `start`."""
+        here = self.bytes_on_disk(name)
+        return here < self._shards[name].remote.size, -here
+
+    def _path(self, name: str) -> Path:
+        return self._cached.get(name) or self._local(name)
+
+    def _local(self, name: str) -> Path:
         return self._folder / name

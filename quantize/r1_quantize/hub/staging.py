@@ -1,8 +1,6 @@
-"""The folder in which what a pull fetches lies, HOME/checkpoints/OWNER--REPO/COMMIT, and what earlier pulls left there.
+"""The staging folder of a pull, HOME/checkpoints/OWNER--REPO/COMMIT: what it contains, and what stays afterwards.
 
-In it stands what the hub said is in the repository, so that an interrupted pull stays at its commit.
-
-Knows: what stays and what goes. Does not know: how anything comes there (`beginning`, `shards`).
+It contains the repository's listing, so that an interrupted pull continues at the same commit.
 """
 
 from __future__ import annotations
@@ -19,22 +17,23 @@ from r1_quantize.hub.shards import Shard
 from r1_quantize.store.store import KEPT, RECORD, Store
 
 
-def recorded(store: Store, repo: str) -> Iterator[Repository]:
-    """The repository at the commits of which files are here, the one that was worked on last first."""
+def recorded_repositories(store: Store, repo: str) -> Iterator[Repository]:
+    """The listings of `repo` at the commits that have a staging folder, the most recently used first."""
     for folder in store.checkpoint_folders(repo):
-        if (found := read_record(folder)) and (found.name, found.commit) == (repo, folder.name):
-            yield found
+        record = read_record(folder)
+        if record and (record.name, record.commit) == (repo, folder.name):
+            yield record
 
 
 def read_record(folder: Path) -> Repository | None:
-    """What the hub said is in the repository whose files lie there; None when that is not on record."""
+    """The repository's listing in a staging folder; None when there is no valid one."""
     with suppress(OSError, UnicodeDecodeError, BadCheckpoint):
         return Repository.from_json((folder / RECORD).read_text(encoding="utf-8"))
     return None
 
 
 def prepare(store: Store, repository: Repository) -> Path:
-    """The folder for a repository's files, with those that other commits left and that are the same in this one.
+    """Create the staging folder. Files of other commits that are the same in this one move to it.
 
     Raises R1Error when the disk fails.
     """
@@ -45,25 +44,25 @@ def prepare(store: Store, repository: Repository) -> Path:
         raise disk_error(folder, exc) from exc
     for older in store.checkpoint_folders(repository.name):
         if older != folder and not is_kept(older):
-            _inherit(folder, older, repository)
-    if read_record(folder) != repository:  # and a disk that is full is not written to
+            _move_unchanged(older, folder, repository)
+    if read_record(folder) != repository:  # write nothing needlessly: the disk may be full
         write_atomically(folder / RECORD, repository.to_json())
     return folder
 
 
 def unpin(folder: Path) -> None:
-    """The next pull asks the hub what there is, instead of going on at this commit. What has come stays for it."""
+    """Forget the commit: the next pull lists the repository again. The downloaded files stay."""
     if folder.is_dir() and not is_kept(folder):
         write_atomically(folder / RECORD, "{}\n")
 
 
 def is_kept(folder: Path) -> bool:
-    """Whether the checkpoint there is whole and stays."""
+    """Whether the checkpoint there is complete and to be kept."""
     return (folder / KEPT).exists()
 
 
 def kept_files(folder: Path) -> dict[str, SourceFile]:
-    """The shards of a kept checkpoint, each with the digest that the hub says it has."""
+    """The shards of a kept checkpoint, with the hub's digests."""
     record = read_record(folder)
     return {
         name: SourceFile.on_disk(folder / name, file.sha256)
@@ -72,31 +71,34 @@ def kept_files(folder: Path) -> dict[str, SourceFile]:
     }
 
 
-def tidy(folder: Path, shards: Sequence[Shard], *, keep: bool) -> None:
-    """Nothing stays of what was fetched, unless it is kept, or another pull of the same repository left it there."""
-    whole = [shard for shard in shards if (folder / shard.name).is_file()]
-    keep = keep and bool(whole)  # what the cache has needs no second place
+def clean_up(folder: Path, shards: Sequence[Shard], *, keep: bool) -> None:
+    """Delete what a finished pull downloaded, except with `keep`, or what another pull of the repository needs."""
+    complete = [shard for shard in shards if (folder / shard.name).is_file()]
+    keep = keep and bool(complete)  # no second copy of what is in the Hugging Face cache
     for shard in shards:
         for suffix in (".header",) if keep else ("", ".partial", ".header"):
             (folder / f"{shard.name}{suffix}").unlink(missing_ok=True)
     if keep:
-        if len(whole) == len(shards):
+        if len(complete) == len(shards):
             (folder / KEPT).touch()
     elif not any(folder.glob("*.header")):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(store: Store, repo: str) -> None:
-    """What a pull left that ended between giving the model its name and tidying up; nothing that another has begun."""
+def remove_leftovers(store: Store, repo: str) -> None:
+    """Delete staging folders of pulls that were killed after renaming the model, before `clean_up`.
+
+    A folder with weights in it belongs to another pull, and stays.
+    """
     with suppress(Busy, UsageError), store.lock_checkpoint(repo) if store.checkpoint_folders(repo) else nullcontext():
         for folder in store.checkpoint_folders(repo) if not store.unfinished() else ():
-            begun = any(path.suffix in {".partial", ".safetensors", ".gguf"} for path in folder.iterdir())
-            if not begun and not is_kept(folder):
+            in_use = any(path.suffix in {".partial", ".safetensors", ".gguf"} for path in folder.iterdir())
+            if not in_use and not is_kept(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _inherit(folder: Path, older: Path, repository: Repository) -> None:
-    """What an interrupted pull of another commit has fetched and is the same in this one; the rest goes."""
+def _move_unchanged(older: Path, folder: Path, repository: Repository) -> None:
+    """Move the files that another commit's pull left and that are the same in this one; delete the others."""
     before = read_record(older)
     for name, file in repository.files.items() if before else ():
         local = name.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""`r1_quantize.hub.pull`: what an earlier run left is looked at before it is believed."""
+"""`r1_quantize.hub.pull`: files that an earlier run left are verified before they are used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from r1_quantize import catalog
 from r1_quantize.events import Fetched, PipelineEvent, Rejected
-from r1_quantize.hub.pull import PullOptions, pull
+from r1_quantize.hub.pull import pull
+from r1_quantize.hub.pull_plan import PullOptions
 from r1_quantize.hub.request import request_for
 from r1_quantize.store.store import Store
 from tests.fakes.hub import COMMIT, Hub
@@ -19,8 +20,8 @@ REPO = "some-owner/Some-Model-GGUF"
 NAME = "Some-Model-Q8_0.gguf"
 
 
-class TestLeftBehind:
-    """A GGUF that was fetched, and not put away, is taken when it is still what it was."""
+class TestLeftovers:
+    """A GGUF that was downloaded, but not moved into the store, is used if it is undamaged."""
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Store:
@@ -33,7 +34,7 @@ class TestLeftBehind:
         return serve()
 
     def pull(self, store: Store, data: bytes) -> list[PipelineEvent]:
-        """With these bytes of it in the folder."""
+        """Pull with these bytes of the GGUF in the staging folder."""
         folder = store.checkpoint_folder(REPO, COMMIT)
         folder.mkdir(parents=True)
         (folder / NAME).write_bytes(data)
@@ -46,15 +47,15 @@ class TestLeftBehind:
         assert model.manifest.sha256 == sha256(gguf.read_bytes()).hexdigest()
         assert store.checkpoint_folders(REPO) == []
 
-    def test_as_it_was(self, store: Store, served: Hub, gguf: Path) -> None:
+    def test_undamaged(self, store: Store, served: Hub, gguf: Path) -> None:
         events = self.pull(store, gguf.read_bytes())
         self.check(store, gguf)
         assert not [event for event in events if isinstance(event, Fetched | Rejected)]
 
-    def test_damaged_since(self, store: Store, served: Hub, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_damaged(self, store: Store, served: Hub, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
-            "r1_quantize.hub.headers._GGUF", 1 << 16
-        )  # the file is smaller than what is looked at first
+            "r1_quantize.hub.headers._GGUF_PREFIX_BYTES", 1 << 16
+        )  # the file is smaller than the usual prefix
         data = gguf.read_bytes()
         events = self.pull(store, data[:-1000] + bytes([data[-1000] ^ 1]) + data[-999:])
         self.check(store, gguf)

@@ -1,4 +1,4 @@
-"""`r1_quantize.hub.request`: a name → a repository, and what its model is called here."""
+"""`r1_quantize.hub.request`: a reference → a repository, and the model's name in the store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from r1_quantize import catalog
 from r1_quantize.errors import ModelNotFound, UsageError
 from r1_quantize.hub.repository import RemoteFile, Repository
-from r1_quantize.hub.request import Request, model_name, quant_in, request_again, request_for, resolved
+from r1_quantize.hub.request import Request, model_name, quant_in, request_for, request_from_manifest, resolve
 from r1_quantize.store.manifest import Manifest
 from r1_quantize.store.store import Store
 from tests.fakes.hub import COMMIT
@@ -23,17 +23,17 @@ NOWHERE = Path("/nowhere")
 
 
 def request(reference: str, *, prebuilt: bool = False) -> Request:
-    """What the catalogue makes of it."""
+    """The request for a reference, with the real catalogue."""
     return request_for(reference, KNOWN, prebuilt=prebuilt)
 
 
 def repository(*names: str) -> Repository:
-    """One with files of these names."""
+    """A repository with files of these names."""
     return Repository(REPO, COMMIT, {name: RemoteFile(name, 1, "0" * 64, "0" * 40) for name in names})
 
 
 class TestCatalogue:
-    """A name of the catalogue is its repository, in its usual quantization unless another is named."""
+    """A name in the catalogue means its repository, and its default quant type unless one is given."""
 
     @pytest.mark.parametrize("name", ["qwen-1.5b", "qwen-7b", "qwen-14b", "qwen-32b", "llama-8b", "llama-70b"])
     def test_a_name_alone(self, name: str) -> None:
@@ -43,31 +43,31 @@ class TestCatalogue:
         assert found.reference == f"{name}:{KNOWN[name].default_quant}"
 
     @pytest.mark.parametrize("quant", ["q8_0", "Q8_0"])
-    def test_a_name_and_a_quantization(self, quant: str) -> None:
+    def test_a_name_with_a_quant_type(self, quant: str) -> None:
         assert request(f"qwen-7b:{quant}").reference == "qwen-7b:Q8_0"
 
-    def test_prebuilt_is_the_repository_of_others(self) -> None:
+    def test_prebuilt_means_the_repository_with_ready_made_ggufs(self) -> None:
         found = request("qwen-7b:q5_k_l", prebuilt=True)
         assert (found.repo, found.prebuilt, found.reference) == (KNOWN["qwen-7b"].prebuilt, True, "qwen-7b:Q5_K_L")
 
     @pytest.mark.parametrize("name", ["gpt-4", "", ":Q8_0", "../qwen-7b", "owner/repo", "QWEN-7B"])
-    def test_a_name_that_nobody_knows(self, name: str) -> None:
-        with pytest.raises(ModelNotFound, match=r"known are qwen-1\.5b, .* and hf:OWNER/REPO on the hub"):
+    def test_an_unknown_name(self, name: str) -> None:
+        with pytest.raises(ModelNotFound, match=r"choose one of qwen-1\.5b, .*, or hf:OWNER/REPO on the hub"):
             request(name)
 
-    def test_a_quantization_that_is_none(self) -> None:
+    def test_an_unknown_quant_type(self) -> None:
         with pytest.raises(UsageError, match="did you mean Q4_1 or Q4_0"):
             request("qwen-7b:Q4")
 
-    def test_a_model_that_has_no_repository(self) -> None:
-        with pytest.raises(ModelNotFound, match=r"tiny has no prebuilt in models\.toml"):
+    def test_a_model_without_a_repository(self) -> None:
+        with pytest.raises(ModelNotFound, match=r"tiny has no 'prebuilt' entry in models\.toml"):
             request("tiny", prebuilt=True)
-        with pytest.raises(ModelNotFound, match=r"tiny has no repo in models\.toml"):
+        with pytest.raises(ModelNotFound, match=r"tiny has no 'repo' entry in models\.toml"):
             request("tiny")
 
 
 class TestOnTheHub:
-    """hf:OWNER/REPO is a checkpoint, or a repository of GGUFs; hf:OWNER/REPO/FILE.gguf is that file."""
+    """hf:OWNER/REPO means a checkpoint or a repository of GGUFs; hf:OWNER/REPO/FILE.gguf means that file."""
 
     @pytest.mark.parametrize(
         ("reference", "name", "quant"),
@@ -83,7 +83,7 @@ class TestOnTheHub:
         found = request(reference)
         assert (found.name, found.quant, found.checkpoint, found.file) == (name, quant, None, None)
 
-    def test_a_repository_of_the_catalogue_goes_by_the_name_it_has_there(self) -> None:
+    def test_a_repository_in_the_catalogue_gets_its_name_from_there(self) -> None:
         found = request("hf:deepseek-ai/DeepSeek-R1-Distill-Llama-8B")
         assert (found.reference, found.checkpoint) == ("llama-8b:Q4_K_M", KNOWN["llama-8b"])
 
@@ -102,7 +102,7 @@ class TestOnTheHub:
         found = request(f"hf:{REPO}/{file}")
         assert (found.reference, found.repo, found.file) == (reference, REPO, file)
 
-    def test_every_name_that_comes_of_it_is_one_that_the_store_has_a_place_for(self) -> None:
+    def test_every_resulting_name_is_valid_in_the_store(self) -> None:
         store = Store(NOWHERE, KNOWN)
         for file in ("Ünï-Q4_K_M.gguf", "a b (c) [d]-IQ4_XS.gguf", "@~=,+.gguf", "模型-Q8_0.gguf", "A" * 200 + ".gguf"):
             found = request(f"hf:{REPO}/{file}")
@@ -115,26 +115,26 @@ class TestOnTheHub:
             *("a/b/..\\c.gguf", "a/b/c\n.gguf", "a/b/\x1b[2J.gguf", f"a/b/{'x' * 300}.gguf", "a/b/.gguf/"),
         ],
     )
-    def test_a_file_that_can_be_none(self, text: str) -> None:
-        with pytest.raises(UsageError, match=r"is no GGUF; give hf:OWNER/REPO/FILE\.gguf"):
+    def test_an_invalid_file_name(self, text: str) -> None:
+        with pytest.raises(UsageError, match=r"is not a GGUF; use hf:OWNER/REPO/FILE\.gguf"):
             request(f"hf:{text}")
 
     @pytest.mark.parametrize("text", ["", "a", "a:b", ":", "qwen-7b", "a:b/c"])
-    def test_what_is_no_repository(self, text: str) -> None:
-        with pytest.raises(UsageError, match="they look like hf:OWNER/REPO"):
+    def test_an_invalid_repository_name(self, text: str) -> None:
+        with pytest.raises(UsageError, match="is not a repository; use hf:OWNER/REPO"):
             request(f"hf:{text}")
 
 
 class TestResolved:
-    """What a request means is decided by what the repository has."""
+    """What a request means depends on what the repository contains."""
 
     def file(self, reference: str, names: Sequence[str], *, prebuilt: bool = False) -> str | None:
-        return resolved(request(reference, prebuilt=prebuilt), repository(*names)).file
+        return resolve(request(reference, prebuilt=prebuilt), repository(*names)).file
 
-    def test_a_checkpoint_is_quantized_even_where_there_are_ggufs(self) -> None:
+    def test_a_checkpoint_is_preferred_to_ggufs(self) -> None:
         assert self.file(f"hf:{REPO}", ["config.json", "model.safetensors", "m-Q4_K_M.gguf"]) is None
 
-    def test_a_description_without_weights_is_no_checkpoint(self) -> None:
+    def test_a_config_without_weights_is_not_a_checkpoint(self) -> None:
         assert self.file(f"hf:{REPO}", ["config.json", "pytorch_model.bin", "m-Q4_K_M.gguf"]) == "m-Q4_K_M.gguf"
 
     @pytest.mark.parametrize(
@@ -145,38 +145,38 @@ class TestResolved:
             ["m-Q4_K_M.gguf", "x\\..-Q4_K_M.gguf", "m*-Q4_K_M.gguf"],
         ],
     )
-    def test_without_one_the_gguf_of_that_quantization_is_meant(self, names: list[str]) -> None:
+    def test_without_a_checkpoint_the_gguf_of_that_type_is_meant(self, names: list[str]) -> None:
         assert self.file(f"hf:{REPO}", names) == "m-Q4_K_M.gguf"
 
-    def test_of_parts_the_first(self) -> None:
+    def test_of_a_split_gguf_the_first_part_is_meant(self) -> None:
         names = [f"BF16/m-BF16-{part:05}-of-00003.gguf" for part in (3, 1, 2)]
         assert self.file(f"hf:{REPO}:bf16", names) == "BF16/m-BF16-00001-of-00003.gguf"
 
-    def test_prebuilt_passes_over_the_checkpoint(self) -> None:
+    def test_prebuilt_ignores_the_checkpoint(self) -> None:
         assert (
             self.file("qwen-7b", ["config.json", "model.safetensors", "m-Q4_K_M.gguf"], prebuilt=True)
             == "m-Q4_K_M.gguf"
         )
 
-    def test_says_what_there_is_instead(self) -> None:
-        with pytest.raises(ModelNotFound, match=f"{REPO} has no GGUF that is Q4_K_M; it has Q5_K_M, Q8_0"):
+    def test_an_unavailable_type_is_refused_with_the_available_ones(self) -> None:
+        with pytest.raises(ModelNotFound, match=f"{REPO} has no GGUF of type Q4_K_M; it has Q5_K_M, Q8_0"):
             self.file(f"hf:{REPO}", ["m-Q8_0.gguf", "m-Q5_K_M.gguf", "n-Q8_0.gguf"])
 
-    def test_does_not_choose_between_two(self) -> None:
-        with pytest.raises(ModelNotFound, match="has more than one GGUF that is Q4_K_M"):
+    def test_two_matching_ggufs_are_ambiguous(self) -> None:
+        with pytest.raises(ModelNotFound, match="has more than one GGUF of type Q4_K_M"):
             self.file(f"hf:{REPO}", ["a-Q4_K_M.gguf", "b-Q4_K_M.gguf"])
 
-    def test_a_repository_with_neither(self) -> None:
+    def test_a_repository_without_either(self) -> None:
         with pytest.raises(ModelNotFound, match=f"{REPO} has neither a checkpoint nor a GGUF"):
             self.file(f"hf:{REPO}", ["README.md", "pytorch_model.bin"])
 
-    def test_parts_that_cannot_be_are_no_ggufs_and_hide_no_others(self) -> None:
+    def test_impossible_part_numbers_are_ignored(self) -> None:
         lying = ["m-Q4_K_M-00009-of-00002.gguf", "m-Q4_K_M-00001-of-99999.gguf", "m-Q4_K_M-00000-of-00000.gguf"]
         assert self.file(f"hf:{REPO}", [*lying, "m-Q4_K_M.gguf"]) == "m-Q4_K_M.gguf"
-        with pytest.raises(ModelNotFound, match="has no GGUF that is Q4_K_M"):
+        with pytest.raises(ModelNotFound, match="has no GGUF of type Q4_K_M"):
             self.file(f"hf:{REPO}", lying)
 
-    def test_a_file_that_is_named_is_taken_from_wherever_it_lies(self) -> None:
+    def test_a_file_is_found_by_its_bare_name(self) -> None:
         named = f"hf:{REPO}/m-Q8_0.gguf"
         assert self.file(named, ["m-Q8_0.gguf", "sub/m-Q8_0.gguf"]) == "m-Q8_0.gguf"
         assert self.file(named, ["sub/m-Q8_0.gguf", "config.json"]) == "sub/m-Q8_0.gguf"
@@ -184,30 +184,30 @@ class TestResolved:
     @pytest.mark.parametrize(
         "names", [["a/m-Q8_0.gguf", "b/m-Q8_0.gguf"], ["m-Q8_0.gguf.txt"], [r"a\b*/m-Q8_0.gguf"], ["M-Q8_0.gguf"], []]
     )
-    def test_a_file_that_is_named_and_not_there(self, names: list[str]) -> None:
+    def test_a_file_that_is_missing_or_ambiguous(self, names: list[str]) -> None:
         with pytest.raises(ModelNotFound, match=rf"{REPO} has no 'm-Q8_0\.gguf'"):
             self.file(f"hf:{REPO}/m-Q8_0.gguf", names)
 
 
-class TestAgain:
-    """What was pulled can be asked for again by what its manifest says."""
+class TestFromManifest:
+    """A pulled model can be pulled again from what its manifest records."""
 
     def test_a_checkpoint(self) -> None:
-        assert request_again("qwen-7b", "Q4_K_M", WHOLE, KNOWN) == request("qwen-7b")
+        assert request_from_manifest("qwen-7b", "Q4_K_M", WHOLE, KNOWN) == request("qwen-7b")
 
     def test_a_gguf(self) -> None:
         manifest = replace(WHOLE, source=REPO, source_sha256={"sub/m-Q8_0.gguf": WHOLE.sha256})
-        found = request_again("m", "Q8_0", manifest, KNOWN)
+        found = request_from_manifest("m", "Q8_0", manifest, KNOWN)
         assert found is not None
         assert (found.reference, found.repo, found.file) == ("m:Q8_0", REPO, "sub/m-Q8_0.gguf")
 
-    def test_not_what_was_made_of_a_gguf(self) -> None:
+    def test_a_model_quantized_from_a_gguf_cannot(self) -> None:
         manifest = replace(WHOLE, source=REPO, source_sha256={"m-BF16.gguf": "0" * 64})
-        assert request_again("m", "Q8_0", manifest, KNOWN) is None
+        assert request_from_manifest("m", "Q8_0", manifest, KNOWN) is None
 
-    def test_parts_by_the_first(self) -> None:
+    def test_a_split_gguf_by_its_first_part(self) -> None:
         parts = {f"m-0000{part}-of-00003.gguf": "0" * 64 for part in (2, 3, 1)}
-        found = request_again("m", "Q8_0", replace(WHOLE, source=REPO, source_sha256=parts), KNOWN)
+        found = request_from_manifest("m", "Q8_0", replace(WHOLE, source=REPO, source_sha256=parts), KNOWN)
         assert found is not None
         assert found.file == "m-00001-of-00003.gguf"
 
@@ -218,8 +218,8 @@ class TestAgain:
             *(replace(WHOLE, source=source) for source in ("a folder", "../..", "My-Tiny-BF16.gguf", "/a/b", "a--b/c")),
         ],
     )
-    def test_not_what_was_made_of_something_on_this_disk(self, manifest: Manifest) -> None:
-        assert request_again("m", "Q8_0", manifest, KNOWN) is None
+    def test_a_model_made_from_something_on_this_disk_cannot(self, manifest: Manifest) -> None:
+        assert request_from_manifest("m", "Q8_0", manifest, KNOWN) is None
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ class TestAgain:
         ),
     ],
 )
-def test_the_quantization_is_what_a_files_name_ends_in(file: str, quant: str) -> None:
+def test_the_quant_type_is_the_suffix_of_a_file_name(file: str, quant: str) -> None:
     assert quant_in(file) == quant
 
 
@@ -254,6 +254,6 @@ def test_the_quantization_is_what_a_files_name_ends_in(file: str, quant: str) ->
         ("", ""),
     ],
 )
-def test_a_models_name_is_plain(text: str, name: str) -> None:
+def test_a_model_name_has_only_valid_characters(text: str, name: str) -> None:
     assert model_name(text) == name
     assert not name or catalog.NAME.fullmatch(name)

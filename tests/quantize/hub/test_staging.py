@@ -1,4 +1,4 @@
-"""`r1_quantize.hub.staging`: where what a pull fetches lies, and what stays of it."""
+"""`r1_quantize.hub.staging`: what the staging folder contains, and what stays of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from r1_quantize.hub.shards import Shard
 from r1_quantize.store.store import Store
 
 REPO, FIRST, SECOND = "owner/repo", "1" * 40, "2" * 40
-DATA = b"what is in it"
+DATA = b"the content"
 SAME = RemoteFile("a.safetensors", len(DATA), sha256(DATA).hexdigest(), None)
 
 
@@ -27,15 +27,15 @@ def store(tmp_path: Path) -> Store:
 
 
 class TestPrepare:
-    """The folder says what the hub said, and has what other commits left and is the same in this one."""
+    """The folder records the listing, and takes over the unchanged files of other commits."""
 
-    def test_what_the_hub_said_is_on_record(self, store: Store) -> None:
+    def test_the_listing_is_recorded(self, store: Store) -> None:
         known = repository(FIRST, SAME)
         folder = staging.prepare(store, known)
         assert folder == store.checkpoint_folder(REPO, FIRST)
-        assert list(staging.recorded(store, REPO)) == [known]
+        assert list(staging.recorded_repositories(store, REPO)) == [known]
 
-    def test_what_is_the_same_in_another_commit_moves_there_and_the_rest_goes(self, store: Store) -> None:
+    def test_unchanged_files_of_another_commit_move_and_the_others_are_deleted(self, store: Store) -> None:
         other = RemoteFile("b.safetensors", 3, "0" * 64, None)
         older = staging.prepare(store, repository(FIRST, SAME, other))
         for name in ("a.safetensors", "a.safetensors.header", "b.safetensors", "config.json"):
@@ -45,7 +45,7 @@ class TestPrepare:
         assert found == {"a.safetensors", "a.safetensors.header", "repository.json"}
         assert not older.exists()
 
-    def test_a_kept_checkpoint_of_another_commit_stays_as_it_is(self, store: Store) -> None:
+    def test_a_kept_checkpoint_of_another_commit_stays(self, store: Store) -> None:
         older = staging.prepare(store, repository(FIRST, SAME))
         for name in ("a.safetensors", ".kept"):
             (older / name).write_bytes(DATA)
@@ -54,36 +54,36 @@ class TestPrepare:
         assert not (folder / "a.safetensors").exists()
 
     @pytest.mark.parametrize("record", ["", "{}", "[", '{"name": "owner/repo"}', "\x00" * 99])
-    def test_a_record_that_makes_no_sense_counts_as_none(self, store: Store, record: str) -> None:
+    def test_an_invalid_record_is_ignored(self, store: Store, record: str) -> None:
         folder = staging.prepare(store, repository(FIRST, SAME))
         (folder / "repository.json").write_text(record, encoding="utf-8")
-        assert list(staging.recorded(store, REPO)) == []
+        assert list(staging.recorded_repositories(store, REPO)) == []
 
-    def test_a_record_in_the_wrong_place_counts_as_none(self, store: Store) -> None:
+    def test_a_record_in_the_wrong_folder_is_ignored(self, store: Store) -> None:
         staging.prepare(store, repository(FIRST, SAME)).rename(store.checkpoint_folder(REPO, SECOND))
-        assert list(staging.recorded(store, REPO)) == []
+        assert list(staging.recorded_repositories(store, REPO)) == []
 
 
 class TestUnpin:
-    """The next pull asks the hub again; what has come stays."""
+    """The next pull lists the repository again; the downloaded files stay."""
 
-    def test_no_commit_is_on_record_any_more(self, store: Store) -> None:
+    def test_the_commit_is_forgotten_and_the_files_stay(self, store: Store) -> None:
         folder = staging.prepare(store, repository(FIRST, SAME))
         (folder / "a.safetensors").write_bytes(DATA)
         staging.unpin(folder)
-        assert list(staging.recorded(store, REPO)) == []
+        assert list(staging.recorded_repositories(store, REPO)) == []
         assert staging.prepare(store, repository(FIRST, SAME)) == folder
         assert (folder / "a.safetensors").read_bytes() == DATA
 
-    def test_but_not_of_a_kept_checkpoint(self, store: Store) -> None:
+    def test_a_kept_checkpoint_keeps_its_commit(self, store: Store) -> None:
         folder = staging.prepare(store, repository(FIRST, SAME))
         (folder / ".kept").touch()
         staging.unpin(folder)
-        assert list(staging.recorded(store, REPO)) == [repository(FIRST, SAME)]
+        assert list(staging.recorded_repositories(store, REPO)) == [repository(FIRST, SAME)]
 
 
-class TestTidy:
-    """Afterwards nothing stays, or what is kept, or what another pull left."""
+class TestCleanUp:
+    """After a pull nothing stays, except a kept checkpoint or the files of another pull."""
 
     @pytest.fixture
     def folder(self, store: Store) -> Path:
@@ -95,32 +95,32 @@ class TestTidy:
     def shard(self, folder: Path, name: str = "a.safetensors") -> Shard:
         return Shard(RemoteFile(name, len(DATA), "0" * 64, None), folder / f"{name}.header")
 
-    def test_nothing(self, folder: Path) -> None:
-        staging.tidy(folder, [self.shard(folder)], keep=False)
+    def test_nothing_stays(self, folder: Path) -> None:
+        staging.clean_up(folder, [self.shard(folder)], keep=False)
         assert not folder.exists()
 
-    def test_what_is_kept(self, folder: Path) -> None:
-        staging.tidy(folder, [self.shard(folder)], keep=True)
+    def test_a_kept_checkpoint_stays(self, folder: Path) -> None:
+        staging.clean_up(folder, [self.shard(folder)], keep=True)
         assert {"a.safetensors", "config.json", ".kept"} <= {path.name for path in folder.iterdir()}
         assert not (folder / "a.safetensors.header").exists()
         assert staging.is_kept(folder)
 
-    def test_what_is_not_all_there_is_not_called_kept(self, folder: Path) -> None:
-        staging.tidy(folder, [self.shard(folder), self.shard(folder, "b.safetensors")], keep=True)
+    def test_an_incomplete_checkpoint_is_not_marked_as_kept(self, folder: Path) -> None:
+        staging.clean_up(folder, [self.shard(folder), self.shard(folder, "b.safetensors")], keep=True)
         assert not staging.is_kept(folder)
 
-    def test_what_another_pull_of_the_repository_left(self, folder: Path) -> None:
+    def test_the_files_of_another_pull_of_the_repository_stay(self, folder: Path) -> None:
         for name in ("other.gguf.partial", "other.gguf.header"):
             (folder / name).write_bytes(DATA)
-        staging.tidy(folder, [self.shard(folder)], keep=False)
+        staging.clean_up(folder, [self.shard(folder)], keep=False)
         found = {path.name for path in folder.iterdir()}
         assert found == {"other.gguf.partial", "other.gguf.header", "config.json", "repository.json"}
 
 
 class TestKeptFiles:
-    """Of a kept checkpoint's shards it is known what they hash to."""
+    """The shards of a kept checkpoint have published digests."""
 
-    def test_each_with_its_digest(self, store: Store) -> None:
+    def test_each_shard_has_its_digest(self, store: Store) -> None:
         small = RemoteFile("config.json", 2, None, "0" * 40)
         folder = staging.prepare(store, repository(FIRST, SAME, small))
         (folder / "a.safetensors").write_bytes(DATA)

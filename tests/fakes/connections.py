@@ -1,4 +1,4 @@
-"""A line to the hub on which nobody waits, and that remembers what was said on it."""
+"""A connection to the hub that never waits and records its events."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import threading
 from typing import TypeVar
 
 from r1_quantize.events import PipelineEvent
-from r1_quantize.hub.download import Line
+from r1_quantize.hub.download import Connection
 
 _Kind = TypeVar("_Kind")
 
 
-class Impatient(threading.Event):
-    """Whoever waits for it goes on at once, however long they meant to."""
+class NeverWaits(threading.Event):
+    """An event whose `wait` returns at once, whatever the timeout."""
 
     def wait(self, timeout: float | None = None) -> bool:
         return self.is_set()
 
 
 class Recorded:
-    """A `line`, and the `events` that were reported on it."""
+    """A `connection`, and the `events` that were reported through it."""
 
-    def __init__(self, patience: int = 8) -> None:
+    def __init__(self, attempts: int = 8) -> None:
         self.events: list[PipelineEvent] = []
-        self.line = Line(self.events.append, Impatient(), patience)
+        self.connection = Connection(self.events.append, NeverWaits(), attempts)
 
     def of(self, kind: type[_Kind]) -> list[_Kind]:
         """The events of that kind, in order."""
