@@ -87,7 +87,7 @@ def run(model: Path, settings: Settings, brief: Settings, idle: float) -> tuple[
     began = perf_counter()
     chat.worker.warm(turns, brief)
     warmed = chat.next(Warmed)
-    while isinstance(warmed, Warmed) and warmed.done < sum(warmed.lengths) and perf_counter() - began < idle:
+    while isinstance(warmed, Warmed) and warmed.done < sum(warmed.turn_tokens) and perf_counter() - began < idle:
         warmed = chat.next(Warmed)
     idle_s = perf_counter() - began
     warm, _ = chat.ask(SECOND, turns, brief)

@@ -1,10 +1,10 @@
-"""Turns of a chat, as short as a test wants to write them."""
+"""Short ways to write turns of a chat in tests."""
 
 from __future__ import annotations
 
 from r1.engine.events import Finished, FinishReason, Timings, Usage
 from r1.engine.prompt import Attachment
-from r1.history.history import Asked, History
+from r1.history.history import Question, History
 
 USAGE = Usage(prompt_tokens=11, thinking_tokens=22, answer_tokens=33)
 TIMINGS = Timings(ttft_s=0.25, prefill_tps=400.5, decode_tps=30.25, total_s=4.5)
@@ -12,9 +12,19 @@ TIMINGS = Timings(ttft_s=0.25, prefill_tps=400.5, decode_tps=30.25, total_s=4.5)
 
 def asked(
     question: str = "why?", *files: tuple[str, str], model: str = "tiny:Q8_0", system: str | None = None
-) -> Asked:
+) -> Question:
     attachments = tuple(Attachment(name, content) for name, content in files)
-    return Asked(question, attachments, model, system, seed=4294967295, temp=0.6, top_p=0.95, max_tokens=512, ctx=2048)
+    return Question(
+        question=question,
+        files=attachments,
+        model=model,
+        system=system,
+        seed=4294967295,
+        temp=0.6,
+        top_p=0.95,
+        max_tokens=512,
+        ctx=2048,
+    )
 
 
 def finished(reason: FinishReason = "stop") -> Finished:
@@ -24,12 +34,12 @@ def finished(reason: FinishReason = "stop") -> Finished:
 def say(
     history: History,
     session: int | None,
-    question: str | Asked,
+    question: str | Question,
     answer: str = "because",
     thinking: str = "hm",
     reason: FinishReason | None = "stop",
 ) -> tuple[int, int]:
-    """A turn from its beginning to its end; `reason` None leaves it unfinished. Returns session and turn."""
+    """Saves a complete turn; `reason` None leaves it unfinished. Returns the session and the turn's id."""
     session, turn = history.begin(session, asked(question) if isinstance(question, str) else question)
     history.add(turn, thinking, "")
     history.add(turn, "", answer)

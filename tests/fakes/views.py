@@ -1,15 +1,15 @@
-"""A view that remembers what it was told, and a chat with a real worker on it."""
+"""A view that records what it is given, and a chat with a real worker on it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Self
 
 from r1.chat.chat import Chat
-from r1.chat.commands import is_command, must_wait, run_command
+from r1.chat.slash import COMMANDS
 from r1.chat.view import Opening
 from r1.chat.worker import Worker, WorkerEvent
 from r1.history.history import History
@@ -18,12 +18,12 @@ from r1.render.style import Style
 from r1.settings import Settings
 from r1_quantize.errors import ModelNotFound
 
-PATIENCE = 60.0  # seconds for one event of a real model
+EVENT_TIMEOUT_S = 60.0  # for one event of a real model
 
 
 @dataclass
 class FakeView:
-    """What was printed, drafted and sent to the terminal, in order."""
+    """Everything printed, drafted and sent to the terminal, in order."""
 
     style: Style = field(default_factory=lambda: Style(80, colour=False))
     printed: str = ""
@@ -49,7 +49,7 @@ class FakeView:
         if self.reply is not None:
             self.print(self.reply.frame(0).finished)
 
-    def escape(self, code: str) -> None:
+    def send_escape_code(self, code: str) -> None:
         self.codes.append(code)
 
     def changed(self) -> None:
@@ -60,13 +60,13 @@ class FakeView:
 
 
 class Talk:
-    """A chat with the model at `path`; the worker's events are handled when a test says so."""
+    """A chat with the model at `path`. The worker's events are handled when the test asks for it."""
 
     def __init__(self, path: Path, database: Path, settings: Settings, session: int | None = None) -> None:
         self.view = FakeView()
         self.events: SimpleQueue[WorkerEvent] = SimpleQueue()
         self.last: WorkerEvent | None = None
-        self.history = History.open(database, patience=0.05)
+        self.history = History.open(database, lock_timeout_s=0.05)
         opening = Opening(
             reference=path.name,
             check=lambda name: self.check(path, name),
@@ -74,43 +74,33 @@ class Talk:
             models=lambda: [path.name],
             session=session,
         )
-        self.chat = Chat(self.view, self.history, settings, opening, Worker(self.events.put))
-        self.chat.must_wait = lambda text: must_wait(text) if is_command(text) else True
-        self.chat.on_command = lambda text: run_command(self.chat, text)
+        self.chat = Chat(self.view, self.history, settings, opening, Worker(self.events.put), COMMANDS)
         self.chat.start()
-        self.until(lambda: self.chat.ready is not None)
+        self.until(lambda: self.chat.model.ready is not None)
 
     def check(self, path: Path, name: str) -> str:
-        """Models beside the first one are there."""
+        """Finds models in the folder of the first one."""
         if not path.with_name(name).exists():
             raise ModelNotFound(f"{name} is not here")
         return name
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Handles what happens until something is so."""
+        """Handles events until `condition` holds."""
         while not condition():
-            self.last = self.events.get(timeout=PATIENCE)
+            self.last = self.events.get(timeout=EVENT_TIMEOUT_S)
             self.chat.handle(self.last)
 
     def say(self, text: str) -> str:
-        """Sends a message or command and waits for its end; returns what was printed, the question left out."""
+        """Sends a message or command and waits for its end; returns what was printed after it."""
         before = len(self.view.printed)
         self.chat.submit(text)
         self.until(lambda: not self.chat.busy)
         return self.view.printed[before:].removeprefix(f"> {text}\n")
 
     def settle(self) -> None:
-        """Until the cache is warm."""
-        lengths = [turn.number for turn in self.chat.kept_turns]
-        self.until(lambda: len(self.chat.lengths) == len(lengths) and self.chat.warmed == sum(self.chat.lengths))
-
-    def drain(self) -> None:
-        """Handles what has happened already."""
-        try:
-            while True:
-                self.chat.handle(self.events.get_nowait())
-        except Empty:
-            return
+        """Waits until the KV cache holds the conversation."""
+        turns, model = len(self.chat.turns_in_context), self.chat.model
+        self.until(lambda: len(model.turn_tokens) == turns and model.warmed == sum(model.turn_tokens))
 
     def __enter__(self) -> Self:
         return self

@@ -1,441 +1,355 @@
-"""A conversation as it goes on: what was said, what is being said, what waits to be said.
-
-Knows: turns, the worker, the history, what follows what. Does not know: keys, drawing, the commands' names.
-"""
+"""A chat as it goes on: its turns, the reply being made, and the messages that wait for it."""
 
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from r1.chat import notices
-from r1.chat.recorder import Current
-from r1.chat.view import Opening, View, name_of
+from r1.chat.model import ChatModel
+from r1.chat.recorder import Recorder, RunningTurn
+from r1.chat.view import Opening, View
 from r1.chat.worker import Failed, Loaded, Loading, Noted, Ready, Warmed, Worker, WorkerEvent
 from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
 from r1.engine.prompt import Attachment, Turn, with_attachments
 from r1.engine.sampling import MAX_SEED
-from r1.history.history import Asked, History, StoredTurn
-from r1.render.reply import ReplyView, render_trace
+from r1.history.history import History, Question, StoredTurn
+from r1.render.reply import ReplyText, ReplyView, render_trace
 from r1.settings import Settings
-from r1_quantize.errors import Busy, R1Error, UsageError
 
-_KEEP_EVERY = 0.4
-"""Seconds between two writes of a reply that is being made; with the time between two frames, what a kill loses."""
+_THINKING = "thinking"  # the preference in the history: show or hide
 
-_LAST_TRIES = 20  # at the end of a chat, to write what was locked; each waits as long as the history is patient
 
-_SHOWS_THINKING = "thinking"  # the name of the preference
+class CommandSet(Protocol):
+    """The slash commands, as far as a chat needs them."""
+
+    def is_command(self, text: str) -> bool:
+        """True for text that is meant for the program, and not for the model."""
+
+    def must_wait(self, text: str) -> bool:
+        """True for text that has to wait for the end of the reply being made."""
+
+    def run(self, chat: Chat, text: str) -> None:
+        """Runs a command; shows its errors in the chat."""
 
 
 class Chat:
-    """One chat. Everything but the worker's own work happens on the thread that calls."""
+    """One chat. All methods run on one thread; the worker generates on another and sends events to `handle`.
 
-    def __init__(self, view: View, history: History, settings: Settings, opening: Opening, worker: Worker) -> None:
+    Longer than other classes, because it has a method for each thing that the user or the worker can do. Saving is in
+    `Recorder`, the state of the model in `ChatModel`, drawing in the view.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        history: History,
+        settings: Settings,
+        opening: Opening,
+        worker: Worker,
+        commands: CommandSet,
+    ) -> None:
         self.view = view
         self.history = history
         self.settings = settings
-        self.worker = worker
-        self.reference = opening.reference
-        self.check = opening.check
-        self.find = opening.find
-        self.models = opening.models
-        self.warned_of_system = settings.system is not None
-        self.session = opening.session
+        self.model = ChatModel(worker, opening, view)
+        self.recorder = Recorder(history, self.fail)
         self.turns: list[StoredTurn] = []
-        self.files: list[Attachment] = []
-        self.queue: list[str] = []
+        self.files: list[Attachment] = []  # attached to the next message
+        self.queue: list[str] = []  # sent while a reply was being made
         self.reply: ReplyView | None = None
-        self.ready: Ready | None = None
-        self.loading: float | None = None
-        self.lengths: tuple[int, ...] = ()
-        self.warmed = 0
-        self.unseen: StoredTurn | None = None  # the last turn, while nobody has seen its thinking
-        self.replaces: StoredTurn | None = None  # the turn that the next question stands in for
-        remembered = history.preference(_SHOWS_THINKING) == "show"
-        self.shows_thinking = remembered if opening.shows_thinking is None else opening.shows_thinking
-        self.on_command: Callable[[str], bool] = lambda _: False  # False: it is no command
-        self.must_wait: Callable[[str], bool] = lambda _: True
-        self._current: Current | None = None
-        self._settled = 0  # tokens that are taken while no reply is made
-        self._told_nearly_full = False
-        self._told_not_kept = False
-        self._owed: list[Callable[[], None]] = []  # writes to the history that found it locked, in order
-        self._before: str | None = None  # the model that was there before the one that is being loaded
+        self.edited: StoredTurn | None = None  # the turn that the next message replaces
+        self.unread: StoredTurn | None = None  # the last turn, while its thinking has not been shown
+        self.has_warned_of_system = settings.system is not None
+        is_shown = history.preference(_THINKING) == "show"
+        self.shows_thinking = is_shown if opening.shows_thinking is None else opening.shows_thinking
+        self._first_session = opening.session
+        self._worker = worker
+        self._commands = commands
 
-    # --- what is so ---
+    # --- state ---
 
     @property
     def busy(self) -> bool:
-        """Whether a reply is being made."""
-        return self._current is not None
+        """True while a reply is being made."""
+        return self.recorder.turn is not None
 
     @property
-    def used(self) -> int:
-        """Tokens of the context that are taken: by the turn that goes on, else by what the next one begins with."""
-        return self._current.used if self._current and self._current.prompt_tokens else self._settled
+    def session(self) -> int | None:
+        """The chat's number in the history; None until its first question."""
+        return self.recorder.session
+
+    @property
+    def tokens_used(self) -> int:
+        """Tokens of context taken by the running turn, else by the start of the next prompt."""
+        turn = self.recorder.turn
+        return turn.text.tokens if turn and turn.text.prompt_tokens else self.model.used
+
+    @property
+    def tokens_left(self) -> int:
+        return max(self.model.ready.ctx - self.tokens_used, 0) if self.model.ready else 0
 
     @property
     def nearly_full(self) -> bool:
-        """Whether little is left of the context."""
-        return self.ready is not None and self.used >= notices.NEARLY_FULL * self.ready.ctx
+        """True when little of the context is left."""
+        return self.model.is_nearly_full(self.tokens_used)
 
     @property
-    def kept_turns(self) -> list[StoredTurn]:
-        """The turns that the model still sees. Not those without an answer: R1 was never shown such a one."""
+    def turns_in_context(self) -> list[StoredTurn]:
+        """The turns that the model sees. A turn without an answer is left out: R1 was not trained on such."""
         return [turn for turn in self.turns if turn.answer and not turn.trimmed]
 
-    def exchanges(self) -> list[Turn]:
-        """The same as the engine takes them, without one that is about to be replaced."""
-        turns = [turn for turn in self.kept_turns if turn is not self.replaces]
+    def prompt_turns(self) -> list[Turn]:
+        """The same for the engine, without the turn that is about to be replaced."""
+        turns = [turn for turn in self.turns_in_context if turn is not self.edited]
         return [Turn(_prompt(turn.asked), turn.thinking, turn.answer) for turn in turns]
 
-    # --- what the person does ---
+    # --- what the user does ---
 
     def start(self) -> None:
-        """Loads the model, and takes up the session that was named."""
-        if self.session is not None:
-            self.take_up(self.session)
-        self.load(self.reference)
+        """Opens the session that was named, if any, and loads the model."""
+        if self._first_session is not None:
+            self.open_session(self._first_session)
+        self.load(self.model.reference)
 
     def submit(self, text: str) -> None:
-        """A message or a command. While a reply is being made messages wait for its end, and some commands."""
+        """Takes a message or a command. While a reply is being made, messages and some commands are queued."""
         if not text.strip():
             return
-        if self.busy and self.must_wait(text):
+        if self.busy and self._commands.must_wait(text):
             self.queue.append(text)
             self.view.changed()
-        elif self.on_command(text):
-            self.put_away(text)
+        elif self._commands.is_command(text):
+            self.view.show_question(text, ())
+            self._commands.run(self, text)
+            self.recorder.save_draft(text)
         else:
             self.view.show_question(text, [file.name for file in self.files])
             self.ask(text)
 
-    def put_away(self, draft: str) -> None:
-        """Something that was typed and not asked; Up brings it back, in later chats too."""
-        with self._keeping():
-            self.history.remember(draft)
-
-    def ask(self, question: str) -> None:
-        """Puts a question to the model; files that were attached go along."""
-        files, self.files = tuple(self.files), []
-        exchanges = self.exchanges()
-        replaces, self.replaces = self.replaces, None
-        seed = secrets.randbelow(MAX_SEED + 1) if self.settings.seed is None else self.settings.seed
-        settings = replace(self.settings, seed=seed)
-        asked = Asked(
-            question=question,
-            files=files,
-            model=self.reference,
-            system=settings.system,
-            seed=seed,
-            temp=settings.temp,
-            top_p=settings.top_p,
-            max_tokens=settings.max_tokens,
-            ctx=self.ready.ctx if self.ready else settings.ctx or 0,
-        )
-        number = 1 + (self.turns[-1].number if self.turns else 0) - (replaces is not None)
-        self._current = Current(number, asked, replaces)
-        self._begin(self._current)
+    def ask(self, text: str) -> None:
+        """Asks the model, with the attached files; the turn being edited is replaced."""
+        prompt_turns = self.prompt_turns()
+        asked = _question(text, self.files, self.model, self.settings)
+        self.files = []
         self.reply = self.view.open_reply(shows_thinking=self.shows_thinking)
-        self.worker.ask(_prompt(asked), exchanges, settings)
+        self.recorder.begin(self._next_turn(asked, self.reply.text))
+        self.edited = None
+        self._worker.ask(_prompt(asked), prompt_turns, replace(self.settings, seed=asked.seed))
         self.view.changed()
 
+    def retry(self, turn: StoredTurn) -> None:
+        """Asks a question again; the new answer replaces the old one."""
+        self.edited = turn
+        self.files = list(turn.asked.files)
+        self.ask(turn.asked.question)
+
+    def begin_edit(self, turn: StoredTurn) -> None:
+        """Puts a question into the draft; the next message replaces its turn, unless the draft is emptied first."""
+        self.edited = turn
+        self.files = list(turn.asked.files)
+        self.view.set_draft(turn.asked.question)
+
+    def end_edit(self) -> None:
+        """The next message is a new turn after all."""
+        self.edited = None
+
     def interrupt(self) -> None:
-        """Stops what is being said, and keeps it. What was waiting to be sent becomes the draft again."""
-        self.worker.stop()
-        if self.queue:
-            waiting, self.queue = "\n".join(self.queue), []
-            self.view.set_draft(waiting)
+        """Stops the reply and keeps its text. Queued messages go back into the draft."""
+        self._worker.stop()
+        self._unqueue()
 
     def answer_now(self) -> bool:
-        """Closes the thinking, if it is thinking or will be; False when there is nothing to close."""
+        """Ends the thinking, now or as soon as it begins; False when there is none to end."""
         if self.reply is None or not (self.reply.is_thinking or self.reply.thinking_s is None):
             return False
-        self.worker.answer_now()
+        self._worker.answer_now()
         return True
 
     def show_thinking(self, shows: bool) -> None:
-        """Turns the thinking over, in the middle of a sentence too, and remembers it."""
+        """Shows or hides the thinking, of the running reply too, and remembers that."""
         self.shows_thinking = shows
         if self.reply is not None:
             self.reply.shows_thinking = shows
-        elif shows and self.unseen is not None:
-            self.show_trace(self.unseen)
-        with self._keeping():
-            self.history.prefer(_SHOWS_THINKING, "show" if shows else "hide")
+        elif shows and self.unread is not None:
+            self.show_trace(self.unread)
+        self.recorder.save_preference(_THINKING, "show" if shows else "hide")
         self.view.changed()
 
     def show_trace(self, turn: StoredTurn) -> None:
-        """Opens what a turn was thought to come to."""
+        """Prints the thinking of a turn."""
         self.view.print(render_trace(turn.thinking, self.view.style))
-        self.say(f"the thinking of turn {turn.number}")
-        self.unseen = None
+        self.say(f"thinking of turn {turn.number}")
+        self.unread = None
 
     def load(self, reference: str) -> None:
-        """Loads a model in place of the one that is there; the conversation goes on with it."""
-        self._before, self.reference = self.reference if self.ready else None, reference
-        self.ready, self.loading = None, 0.0
-        self.worker.open(lambda: self.find(reference), self.settings)
-        self.worker.warm(self.exchanges(), self.settings)
+        """Loads a model in place of the present one; the conversation goes on with it."""
+        self.model.load(reference, self.prompt_turns(), self.settings)
         self.view.changed()
 
-    def change(self, settings: Settings) -> None:
-        """From the next turn on."""
+    def change_settings(self, settings: Settings) -> None:
+        """Applies from the next turn on."""
         self.settings = settings
         self._rewarm()
 
-    def take_up(self, session: int | None) -> None:
-        """Goes on with a session of the history, or with none."""
-        self.session = session
-        self.replaces = self.unseen = None
+    def open_session(self, session: int | None) -> None:
+        """Continues a session of the history, or starts a new one."""
+        self.edited = self.unread = None
         self.files = []
-        self._told_nearly_full = False
-        with self._keeping():
-            self.turns = [] if session is None else self.history.turns(session)
+        self.model.warn_again()
+        self.turns = self.recorder.open_session(session)
         self._rewarm()
 
-    def undo(self) -> StoredTurn | None:
-        """Takes back the last turn; it stays in the history's file, but not in the conversation."""
-        if not self.turns:
-            return None
-        turn = self.turns[-1]
-        self._withdraw(turn)
+    def undo(self) -> None:
+        """Removes the last turn from the conversation; the history keeps it."""
+        self._withdraw(self.turns[-1])
         self._rewarm()
-        return turn
 
     def trim(self, turns: Sequence[StoredTurn]) -> None:
-        """Leaves these turns out of what the model sees."""
+        """Hides these turns from the model."""
         ids = {turn.id for turn in turns}
-        if self.session is not None:
-            with self._keeping():
-                self.history.trim(self.session, sorted(ids))
+        self.recorder.trim(sorted(ids))
         self.turns = [replace(turn, trimmed=turn.trimmed or turn.id in ids) for turn in self.turns]
-        self._told_nearly_full = False
+        self.model.warn_again()
         self._rewarm()
 
     def close(self) -> None:
-        """Keeps what there is, and ends the worker."""
-        self.keep()
-        self.worker.close()
-        for _ in range(_LAST_TRIES):
-            self._pay()
-        self.history.close()
+        """Saves the rest, and ends the worker."""
+        self.recorder.save()
+        self._worker.close()
+        self.recorder.close()
 
-    # --- what happens ---
+    # --- what the worker reports ---
 
     def handle(self, event: WorkerEvent) -> None:
-        """Takes in what the worker says."""
-        self._pay()
-        if isinstance(event, Loading):
-            self.loading = event.share
-        elif isinstance(event, Noted):
-            self.say(event.text)
-        elif isinstance(event, Ready):
-            if self._before not in {None, event.reference}:
-                self.say(f"this is {name_of(event.reference)} now, with a context of {event.ctx:,} tokens")
-            self.ready, self.loading, self.reference, self._before = event, None, event.reference, None
-        elif isinstance(event, Warmed):
-            self.warmed, self.lengths, self._settled = event.done, event.lengths, sum(event.lengths)
-            self._warn_when_nearly_full()
-        elif isinstance(event, Failed):
+        """Takes in an event of the worker."""
+        self.recorder.retry()
+        if isinstance(event, Failed):
             self._failed(event)
         elif isinstance(event, Loaded):
-            if self._current is not None:
-                self._current.load_s = event.load_s
+            if self.recorder.turn is not None:
+                self.recorder.turn.load_s = event.load_s
+        elif isinstance(event, Loading | Noted | Ready | Warmed):
+            self.model.handle(event)
         else:
             self._follow(event)
         self.view.changed()
 
-    def keep(self) -> None:
-        """Writes to the history what was said since the last time."""
-        current = self._current
-        if current is None:
-            return
-        current.kept = time.monotonic()
-        if not current.id:
-            self._begin(current)
-        thinking, answer = current.new_pieces()
-        if current.id and (thinking or answer):
-            with self._keeping():
-                self.history.add(current.id, thinking, answer)
-                current.mark_kept()
-
-    def _begin(self, current: Current) -> None:
-        """The question goes to the history; into a new session, when the one it belongs to was deleted meanwhile."""
-        with self._keeping():
-            self._begin_turn(current)
-
-    def _begin_turn(self, current: Current) -> None:
-        try:
-            self.session, current.id = self.history.begin(self.session, current.asked)
-        except UsageError:
-            self.session, current.id = self.history.begin(None, current.asked)
-
-    def _finish_turn(self, current: Current, event: Finished, thinking_s: float | None) -> None:
-        if not current.id:
-            self._begin_turn(current)
-        said = "".join(current.thinking), "".join(current.answer)
-        self.history.finish(current.id, event, thinking_s, current.load_s, said)
-
     def tick(self) -> None:
-        """To be called several times a second while a reply is being made."""
-        if self._current is not None and time.monotonic() - self._current.kept >= _KEEP_EVERY:
-            self.keep()
+        """Call it several times a second while a reply is being made: it saves the text so far."""
+        self.recorder.tick()
 
     def _follow(self, event: Prefill | Thinking | Thought | Answer | Finished) -> None:
-        current = self._current
-        if current is None or self.reply is None:
+        turn, reply = self.recorder.turn, self.reply
+        if turn is None or reply is None:
             return
-        self.reply.show(event)
-        if isinstance(event, Prefill):
-            current.prompt_tokens = event.total
-            self._take_its_place(current)
-        elif isinstance(event, Thinking):
-            current.thinking.append(event.text)
-            current.thinking_tokens = event.tokens
-        elif isinstance(event, Answer):
-            current.answer.append(event.text)
-            current.answer_tokens = event.tokens
-        elif isinstance(event, Finished):
-            self._finished(current, event)
+        reply.show(event)
+        if isinstance(event, Prefill | Finished) and turn.replaces is not None:
+            self._withdraw(turn.replaces)
+            turn.replaces = None
+        if isinstance(event, Finished):
+            self._finish(turn, reply, event)
 
-    def _finished(self, current: Current, event: Finished) -> None:
-        reply = self.reply
-        assert reply is not None
-        self.keep()
-        self._take_its_place(current)
-        self._settled = current.used
-        self._told_nearly_full = event.reason == "context"
-        thinking_s = reply.thinking_s
-        self._owe(lambda: self._finish_turn(current, event, thinking_s))
-        self.turns.append(current.stored(event, thinking_s))
-        self.unseen = self.turns[-1] if self.turns[-1].thinking and not reply.shows_thinking else None
-        self._end_turn()
+    def _finish(self, turn: RunningTurn, reply: ReplyView, event: Finished) -> None:
+        self.model.finish_turn(turn.text.tokens, is_full=event.reason == "context")
+        stored = self.recorder.finish(event, reply.thinking_s)
+        self.turns.append(stored)
+        self.unread = stored if stored.thinking and not reply.shows_thinking else None
+        self._close_reply()
         if event.reason != "stop" or not event.usage.answer_tokens:
-            self.warn(notices.why_it_ended(event, self.settings, self.ready))
+            self.warn(notices.why_it_ended(event, self.settings, self.model.ready))
         self._next()
-
-    def _end_turn(self) -> None:
-        self.view.close_reply()
-        self.reply = self._current = None
 
     def _next(self) -> None:
         while self.queue and not self.busy:
             self.submit(self.queue.pop(0))
         if not self.busy:
-            self.worker.warm(self.exchanges(), self.settings)
+            self._worker.warm(self.prompt_turns(), self.settings)
 
     def _failed(self, event: Failed) -> None:
-        self.loading = None
-        current = self._current
-        if current is not None and event.asking and current.prompt_tokens:
-            self._broke_off(current)
-        elif current is not None and event.asking:
-            self._refused(current)
+        self.model.loading = None
+        turn = self.recorder.turn
+        if turn is not None and event.asking:
+            if turn.text.prompt_tokens:
+                self._break_off()
+            else:
+                self._refuse()
         self.report(event.error)
-        if not event.asking and self.ready is None and self._before is not None:
-            self.load(self._before)
+        if not event.asking:
+            self.model.load_previous(self.prompt_turns(), self.settings)
 
-    def _broke_off(self, current: Current) -> None:
-        """In the middle of a reply: what was said of it stands, as after a kill."""
-        self.keep()
+    def _break_off(self) -> None:
+        """The reply failed in the middle: its text stays."""
         if self.reply is not None:
             self.reply.end()
-            self.turns.append(current.stored(None, self.reply.thinking_s))
-        self._end_turn()
+            self.turns.append(self.recorder.break_off(self.reply.thinking_s))
+        self._close_reply()
 
-    def _refused(self, current: Current) -> None:
-        """The question was not even begun: it is one key away, and everything else is as it was before it."""
-        self._end_turn()
-        if current.id:
-            self._owe(lambda: self.history.discard(current.id))
-            self.session = self.session if self.turns else None
-        self.put_away(current.asked.question)
-        self.files = list(current.asked.files)
-        if self.queue:
-            waiting, self.queue = "\n".join(self.queue), []
-            self.view.set_draft(waiting)
+    def _refuse(self) -> None:
+        """The question could not be asked: Up restores it, and everything else is as it was before."""
+        self._close_reply()
+        turn = self.recorder.discard(with_session=not self.turns)
+        self.recorder.save_draft(turn.asked.question)
+        self.files = list(turn.asked.files)
+        self._unqueue()
 
-    def _take_its_place(self, current: Current) -> None:
-        if current.replaces is not None:
-            self._withdraw(current.replaces)
-            current.replaces = None
+    def _close_reply(self) -> None:
+        self.view.close_reply()
+        self.reply = None
 
-    # --- what the program says ---
+    # --- the program's own lines ---
 
     def say(self, text: str) -> None:
-        """A quiet line."""
-        self.view.print(self.view.style.note(text) + "\n")
+        notices.say(self.view, text)
 
     def warn(self, text: str) -> None:
-        """A line that should be seen."""
-        self.view.print(self.view.style.note(text, "1") + "\n")
+        notices.warn(self.view, text)
 
     def fail(self, text: str) -> None:
-        """A line that says what went wrong."""
-        self.view.print(self.view.style.note(text, "31") + "\n")
+        notices.fail(self.view, text)
 
     def report(self, error: Exception) -> None:
-        """The same for an error, foreseen or not."""
-        self.fail(notices.explained(error, self.ready))
+        """Shows an error and what to do about it."""
+        self.fail(notices.explain(error, self.model.ready))
 
-    def _warn_when_nearly_full(self) -> None:
-        full = self.nearly_full
-        if full and not self._told_nearly_full and self.ready is not None:
-            self.warn(notices.nearly_full(self.used, self.ready))
-        self._told_nearly_full = full
+    # --- helpers ---
 
-    # --- the history ---
+    def _next_turn(self, asked: Question, text: ReplyText) -> RunningTurn:
+        last = self.turns[-1].number if self.turns else 0
+        number = last if self.edited is not None else last + 1
+        return RunningTurn(number=number, asked=asked, text=text, replaces=self.edited)
 
     def _withdraw(self, turn: StoredTurn) -> None:
-        self.replaces = self.unseen = None
+        self.edited = self.unread = None
         self.turns.remove(turn)
-        if turn.id:
-            self._owe(lambda: self.history.withdraw(turn.id))
+        self.recorder.withdraw(turn)
+
+    def _unqueue(self) -> None:
+        if self.queue:
+            queued, self.queue = "\n".join(self.queue), []
+            self.view.set_draft(queued)
 
     def _rewarm(self) -> None:
         if not self.busy:
-            self.lengths = ()
-            self.worker.rewarm(self.exchanges(), self.settings)
-
-    @contextmanager
-    def _keeping(self) -> Iterator[None]:
-        """The chat goes on when its history cannot be written; that is said once, until it can be again.
-
-        What another program has locked for the moment is written the next time.
-        """
-        try:
-            yield
-            self._told_not_kept = False
-        except Busy:
-            pass
-        except R1Error as exc:
-            self._tell_not_kept(exc)
-
-    def _owe(self, write: Callable[[], None]) -> None:
-        """Something that has to be written, now or when the history is no longer locked."""
-        self._owed.append(write)
-        self._pay()
-
-    def _pay(self) -> None:
-        while self._owed:
-            try:
-                self._owed[0]()
-            except Busy:
-                return
-            except R1Error as exc:
-                self._tell_not_kept(exc)
-            self._owed.pop(0)
-
-    def _tell_not_kept(self, exc: R1Error) -> None:
-        if not self._told_not_kept:
-            self._told_not_kept = True
-            self.fail(f"this chat is not being kept: {exc}")
+            self.model.rewarm(self.prompt_turns(), self.settings)
 
 
-def _prompt(asked: Asked) -> str:
+def _question(text: str, files: Sequence[Attachment], model: ChatModel, settings: Settings) -> Question:
+    """A question as the history keeps it; without a seed in the settings it gets a random one."""
+    return Question(
+        question=text,
+        files=tuple(files),
+        model=model.reference,
+        system=settings.system,
+        seed=secrets.randbelow(MAX_SEED + 1) if settings.seed is None else settings.seed,
+        temp=settings.temp,
+        top_p=settings.top_p,
+        max_tokens=settings.max_tokens,
+        ctx=model.ready.ctx if model.ready else settings.ctx or 0,
+    )
+
+
+def _prompt(asked: Question) -> str:
     return with_attachments(asked.question, list(asked.files))

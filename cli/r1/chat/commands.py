@@ -1,91 +1,133 @@
-"""What begins with a slash: is it a command, which one, and what is there?
-
-Knows: every command, by importing the modules that have them. Does not know: what one does.
-"""
+"""Slash commands: what one is, the registry that finds and runs them, and the text of /help."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
-from r1.chat import slash as _slash  # noqa: F401 — registers the commands
 from r1.chat.chat import Chat
-from r1.chat.command import COMMANDS, command
-from r1.render.style import Style, wrap
+from r1.markdown.wrap import wrap
+from r1.render.style import Style
 from r1_quantize.errors import R1Error
 
-_COMMAND = re.compile(r"/([a-z]*)(?:\s+(.*))?", re.DOTALL)
-"""A path such as /etc/passwd is none, and goes to the model."""
+_COMMAND = re.compile(r"/([a-z]*)(?:\s+(.*))?", re.DOTALL)  # a path such as /etc/passwd is a message
 
-_NARROW = 64
-"""Columns under which two columns of help would be too small."""
+_TWO_COLUMNS_FROM = 64  # columns of the screen; on a narrower one /help puts explanations below
 
-
-def is_command(text: str) -> bool:
-    """Whether `text` is for the program, and not a message."""
-    return _COMMAND.fullmatch(text.rstrip()) is not None
+Run = Callable[[Chat, str], None]
+Completions = Callable[[Chat], Iterable[str]]
 
 
-def must_wait(text: str) -> bool:
-    """Whether a command has to wait until the reply is over that is being made."""
-    match = _COMMAND.fullmatch(text.rstrip())
-    found = COMMANDS.get(match[1]) if match else None
-    return found is not None and not found.anytime
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One slash command.
+
+    `completions` are the words that Tab offers after it; with `takes_path` Tab offers paths too. With `while_busy` it
+    runs at once while a reply is being made; otherwise it waits for the end of the reply.
+    """
+
+    name: str
+    arguments: str
+    help: str
+    run: Run
+    completions: Completions
+    takes_path: bool
+    while_busy: bool
+
+    @property
+    def usage(self) -> str:
+        return f"/{self.name} {self.arguments}".rstrip()
 
 
-def run_command(chat: Chat, text: str) -> bool:
-    """Runs what `text` says; False when it is no command but a message."""
-    match = _COMMAND.fullmatch(text.rstrip())
-    if match is None:
-        return False
-    found = COMMANDS.get(match[1])
-    if found is None:
-        close = difflib.get_close_matches(match[1], COMMANDS, 1)
-        hint = f"did you mean /{close[0]}?" if close else "/help lists them"
-        chat.fail(f"no command /{match[1]}: {hint} (a space before it makes it a message)")
-    else:
+class Commands:
+    """The slash commands of a chat, in the order of /help."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Command] = {}
+
+    def add(
+        self,
+        name: str,
+        arguments: str,
+        help: str,  # noqa: A002 — the text of /help
+        *,
+        completions: Completions = lambda _: (),
+        takes_path: bool = False,
+        while_busy: bool = False,
+    ) -> Callable[[Run], Run]:
+        """Registers the decorated function."""
+
+        def register(run: Run) -> Run:
+            self._by_name[name] = Command(name, arguments, help, run, completions, takes_path, while_busy)
+            return run
+
+        return register
+
+    def __iter__(self) -> Iterator[Command]:
+        return iter(self._by_name.values())
+
+    def get(self, name: str) -> Command | None:
+        return self._by_name.get(name)
+
+    def is_command(self, text: str) -> bool:
+        """True for anything that has the form of a command, known or not."""
+        return _COMMAND.fullmatch(text.rstrip()) is not None
+
+    def must_wait(self, text: str) -> bool:
+        """True when `text` has to wait for the end of the reply: every message, and most known commands."""
+        match = _COMMAND.fullmatch(text.rstrip())
+        if match is None:
+            return True
+        command = self.get(match[1])
+        return command is not None and not command.while_busy
+
+    def run(self, chat: Chat, text: str) -> None:
+        """Runs the command in `text`. An error is shown in the chat."""
+        match = _COMMAND.fullmatch(text.rstrip())
+        assert match is not None
+        command = self.get(match[1])
+        if command is None:
+            chat.fail(self._unknown(match[1]))
+            return
         try:
-            found.run(chat, (match[2] or "").strip())
+            command.run(chat, (match[2] or "").strip())
         except (R1Error, OSError) as exc:
             chat.fail(str(exc))
-    return True
 
-
-@command("help", "", "this", anytime=True)
-def _help(chat: Chat, _: str) -> None:
-    chat.view.print(help_lines(chat.view.style) + "\n")
-
-
-@command("quit", "", "leave (ctrl-d)", anytime=True)
-def _quit(chat: Chat, _: str) -> None:
-    chat.view.leave()
+    def _unknown(self, name: str) -> str:
+        similar = difflib.get_close_matches(name, self._by_name, 1)
+        hint = f"did you mean /{similar[0]}?" if similar else "/help lists the commands"
+        return f"unknown command /{name}; {hint} (start with a space to send it as a message)"
 
 
 KEYS = (
-    ("enter", "send; alt-enter or ctrl-j for a new line"),
-    ("ctrl-t", "show the thinking, or hide it"),
-    ("esc", "while it thinks: answer now"),
-    ("ctrl-c", "stop it; or put the draft away (up brings it back)"),
-    ("ctrl-r", "search what you typed before"),
-    ("ctrl-x ctrl-e", "write the message in $EDITOR"),
-    ("ctrl-d", "leave"),
+    ("Enter", "send; Alt-Enter or Ctrl-J for a new line"),
+    ("Ctrl-T", "show or hide the thinking"),
+    ("Esc", "stop thinking and answer now"),
+    ("Ctrl-C", "stop the reply; or save the draft (Up restores it)"),
+    ("Ctrl-R", "search earlier input"),
+    ("Ctrl-X Ctrl-E", "edit the message in $EDITOR"),
+    ("Ctrl-D", "quit"),
 )
 
 
-def help_lines(style: Style) -> str:
-    """A line for each command and each key; on narrow screens the help goes below what it explains."""
-    commands = [(known.usage, known.help) for known in COMMANDS.values()]
-    wide = 0 if style.width < _NARROW else max(len(usage) for usage, _ in [*commands, *KEYS]) + 2
-    return f"{_table(commands, style, wide)}\n{_table(list(KEYS), style, wide)}"
+def help_lines(commands: Commands, style: Style) -> str:
+    """A line for each command and each key; on narrow screens the explanation goes below."""
+    rows = [(command.usage, command.help) for command in commands]
+    wide = style.width >= _TWO_COLUMNS_FROM
+    column = max(len(usage) for usage, _ in [*rows, *KEYS]) + 2 if wide else 0
+    return f"{_table(rows, style, column)}\n{_table(list(KEYS), style, column)}"
 
 
-def _table(rows: list[tuple[str, str]], style: Style, wide: int) -> str:
-    """Two columns, the first `wide`; 0: one below the other."""
-    if not wide:
+def _table(rows: list[tuple[str, str]], style: Style, column: int) -> str:
+    """Two columns, the second from `column` on; 0: one below the other."""
+    if not column:
         return "".join(style.note(usage, "1") + style.note(f"  {text}") for usage, text in rows)
     lines = []
     for usage, text in rows:
-        first, *others = wrap(text, style.width - wide - 1)
-        lines += [f"{style.styled(usage.ljust(wide), '1')}{style.dim(first)}\n"]
-        lines += [f"{' ' * wide}{style.dim(other)}\n" for other in others]
+        first, *others = wrap(text, style.width - column - 1)
+        lines += [f"{style.styled(usage.ljust(column), '1')}{style.dim(first)}\n"]
+        lines += [f"{' ' * column}{style.dim(other)}\n" for other in others]
     return "".join(lines)

@@ -1,7 +1,4 @@
-"""The keys: what each does to the draft and to the chat.
-
-Knows: prompt-toolkit's key bindings. Does not know: layout, drawing, commands.
-"""
+"""Input in the chat's draft: the keys, completion with Tab, and earlier input for Up."""
 
 from __future__ import annotations
 
@@ -15,34 +12,33 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import Condition, has_focus, is_searching, vi_navigation_mode
 from prompt_toolkit.history import History as Strings
-from prompt_toolkit.key_binding import KeyBindings, KeyBindingsBase, KeyPressEvent
-from prompt_toolkit.key_binding.key_processor import KeyProcessor
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 
 from r1.chat.chat import Chat
-from r1.chat.command import COMMANDS
-from r1.chat.commands import is_command
+from r1.chat.commands import Command, Commands
 from r1.history.history import History
 from r1_quantize.errors import R1Error
 
+_MAX_TYPED = 1000  # texts that Up goes back through
 
-def key_bindings(chat: Chat, draft: Buffer, send: Callable[[str], None], hint: Callable[[str], None]) -> KeyBindings:
-    """`send` takes a message or command, `hint` shows a word of help for a moment."""
+
+def key_bindings(chat: Chat, draft: Buffer, commands: Commands, hint: Callable[[str], None]) -> KeyBindings:
+    """The keys of the chat; `hint` shows a short text for a moment."""
     keys = KeyBindings()
     writing = has_focus(draft) & ~is_searching
     bind = keys.add
 
     @bind("enter", filter=writing)
     def _send(event: KeyPressEvent) -> None:
-        if _more_is_coming(event) and not is_command(draft.text):
-            draft.insert_text("\n")  # a paste, from a terminal that does not say so
+        if _is_pasting(event) and not commands.is_command(draft.text):
+            draft.insert_text("\n")
         elif draft.complete_state and draft.complete_state.current_completion:
             draft.complete_state = None
         else:
-            text, replaces = draft.text, chat.replaces
+            text = draft.text
             draft.reset(append_to_history=bool(text.strip()))
-            chat.replaces = replaces  # which an empty draft would have taken back
-            send(text)
+            chat.submit(text)
 
     @bind("escape", "enter", filter=writing)
     @bind("c-j", filter=writing)
@@ -56,15 +52,15 @@ def key_bindings(chat: Chat, draft: Buffer, send: Callable[[str], None], hint: C
             chat.interrupt()
             hint("stopping")
         elif draft.text:
-            chat.put_away(draft.text)
+            chat.recorder.save_draft(draft.text)
             draft.reset(append_to_history=True)
-            chat.replaces = None
-            hint("put away; up brings it back")
+            chat.end_edit()
+            hint("draft saved; press Up to restore it")
         elif chat.files:
             chat.files.clear()
-            hint("no file goes along any more")
+            hint("no file will be attached")
         else:
-            hint("ctrl-d leaves")
+            hint("press Ctrl-D to quit")
 
     @bind("c-d", filter=writing & Condition(lambda: not draft.text))
     def _leave(_: KeyPressEvent) -> None:
@@ -72,11 +68,11 @@ def key_bindings(chat: Chat, draft: Buffer, send: Callable[[str], None], hint: C
 
     @bind("c-x", "c-e", filter=writing)
     @bind("v", filter=writing & vi_navigation_mode)
-    def _edit_elsewhere(_: KeyPressEvent) -> None:
+    def _open_editor(_: KeyPressEvent) -> None:
         draft.open_in_editor().add_done_callback(lambda _: chat.view.changed())
 
     @bind("c-t")
-    def _turn_over(_: KeyPressEvent) -> None:
+    def _toggle_thinking(_: KeyPressEvent) -> None:
         chat.show_thinking(not chat.shows_thinking)
 
     @bind("escape", filter=writing & Condition(lambda: _means_answer_now(chat, draft)))
@@ -91,69 +87,52 @@ def key_bindings(chat: Chat, draft: Buffer, send: Callable[[str], None], hint: C
     return keys
 
 
-class PatientKeys(KeyProcessor):
-    """A key that fails, as some of vi's do on some texts, is one line, and the chat goes on."""
-
-    def __init__(self, bindings: KeyBindingsBase, report: Callable[[Exception], None]) -> None:
-        super().__init__(bindings)
-        self._report = report
-
-    def process_keys(self) -> None:
-        try:
-            super().process_keys()
-        except Exception as exc:
-            from r1_quantize.errors import debugging
-
-            if debugging():
-                raise
-            self._report(exc)
-
-
-def _more_is_coming(event: KeyPressEvent) -> bool:
-    """Whether text came along with this Enter, in one piece: nobody types as fast."""
+def _is_pasting(event: KeyPressEvent) -> bool:
+    """True when more text arrived in one piece with this Enter: a paste, from a terminal that does not mark pastes."""
     return any(press.key == Keys.ControlM or len(press.key) == 1 for press in event.key_processor.input_queue)
 
 
 def _means_answer_now(chat: Chat, draft: Buffer) -> bool:
-    """In vi's insert mode Escape belongs to the draft, when there is one."""
+    """In vi's insert mode Escape belongs to the draft, if there is one."""
     vi = get_app().editing_mode == EditingMode.VI
     return chat.busy and not (vi and draft.text)
 
 
 class CommandCompleter(Completer):
-    """Completes what begins with a slash; a message is left alone."""
+    """Completes commands and their arguments; leaves messages alone."""
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Chat, commands: Commands) -> None:
         self._chat = chat
+        self._commands = commands
         self._paths = PathCompleter(expanduser=True)
-        self._models = PathCompleter(expanduser=True, file_filter=_may_be_model)
+        self._model_paths = PathCompleter(expanduser=True, file_filter=_may_be_model)
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         text = document.text_before_cursor
         if not text.startswith("/") or "\n" in text:
             return
         name, space, argument = text[1:].partition(" ")
+        command = self._commands.get(name)
         if not space:
-            yield from self._commands(name)
-        elif name in COMMANDS:
-            yield from self._arguments(name, argument.lstrip(), complete_event)
+            yield from self._names(name)
+        elif command is not None:
+            yield from self._arguments(command, argument.lstrip(), complete_event)
 
-    def _commands(self, begun: str) -> Iterable[Completion]:
-        for command in COMMANDS.values():
+    def _names(self, begun: str) -> Iterable[Completion]:
+        for command in self._commands:
             if command.name.startswith(begun):
                 yield Completion(command.name, -len(begun), display=command.usage, display_meta=command.help)
 
-    def _arguments(self, name: str, argument: str, event: CompleteEvent) -> Iterable[Completion]:
-        command = COMMANDS[name]
+    def _arguments(self, command: Command, argument: str, event: CompleteEvent) -> Iterable[Completion]:
         try:
-            words = list(command.words(self._chat))
-        except (R1Error, OSError):  # no reason for a chat to end
+            words = list(command.completions(self._chat))
+        except (R1Error, OSError):  # completion must not end the chat
             words = []
         for word in words:
             if word.startswith(argument):
                 yield Completion(word, -len(argument))
         if command.takes_path:
-            paths = self._models if name == "model" else self._paths
+            paths = self._model_paths if command.name == "model" else self._paths
             yield from paths.get_completions(Document(argument, len(argument)), event)
 
 
@@ -161,22 +140,19 @@ def _may_be_model(path: str) -> bool:
     return path.endswith(".gguf") or Path(path).is_dir()
 
 
-_MOST = 1000
-
-
-class Typed(Strings):
-    """Questions come from the turns they were asked in; only what is in no turn is written here."""
+class TypedHistory(Strings):
+    """Earlier input: questions from the turns, and saved drafts and commands. The chat itself saves both."""
 
     def __init__(self, history: History) -> None:
         super().__init__()
         self._history = history
 
     def load_history_strings(self) -> Iterable[str]:
-        """The newest first; nothing when they cannot be read, for which the chat need not end."""
+        """The newest first; empty when they cannot be read, because that must not end the chat."""
         try:
-            return self._history.typed(_MOST)
+            return self._history.typed(_MAX_TYPED)
         except R1Error:
             return []
 
     def store_string(self, string: str) -> None:
-        """Questions are kept by the chat, and the rest by whoever knows that it is no question."""
+        """Nothing to do: the chat saves questions with their turns, and the rest as drafts."""

@@ -1,61 +1,78 @@
-"""What a chat says about limits: the context is full, nearly full, too small; a reply is not whole.
-
-Knows: the choices a person then has. Does not know: how a line is shown.
-"""
+"""The program's own lines in a chat: how they are printed, and what they say about limits and errors."""
 
 from __future__ import annotations
 
+from r1.chat.view import View
 from r1.chat.worker import Ready
 from r1.engine.context import PromptTooLong
 from r1.engine.events import Finished
+from r1.engine.kv_cache import CONTEXT_STEP
+from r1.render.outcome import Remedies, why_incomplete
 from r1.settings import Settings
-from r1_quantize.errors import R1Error
+from r1_quantize.errors import R1Error, unexpected
 
 NEARLY_FULL = 0.85
-"""The share of the context from which on people are told."""
+"""The share of the context from which on the user is warned."""
 
-_STEP = 256
+_BOLD, _RED = "1", "31"  # SGR codes
 
 
-def explained(error: Exception, ready: Ready | None) -> str:
-    """What went wrong, and what can be done about it."""
+def say(view: View, text: str) -> None:
+    """A dim line."""
+    view.print(view.style.note(text) + "\n")
+
+
+def warn(view: View, text: str) -> None:
+    """A line that should be noticed."""
+    view.print(view.style.note(text, _BOLD) + "\n")
+
+
+def fail(view: View, text: str) -> None:
+    """A line about an error."""
+    view.print(view.style.note(text, _RED) + "\n")
+
+
+def explain(error: Exception, ready: Ready | None) -> str:
+    """What went wrong, and what to do about it."""
     if isinstance(error, PromptTooLong):
         return (
-            f"too long: {error.tokens:,} tokens, and the context holds {error.length:,}. Shorten it (up brings it "
-            f"back), or make room: {_larger(ready, error.tokens)}/trim, /undo or /clear"
+            f"the prompt is too long: {error.tokens:,} tokens, and the context holds {error.length:,}; shorten it "
+            f"(Up restores it), or make room with {_enlarge(ready, error.tokens)}/trim, /undo or /clear"
         )
     if isinstance(error, R1Error):
         return str(error)
-    return f"unforeseen: {type(error).__name__}: {error} (R1_DEBUG=1 shows where)"
+    return unexpected(error)
 
 
 def why_it_ended(event: Finished, settings: Settings, ready: Ready | None) -> str:
-    """Why a reply is not whole, and what can be done about it."""
+    """Why a reply is incomplete, and what to do about it."""
     if event.reason == "interrupted":
-        return "stopped; what was said is kept (/retry asks again)"
-    what = "the answer is not whole" if event.usage.answer_tokens else "there is no answer yet"
-    if event.reason == "length":
-        return f"{what}: the limit of {settings.max_tokens:,} tokens was reached (/set max-tokens N, /retry)"
-    if event.reason == "context":
-        held = ready.ctx if ready else 0
-        return (
-            f"{what}: the context of {held:,} tokens is full. Make room: {_larger(ready, held)}/trim leaves out the "
-            "oldest turns, /undo the last, /clear begins anew"
-        )
-    return "the model ended its turn without an answer (/retry asks again)"
-
-
-def nearly_full(used: int, ready: Ready) -> str:
-    """What is left, before there is nothing left."""
-    return (
-        f"the context is nearly full: {max(ready.ctx - used, 0):,} of {ready.ctx:,} tokens left. Make room: "
-        f"{_larger(ready, used)}/trim leaves out the oldest turns, /clear begins anew"
+        return "stopped; the reply so far is saved (/retry to ask again)"
+    held = ready.ctx if ready else 0
+    return why_incomplete(
+        event.reason,
+        answered=bool(event.usage.answer_tokens),
+        max_tokens=settings.max_tokens,
+        context=held,
+        remedies=Remedies(
+            no_answer="/retry to try again",
+            length="/set max-tokens N, then /retry",
+            context=f"{_enlarge(ready, held)}/trim drops the oldest turns, /undo the last, /clear starts a new chat",
+        ),
     )
 
 
-def _larger(ready: Ready | None, needed: int) -> str:
-    """The command that makes the context larger; nothing when the model was trained for no more."""
+def nearly_full(used: int, ready: Ready) -> str:
+    """The tokens that are left, while there still are some."""
+    return (
+        f"the context is nearly full: {max(ready.ctx - used, 0):,} of {ready.ctx:,} tokens left; "
+        f"{_enlarge(ready, used)}/trim drops the oldest turns, /clear starts a new chat"
+    )
+
+
+def _enlarge(ready: Ready | None, needed: int) -> str:
+    """The command that enlarges the context; empty when the model was trained for no more."""
     if ready is None or ready.ctx >= ready.trained:
         return ""
-    roomy = -(-2 * max(ready.ctx, needed) // _STEP) * _STEP
+    roomy = -(-2 * max(ready.ctx, needed) // CONTEXT_STEP) * CONTEXT_STEP
     return f"/set ctx {min(roomy, ready.trained)}, "

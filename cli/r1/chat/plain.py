@@ -1,9 +1,7 @@
-"""The chat where there is no terminal to draw on: lines in, plain text out, the same commands.
+"""The chat without a drawing terminal: lines in, plain text out, the same commands.
 
-Answers go to stdout, everything else to stderr. On a terminal a line is a message; a pipe is read to its end and is one
-message, so that a text of many lines is not taken apart.
-
-Knows: lines and streams. Does not know: keys, colours, what a command does.
+Answers go to stdout, everything else to stderr. On a terminal each line is a message. A pipe is read to its end and is
+one message, so that a text of many lines is not split.
 """
 
 from __future__ import annotations
@@ -13,27 +11,27 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from r1.chat.chat import Chat
-from r1.chat.commands import run_command
-from r1.chat.slash import show_conversation
+from r1.chat.slash import COMMANDS, show_conversation
 from r1.chat.view import Opening
 from r1.chat.worker import Failed, Worker, WorkerEvent
 from r1.console import Console
 from r1.engine.events import Event
 from r1.history.history import History
 from r1.interrupt import Interrupt
+from r1.render.outcome import exit_status
 from r1.render.plain import PlainView
 from r1.render.reply import PROMPT, ReplyView
 from r1.render.style import Style
-from r1.request import read_all
+from r1.request import read_stdin
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus, R1Error, UsageError
 
 _COLUMNS = 80
-_PATIENCE = 0.1  # seconds until the next look at whether Ctrl-C was pressed
+_POLL_S = 0.1  # between two checks for Ctrl-C
 
 
 class _PlainReply(ReplyView):
-    """Writes each piece as it comes."""
+    """Prints each piece as it arrives."""
 
     def __init__(self, console: Console, style: Style, *, shows_thinking: bool) -> None:
         super().__init__(style, shows_thinking=shows_thinking)
@@ -50,7 +48,7 @@ class PlainChat:
 
     def __init__(self, console: Console) -> None:
         self.style = Style(_COLUMNS, colour=False)
-        self.left = False
+        self.has_left = False
         self._console = console
 
     def print(self, lines: str) -> None:
@@ -60,37 +58,36 @@ class PlainChat:
         return _PlainReply(self._console, self.style, shows_thinking=shows_thinking)
 
     def close_reply(self) -> None:
-        """Everything is written already."""
+        """Everything is printed already."""
 
     def show_question(self, question: str, files: Sequence[str]) -> None:
-        """It stands where it was typed."""
+        """The terminal already shows what was typed."""
 
     def set_draft(self, text: str) -> None:
-        """There is no draft to change here: it is shown, to be typed again."""
+        """There is no draft here: the text is printed, to be typed again."""
         self.print(f"not sent: {text}")
 
-    def escape(self, code: str) -> None:
-        """No terminal, no escape codes."""
+    def send_escape_code(self, code: str) -> None:
+        """Plain text has no escape codes."""
 
     def changed(self) -> None:
-        """Nothing is drawn."""
+        """Nothing is redrawn."""
 
     def leave(self) -> None:
-        self.left = True
+        self.has_left = True
 
 
 def run_plain(console: Console, history: History, settings: Settings, opening: Opening) -> int:
-    """Until the input ends; for a pipe, the status of its one answer."""
+    """Until the input ends; a pipe gets the exit status of its one answer."""
     if console.stdin is None:
-        raise UsageError("a chat reads from stdin, and stdin is closed")
+        raise UsageError("the chat reads from stdin, but stdin is closed")
     events: SimpleQueue[WorkerEvent] = SimpleQueue()
     view = PlainChat(console)
-    chat = Chat(view, history, settings, opening, Worker(events.put, opening.hints))
+    chat = Chat(view, history, settings, opening, Worker(events.put, opening.hints), COMMANDS)
     try:
         chat.start()
         if not console.stdin_is_terminal:
-            return _answer_once(console, chat, events)
-        chat.on_command = lambda text: run_command(chat, text)
+            return _answer_pipe(console, chat, events)
         show_conversation(chat)
         _talk(console, chat, view, events)
         return ExitStatus.OK
@@ -98,46 +95,44 @@ def run_plain(console: Console, history: History, settings: Settings, opening: O
         chat.close()
 
 
-def _answer_once(console: Console, chat: Chat, events: SimpleQueue[WorkerEvent]) -> ExitStatus:
-    message = read_all(console)
+def _answer_pipe(console: Console, chat: Chat, events: SimpleQueue[WorkerEvent]) -> ExitStatus:
+    message = read_stdin(console)
     if not message.strip():
-        raise UsageError('nothing on stdin; try: echo "How many r\'s are in strawberry?" | r1 chat')
+        raise UsageError('stdin is empty; try: echo "How many r\'s are in strawberry?" | r1 chat')
     chat.ask(message)
-    failed = _follow(chat, events)
-    if failed is not None:
-        return failed.exit_status if isinstance(failed, R1Error) else ExitStatus.UNFORESEEN
+    error = _follow(chat, events)
+    if error is not None:
+        return error.exit_status if isinstance(error, R1Error) else ExitStatus.UNFORESEEN
     turn = chat.turns[-1]
-    if turn.finish_reason == "interrupted":
-        return ExitStatus.INTERRUPTED
-    return ExitStatus.OK if turn.finish_reason == "stop" and turn.answer else ExitStatus.INCOMPLETE
+    return exit_status(turn.finish_reason, turn.answer)
 
 
 def _talk(console: Console, chat: Chat, view: PlainChat, events: SimpleQueue[WorkerEvent]) -> None:
-    while not view.left:
+    while not view.has_left:
         try:
             console.err(PROMPT)
             line = console.stdin.readline() if console.stdin else b""
         except KeyboardInterrupt:
-            console.err("\nctrl-d leaves\n")
+            console.err("\npress Ctrl-D to quit\n")
             continue
         if not line:
             console.err("\n")
             return
-        _follow(chat, events)  # what happened while nobody asked
+        _follow(chat, events)  # events that arrived while the user was typing
         chat.submit(line.decode("utf-8", "replace").rstrip("\r\n"))
         _follow(chat, events)
 
 
 def _follow(chat: Chat, events: SimpleQueue[WorkerEvent]) -> Exception | None:
-    """Handles what happens until no reply is being made; returns what went wrong with it."""
-    failed: Exception | None = None
+    """Handles events until no reply is being made; returns the error of the last one that failed."""
+    error: Exception | None = None
     with Interrupt() as interrupted:
         while chat.busy or not events.empty():
             if interrupted():
                 chat.interrupt()
             with suppress(Empty):
-                event = events.get(timeout=_PATIENCE)
-                failed = event.error if isinstance(event, Failed) else failed
+                event = events.get(timeout=_POLL_S)
+                error = event.error if isinstance(event, Failed) else error
                 chat.handle(event)
             chat.tick()
-    return failed
+    return error

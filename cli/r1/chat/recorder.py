@@ -1,59 +1,43 @@
-"""The turn that is going on: what was said so far, and how much of it is in the history.
-
-Knows: pieces. Does not know: where they come from, who keeps them.
-"""
+"""Writes a chat to the history while it goes on, and retries what a locked database refused."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from r1.engine.events import Finished
-from r1.history.history import Asked, StoredTurn
+from r1.history.history import History, Question, StoredTurn
+from r1.render.reply import ReplyText
+from r1_quantize.errors import Busy, R1Error, UsageError
+
+_SAVE_INTERVAL_S = 0.4
+"""Between two writes of a reply that is being made. With the time between two frames it is what a kill loses."""
+
+_CLOSE_RETRIES = 20  # at the end of a chat; each try waits for the lock as long as the history's timeout
 
 
 @dataclass(slots=True)
-class Current:
-    """The turn that is going on. `kept_*`: how many pieces of it are in the history; id 0: it is not there yet.
-
-    `replaces`: the turn whose place it takes once it has begun.
-    """
+class RunningTurn:
+    """The turn being answered. `id` is 0 until the history has it; `replaces` is the turn whose place it takes."""
 
     number: int
-    asked: Asked
+    asked: Question
+    text: ReplyText
     replaces: StoredTurn | None = None
     id: int = 0
     started: float = field(default_factory=time.time)
-    prompt_tokens: int = 0
-    thinking_tokens: int = 0
-    answer_tokens: int = 0
     load_s: float = 0.0
-    thinking: list[str] = field(default_factory=list)
-    answer: list[str] = field(default_factory=list)
-    kept_thinking: int = 0
-    kept_answer: int = 0
-    kept: float = field(default_factory=time.monotonic)
-
-    @property
-    def used(self) -> int:
-        return self.prompt_tokens + self.thinking_tokens + self.answer_tokens
-
-    def new_pieces(self) -> tuple[str, str]:
-        """What is not in the history yet, thinking and answer."""
-        return "".join(self.thinking[self.kept_thinking :]), "".join(self.answer[self.kept_answer :])
-
-    def mark_kept(self) -> None:
-        """All of it is in the history now."""
-        self.kept_thinking, self.kept_answer = len(self.thinking), len(self.answer)
 
     def stored(self, finished: Finished | None, thinking_s: float | None) -> StoredTurn:
-        """The turn once it is over; None: it broke off."""
+        """The turn once it is over. `finished` is None when it broke off."""
         return StoredTurn(
             id=self.id,
             number=self.number,
             asked=self.asked,
-            thinking="".join(self.thinking),
-            answer="".join(self.answer),
+            thinking="".join(self.text.thinking),
+            answer="".join(self.text.answer),
             finish_reason=finished.reason if finished else None,
             thinking_s=thinking_s,
             usage=finished.usage if finished else None,
@@ -62,3 +46,156 @@ class Current:
             started=self.started,
             trimmed=False,
         )
+
+
+class Recorder:
+    """Saves one chat. The chat goes on when its history cannot be written; `fail` shows that to the user, once.
+
+    A database that another program has locked is no failure: the write is retried later, in the same order.
+    """
+
+    def __init__(self, history: History, fail: Callable[[str], None]) -> None:
+        self.session: int | None = None
+        self.turn: RunningTurn | None = None
+        self._history = history
+        self._fail = fail
+        self._failure_is_shown = False
+        self._owed: list[Callable[[], None]] = []  # writes that found the database locked
+        self._saved_thinking = 0  # pieces of the running turn that are in the history
+        self._saved_answer = 0
+        self._saved_at = 0.0
+
+    # --- the running turn ---
+
+    def begin(self, turn: RunningTurn) -> None:
+        """Saves the question before the first token of its answer."""
+        self.turn = turn
+        self._saved_thinking = self._saved_answer = 0
+        self._saved_at = time.monotonic()
+        with self._tolerant():
+            self._insert(turn)
+
+    def tick(self) -> None:
+        """Saves the reply from time to time; call it several times a second."""
+        if time.monotonic() - self._saved_at >= _SAVE_INTERVAL_S:
+            self.save()
+
+    def save(self) -> None:
+        """Saves what has been generated since the last time."""
+        turn = self.turn
+        if turn is None:
+            return
+        self._saved_at = time.monotonic()
+        with self._tolerant():
+            if not turn.id:
+                self._insert(turn)
+            thinking, answer = turn.text.thinking[self._saved_thinking :], turn.text.answer[self._saved_answer :]
+            if thinking or answer:
+                self._history.add(turn.id, "".join(thinking), "".join(answer))
+                self._saved_thinking += len(thinking)
+                self._saved_answer += len(answer)
+
+    def finish(self, event: Finished, thinking_s: float | None) -> StoredTurn:
+        """Ends the running turn."""
+        turn = self._take_turn()
+        self._owe(lambda: self._finish(turn, event, thinking_s))
+        return turn.stored(event, thinking_s)
+
+    def break_off(self, thinking_s: float | None) -> StoredTurn:
+        """Ends a running turn that failed in the middle: its text stays, as after a kill."""
+        return self._take_turn().stored(None, thinking_s)
+
+    def discard(self, *, with_session: bool) -> RunningTurn:
+        """Removes a running turn that never began to be answered, and the session if it has no other turn."""
+        turn, self.turn = self.turn, None
+        assert turn is not None
+        if turn.id:
+            self._owe(lambda: self._history.discard(turn.id))
+            self.session = None if with_session else self.session
+        return turn
+
+    def _take_turn(self) -> RunningTurn:
+        self.save()
+        turn, self.turn = self.turn, None
+        assert turn is not None
+        return turn
+
+    def _insert(self, turn: RunningTurn) -> None:
+        """Into the session; into a new one if another process has deleted it."""
+        try:
+            self.session, turn.id = self._history.begin(self.session, turn.asked)
+        except UsageError:
+            self.session, turn.id = self._history.begin(None, turn.asked)
+
+    def _finish(self, turn: RunningTurn, event: Finished, thinking_s: float | None) -> None:
+        if not turn.id:
+            self._insert(turn)
+        text = "".join(turn.text.thinking), "".join(turn.text.answer)
+        self._history.finish(turn.id, event, thinking_s, turn.load_s, text)
+
+    # --- the rest of the chat ---
+
+    def open_session(self, session: int | None) -> list[StoredTurn]:
+        """Continues a session of the history (None: a new one); returns its turns."""
+        self.session = session
+        with self._tolerant():
+            return [] if session is None else self._history.turns(session)
+        return []
+
+    def withdraw(self, turn: StoredTurn) -> None:
+        """Takes a turn out of the conversation; the history keeps it."""
+        if turn.id:
+            self._owe(lambda: self._history.withdraw(turn.id))
+
+    def trim(self, turns: Sequence[int]) -> None:
+        """Notes that the model no longer sees these turns (ids)."""
+        if self.session is not None:
+            with self._tolerant():
+                self._history.trim(self.session, turns)
+
+    def save_draft(self, text: str) -> None:
+        """Saves text that was typed but is not a question; Up restores it, in later chats too."""
+        with self._tolerant():
+            self._history.add_draft(text)
+
+    def save_preference(self, name: str, value: str) -> None:
+        with self._tolerant():
+            self._history.set_preference(name, value)
+
+    def retry(self) -> None:
+        """Writes what a locked database refused, until it is locked again."""
+        while self._owed:
+            try:
+                self._owed[0]()
+            except Busy:
+                return
+            except R1Error as exc:
+                self._show_failure(exc)
+            self._owed.pop(0)
+
+    def close(self) -> None:
+        """Saves the rest, and waits a while for a database that is locked."""
+        self.save()
+        for _ in range(_CLOSE_RETRIES):
+            self.retry()
+        self._history.close()
+
+    def _owe(self, write: Callable[[], None]) -> None:
+        """A write that must not be lost: done now, or when the database is no longer locked."""
+        self._owed.append(write)
+        self.retry()
+
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        try:
+            yield
+            self._failure_is_shown = False
+        except Busy:
+            pass
+        except R1Error as exc:
+            self._show_failure(exc)
+
+    def _show_failure(self, exc: R1Error) -> None:
+        if not self._failure_is_shown:
+            self._failure_is_shown = True
+            self._fail(f"this chat is not being saved: {exc}")

@@ -1,20 +1,24 @@
-"""How a terminal is written to: in one piece, without asking it anything, and without style where none is wanted.
+"""The terminal of the chat: writing in one piece, resizing, the clipboard.
 
-Knows: prompt-toolkit's outputs. Does not know: what is written.
+The only module that uses private names of prompt-toolkit; `pyproject.toml` allows only the minor version they were
+tested with.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.data_structures import Point
+from prompt_toolkit.key_binding import KeyBindingsBase
+from prompt_toolkit.key_binding.key_processor import KeyProcessor
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.output.defaults import create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
@@ -22,10 +26,13 @@ from prompt_toolkit.renderer import Renderer
 from prompt_toolkit.styles import Attrs
 
 from r1.console import abandon
+from r1_quantize.errors import debugging
+
+# --- output ---
 
 
-class _Output(Vt100_Output):
-    """Writes what belongs together at once, so that no terminal shows the middle of it."""
+class _AtomicOutput(Vt100_Output):
+    """Writes what belongs together in one piece, so that no terminal shows half a frame."""
 
     held = False
     styled = True
@@ -42,24 +49,24 @@ class _Output(Vt100_Output):
         except OSError as exc:
             if exc.errno != errno.EIO:
                 raise
-            abandon(self.stdout)  # the window was closed; what ends the chat is the signal, or the end of the keys
+            abandon(self.stdout)  # the window was closed; the chat ends by the signal or the end of the input
 
 
 def terminal_output(stdout: TextIO, *, styled: bool) -> Output:
-    """Without asking the terminal where its cursor is: the answer would come in between what is typed."""
+    """An output that never asks for the cursor position: the answer would mix with what the user types."""
     if sys.platform == "win32":
         return create_output(stdout)
-    output = _Output.from_pty(stdout)
-    assert isinstance(output, _Output)
+    output = _AtomicOutput.from_pty(stdout)
+    assert isinstance(output, _AtomicOutput)
     output.enable_cpr = False
     output.styled = styled
     return output
 
 
 @contextmanager
-def at_once(output: Output) -> Iterator[None]:
-    """Whatever is written within goes to the terminal at its end, in one piece."""
-    if not isinstance(output, _Output):
+def in_one_write(output: Output) -> Iterator[None]:
+    """Holds output back until the end of the block, then writes it in one piece."""
+    if not isinstance(output, _AtomicOutput):
         yield
         return
     output.held = True
@@ -70,66 +77,133 @@ def at_once(output: Output) -> Iterator[None]:
         output.flush()
 
 
-_NAMES = ("alacritty", "foot", "ghostty", "kitty", "tmux", "wezterm")
-_VARIABLES = (
-    *("TMUX", "VTE_VERSION", "KITTY_WINDOW_ID", "WEZTERM_PANE", "ITERM_SESSION_ID", "WT_SESSION"),
-    *("KONSOLE_VERSION", "ALACRITTY_WINDOW_ID", "GHOSTTY_RESOURCES_DIR", "TERMUX_VERSION"),
-)
-_PROGRAMS = ("Apple_Terminal", "iTerm.app", "vscode", "WezTerm", "ghostty", "Hyper", "WarpTerminal")
+def terminal_restorer() -> Callable[[], None]:
+    """A function that restores the terminal when the process ends in the middle of the chat."""
+    try:
+        import termios
+
+        before = termios.tcgetattr(0)
+    except (ImportError, OSError, termios.error):
+        return lambda: None
+
+    def restore() -> None:
+        termios.tcsetattr(0, termios.TCSANOW, before)
+        os.write(1, b"\r\n\x1b[J\x1b[?25h\x1b[?2004l")  # clear below, show the cursor, end bracketed paste
+
+    return restore
 
 
-def wraps_lines(environ: Mapping[str, str], *, drawing: bool = False) -> bool:
-    """Whether this is a terminal that is known to; one that is not known is taken for one that cuts.
-
-    Wrongly so, some of what was live stays on the screen twice; the other way round, words would be lost. tmux tells
-    its programs of a new width a quarter of a second late; what is `drawing` meanwhile is cut.
-    """
-    if drawing and environ.get("TMUX"):
-        return False
-    named = any(name in environ.get("TERM", "") for name in _NAMES)
-    return named or any(map(environ.get, _VARIABLES)) or environ.get("TERM_PROGRAM") in _PROGRAMS
+# --- the application, and prompt-toolkit's private parts ---
 
 
-class ReflowingApplication(Application[int]):
-    """Erases what the terminal has made of the last lines, and not only what was drawn."""
+class ChatApplication(Application[int]):
+    """Draws the last lines of the terminal, and keeps them in place when the terminal wraps lines at a new width."""
 
     wraps: Callable[[], bool] = staticmethod(lambda: False)
 
+    @property
+    def is_suspended(self) -> bool:
+        """True while another program, such as an editor, has the terminal."""
+        return self._running_in_terminal  # private: only the context manager that sets it is public
+
+    def print_above(self, text: str) -> None:
+        """Prints lines above what is drawn, in one piece with drawing it again."""
+        with in_one_write(self.output):
+            running = self.is_running
+            if running:
+                self.renderer.erase()
+            self.output.write_raw(text.replace("\n", "\r\n"))
+            if running:
+                self._redraw()  # private: `invalidate` would draw later, in a second write, which flickers
+
+    def tolerate_key_errors(self, report: Callable[[Exception], None]) -> None:
+        """A key that fails is reported and the chat goes on."""
+        self.key_processor = _TolerantKeys(self.key_processor._bindings, report)  # private: no public way to its keys
+
     def _on_resize(self) -> None:
+        """Private, but SIGWINCH calls it: the cursor must be moved before the old lines are erased."""
         if self.wraps():
-            _follow(self.renderer, self.output.get_size().columns)
+            _follow_wrapping(self.renderer, self.output.get_size().columns)
         super()._on_resize()
 
 
-def _follow(renderer: Renderer, width: int) -> None:
-    """Tells the renderer where its cursor is now that every line above it is wrapped at `width`."""
-    screen, cursor = renderer._last_screen, renderer._cursor_pos
+class _TolerantKeys(KeyProcessor):
+    """Some of prompt-toolkit's vi keys fail on some texts; that must not end the chat."""
+
+    def __init__(self, bindings: KeyBindingsBase, report: Callable[[Exception], None]) -> None:
+        super().__init__(bindings)
+        self._report = report
+
+    def process_keys(self) -> None:
+        try:
+            super().process_keys()
+        except Exception as exc:
+            if debugging():
+                raise
+            self._report(exc)
+
+
+def _follow_wrapping(renderer: Renderer, width: int) -> None:
+    """Tells the renderer where its cursor is, now that every line above it is wrapped at `width`."""
+    screen, cursor = renderer._last_screen, renderer._cursor_pos  # private: the renderer erases up from this position
     if screen is None or width < 1:
         return
-    above = (_length(screen.data_buffer[row]) for row in range(cursor.y))
-    rows = sum(max(-(-length // width), 1) for length in above)
+    above = (_used_columns(screen.data_buffer[row]) for row in range(cursor.y))
+    rows = sum(max(-(-columns // width), 1) for columns in above)
     renderer._cursor_pos = Point(cursor.x % width, rows + cursor.x // width)
 
 
-def _length(row: Mapping[int, object]) -> int:
-    """The columns of a row that are not blank at its end."""
-    used = [column for column, cell in row.items() if getattr(cell, "char", " ").strip()]
+def _used_columns(row: Mapping[int, Any]) -> int:
+    """The columns of a row up to its last character that is not blank."""
+    used = [column for column, cell in row.items() if cell.char.strip()]
     return max(used, default=-1) + 1
 
 
-_PATIENCE = 2.0  # seconds for another program to take the text
+# --- which terminals wrap lines ---
+
+_TERM_PARTS = ("alacritty", "foot", "ghostty", "kitty", "tmux", "wezterm")
+_VARIABLES = (
+    "TMUX",
+    "VTE_VERSION",
+    "KITTY_WINDOW_ID",
+    "WEZTERM_PANE",
+    "ITERM_SESSION_ID",
+    "WT_SESSION",
+    "KONSOLE_VERSION",
+    "ALACRITTY_WINDOW_ID",
+    "GHOSTTY_RESOURCES_DIR",
+    "TERMUX_VERSION",
+)
+_TERM_PROGRAMS = ("Apple_Terminal", "iTerm.app", "vscode", "WezTerm", "ghostty", "Hyper", "WarpTerminal")
+
+
+def wraps_lines(environ: Mapping[str, str], *, drawing: bool = False) -> bool:
+    """True for terminals known to wrap long lines when they get narrower; an unknown one is assumed to cut them.
+
+    If that is wrong, some live lines stay on the screen twice; the opposite mistake would lose text. tmux reports a new
+    width to its programs a quarter of a second late, and cuts what they draw meanwhile: hence `drawing`.
+    """
+    if drawing and environ.get("TMUX"):
+        return False
+    is_named = any(part in environ.get("TERM", "") for part in _TERM_PARTS)
+    return is_named or any(map(environ.get, _VARIABLES)) or environ.get("TERM_PROGRAM") in _TERM_PROGRAMS
+
+
+# --- the clipboard ---
+
+_COPY_TIMEOUT_S = 2.0  # for another program to take the text
 
 
 def copy(text: str, environ: Mapping[str, str], write: Callable[[str], None]) -> None:
-    """Tries every way there is, for none of them says whether it worked; `write` sends an escape code to the terminal.
+    """Copies by every available way, because none reports success; `write` sends an escape code to the terminal.
 
-    The system's own clipboard only when the screen is this machine's: over SSH it is another one's.
+    The system's clipboard is used only if this machine has the screen: over SSH it is another machine's.
     """
     if environ.get("TMUX"):
-        _tell_tmux(text)
+        _copy_to_tmux(text)
     write(_osc52(text, in_screen=environ.get("TERM", "").startswith("screen") and not environ.get("TMUX")))
     if not (environ.get("SSH_CONNECTION") or environ.get("SSH_TTY")):
-        _tell_the_system(text)
+        _copy_to_system(text)
 
 
 def _osc52(text: str, *, in_screen: bool) -> str:
@@ -138,15 +212,14 @@ def _osc52(text: str, *, in_screen: bool) -> str:
     return f"\x1bP{code}\x1b\\" if in_screen else code
 
 
-def _tell_tmux(text: str) -> None:
-    """tmux takes no OSC 52 from programs unless told to, but hands its own buffers on (`-w`, since 3.2)."""
+def _copy_to_tmux(text: str) -> None:
+    """tmux ignores OSC 52 from programs unless configured, but passes its own buffers on (`-w`, since 3.2)."""
+    command = ["tmux", "load-buffer", "-w", "-"]
     with suppress(OSError, subprocess.SubprocessError):
-        subprocess.run(
-            ["tmux", "load-buffer", "-w", "-"], input=text.encode(), timeout=_PATIENCE, capture_output=True, check=False
-        )
+        subprocess.run(command, input=text.encode(), timeout=_COPY_TIMEOUT_S, capture_output=True, check=False)
 
 
-def _tell_the_system(text: str) -> None:
+def _copy_to_system(text: str) -> None:
     import pyperclip
 
     with suppress(pyperclip.PyperclipException, OSError, subprocess.SubprocessError):

@@ -1,7 +1,4 @@
-"""The line below the draft: model, context used and left, thinking shown or hidden, the last speed.
-
-Knows: what is said of a chat, in how many words on which width. Does not know: styles, drawing.
-"""
+"""The line below the draft: model, context used and left, thinking shown or hidden, the last speed."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ _SEPARATOR = " · "
 
 
 def toolbar(chat: Chat, width: int) -> list[tuple[str, str]]:
-    """Fragments of text and class (`warning` or nothing); on narrow screens in fewer words, and on two lines."""
-    long, short = _parts(chat, brief=False), _parts(chat, brief=True)
-    parts = long if _length(long) < width else short
+    """Fragments of style class and text; on a narrow screen shorter, and on several lines."""
+    full, brief = _parts(chat, brief=False), _parts(chat, brief=True)
+    parts = full if _width(full) < width else brief
     fragments: list[tuple[str, str]] = []
     column = 0
     for style, text in parts:
@@ -32,25 +29,25 @@ def _parts(chat: Chat, *, brief: bool) -> list[tuple[str, str]]:
     return [(style, text) for style, text in parts if text]
 
 
-def _length(parts: list[tuple[str, str]]) -> int:
+def _width(parts: list[tuple[str, str]]) -> int:
     return sum(cell_len(text) for _, text in parts) + len(_SEPARATOR) * (len(parts) - 1)
 
 
 def _model(chat: Chat) -> str:
-    name = name_of(chat.reference)
-    if chat.loading is not None:
-        return f"loading {name} {chat.loading:.0%}" if chat.loading < 1 else f"preparing {name}"
-    return name if chat.ready else f"{name} not loaded"
+    name, loading = name_of(chat.model.reference), chat.model.loading
+    if loading is not None:
+        return f"loading {name} {loading:.0%}" if loading < 1 else f"preparing {name}"
+    return name if chat.model.ready else f"{name} not loaded"
 
 
 def _context(chat: Chat, *, brief: bool) -> tuple[str, str]:
-    if chat.ready is None:
+    if chat.model.ready is None:
         return "", ""
     style = "class:warning" if chat.nearly_full else ""
-    left = max(chat.ready.ctx - chat.used, 0)
+    used, left = chat.tokens_used, chat.tokens_left
     if brief:
-        return style, f"{_short(chat.used)} used, {_short(left)} left"
-    return style, f"context {chat.used:,} used, {left:,} left"
+        return style, f"{_short(used)} used, {_short(left)} left"
+    return style, f"context {used:,} used, {left:,} left"
 
 
 def _speed(chat: Chat) -> str:

@@ -1,7 +1,4 @@
-"""What a chat is shown on, and how one begins.
-
-Knows: what a chat asks of a view. Does not know: any view.
-"""
+"""What a chat needs from its view, and what it is opened with."""
 
 from __future__ import annotations
 
@@ -15,48 +12,52 @@ from r1.render.style import Style
 
 
 class View(Protocol):
-    """Where a chat is shown."""
+    """Shows a chat."""
 
     style: Style
 
     def print(self, lines: str) -> None:
-        """Lines for the scrollback, each ending in a newline."""
+        """Prints lines to the scrollback; each ends in a newline."""
 
     def show_question(self, question: str, files: Sequence[str]) -> None:
-        """What is asked now, with the names of the files that go along."""
+        """Prints a message or command that was sent, with the names of the attached files."""
 
     def set_draft(self, text: str) -> None:
-        """Puts `text` before the person, to be changed and sent, and before what they have written meanwhile."""
+        """Puts `text` into the draft, before anything typed meanwhile."""
 
     def open_reply(self, *, shows_thinking: bool) -> ReplyView:
-        """A reply begins; what it is given is to be shown as it comes."""
+        """Begins a reply; the view draws it as it grows."""
 
     def close_reply(self) -> None:
-        """The reply is over; what is left of it is to be shown."""
+        """Ends the reply and draws the rest of it."""
 
-    def escape(self, code: str) -> None:
-        """Sends an escape code to the terminal, where there is one that takes them."""
+    def send_escape_code(self, code: str) -> None:
+        """Sends an escape code to the terminal, if there is one."""
 
     def changed(self) -> None:
-        """Something that is shown is no longer so."""
+        """Something that is drawn has changed."""
 
     def leave(self) -> None:
-        """The chat is over."""
+        """Ends the chat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How a chat begins. `find` names a model and its file; it may take its time."""
+    """How a chat is opened.
+
+    `check` returns a model's full name, quickly; raises ModelNotFound. `find` returns its name and file, and may take
+    time: it makes the built-in model. `hints` are lines about this machine. `shows_thinking` None: as it was last.
+    """
 
     reference: str
-    check: Callable[[str], str]  # its whole name, without taking time; raises ModelNotFound
+    check: Callable[[str], str]
     find: Callable[[str], tuple[str, Path]]
     models: Callable[[], list[str]]
-    hints: Callable[[], Iterable[str]] = tuple  # what the person is told of this machine, once
+    hints: Callable[[], Iterable[str]] = tuple
     session: int | None = None
-    shows_thinking: bool | None = None  # None: as it was left
+    shows_thinking: bool | None = None
 
 
 def name_of(reference: str) -> str:
-    """A model's name as people see it; of a path the last part."""
+    """A model's name as shown; for a path its last part."""
     return Path(reference).name if reference.endswith(".gguf") else reference

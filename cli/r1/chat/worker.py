@@ -1,9 +1,7 @@
-"""The one thread that talks to llama.cpp: it loads, answers, and warms the KV cache while nobody asks.
+"""The thread that runs llama.cpp for the chat: it loads models, answers, and warms the KV cache between turns.
 
-R1 drops old thinking, so what the cache holds after an answer is not what the next prompt begins with. While the person
-reads and types, the difference is decoded; what that has done by the time of the next prompt, the prompt need not do.
-
-Knows: sessions, jobs, whose turn it is. Does not know: history, terminals, what is done with the events.
+R1's template drops old thinking, so after an answer the KV cache does not hold what the next prompt starts with. The
+worker decodes the difference while the user reads and types, and the next prompt needs only the rest.
 """
 
 from __future__ import annotations
@@ -22,26 +20,28 @@ from r1.loaded_model import Listener, LoadedModel
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
 
+_JOIN_TIMEOUT_S = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """So much of the model is loaded, 0 to 1."""
+    """`share` of the model is loaded, 0 to 1."""
 
     share: float
 
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What of the plan for this machine the person should know."""
+    """A line for the user about the model on this machine."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The model is loaded and has a context of so many tokens; it was trained for at most `trained`.
+    """The model is loaded, with a context of `ctx` tokens; it was trained for at most `trained`.
 
-    `plan` says what it takes of this machine.
+    `plan` is one line about the memory it takes.
     """
 
     reference: str
@@ -52,22 +52,22 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A turn begins; getting ready for it took so long."""
+    """A turn begins; getting ready for it took `load_s` seconds."""
 
     load_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Warmed:
-    """The cache holds `done` tokens of those the next prompt begins with; a turn of the conversation has `lengths`."""
+    """`done` tokens of the next prompt are in the KV cache. `turn_tokens`: the tokens of each turn before it."""
 
     done: int
-    lengths: tuple[int, ...]
+    turn_tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A job came to nothing. `asking`: it was a question, and not the loading of a model."""
+    """A job failed. `asking`: it was a question, not the loading of a model."""
 
     error: Exception
     asking: bool
@@ -78,7 +78,7 @@ WorkerEvent = Loading | Noted | Ready | Loaded | Warmed | Failed | Event
 
 @dataclass(slots=True)
 class _Job:
-    cancelled: bool = field(default=False, init=False)
+    is_cancelled: bool = field(default=False, init=False)
 
 
 @dataclass(slots=True)
@@ -102,89 +102,90 @@ class _Warm(_Job):
 
 
 class Worker:
-    """Jobs go in from one thread, events come out on the worker's own."""
+    """Takes jobs from one thread and emits events on its own."""
 
     def __init__(self, emit: Callable[[WorkerEvent], None], hints: Callable[[], Iterable[str]] = tuple) -> None:
-        """`hints` are what else the person is told of this machine, once a model is loaded."""
+        """`hints` are lines for the user about this machine, emitted once a model is loaded."""
         self._emit = emit
         self._hints = hints
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._stop = Stop()
-        self._job: _Job | None = None  # the latest that was put in, but for warming
+        self._latest: _Job | None = None  # the last job, warming aside; `stop` cancels it
         self._running: _Job | None = None
-        self._opening: _Open | None = None  # the latest; what an earlier one comes to is of no interest
-        self._session: LoadedModel | None = None
-        self._why: R1Error | None = None  # there is none
+        self._latest_open: _Open | None = None  # earlier ones are skipped
+        self._model: LoadedModel | None = None
+        self._load_error: R1Error | None = None  # why there is no model
         self._reference = ""
-        self._comfortable = 0  # tokens of context; asked once, for every change of it empties the cache
+        self._default_ctx = 0  # planned once, when the model is loaded: a new length would empty the KV cache
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="r1-worker", daemon=True)
         self._thread.start()
 
     def open(self, find: Callable[[], tuple[str, Path]], settings: Settings) -> None:
-        """Loads the model that `find` names, in place of the one before: Loading*, then Ready or Failed."""
+        """Loads the model that `find` names in place of the present one: Loading*, then Ready or Failed."""
         self._stop_warming()
-        self._opening = _Open(find, settings)
-        self._put(self._opening)
+        self._latest_open = _Open(find, settings)
+        self._put(self._latest_open)
 
     def ask(self, prompt: str, turns: Sequence[Turn], settings: Settings) -> None:
-        """Answers: Loaded, the events of a turn, or Failed."""
+        """Answers: Loaded, then the events of a turn; or Failed."""
         self._put(_Ask(prompt, tuple(turns), settings))
 
     def warm(self, turns: Sequence[Turn], settings: Settings) -> None:
-        """Until something else is asked for, brings the cache to where a prompt after `turns` begins: Warmed*."""
+        """Fills the KV cache with the start of the next prompt, until another job arrives: Warmed*."""
         self._jobs.put(_Warm(tuple(turns), settings))
 
     def rewarm(self, turns: Sequence[Turn], settings: Settings) -> None:
-        """The same for a conversation that does not go on from the last one, whose warming ends in mid-batch."""
+        """The same for a changed conversation: warming for the old one stops at once."""
         self._stop_warming()
         self.warm(turns, settings)
 
     def stop(self) -> None:
-        """Ends the latest job as soon as it can, or as soon as it begins; what there is of it stands."""
-        if self._job is not None:
-            self._job.cancelled = True
-            if self._running is self._job:
+        """Ends the latest job as soon as possible, or as soon as it begins; its events so far stand."""
+        if self._latest is not None:
+            self._latest.is_cancelled = True
+            if self._running is self._latest:
                 self._stop.set()
 
     def answer_now(self) -> None:
-        """Closes the thinking, now or when it begins."""
-        if isinstance(self._job, _Ask):
-            self._job.answers_now = True
+        """Ends the thinking, now or when it begins."""
+        if isinstance(self._latest, _Ask):
+            self._latest.answers_now = True
 
-    def close(self, patience: float = 5.0) -> None:
-        """Ends the thread, and frees the model."""
+    def close(self) -> None:
+        """Ends the thread, which frees the model."""
         self._jobs.put(None)
         self._closing = True
         self._stop.set()
-        self._thread.join(patience)
+        self._thread.join(_JOIN_TIMEOUT_S)
 
     def _stop_warming(self) -> None:
-        """In mid-batch: what it is for is of no use any more."""
+        """In the middle of a batch: its result is of no use any more."""
         if isinstance(self._running, _Warm):
             self._stop.set()
 
     def _put(self, job: _Job) -> None:
-        self._job = job
+        self._latest = job
         self._jobs.put(job)
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             self._running = job
             self._stop.clear()
-            if job.cancelled or self._closing:  # asked after the flag was cleared, or before
+            if job.is_cancelled or self._closing:  # set before the flag was cleared
                 self._stop.set()
             try:
                 if not self._closing:
                     self._do(job)
-            except LoadCancelled:  # nobody waits for it any more
+            except LoadCancelled:  # another load replaced this one, or the chat is ending
                 pass
-            except Exception as exc:  # whatever it is, the chat must go on and say so
-                self._why = exc if isinstance(job, _Open) and isinstance(exc, R1Error) else self._why
+            except Exception as exc:  # the chat goes on after any error and shows it
+                if isinstance(job, _Open) and isinstance(exc, R1Error):
+                    self._load_error = exc
                 self._emit(Failed(exc, isinstance(job, _Ask)))
             self._running = None
-        if self._session is not None:
-            self._session.close()
+        if self._model is not None:
+            self._model.close()
 
     def _do(self, job: _Job) -> None:
         if isinstance(job, _Open):
@@ -195,68 +196,62 @@ class Worker:
             self._warm(job)
 
     def _open(self, job: _Open) -> None:
-        if job is not self._opening:
+        if job is not self._latest_open:
             return
-        reference, path = self._found(job)
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        reference, path = self._find(job)
+        if self._model is not None:
+            self._model.close()
+            self._model = None
         self._reference = reference
-        self._session = LoadedModel(
+        self._model = LoadedModel(
             path,
             job.settings,
             self._stop,
             Listener(lambda share: self._emit(Loading(share)), lambda note: self._emit(Noted(note.text))),
             name=reference,
         )
-        self._session.note(self._session.plan)
-        self._comfortable = self._session.plan.context
-        self._set(self._session, job.settings)
+        self._model.give_notes()
+        self._default_ctx = self._model.plan.context
+        self._configure(self._model, job.settings)
         for hint in self._hints():
             self._emit(Noted(hint))
 
-    def _found(self, job: _Open) -> tuple[str, Path]:
-        """When there is no such model, the one that is loaded stays."""
+    def _find(self, job: _Open) -> tuple[str, Path]:
+        """When there is no such model, the present one stays."""
         try:
             return job.find()
         except R1Error:
-            if self._session is not None:
-                self._emit(self._ready(self._session))
+            if self._model is not None:
+                self._emit(self._ready(self._model))
             raise
 
     def _ask(self, job: _Ask) -> None:
-        session = self._loaded()
-        self._set(session, job.settings)
-        turn = session.ask(job.prompt, job.turns, answer_now=lambda: job.answers_now)
-        self._emit(Loaded(turn.load_s))
-        for event in turn.events:
+        if self._model is None:
+            raise self._load_error or R1Error("no model is loaded; /model NAME loads one")
+        self._configure(self._model, job.settings)
+        reply = self._model.ask(job.prompt, job.turns, answer_now=lambda: job.answers_now)
+        self._emit(Loaded(reply.load_s))
+        for event in reply.events:
             self._emit(event)
 
     def _warm(self, job: _Warm) -> None:
-        if self._session is None or not self._jobs.empty():
+        if self._model is None or not self._jobs.empty():
             return
-        self._set(self._session, job.settings)
-        lengths = tuple(self._session.lengths(job.turns))
-        self._emit(Warmed(0, lengths))
-        for done in self._session.warm(job.turns):
-            self._emit(Warmed(done, lengths))
-            # a chunk that is under way is the beginning of the next prompt, so it is done to its end
+        self._configure(self._model, job.settings)
+        turn_tokens = tuple(self._model.lengths(job.turns))
+        self._emit(Warmed(0, turn_tokens))
+        for done in self._model.warm(job.turns):
+            self._emit(Warmed(done, turn_tokens))
+            # a new question starts with the same tokens, so the chunk being decoded is finished
             if self._stop() or not self._jobs.empty():
                 return
 
-    def _loaded(self) -> LoadedModel:
-        if self._session is None:
-            raise self._why or R1Error("no model is loaded; /model NAME loads one")
-        return self._session
+    def _configure(self, model: LoadedModel, settings: Settings) -> None:
+        """Applies the settings; reports a KV cache of another length."""
+        before = model.context_length
+        model.configure(replace(settings, ctx=settings.ctx or self._default_ctx))
+        if model.context_length != before:
+            self._emit(self._ready(model))
 
-    def _set(self, session: LoadedModel, settings: Settings) -> None:
-        """The settings in force, and a cache of the length they ask for; says so when that changed."""
-        before = session.context_length
-        session.settings = replace(settings, ctx=settings.ctx or self._comfortable)
-        session.prepare()
-        if session.context_length != before:
-            self._emit(self._ready(session))
-
-    def _ready(self, session: LoadedModel) -> Ready:
-        trained = session.model.context_length
-        return Ready(self._reference, session.context_length, trained, session.explain())
+    def _ready(self, model: LoadedModel) -> Ready:
+        return Ready(self._reference, model.context_length, model.model.context_length, model.explain())

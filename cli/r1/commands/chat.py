@@ -1,7 +1,4 @@
-"""`r1 chat`, and `r1` alone: a chat in the terminal, or in plain text where there is none to draw on.
-
-Knows: how a chat is opened: which model, which session, which view. Does not know: how it goes on.
-"""
+"""`r1 chat`, and `r1` alone: chooses the model, the session and the view of a chat."""
 
 from __future__ import annotations
 
@@ -13,16 +10,16 @@ from pathlib import Path
 from r1.chat.view import Opening
 from r1.console import Console
 from r1.history.history import History, location
-from r1.library import find_model, known_models, must_be_here
+from r1.library import find_model, known_models, resolve_model
 from r1.settings import Settings
 from r1_quantize.errors import ModelNotFound, UsageError
 
-_PATIENCE = 0.1  # seconds
+_LOCK_TIMEOUT_S = 0.1  # the chat must not freeze while another program has the history locked; it retries later
 
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """What the command line says about the chat. `model_given`: by a flag or an argument, not by a default."""
+    """The options of the command line. `model_given`: the model was named there, and is not a default."""
 
     model_given: bool = False
     go_on: bool = False
@@ -30,15 +27,14 @@ class ChatOptions:
     plain: bool = False
 
 
-def chat(console: Console, wish: ChatOptions, settings: Settings) -> int:
-    """Until the person leaves; the status of the last answer where nobody is there to see it."""
-    if wish.go_on and wish.session is not None:
-        raise UsageError("--continue takes up the last chat and --session a certain one; leave one of them out")
-    # what is locked is written half a second later; nobody's keys are to wait for it
-    with History.open(location(console.environ), patience=_PATIENCE) as history:
-        session = _session(history, wish)
-        opening = _opening(console, history, settings, wish, session)
-        if wish.plain or not _can_draw(console):
+def chat(console: Console, options: ChatOptions, settings: Settings) -> int:
+    """Until the user quits. Without a terminal the status is that of the one answer."""
+    if options.go_on and options.session is not None:
+        raise UsageError("--continue and --session exclude each other; leave one of them out")
+    with History.open(location(console.environ), lock_timeout_s=_LOCK_TIMEOUT_S) as history:
+        session = _session(history, options)
+        opening = _opening(console, history, settings, options, session)
+        if options.plain or not _can_draw(console):
             from r1.chat.plain import run_plain
 
             return run_plain(console, history, settings, opening)
@@ -47,35 +43,36 @@ def chat(console: Console, wish: ChatOptions, settings: Settings) -> int:
         return run_screen(console, history, settings, opening)
 
 
-def _session(history: History, wish: ChatOptions) -> int | None:
-    if wish.session is not None:
-        return history.find(wish.session)
-    if not wish.go_on:
+def _session(history: History, options: ChatOptions) -> int | None:
+    if options.session is not None:
+        return history.find(options.session)
+    if not options.go_on:
         return None
     latest = history.latest()
     if latest is None:
-        raise UsageError("there is no chat to continue yet; `r1` opens one")
+        raise UsageError("there is no chat to continue; `r1` starts one")
     return latest
 
 
-def _opening(console: Console, history: History, settings: Settings, wish: ChatOptions, session: int | None) -> Opening:
-    """The model is the one that was asked for, else the session's own, else the default. Raises ModelNotFound."""
+def _opening(
+    console: Console, history: History, settings: Settings, options: ChatOptions, session: int | None
+) -> Opening:
+    """The model is the one on the command line, else the session's, else the default. Raises ModelNotFound."""
     reference = settings.model
     turns = history.turns(session) if session is not None else []
-    if turns and not wish.model_given:
+    if turns and not options.model_given:
         try:
-            reference = must_be_here(console, turns[-1].asked.model)
+            reference = resolve_model(console, turns[-1].asked.model)
         except ModelNotFound:
-            console.warn(f"{turns[-1].asked.model}, which this chat was with, is not here any more")
-    shown = {"show": True, "only": True, "hide": False}
+            console.warn(f"this chat used {turns[-1].asked.model}, which is no longer on this machine")
     return Opening(
-        reference=must_be_here(console, reference),
-        check=lambda name: must_be_here(console, name),
+        reference=resolve_model(console, reference),
+        check=lambda name: resolve_model(console, name),
         find=lambda name: _find(console, name),
         models=lambda: known_models(console.environ),
         hints=lambda: _hints(console, settings),
         session=session,
-        shows_thinking=None if settings.thinking is None else shown[settings.thinking],
+        shows_thinking=None if settings.thinking is None else settings.thinking != "hide",
     )
 
 
@@ -91,6 +88,6 @@ def _hints(console: Console, settings: Settings) -> Iterable[str]:
 
 
 def _can_draw(console: Console) -> bool:
-    """A terminal on both sides, and one that knows more than lines."""
+    """True for a terminal on both sides that can do more than print lines."""
     terminals = console.stdin_is_terminal and console.stdout_is_terminal
     return terminals and console.environ.get("TERM", "dumb" if os.name == "posix" else "") not in {"dumb", "unknown"}

@@ -1,11 +1,9 @@
-"""The file that the chats are kept in: how it is opened, and what SQLite's complaints mean.
+"""The database file of the history: opening, versions, and SQLite's errors as ours.
 
-A file that is not ours, or that a newer r1 has made, is recognized by its first hundred bytes, read as any file is:
-to open it with SQLite would already leave a -wal and a -shm beside it.
+A file that is not ours, or that a newer r1 has written, is recognized by its first hundred bytes, read as a plain file:
+opening it with SQLite would already leave a -wal and a -shm beside it.
 
-WAL, because two chats may write at once while a third process reads, and a commit is one append.
-
-Knows: SQLite's files, versions and error codes. Does not know: the tables (`schema`).
+WAL mode, because two chats may write at once while a third process reads, and a commit is one append.
 """
 
 from __future__ import annotations
@@ -18,28 +16,29 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from r1.history.schema import APPLICATION_ID, MIGRATIONS
-from r1_quantize.errors import BadFile, Busy, NotEnoughRoom, R1Error, UsageError
+from r1_quantize.errors import BadFile, Busy, NotEnoughSpace, R1Error, UsageError
 
-PATIENCE_S = 10.0
-"""How long to wait for another process that writes; a commit takes milliseconds."""
+LOCK_TIMEOUT_S = 10.0
+"""How long to wait for another process that is writing; a commit takes milliseconds."""
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER, _WAL_HEADER, _FRAME_HEADER = 100, 32, 24  # bytes; https://sqlite.org/fileformat2.html
 
 
 def connect(path: Path, *, must_exist: bool) -> sqlite3.Connection:
-    """The database at `path`, of this version, ready to be used. Raises UsageError when it must exist and does not.
+    """Opens the database at `path` and updates it to this version.
 
-    Raises BadFile for what is not ours or newer than we are, and leaves it as it is; what `translated` does.
+    Raises UsageError when it must exist and does not, BadFile for a foreign or newer file, which stays unchanged, and
+    the errors of `translate_errors`.
     """
-    with translated(path):
+    with translate_errors(path):
         if must_exist and not path.exists():
-            raise UsageError("no chats yet; `r1` opens one")
+            raise UsageError("no chats yet; `r1` starts one")
         if not must_exist:
             _create(path)
-        _refuse_what_is_not_ours(path)
+        _refuse_foreign(path)
         read_only = must_exist and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
-        database = _open_to_read(path) if read_only else _open(path)
+        database = _open_read_only(path) if read_only else _open(path)
         try:
             _prepare(path, database, read_only=read_only)
         except BaseException:
@@ -49,70 +48,69 @@ def connect(path: Path, *, must_exist: bool) -> sqlite3.Connection:
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turns what SQLite and the system say about the file into the one error tree."""
+def translate_errors(path: Path) -> Iterator[None]:
+    """Turns the errors of SQLite and of the operating system into R1Error."""
     try:
         yield
-    except sqlite3.ProgrammingError:  # a mistake of ours
+    except sqlite3.ProgrammingError:  # a bug of ours
         raise
     except sqlite3.Error as exc:
         raise _as_error(path, exc) from exc
     except OSError as exc:
-        raise R1Error(f"{path}: {exc.strerror}; chats cannot be kept there (R1_HOME names another folder)") from exc
+        raise R1Error(f"{path}: {exc.strerror}; chats cannot be saved there, set R1_HOME to another folder") from exc
 
 
-def busy(path: Path) -> Busy:
-    """Others are at it."""
-    return Busy(f"{path}: another program has had it locked for {PATIENCE_S:.0f} s; close that and try again")
+def locked_error(path: Path) -> Busy:
+    return Busy(f"{path}: locked by another program for {LOCK_TIMEOUT_S:.0f} s; close that and try again")
 
 
-def gone() -> UsageError:
-    """A row that others refer to is not there, or the one that was meant."""
-    return UsageError("this chat was deleted meanwhile, by another r1; begin a new one")
+def deleted_error() -> UsageError:
+    """For a row that is missing, or that another row refers to and is missing."""
+    return UsageError("another r1 has deleted this chat; start a new one")
 
 
 def _as_error(path: Path, exc: sqlite3.Error) -> R1Error:
     code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     match code & 0xFF:
         case sqlite3.SQLITE_FULL:
-            return NotEnoughRoom(f"{path}: no room left on its disk; make some, nothing that was saved is lost")
+            return NotEnoughSpace(f"{path}: no space left on its disk; free some, saved chats are not affected")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return busy(path)
+            return locked_error(path)
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
-            return R1Error(f"{path}: cannot be written; see to its permissions, or name another folder with R1_HOME")
+            return R1Error(f"{path}: cannot be written; check its permissions, or set R1_HOME to another folder")
         case sqlite3.SQLITE_CONSTRAINT:
-            return gone()
+            return deleted_error()
         case sqlite3.SQLITE_IOERR:
-            return R1Error(f"{path}: its disk fails ({exc}); what was saved before may be whole")
+            return R1Error(f"{path}: disk error ({exc}); earlier chats may be intact")
         case sqlite3.SQLITE_TOOBIG:
-            return UsageError("more than 1 GB of text in one turn cannot be kept")
+            return UsageError("a turn cannot have more than 1 GB of text")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_ERROR:
-            return BadFile(f"{path}: damaged ({exc}); move it away and r1 begins a new one")
+            return BadFile(f"{path}: damaged ({exc}); move it away and r1 creates a new one")
     return R1Error(f"{path}: {exc}")
 
 
 def _create(path: Path) -> None:
-    """An empty file that nobody else may read: it will hold private words. -wal and -shm get the same permissions."""
+    """An empty file that only its owner may read. -wal and -shm get the same permissions."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
-def _refuse_what_is_not_ours(path: Path) -> None:
+def _refuse_foreign(path: Path) -> None:
     with path.open("rb") as file:
         header = file.read(_HEADER)
     if not header:
-        return  # begun just now, by us or by another
+        return  # just created, by us or by another process
     if len(header) < _HEADER or not header.startswith(_MAGIC):
-        raise BadFile(f"{path}: not a database; move it away and r1 begins a new one")
+        raise BadFile(f"{path}: not a database; move it away and r1 creates a new one")
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        raise BadFile(f"{path}: a database of another program; move it away and r1 begins a new one")
+        raise BadFile(f"{path}: a database of another program; move it away and r1 creates a new one")
     newest = _header_in_wal(path.with_name(path.name + "-wal")) or header
     _refuse_newer(path, int.from_bytes(newest[60:64], "big"))
 
 
 def _header_in_wal(wal: Path) -> bytes | None:
-    """The newest first page that a process has committed without copying it to the database yet."""
+    """The first page as last committed, if it is still in the log and not yet in the database."""
     newest = candidate = None
     with suppress(FileNotFoundError), wal.open("rb") as file:
         start = file.read(_WAL_HEADER)
@@ -129,30 +127,30 @@ def _header_in_wal(wal: Path) -> bytes | None:
 
 def _refuse_newer(path: Path, version: int) -> None:
     if version > len(MIGRATIONS):
-        raise BadFile(f"{path}: kept by a newer r1 (format {version}, this one reads {len(MIGRATIONS)}); update r1")
+        raise BadFile(f"{path}: written by a newer r1 (format {version}, this one reads {len(MIGRATIONS)}); update r1")
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    # Transactions are begun by hand; a chat may write from the thread that generates, one at a time.
-    return sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
+    # Transactions are begun explicitly; other threads may write, one at a time.
+    return sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
 
 
-def _open_to_read(path: Path) -> sqlite3.Connection:
-    """Where nothing may be written SQLite cannot share the file either, and reads it as if nobody would change it."""
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    """On a read-only disk SQLite cannot create its -shm file, and so reads the file as one that never changes."""
     alone = "" if path.with_name(path.name + "-shm").exists() else "&immutable=1"
     uri = f"{path.absolute().as_uri()}?mode=ro{alone}"
-    return sqlite3.connect(uri, uri=True, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(uri, uri=True, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
 
 
 def _prepare(path: Path, database: sqlite3.Connection, *, read_only: bool) -> None:
     database.row_factory = sqlite3.Row
     database.execute("PRAGMA foreign_keys = ON")
     database.execute("PRAGMA secure_delete = ON")
-    database.execute("PRAGMA temp_store = MEMORY")  # no copy of what is vacuumed in a folder for all
+    database.execute("PRAGMA temp_store = MEMORY")  # VACUUM must not leave a copy in a shared folder
     version = _version(database)
     _refuse_newer(path, version)
     if read_only and version < len(MIGRATIONS):
-        raise R1Error(f"{path}: kept by an older r1, and cannot be updated where nothing may be written")
+        raise R1Error(f"{path}: written by an older r1, and cannot be updated on a read-only disk")
     if read_only:
         return
     if version < len(MIGRATIONS):
@@ -161,7 +159,7 @@ def _prepare(path: Path, database: sqlite3.Connection, *, read_only: bool) -> No
 
 
 def _migrate(path: Path, database: sqlite3.Connection) -> None:
-    """In one transaction: a process that dies in the middle leaves the older version, whole."""
+    """In one transaction: a process that dies in the middle leaves the older version intact."""
     database.execute("BEGIN EXCLUSIVE")
     try:
         version = _version(database)  # another process may have been first
@@ -179,18 +177,18 @@ def _migrate(path: Path, database: sqlite3.Connection) -> None:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """One at a time: `executescript` would commit what is open before it begins."""
+    """The statements of a script. (`executescript` would first commit the open transaction.)"""
     statement = ""
     for part in script.split(";")[:-1]:
         statement += f"{part};"
-        if sqlite3.complete_statement(statement):  # the semicolon is not one of a comment's
+        if sqlite3.complete_statement(statement):  # the semicolon is not in a comment
             yield statement
             statement = ""
 
 
 def _use_wal(database: sqlite3.Connection) -> None:
-    """Here SQLite does not wait by itself when another process is just doing the same."""
-    deadline = time.monotonic() + PATIENCE_S
+    """Retries, because SQLite's own timeout does not apply while another process switches to WAL."""
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         try:
             database.execute("PRAGMA journal_mode = WAL")

@@ -1,12 +1,10 @@
-"""The tables that chats are kept in, and their versions.
+"""The tables of the history, their versions, and the rows as dataclasses.
 
-    sessions ─┬─ turns ─┬─ files      what went along with a question
-              │         └─ pieces     the reply so far, until `History.finish` folds it into its turn
-              └─ transcript           a view of it all, for people with the `sqlite3` program
-    drafts                            what else was typed
-    preferences
-
-Knows: names and types. Does not know: how the file is opened, or what a turn is for.
+sessions ─┬─ turns ─┬─ files      attached to a question
+          │         └─ pieces     the reply so far, until `History.finish` folds it into its turn
+          └─ transcript           a view of everything, for people with the `sqlite3` program
+drafts                            other text that was typed
+preferences
 """
 
 from __future__ import annotations
@@ -16,20 +14,20 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from r1.engine.events import Finished, Timings, Usage
+from r1.engine.events import Finished, FinishReason, Timings, Usage
 from r1.engine.prompt import Attachment
-from r1.history.search import Hit, Where, Words
+from r1.history.search import Hit, Place, Query
 
 APPLICATION_ID = 0x72316368  # "r1ch"
 
 MIGRATIONS = (
-    # The long texts stand last in their row: whatever stands behind them costs a walk over all of their pages.
-    # AUTOINCREMENT, so that the number of a chat that was deleted never comes to mean another one.
+    # The long texts are the last columns: to read a column behind them SQLite walks over all of their pages.
+    # AUTOINCREMENT, so that the number of a deleted chat is never used again.
     """
     CREATE TABLE sessions (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         title TEXT NOT NULL,
-        started REAL NOT NULL,                  -- seconds since 1970, as all times here
+        started REAL NOT NULL,                  -- seconds since 1970, like all times here
         updated REAL NOT NULL
     );
     CREATE TABLE turns (
@@ -37,7 +35,7 @@ MIGRATIONS = (
         session INTEGER NOT NULL REFERENCES sessions ON DELETE CASCADE,
         started REAL NOT NULL,
         withdrawn INTEGER NOT NULL DEFAULT 0,   -- by /undo, /retry, /edit: no longer part of the conversation
-        trimmed INTEGER NOT NULL DEFAULT 0,     -- by /trim: shown, but no longer in the model's context
+        trimmed INTEGER NOT NULL DEFAULT 0,     -- by /trim: shown, but not in the model's context
         model TEXT NOT NULL,
         seed INTEGER NOT NULL,
         temp REAL NOT NULL,
@@ -74,7 +72,7 @@ MIGRATIONS = (
         answer TEXT NOT NULL
     );
     CREATE INDEX pieces_of_turn ON pieces (turn);
-    CREATE TABLE drafts (                       -- typed, but in no turn: commands, and what was put away
+    CREATE TABLE drafts (                       -- typed but not asked: commands and saved drafts
         id INTEGER PRIMARY KEY,
         written REAL NOT NULL,
         text TEXT NOT NULL
@@ -107,10 +105,9 @@ MIGRATIONS = (
         ORDER BY turns.session, turns.id;
     """,
 )
-"""Entry n takes version n to n + 1; an empty file is version 0."""
+"""Entry n updates version n to n + 1; an empty file is version 0."""
 
-
-_TITLE = 60  # characters
+_MAX_TITLE = 60  # characters
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 SESSIONS = """
@@ -130,14 +127,20 @@ TEXTS = """
     ) AS BLOB)
     FROM transcript ORDER BY turn DESC
 """
-"""As bytes, because most are dismissed as such."""
+"""As bytes: most turns are ruled out without being decoded."""
 
 CUT_OFF = "SELECT DISTINCT turn FROM pieces WHERE turn IN (SELECT id FROM turns WHERE session = ?)"
 
+TYPED = """
+    SELECT text FROM (
+        SELECT question AS text, started AS moment FROM turns UNION ALL SELECT text, written AS moment FROM drafts
+    ) ORDER BY moment DESC LIMIT ?
+"""
+
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a turn is asked with. `question` is as typed, without the files."""
+class Question:
+    """A question with its files and settings. `question` is the text as typed, without the files."""
 
     question: str
     files: tuple[Attachment, ...]
@@ -152,28 +155,28 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class StoredTurn:
-    """A turn as it is kept. `finish_reason` None: it was cut off in the middle, or is still being made.
+    """A turn in the history. `finish_reason` None: the reply was cut off, or is still being made.
 
-    `id` is what the methods of `History` take, `number` its place in the conversation, from 1.
+    `id` is the key that the methods of `History` take, `number` its place in the conversation, from 1.
     """
 
     id: int
     number: int
-    asked: Asked
+    asked: Question
     thinking: str
     answer: str
-    finish_reason: str | None
+    finish_reason: FinishReason | None
     thinking_s: float | None
     usage: Usage | None
     timings: Timings | None
     load_s: float | None
     started: float  # seconds since the epoch
-    trimmed: bool  # shown, but left out of the context
+    trimmed: bool  # shown, but not in the model's context
 
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """A chat in a list. `turns` counts those of the conversation, `model` is the last one's."""
+    """A chat in a list. `turns` is the length of its conversation, `model` the model of its last turn."""
 
     id: int
     title: str
@@ -184,34 +187,36 @@ class SessionInfo:
 
 
 def clean(text: str) -> str:
-    """`text` as it can be kept."""
+    """`text` without the characters that SQLite or UTF-8 cannot store."""
     return _UNSTORABLE.sub("�", text)
 
 
-def first_title(asked: Asked) -> str:
-    """The first line of what was asked, or else the name of what was attached."""
+def first_title(asked: Question) -> str:
+    """The first line of the question, else the name of the first file."""
     lines = [" ".join(line.split()) for line in clean(asked.question).splitlines()]
     names = [clean(file.name) for file in asked.files]
-    title = next(filter(None, [*lines, *names]), "nothing asked")
-    return title if len(title) <= _TITLE else f"{title[: _TITLE - 1].rstrip()}…"
+    title = next(filter(None, [*lines, *names]), "untitled")
+    return title if len(title) <= _MAX_TITLE else f"{title[: _MAX_TITLE - 1].rstrip()}…"
 
 
-TYPED = """
-    SELECT text FROM (
-        SELECT question AS text, started AS moment FROM turns UNION ALL SELECT text, written AS moment FROM drafts
-    ) ORDER BY moment DESC LIMIT ?
-"""
-
-
-def insert_turn(db: sqlite3.Connection, session: int, started: float, asked: Asked) -> int:
-    """The new turn's id, with its files."""
+def insert_turn(db: sqlite3.Connection, session: int, started: float, asked: Question) -> int:
+    """Inserts a turn and its files; returns the turn's id."""
+    row = {
+        "session": session,
+        "started": started,
+        "model": clean(asked.model),
+        "system": None if asked.system is None else clean(asked.system),
+        "seed": asked.seed,
+        "temp": asked.temp,
+        "top_p": asked.top_p,
+        "max_tokens": asked.max_tokens,
+        "ctx": asked.ctx,
+        "question": clean(asked.question),
+    }
     cursor = db.execute(
         "INSERT INTO turns (session, started, model, system, seed, temp, top_p, max_tokens, ctx, question) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            *(session, started, clean(asked.model), None if asked.system is None else clean(asked.system)),
-            *(asked.seed, asked.temp, asked.top_p, asked.max_tokens, asked.ctx, clean(asked.question)),
-        ),
+        "VALUES (:session, :started, :model, :system, :seed, :temp, :top_p, :max_tokens, :ctx, :question)",
+        row,
     )
     turn = int(cursor.lastrowid or 0)
     files = ((turn, clean(file.name), clean(file.content)) for file in asked.files)
@@ -220,7 +225,7 @@ def insert_turn(db: sqlite3.Connection, session: int, started: float, asked: Ask
 
 
 def fold(db: sqlite3.Connection, turn: int) -> None:
-    """Moves the pieces that are there into their turn. While it is still being written that does no harm either."""
+    """Moves the pieces of a turn into its row. Harmless while another process still adds pieces."""
     pieces = db.execute("SELECT thinking, answer FROM pieces WHERE turn = ? ORDER BY id", (turn,)).fetchall()
     if pieces:
         thinking, answer = ("".join(texts) for texts in zip(*pieces, strict=True))
@@ -233,59 +238,109 @@ def fold(db: sqlite3.Connection, turn: int) -> None:
 def finish_turn(
     db: sqlite3.Connection, turn: int, finished: Finished, thinking_s: float | None, load_s: float
 ) -> sqlite3.Cursor:
-    """How it ended, and what it took."""
+    """Stores how the turn ended and how long it took."""
     usage, timings = finished.usage, finished.timings
+    row = {
+        "turn": turn,
+        "finish_reason": finished.reason,
+        "thinking_s": thinking_s,
+        "load_s": load_s,
+        "prompt_tokens": usage.prompt_tokens,
+        "thinking_tokens": usage.thinking_tokens,
+        "answer_tokens": usage.answer_tokens,
+        "ttft_s": timings.ttft_s,
+        "prefill_tps": timings.prefill_tps,
+        "decode_tps": timings.decode_tps,
+        "total_s": timings.total_s,
+    }
     return db.execute(
-        "UPDATE turns SET finish_reason = ?, thinking_s = ?, load_s = ?, prompt_tokens = ?, thinking_tokens = ?, "
-        "answer_tokens = ?, ttft_s = ?, prefill_tps = ?, decode_tps = ?, total_s = ? WHERE id = ?",
-        (
-            *(finished.reason, thinking_s, load_s, usage.prompt_tokens, usage.thinking_tokens, usage.answer_tokens),
-            *(timings.ttft_s, timings.prefill_tps, timings.decode_tps, timings.total_s, turn),
-        ),
+        "UPDATE turns SET finish_reason = :finish_reason, thinking_s = :thinking_s, load_s = :load_s, "
+        "prompt_tokens = :prompt_tokens, thinking_tokens = :thinking_tokens, answer_tokens = :answer_tokens, "
+        "ttft_s = :ttft_s, prefill_tps = :prefill_tps, decode_tps = :decode_tps, total_s = :total_s WHERE id = :turn",
+        row,
     )
 
 
 def stored_turn(row: sqlite3.Row, files: tuple[Attachment, ...]) -> StoredTurn:
-    """From a row of `TURNS`."""
-    ended = row["finish_reason"] is not None
+    """A turn from a row of `TURNS`."""
+    is_over = row["finish_reason"] is not None
     return StoredTurn(
         id=row["turn"],
         number=row["number"],
-        asked=Asked(
-            *(row["question"], files, row["model"], row["system"], row["seed"]),
-            *(row["temp"], row["top_p"], row["max_tokens"], row["ctx"]),
-        ),
+        asked=_question(row, files),
         thinking=row["thinking"],
         answer=row["answer"],
         finish_reason=row["finish_reason"],
         thinking_s=row["thinking_s"],
-        usage=Usage(row["prompt_tokens"], row["thinking_tokens"], row["answer_tokens"]) if ended else None,
-        timings=Timings(row["ttft_s"], row["prefill_tps"], row["decode_tps"], row["total_s"]) if ended else None,
+        usage=_usage(row) if is_over else None,
+        timings=_timings(row) if is_over else None,
         load_s=row["load_s"],
         started=row["started"],
         trimmed=bool(row["trimmed"]),
     )
 
 
-def hit(db: sqlite3.Connection, wanted: Words, turn: int, raw: tuple[bytes, ...]) -> Hit | None:
-    """The turn of a row of `TEXTS`, if it has every word."""
-    places: tuple[Where, ...] = ("question", "answer", "thinking", "file")
-    texts = {where: text.decode("utf-8", "replace") for where, text in zip(places, raw, strict=True)}
-    where = wanted.best_of(texts)
-    if where is None:
+def _question(row: sqlite3.Row, files: tuple[Attachment, ...]) -> Question:
+    return Question(
+        question=row["question"],
+        files=files,
+        model=row["model"],
+        system=row["system"],
+        seed=row["seed"],
+        temp=row["temp"],
+        top_p=row["top_p"],
+        max_tokens=row["max_tokens"],
+        ctx=row["ctx"],
+    )
+
+
+def _usage(row: sqlite3.Row) -> Usage:
+    return Usage(
+        prompt_tokens=row["prompt_tokens"],
+        thinking_tokens=row["thinking_tokens"],
+        answer_tokens=row["answer_tokens"],
+    )
+
+
+def _timings(row: sqlite3.Row) -> Timings:
+    return Timings(
+        ttft_s=row["ttft_s"],
+        prefill_tps=row["prefill_tps"],
+        decode_tps=row["decode_tps"],
+        total_s=row["total_s"],
+    )
+
+
+def turn_hit(db: sqlite3.Connection, query: Query, turn: int, raw: tuple[bytes, ...]) -> Hit | None:
+    """The turn of a row of `TEXTS`, if it has every term."""
+    places: tuple[Place, ...] = ("question", "answer", "thinking", "file")
+    texts = {place: text.decode("utf-8", "replace") for place, text in zip(places, raw, strict=True)}
+    place = query.best_place(texts)
+    if place is None:
         return None
-    session, title, number, withdrawn = db.execute(
-        "SELECT session, title, number, withdrawn FROM transcript WHERE turn = ?", (turn,)
-    ).fetchone()
-    return Hit(session, title, number, where, *wanted.excerpt(texts[where]), withdrawn=bool(withdrawn))
+    row = db.execute("SELECT session, title, number, withdrawn FROM transcript WHERE turn = ?", (turn,)).fetchone()
+    excerpt, spans = query.excerpt(texts[place])
+    return Hit(
+        session=row["session"],
+        title=row["title"],
+        number=row["number"],
+        where=place,
+        excerpt=excerpt,
+        spans=spans,
+        withdrawn=bool(row["withdrawn"]),
+    )
 
 
-def title_hits(db: sqlite3.Connection, wanted: Words, within: set[int]) -> Iterator[Hit]:
-    """The newest first; not those that were found by their turns, or whose title is only their question's beginning."""
+def title_hits(db: sqlite3.Connection, query: Query, found: set[int]) -> Iterator[Hit]:
+    """Titles that have every term, newest first.
+
+    Sessions in `found` are left out, and titles that only repeat the start of the first question.
+    """
     titles = db.execute("SELECT id, title FROM sessions ORDER BY updated DESC, id DESC").fetchall()
     for session, title in titles:
-        if session in within or not wanted.best_of({"title": title}):
+        if session in found or not query.best_place({"title": title}):
             continue
         question = db.execute("SELECT question FROM turns WHERE session = ? ORDER BY id LIMIT 1", (session,)).fetchone()
         if title.removesuffix("…") not in " ".join(question[0].split()):
-            yield Hit(session, title, 0, "title", *wanted.excerpt(title))
+            excerpt, spans = query.excerpt(title)
+            yield Hit(session=session, title=title, number=0, where="title", excerpt=excerpt, spans=spans)

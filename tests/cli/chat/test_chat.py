@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from r1.chat.commands import COMMANDS, help_lines
+from r1.chat.commands import help_lines
+from r1.chat.slash import COMMANDS
 from r1.chat.worker import Failed
 from r1.engine.events import Answer
 from r1.history.history import History
@@ -128,7 +129,7 @@ class TestHistoryThatIsLocked:
             other.execute("BEGIN IMMEDIATE")
             talk.chat.submit(SUM)
             talk.until(lambda: bool(talk.chat.reply and talk.chat.reply.thinking_s is not None))
-            talk.chat.keep()
+            talk.chat.recorder.save()
             other.execute("ROLLBACK")
             other.close()
             talk.until(lambda: not talk.chat.busy)
@@ -252,8 +253,8 @@ class TestCommands:
         talk.say(SUM)
         talk.settle()
         printed = talk.say("/context")
-        assert f"{talk.chat.used:,} of 1,024 tokens used, {1024 - talk.chat.used:,} left (trained for 2,048)" in printed
-        assert f"{talk.chat.lengths[0]:>7,}  {SUM}" in printed
+        assert f"{talk.chat.tokens_used:,} of 1,024 tokens used, {1024 - talk.chat.tokens_used:,} left (trained for 2,048)" in printed
+        assert f"{talk.chat.model.turn_tokens[0]:>7,}  {SUM}" in printed
 
     def test_trimmed_turns_leave_the_context_and_stay_in_the_history(self, talk: Talk) -> None:
         for question in (SUM, LETTERS, "What is 4711 - 815?"):
@@ -261,7 +262,7 @@ class TestCommands:
         talk.settle()
         assert "the model no longer sees 2 turns, of 3" in talk.say("/trim 2")
         talk.settle()
-        assert (len(talk.chat.exchanges()), len(talk.chat.turns)) == (1, 3)
+        assert (len(talk.chat.prompt_turns()), len(talk.chat.turns)) == (1, 3)
         assert [turn.trimmed for turn in talk.history.turns(talk.chat.session or 0)] == [True, True, False]
         assert "nothing to leave out" in talk.say("/trim")
 
@@ -320,7 +321,7 @@ class TestCommands:
         damaged.write_bytes(b"GGUF" + bytes(100))
         try:
             talk.say("/model damaged.gguf")
-            talk.until(lambda: talk.chat.ready is not None)
+            talk.until(lambda: talk.chat.model.ready is not None)
         finally:
             damaged.unlink()
         assert "damaged.gguf" in talk.view.printed
@@ -359,7 +360,7 @@ class TestHelp:
 
     @pytest.mark.parametrize("width", [40, 80, 200])
     def test_has_every_command_and_fits(self, width: int) -> None:
-        lines = help_lines(Style(width, colour=False)).splitlines()
+        lines = help_lines(COMMANDS, Style(width, colour=False)).splitlines()
         assert all(len(line) <= width for line in lines)
-        for command in COMMANDS.values():
+        for command in COMMANDS:
             assert any(line.startswith(f"/{command.name}") for line in lines)

@@ -45,7 +45,7 @@ class Desk:
     def warm(self, turns: list[Turn], settings: Settings = SETTINGS) -> None:
         """Until all of it is done."""
         self.worker.warm(turns, settings)
-        self.until(lambda event: isinstance(event, Warmed) and event.done == sum(event.lengths))
+        self.until(lambda event: isinstance(event, Warmed) and event.done == sum(event.turn_tokens))
 
 
 @pytest.fixture

@@ -1,0 +1,114 @@
+"""The lines that the chat redraws at the bottom of the terminal: live lines, activity, draft, toolbar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.filters import Condition, has_completions, is_searching
+from prompt_toolkit.formatted_text import ANSI, AnyFormattedText, StyleAndTextTuples
+from prompt_toolkit.layout import (
+    BufferControl,
+    ConditionalContainer,
+    Dimension,
+    Float,
+    FloatContainer,
+    FormattedTextControl,
+    HSplit,
+    Layout,
+    Window,
+)
+from prompt_toolkit.layout.menus import CompletionsMenu
+from prompt_toolkit.output import Output
+from prompt_toolkit.styles import Style as PromptStyle
+from prompt_toolkit.widgets import SearchToolbar
+
+from r1.chat.chat import Chat
+from r1.chat.toolbar import toolbar
+from r1.render.reply import PROMPT
+
+STYLE = PromptStyle.from_dict({"prompt": "bold", "quiet": "dim", "warning": "nodim bold"})
+
+_MENU_ROWS = 8
+_MIN_ROWS_FOR_ACTIVITY = 5
+
+
+class BottomLines:
+    """Live lines, activity, pending messages, draft, completion menu, toolbar; from top to bottom."""
+
+    def __init__(self, draft: Buffer, output: Output) -> None:
+        self.live = ""
+        self.activity = ""
+        self.hint = ""  # takes the place of the toolbar
+        self.chat: Chat | None = None
+        self._draft = draft
+        self._output = output
+
+    def layout(self) -> Layout:
+        search = SearchToolbar()
+        draft = Window(
+            BufferControl(self._draft, search_buffer_control=search.control, preview_search=True),
+            height=self._draft_height,
+            wrap_lines=True,
+            dont_extend_height=True,
+            get_line_prefix=self._line_prefix,
+        )
+        body = HSplit(
+            [
+                _lines(lambda: ANSI(self.live), lambda: bool(self.live)),
+                _lines(self._activity_text, lambda: bool(self._activity_text())),
+                _lines(lambda: "", lambda: bool(self.live or self.activity) and self._is_roomy()),
+                _lines(self._pending_text, lambda: bool(self._pending_text())),
+                draft,
+                ConditionalContainer(Window(height=_MENU_ROWS), has_completions),
+                ConditionalContainer(search, is_searching),
+                _lines(self._toolbar_text, lambda: True),
+            ]
+        )
+        menu = CompletionsMenu(max_height=_MENU_ROWS, scroll_offset=1)
+        return Layout(FloatContainer(body, [Float(menu, xcursor=True, ycursor=True)]), focused_element=draft)
+
+    def rows_for_live_lines(self) -> int:
+        rows: int = self._output.get_size().rows
+        return max(rows - self._draft.document.line_count - 5, 0)
+
+    def _is_roomy(self) -> bool:
+        return bool(self._output.get_size().rows >= _MIN_ROWS_FOR_ACTIVITY)
+
+    def _draft_height(self) -> Dimension:
+        return Dimension(min=1, max=max(self._output.get_size().rows // 2, 1))
+
+    def _line_prefix(self, line: int, wrap: int) -> StyleAndTextTuples:
+        return [("class:prompt", PROMPT if line == wrap == 0 else " " * len(PROMPT))]
+
+    def _activity_text(self) -> StyleAndTextTuples:
+        return [("class:quiet", self.activity)] if self.activity and self._is_roomy() else []
+
+    def _pending_text(self) -> StyleAndTextTuples:
+        """What belongs to the next message, and the messages that are queued."""
+        if self.chat is None:
+            return []
+        edited = self.chat.edited
+        lines = [f"replaces turn {edited.number}"] if edited else []
+        lines += [f"attached: {file.name}" for file in self.chat.files]
+        lines += [f"queued: {' '.join(text.split())}" for text in self.chat.queue]
+        quiet = [("class:quiet", "\n".join(lines))] if lines else []
+        return [*self._nearly_full_text(self.chat, more=bool(lines)), *quiet]
+
+    def _nearly_full_text(self, chat: Chat, *, more: bool) -> StyleAndTextTuples:
+        """Shown while a reply is being made: before the context is full, and not in the middle of the answer."""
+        if not (chat.busy and chat.nearly_full):
+            return []
+        text = f"the context is nearly full: {chat.tokens_left:,} tokens left"
+        return [("class:warning", text + ("\n" if more else ""))]
+
+    def _toolbar_text(self) -> StyleAndTextTuples:
+        if self.hint or self.chat is None:
+            return [("class:quiet", self.hint)]
+        return [(f"class:quiet {style}", text) for style, text in toolbar(self.chat, self._output.get_size().columns)]
+
+
+def _lines(text: Callable[[], AnyFormattedText], shown: Callable[[], bool]) -> ConditionalContainer:
+    """As many lines as `text` has, while `shown`."""
+    window = Window(FormattedTextControl(text), dont_extend_height=True, wrap_lines=True)
+    return ConditionalContainer(window, Condition(shown))
