@@ -61,7 +61,7 @@ def _fail(message: str, status: ExitStatus) -> ExitStatus:
 
 def _disk_full(exc: OSError) -> ExitStatus:
     abandon(sys.stdout)
-    return _fail(f"cannot write to {exc.filename or 'stdout'}: no space left", ExitStatus.NO_ROOM)
+    return _fail(f"cannot write to {exc.filename or 'stdout'}: no space left", ExitStatus.NO_SPACE)
 
 
 def _unexpected(exc: Exception) -> ExitStatus:

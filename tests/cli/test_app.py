@@ -1,67 +1,180 @@
-"""`r1.app`: whatever goes wrong becomes one line and a status."""
+"""`r1.app`: how arguments and options reach the commands."""
 
 from __future__ import annotations
 
-import errno
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
-import typer
 
-from r1.app import run_app
-from r1_quantize.errors import BadGGUF, ModelNotFound, NetworkError, NotEnoughSpace, R1Error, UsageError
+from r1 import app as module
+from r1.commands import bench, chat, list_types, pull, quantize, remove, run, show, verify
+from r1.console import Console
+from r1.exit import run_app
+from r1.settings import Settings, load
+from tests.fakes.consoles import console, written
+
+MODEL = "qwen-7b:Q8_0"
+OTHER = "qwen-14b"
+
+Call = Callable[..., tuple[int, str]]
 
 
-def status_of(error: BaseException) -> int:
-    def fails(*, standalone_mode: bool) -> None:
-        raise error
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """The arguments of every command that is called; none of them runs."""
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
-    return run_app(fails)
+    def record(*arguments: Any, **options: Any) -> int:
+        calls.append((arguments[1:], options))  # without the console
+        return 0
+
+    functions = {
+        run: "run",
+        chat: "chat",
+        bench: "bench",
+        pull: "run",
+        quantize: "run",
+        list_types: "list_types",
+        show: "show",
+        verify: "verify",
+        remove: "remove",
+    }
+    for owner, name in functions.items():
+        monkeypatch.setattr(owner, name, record)
+    return calls
 
 
-class TestRunApp:
-    """Errors of the tree carry their status, the rest is translated at this one place."""
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Runs `r1 ARGUMENTS` in this process; returns the exit status and stderr."""
 
-    @pytest.mark.parametrize(
-        ("error", "status"),
-        [
-            (R1Error("x"), 1),
-            (UsageError("x"), 2),
-            (typer.BadParameter("x"), 2),
-            (ModelNotFound("x"), 4),
-            (NotEnoughSpace("x"), 5),
-            (OSError(errno.ENOSPC, "No space left on device"), 5),
-            (NetworkError("x"), 6),
-            (BadGGUF("x"), 7),
-            (RuntimeError("x"), 1),
-            (OSError(errno.EIO, "Input/output error"), 1),
-        ],
-        ids=repr,
+    def begin(*arguments: str, **environ: str) -> tuple[int, str]:
+        made = console(b"", environ={"R1_HOME": str(tmp_path), **environ})
+        monkeypatch.setattr(sys, "argv", ["r1", *arguments])
+        monkeypatch.setattr(sys, "stderr", made.stderr)
+        monkeypatch.setattr(Console, "of_process", lambda: made)
+        monkeypatch.setattr(module, "keep_libraries_quiet", lambda: None)
+        monkeypatch.setattr("r1.settings.config_file", lambda: tmp_path / "config.toml")
+        return run_app(module.app), written(made.stderr)
+
+    return begin
+
+
+WITH_ARGUMENT = ["chat", "bench", "pull", "quantize", "show", "verify"]
+
+
+def model_in(arguments: tuple[Any, ...]) -> str | None:
+    """The model that a command was called with, wherever it takes it."""
+    (found,) = {
+        argument.model if isinstance(argument, Settings) else argument
+        for argument in arguments
+        if isinstance(argument, Settings) or argument in {MODEL, OTHER}
+    }
+    return found
+
+
+class TestModel:
+    """Every command that works on one model takes it as its first word and as -m."""
+
+    @pytest.mark.parametrize("command", WITH_ARGUMENT)
+    @pytest.mark.parametrize("form", [[MODEL], ["-m", MODEL], ["--model", MODEL], [MODEL, "-m", MODEL]], ids=" ".join)
+    def test_is_an_argument_or_an_option(self, received: list[Any], call: Call, command: str, form: list[str]) -> None:
+        assert call(command, *form) == (0, "")
+        assert model_in(received[0][0]) == MODEL
+
+    @pytest.mark.parametrize("command", WITH_ARGUMENT)
+    def test_two_different_models_are_a_usage_error(self, received: list[Any], call: Call, command: str) -> None:
+        message = f"r1: {MODEL} and -m {OTHER} name different models; leave one of them out\n"
+        assert call(command, MODEL, "-m", OTHER) == (2, message)
+        assert not received
+
+    @pytest.mark.parametrize("command", ["quantize", "show", "verify", "rm"])
+    def test_is_required_where_there_is_no_default(self, received: list[Any], call: Call, command: str) -> None:
+        status, error = call(command)
+        assert (status, error.count("\n")) == (2, 1)
+        assert error.startswith("r1: no ")
+        assert not received
+
+    @pytest.mark.parametrize("command", ["chat", "bench", "run"])
+    def test_is_left_to_the_settings_otherwise(self, received: list[Any], call: Call, command: str) -> None:
+        call(command, R1_MODEL=OTHER)
+        assert model_in(received[0][0]) == OTHER
+
+    def test_run_takes_an_option_because_its_words_are_the_prompt(self, received: list[Any], call: Call) -> None:
+        assert call("run", "-m", MODEL, OTHER)[0] == 0
+        (options, _, settings), _ = received[0]
+        assert (options.words, settings.model) == ((OTHER,), MODEL)
+
+    def test_the_types_of_a_model_are_listed_by_an_option_too(self, received: list[Any], call: Call) -> None:
+        assert call("quantize", "--list-types", "-m", MODEL)[0] == 0
+        assert received == [((MODEL,), {"as_json": False})]
+
+    def test_rm_takes_any_number_in_both_ways(self, received: list[Any], call: Call) -> None:
+        assert call("rm", MODEL, "-m", OTHER, "-m", "tiny")[0] == 0
+        assert received[0][0] == ([MODEL, OTHER, "tiny"],)
+
+    @pytest.mark.parametrize(("form", "given"), [([], False), ([MODEL], True), (["-m", MODEL], True)])
+    def test_a_chat_knows_if_its_model_was_named(
+        self, received: list[Any], call: Call, form: list[str], given: bool
+    ) -> None:
+        call("chat", *form)
+        assert received[0][0][0].model_given is given
+
+
+class TestSettings:
+    """Shared options reach the settings under their own names."""
+
+    FLAGS = (
+        *("--temp", "0.5", "--top-p", "0.9", "--seed", "7", "--max-tokens", "100", "--system", "Be brief."),
+        *("--ctx", "512", "--kv-type", "q8_0", "--threads", "2", "--device", "cpu", "--gpu-layers", "0"),
+        *("--rpc", "host:1", "--force", "--thinking", "hide", "-m", MODEL),
     )
-    def test_an_error_is_one_line_and_its_status(
-        self, capsys: pytest.CaptureFixture[str], error: BaseException, status: int
-    ) -> None:
-        assert status_of(error) == status
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert err.startswith("r1: ")
-        assert err.count("\n") == 1
 
-    def test_ctrl_c_is_not_talked_about(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert status_of(KeyboardInterrupt()) == 130
-        assert capsys.readouterr() == ("", "")
+    @pytest.mark.parametrize("command", ["run", "chat"])
+    def test_all_of_them_arrive(self, received: list[Any], call: Call, command: str) -> None:
+        assert call(command, *self.FLAGS)[0] == 0
+        assert received[0][0][-1] == Settings(
+            model=MODEL,
+            thinking="hide",
+            system="Be brief.",
+            temp=0.5,
+            top_p=0.9,
+            seed=7,
+            max_tokens=100,
+            ctx=512,
+            threads=2,
+            device="cpu",
+            gpu_layers=0,
+            rpc="host:1",
+            kv_type="q8_0",
+            force=True,
+        )
 
-    def test_a_message_of_many_lines_becomes_one_and_steers_no_terminal(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        status_of(UsageError("first\nsecond\x1b[31m"))
-        assert capsys.readouterr().err == "r1: first second[31m\n"
+    @pytest.mark.parametrize("command", ["run", "chat", "bench"])
+    def test_none_of_them_is_given_by_default(self, received: list[Any], call: Call, command: str) -> None:
+        call(command)
+        assert received[0][0][-1] == load({}, {}) == Settings()
 
-    @pytest.mark.parametrize(("wish", "shown"), [("1", True), ("0", False), ("", False)])
-    def test_the_traceback_of_the_unforeseen_is_had_on_request(
-        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, wish: str, shown: bool
-    ) -> None:
-        monkeypatch.setenv("R1_DEBUG", wish)
-        status_of(RuntimeError("boom"))
-        err = capsys.readouterr().err
-        assert ("Traceback" in err) == shown
-        assert "r1: unforeseen: RuntimeError: boom (R1_DEBUG=1 shows where)" in err
+    @pytest.mark.parametrize("command", ["run", "chat"])
+    def test_a_system_prompt_is_warned_about(self, received: list[Any], call: Call, command: str) -> None:
+        warning = "r1: R1 was not trained with a system prompt; put instructions in the prompt itself\n"
+        assert call(command, "--system", "Be brief.") == (0, warning)
+        assert call(command) == (0, "")
+
+    def test_tuning_and_a_number_of_threads_exclude_each_other(self, received: list[Any], call: Call) -> None:
+        status, error = call("bench", "--tune", "--threads", "2")
+        assert (status, error.count("\n")) == (2, 1)
+        assert call("bench", "--tune", R1_THREADS="2")[0] == 0
+
+
+class TestHelp:
+    """The help of every command names the command that was misused, and fits the terminal."""
+
+    def test_a_usage_error_names_the_help_of_its_command(self, call: Call) -> None:
+        assert call("history", "export", "--no-such-option") == (
+            2,
+            "r1: No such option: --no-such-option (see r1 history export --help)\n",
+        )

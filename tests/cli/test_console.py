@@ -1,17 +1,20 @@
-"""`r1.console`: what may go to a pipe, and what to a terminal."""
+"""`r1.console`: what a pipe gets and what a terminal gets."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from r1.console import printable
+from r1.console import Column, printable
+from r1_quantize.errors import UsageError
 from tests.fakes.consoles import console, written
 
 HOSTILE = "a\x1b[31mred\x1b]0;title\x07 \x9b2J\rb\x08\x7f\n\tc"
 
 
 class TestStdout:
-    """Scripts get bytes, terminals get nothing that could steer them."""
+    """A pipe gets the text unchanged, a terminal gets it without control codes."""
 
     def test_a_pipe_gets_every_character(self) -> None:
         made = console()
@@ -23,14 +26,14 @@ class TestStdout:
         made.out(HOSTILE)
         assert written(made.stdout) == "a[31mred]0;title 2Jb\n\tc"
 
-    def test_other_alphabets_are_printable(self) -> None:
+    def test_other_scripts_are_printable(self) -> None:
         assert printable("naïve 日本語 😀 עברית\n") == "naïve 日本語 😀 עברית\n"
 
 
 class TestStderr:
-    """Notes are for people, warnings for everybody."""
+    """Notes are for terminals, warnings for scripts too."""
 
-    def test_a_note_reaches_a_terminal_only(self) -> None:
+    def test_only_a_terminal_gets_a_note(self) -> None:
         script, person = console(), console(stderr_is_terminal=True, environ={"TERM": "xterm"})
         for made in (script, person):
             made.note("hello")
@@ -43,7 +46,7 @@ class TestStderr:
         assert written(made.stderr) == "r1: first second\n"
 
     @pytest.mark.parametrize("environ", [{"NO_COLOR": "1", "TERM": "xterm"}, {"TERM": "dumb"}])
-    def test_dim_text_is_plain_where_style_is_unwanted(self, environ: dict[str, str]) -> None:
+    def test_dim_text_is_plain_without_style(self, environ: dict[str, str]) -> None:
         made = console(stderr_is_terminal=True, environ=environ)
         made.err("trace", dim=True)
         assert written(made.stderr) == "trace"
@@ -52,3 +55,93 @@ class TestStderr:
         made = console(environ={"TERM": "xterm"})
         made.err("trace", dim=True)
         assert written(made.stderr) == "trace"
+
+
+class TestJson:
+    """JSON that every parser accepts."""
+
+    def test_is_indented_and_keeps_other_scripts_readable(self) -> None:
+        made = console()
+        made.json({"name": "日本語"})
+        assert written(made.stdout) == '{\n  "name": "日本語"\n}\n'
+
+    def test_can_be_one_line(self) -> None:
+        made = console()
+        made.json({"text": "a\nb", "numbers": [1, 2]}, one_line=True)
+        assert written(made.stdout).count("\n") == 1
+        assert json.loads(written(made.stdout)) == {"text": "a\nb", "numbers": [1, 2]}
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_refuses_numbers_that_json_does_not_have(self, value: float) -> None:
+        made = console()
+        with pytest.raises(ValueError, match="JSON compliant"):
+            made.json([value])
+        assert written(made.stdout) == ""
+
+
+class TestTable:
+    """Aligned for people, tab-separated for scripts."""
+
+    HEADER = (Column("name"), Column("size", number=True))
+    ROWS = (("qwen-7b", 4_683_073_184), ("tiny", 12))
+
+    def test_a_pipe_gets_rows_with_tabs_and_no_header(self) -> None:
+        made = console()
+        made.table(self.HEADER, self.ROWS)
+        assert written(made.stdout) == "qwen-7b\t4683073184\ntiny\t12\n"
+
+    def test_a_terminal_gets_aligned_columns_under_a_header(self) -> None:
+        made = console(stdout_is_terminal=True)
+        made.table(self.HEADER, self.ROWS)
+        lines = [line.rstrip() for line in written(made.stdout).splitlines()]
+        assert lines == ["name           size", "qwen-7b  4683073184", "tiny             12"]
+
+    def test_a_terminal_can_get_other_rows(self) -> None:
+        script, person = console(), console(stdout_is_terminal=True)
+        for made in (script, person):
+            made.table(self.HEADER, self.ROWS, shown=[("qwen-7b", "4.68 GB")])
+        assert "4.68 GB" not in written(script.stdout)
+        assert [line.split() for line in written(person.stdout).splitlines()] == [
+            ["name", "size"],
+            ["qwen-7b", "4.68", "GB"],
+        ]
+
+    @pytest.mark.parametrize("terminal", [True, False])
+    def test_without_rows_nothing_is_printed(self, terminal: bool) -> None:
+        made = console(stdout_is_terminal=terminal)
+        made.table(self.HEADER, [])
+        assert written(made.stdout) == ""
+
+    def test_markup_and_control_codes_are_shown_literally(self) -> None:
+        made = console(stdout_is_terminal=True)
+        made.table((Column("name"),), [("[bold]x[/bold]\x1b[2J",)])
+        assert "[bold]x[/bold][2J" in written(made.stdout)
+        assert "\x1b" not in written(made.stdout)
+
+    def test_a_long_word_is_wrapped_rather_than_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLUMNS", "40")
+        made = console(stdout_is_terminal=True)
+        made.table(self.HEADER, [("n" * 50, 12_345)])
+        _, *lines = written(made.stdout).splitlines()
+        assert sum(line.count("n") for line in lines) == 50
+        assert lines[0].rstrip().endswith("12345")
+
+
+class TestConfirm:
+    """Only a person at a terminal can confirm."""
+
+    @pytest.mark.parametrize(
+        ("answer", "confirmed"), [(b"y\n", True), (b" YES \n", True), (b"\n", False), (b"", False), (b"yep\n", False)]
+    )
+    def test_only_y_and_yes_confirm(self, answer: bytes, confirmed: bool) -> None:
+        made = console(answer, stderr_is_terminal=True)
+        made.stdin_is_terminal = True
+        assert made.confirm("Remove it?") is confirmed
+        assert written(made.stderr) == "Remove it? [y/N] "
+
+    @pytest.mark.parametrize(("stdin", "stderr"), [(True, False), (False, True)])
+    def test_without_a_terminal_it_is_an_error_that_names_the_option(self, stdin: bool, stderr: bool) -> None:
+        made = console(b"y\n", stderr_is_terminal=stderr)
+        made.stdin_is_terminal = stdin
+        with pytest.raises(UsageError, match=r"not a terminal; pass -y to confirm: Remove it\?"):
+            made.confirm("Remove it?")

@@ -11,26 +11,26 @@ from pathlib import Path
 
 import pytest
 
-from r1.request import Asked, read_lines, read_prompt, require_something
+from r1.request import PromptOptions, read_lines, read_prompt, require_prompt
 from r1_quantize.errors import UsageError
 from tests.fakes.consoles import console
 
 
 def prompt(*words: str, stdin: bytes | None = None, files: tuple[Path, ...] = (), use_stdin: bool = True) -> str:
-    return read_prompt(console(stdin), Asked(words, files, use_stdin))
+    return read_prompt(console(stdin), PromptOptions(words, files, use_stdin))
 
 
 def lines(stdin: bytes, *words: str) -> list[tuple[str | None, str | None, dict[str, object]]]:
-    return [(line.prompt, line.error, line.fields) for line in read_lines(console(stdin), Asked(words))]
+    return [(line.prompt, line.error, line.fields) for line in read_lines(console(stdin), PromptOptions(words))]
 
 
 class TestReadPrompt:
-    """One prompt from whatever was given."""
+    """One prompt from words, files and stdin."""
 
     def test_joins_words_by_a_space(self) -> None:
         assert prompt("How", "are", "you?") == "How are you?"
 
-    def test_reads_stdin_whole_and_leaves_the_last_newline_out(self) -> None:
+    def test_reads_stdin_to_its_end_without_the_final_newline(self) -> None:
         assert prompt(stdin=b"a\n\nb\n") == "a\n\nb"
 
     def test_puts_stdin_after_the_words_and_a_blank_line(self) -> None:
@@ -39,15 +39,15 @@ class TestReadPrompt:
     def test_a_dash_alone_stands_for_stdin(self) -> None:
         assert prompt("-", stdin=b"text\n") == "text"
 
-    def test_leaves_stdin_unread_when_told_to(self) -> None:
+    def test_does_not_read_stdin_with_no_stdin(self) -> None:
         stream = io.BytesIO(b"left")
-        read_prompt(console(stream), Asked(("hi",), use_stdin=False))
+        read_prompt(console(stream), PromptOptions(("hi",), use_stdin=False))
         assert stream.read() == b"left"
 
     def test_empty_stdin_adds_nothing_to_the_words(self) -> None:
         assert prompt("hi", stdin=b"") == "hi"
 
-    def test_windows_line_ends_and_byte_order_mark_are_no_part_of_the_prompt(self) -> None:
+    def test_strips_a_windows_line_end_and_a_byte_order_mark(self) -> None:
         assert prompt(stdin=b"\xef\xbb\xbfhi\r\n") == "hi"
 
     def test_attaches_files_in_deepseeks_template(self, tmp_path: Path) -> None:
@@ -64,25 +64,25 @@ class TestReadPrompt:
         assert text.index("[file name]: a\n") < text.index("A\n") < text.index("[file name]: b\n") < text.index("B\n")
 
     @pytest.mark.parametrize("stdin", [None, b"", b" \n"])
-    def test_nothing_to_ask_is_a_usage_error(self, stdin: bytes | None) -> None:
+    def test_no_prompt_is_a_usage_error(self, stdin: bytes | None) -> None:
         with pytest.raises(UsageError, match="no prompt"):
             prompt(stdin=stdin)
 
-    def test_names_the_byte_that_is_not_utf8(self) -> None:
+    def test_an_error_names_the_byte_that_is_not_utf8(self) -> None:
         with pytest.raises(UsageError, match="stdin is not UTF-8: byte 0xff at position 4"):
             prompt(stdin=b"caf\xc3\xa9"[:3] + b"!\xff")
 
-    def test_names_the_file_that_cannot_be_read(self, tmp_path: Path) -> None:
+    def test_an_error_names_the_file_that_cannot_be_read(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"missing\.txt: cannot be read \(No such file"):
             prompt("?", files=(tmp_path / "missing.txt",))
 
     @pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="file names are Unicode here")
-    def test_a_files_name_that_is_not_utf8_is_shown_replaced(self, tmp_path: Path) -> None:
+    def test_a_file_name_that_is_not_utf8_gets_replacement_characters(self, tmp_path: Path) -> None:
         file = tmp_path / os.fsdecode(b"caf\xe9.txt")
         file.write_text("x", encoding="utf-8")
         assert prompt("?", files=(file,)).startswith("[file name]: caf\N{REPLACEMENT CHARACTER}.txt\n")
 
-    def test_words_that_were_not_utf8_are_refused(self) -> None:
+    def test_words_that_are_not_utf8_are_refused(self) -> None:
         with pytest.raises(UsageError, match="not UTF-8"):
             prompt("caf\udce9")
 
@@ -91,33 +91,33 @@ class TestReadPrompt:
             prompt("-", stdin=b"x", use_stdin=False)
 
 
-class TestRequireSomething:
-    """Hopeless requests are refused before a model is looked for."""
+class TestRequirePrompt:
+    """Refuses, before the model is looked for, if there cannot be a prompt."""
 
-    def test_refuses_when_only_a_terminal_could_answer(self) -> None:
+    def test_refuses_if_stdin_is_a_terminal(self) -> None:
         with pytest.raises(UsageError, match="no prompt"):
-            require_something(console(None), Asked(()))
+            require_prompt(console(None), PromptOptions(()))
 
-    def test_refuses_when_stdin_is_not_to_be_read(self) -> None:
+    def test_refuses_with_no_stdin(self) -> None:
         with pytest.raises(UsageError, match="no prompt"):
-            require_something(console(b"x"), Asked((), use_stdin=False))
+            require_prompt(console(b"x"), PromptOptions((), use_stdin=False))
 
-    def test_does_not_touch_stdin(self) -> None:
+    def test_does_not_read_stdin(self) -> None:
         stream = io.BytesIO(b"later")
-        require_something(console(stream), Asked(()))
+        require_prompt(console(stream), PromptOptions(()))
         assert stream.read() == b"later"
 
 
 class TestReadLines:
-    """JSON Lines: a prompt a line, or what is wrong with it."""
+    """JSON Lines: a prompt per line, or the error in it."""
 
-    def test_takes_strings_and_objects(self) -> None:
+    def test_accepts_strings_and_objects(self) -> None:
         assert lines(b'"a"\n{"prompt": "b", "id": 7}\n') == [("a", None, {}), ("b", None, {"id": 7})]
 
-    def test_needs_no_newline_at_the_end(self) -> None:
+    def test_needs_no_final_newline(self) -> None:
         assert lines(b'"a"') == [("a", None, {})]
 
-    def test_passes_over_blank_lines(self) -> None:
+    def test_skips_blank_lines(self) -> None:
         assert lines(b'\n"a"\n  \n') == [("a", None, {})]
 
     @pytest.mark.parametrize(
@@ -131,12 +131,12 @@ class TestReadLines:
             (b'"\xff"', r"not UTF-8 \(byte 2\)"),
             (rb'"\ud800"', "surrogate"),
             (b'{"prompt": "a", "id": ' + b"9" * 5000 + b"}", "not JSON"),
-            (b'{"prompt": "a", "id": NaN}', "NaN is no JSON"),
+            (b'{"prompt": "a", "id": NaN}', "NaN is not JSON"),
             (b'{"prompt": "a", "id": 1e999}', "an id that JSON cannot hold"),
             (b"[" * 100_000, "not JSON"),
         ],
     )
-    def test_a_bad_line_says_why_and_the_rest_goes_on(self, bad: bytes, reason: str) -> None:
+    def test_a_bad_line_has_an_error_and_the_rest_continues(self, bad: bytes, reason: str) -> None:
         (first, error, _), after = lines(bad + b'\n"next"\n')
         assert first is None
         assert error is not None
@@ -147,26 +147,26 @@ class TestReadLines:
     def test_a_bad_line_keeps_its_id(self) -> None:
         assert lines(b'{"id": "x", "prompt": 1}')[0][2] == {"id": "x"}
 
-    def test_words_go_before_every_prompt(self) -> None:
+    def test_words_precede_every_prompt(self) -> None:
         assert [text for text, _, _ in lines(b'"a"\n"b"\n', "Translate:")] == ["Translate:\n\na", "Translate:\n\nb"]
 
-    def test_files_are_read_once_and_before_the_first_line(self, tmp_path: Path) -> None:
+    def test_files_are_read_once_before_the_first_line(self, tmp_path: Path) -> None:
         file = tmp_path / "notes"
         file.write_text("one", encoding="utf-8")
-        made = read_lines(console(b'"a"\n"b"\n'), Asked((), (file,)))
+        made = read_lines(console(b'"a"\n"b"\n'), PromptOptions((), (file,)))
         first = next(made)
         file.write_text("two", encoding="utf-8")
         assert next(made).prompt == (first.prompt or "").removesuffix("a") + "b"
         with pytest.raises(UsageError, match="cannot be read"):
-            next(read_lines(console(b""), Asked((), (tmp_path / "none",))))
+            next(read_lines(console(b""), PromptOptions((), (tmp_path / "none",))))
 
-    def test_without_stdin_there_are_no_lines(self) -> None:
+    def test_no_stdin_is_a_usage_error(self) -> None:
         with pytest.raises(UsageError, match="--no-stdin"):
-            next(read_lines(console(b'"a"'), Asked((), use_stdin=False)))
+            next(read_lines(console(b'"a"'), PromptOptions((), use_stdin=False)))
 
-    def test_gives_a_line_as_soon_as_it_is_there(self) -> None:
+    def test_yields_a_line_as_soon_as_it_arrives(self) -> None:
         read, write = os.pipe()
         with os.fdopen(read, "rb") as stream:
             os.write(write, json.dumps("first").encode() + b"\n")
-            assert next(read_lines(console(stream), Asked(()))).prompt == "first"
+            assert next(read_lines(console(stream), PromptOptions(()))).prompt == "first"
             os.close(write)

@@ -1,4 +1,4 @@
-"""`r1.settings`: flags over environment over config.toml over DeepSeek's advice."""
+"""`r1.settings`: flags, then environment, then config.toml, then DeepSeek's recommendations."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from r1_quantize.errors import UsageError
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where config.toml is looked for; nothing is there yet."""
+    """The path of config.toml; the file does not exist yet."""
     file = tmp_path / "config.toml"
     monkeypatch.setattr("r1.settings.config_file", lambda: file)
     return file
 
 
 class TestLoad:
-    """Every setting has one name in all three places."""
+    """A setting has the same name in all three places."""
 
-    def test_without_anything_it_is_deepseeks_advice(self, config: Path) -> None:
+    def test_defaults_are_deepseeks_recommendations(self, config: Path) -> None:
         assert load({}, {}) == Settings()
 
     def test_the_config_file_beats_the_default(self, config: Path) -> None:
@@ -32,7 +32,7 @@ class TestLoad:
         config.write_text("temp = 0.5\n", encoding="utf-8")
         assert load({}, {"R1_TEMP": "0.7", "R1_MAX_TOKENS": "100"}) == Settings(temp=0.7, max_tokens=100)
 
-    def test_a_flag_beats_them_all(self, config: Path) -> None:
+    def test_a_flag_beats_both(self, config: Path) -> None:
         config.write_text("temp = 0.5\n", encoding="utf-8")
         assert load({"temp": 0.0}, {"R1_TEMP": "0.7"}) == Settings(temp=0.0)
 
@@ -59,16 +59,16 @@ class TestLoad:
             ("model", ""),
         ],
     )
-    def test_a_flag_out_of_range_is_named(self, config: Path, name: str, value: object) -> None:
+    def test_an_error_names_the_flag_that_is_out_of_range(self, config: Path, name: str, value: object) -> None:
         with pytest.raises(UsageError, match=f"--{name.replace('_', '-')}: "):
             load({name: value}, {})
 
-    def test_a_config_file_that_is_a_folder_is_not_passed_over(self, config: Path) -> None:
+    def test_a_config_file_that_is_a_folder_is_an_error(self, config: Path) -> None:
         config.mkdir()
         with pytest.raises(UsageError, match=r"config\.toml"):
             load({}, {})
 
-    def test_a_bad_variable_is_named(self, config: Path) -> None:
+    def test_an_error_names_the_bad_variable(self, config: Path) -> None:
         with pytest.raises(UsageError, match="R1_THREADS: 'many' is not a whole number"):
             load({}, {"R1_THREADS": "many"})
 
@@ -83,7 +83,7 @@ class TestLoad:
             ("model = 7", "model: 7 is not a model's name"),
         ],
     )
-    def test_a_bad_config_file_is_named_with_its_key(self, config: Path, text: str, reason: str) -> None:
+    def test_an_error_names_the_config_file_and_the_key(self, config: Path, text: str, reason: str) -> None:
         config.write_text(text, encoding="utf-8")
         with pytest.raises(UsageError, match=reason) as caught:
             load({}, {})

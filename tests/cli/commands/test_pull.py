@@ -1,4 +1,4 @@
-"""`r1 pull` of what this machine could not run, whatever else was closed."""
+"""`r1 pull` of a model that this machine could not run, even with all other programs closed."""
 
 from __future__ import annotations
 
@@ -33,45 +33,44 @@ def planned(name: str) -> PullPlan:
     return PullPlan(f"{name}:Q4_K_M", "owner/repo", "0" * 40, files, size, 2 * size, 100 * GB, 1, tensors)
 
 
-def taken(name: str, memory: Memory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[PipelineEvent]:
-    """The events that get through on a machine with that memory and no GPU."""
+def pulled(name: str, memory: Memory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[PipelineEvent]:
+    """The events that are passed on, on a machine with that memory and no GPU."""
     monkeypatch.setattr(module, "memory", lambda: memory)
     monkeypatch.setattr(module, "devices", lambda: [Device("CPU", "cpu")])
     store = Store(tmp_path, catalog.load())
     request = Request(name, "Q4_K_M", "owner/repo", catalog.load()[name])
-    pulling = module._Pulling(console(), store, request, "nothing", anyway=False)
-    fetched: list[PipelineEvent] = []
+    download = module._Download(console(), store, request, "nothing", force=False)
 
     def events() -> Iterator[PipelineEvent]:
         yield planned(name)
         yield Fetched("model.safetensors", 1)
 
-    for event in pulling._refuse_what_cannot_run(events()):
-        fetched.append(event)
-    return fetched
+    return list(download.refuse_too_large(events()))
 
 
 class TestRefusal:
-    """Nobody downloads 15 GB to learn that it does not run."""
+    """A model that cannot run is refused before it is downloaded."""
 
-    def test_comes_after_the_plan_and_before_anything_is_fetched(
+    def test_comes_after_the_plan_and_before_the_download(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         with pytest.raises(NotEnoughSpace) as caught:
-            taken("qwen-14b", Memory(8 * GB, 6 * GB), monkeypatch, tmp_path)
+            pulled("qwen-14b", Memory(8 * GB, 6 * GB), monkeypatch, tmp_path)
         said = str(caught.value)
         assert said.startswith("qwen-14b:Q4_K_M with 1,024 tokens of context (q8_0) needs 9.")
         assert "7 GB are free" in said  # of 8, the system keeps one
-        assert "with all else closed; nothing was fetched. qwen-7b:" in said
-        assert said.endswith("--force fetches it all the same")
+        assert "with all other programs closed; nothing was downloaded; qwen-7b:" in said
+        assert said.endswith("--force downloads it anyway")
 
-    def test_does_not_come_where_closing_something_would_help(
+    def test_does_not_come_if_closing_programs_would_help(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        assert len(taken("qwen-7b", Memory(8 * GB, 1 * GB), monkeypatch, tmp_path)) == 2
+        assert len(pulled("qwen-7b", Memory(8 * GB, 1 * GB), monkeypatch, tmp_path)) == 2
 
-    def test_within_a_containers_limit_all_of_it_counts(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_in_a_container_all_memory_up_to_its_limit_counts(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         memory = Memory(6 * GB, 1 * GB, "cgroup")
-        assert len(taken("qwen-7b", memory, monkeypatch, tmp_path)) == 2
+        assert len(pulled("qwen-7b", memory, monkeypatch, tmp_path)) == 2
         with pytest.raises(NotEnoughSpace):
-            taken("qwen-7b", replace(memory, limit="machine"), monkeypatch, tmp_path)
+            pulled("qwen-7b", replace(memory, limit="machine"), monkeypatch, tmp_path)
