@@ -26,16 +26,15 @@ _UNIT = re.compile(  # text without a break inside: a word, or a CJK character w
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """One line of plain text, in lines of at most `width` columns.
+    """One line of plain text, in lines of at most `width` columns, not counting spaces at the end.
 
-    The indent stays, and so do spaces at the end: text that arrives in pieces continues from the last line. Spaces at
-    a break go.
+    The indent and the spaces at the end stay: text that arrives in pieces continues from the last line. Spaces at a
+    break go.
     """
     if cell_len(text) <= width:
         return [text]
-    spans = list(breaks(text, width, keep_indent=True))
-    last = text[spans[-1][0] :]
-    return [*(text[begin:end].rstrip() for begin, end in spans[:-1]), _chopped(last, width)[0]]
+    *spans, (last, _) = breaks(text, width, keep_indent=True)
+    return [*(text[begin:end].rstrip() for begin, end in spans), text[last:]]
 
 
 def wrap_text(text: Text, width: int) -> list[Text]:

@@ -1,4 +1,4 @@
-"""`r1.markdown.math`: what R1 writes of LaTeX, as somebody would write it by hand without LaTeX."""
+"""`r1.markdown.math`: the LaTeX that R1 writes, as people would write it without LaTeX."""
 
 from __future__ import annotations
 
@@ -74,17 +74,17 @@ SOURCE = [r"\frac{1", "{", "}", "x^", r"\begin{aligned} x", r"\foo{bar} + \baz",
 
 
 @pytest.mark.parametrize("latex", ON_ONE_LINE)
-def test_a_formula_reads_as_people_write_it(latex: str) -> None:
+def test_a_formula_on_one_line(latex: str) -> None:
     assert math(latex).plain == ON_ONE_LINE[latex]
 
 
 @pytest.mark.parametrize("latex", ON_MANY_LINES)
-def test_rows_stand_below_each_other_and_beside_what_precedes_them(latex: str) -> None:
+def test_rows_are_below_each_other_and_beside_the_text_before_them(latex: str) -> None:
     assert [line.rstrip() for line in math(latex, display=True).plain.split("\n")] == ON_MANY_LINES[latex]
 
 
 @pytest.mark.parametrize(("latex", "boxed"), [(r"\boxed{42}", "42"), (r"x = \boxed{\frac{1}{2}}\text{ m}", "1/2")])
-def test_what_is_boxed_stands_out(latex: str, boxed: str) -> None:
+def test_a_boxed_result_stands_out(latex: str, boxed: str) -> None:
     text = math(latex)
     (span,) = text.spans
     assert text.plain[span.start : span.end] == boxed
@@ -95,7 +95,7 @@ def test_what_is_boxed_stands_out(latex: str, boxed: str) -> None:
 
 
 @pytest.mark.parametrize("latex", SOURCE)
-def test_what_is_no_formula_comes_back_as_it_is(latex: str) -> None:
+def test_invalid_latex_comes_back_unchanged(latex: str) -> None:
     assert math(latex).plain == latex
 
 
@@ -116,13 +116,13 @@ def test_what_is_no_formula_comes_back_as_it_is(latex: str) -> None:
     ],
     ids=lambda latex: f"{latex[:8]}, {len(latex)}",
 )
-def test_a_hostile_formula_is_answered_at_once(latex: str) -> None:
+def test_a_hostile_formula_takes_no_long_time(latex: str) -> None:
     began = time.monotonic()
     assert math(latex, display=True).plain
     assert time.monotonic() - began < 2
 
 
-def test_no_garbage_raises() -> None:
+def test_garbage_never_raises() -> None:
     rng = random.Random(5)
     atoms = [
         *ON_ONE_LINE,
@@ -146,6 +146,6 @@ def test_no_garbage_raises() -> None:
             assert "\x02" not in math(latex, display=display).plain
 
 
-def test_nothing_is_said_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     math(r"\frac{1}{2} \input{/etc/passwd} \not x \href{a}")
     assert capfd.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""`r1.markdown.stream`: how an answer looks, and that what was shown once never has to change."""
+"""`r1.markdown.stream`: how an answer looks, and that finished lines never change."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def plain(text: str, width: int = 80) -> str:
 
 
 @pytest.mark.parametrize("source", LOOKS)
-def test_each_construct_looks_as_it_should(source: str) -> None:
+def test_each_construct(source: str) -> None:
     assert plain(source) == LOOKS[source] + "\n"
 
 
@@ -137,7 +137,7 @@ def test_a_typical_answer() -> None:
     assert plain(ANSWER, 44) == AT_44
 
 
-def test_styles_are_there_with_colour_and_no_escape_code_without() -> None:
+def test_with_colour_there_are_styles_and_without_no_escape_codes() -> None:
     coloured = render(ANSWER, 44)
     assert "\x1b[1mquadratic formula\x1b[0m" in coloured
     assert "\x1b[1;7m3\x1b[0m" in coloured, "the boxed result"
@@ -148,39 +148,9 @@ def test_styles_are_there_with_colour_and_no_escape_code_without() -> None:
     assert "\x1b" not in plain(ANSWER)
 
 
-def test_no_colour_is_one_that_some_background_hides() -> None:
-    python = "@x\nclass A(B):\n    '''d'''\n    s = f'{1}' + 2.5 if None else \"\\n\"  # c\n"
-    code = f"```python\n{python}```\n```diff\n+a\n-b\n```"
-    colours = {int(code) for codes in re.findall(r"\x1b\[([\d;]+)m", render(code, 80)) for code in codes.split(";")}
-    assert colours <= {0, 1, 2, 3, 31, 32, 35, 36}
-
-
-def test_code_can_be_copied() -> None:
-    source = "def f():\n\treturn 'a  b'\n\n\nlonger = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"
-    lines = plain(f"```python\n{source}\n```", 20).splitlines()
-    assert lines[:4] == ["def f():", "    return 'a  b'", "", ""]
-    assert "".join(lines[4:]) == source.splitlines()[4]
-
-
-def test_a_string_of_many_lines_keeps_its_colour() -> None:
-    lines = render('```python\nx = """one\ntwo\n"""\ny = 1\n```\n```c\n/* a\n b */ int c;\n```', 80).splitlines()
-    assert lines[1] == "\x1b[32mtwo\x1b[0m"
-    assert "\x1b[32m" not in lines[3]
-    assert lines[6].startswith("\x1b[2;3m b */\x1b[0m")
-
-
-def test_a_table_that_has_no_room_is_told_row_for_row() -> None:
-    table = "| Name | Meaning |\n|---|---|\n| alpha | beginning |\n| omega | end |"
-    assert plain(table, 14) == "Name: alpha\nMeaning:\nbeginning\n\nName: omega\nMeaning: end\n"
-
-
-def test_chinese_wraps_between_characters_and_not_before_a_full_stop() -> None:
-    assert plain("我们首先需要找到系数。然后", 20) == "我们首先需要找到系\n数。然后\n"
-
-
 @pytest.mark.parametrize("width", [8, 20, 40, 80, 120])
 @pytest.mark.parametrize("longest", [1, 5, 60])
-def test_an_answer_is_the_same_whatever_pieces_it_comes_in(width: int, longest: int) -> None:
+def test_an_answer_in_pieces_looks_like_the_complete_answer(width: int, longest: int) -> None:
     markdown = Markdown(width)
     fed = "".join(map(markdown.feed, pieces_of(ANSWER, random.Random(width), longest)))
     assert fed + markdown.end() == render(ANSWER, width)
@@ -247,7 +217,7 @@ ATOMS = [
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_made_up_text_is_the_same_in_any_pieces_and_fits(seed: int) -> None:
+def test_made_up_text_in_pieces_looks_like_the_complete_text_and_fits(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(40):
         text = "".join(rng.choice(ATOMS) for _ in range(rng.randint(1, 60)))
@@ -256,10 +226,10 @@ def test_made_up_text_is_the_same_in_any_pieces_and_fits(seed: int) -> None:
         fed = "".join(map(markdown.feed, pieces_of(text, rng, rng.choice([1, 4, 40]))))
         assert fed + markdown.end() == render(text, width), repr(text)
         widest = max(map(cell_len, plain(text, width).split("\n")))
-        assert widest <= max(width, 2), repr(text)  # a wide character in one column has to stick out
+        assert widest <= max(width, 2), repr(text)  # a wide character does not fit in one column
 
 
-def test_lines_are_finished_while_a_paragraph_goes_on() -> None:
+def test_lines_are_finished_while_a_paragraph_continues() -> None:
     markdown = Markdown(40)
     text = "A paragraph of **many** words that \\(x^2\\) goes on. " * 40
     for piece in pieces_of(text, random.Random(1), 5):
@@ -278,18 +248,18 @@ def test_items_and_code_are_finished_line_by_line() -> None:
     assert markdown.end() == ""
 
 
-def test_nothing_is_finished_that_may_become_something_else() -> None:
-    for begun, rest, whole in [
+def test_text_that_can_become_something_else_is_not_finished() -> None:
+    for begun, rest, complete in [
         ("Title\n", "---\n", "Title\n"),
         ("a | b\n", "---|---\n1 | 2\n", "a   b\n─────\n1   2\n"),
         ("some words *and words that go on for very long indeed, past the end ", "of it*", None),
     ]:
         markdown = Markdown(20, colour=False)
         assert "and" not in markdown.feed(begun)
-        assert markdown.feed(rest) + markdown.end() == (whole or plain(begun + rest, 20))
+        assert markdown.feed(rest) + markdown.end() == (complete or plain(begun + rest, 20))
 
 
-def test_what_is_finished_and_what_is_live_are_the_whole_text_at_any_moment() -> None:
+def test_finished_and_live_lines_are_the_complete_text_at_all_times() -> None:
     text = "\n\n".join(" ".join(f"w{paragraph}x{word}" for word in range(60)) for paragraph in range(4))
     markdown, shown, fed = Markdown(30, colour=False), "", ""
     for piece in pieces_of(text, random.Random(3), 9):
@@ -312,7 +282,7 @@ def test_a_resize_neither_loses_nor_repeats_a_word(text: str) -> None:
     assert re.sub(r"[\s─│]", "", shown) == re.sub(r"[\s─│]", "", plain(text, 60))
 
 
-def test_live_shows_the_last_rows_and_says_when_there_are_more() -> None:
+def test_live_shows_the_last_rows_and_an_ellipsis_if_there_are_more() -> None:
     markdown = Markdown(20)
     markdown.feed("| a | b |\n|---|---|\n" + "".join(f"| {row} | x |\n" for row in range(9)))
     rows = markdown.live(4).split("\n")
@@ -351,7 +321,7 @@ def test_hostile_text_is_shown_in_time(text: str) -> None:
     assert max(map(cell_len, shown.split("\n"))) <= 40
 
 
-def test_a_block_of_two_thousand_lines_costs_no_more_for_its_last_line_than_for_its_first() -> None:
+def test_the_last_of_two_thousand_lines_of_code_costs_no_more_than_the_first() -> None:
     markdown = Markdown(80)
     markdown.feed("```python\n")
     times = []
