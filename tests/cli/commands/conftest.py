@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,3 +38,9 @@ def r1(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Run:
         return subprocess.CompletedProcess(arguments, status, out, err)
 
     return run
+
+
+@pytest.fixture
+def own_home(home: Path, tmp_path: Path) -> Path:
+    """A copy of the home, for a test to change."""
+    return Path(shutil.copytree(home, tmp_path / "own"))

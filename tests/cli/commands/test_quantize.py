@@ -1,0 +1,204 @@
+"""`r1 quantize`: a checkpoint or GGUF on this disk becomes a model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from r1_quantize.recipe import RECIPES
+from tests.conftest import Run
+from tests.fakes import checkpoints, quantizer, splits
+from tests.fakes.checkpoints import Shape
+from tests.fakes.paths import TINY
+from tests.quantize.test_identity import NEED_IMATRIX
+
+
+class TestQuantize:
+    """A checkpoint as the source."""
+
+    @pytest.mark.parametrize("quant", [name for name in RECIPES if name not in NEED_IMATRIX])
+    def test_a_model_of_every_type_answers(self, r1: Run, own_home: Path, quant: str) -> None:
+        made = r1("quantize", "tiny", "-t", quant.lower(), R1_HOME=str(own_home))
+        assert made.returncode == 0
+        assert made.stdout.decode().startswith(f"tiny:{quant}\t")
+        answer = r1("run", "-m", f"tiny:{quant}", "--temp", "0", "What is 17 + 25?", R1_HOME=str(own_home))
+        if (
+            RECIPES[quant].base.block_bytes / RECIPES[quant].base.block > 0.6
+        ):  # a model this small makes mistakes with fewer bits
+            assert rb"\boxed{42}" in answer.stdout
+        assert answer.returncode in {0, 3}
+
+    def test_a_folder_goes_to_a_file_or_to_the_store(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
+        folder = shutil.copytree(TINY, tmp_path / "My Model")
+        to_file = r1("quantize", folder, "-t", "Q8_0", "-o", tmp_path / "out.gguf", "--json", R1_HOME=str(own_home))
+        facts = json.loads(to_file.stdout)
+        assert (to_file.returncode, to_file.stderr) == (0, b"")
+        assert facts["bytes"] == (tmp_path / "out.gguf").stat().st_size
+        to_store = r1("quantize", folder, "-t", "Q8_0", "-q", R1_HOME=str(own_home))
+        assert (to_store.stdout, to_store.stderr) == (b"", b"")
+        assert r1("verify", "my-model:Q8_0", R1_HOME=str(own_home)).returncode == 0
+
+    def test_a_link_is_followed_and_a_pipe_is_refused(self, r1: Run, tmp_path: Path) -> None:
+        (tmp_path / "link.gguf").symlink_to(tmp_path / "real.gguf")
+        os.mkfifo(tmp_path / "pipe")
+        assert r1("quantize", "tiny", "-o", tmp_path / "link.gguf").returncode == 0
+        assert (tmp_path / "link.gguf").is_symlink()
+        assert (tmp_path / "real.gguf").stat().st_size > 1_000_000
+        assert r1("quantize", "tiny", "-o", tmp_path / "pipe").returncode == 2
+        assert (tmp_path / "pipe").is_fifo()
+
+    def test_a_checkpoint_of_the_catalogue_can_be_named_by_its_repository(self, r1: Run) -> None:
+        done = r1("quantize", "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B")
+        assert done.returncode == 4
+        assert b"is not on this disk; r1 pull qwen-7b quantizes it while it downloads" in done.stderr
+
+    def test_a_snapshot_in_the_hubs_cache_is_named_after_its_repository(
+        self, r1: Run, own_home: Path, tmp_path: Path
+    ) -> None:
+        commit = "6a6f4aa4197940add57724a7707d069478df56b1"
+        folder = checkpoints.write(tmp_path / "models--someone--Some-Model" / "snapshots" / commit)
+        assert r1("quantize", folder, "-t", "Q8_0", R1_HOME=str(own_home)).returncode == 0
+        facts = json.loads(r1("show", "some-model", "--json", R1_HOME=str(own_home)).stdout)
+        assert (facts["source"], facts["revision"]) == ("someone/Some-Model", commit)
+
+    def test_one_file_of_a_checkpoint_is_refused(self, r1: Run, tmp_path: Path) -> None:
+        folder = checkpoints.write(tmp_path / "c")
+        done = r1("quantize", folder / "model.safetensors")
+        assert done.returncode == 2
+        assert b"give its folder" in done.stderr
+
+    def test_a_bad_source_leaves_nothing_in_the_store(self, r1: Run, own_home: Path) -> None:
+        before = sorted(own_home.rglob("*"))
+        for source in ("", "README.md", "/", str(own_home)):
+            assert r1("quantize", source, R1_HOME=str(own_home)).returncode in {2, 4, 7}
+        assert sorted(own_home.rglob("*")) == before
+
+    def test_replacing_a_file_is_announced(self, r1: Run, tmp_path: Path) -> None:
+        (tmp_path / "a.gguf").write_bytes(b"older")
+        done = r1("quantize", "tiny", "-o", tmp_path / "a.gguf")
+        assert done.returncode == 0
+        assert b"a.gguf exists; it is replaced when the new file is complete" in done.stderr
+
+    def test_a_missing_source(self, r1: Run) -> None:
+        done = r1("quantize", "./nowhere")
+        assert done.returncode == 4
+        assert b"./nowhere is neither a file, a folder nor a name in the catalogue" in done.stderr
+
+    def test_a_folder_without_a_checkpoint(self, r1: Run, tmp_path: Path) -> None:
+        done = r1("quantize", tmp_path)
+        assert done.returncode == 7
+        assert done.stderr.count(b"\n") == 1
+
+    def test_a_missing_output_folder(self, r1: Run, tmp_path: Path) -> None:
+        done = r1("quantize", "tiny", "-o", tmp_path / "no" / "a.gguf")
+        assert done.returncode == 2
+        assert b"is not a folder; create it first" in done.stderr
+
+    def test_a_pipe_gets_plain_lines(self, r1: Run, own_home: Path) -> None:
+        done = r1("quantize", "tiny", "-t", "BF16", R1_HOME=str(own_home))
+        assert done.stderr.decode() == "r1: tiny → BF16: 51 tensors, 5.05 MB in, 5.07 MB out\n"
+
+
+class TestRequantize:
+    """A GGUF as the source."""
+
+    def test_by_its_path_and_by_its_name(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
+        made = tmp_path / "My-Tiny-BF16.gguf"
+        assert r1("quantize", "tiny", "-t", "BF16", "-o", made).returncode == 0
+        done = r1("quantize", made, "-t", "Q4_K_M", R1_HOME=str(own_home))
+        assert done.stdout.decode().startswith("my-tiny:Q4_K_M\t")
+        assert r1("quantize", "tiny", "-t", "F16", R1_HOME=str(own_home)).returncode == 0
+        again = r1("quantize", "tiny:F16", "-t", "Q5_K_M", R1_HOME=str(own_home))
+        assert again.stdout.decode().startswith("tiny:Q5_K_M\t")
+        facts = json.loads(r1("show", "my-tiny", "--json", R1_HOME=str(own_home)).stdout)
+        assert facts["source"] == "My-Tiny-BF16.gguf"
+        assert r1("verify", "my-tiny", R1_HOME=str(own_home)).returncode == 0
+
+    def test_an_already_quantized_source_needs_an_option(self, r1: Run, tiny_path: Path, tmp_path: Path) -> None:
+        command = ("quantize", tiny_path, "-t", "Q4_K_M", "-o", tmp_path / "a.gguf")
+        refused = r1(*command)
+        assert (refused.returncode, refused.stderr.count(b"\n")) == (2, 1)
+        assert b"--allow-requantize" in refused.stderr
+        assert r1(*command, "--allow-requantize").returncode == 0
+
+    def test_any_part_of_a_split_gguf_names_all_of_it(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
+        made, joined = tmp_path / "My-Tiny-BF16.gguf", tmp_path / "joined.gguf"
+        assert r1("quantize", "tiny", "-t", "BF16", "-o", made).returncode == 0
+        (tmp_path / "parts").mkdir()
+        parts = splits.split(made, tmp_path / "parts", 20)
+        done = r1("quantize", parts[1], "-t", "copy", "-o", joined)
+        assert (done.returncode, done.stdout.decode()) == (0, f"{joined}\t{joined.stat().st_size}\t{joined}\n")
+        assert joined.read_bytes() == quantizer.copied(parts[0]).read_bytes()
+        done = r1("quantize", parts[2], "-t", "Q4_K_M", R1_HOME=str(own_home))
+        assert done.stdout.decode().startswith("my-tiny:Q4_K_M\t")
+        parts[0].unlink()
+        done = r1("quantize", parts[2], "-t", "COPY", "-o", tmp_path / "a.gguf")
+        assert (done.returncode, done.stderr.count(b"\n")) == (7, 1)
+        assert f"{parts[0].name} is missing".encode() in done.stderr
+
+    def test_a_copy_needs_an_output_file(self, r1: Run, own_home: Path, tiny_path: Path) -> None:
+        before = sorted(own_home.rglob("*"))
+        done = r1("quantize", tiny_path, "-t", "COPY", R1_HOME=str(own_home))
+        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+        assert b"-t COPY needs -o FILE" in done.stderr
+        assert sorted(own_home.rglob("*")) == before
+
+    def test_a_source_is_never_its_own_output(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
+        made = tmp_path / "a.gguf"
+        assert r1("quantize", "tiny", "-t", "BF16", "-o", made).returncode == 0
+        before = made.read_bytes()
+        done = r1("quantize", made, "-t", "Q4_K_M", "-o", made)
+        assert (done.returncode, made.read_bytes()) == (2, before)
+        assert b"is part of the source" in done.stderr
+        same = r1("quantize", "tiny:Q8_0", "-t", "Q8_0", R1_HOME=str(own_home))
+        assert (same.returncode, same.stderr.count(b"\n")) == (2, 1)
+
+
+class TestOptions:
+    """An importance matrix, types of single tensors, the name of a pre-tokenizer."""
+
+    def test_an_importance_matrix(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
+        folder = checkpoints.write(tmp_path / "c")
+        imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", Shape())
+        refused = r1("quantize", folder, "-t", "IQ2_M", R1_HOME=str(own_home))
+        assert (refused.returncode, refused.stderr.count(b"\n")) == (2, 1)
+        done = r1("quantize", folder, "-t", "IQ2_M", "--imatrix", imatrix, R1_HOME=str(own_home))
+        assert done.returncode == 0
+        facts = json.loads(r1("show", "c:IQ2_M", "--json", R1_HOME=str(own_home)).stdout)
+        assert facts["imatrix"] == "imatrix.gguf"
+        assert facts["imatrix_sha256"] == sha256(imatrix.read_bytes()).hexdigest()
+
+    @pytest.mark.parametrize("content", [b"", b"GGUF", b"nothing of the kind, but long enough to be one"])
+    def test_a_file_that_is_not_an_importance_matrix(self, r1: Run, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "imatrix.dat").write_bytes(content)
+        done = r1("quantize", "tiny", "--imatrix", tmp_path / "imatrix.dat", "-o", tmp_path / "a.gguf")
+        assert (done.returncode, done.stderr.count(b"\n")) == (7, 1)
+
+    def test_other_types_for_some_tensors(self, r1: Run, own_home: Path) -> None:
+        options = ("--tensor-type", "ffn_down=Q8_0", "--tensor-type", "output.weight=f16")
+        assert r1("quantize", "tiny", "-t", "Q4_K_M", *options, R1_HOME=str(own_home)).returncode == 0
+        facts = json.loads(r1("show", "tiny:Q4_K_M", "--json", R1_HOME=str(own_home)).stdout)
+        assert facts["tensors"]["ffn_down"] == {"Q8_0": 4}
+        assert facts["tensors"]["output"] == {"F16": 1}
+        assert facts["tensor_types"] == ["ffn_down=Q8_0", "output.weight=F16"]
+
+    @pytest.mark.parametrize("option", ["ffn_down", "ffn_down=Q9", "=Q8_0", "(=Q8_0", "nothing=Q8_0"])
+    def test_an_invalid_tensor_type(self, r1: Run, tmp_path: Path, option: str) -> None:
+        done = r1("quantize", "tiny", "-t", "Q4_K_M", "--tensor-type", option, "-o", tmp_path / "a.gguf")
+        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+
+    def test_a_pretokenizer_by_name(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
+        folder = checkpoints.write(tmp_path / "c")
+        path = folder / "tokenizer.json"
+        path.write_text(path.read_text(encoding="utf-8").replace("'ll|'d)", "'ll|'d|'t)"), encoding="utf-8")
+        unknown = r1("quantize", folder, R1_HOME=str(own_home))
+        assert unknown.returncode == 7
+        assert b"--pretokenizer NAME" in unknown.stderr
+        assert r1("quantize", folder, "--pretokenizer", "nonsense", R1_HOME=str(own_home)).returncode == 2
+        assert r1("quantize", folder, "--pretokenizer", "qwen2", R1_HOME=str(own_home)).returncode == 0
+        assert json.loads(r1("show", "c", "--json", R1_HOME=str(own_home)).stdout)["pre_tokenizer"] == "qwen2"
