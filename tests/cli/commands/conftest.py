@@ -15,6 +15,7 @@ from r1.console import Console
 from r1.exit import run_app
 from tests.conftest import Run
 from tests.fakes.consoles import console, written
+from tests.fakes.homes import write_full_home
 
 
 @pytest.fixture
@@ -44,3 +45,9 @@ def r1(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Run:
 def own_home(home: Path, tmp_path: Path) -> Path:
     """A copy of the home, for a test to change."""
     return Path(shutil.copytree(home, tmp_path / "own"))
+
+
+@pytest.fixture
+def full_home(home: Path, tmp_path: Path) -> Path:
+    """A home with everything that can be listed and removed."""
+    return write_full_home(home, tmp_path / "own")

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from tests.conftest import Run
+from tests.fakes.homes import REPO, files_in
 
 CATALOGUE = ["qwen-1.5b", "qwen-7b", "qwen-14b", "qwen-32b", "llama-8b", "llama-70b", "tiny"]
 
@@ -30,3 +31,34 @@ class TestList:
     def test_an_empty_home_is_no_error(self, r1: Run, tmp_path: Path) -> None:
         done = r1("list", R1_HOME=str(tmp_path / "none"))
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+class TestLeftovers:
+    """What uses disk space is listed, models or not."""
+
+    def test_json_has_everything(self, r1: Run, full_home: Path) -> None:
+        facts = json.loads(r1("list", "--json", R1_HOME=str(full_home)).stdout)
+        assert [item["reference"] for item in facts["here"]] == ["qwen-7b:Q4_K_M", "qwen-7b:Q8_0", "tiny:Q8_0"]
+        (unfinished,) = facts["unfinished"]
+        assert unfinished["reference"] == "llama-8b:Q6_K"
+        assert 1_000_000 < unfinished["bytes"] <= 2_000_003
+        assert [(item["repo"], item["whole"]) for item in facts["checkpoints"]] == [
+            (REPO, True),
+            ("someone/Half", False),
+        ]
+        assert all(2_000_000 < item["bytes"] <= 3_000_100 for item in facts["checkpoints"])
+
+    def test_a_pipe_gets_only_models(self, r1: Run, full_home: Path) -> None:
+        done = r1("list", R1_HOME=str(full_home))
+        names = [line.split("\t")[0] for line in done.stdout.decode().splitlines()]
+        assert (names, done.stderr) == (["qwen-7b:Q4_K_M", "qwen-7b:Q8_0", "tiny:Q8_0"], b"")
+
+    def test_everything_listed_can_be_removed_by_that_name(self, r1: Run, full_home: Path) -> None:
+        facts = json.loads(r1("list", "--json", R1_HOME=str(full_home)).stdout)
+        names = [
+            item.get("reference") or item["repo"] for item in facts["here"] + facts["unfinished"] + facts["checkpoints"]
+        ]
+        assert r1("rm", "-y", *names, R1_HOME=str(full_home)).returncode == 0
+        assert files_in(full_home) == {}
+        left = json.loads(r1("list", "--json", R1_HOME=str(full_home)).stdout)
+        assert (left["here"], left["unfinished"], left["checkpoints"]) == ([], [], [])
