@@ -1,7 +1,4 @@
-"""A model ready to answer: settings → a plan for this machine, weights, a KV cache of the right length, sampling.
-
-Knows: how settings become the engine's parameters. Does not know: prompts' origin, where answers go.
-"""
+"""A model ready to answer: its weights, a KV cache of the right length, and the settings in force."""
 
 from __future__ import annotations
 
@@ -25,15 +22,15 @@ from r1.fit.plan import MemoryPlan
 from r1.settings import Settings
 from r1_quantize.errors import NotEnoughSpace
 
-_READING = 0.8
-"""The share of the progress that is reading the file from its disk, where that comes first."""
+_READING_SHARE = 0.8  # of the progress, where the file is first read from its disk
 
 
 @dataclass(frozen=True, slots=True)
 class PendingReply:
-    """A reply about to be made: its events, the seed they follow from, and the seconds it took to get ready.
+    """A reply that is generated as its events are read; `seed` is the one in use.
 
-    `load_s` has the loading of the model in it for the first turn, and a new context where one was needed.
+    `load_s` is the time it took to get ready, in seconds: a new context where one was needed, and for the first reply
+    loading the model.
     """
 
     events: Iterator[Event]
@@ -43,7 +40,7 @@ class PendingReply:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """`progress` is told the share of the model that is loaded, `note` what of the plan a person should know."""
+    """`progress` gets the share of the model that is loaded, `note` what the user should know about the plan."""
 
     progress: Callable[[float], None] = lambda _: None
     note: Callable[[Note], None] = lambda _: None
@@ -60,35 +57,55 @@ class LoadedModel:
         listener: Listener | None = None,
         *,
         name: str = "",
-        prompt: int = 0,
+        prompt_tokens: int = 0,
     ) -> None:
-        """`name` is what people call the model; `prompt` about how many tokens it is to answer, where that is all it is
-        for (0: not known). `stop` ends whatever is going on.
+        """Loads the model. `name` is shown to the user; `stop` ends whatever is running.
 
-        Raises BadGGUF, UsageError (no such device, `ctx` too long for the model), NotEnoughSpace, LoadCancelled.
+        `prompt_tokens` estimates the length of the prompt when there will be only one (0: unknown). Raises BadGGUF,
+        UsageError (no such device, `ctx` too long for the model), NotEnoughSpace, LoadCancelled.
         """
         began = perf_counter()
         self._stop = stop or Stop()
         self._listener = listener or Listener()
-        self._told: set[Note] = set()
+        self._notes_given: set[Note] = set()
         self._path = path
         self._fitting = Fitting.of(path, settings, name or path.name)
-        self._refused = 0  # layers, by the GPU, until that is said
-        self.settings = settings
-        self.plan = self._fitting.plan(settings, self._fitting.context_for(prompt, settings) if prompt else None)
+        self._refused_layers = 0  # by the GPU; 0 once the user knows
+        self.plan = self._fitting.plan(self._fitting.context_for(prompt_tokens) if prompt_tokens else None)
         self._model: Model | None = self._load()
         self._context: Context | None = None
         self._load_s = perf_counter() - began
 
     @property
+    def settings(self) -> Settings:
+        """The settings in force; change them with `configure`."""
+        return self._fitting.settings
+
+    @property
+    def model(self) -> Model:
+        """The weights. They are loaded again, raising as `__init__` does, when loading them with fewer layers on the
+        GPU failed before."""
+        if self._model is None:
+            self._model = self._load()
+        return self._model
+
+    @property
     def context(self) -> Context:
-        """The KV cache as it is now. Raises as `ask`, when there is none yet."""
+        """The KV cache, created when there is none yet. Raises as `ask`."""
         return self._context_for(0)
 
     @property
     def context_length(self) -> int:
-        """Tokens that fit the KV cache as it is now; 0 before the first turn."""
+        """Tokens that fit the KV cache; 0 before the first turn."""
         return self._context.length if self._context else 0
+
+    def configure(self, settings: Settings) -> None:
+        """Applies new settings and gets a KV cache that suits them; the present one is kept if it does. Raises as
+        `ask`."""
+        began = perf_counter()
+        self._fitting = self._fitting.with_settings(settings)
+        self._context_for(0)
+        self._load_s += perf_counter() - began
 
     def ask(
         self,
@@ -98,9 +115,9 @@ class LoadedModel:
         answer_now: Callable[[], bool] = lambda: False,
         stop_after_thinking: bool = False,
     ) -> PendingReply:
-        """A reply to `prompt` that follows `turns`.
+        """A reply to `prompt` after `turns`.
 
-        The same turns, prompt, seed and settings give the same events, whatever else was asked before. Raises
+        The same turns, prompt, seed and settings give the same events, regardless of earlier prompts. Raises
         UsageError when the settings' `ctx` is too long for the model, NotEnoughSpace.
         """
         began = perf_counter()
@@ -119,9 +136,9 @@ class LoadedModel:
         return PendingReply(events, sampling.seed, load_s)
 
     def warm(self, turns: Sequence[Turn]) -> Iterator[int]:
-        """Makes the KV cache hold what the next prompt after `turns` begins with; yields the tokens done.
+        """Fills the KV cache with the start of the next prompt after `turns`; yields the tokens done.
 
-        Stop iterating to leave it at that. Ends early, without a word, when the engine's Stop is set.
+        Stop iterating to end early. Ends silently when the engine's Stop is set.
         """
         segments = conversation_segments(self.model, self._conversation(turns))
         with suppress(Stopped):
@@ -131,128 +148,16 @@ class LoadedModel:
         """The tokens of each turn in a prompt."""
         return [len(segment) for segment in conversation_segments(self.model, self._conversation(turns))]
 
-    def prepare(self) -> None:
-        """Brings the KV cache about that the settings ask for, so that the first prompt need not. Raises as `ask`."""
-        began = perf_counter()
-        self._context_for(0)
-        self._load_s += perf_counter() - began
-
-    def note(self, plan: MemoryPlan) -> None:
-        """Tells what of a plan the person should know, once."""
-        for said in self._fitting.notes(plan, self.settings):
-            if said not in self._told:
-                self._told.add(said)
-                self._listener.note(said)
+    def give_notes(self) -> None:
+        """Gives the listener what the user should know about the plan; each note once."""
+        for note in self._fitting.notes(self.plan):
+            if note not in self._notes_given:
+                self._notes_given.add(note)
+                self._listener.note(note)
 
     def explain(self) -> str:
         """The plan for this machine, in one line."""
         return self._fitting.explain(self.plan)
-
-    def _conversation(self, turns: Sequence[Turn]) -> Conversation:
-        return Conversation(self.settings.system, list(turns))
-
-    def _sampling(self) -> SamplingParams:
-        settings = self.settings
-        params = SamplingParams(settings.temp, settings.top_p, max_tokens=settings.max_tokens)
-        return params if settings.seed is None else replace(params, seed=settings.seed)
-
-    @property
-    def model(self) -> Model:
-        """The loaded one. Raises as `__init__` when it was given up to have less of it on the GPU, and that failed."""
-        if self._model is None:
-            self._model = self._load()
-        return self._model
-
-    def _load(self) -> Model:
-        """With as many layers on the GPU as it really takes."""
-        read_first = False
-
-        def reading(share: float) -> bool:
-            nonlocal read_first
-            read_first = True
-            self._listener.progress(_READING * share)
-            return not self._stop()
-
-        def loading(share: float) -> bool:
-            self._listener.progress(_READING + (1 - _READING) * share if read_first else share)
-            return not self._stop()
-
-        if not prefetch(self._path, self._fitting.machine.usable, reading):
-            raise LoadCancelled
-        while True:
-            placement = self._fitting.placement(self.plan)
-            try:
-                return Model(self._path, placement, mapped=self._fitting.maps, on_progress=loading)
-            except NotEnoughSpace as exc:
-                self._step_down(exc)
-
-    def _context_for(self, prompt_length: int) -> Context:
-        """A cache for the prompt and its whole reply, as far as the model was trained for and the memory goes."""
-        plan = self._plan_for(prompt_length)
-        held = self._context
-        if held and held.kv_type == plan.kv_type and self._is_enough(held, plan):
-            return held
-        self._close_context()
-        self._context = self._create(plan)
-        return self._context
-
-    def _plan_for(self, prompt_length: int) -> MemoryPlan:
-        """Raises NotEnoughSpace when the prompt alone is too long for the memory."""
-        if self.settings.ctx is not None:
-            return self._fitting.plan(self.settings, loaded=self.plan.gpu_layers)
-        wanted = self._fitting.context_for(prompt_length, self.settings)
-        plan = self._fitting.plan(self.settings, wanted, loaded=self.plan.gpu_layers)
-        if plan.context <= prompt_length < self._fitting.shape.trained:
-            if self.settings.force:
-                return self._fitting.plan(replace(self.settings, ctx=wanted), loaded=self.plan.gpu_layers)
-            raise NotEnoughSpace(
-                f"the prompt is {prompt_length:,} tokens long, and a context of {plan.context:,} is what fits the "
-                f"memory ({self._fitting.explain(plan)}); shorten it, or close something"
-            )
-        return plan
-
-    def _is_enough(self, held: Context, plan: MemoryPlan) -> bool:
-        """A length that was asked for is to be that; another may be more than this prompt needs."""
-        return held.length == plan.context or (self.settings.ctx is None and held.length > plan.context)
-
-    def _create(self, plan: MemoryPlan) -> Context:
-        while True:
-            params = ContextParams(plan.context, threads_of(self.settings, self._path), plan.kv_type)
-            try:
-                context = Context(self.model, params, self._stop)
-            except NotEnoughSpace as exc:
-                self._step_down(exc)
-                self.model.close()
-                self._model = None
-                plan = self._fitting.plan(self.settings, plan.context, loaded=self.plan.gpu_layers)
-                continue
-            self.plan = plan
-            self._say_what_the_gpu_took()
-            self.note(plan)
-            return context
-
-    def _step_down(self, refusal: NotEnoughSpace) -> None:
-        """Fewer layers on the GPU, which has refused so many. Raises the refusal when that is not what it is about."""
-        if not self.plan.gpu_layers:
-            raise refusal
-        if self.settings.gpu_layers is not None:
-            refused = f"the GPU refused {self.settings.gpu_layers} layers ({refusal})"
-            raise NotEnoughSpace(f"{refused}; without --gpu-layers r1 takes as many as fit") from refusal
-        self._refused = self._refused or self.plan.gpu_layers
-        self.plan = self._fitting.with_less_on_gpu(self.plan, self.settings)
-
-    def _say_what_the_gpu_took(self) -> None:
-        if self._refused:
-            left = self.plan.gpu_layers
-            self._listener.note(
-                Note(f"the GPU refused {self._refused} layers; {left or 'none'} went there", grave=not left)
-            )
-            self._refused = 0
-
-    def _close_context(self) -> None:
-        if self._context is not None:
-            self._context.close()
-            self._context = None
 
     def close(self) -> None:
         self._close_context()
@@ -264,3 +169,88 @@ class LoadedModel:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _conversation(self, turns: Sequence[Turn]) -> Conversation:
+        return Conversation(self.settings.system, list(turns))
+
+    def _sampling(self) -> SamplingParams:
+        settings = self.settings
+        params = SamplingParams(temperature=settings.temp, top_p=settings.top_p, max_tokens=settings.max_tokens)
+        return params if settings.seed is None else replace(params, seed=settings.seed)
+
+    def _load(self) -> Model:
+        """Loads the weights, with as many layers on the GPU as it accepts."""
+        reads_first = False
+
+        def reading(share: float) -> bool:
+            nonlocal reads_first
+            reads_first = True
+            self._listener.progress(_READING_SHARE * share)
+            return not self._stop()
+
+        def loading(share: float) -> bool:
+            self._listener.progress(_READING_SHARE + (1 - _READING_SHARE) * share if reads_first else share)
+            return not self._stop()
+
+        if not prefetch(self._path, self._fitting.machine.usable, reading):
+            raise LoadCancelled
+        while True:
+            placement = self._fitting.placement(self.plan)
+            try:
+                return Model(self._path, placement, mapped=self._fitting.maps, on_progress=loading)
+            except NotEnoughSpace as exc:
+                self._step_down(exc)
+
+    def _context_for(self, prompt_tokens: int) -> Context:
+        """A cache for the prompt and its complete reply, as far as the model was trained for and memory allows."""
+        plan = self._fitting.plan_for_prompt(prompt_tokens, loaded=self.plan.gpu_layers)
+        held = self._context
+        if held and held.kv_type == plan.kv_type and self._suffices(held, plan):
+            return held
+        self._close_context()
+        self._context = self._create_context(plan)
+        return self._context
+
+    def _suffices(self, held: Context, plan: MemoryPlan) -> bool:
+        """A context length that the user chose is exact; otherwise a longer one will do."""
+        return held.length == plan.context or (self.settings.ctx is None and held.length > plan.context)
+
+    def _create_context(self, plan: MemoryPlan) -> Context:
+        while True:
+            params = ContextParams(
+                length=plan.context, threads=threads_of(self.settings, self._path), kv_type=plan.kv_type
+            )
+            try:
+                context = Context(self.model, params, self._stop)
+            except NotEnoughSpace as exc:
+                self._step_down(exc)
+                self.model.close()
+                self._model = None
+                plan = self._fitting.plan(plan.context, loaded=self.plan.gpu_layers)
+                continue
+            self.plan = plan
+            self._note_refused_layers()
+            self.give_notes()
+            return context
+
+    def _step_down(self, refusal: NotEnoughSpace) -> None:
+        """Plans fewer layers on the GPU, after it refused the planned number. Raises `refusal` when there are none."""
+        if not self.plan.gpu_layers:
+            raise refusal
+        if self.settings.gpu_layers is not None:
+            refused = f"the GPU refused {self.settings.gpu_layers} layers ({refusal})"
+            raise NotEnoughSpace(f"{refused}; without --gpu-layers r1 uses as many as fit") from refusal
+        self._refused_layers = self._refused_layers or self.plan.gpu_layers
+        self.plan = self._fitting.plan_after_refusal(self.plan)
+
+    def _note_refused_layers(self) -> None:
+        if self._refused_layers:
+            accepted = self.plan.gpu_layers
+            text = f"the GPU refused {self._refused_layers} layers, and holds {accepted or 'none'}"
+            self._listener.note(Note(text, grave=not accepted))
+            self._refused_layers = 0
+
+    def _close_context(self) -> None:
+        if self._context is not None:
+            self._context.close()
+            self._context = None

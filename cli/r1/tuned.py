@@ -1,10 +1,8 @@
-"""Thread settings that `r1 bench --tune` found the best, for a machine and a model: `tuned.json` in R1_HOME.
+"""The thread settings that `r1 bench --tune` found, by machine and model: `tuned.json` in R1_HOME.
 
     {"AMD EPYC, 2 cores": {"/models/qwen-7b/Q4_K_M.gguf": {"bytes": 4683073184, "decode": 6, "prefill": 8}}}
 
-A file that cannot be understood says nothing, and the next result replaces it.
-
-Knows: that file. Does not know: how anything is measured, or which settings go before these.
+A file that cannot be read counts as empty, and the next result replaces it.
 """
 
 from __future__ import annotations
@@ -15,45 +13,46 @@ from typing import Any
 
 from r1.machine.cores import Threads, cores
 
-_MOST = 512  # GGML_MAX_N_THREADS
+_MAX_THREADS = 512  # GGML_MAX_N_THREADS
 
 
 def file_in(home: Path) -> Path:
-    """Where the settings are kept."""
+    """The file with the settings."""
     return home / "tuned.json"
 
 
 def threads_for(home: Path, model: Path) -> Threads | None:
-    """What was found for this model file on this machine; None when nothing was, or the file is another by now."""
-    everything = _read(home)
-    if not everything:
+    """The setting found for this model file on this machine; None when there is none, or the file has changed size."""
+    machines = _read(home)
+    if not machines:
         return None
     try:
-        entry = everything[fingerprint()][_key(model)]
-        counts = (entry["decode"], entry["prefill"])
-        known = entry["bytes"] == model.stat().st_size and all(type(n) is int and 1 <= n <= _MOST for n in counts)
+        entry = machines[fingerprint()][_key(model)]
+        decode, prefill = entry["decode"], entry["prefill"]
+        same_size = entry["bytes"] == model.stat().st_size
     except (KeyError, TypeError, OSError):
         return None
-    return Threads(*counts) if known else None
+    valid = all(type(count) is int and 1 <= count <= _MAX_THREADS for count in (decode, prefill))
+    return Threads(decode=decode, prefill=prefill) if same_size and valid else None
 
 
 def remember(home: Path, model: Path, threads: Threads | None) -> None:
-    """Keeps what was found; None: that nothing beats the usual setting. Raises R1Error when the disk fails."""
+    """Saves a setting; None removes it, for the default is the fastest. Raises R1Error when the disk fails."""
     from r1_quantize.files import write_atomically
 
-    kept = {name: models for name, models in _read(home).items() if isinstance(models, dict)}
-    here = kept.setdefault(fingerprint(), {})
-    before = here.pop(_key(model), None)
+    machines = {name: entries for name, entries in _read(home).items() if isinstance(entries, dict)}
+    models = machines.setdefault(fingerprint(), {})
+    before = models.pop(_key(model), None)
     if threads is not None:
         size = model.stat().st_size
-        here[_key(model)] = {"bytes": size, "decode": threads.decode, "prefill": threads.prefill}
+        models[_key(model)] = {"bytes": size, "decode": threads.decode, "prefill": threads.prefill}
     if threads is not None or before is not None:
         home.mkdir(parents=True, exist_ok=True)
-        write_atomically(file_in(home), json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(file_in(home), json.dumps(machines, indent=2, ensure_ascii=False) + "\n")
 
 
 def fingerprint() -> str:
-    """A line that is another one where another number of threads could be the best."""
+    """Names this machine; it changes whenever a different number of threads could be fastest."""
     from r1.machine.processor import processor
 
     return f"{processor().label}, {cores()}"
@@ -65,7 +64,7 @@ def _key(model: Path) -> str:
 
 def _read(home: Path) -> dict[str, Any]:
     try:
-        known = json.loads(file_in(home).read_bytes())
+        machines = json.loads(file_in(home).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return machines if isinstance(machines, dict) else {}

@@ -1,4 +1,4 @@
-"""`r1.interrupt`: Ctrl-C as a question."""
+"""`r1.interrupt`: Ctrl-C as a flag."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ def ctrl_c() -> None:
 
 
 class TestInterrupt:
-    """A signal asks, and raises only where nothing could ask back."""
+    """A signal sets the flag, and raises only in a block that waits."""
 
-    def test_a_signal_makes_it_true_and_raises_nothing(self) -> None:
+    def test_a_signal_sets_it_and_raises_nothing(self) -> None:
         with Interrupt() as interrupt:
             assert not interrupt()
             ctrl_c()
             assert interrupt()
 
-    def test_after_the_second_one_the_third_kills(self) -> None:
+    def test_after_the_second_signal_the_third_kills(self) -> None:
         with Interrupt():
             ctrl_c()
             ctrl_c()
             assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
 
-    def test_while_something_waits_it_raises(self) -> None:
+    def test_it_raises_in_a_waiting_block(self) -> None:
         with Interrupt() as interrupt, pytest.raises(KeyboardInterrupt), interrupt.raising():
             ctrl_c()
 
-    def test_one_that_came_before_the_wait_ends_it_too(self) -> None:
+    def test_a_signal_before_the_block_raises_too(self) -> None:
         with Interrupt() as interrupt:
             ctrl_c()
             with pytest.raises(KeyboardInterrupt), interrupt.raising():
-                pytest.fail("the wait was begun")
+                pytest.fail("the block was entered")
 
-    def test_after_the_wait_it_only_asks_again(self) -> None:
+    def test_after_the_block_it_only_sets_the_flag(self) -> None:
         with Interrupt() as interrupt:
             with interrupt.raising():
                 pass
             ctrl_c()
             assert interrupt()
 
-    @pytest.mark.skipif(sys.platform == "win32", reason="waits in a way of POSIX")
-    def test_the_third_kills_although_python_is_waiting_in_c(self) -> None:
+    @pytest.mark.skipif(sys.platform == "win32", reason="uses a POSIX lock")
+    def test_the_third_kills_even_while_c_code_blocks(self) -> None:
         program = (
             "import ctypes, sys\n"
             "from r1.interrupt import Interrupt\n"
@@ -58,7 +58,7 @@ class TestInterrupt:
             "with Interrupt():\n"
             "    libc.pthread_mutex_lock(lock)\n"
             "    print('waiting', flush=True)\n"
-            "    libc.pthread_mutex_lock(lock)  # for ever: a signal does not end this one\n"
+            "    libc.pthread_mutex_lock(lock)  # forever: a signal does not interrupt it\n"
         )
         with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
@@ -69,13 +69,13 @@ class TestInterrupt:
                 time.sleep(0.1)
             assert process.wait(10) == 130
 
-    def test_the_handler_before_is_put_back(self) -> None:
+    def test_the_previous_handler_is_restored(self) -> None:
         before = signal.getsignal(signal.SIGINT)
         with Interrupt():
             assert signal.getsignal(signal.SIGINT) != before
         assert signal.getsignal(signal.SIGINT) == before
 
-    def test_what_is_ignored_stays_ignored(self) -> None:
+    def test_an_ignored_signal_stays_ignored(self) -> None:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             with Interrupt() as interrupt:
@@ -84,7 +84,7 @@ class TestInterrupt:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def test_another_thread_may_use_it(self) -> None:
+    def test_it_does_nothing_in_another_thread(self) -> None:
         states: list[bool] = []
 
         def work() -> None:

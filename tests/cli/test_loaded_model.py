@@ -1,4 +1,4 @@
-"""`r1.loaded_model`: settings → a model and a context of the right length."""
+"""`r1.loaded_model`: a model with a context of the right length, reconfigured and reloaded as needed."""
 
 from __future__ import annotations
 
@@ -21,75 +21,96 @@ from tests.fakes.consoles import console
 BRIEF = Settings(temp=0, max_tokens=20, threads=1)
 
 
-def ask(session: LoadedModel, prompt: str) -> Finished:
-    return follow(session.ask(prompt).events, PlainView(console(), "nowhere", show_answer=False)).finished
+def ask(loaded: LoadedModel, prompt: str) -> Finished:
+    return follow(loaded.ask(prompt).events, PlainView(console(), "nowhere", show_answer=False)).finished
 
 
 class TestContextLength:
-    """As long as prompt and reply can get, and no longer."""
+    """The context is as long as prompt and reply can become, and no longer."""
 
     def test_follows_the_prompt_and_the_limit(self, endless_path: Path) -> None:
-        with LoadedModel(endless_path, BRIEF) as session:
-            ask(session, "hi")
-            assert session.context_length == 256  # llama.cpp's smallest step
+        with LoadedModel(endless_path, BRIEF) as loaded:
+            ask(loaded, "hi")
+            assert loaded.context_length == 256  # llama.cpp's smallest step
 
     def test_grows_when_a_prompt_needs_more(self, endless_path: Path) -> None:
-        with LoadedModel(endless_path, BRIEF) as session:
-            ask(session, "hi")
-            assert ask(session, "word " * 100).reason == "length"
-            assert session.context_length == 768
+        with LoadedModel(endless_path, BRIEF) as loaded:
+            ask(loaded, "hi")
+            assert ask(loaded, "word " * 100).reason == "length"
+            assert loaded.context_length == 768
 
-    def test_has_room_for_all_that_r1_may_generate(self, endless_path: Path) -> None:
-        with LoadedModel(endless_path, Settings(temp=0, threads=1)) as session:
-            session.ask("hi")
-            assert session.context_length == 32_768 + 256
+    def test_has_room_for_everything_r1_may_generate(self, endless_path: Path) -> None:
+        with LoadedModel(endless_path, Settings(temp=0, threads=1)) as loaded:
+            loaded.ask("hi")
+            assert loaded.context_length == 32_768 + 256
 
-    def test_ends_where_the_models_training_ended(self, tiny_path: Path) -> None:
-        with LoadedModel(tiny_path, Settings(temp=0, threads=1)) as session:
-            session.ask("hi")
-            assert session.context_length == session.model.context_length
+    def test_is_at_most_what_the_model_was_trained_for(self, tiny_path: Path) -> None:
+        with LoadedModel(tiny_path, Settings(temp=0, threads=1)) as loaded:
+            loaded.ask("hi")
+            assert loaded.context_length == loaded.model.context_length
 
-    def test_is_what_the_person_says(self, endless_path: Path) -> None:
-        with LoadedModel(endless_path, Settings(temp=0, threads=1, ctx=1024, max_tokens=5)) as session:
-            ask(session, "hi")
-            assert session.context_length == 1024
+    def test_is_what_the_user_chose(self, endless_path: Path) -> None:
+        with LoadedModel(endless_path, Settings(temp=0, threads=1, ctx=1024, max_tokens=5)) as loaded:
+            ask(loaded, "hi")
+            assert loaded.context_length == 1024
 
-    def test_beyond_the_models_training_is_refused(self, tiny_path: Path) -> None:
-        with pytest.raises(UsageError, match=r"a context of 99999 tokens \(--ctx\): this model was"):
+    def test_longer_than_the_model_was_trained_for_is_refused(self, tiny_path: Path) -> None:
+        with pytest.raises(UsageError, match="--ctx 99999 is too long: the model was trained for"):
             LoadedModel(tiny_path, Settings(ctx=99_999))
 
 
+class TestConfigure:
+    """New settings take effect at once; the context is kept where it suits them."""
+
+    def test_a_context_of_the_same_length_is_kept(self, tiny_path: Path) -> None:
+        with LoadedModel(tiny_path, replace(BRIEF, ctx=512)) as loaded:
+            before = loaded.context
+            loaded.configure(replace(BRIEF, ctx=512, temp=1.0))
+            assert loaded.context is before
+            assert loaded.settings.temp == 1.0
+
+    def test_another_length_or_type_makes_a_new_context(self, tiny_path: Path) -> None:
+        with LoadedModel(tiny_path, replace(BRIEF, ctx=512)) as loaded:
+            loaded.configure(replace(BRIEF, ctx=1024, kv_type="q8_0"))
+            assert (loaded.context_length, loaded.context.kv_type) == (1024, "q8_0")
+            assert (loaded.plan.context, loaded.plan.kv_type) == (1024, "q8_0")
+
+    def test_a_context_that_is_too_long_is_refused(self, tiny_path: Path) -> None:
+        with LoadedModel(tiny_path, BRIEF) as loaded, pytest.raises(UsageError, match="--ctx 99999 is too long"):
+            loaded.configure(replace(BRIEF, ctx=99_999))
+
+
 class TestTurns:
-    """Each prompt is on its own."""
+    """Each prompt is answered independently."""
 
     @pytest.mark.parametrize("before", ["hi", "What is 17 + 26?", "What is 17 + 25? " * 20])
-    def test_what_was_asked_before_changes_nothing(self, tiny_path: Path, before: str) -> None:
+    def test_earlier_prompts_change_nothing(self, tiny_path: Path, before: str) -> None:
         view = PlainView(console(), "nowhere", show_answer=False)
         wild = Settings(temp=3, top_p=1, seed=5, max_tokens=60, threads=1)
         prompt = "What is 17 + 25? " * 12
-        with LoadedModel(tiny_path, wild) as session:
-            alone = follow(session.ask(prompt).events, view)
-        with LoadedModel(tiny_path, wild) as session:
-            follow(session.ask(before).events, view)
-            after = follow(session.ask(prompt).events, view)
+        with LoadedModel(tiny_path, wild) as loaded:
+            alone = follow(loaded.ask(prompt).events, view)
+        with LoadedModel(tiny_path, wild) as loaded:
+            follow(loaded.ask(before).events, view)
+            after = follow(loaded.ask(prompt).events, view)
         assert (alone.thinking, alone.answer) == (after.thinking, after.answer)
 
-    def test_loading_is_counted_once(self, tiny_path: Path) -> None:
-        with LoadedModel(tiny_path, BRIEF) as session:
-            first, second = session.ask("hi"), session.ask("hi")
+    def test_loading_counts_for_the_first_reply_only(self, tiny_path: Path) -> None:
+        with LoadedModel(tiny_path, BRIEF) as loaded:
+            first, second = loaded.ask("hi"), loaded.ask("hi")
         assert first.load_s > 10 * second.load_s
 
-    def test_the_seed_is_reported_when_nobody_chose_one(self, tiny_path: Path) -> None:
-        with LoadedModel(tiny_path, Settings(threads=1)) as session:
-            assert session.ask("hi").seed != session.ask("hi").seed
-        with LoadedModel(tiny_path, Settings(threads=1, seed=9)) as session:
-            assert session.ask("hi").seed == 9
+    def test_a_random_seed_is_reported(self, tiny_path: Path) -> None:
+        with LoadedModel(tiny_path, Settings(threads=1)) as loaded:
+            assert loaded.ask("hi").seed != loaded.ask("hi").seed
+        with LoadedModel(tiny_path, Settings(threads=1, seed=9)) as loaded:
+            assert loaded.ask("hi").seed == 9
 
 
 class TestRefusal:
-    """llama.cpp does not get what the plan thought there was."""
+    """llama.cpp cannot allocate what the plan expected to be free."""
 
-    def test_a_model_that_was_given_up_is_loaded_again_when_it_is_wanted(
+    def test_a_model_that_failed_to_reload_is_loaded_by_the_next_prompt(
         self, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         refusals = iter([NotEnoughSpace("the GPU is full"), NotEnoughSpace("and so is the memory")])
@@ -102,11 +123,11 @@ class TestRefusal:
 
             return made
 
-        with LoadedModel(tiny_path, BRIEF) as session:
-            session.plan = replace(session.plan, gpu_layers=1)  # as if a layer was on a GPU
+        with LoadedModel(tiny_path, BRIEF) as loaded:
+            loaded.plan = replace(loaded.plan, gpu_layers=1)  # as if a layer were on a GPU
             monkeypatch.setattr("r1.loaded_model.Context", refusing(Context))
             monkeypatch.setattr("r1.loaded_model.Model", refusing(Model))
             with pytest.raises(NotEnoughSpace, match="and so is the memory"):
-                session.ask("hi")
-            assert ask(session, "hi").usage.answer_tokens + ask(session, "hi").usage.thinking_tokens > 0
-            assert session.model.placement.gpu_layers == 0
+                loaded.ask("hi")
+            assert ask(loaded, "hi").usage.answer_tokens + ask(loaded, "hi").usage.thinking_tokens > 0
+            assert loaded.model.placement.gpu_layers == 0

@@ -1,4 +1,4 @@
-"""`r1 bench` as scripts and people use it. No figure is ever asserted."""
+"""`r1 bench` from end to end. No test asserts a speed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BRIEF = ("bench", "-m", "tiny", "-p", "16", "-n", "4", "-r", "2", "--depths", "0
 
 
 class TestLines:
-    """For people and for greps."""
+    """Lines to read, and to grep."""
 
     def test_a_row_for_each_test_and_depth(self, r1: Run) -> None:
         done = r1(*BRIEF)
@@ -30,14 +30,14 @@ class TestLines:
         assert "█" not in text
 
     @pytest.mark.parametrize("columns", [40, 80, 200])
-    def test_bars_that_fit_a_terminal(self, environ: dict[str, str], columns: int) -> None:
+    def test_bars_fit_the_terminal(self, environ: dict[str, str], columns: int) -> None:
         with Terminal([*R1, *BRIEF], {**environ, "COLUMNS": str(columns)}) as terminal:
             screen = re.sub(r"\r\x1b\[2K[^\r\n]*(?=\r\x1b\[2K)", "", terminal.read_to_end())
         lines = without_style(screen).splitlines()
         assert sum("█" in line for line in lines) == 4
         assert max(map(len, lines)) < columns
 
-    def test_ascii_where_that_is_all_there_is(self, environ: dict[str, str]) -> None:
+    def test_ascii_where_the_encoding_has_nothing_else(self, environ: dict[str, str]) -> None:
         with Terminal([*R1, *BRIEF], {**environ, "COLUMNS": "80", "PYTHONIOENCODING": "ascii"}) as terminal:
             screen = terminal.read_to_end()
         assert screen.isascii()
@@ -66,13 +66,13 @@ class TestJson:
             assert len(rates) == 2
             assert row["mean_tps"] == pytest.approx(sum(rates) / 2, rel=0.05)
 
-    def test_few_tokens_leave_room_for_the_first_prompt(self, r1: Run) -> None:
+    def test_a_short_measurement_still_has_room_for_the_prompt(self, r1: Run) -> None:
         done = r1("bench", "-m", "tiny", "-p", "0", "-n", "1", "-r", "1", "--depths", "0", "--json")
         assert [row["test"] for row in json.loads(done.stdout)["rows"]] == ["decode"]
 
 
 class TestStopping:
-    """Ctrl-C prints what was measured by then."""
+    """Ctrl-C prints what was measured so far."""
 
     @pytest.mark.parametrize("form", [(), ("--json",)])
     def test_in_the_middle(self, start: Start, form: tuple[str, ...]) -> None:
@@ -83,41 +83,41 @@ class TestStopping:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(timeout=1.0 if form else 0.1)
         process.send_signal(signal.SIGINT)
-        said, complaints = process.communicate(timeout=60)
-        assert (process.returncode, complaints) == (130, b"")
+        stdout, stderr = process.communicate(timeout=60)
+        assert (process.returncode, stderr) == (130, b"")
         if form:
-            facts = json.loads(said)
+            facts = json.loads(stdout)
             assert facts["complete"] is False
         else:
             assert first.startswith(b"model")
-            assert b"at most" in said
+            assert b"at most" in stdout
 
 
 class TestRefusals:
-    """What cannot be measured, in a line."""
+    """What cannot be measured is refused in one line."""
 
     @pytest.mark.parametrize(
-        ("options", "said"),
+        ("options", "message"),
         [
             (("--depths", "a"), b"not a list of whole numbers"),
             (("--depths", "-3"), b"not a list of whole numbers"),
-            (("--depths", "99999"), b"the context ends at"),
-            (("--ctx", "256"), b"take fewer with --prompt and --gen"),
+            (("--depths", "99999"), b"exceeds the context of"),
+            (("--ctx", "256"), b"use a smaller --prompt and --gen"),
             (("-p", "0", "-n", "0"), b"nothing to measure"),
             (("--tune", "--threads", "2"), b"leave one of them out"),
         ],
     )
-    def test_with_exit_code_2(self, r1: Run, options: tuple[str, ...], said: bytes) -> None:
+    def test_with_exit_code_2(self, r1: Run, options: tuple[str, ...], message: bytes) -> None:
         done = r1("bench", "-m", "tiny", *options)
         assert (done.returncode, done.stdout) == (2, b"")
-        assert said in done.stderr
+        assert message in done.stderr
         assert done.stderr.count(b"\n") == 1
 
     def test_no_such_model(self, r1: Run) -> None:
         assert r1("bench", "-m", "qwen-7b").returncode == 4
 
 
-def test_tuning_says_what_it_found_and_keeps_what_is_better(r1: Run, tmp_path: Path, tiny_path: Path) -> None:
+def test_tuning_reports_the_fastest_and_saves_what_beats_the_default(r1: Run, tmp_path: Path, tiny_path: Path) -> None:
     done = r1("bench", "-m", tiny_path, "--tune", "--json", R1_HOME=str(tmp_path / "own"))
     assert done.returncode == 0
     found = json.loads(done.stdout)
@@ -125,4 +125,4 @@ def test_tuning_says_what_it_found_and_keeps_what_is_better(r1: Run, tmp_path: P
     assert set(found["threads"]) == set(found["default"]) == {"decode", "prefill"}
     kept = tmp_path / "own" / "tuned.json"
     assert kept.exists() is found["remembered"] is (found["threads"] != found["default"])
-    assert done.stderr.startswith(b"r1: 1 threads are set (R1_THREADS")
+    assert done.stderr.startswith(b"r1: R1_THREADS or config.toml sets 1 threads")

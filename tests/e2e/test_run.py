@@ -143,7 +143,7 @@ class TestExitCodes:
         done = r1("run", "--ctx", "256", stdin=b"long " * 80)
         assert done.returncode == 2
         assert re.fullmatch(
-            r"r1: the prompt is 4\d\d tokens long and the context holds 256; shorten it, or give it more room: "
+            r"r1: the prompt has 4\d\d tokens, and the context holds 256; shorten the prompt, or use "
             r"--ctx \d+\n",
             done.stderr.decode(),
         )
@@ -247,7 +247,7 @@ class TestJson:
     def test_a_prompt_too_long_for_the_context_is_a_bad_line_too(self, r1: Run) -> None:
         done = r1("run", "--jsonl", "--ctx", "256", "--temp", "0", stdin=json.dumps("x" * 400).encode() + b'\n"hi"\n')
         bad, good = (json.loads(line) for line in done.stdout.splitlines())
-        assert "tokens long and the context holds 256" in bad["error"]
+        assert "tokens, and the context holds 256" in bad["error"]
         assert good["answer"]
         assert done.returncode == 2
 

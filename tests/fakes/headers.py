@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from r1.engine.context import KV_TYPES
+from r1.engine.kv_cache import KV_TYPES
 from r1.engine.llama import llama, log
 from r1_quantize import catalog
 from r1_quantize.checkpoint.checkpoint_source import outline

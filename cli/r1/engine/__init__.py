@@ -1,4 +1,4 @@
-"""llama.cpp as R1 needs it: tokens, the KV cache, and a turn as a stream of events.
+"""llama.cpp for R1: tokens, the KV cache, and a reply as a stream of events. Never prints and never reads a terminal.
 
-Nothing in here prints, reads a terminal, or knows a command line.
+Imports no command-line library, and of `r1_quantize` only the few modules that tests/test_arrows.py lists.
 """

@@ -1,10 +1,8 @@
-"""How fast a context is: prefill and decode at several depths, counted as llama.cpp's `llama-bench` counts.
+"""Measures prefill and decode speed at several depths, the way llama.cpp's `llama-bench` does.
 
-At depth d the cache first holds d tokens; only then the clock runs. Tokens are random, nothing is sampled, and a run
-that warms up goes before (`tools/llama-bench/llama-bench.cpp`: `test_prompt`, `test_gen`). Everything goes through the
-`Context` that turns go through, with its chunks and its bookkeeping.
-
-Knows: what is measured, in which order. Does not know: which model is meant, who looks at the figures.
+At depth d the cache is first filled with d tokens, untimed. Tokens are random, nothing is sampled, and a warm-up run
+goes first (`tools/llama-bench/llama-bench.cpp`: `test_prompt`, `test_gen`). Everything goes through the same `Context`
+as real turns do, with its chunks and bookkeeping.
 """
 
 from __future__ import annotations
@@ -18,63 +16,38 @@ from time import perf_counter
 from typing import Literal
 
 from r1.engine.context import Context, Stopped
+from r1.engine.kv_cache import CONTEXT_STEP
 from r1.engine.llama import llama
 from r1_quantize.errors import UsageError
 
 Test = Literal["prefill", "decode"]
 
 DEPTHS = (0, 2048, 8192)
-_STEP = 256
-_PATIENCE = 240.0
-"""Seconds that filling the cache to a depth may take which nobody asked for."""
+_MAX_FILL_S = 240.0  # for filling the cache to a default depth
 
 
 @dataclass(frozen=True, slots=True)
 class BenchPlan:
-    """What to measure: `prompt` tokens at once and `gen` one by one (0: not at all), at each depth, ascending.
+    """Measure `prompt` tokens at once and `gen` tokens one by one (0: skip the test), at each depth, ascending.
 
-    A depth that takes more than `patience` seconds to reach is left out; None waits for any.
+    A depth that would take more than `max_fill_s` seconds to reach is skipped; None waits as long as it takes.
     """
 
     prompt: int = 512
     gen: int = 128
     repetitions: int = 3
     depths: tuple[int, ...] = DEPTHS
-    patience: float | None = None
+    max_fill_s: float | None = None
 
     @property
     def length(self) -> int:
-        """Tokens of context that it takes."""
-        return max(self.depths) + _room(self.prompt, self.gen)
-
-
-def plan(prompt: int, gen: int, repetitions: int, depths: Sequence[int] | None, longest: int) -> BenchPlan:
-    """A plan that fits a context of `longest` tokens; `depths` None: the usual ones, as far as they fit.
-
-    Raises UsageError when the tests, or a depth that was asked for, do not fit, or nothing is to be measured.
-    """
-    if not prompt and not gen:
-        raise UsageError("--prompt 0 and --gen 0 leave nothing to measure; leave one of them out")
-    room = longest - _room(prompt, gen)
-    deepest = max(depths, default=0) if depths else 0
-    if deepest > room:
-        fits = f"at most {room} fits" if room >= 0 else "take fewer with --prompt and --gen"
-        raise UsageError(
-            f"depth {deepest}, {prompt} tokens of prompt, {gen} of reply: the context ends at {longest}; {fits}"
-        )
-    if depths:
-        return BenchPlan(prompt, gen, repetitions, tuple(sorted(set(depths))))
-    usual = {depth if depth <= room else room // _STEP * _STEP for depth in DEPTHS}
-    return BenchPlan(prompt, gen, repetitions, tuple(sorted(usual)), _PATIENCE)
-
-
-def _room(prompt: int, gen: int) -> int:
-    return max(prompt + 1, gen)  # a prefill leaves room for a reply
+        """Tokens of context that it needs."""
+        return max(self.depths) + _test_tokens(self.prompt, self.gen)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is being done now; `done` of `total` are tokens of a fill, or runs of a test."""
+    """The current activity; `done` and `total` count tokens when filling, else runs of a test."""
 
     doing: Literal["filling", "prefill", "decode"]
     depth: int
@@ -84,7 +57,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`tokens` tokens, as often as there are `seconds`."""
+    """A test of `tokens` tokens, and the seconds of each run."""
 
     test: Test
     depth: int
@@ -93,7 +66,7 @@ class Row:
 
     @property
     def rates(self) -> list[float]:
-        """Tokens a second of each run."""
+        """Tokens per second of each run."""
         return [self.tokens / seconds for seconds in self.seconds]
 
     @property
@@ -108,7 +81,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A depth that was not measured: to reach it would take about so many `seconds`."""
+    """A depth that was skipped because reaching it would take about `seconds`."""
 
     depth: int
     seconds: float
@@ -117,70 +90,94 @@ class LeftOut:
 BenchEvent = Step | Row | LeftOut
 
 
+def make_plan(prompt: int, gen: int, repetitions: int, depths: Sequence[int] | None, context: int) -> BenchPlan:
+    """A plan that fits a context of `context` tokens. With `depths` None: the default depths, as far as they fit.
+
+    Raises UsageError when the tests or a given depth do not fit, or when there is nothing to measure.
+    """
+    if not prompt and not gen:
+        raise UsageError("--prompt 0 and --gen 0 leave nothing to measure; leave one of them out")
+    max_depth = context - _test_tokens(prompt, gen)
+    deepest = max(depths, default=0) if depths else 0
+    if deepest > max_depth:
+        remedy = f"use a depth of at most {max_depth}" if max_depth >= 0 else "use a smaller --prompt and --gen"
+        raise UsageError(
+            f"depth {deepest} with --prompt {prompt} and --gen {gen} exceeds the context of {context} tokens; {remedy}"
+        )
+    if depths:
+        return BenchPlan(prompt, gen, repetitions, depths=tuple(sorted(set(depths))))
+    fitting = {depth if depth <= max_depth else max_depth // CONTEXT_STEP * CONTEXT_STEP for depth in DEPTHS}
+    return BenchPlan(prompt, gen, repetitions, depths=tuple(sorted(fitting)), max_fill_s=_MAX_FILL_S)
+
+
+def _test_tokens(prompt: int, gen: int) -> int:
+    return max(prompt + 1, gen)  # a prefill must leave room for one token of a reply
+
+
 class Stopwatch:
-    """A context and the clock. The tokens are the same each time, so what the cache holds of them is kept."""
+    """Times a context. The tokens are the same each time, so the tokens already in the cache are kept."""
 
     def __init__(
-        self, context: Context, depths: Sequence[int], most: int, cancelled: Callable[[], bool] = lambda: False
+        self, context: Context, depths: Sequence[int], max_tokens: int, cancelled: Callable[[], bool] = lambda: False
     ) -> None:
-        """For tests of at most `most` tokens at these depths. `cancelled` is asked between batches."""
+        """For tests of at most `max_tokens` tokens at these depths. `cancelled` is called between batches."""
         self._context = context
         self._cancelled = cancelled
         self._llama = llama()
         edges = sorted({0, *depths})
-        tokens = _random_tokens(context, edges[-1] + most)
+        tokens = _random_tokens(context, edges[-1] + max_tokens)
         self._segments = {end: tokens[start:end] for start, end in pairwise(edges)}
-        self._after = {depth: tokens[depth : depth + most] for depth in depths}
+        self._after = {depth: tokens[depth : depth + max_tokens] for depth in depths}
 
     def fill(self, depth: int) -> Iterator[int]:
-        """Makes the cache hold `depth` tokens; yields the count done. Raises Stopped."""
+        """Fills the cache with `depth` tokens; yields the count done. Raises Stopped."""
         for done in self._context.warm(self._up_to(depth)):
             yield done
-            self._ask()
+            self._check_cancelled()
         self._wait()
 
     def prefill(self, depth: int, tokens: int) -> float:
-        """Seconds that `tokens` tokens take at once, on top of a cache filled to `depth`. Raises Stopped."""
+        """Seconds to prefill `tokens` tokens into a cache filled to `depth`. Raises Stopped."""
         self._context.truncate(depth)
         prompt = [*self._up_to(depth), self._after[depth][:tokens]]
         began = perf_counter()
         for _ in self._context.prefill(prompt):
-            self._ask()
+            self._check_cancelled()
         self._wait()
         return perf_counter() - began
 
     def decode(self, depth: int, tokens: int) -> float:
-        """Seconds that `tokens` tokens take one by one, on top of a cache filled to `depth`. Raises Stopped."""
+        """Seconds to decode `tokens` tokens one by one into a cache filled to `depth`. Raises Stopped."""
         self._context.truncate(depth)
         following = self._after[depth][:tokens]
         began = perf_counter()
         for token in following:
             self._context.decode([token])
             self._wait()
-            self._ask()
+            self._check_cancelled()
         return perf_counter() - began
 
     def _up_to(self, depth: int) -> list[list[int]]:
         return [segment for end, segment in self._segments.items() if end <= depth]
 
-    def _ask(self) -> None:
+    def _check_cancelled(self) -> None:
         if self._cancelled():
             raise Stopped
 
     def _wait(self) -> None:
-        self._llama.llama_synchronize(self._context.handle)  # a GPU may still be at it
+        self._llama.llama_synchronize(self._context.handle)  # a GPU computes in the background
 
 
 def measure(context: Context, plan: BenchPlan, cancelled: Callable[[], bool] = lambda: False) -> Iterator[BenchEvent]:
-    """Measures what the plan says; rows come as they are measured.
+    """Runs the plan; yields each row as soon as it is measured.
 
-    Raises Stopped when someone asked for it; a row of the runs that were over by then comes before.
+    Raises Stopped when cancelled, after a row with the runs finished by then.
     """
     watch = Stopwatch(context, plan.depths, max(plan.prompt, plan.gen), cancelled)
     tests: list[tuple[Test, int]] = [("prefill", plan.prompt), ("decode", plan.gen)]
     rate = reached = 0.0
     for depth in plan.depths:
-        if plan.patience and rate and (depth - reached) / rate > plan.patience:
+        if plan.max_fill_s and rate and (depth - reached) / rate > plan.max_fill_s:
             yield LeftOut(depth, (depth - reached) / rate)
             return
         for done in watch.fill(depth):
@@ -194,7 +191,7 @@ def measure(context: Context, plan: BenchPlan, cancelled: Callable[[], bool] = l
 
 
 def _repeat(watch: Stopwatch, test: Test, depth: int, tokens: int, repetitions: int) -> Iterator[BenchEvent]:
-    """A run that warms up, then as many as are wanted."""
+    """A warm-up run, then the measured ones."""
     run = watch.prefill if test == "prefill" else watch.decode
     seconds: list[float] = []
     yield Step(test, depth, 0, repetitions)
@@ -211,7 +208,7 @@ def _repeat(watch: Stopwatch, test: Test, depth: int, tokens: int, repetitions: 
 
 
 def _random_tokens(context: Context, count: int) -> list[int]:
-    """The beginning of a text, then anything; the same for every measurement."""
+    """BOS, then random tokens; the same for every measurement."""
     native, model = llama(), context.model
     size = native.llama_vocab_n_tokens(native.llama_model_get_vocab(model.handle))
     dice = random.Random(1)

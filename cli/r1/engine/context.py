@@ -1,63 +1,49 @@
-"""The KV cache: knows which tokens it holds, and prefills only what differs.
+"""The KV cache: tracks which tokens it holds, and prefills only what differs.
 
-A prompt comes in segments, one a turn of the conversation, and each segment is decoded in chunks of its own. So the
-cache after a prefill, to the last bit, depends on the tokens alone: not on what was kept of an earlier prompt, nor on
-whether it was filled at once or while nobody asked for anything. Chunks are cut alike for every prompt, because the
-size of a batch shows in the last bits of the logits, and the same seed is to give the same text.
-
-Knows: token ids and positions. Does not know: what they mean, how the next one is chosen.
+A prompt comes in segments, one per turn of the conversation, and each segment is decoded in chunks of its own. After a
+prefill the cache therefore depends on the tokens alone, to the last bit: not on what was kept of an earlier prompt, nor
+on whether it was filled at once or warmed while idle. Chunks are cut the same way for every prompt, because the batch
+size affects the last bits of the logits, and the same seed must give the same text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
+from r1.engine.kv_cache import CPU_CHUNK, GPU_CHUNK, KV_TYPES
 from r1.engine.llama import Stop, llama, log
 from r1.engine.model import Model
-from r1.fit.needs import CHUNK, GPU_CHUNK
 from r1.machine.cores import Threads, default_threads
-from r1_quantize.errors import NotEnoughRoom, R1Error, UsageError
-
-KV_TYPES = {
-    "f32": 0,
-    "f16": 1,
-    "bf16": 30,
-    "q8_0": 8,
-    "q5_1": 7,
-    "q5_0": 6,
-    "q4_1": 3,
-    "q4_0": 2,
-    "iq4_nl": 20,
-}
-"""What the KV cache may be stored as → enum ggml_type."""
+from r1_quantize.errors import NotEnoughSpace, R1Error, UsageError
 
 _SEQUENCE = 0
-_ABORTED = 2  # what llama_decode returns when the abort callback said so
+_ABORTED = 2  # llama_decode's status when the abort callback returned true
+_REPLY_TOKENS = 4096  # a context to suggest has this many more than the prompt
 
 Segments = Sequence[Sequence[int]]
-"""A prompt's token ids, cut where a turn ends."""
+"""A prompt's token ids, split at the end of each turn."""
 
 
 class PromptTooLong(UsageError):
     """A prompt of `tokens` tokens leaves no room for a reply in a context of `length`."""
 
     def __init__(self, tokens: int, length: int, trained: int) -> None:
-        room = min(_round_up(tokens + 4096), trained)
-        remedy = f"or give it more room: --ctx {room}" if tokens < trained else "this model was trained for no more"
-        super().__init__(f"the prompt is {tokens} tokens long and the context holds {length}; shorten it, {remedy}")
+        larger = min(_round_up(tokens + _REPLY_TOKENS), trained)
+        remedy = f", or use --ctx {larger}" if tokens < trained else f" (the model was trained for at most {trained})"
+        super().__init__(f"the prompt has {tokens} tokens, and the context holds {length}; shorten the prompt{remedy}")
         self.tokens = tokens
         self.length = length
 
 
 class Stopped(Exception):
-    """Someone asked to stop in the middle of a batch; the cache holds what it held before that batch."""
+    """The engine's Stop was set in the middle of a batch; the cache holds what it held before that batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContextParams:
-    """`length` in tokens; `threads` None: as many as are worth having."""
+    """`length` in tokens; `threads` None takes the default number for this machine."""
 
     length: int
     threads: Threads | None = None
@@ -67,42 +53,45 @@ class ContextParams:
 class Context:
     """A KV cache over a model, and the one sequence of tokens that it holds.
 
-    `length` is how many tokens fit, prompt and reply together; llama.cpp may set aside a few more.
+    `length` is how many tokens fit, prompt and reply together; llama.cpp may allocate a few more.
     """
 
     def __init__(self, model: Model, params: ContextParams, stop: Stop | None = None) -> None:
-        """`stop` ends any decoding with Stopped. Raises NotEnoughRoom when the cache cannot be had."""
+        """`stop` ends any decoding with Stopped. Raises NotEnoughSpace when llama.cpp cannot allocate the cache."""
         self.model = model
         self._stop = stop or Stop()
         self._llama = llama()
         self.length = params.length
         self.kv_type = params.kv_type
-        self.chunk = GPU_CHUNK if model.placement.gpu_layers else CHUNK
+        self.chunk = GPU_CHUNK if model.placement.gpu_layers else CPU_CHUNK
         self._buffer = (self._llama.llama_token * self.chunk)()
         self._handle = self._create(model, params)
         self._memory = self._llama.llama_get_memory(self._handle)
         self._tokens: list[int] = []
-        self._edges = [0]  # where chunks ended that were prefilled, in order
+        self._edges = [0]  # positions where prefilled chunks ended, ascending
 
     def _create(self, model: Model, params: ContextParams) -> int:
+        log.complaints.clear()
+        handle = self._llama.llama_init_from_model(model.handle, self._native_params(params))
+        if not handle:
+            raise NotEnoughSpace(
+                f"llama.cpp cannot allocate a context of {params.length:,} tokens ({log.reason()}); "
+                "try a shorter one (--ctx), or close other programs"
+            )
+        return int(handle)
+
+    def _native_params(self, params: ContextParams) -> Any:
         threads = params.threads or default_threads()
         native = self._llama.llama_context_default_params()
         native.n_ctx = params.length
         native.n_batch = native.n_ubatch = self.chunk
-        native.n_seq_max = native.n_outputs_max = 1  # no logits but those of the last token
+        native.n_seq_max = native.n_outputs_max = 1  # logits of the last token only
         native.n_threads, native.n_threads_batch = threads.decode, threads.prefill
         native.type_k = native.type_v = KV_TYPES[params.kv_type]
         native.no_perf = True
         native.abort_callback = type(native.abort_callback)(self._stop.callback)
         native.abort_callback_data = self._stop.data
-        log.complaints.clear()
-        handle = self._llama.llama_init_from_model(model.handle, native)
-        if not handle:
-            raise NotEnoughRoom(
-                f"llama.cpp was refused the memory for a context of {params.length:,} tokens ({log.reason()}); "
-                "try a shorter one (--ctx), or close something"
-            )
-        return int(handle)
+        return native
 
     @property
     def handle(self) -> int:
@@ -111,7 +100,7 @@ class Context:
 
     @property
     def tokens(self) -> Sequence[int]:
-        """What the cache holds, in order of position."""
+        """The tokens in the cache, by position."""
         return self._tokens
 
     @property
@@ -119,28 +108,28 @@ class Context:
         return len(self._tokens) >= self.length
 
     def prefill(self, segments: Segments) -> Iterator[int]:
-        """Makes the cache hold exactly these tokens, and the logits of the last one ready; yields the count done.
+        """Makes the cache hold exactly these tokens, with the logits of the last one; yields the count done.
 
-        Chunks that the cache holds already are kept, so the logits are the very bits that an empty cache would give.
-        Stop iterating between two chunks to cancel; the cache then holds what was done.
+        Chunks already in the cache are kept, and the logits are bit for bit those of a prefill into an empty cache.
+        Stop iterating between two chunks to cancel; the cache then holds the chunks done so far.
         Raises PromptTooLong, Stopped.
         """
         total = sum(map(len, segments))
         if total >= self.length:
             raise PromptTooLong(total, self.length, self.model.context_length)
-        yield from self._fill(segments, total - 1)  # the last token's logits are not in the cache: decode it again
+        yield from self._fill(segments, total - 1)  # the cache holds no logits: decode the last token again
 
     def warm(self, segments: Segments) -> Iterator[int]:
-        """Like `prefill` for tokens that a later prompt will begin with: no logits, and what has no room is left out.
+        """Like `prefill`, for the start of a later prompt: produces no logits, and stops where the cache is full.
 
         Raises Stopped.
         """
         yield from self._fill(segments, sum(map(len, segments)))
 
-    def _fill(self, segments: Segments, most_kept: int) -> Iterator[int]:
+    def _fill(self, segments: Segments, max_kept: int) -> Iterator[int]:
         tokens = [token for segment in segments for token in segment]
         edges = _edges(segments, self.chunk)
-        common = min(common_length(self._tokens, tokens), most_kept)
+        common = min(common_length(self._tokens, tokens), max_kept)
         kept = max(edge for edge in {0, *edges}.intersection(self._edges) if edge <= common)
         self.truncate(kept)
         yield kept
@@ -152,7 +141,7 @@ class Context:
                 yield edge
 
     def truncate(self, length: int) -> None:
-        """Forgets every token from position `length` on."""
+        """Drops every token from position `length` on."""
         if length < len(self._tokens):
             self._llama.llama_memory_seq_rm(self._memory, _SEQUENCE, length, -1)
             del self._tokens[length:]
@@ -161,7 +150,7 @@ class Context:
     def decode(self, tokens: Sequence[int]) -> None:
         """Appends at most `chunk` tokens to the cache; the logits of the last one can be sampled from.
 
-        Raises Stopped, or R1Error when llama.cpp fails; the cache is then as it was.
+        Raises Stopped, or R1Error when llama.cpp fails; either leaves the cache unchanged.
         """
         self._buffer[: len(tokens)] = tokens
         batch = self._llama.llama_batch_get_one(self._buffer, len(tokens))
@@ -170,7 +159,7 @@ class Context:
             self._llama.llama_memory_seq_rm(self._memory, _SEQUENCE, len(self._tokens), -1)
             if status == _ABORTED:
                 raise Stopped
-            raise R1Error(f"llama.cpp could not decode (status {status}): {log.reason()}")
+            raise R1Error(f"llama.cpp cannot decode (status {status}): {log.reason()}")
         self._tokens.extend(tokens)
 
     def close(self) -> None:
@@ -186,7 +175,7 @@ class Context:
 
 
 def _edges(segments: Segments, chunk: int) -> list[int]:
-    """Where the chunks of a prompt end: after every `chunk` tokens of a segment, and where it ends."""
+    """The positions where chunks end: after every `chunk` tokens of a segment, and at the end of each segment."""
     edges: list[int] = []
     start = 0
     for segment in segments:
@@ -196,7 +185,7 @@ def _edges(segments: Segments, chunk: int) -> list[int]:
 
 
 def common_length(held: Sequence[int], wanted: Sequence[int]) -> int:
-    """How many tokens two sequences share from their beginning."""
+    """The length of the common prefix of two token sequences."""
     for index, (old, new) in enumerate(zip(held, wanted, strict=False)):
         if old != new:
             return index

@@ -1,13 +1,10 @@
-"""What llama.cpp can compute on: the devices that this build and this machine have, and other machines' over RPC.
-
-Knows: ggml's device interface, and which devices a person means. Does not know: models, or how much of one fits where.
-"""
+"""The devices llama.cpp can compute on: those of this build and machine, and other machines' over RPC."""
 
 from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,20 +16,19 @@ Kind = Literal["cpu", "gpu", "igpu", "accelerator", "meta"]
 
 _KINDS: tuple[Kind, ...] = ("cpu", "gpu", "igpu", "accelerator", "meta")  # enum ggml_backend_dev_type
 _RPC, _METAL = "RPC", "MTL"  # names of backends in ggml's registry
-_PATIENCE = 5.0  # seconds that a server may take to answer
+_TIMEOUT_S = 5.0  # for a server's answer
 
-# The handshake of ggml-rpc.cpp: a command (HELLO), a size, and what the client's transport can do (nothing, here); back
-# come a size, the protocol's version (three bytes and a fourth that is not used), and what the server's can do.
+# The handshake of ggml-rpc.cpp: the client sends a command (HELLO), a size, and its transport's capabilities (none
+# here); the server answers with a size, the protocol's version (three bytes and an unused one), and its capabilities.
 _PROTOCOL, _CAPABILITIES, _SIZE = 7, 24, struct.Struct("<Q")
 _HELLO = bytes([14]) + _SIZE.pack(_CAPABILITIES) + bytes(_CAPABILITIES)
-
 
 _connected: set[str] = set()  # servers; ggml's registry lives as long as the process
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device of ggml's registry: `backend` is whose it is, `free` and `total` its memory in bytes (0: not said).
+    """A device of ggml's registry. `free` and `total` are its memory in bytes (0: unknown).
 
     `id` is the same where several backends see one card.
     """
@@ -63,9 +59,9 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a model is computed: so many layers on these devices, by name, and the rest on the CPU.
+    """Where a model is computed: `gpu_layers` layers on these devices, by name, and the rest on the CPU.
 
-    llama.cpp counts the output as a layer, and it is the first to go. `shares`: in which proportion they are spread.
+    llama.cpp counts the output as a layer, and moves it to a GPU first. `shares` are the devices' shares of the layers.
     """
 
     devices: tuple[str, ...] = ()
@@ -74,7 +70,7 @@ class Placement:
 
 
 def devices() -> list[Device]:
-    """Every device, in ggml's order, with what is free on it now."""
+    """Every device, in ggml's order, with its memory that is free now."""
     llama()
     count = function("ggml_backend_dev_count", [], ctypes.c_size_t)
     get = function("ggml_backend_dev_get", [ctypes.c_size_t], ctypes.c_void_p)
@@ -82,47 +78,47 @@ def devices() -> list[Device]:
 
 
 def handles(names: Sequence[str]) -> Any:
-    """The `ggml_backend_dev_t` of each, and a NULL behind the last, as llama.cpp wants a list of devices."""
+    """The `ggml_backend_dev_t` of each device and a final NULL: a list of devices as llama.cpp takes it."""
     by_name = function("ggml_backend_dev_by_name", [ctypes.c_char_p], ctypes.c_void_p)
     return (ctypes.c_void_p * (len(names) + 1))(*(by_name(name.encode()) for name in names), None)
 
 
 def connect(servers: str) -> None:
-    """Makes devices of the rpc-servers at `HOST:PORT,…`.
+    """Registers the rpc-servers at `HOST:PORT,…` as devices.
 
-    Raises UsageError when this build of llama.cpp has no RPC or that is no list of addresses, NetworkError when nobody
-    answers, or somebody else: llama.cpp itself would end the process, or wait for ever.
+    Raises UsageError when this build of llama.cpp has no RPC or `servers` is not a list of addresses, NetworkError when
+    a server does not answer or is not an rpc-server: llama.cpp itself would end the process, or wait forever.
     """
-    wanted = [server.strip() for server in servers.split(",") if server.strip()]
-    if not wanted:
+    addresses = [server.strip() for server in servers.split(",") if server.strip()]
+    if not addresses:
         raise UsageError(f"--rpc: {servers!r} is not HOST:PORT,…")
     llama()
     try:
         add = function("ggml_backend_rpc_add_server", [ctypes.c_char_p], ctypes.c_void_p)
     except R1Error as exc:
         remedy = 'CMAKE_ARGS="-DGGML_RPC=on" pip install --force-reinstall --no-cache-dir llama-cpp-python'
-        raise UsageError(f"--rpc: this build of llama-cpp-python cannot; reinstall it: {remedy}") from exc
+        raise UsageError(f"--rpc: this build of llama-cpp-python has no RPC; reinstall it: {remedy}") from exc
     register = function("ggml_backend_register", [ctypes.c_void_p], None)
-    for server in dict.fromkeys(wanted):
-        if server in _connected:  # ggml would list its devices once more
+    for server in dict.fromkeys(addresses):
+        if server in _connected:  # ggml would list its devices twice
             continue
-        _check_answers(server)
+        _check_server(server)
         registry = add(server.encode())
         if not registry:
-            raise NetworkError(f"--rpc: {server} offers nothing to compute on; is it llama.cpp's rpc-server?")
+            raise NetworkError(f"--rpc: {server} offers no devices; is it llama.cpp's rpc-server?")
         register(registry)
         _connected.add(server)
 
 
-def chosen(choice: str, gpu_layers: int | None, found: Sequence[Device]) -> tuple[Device, ...]:
-    """The devices beside the CPU that `--device` and `--gpu-layers` mean; `auto` takes what GPUs there are.
+def select_devices(choice: str, gpu_layers: int | None, available: Sequence[Device]) -> tuple[Device, ...]:
+    """The devices besides the CPU that `--device` and `--gpu-layers` select; `auto` takes every GPU.
 
-    Servers that were asked for with `--rpc` come first, unless some of them are named. Raises UsageError when a device
-    that is asked for is not there, or when two wishes contradict each other.
+    Servers given with `--rpc` come first, unless `choice` names some of them. Raises UsageError when a device does not
+    exist, or when the two options contradict each other.
     """
     choice = choice.lower() if choice.lower() in {"auto", "cpu", "gpu"} else choice
-    remote = tuple(device for device in found if device.is_remote)
-    local = _gpus(device for device in found if not device.is_remote)
+    remote = tuple(device for device in available if device.is_remote)
+    local = _gpus(device for device in available if not device.is_remote)
     if remote and gpu_layers == 0:
         raise UsageError("--rpc and --gpu-layers 0 contradict each other: no layer would go to a server")
     if choice == "cpu":
@@ -132,56 +128,56 @@ def chosen(choice: str, gpu_layers: int | None, found: Sequence[Device]) -> tupl
     if choice == "auto" and gpu_layers == 0:
         return ()
     if choice not in {"auto", "gpu"}:
-        named = _named(choice, found)
+        named = _named(choice, available)
         return named if any(device.is_remote for device in named) else remote + named
     if (choice == "gpu" or gpu_layers) and not (local or remote):
         raise UsageError(
-            "no GPU that this build of llama-cpp-python can use; run with --device cpu, "
+            "this build of llama-cpp-python finds no GPU; run with --device cpu, "
             "or reinstall llama-cpp-python with CUDA or Metal (`r1 doctor` says how)"
         )
     return remote + local
 
 
-def _gpus(found: Any) -> tuple[Device, ...]:
-    """Each card once, though several backends may see it; those inside the processor only where there is no other."""
-    cards: dict[str, Device] = {}
-    for device in found:
+def _gpus(available: Iterable[Device]) -> tuple[Device, ...]:
+    """Each card once, even if several backends see it; GPUs inside the processor only where there is no card."""
+    by_id: dict[str, Device] = {}
+    for device in available:
         if device.is_gpu:
-            cards.setdefault(device.id or device.name, device)
-    apart = tuple(device for device in cards.values() if device.kind == "gpu")
-    if apart:
-        return apart
-    first = next(iter(cards.values()), None)
-    return tuple(device for device in cards.values() if first and device.backend == first.backend)
+            by_id.setdefault(device.id or device.name, device)
+    cards = tuple(device for device in by_id.values() if device.kind == "gpu")
+    if cards:
+        return cards
+    first = next(iter(by_id.values()), None)
+    return tuple(device for device in by_id.values() if first and device.backend == first.backend)
 
 
-def _named(choice: str, found: Sequence[Device]) -> tuple[Device, ...]:
-    known = {device.name.lower(): device for device in found}
+def _named(choice: str, available: Sequence[Device]) -> tuple[Device, ...]:
+    by_name = {device.name.lower(): device for device in available}
     names = [name.strip().lower() for name in choice.split(",") if name.strip()]
     for name in names or [choice]:
-        if name not in known:
-            there = ", ".join(device.name for device in found)
-            raise UsageError(f"device {choice!r}: there is no {name!r}; there are {there}, and auto, cpu, gpu")
-    return tuple(known[name] for name in dict.fromkeys(names) if known[name].is_gpu)
+        if name not in by_name:
+            known = ", ".join(device.name for device in available)
+            raise UsageError(f"no device {name!r} (--device {choice}); use {known}, or auto, cpu, gpu")
+    return tuple(by_name[name] for name in dict.fromkeys(names) if by_name[name].is_gpu)
 
 
-def _check_answers(server: str) -> None:
+def _check_server(server: str) -> None:
     import socket
 
     host, _, port = server.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
         raise UsageError(f"--rpc: {server!r} is not HOST:PORT")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), _PATIENCE) as connection:
+        with socket.create_connection((host.strip("[]"), int(port)), _TIMEOUT_S) as connection:
             connection.sendall(_HELLO)
-            said = connection.makefile("rb").read(_SIZE.size + 3)
-    except (OSError, UnicodeError) as exc:  # a name that none can have
+            answer = connection.makefile("rb").read(_SIZE.size + 3)
+    except (OSError, UnicodeError) as exc:  # UnicodeError: not a valid host name
         reason = getattr(exc, "strerror", None) or str(exc)
         raise NetworkError(f"--rpc: {server} does not answer ({reason}); is llama.cpp's rpc-server running?") from exc
-    if len(said) < _SIZE.size + 3 or _SIZE.unpack_from(said)[0] != 4 + _CAPABILITIES:
-        raise NetworkError(f"--rpc: what answers at {server} is not llama.cpp's rpc-server, or an old one")
-    if (version := said[_SIZE.size]) != _PROTOCOL:
-        raise NetworkError(f"--rpc: {server} speaks version {version} of the protocol, and this build {_PROTOCOL}")
+    if len(answer) < _SIZE.size + 3 or _SIZE.unpack_from(answer)[0] != 4 + _CAPABILITIES:
+        raise NetworkError(f"--rpc: the server at {server} is not llama.cpp's rpc-server, or too old")
+    if (version := answer[_SIZE.size]) != _PROTOCOL:
+        raise NetworkError(f"--rpc: {server} speaks protocol version {version}, but this build speaks {_PROTOCOL}")
 
 
 class _Properties(ctypes.Structure):
@@ -200,11 +196,20 @@ class _Properties(ctypes.Structure):
 
 def _describe(handle: int) -> Device:
     pointer = ctypes.POINTER(_Properties)
-    said = _Properties()
-    function("ggml_backend_dev_get_props", [ctypes.c_void_p, pointer], None)(handle, ctypes.byref(said))
+    properties = _Properties()
+    function("ggml_backend_dev_get_props", [ctypes.c_void_p, pointer], None)(handle, ctypes.byref(properties))
     registry = function("ggml_backend_dev_backend_reg", [ctypes.c_void_p], ctypes.c_void_p)(handle)
     backend = function("ggml_backend_reg_name", [ctypes.c_void_p], ctypes.c_char_p)(registry)
-    texts = (text.decode("utf-8", "replace") if text else "" for text in (said.name, said.description, backend))
-    name, description, whose = texts
-    device_id = said.id.decode("utf-8", "replace") if said.id else None
-    return Device(name, _KINDS[said.kind], description.strip(), whose, said.free, said.total, device_id)
+    return Device(
+        name=_text(properties.name),
+        kind=_KINDS[properties.kind],
+        description=_text(properties.description).strip(),
+        backend=_text(backend),
+        free=properties.free,
+        total=properties.total,
+        id=_text(properties.id) or None,
+    )
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode("utf-8", "replace")

@@ -1,8 +1,6 @@
-"""What happens in a turn, as the events that every reader of one sees: run, chat, JSON, benchmarks.
+"""The events of a turn. `run`, `chat`, JSON output and benchmarks all read this one stream.
 
-    Prefill* ( Thinking* ( Thought Answer* )? )? Finished
-
-Knows: the shape of a turn. Does not know: who makes it, or who reads it.
+Prefill* ( Thinking* ( Thought Answer* )? )? Finished
 """
 
 from __future__ import annotations
@@ -23,9 +21,9 @@ class Prefill:
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """More of the trace. Joined, these are the trace without white space at its ends.
+    """More of the trace. Joined, the texts are the trace without white space at its ends.
 
-    `tokens`: how many it has so far.
+    `tokens` counts the trace's tokens so far.
     """
 
     text: str
@@ -34,16 +32,16 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """The thinking is over, after so many tokens."""
+    """The thinking is over, after `tokens` tokens."""
 
     tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """More of the answer. Joined, these are the answer without white space at its ends.
+    """More of the answer. Joined, the texts are the answer without white space at its ends.
 
-    `tokens`: how many it has so far.
+    `tokens` counts the answer's tokens so far.
     """
 
     text: str
@@ -52,7 +50,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens. `</think>` counts as thinking; the token that ends the turn counts as nothing."""
+    """Tokens. `</think>` counts as thinking; the token that ends the turn is not counted."""
 
     prompt_tokens: int
     thinking_tokens: int
@@ -61,7 +59,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds and tokens a second; a rate is 0 when there was nothing to take it from.
+    """Seconds, and tokens per second; a rate is 0 when there was nothing to measure.
 
     `ttft_s` runs from the start of the prefill to the first token, `total_s` to the last one.
     """
@@ -77,7 +75,7 @@ class Finished:
     """The turn is over.
 
     `stop`: the model ended it. `length`: `max_tokens` reached. `context`: the KV cache is full.
-    `interrupted`: the reader asked for it.
+    `interrupted`: the user stopped it.
     """
 
     reason: FinishReason

@@ -1,7 +1,4 @@
-"""A turn as a stream of events: prefill, then one token at a time until something ends it.
-
-Knows: the order of things. Does not know: where the events go.
-"""
+"""A turn as a stream of events: prefill, then one token at a time until something ends it."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from r1.engine.sampling import Sampler, SamplingParams
 
 @dataclass(slots=True)
 class _Clock:
-    """When what happened, in seconds; `prefilled` tokens were not in the cache before."""
+    """Times in seconds; `prefilled` counts the prompt tokens that were not in the cache."""
 
     start: float
     prefilled: int = 0
@@ -46,9 +43,9 @@ def generate(
 ) -> Iterator[Event]:
     """Answers `prompt` (ids that end inside `<think>`); the last event is always Finished.
 
-    `cancelled` and `answer_now` are asked after every chunk of the prefill and every token; the latter closes the
-    thinking, and the answer begins. Raises UsageError when the prompt does not fit the context, R1Error when
-    llama.cpp fails.
+    `cancelled` and `answer_now` are called after every chunk of the prefill and every token; when `answer_now` returns
+    True, the thinking is closed and the answer begins. Raises UsageError when the prompt does not fit the context,
+    R1Error when llama.cpp fails.
     """
     clock = _Clock(perf_counter())
     reply = ReplyDecoder(context.model.control.end_think, context.model.piece)
@@ -81,26 +78,26 @@ def generate(
                     yield event
                 if was_thinking and not reply.is_thinking:
                     yield Thought(reply.thinking.tokens)
-                reason = _why_stop(context, reply, params, cancelled, stop_after_thinking)
+                reason = _finish_reason(context, reply, params, cancelled, stop_after_thinking)
                 if reason is None:
                     context.decode([token])
     except Stopped:
         reason = "interrupted"
 
-    # 3. what is left
+    # 3. the rest of a character, and the end
     if event := reply.end():
         yield event
-    usage = Usage(total, reply.thinking.tokens, reply.answer.tokens)
+    usage = Usage(prompt_tokens=total, thinking_tokens=reply.thinking.tokens, answer_tokens=reply.answer.tokens)
     yield Finished(reason or "interrupted", usage, clock.timings(usage.thinking_tokens + usage.answer_tokens))
 
 
 def _closing(model: Model) -> Iterator[int]:
-    """How R1 ends its thinking: a new line, and `</think>`."""
+    """The tokens with which R1 ends its thinking: a line break and `</think>`."""
     yield from model.tokenize("\n")
     yield model.control.end_think
 
 
-def _why_stop(
+def _finish_reason(
     context: Context,
     reply: ReplyDecoder,
     params: SamplingParams,

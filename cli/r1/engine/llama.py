@@ -1,7 +1,4 @@
-"""llama.cpp's library, ready to use: initialised once, its log kept out of the terminal but never lost.
-
-Knows: the binding and its log. Does not know: models, contexts, tokens.
-"""
+"""llama.cpp's library: loaded and initialised once, with its log kept off the terminal, and a flag that stops it."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ _WARN, _ERROR, _CONTINUE = 3, 4, 5  # enum ggml_log_level, from ggml.h
 
 
 class Log:
-    """What llama.cpp says. Its latest complaints are kept; with `echo` every line also goes to stderr."""
+    """llama.cpp's log. The latest warnings and errors are kept; with `echo` every line also goes to stderr."""
 
     def __init__(self, *, echo: bool = False) -> None:
         self.echo = echo
@@ -36,63 +33,19 @@ class Log:
             sys.stderr.write(text)
 
     def reason(self) -> str:
-        """The most telling of the complaints, without the name of the function that made it."""
-        telling = [line for line in self.complaints if "error" in line.lower()] or list(self.complaints)
-        if not telling:
+        """The most informative complaint, without the name of the function that logged it."""
+        errors = [line for line in self.complaints if "error" in line.lower()] or list(self.complaints)
+        if not errors:
             return "llama.cpp gave no reason"
-        return telling[0].partition(": ")[2].removeprefix("error loading model: ") or telling[0]
-
-
-log = Log()
-
-
-@cache
-def llama() -> ModuleType:
-    """The low-level module, with every function of llama.h; the backends are initialised on the first call.
-
-    Raises R1Error when llama-cpp-python is not there or cannot be loaded.
-    """
-    log.echo = debugging()
-    if not log.echo:
-        os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # it would start a debugger that prints on stdout
-    module = binding()
-    module.llama_log_set(_log_callback, None)
-    function("ggml_set_abort_callback", [type(_abort_callback)], ctypes.c_void_p)(_abort_callback)
-    module.llama_backend_init()
-    return module
-
-
-before_abort: list[Callable[[], None]] = []
-"""What is done when llama.cpp gives up and ends the process: a terminal is left as it was."""
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)  # type: ignore[untyped-decorator]
-def _log_callback(level: int, text: bytes, _: object) -> None:
-    """Lives as long as the module: llama.cpp keeps a bare pointer to it."""
-    log.write(level, text.decode("utf-8", "replace"))
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_char_p)  # type: ignore[untyped-decorator]
-def _abort_callback(text: bytes) -> None:
-    """llama.cpp does not come back from here: one line, and an exit code, instead of a signal."""
-    for action in before_abort:
-        with suppress(Exception):
-            action()
-    said = " ".join(text.decode("utf-8", "replace").split())
-    lost = "RPC server" in said
-    what = "a server of --rpc went away in the middle of it" if lost else f"llama.cpp gave up: {said}"
-    with suppress(OSError, ValueError):
-        sys.stderr.write(f"r1: {what}\n")
-        sys.stderr.flush()
-    os._exit(ExitStatus.NETWORK if lost else ExitStatus.UNFORESEEN)
+        return errors[0].partition(": ")[2].removeprefix("error loading model: ") or errors[0]
 
 
 class Stop:
-    """Set by whoever wants an end; cleared by whoever begins something new.
+    """A flag that ends whatever llama.cpp is computing. Clear it before starting something new.
 
-    llama.cpp asks its abort callback before each operation of a graph. A callback in Python would need the
+    llama.cpp calls its abort callback before each operation of a graph. A callback in Python would need the
     interpreter's lock every time, and wait for it while the terminal is drawn. So the callback is the C library's
-    `strlen`, and the flag a string: empty says go on (0), one character says stop (1).
+    `strlen`, and the flag is a string: empty means go on (0), one character means stop (1).
     """
 
     def __init__(self) -> None:
@@ -115,5 +68,48 @@ class Stop:
 
     @property
     def data(self) -> int:
-        """The address that the callback is to be given; valid as long as this object lives."""
+        """The address to pass to the callback; valid as long as this object lives."""
         return ctypes.addressof(self._flag)
+
+
+log = Log()
+
+before_abort: list[Callable[[], None]] = []
+"""Called before llama.cpp aborts the process, for example to restore the terminal."""
+
+
+@cache
+def llama() -> ModuleType:
+    """The binding's low-level module, with every function of llama.h; the first call initialises the backends.
+
+    Raises R1Error when llama-cpp-python is not installed or cannot be loaded.
+    """
+    log.echo = debugging()
+    if not log.echo:
+        os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # ggml would start a debugger that prints on stdout
+    module = binding()
+    module.llama_log_set(_log_callback, None)
+    function("ggml_set_abort_callback", [type(_abort_callback)], ctypes.c_void_p)(_abort_callback)
+    module.llama_backend_init()
+    return module
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)  # type: ignore[untyped-decorator]
+def _log_callback(level: int, text: bytes, _: object) -> None:
+    """Lives as long as the module: llama.cpp keeps a bare pointer to it."""
+    log.write(level, text.decode("utf-8", "replace"))
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_char_p)  # type: ignore[untyped-decorator]
+def _abort_callback(text: bytes) -> None:
+    """Ends the process with one line and an exit code; if this returned, llama.cpp would end it with a signal."""
+    for action in before_abort:
+        with suppress(Exception):
+            action()
+    reason = " ".join(text.decode("utf-8", "replace").split())
+    lost_server = "RPC server" in reason
+    message = "lost the connection to a server of --rpc" if lost_server else f"llama.cpp aborted: {reason}"
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"r1: {message}\n")
+        sys.stderr.flush()
+    os._exit(ExitStatus.NETWORK if lost_server else ExitStatus.UNFORESEEN)

@@ -1,7 +1,4 @@
-"""A loaded GGUF: its weights in llama.cpp, its vocabulary, R1's control tokens.
-
-Knows: text ↔ tokens, metadata. Does not know: the KV cache, conversations, what anyone asked.
-"""
+"""A loaded GGUF: its weights in llama.cpp, its tokenizer, R1's control tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +14,8 @@ from typing import Self
 
 from r1.engine.devices import Placement, handles
 from r1.engine.llama import llama, log
-from r1_quantize.errors import BadGGUF, NotEnoughRoom, R1Error
+from r1_quantize.control_tokens import CONTROL_TOKENS
+from r1_quantize.errors import BadGGUF, NotEnoughSpace, R1Error
 
 _USER_DEFINED = 1 << 4  # LLAMA_TOKEN_ATTR_USER_DEFINED, from llama.h
 _NO_MAPPING, _MAPPING = 0, 1  # enum llama_load_mode: NONE, MMAP
@@ -25,12 +23,12 @@ _MADV_DONTNEED = 4  # of Linux
 
 
 class LoadCancelled(Exception):
-    """The person gave up while the weights were being loaded."""
+    """The user cancelled while the weights were being loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class ControlTokens:
-    """The ids that give a conversation its shape; R1's texts, looked up in this model's vocabulary."""
+    """The ids of R1's control tokens in this model's vocabulary."""
 
     bos: int
     eos: int
@@ -41,17 +39,9 @@ class ControlTokens:
 
     @classmethod
     def of(cls, model: Model) -> ControlTokens:
-        """Raises BadGGUF when one of them is missing: the model is no R1 distill."""
-        texts = {
-            "bos": "<｜begin▁of▁sentence｜>",
-            "eos": "<｜end▁of▁sentence｜>",
-            "user": "<｜User｜>",
-            "assistant": "<｜Assistant｜>",
-            "think": "<think>",
-            "end_think": "</think>",
-        }
-        ids = {name: model.control_token(text) for name, text in texts.items()}
-        missing = [texts[name] for name, token in ids.items() if token is None]
+        """Raises BadGGUF when one of them is missing: the model is not an R1 distill."""
+        ids = {name: model.control_token(text) for name, text in CONTROL_TOKENS.items()}
+        missing = [CONTROL_TOKENS[name] for name, token in ids.items() if token is None]
         if missing:
             raise BadGGUF(
                 f"{model.path}: not a DeepSeek-R1 distill (its vocabulary lacks {', '.join(missing)}); "
@@ -73,8 +63,8 @@ class Model:
     ) -> None:
         """Loads `path`, through mmap unless `mapped` says otherwise.
 
-        `on_progress` is called with the share that is loaded (0 to 1); returning False gives up.
-        Raises BadGGUF when llama.cpp cannot read the file or it is no R1 distill, NotEnoughRoom, LoadCancelled.
+        `on_progress` is called with the share that is loaded (0 to 1); it returns False to cancel.
+        Raises BadGGUF when llama.cpp cannot read the file or it is not an R1 distill, NotEnoughSpace, LoadCancelled.
         """
         self.path = path
         self._llama = llama()
@@ -82,7 +72,7 @@ class Model:
         self._handle = self._load(path, mapped, on_progress)
         if mapped and sys.platform.startswith(("linux", "android")):
             with suppress(OSError):  # no /proc
-                _let_go(path)
+                _release_pages(path)
         self._vocab = self._llama.llama_model_get_vocab(self._handle)
         self._pieces: dict[int, bytes] = {}
         try:
@@ -94,28 +84,28 @@ class Model:
 
     def _load(self, path: Path, mapped: bool, on_progress: Callable[[float], bool]) -> int:
         _check_magic(path)
-        given_up = False
+        cancelled = False
 
         def progress(share: float, _: object) -> bool:
-            nonlocal given_up
-            given_up = not on_progress(share)
-            return not given_up
+            nonlocal cancelled
+            cancelled = not on_progress(share)
+            return not cancelled
 
         params = self._llama.llama_model_default_params()
         callback = self._llama.llama_progress_callback(progress)
         params.progress_callback = callback
         params.load_mode = _MAPPING if mapped else _NO_MAPPING
         params.n_gpu_layers = self.placement.gpu_layers
-        devices = handles(self.placement.devices)  # an empty list, so that no GPU takes the KV cache
+        devices = handles(self.placement.devices)  # when empty, no GPU takes the KV cache
         params.devices = ctypes.addressof(devices)
         shares = (ctypes.c_float * max(1, self._llama.llama_max_devices()))(*self.placement.shares)
         params.tensor_split = shares
         log.complaints.clear()
         handle = self._llama.llama_model_load_from_file(os.fsencode(path), params)
-        if given_up:
+        if cancelled:
             raise LoadCancelled
         if not handle:
-            raise _cannot_load(path)
+            raise _load_error(path)
         return int(handle)
 
     @property
@@ -129,18 +119,18 @@ class Model:
         return int(self._llama.llama_model_n_ctx_train(self._handle))
 
     def control_token(self, text: str) -> int | None:
-        """The id of the one token whose text is exactly `text`, or None when the vocabulary has none."""
+        """The id of the single token whose text is exactly `text`; None when the vocabulary has no such token."""
         ids = self._tokenize(text.encode(), parse_special=True)
         if len(ids) != 1 or self._llama.llama_vocab_get_text(self._vocab, ids[0]) != text.encode():
             return None
         return ids[0]
 
     def tokenize(self, text: str) -> list[int]:
-        """Plain text → ids. Nothing in `text` becomes a control token, whatever it looks like.
+        """Plain text → ids. Nothing in `text` becomes a control token, even if it is spelled like one.
 
-        llama.cpp leaves CONTROL tokens alone when asked to, but still matches USER_DEFINED ones, and R1's
-        `<think>` and `</think>` are of that kind. Where one turns up, the text is cut before the token's last
-        character, so that it no longer matches; that is where R1's pre-tokenizers end a word anyway.
+        llama.cpp can be told not to match CONTROL tokens, but it always matches USER_DEFINED ones, and R1's `<think>`
+        and `</think>` are USER_DEFINED. Where one is matched, the text is split before the token's last character so
+        that it no longer matches; R1's pre-tokenizers end a word there anyway.
         """
         ids: list[int] = []
         pending = [text]
@@ -148,7 +138,7 @@ class Model:
             segment = pending.pop()
             tokens = self._tokenize(segment.encode(), parse_special=False)
             markers = {self.piece(token).decode() for token in set(tokens) if self._is_user_defined(token)}
-            parts = _cut(segment, markers)
+            parts = _split(segment, markers)
             if len(parts) > 1:
                 pending.extend(reversed(parts))
             else:
@@ -156,9 +146,9 @@ class Model:
         return ids
 
     def _tokenize(self, text: bytes, *, parse_special: bool) -> list[int]:
-        room = len(text) + 1  # every token stands for at least one byte
-        buffer = (self._llama.llama_token * room)()
-        count = self._llama.llama_tokenize(self._vocab, text, len(text), buffer, room, False, parse_special)
+        capacity = len(text) + 1  # every token stands for at least one byte
+        buffer = (self._llama.llama_token * capacity)()
+        count = self._llama.llama_tokenize(self._vocab, text, len(text), buffer, capacity, False, parse_special)
         if count < 0:
             raise AssertionError(f"{len(text)} bytes became {-count} tokens")
         ids: list[int] = buffer[:count]
@@ -168,23 +158,23 @@ class Model:
         return bool(self._llama.llama_vocab_get_attr(self._vocab, token) & _USER_DEFINED)
 
     def piece(self, token: int) -> bytes:
-        """The bytes that a token stands for; a character may be split over several tokens."""
+        """The bytes of a token; a character may be split over several tokens."""
         piece = self._pieces.get(token)
         if piece is None:
             piece = self._pieces[token] = self._read_piece(token)
         return piece
 
     def _read_piece(self, token: int) -> bytes:
-        room = 64
+        capacity = 64
         while True:
-            buffer = ctypes.create_string_buffer(room)
-            count = self._llama.llama_token_to_piece(self._vocab, token, buffer, room, 0, True)
+            buffer = ctypes.create_string_buffer(capacity)
+            count = self._llama.llama_token_to_piece(self._vocab, token, buffer, capacity, 0, True)
             if count >= 0:
                 return buffer.raw[:count]
-            room = -count
+            capacity = -count
 
     def ends_turn(self, token: int) -> bool:
-        """Whether the model has said its last word with this token."""
+        """Whether this token ends the model's turn."""
         return token in self.stop_tokens or bool(self._llama.llama_vocab_is_eog(self._vocab, token))
 
     def close(self) -> None:
@@ -199,44 +189,44 @@ class Model:
         self.close()
 
 
-def _cut(text: str, markers: set[str]) -> list[str]:
-    """`text` in parts, none of which holds a marker: each is parted before its last character.
+def _split(text: str, markers: set[str]) -> list[str]:
+    """Splits `text` into parts that contain no marker: each marker is split before its last character.
 
-    A marker of one character cannot be parted, and stays.
+    A marker of one character cannot be split, and stays.
     """
     longest_first = sorted((re.escape(marker) for marker in markers if len(marker) > 1), key=len, reverse=True)
     ends = [match.end() - 1 for match in re.finditer("|".join(longest_first), text)] if longest_first else []
     return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
 
 
-def _cannot_load(path: Path) -> R1Error:
-    """What llama.cpp complained of: no memory, or something about the file."""
+def _load_error(path: Path) -> R1Error:
+    """The error for llama.cpp's complaint: not enough memory, or a bad file."""
     reason = log.reason()
     if re.search(r"allocat|memory", reason):
-        return NotEnoughRoom(
-            f"{path}: llama.cpp was refused memory for the weights ({reason}); "
-            "close something, or take a smaller quantization or checkpoint"
+        return NotEnoughSpace(
+            f"{path}: llama.cpp cannot allocate memory for the weights ({reason}); "
+            "close other programs, or use a smaller quantization or checkpoint"
         )
     return BadGGUF(f"{path}: llama.cpp cannot load it: {reason}")
 
 
-def _let_go(path: Path) -> None:
-    """Takes the file's pages out of this process: what llama.cpp has copied (repacked for the processor, or brought to
-    a GPU) would count twice. What it uses where it lies comes back from the system's cache as it is touched.
+def _release_pages(path: Path) -> None:
+    """Drops the file's pages from this process: what llama.cpp has copied (repacked for the processor, or moved to a
+    GPU) would count twice. Pages that it uses in place come back from the system's cache when they are touched.
     """
     madvise = ctypes.CDLL(None).madvise
     madvise.argtypes, madvise.restype = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int], ctypes.c_int
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:  # noqa: PTH123
         lines = [line.rstrip("\n").split(maxsplit=5) for line in maps]
-    beginning = re.sub(r"-\d{5}-of-\d{5}\.gguf$", "-", str(path.resolve()))  # all parts of it
-    for where, rights, *_, file in (line for line in lines if len(line) == 6):
-        if file.startswith(beginning) and rights == "r--s":
-            start, end = (int(part, 16) for part in where.split("-"))
+    prefix = re.sub(r"-\d{5}-of-\d{5}\.gguf$", "-", str(path.resolve()))  # of all parts of a split file
+    for addresses, rights, *_, file in (line for line in lines if len(line) == 6):
+        if file.startswith(prefix) and rights == "r--s":
+            start, end = (int(part, 16) for part in addresses.split("-"))
             madvise(start, end - start, _MADV_DONTNEED)
 
 
 def _check_magic(path: Path) -> None:
-    """llama.cpp names neither the file nor the remedy, so what is no GGUF at all is told apart here."""
+    """Recognizes a file that is not a GGUF: llama.cpp's own error names neither the file nor a remedy."""
     try:
         with path.open("rb") as file:
             magic = file.read(4)

@@ -1,9 +1,7 @@
-"""A model file from a slow disk into the system's cache, front to back, before llama.cpp maps it.
+"""Reads a model file from a slow disk into the system's cache, front to back, before llama.cpp maps it.
 
-What is mapped is read a page at a time, in whatever order it is touched; and llama.cpp waits for all of it without a
-word. Reading it first is as fast as the disk is, says how far it is, and can be given up.
-
-Knows: files, which pages of one are cached. Does not know: what is in it.
+A mapped file is read page by page in the order it is touched, while llama.cpp waits and reports nothing. Reading it
+first runs at the disk's full speed, reports progress, and can be cancelled.
 """
 
 from __future__ import annotations
@@ -14,21 +12,21 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-_STEP = 8 << 20  # bytes at a time; a slow disk needs half a second for so many
-_WORTH = 64 << 20  # bytes; what is less comes soon enough by itself
+_STEP = 8 << 20  # bytes per read; a slow disk takes half a second for it
+_MIN_MISSING = 64 << 20  # bytes; less is read soon enough by llama.cpp itself
 _PROT_READ, _MAP_SHARED = 1, 1
 
 
-def prefetch(path: Path, room: int, on_progress: Callable[[float], bool]) -> bool:
-    """Reads what of the file is not cached, if it fits `room` bytes of memory.
+def prefetch(path: Path, available: int, on_progress: Callable[[float], bool]) -> bool:
+    """Reads the uncached parts of the file, if the file fits `available` bytes of memory.
 
     `on_progress` is called with the share that is cached (0 to 1); when it returns False, this does too.
     """
     try:
         with path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            missing = _missing(file.fileno(), size) if size <= room else []
-            if len(missing) * _STEP < _WORTH:
+            missing = _missing(file.fileno(), size) if size <= available else []
+            if len(missing) * _STEP < _MIN_MISSING:
                 return True
             buffer = bytearray(_STEP)
             for done, start in enumerate(missing):
@@ -37,14 +35,22 @@ def prefetch(path: Path, room: int, on_progress: Callable[[float], bool]) -> boo
                 file.seek(start)
                 file.readinto(buffer)
     except OSError:
-        pass  # llama.cpp will say what is wrong with it
+        pass  # llama.cpp will report what is wrong with the file
     return True
 
 
 def _missing(descriptor: int, size: int) -> list[int]:
-    """Where the steps begin of which some page is not cached; none where the system does not tell."""
+    """The offsets of the steps with an uncached page; empty where the system does not say."""
     if not size or not sys.platform.startswith(("linux", "android")):
         return []
+    flags = _residency(descriptor, size)
+    per_step = _STEP // os.sysconf("SC_PAGE_SIZE")
+    steps = (flags[start : start + per_step] for start in range(0, len(flags), per_step))
+    return [index * _STEP for index, step in enumerate(steps) if not all(byte & 1 for byte in step)]
+
+
+def _residency(descriptor: int, size: int) -> bytes:
+    """mincore's byte for each page of the file, its lowest bit set when the page is cached; empty when it fails."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
@@ -52,11 +58,9 @@ def _missing(descriptor: int, size: int) -> list[int]:
     libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
     address = libc.mmap(None, size, _PROT_READ, _MAP_SHARED, descriptor, 0)
     if address in {None, ctypes.c_void_p(-1).value}:
-        return []
-    page = os.sysconf("SC_PAGE_SIZE")
-    pages = ctypes.create_string_buffer(-(-size // page))
-    known = libc.mincore(address, size, pages) == 0
+        return b""
+    count = -(-size // os.sysconf("SC_PAGE_SIZE"))
+    pages = ctypes.create_string_buffer(count)
+    succeeded = libc.mincore(address, size, pages) == 0
     libc.munmap(address, size)
-    per_step, flags = _STEP // page, bytes(pages.raw[: -(-size // page)])
-    steps = (flags[start : start + per_step] for start in range(0, len(flags), per_step))
-    return [index * _STEP for index, step in enumerate(steps) if known and not all(byte & 1 for byte in step)]
+    return bytes(pages.raw[:count]) if succeeded else b""

@@ -1,8 +1,6 @@
-"""Where the thinking ends and the answer begins: by the `</think>` token, never by its text.
+"""Splits a reply into thinking and answer: at the `</think>` token, never at its text.
 
-The reply starts inside the thinking, because the prompt ends with `<think>\\n`.
-
-Knows: one reply, token by token. Does not know: where tokens come from or where text goes.
+A reply starts inside the thinking, because the prompt ends with `<think>\\n`.
 """
 
 from __future__ import annotations
@@ -16,10 +14,10 @@ _Utf8 = getincrementaldecoder("utf-8")
 
 
 class Section:
-    """The bytes of one part of a reply → its text, without white space at the ends.
+    """Decodes the bytes of one part of a reply to text without white space at its ends.
 
-    A character split over tokens is held back until it is whole, and white space until something follows it;
-    the work per token does not grow with the length of the text.
+    A character split over tokens is held back until it is complete, and white space until more text follows. The work
+    per token does not grow with the length of the text.
     """
 
     def __init__(self) -> None:
@@ -29,12 +27,12 @@ class Section:
         self._held: list[str] = []
 
     def feed(self, piece: bytes) -> str:
-        """The text that is certain now that `piece` is there; often empty."""
+        """The text that `piece` completes; often empty."""
         self.tokens += 1
         return self._release(self._decoder.decode(piece))
 
     def end(self) -> str:
-        """What an unfinished character at the end comes to."""
+        """The replacement for an unfinished character at the end, if there is one."""
         return self._release(self._decoder.decode(b"", final=True))
 
     def _release(self, text: str) -> str:
@@ -52,9 +50,10 @@ class Section:
 
 
 class ReplyDecoder:
-    """A reply in the making: thinking, and from `end_think` on, the answer."""
+    """Turns the tokens of one reply into events: thinking first, and the answer after `end_think`."""
 
     def __init__(self, end_think: int, piece: Callable[[int], bytes]) -> None:
+        """`piece` gives the bytes of a token."""
         self.is_thinking = True
         self.thinking = Section()
         self.answer = Section()
@@ -62,7 +61,7 @@ class ReplyDecoder:
         self._piece = piece
 
     def feed(self, token: int) -> Thinking | Answer | None:
-        """The event that `token` causes, if it completes any text."""
+        """The event for the text that `token` completes, if any."""
         if not self.is_thinking:
             text = self.answer.feed(self._piece(token))
             return Answer(text, self.answer.tokens) if text else None
@@ -75,7 +74,7 @@ class ReplyDecoder:
         return Thinking(text, self.thinking.tokens) if text else None
 
     def end(self) -> Thinking | Answer | None:
-        """The event for a character that was never finished, if there is one."""
+        """The event for an unfinished character at the end, if any."""
         section = self.thinking if self.is_thinking else self.answer
         text = section.end()
         if not text:

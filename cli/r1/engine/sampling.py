@@ -1,7 +1,4 @@
-"""How the next token is chosen: DeepSeek's temperature and top-p, as a llama.cpp sampler chain.
-
-Knows: samplers. Does not know: what the tokens mean.
-"""
+"""Chooses the next token: DeepSeek's temperature and top-p, as a llama.cpp sampler chain."""
 
 from __future__ import annotations
 
@@ -14,13 +11,13 @@ from r1.engine.llama import llama
 if TYPE_CHECKING:
     from r1.engine.context import Context
 
-_NO_TEMPERATURE = 1e-6  # logits divided by less overflow; long before, the likeliest token always wins
-MAX_SEED = 0xFFFF_FFFE  # 0xFFFFFFFF is llama.cpp's way of asking for a random seed
+MAX_SEED = 0xFFFF_FFFE  # 0xFFFFFFFF asks llama.cpp for a random seed
+_MIN_TEMPERATURE = 1e-6  # below this dividing the logits could overflow, and the likeliest token always wins anyway
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """DeepSeek's advice for R1 is the default. Temperature 0 always takes the likeliest token."""
+    """The defaults are DeepSeek's advice for R1. Temperature 0 always takes the likeliest token."""
 
     temperature: float = 0.6
     top_p: float = 0.95
@@ -29,10 +26,10 @@ class SamplingParams:
 
 
 class Sampler:
-    """A sampler chain: temperature, then nucleus, then one draw.
+    """A sampler chain: temperature, then top-p, then a random draw.
 
-    The order is that of the tools DeepSeek measured R1 with (temperature first); llama.cpp's own chain
-    cuts the nucleus before the temperature, which lets unlikelier tokens through at 0.6.
+    The order is that of the tools DeepSeek evaluated R1 with; llama.cpp's default chain applies top-p before the
+    temperature, which lets less likely tokens through at 0.6.
     """
 
     def __init__(self, params: SamplingParams) -> None:
@@ -43,7 +40,7 @@ class Sampler:
             self._llama.llama_sampler_chain_add(self._chain, sampler)
 
     def _samplers(self, params: SamplingParams) -> list[object]:
-        if params.temperature < _NO_TEMPERATURE:
+        if params.temperature < _MIN_TEMPERATURE:
             return [self._llama.llama_sampler_init_greedy()]
         return [
             self._llama.llama_sampler_init_temp(params.temperature),
@@ -52,7 +49,7 @@ class Sampler:
         ]
 
     def sample(self, context: Context) -> int:
-        """The token that follows what `context` has decoded last."""
+        """The token to follow the one that `context` decoded last."""
         return int(self._llama.llama_sampler_sample(self._chain, context.handle, -1))
 
     def close(self) -> None:

@@ -1,9 +1,7 @@
-"""Which number of threads is fastest, for prefill and for decode: a few candidates, each against the usual number.
+"""Finds the fastest number of threads for prefill and for decode: a few candidates, each against the default number.
 
-A machine gets slower and faster while it is being measured. So each candidate is measured in turns with the usual
-number, and judged by the ratios of those pairs.
-
-Knows: candidates, and when one of them is better. Does not know: where the result is kept.
+A machine gets slower and faster while it is measured. So each candidate is measured in pairs with the default number,
+and judged by the ratios of the pairs.
 """
 
 from __future__ import annotations
@@ -18,23 +16,23 @@ from r1.engine.llama import llama
 from r1.machine.cores import Threads
 
 TOKENS: dict[Test, int] = {"prefill": 128, "decode": 16}
-"""Of one measurement."""
+"""The length of one measurement."""
 
-LENGTH = 256
+CONTEXT = 256
 """Tokens of context that tuning needs."""
 
 _PAIRS = 4
-_HOPELESS = 0.9
-"""A first pair below this is the last one, and candidates still further off are not tried."""
+_GIVE_UP = 0.9
+"""When the first ratio is below this, the other pairs are skipped, and so are candidates further off."""
 _BETTER = 1.03
-"""What the median of the ratios must reach, and every ratio 1: chance alone would do that in one case of sixteen."""
+"""The median ratio must reach this, and every ratio must exceed 1; chance alone does that once in sixteen times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """`threads` threads against the usual number: a rate (tokens a second) and a ratio for each pair.
+    """`threads` threads against the default number: a rate (tokens per second) and a ratio for each pair.
 
-    Of the usual number itself there are rates only.
+    The default number itself has rates and no ratios.
     """
 
     test: Test
@@ -44,7 +42,7 @@ class Trial:
 
     @property
     def ratio(self) -> float:
-        """The median; 1 for the usual number."""
+        """The median; 1 for the default number."""
         return statistics.median(self.ratios) if self.ratios else 1.0
 
     @property
@@ -53,13 +51,13 @@ class Trial:
 
     @property
     def is_better(self) -> bool:
-        """Beyond what noise would do."""
+        """Whether it is better by more than noise."""
         return len(self.ratios) == _PAIRS and self.ratio >= _BETTER and min(self.ratios) > 1
 
 
 @dataclass(frozen=True, slots=True)
 class Trying:
-    """What is being measured now."""
+    """The measurement that is running."""
 
     test: Test
     threads: int
@@ -68,87 +66,87 @@ class Trying:
 TuneEvent = Trying | Trial | Threads
 
 
-def candidates(usual: int, logical: int) -> tuple[list[int], list[int]]:
-    """Fewer threads than usual and more, the nearest first: one less, half, one; half of the rest, all cores."""
-    fewer = {usual - 1, usual // 2, 1}
-    more = {(usual + logical) // 2, logical}
-    return sorted((n for n in fewer if 0 < n < usual), reverse=True), sorted(n for n in more if n > usual)
+def candidates(default: int, logical: int) -> tuple[list[int], list[int]]:
+    """Fewer threads than the default, and more, nearest first: one less, half, one; half of the rest, all cores."""
+    fewer = {default - 1, default // 2, 1}
+    more = {(default + logical) // 2, logical}
+    return sorted((n for n in fewer if 0 < n < default), reverse=True), sorted(n for n in more if n > default)
 
 
 def tune(
-    context: Context, usual: Threads, logical: int, cancelled: Callable[[], bool] = lambda: False
+    context: Context, default: Threads, logical: int, cancelled: Callable[[], bool] = lambda: False
 ) -> Iterator[TuneEvent]:
     """Measures candidates up to `logical` cores; the last event is the best setting. Raises Stopped.
 
-    The context, of LENGTH tokens or more, has the usual setting again afterwards.
+    `context` must hold at least CONTEXT tokens; it ends with the default setting.
     """
     watch = Stopwatch(context, (0,), max(TOKENS.values()), cancelled)
     list(watch.fill(0))
-    best = usual
+    best = default
     tests: tuple[Test, ...] = ("prefill", "decode")
     for test in tests:
-        found = getattr(usual, test)
-        bar = 1.0
-        for event in _trials(_Pairs(context, watch, usual, test), *candidates(found, logical)):
+        fastest = getattr(default, test)
+        best_ratio = 1.0
+        for event in _trials(_Pairs(context, watch, default, test), *candidates(fastest, logical)):
             yield event
-            if isinstance(event, Trial) and event.is_better and event.ratio > bar:
-                found, bar = event.threads, event.ratio
-        best = replace(best, **{test: found})
-    use(context, usual)
+            if isinstance(event, Trial) and event.is_better and event.ratio > best_ratio:
+                fastest, best_ratio = event.threads, event.ratio
+        best = replace(best, **{test: fastest})
+    set_threads(context, default)
     yield best
 
 
-def use(context: Context, threads: Threads) -> None:
-    """From here on the context computes with so many."""
+def set_threads(context: Context, threads: Threads) -> None:
+    """Sets the number of threads that the context computes with."""
     llama().llama_set_n_threads(context.handle, threads.decode, threads.prefill)
 
 
-def in_use(context: Context) -> Threads:
-    """How many threads the context computes with."""
+def threads_of(context: Context) -> Threads:
+    """The number of threads that the context computes with."""
     native = llama()
-    return Threads(native.llama_n_threads(context.handle), native.llama_n_threads_batch(context.handle))
+    return Threads(decode=native.llama_n_threads(context.handle), prefill=native.llama_n_threads_batch(context.handle))
 
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """One test, with any number of threads."""
+    """Measures one test with a given number of threads."""
 
     context: Context
     watch: Stopwatch
-    usual: Threads
+    default: Threads
     test: Test
 
     def rate(self, threads: int) -> float:
-        """Tokens a second; one token before the clock starts brings the threads about."""
-        use(self.context, Threads(threads, threads))
+        """Tokens per second; one untimed token first starts the threads."""
+        set_threads(self.context, Threads.of(threads))
         self.watch.decode(0, 1)
         tokens = TOKENS[self.test]
         run = self.watch.prefill if self.test == "prefill" else self.watch.decode
         return tokens / run(0, tokens)
 
-    def against_usual(self, threads: int) -> Trial:
-        """In turns, the one first and then the other."""
-        usual = getattr(self.usual, self.test)
+    def against_default(self, threads: int) -> Trial:
+        """Pairs of measurements; which one goes first alternates."""
+        default = getattr(self.default, self.test)
         rates, ratios = [], []
         for number in range(_PAIRS):
-            pair = {n: self.rate(n) for n in ([threads, usual] if number % 2 else [usual, threads])}
+            pair = {n: self.rate(n) for n in ([threads, default] if number % 2 else [default, threads])}
             rates.append(pair[threads])
-            ratios.append(pair[threads] / pair[usual])
-            if ratios[0] < _HOPELESS:
+            ratios.append(pair[threads] / pair[default])
+            if ratios[0] < _GIVE_UP:
                 break
         return Trial(self.test, threads, tuple(rates), tuple(ratios))
 
 
 def _trials(pairs: _Pairs, fewer: list[int], more: list[int]) -> Iterator[TuneEvent]:
-    """The usual number alone, then the others, each way until one is clearly worse."""
-    usual = getattr(pairs.usual, pairs.test)
-    yield Trying(pairs.test, usual)
-    pairs.rate(usual)  # warms up
-    yield Trial(pairs.test, usual, tuple(pairs.rate(usual) for _ in range(_PAIRS)))
+    """The default number alone, then candidates in both directions until one is clearly worse."""
+    default = getattr(pairs.default, pairs.test)
+    yield Trying(pairs.test, default)
+    pairs.rate(default)  # warms up
+    yield Trial(pairs.test, default, tuple(pairs.rate(default) for _ in range(_PAIRS)))
     for direction in (fewer, more):
         for threads in direction:
             yield Trying(pairs.test, threads)
-            trial = pairs.against_usual(threads)
+            trial = pairs.against_default(threads)
             yield trial
-            if trial.ratio < _HOPELESS:
+            if trial.ratio < _GIVE_UP:
                 break

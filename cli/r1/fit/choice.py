@@ -1,8 +1,4 @@
-"""What each checkpoint of the catalogue would be like on this machine, type by type.
-
-Knows: which types are worth naming, how decoding speed follows from memory bandwidth. Does not know: how much memory a
-model takes (`engine.fit`), or what is recommended (`recommendation`).
-"""
+"""Which model to choose: how each checkpoint of the catalogue would run on this machine, and the one to recommend."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from typing import Literal
 
 from r1.engine.devices import Device
 from r1.fit.plan import COMFORTABLE, SHORT, FitOptions, Machine, fit
-from r1.fit.shape import Shape, shape_of_checkpoint
+from r1.fit.shape import TRAINED, Shape, shape_of
 from r1.fit.survey import alone, survey
 from r1.machine.memory import Memory
 from r1_quantize import catalog
@@ -20,23 +16,45 @@ from r1_quantize.catalog import Checkpoint
 from r1_quantize.errors import R1Error
 
 CONTEXTS = (4096, 16_384, 32_768)  # tokens
-FAST = 4.5  # tokens a second: five, at which many people read, less what a measurement may be off by
+FAST = 4.5  # tokens per second: five, which many people read at, less the measurement's error
 QUANTS = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M")
-"""Types that need no importance matrix, each with less loss than the next."""
+"""The quant types that need no importance matrix, from the least loss to the most."""
 
-_REACHED = 0.85
-"""The share of the memory bandwidth that decoding reaches on a processor: 87 % of it with a 1.5B in Q4_K_M."""
+_DEFAULT_QUANT = "Q4_K_M"
+"""The type to recommend where it fits; more bits gain little and cost speed."""
 
-_SHARD = 9_000_000_000  # bytes: the largest of the checkpoints' shards, one of which lies beside what is made of it
+_BANDWIDTH_SHARE = 0.85
+"""The share of the memory bandwidth that decoding uses on a processor: 87 % measured with a 1.5B in Q4_K_M."""
+
+_SHARD = 9_000_000_000  # bytes: the largest shard of the checkpoints; a pull has one on the disk beside the result
+
+Why = Literal["best", "slow", "short", "crowded"]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The machine `now`, and `alone`, with other programs closed.
+
+    `bandwidth` of main memory is in bytes per second, None when not measured.
+    """
+
+    now: Machine
+    alone: Machine
+    bandwidth: float | None
+
+    @classmethod
+    def of(cls, gpus: Sequence[Device], memory: Memory, bandwidth: float | None) -> Surroundings:
+        """With the GPUs to use."""
+        return cls(now=survey(gpus, memory), alone=alone(gpus, memory), bandwidth=bandwidth)
 
 
 @dataclass(frozen=True, slots=True)
 class Prospect:
-    """A checkpoint in one type. Bytes and tokens; `needed` is by tokens of context.
+    """How a checkpoint in one quant type would run here. `needed` maps tokens of context to bytes.
 
-    `fits_now` is the longest of CONTEXTS for which there is memory, `fits_alone` the same if other programs were
-    closed; 0 for none. `tokens_per_second` is what the processor would come to, None where that was not measured; with
-    `on_gpu` all layers go to a GPU, which is faster.
+    `fits_now` is the longest of CONTEXTS that fits, `fits_alone` the same with other programs closed; 0 for none.
+    `tokens_per_second` is the expected speed on the processor, None when not measured; with `on_gpu` all layers are on
+    a GPU, which is faster.
     """
 
     name: str
@@ -48,7 +66,7 @@ class Prospect:
     tokens_per_second: float | None
     on_gpu: bool = False
     score: float = 0.0  # AIME 2024, pass@1, percent
-    room_to_pull: int = 0  # bytes of the disk, while it is made
+    room_to_pull: int = 0  # bytes of disk that a pull needs
 
     @property
     def reference(self) -> str:
@@ -56,36 +74,55 @@ class Prospect:
 
     @property
     def is_fast(self) -> bool:
-        """Whether waiting for it is no pain; what nobody measured is given the benefit of the doubt."""
+        """Whether it is fast enough to read along; assumed where the speed is not known."""
         return self.on_gpu or self.tokens_per_second is None or self.tokens_per_second >= FAST
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What it is to run on: the machine as it is `now`, and `alone`, when other programs are closed. `bandwidth` in
-    bytes a second, None when it was not measured."""
+class Recommendation:
+    """`why` is the reason for the choice:
 
-    now: Machine
-    alone: Machine
-    bandwidth: float | None
+    best     the best of the models that are fast enough and have a comfortable context
+    slow     no model is fast enough; this one is the fastest
+    short    no model has a comfortable context; this one has the most
+    crowded  no model fits now; this one would with other programs closed
 
-    @classmethod
-    def of(cls, gpus: Sequence[Device], memory: Memory, bandwidth: float | None) -> Surroundings:
-        """With the GPUs that are to be used."""
-        return cls(survey(gpus, memory), alone(gpus, memory), bandwidth)
+    `here` is a model of that checkpoint already on this machine; `better` a model that only lacks disk space.
+    """
 
-
-def prospects(known: Iterable[Checkpoint], around: Surroundings) -> list[Prospect]:
-    """Every checkpoint in every type of QUANTS, the smallest checkpoint first; the built-in one is not asked about."""
-    ordered = sorted((one for one in known if not one.builtin), key=lambda checkpoint: checkpoint.parameters)
-    return [found for checkpoint in ordered for found in _of(checkpoint, around)]
+    prospect: Prospect
+    why: Why
+    here: str | None = None
+    better: str | None = None
 
 
-def _of(checkpoint: Checkpoint, around: Surroundings) -> Iterator[Prospect]:
+def shape_of_checkpoint(checkpoint: Checkpoint, quant: str) -> Shape | None:
+    """The shape of the GGUF that `r1 pull` would make; None when the catalogue does not say enough.
+
+    Raises UsageError for an unknown quant type.
+    """
+    # imported here because running a model on this machine needs none of it
+    from r1_quantize.checkpoint.checkpoint_source import outline
+    from r1_quantize.plan import extents_of
+    from r1_quantize.recipe import recipe_for
+
+    source = outline(checkpoint)
+    if source is None:
+        return None
+    return shape_of(extents_of(source, recipe_for(quant)), checkpoint.context_length or TRAINED)
+
+
+def prospects(checkpoints: Iterable[Checkpoint], around: Surroundings) -> list[Prospect]:
+    """Every checkpoint but the built-in one, in every type of QUANTS; the smallest checkpoint first."""
+    ordered = sorted((one for one in checkpoints if not one.builtin), key=lambda checkpoint: checkpoint.parameters)
+    return [prospect for checkpoint in ordered for prospect in _prospects_of(checkpoint, around)]
+
+
+def _prospects_of(checkpoint: Checkpoint, around: Surroundings) -> Iterator[Prospect]:
     for quant in QUANTS:
         try:
             shape = shape_of_checkpoint(checkpoint, quant)
-        except R1Error:  # a catalogue of one's own may say anything
+        except R1Error:  # the user's own models.toml may contain anything
             return
         if shape is not None:
             yield _prospect(checkpoint, quant, shape, around)
@@ -94,7 +131,7 @@ def _of(checkpoint: Checkpoint, around: Surroundings) -> Iterator[Prospect]:
 def _prospect(checkpoint: Checkpoint, quant: str, shape: Shape, around: Surroundings) -> Prospect:
     plans = {tokens: fit(shape, around.now, FitOptions(context=tokens)) for tokens in CONTEXTS}
     alone = (tokens for tokens in CONTEXTS if fit(shape, around.alone, FitOptions(context=tokens)).fits)
-    speed = _REACHED * around.bandwidth / shape.bytes_per_token if around.bandwidth else None
+    speed = _BANDWIDTH_SHARE * around.bandwidth / shape.bytes_per_token if around.bandwidth else None
     return Prospect(
         name=checkpoint.name,
         quant=quant,
@@ -109,70 +146,44 @@ def _prospect(checkpoint: Checkpoint, quant: str, shape: Shape, around: Surround
     )
 
 
-Why = Literal["best", "slow", "short", "crowded"]
+def recommend(candidates: Iterable[Prospect], here: Collection[str], disk_free: int | None) -> Recommendation | None:
+    """The model to use; None when none would fit even with other programs closed.
 
-_USUAL = "Q4_K_M"
-"""The type to take where there is room for it; more bits gain little, and cost speed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recommendation:
-    """`why` says in what respect it is the choice:
-
-    best     the best of those with room for a comfortable context that are fast enough
-    slow     none of those is fast enough; it is the fastest
-    short    no model has room for a comfortable context; this one has the most
-    crowded  none fits now; it would if other programs were closed
-
-    `here` is a model of that checkpoint that is on this machine already; `better` one that only the disk has no room
-    for.
+    `here` are the references of models on this machine; any other needs `disk_free` bytes of disk (None: unknown).
     """
-
-    prospect: Prospect
-    why: Why
-    here: str | None = None
-    better: str | None = None
-
-
-def recommend(found: Iterable[Prospect], here: Collection[str], disk_free: int | None) -> Recommendation | None:
-    """None when no model would fit even if all other programs were closed.
-
-    `here` are the references of models on this machine; for any other there must be `disk_free` bytes (None: unknown).
-    """
-    usual = [prospect for prospect in found if QUANTS.index(prospect.quant) >= QUANTS.index(_USUAL)]
+    usual = [prospect for prospect in candidates if QUANTS.index(prospect.quant) >= QUANTS.index(_DEFAULT_QUANT)]
     have = {reference.partition(":")[0]: reference for reference in sorted(here, reverse=True)}
-    able = [p for p in usual if p.name in have or disk_free is None or p.room_to_pull <= disk_free]
-    chosen, ideal = _choose(able), _choose(usual)
+    on_disk = [p for p in usual if p.name in have or disk_free is None or p.room_to_pull <= disk_free]
+    chosen, ideal = _choose(on_disk), _choose(usual)
     if chosen is None:
         return None
     prospect, why = chosen
     better = ideal[0].reference if ideal and ideal[0].name != prospect.name else None
-    return Recommendation(prospect, why, have.get(prospect.name), better)
+    return Recommendation(prospect, why, here=have.get(prospect.name), better=better)
+
+
+def best_that_fits(machine: Machine) -> str | None:
+    """The checkpoint with the best score that fits in some quant type without a short context, as `NAME:QUANT`."""
+    for checkpoint in sorted(catalog.load().values(), key=lambda checkpoint: -(checkpoint.aime_pass1 or 0.0)):
+        for quant in QUANTS:
+            shape = shape_of_checkpoint(checkpoint, quant)
+            if shape and (plan := fit(shape, machine, FitOptions())).fits and plan.context >= SHORT:
+                return f"{checkpoint.name}:{quant}"
+    return None
 
 
 def _choose(among: Sequence[Prospect]) -> tuple[Prospect, Why] | None:
-    """The first of these that there is."""
-    comfortable = _one_each(prospect for prospect in among if prospect.fits_now >= COMFORTABLE)
+    """The first choice that has a candidate, and its best candidate."""
+    comfortable = _one_of_each(prospect for prospect in among if prospect.fits_now >= COMFORTABLE)
     choices: list[tuple[Why, Sequence[Prospect], Callable[[Prospect], float]]] = [
         ("best", [p for p in comfortable if p.is_fast], lambda p: p.score),
         ("slow", comfortable, lambda p: p.tokens_per_second or FAST),
         ("short", [p for p in among if p.fits_now], lambda p: -p.needed[p.fits_now]),
         ("crowded", [p for p in among if p.fits_alone], lambda p: -p.size),
     ]
-    return next(((max(those, key=worth), why) for why, those, worth in choices if those), None)
+    return next(((max(group, key=value), why) for why, group, value in choices if group), None)
 
 
-def _one_each(those: Iterable[Prospect]) -> list[Prospect]:
-    """Each checkpoint in the first of its types. Smaller ones are for want of memory; they are little faster."""
-    return list({prospect.name: prospect for prospect in reversed(list(those))}.values())
-
-
-def best_that_fits(machine: Machine) -> str | None:
-    """The best checkpoint, by its score, of which some type has room for a context that is not short, and that type."""
-    known = sorted(catalog.load().values(), key=lambda checkpoint: -(checkpoint.aime_pass1 or 0.0))
-    for checkpoint in known:
-        for quant in QUANTS:
-            shape = shape_of_checkpoint(checkpoint, quant)
-            if shape and (plan := fit(shape, machine, FitOptions())).fits and plan.context >= SHORT:
-                return f"{checkpoint.name}:{quant}"
-    return None
+def _one_of_each(candidates: Iterable[Prospect]) -> list[Prospect]:
+    """Each checkpoint in the first of its types: smaller types help where memory is short, but gain little speed."""
+    return list({prospect.name: prospect for prospect in reversed(list(candidates))}.values())

@@ -1,7 +1,4 @@
-"""One model on this machine: settings → the plan that `fit` makes, a refusal that helps, what is to be said of it.
-
-Knows: shapes, surveys, settings. Does not know: llama.cpp's models and contexts.
-"""
+"""One model on this machine: its memory plan under the current settings, or a refusal that says what would fit."""
 
 from __future__ import annotations
 
@@ -10,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from r1.engine.devices import Device, Placement, chosen, connect, devices
-from r1.fit.needs import STEP, needs
+from r1.engine.devices import Device, Placement, connect, devices, select_devices
+from r1.engine.kv_cache import rounded_up
+from r1.fit.needs import needs
 from r1.fit.plan import (
     SHORT,
     FitOptions,
@@ -32,10 +30,16 @@ from r1.tuned import threads_for
 from r1_quantize.errors import NotEnoughSpace, UsageError
 from r1_quantize.store.store import home
 
+_MORE_MEMORY: dict[Limit, str] = {
+    "machine": "close other programs",
+    "cgroup": "raise the container's memory limit",
+    "ulimit": "raise ulimit -v",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What of a plan the person should know; one that is `grave` concerns scripts too."""
+    """A fact about a plan for the user; a `grave` one is also shown when a script is the reader."""
 
     text: str
     grave: bool = False
@@ -43,110 +47,145 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """A model's shape, and the machine as it was before the model was loaded.
+    """A model's shape, the machine before the model was loaded, and the settings in force.
 
-    `maps`: whether the file is to be mapped, so that the system can give up its pages; where address space is limited,
-    a mapping would take it up beside the copy that llama.cpp makes of most of it.
+    `maps`: the file is memory-mapped, so that the system can drop its pages. Not where address space is limited: the
+    mapping would take it up beside the copy that llama.cpp makes of most of the file.
     """
 
     name: str
     shape: Shape
     machine: Machine
-    maps: bool
+    settings: Settings
+    maps: bool = True
     limit: Limit = "machine"
 
     @classmethod
     def of(cls, path: Path, settings: Settings, name: str) -> Fitting:
-        """Raises BadGGUF, UsageError (no such device), NetworkError (a server that does not answer)."""
+        """Raises BadGGUF, UsageError (no such device), NetworkError (an RPC server does not answer)."""
         shape = shape_of_file(path)
-        now = memory()
-        found = survey(_devices(settings), now, threads_of(settings, path))
-        return cls(name, shape, without_full_gpus(shape, found), not now.address_space, now.limit)
+        available = memory()
+        machine = survey(_devices(settings), available, threads_of(settings, path))
+        return cls(
+            name=name,
+            shape=shape,
+            machine=without_full_gpus(shape, machine),
+            settings=settings,
+            maps=not available.address_space,
+            limit=available.limit,
+        )
 
-    def plan(self, settings: Settings, up_to: int | None = None, *, loaded: int | None = None) -> MemoryPlan:
-        """For at most `up_to` tokens of context where the settings leave it open, with `loaded` layers on the GPU.
+    def with_settings(self, settings: Settings) -> Fitting:
+        """The same model and machine under other settings. The GPUs stay those selected at first."""
+        return replace(self, settings=settings)
 
-        Raises UsageError when the model was trained for less than is asked for, NotEnoughSpace.
+    def plan(self, up_to: int | None = None, *, loaded: int | None = None) -> MemoryPlan:
+        """The best plan; a context that the settings leave open is at most `up_to` tokens.
+
+        `loaded` is the number of layers already on the GPU. Raises UsageError when the settings' context exceeds what
+        the model was trained for, NotEnoughSpace when nothing fits.
         """
-        self._check_trained(settings.ctx)
-        plan = fit(self.shape, self.machine, self._wish(settings, up_to, loaded))
-        return plan if plan.fits else self._anyway(plan, settings)
+        self._check_trained()
+        plan = fit(self.shape, self.machine, self._options(up_to, loaded))
+        return plan if plan.fits else self._forced(plan)
 
-    def _anyway(self, plan: MemoryPlan, settings: Settings) -> MemoryPlan:
-        """What does not fit, with a context that is not short, if that was asked for. Raises NotEnoughSpace."""
-        if not settings.force:
-            raise NotEnoughSpace(f"{too_large(self.name, plan, self.machine)}; {self._remedy(settings)}")
-        context = settings.ctx or min(plan.wanted, SHORT)
-        takes = needs(self.shape, context, plan.kv_type, plan.gpu_layers, len(self.machine.gpus))
-        return replace(plan, context=context, needs=takes)
+    def plan_for_prompt(self, prompt: int, *, loaded: int) -> MemoryPlan:
+        """The plan for a prompt of `prompt` tokens and its complete reply, as far as it fits. Raises as `plan`."""
+        if self.settings.ctx is not None:
+            return self.plan(loaded=loaded)
+        wanted = self.context_for(prompt)
+        plan = self.plan(wanted, loaded=loaded)
+        if not plan.context <= prompt < self.shape.trained:
+            return plan
+        if self.settings.force:
+            return self.with_settings(replace(self.settings, ctx=wanted)).plan(loaded=loaded)
+        raise NotEnoughSpace(
+            f"the prompt has {prompt:,} tokens, and only {plan.context:,} tokens of context fit "
+            f"({self.explain(plan)}); shorten the prompt, or {_MORE_MEMORY[self.limit]}"
+        )
 
-    def with_less_on_gpu(self, plan: MemoryPlan, settings: Settings) -> MemoryPlan:
-        """The next best after the GPU has refused `plan`. Raises NotEnoughSpace."""
-        less = with_less_on_gpu(plan, self.shape, self.machine, self._wish(settings, plan.wanted, None))
-        return less if less.fits else self._anyway(less, settings)
+    def plan_after_refusal(self, plan: MemoryPlan) -> MemoryPlan:
+        """The next plan to try after the GPU has refused `plan`. Raises NotEnoughSpace."""
+        less = with_less_on_gpu(plan, self.shape, self.machine, self._options(plan.wanted, None))
+        return less if less.fits else self._forced(less)
 
-    def context_for(self, prompt: int, settings: Settings) -> int:
-        """Tokens that a prompt and its whole reply can take, as far as the model was trained for."""
-        reply = min(settings.max_tokens, self.machine.longest)
-        return min(-(-(prompt + reply) // STEP) * STEP, self.shape.trained)
+    def context_for(self, prompt: int) -> int:
+        """Tokens for a prompt of `prompt` tokens and its complete reply, as far as the model was trained for."""
+        reply = min(self.settings.max_tokens, self.machine.longest)
+        return min(rounded_up(prompt + reply), self.shape.trained)
 
     def placement(self, plan: MemoryPlan) -> Placement:
-        """Where llama.cpp is to put the layers."""
+        """Where llama.cpp should put the layers."""
         if not plan.gpu_layers:
             return Placement()
         gpus = self.machine.gpus
-        return Placement(tuple(gpu.name for gpu in gpus), plan.gpu_layers, tuple(float(gpu.free) for gpu in gpus))
+        return Placement(
+            devices=tuple(gpu.name for gpu in gpus),
+            gpu_layers=plan.gpu_layers,
+            shares=tuple(float(gpu.free) for gpu in gpus),
+        )
 
     def explain(self, plan: MemoryPlan) -> str:
-        """What was chosen, in one line."""
+        """The plan in one line."""
         return explain(plan, self.shape, self.machine)
 
-    def notes(self, plan: MemoryPlan, settings: Settings) -> Iterator[Note]:
-        """What of a plan changes what the person gets."""
+    def notes(self, plan: MemoryPlan) -> Iterator[Note]:
+        """What the user should know about a plan that gives less than the settings suggest."""
+        settings = self.settings
         if settings.device not in {"auto", "cpu"} and not plan.gpu_layers and settings.gpu_layers is None:
-            yield Note(
-                f"the GPU has no room for a layer of it, so the processor computes: {self.explain(plan)}", grave=True
-            )
+            yield Note(f"not one layer fits on the GPU, so the CPU computes: {self.explain(plan)}", grave=True)
         if not plan.fits:
-            yield Note(f"{too_large(self.name, plan, self.machine)}; it is tried all the same (--force)", grave=True)
+            yield Note(f"{too_large(self.name, plan, self.machine)}; trying anyway (--force)", grave=True)
         elif plan.is_short:
-            said = f"only {plan.context:,} tokens of context fit, and thinking can be longer: {self.explain(plan)}"
-            yield Note(said, grave=True)
+            text = f"only {plan.context:,} tokens of context fit, and thinking may need more: {self.explain(plan)}"
+            yield Note(text, grave=True)
         elif plan.kv_type == "q8_0" and settings.kv_type is None:
-            said = f"{plan.context:,} tokens of context do not fit in an F16 cache, so Q8_0 it is"
-            yield Note(f"{said}: {self.explain(plan)}")
+            text = f"{plan.context:,} tokens of context do not fit in an F16 cache, so the cache is Q8_0"
+            yield Note(f"{text}: {self.explain(plan)}")
 
-    def _wish(self, settings: Settings, up_to: int | None, loaded: int | None) -> FitOptions:
-        layers = settings.gpu_layers if loaded is None else loaded
-        up_to = None if settings.ctx is not None or up_to is None else min(up_to, self.shape.trained)
-        return FitOptions(settings.ctx, up_to, settings.kv_type, layers)
+    def _options(self, up_to: int | None, loaded: int | None) -> FitOptions:
+        settings = self.settings
+        return FitOptions(
+            context=settings.ctx,
+            up_to=None if settings.ctx is not None or up_to is None else min(up_to, self.shape.trained),
+            kv_type=settings.kv_type,
+            gpu_layers=settings.gpu_layers if loaded is None else loaded,
+        )
 
-    def _check_trained(self, ctx: int | None) -> None:
+    def _forced(self, plan: MemoryPlan) -> MemoryPlan:
+        """With --force, a plan that does not fit, but without a short context. Raises NotEnoughSpace without it."""
+        if not self.settings.force:
+            raise NotEnoughSpace(f"{too_large(self.name, plan, self.machine)}; {self._remedy()}")
+        context = self.settings.ctx or min(plan.wanted, SHORT)
+        needed = needs(self.shape, context, plan.kv_type, plan.gpu_layers, len(self.machine.gpus))
+        return replace(plan, context=context, needs=needed)
+
+    def _check_trained(self) -> None:
+        ctx = self.settings.ctx
         if ctx is not None and ctx > self.shape.trained:
-            raise UsageError(
-                f"a context of {ctx} tokens (--ctx): this model was trained for at most {self.shape.trained}"
-            )
+            raise UsageError(f"--ctx {ctx} is too long: the model was trained for at most {self.shape.trained} tokens")
 
-    def _remedy(self, settings: Settings) -> str:
-        """What would fit: less context, fewer layers on the GPU, another model."""
+    def _remedy(self) -> str:
+        """What would fit: fewer layers on the GPU, a shorter context, or another model."""
         from r1.fit.choice import best_that_fits
 
-        if settings.gpu_layers and fit(self.shape, self.machine, FitOptions(settings.ctx, None, settings.kv_type)).fits:
-            return "without --gpu-layers r1 takes as many as fit"
-        if settings.ctx is not None:
-            shorter = fit(
-                self.shape, self.machine, FitOptions(None, settings.ctx, settings.kv_type, settings.gpu_layers)
-            )
+        ctx, kv_type, gpu_layers = self.settings.ctx, self.settings.kv_type, self.settings.gpu_layers
+        if gpu_layers and self._fit(FitOptions(context=ctx, kv_type=kv_type)).fits:
+            return "without --gpu-layers r1 uses as many as fit"
+        if ctx is not None:
+            shorter = self._fit(FitOptions(up_to=ctx, kv_type=kv_type, gpu_layers=gpu_layers))
             if shorter.fits:
-                return f"--ctx {shorter.context} would fit, in a cache of --kv-type {shorter.kv_type}"
-        found = best_that_fits(self.machine)
-        more = {"machine": "close something", "cgroup": "raise the container's limit", "ulimit": "raise ulimit -v"}
-        instead = f"{found} would fit (r1 pull {found}); or " if found else ""
-        return f"{instead}{more[self.limit]}, or try anyway with --force"
+                return f"--ctx {shorter.context} --kv-type {shorter.kv_type} would fit"
+        other = best_that_fits(self.machine)
+        instead = f"{other} would fit (r1 pull {other}); or " if other else ""
+        return f"{instead}{_MORE_MEMORY[self.limit]}, or try anyway with --force"
+
+    def _fit(self, options: FitOptions) -> MemoryPlan:
+        return fit(self.shape, self.machine, options)
 
 
 def threads_of(settings: Settings, path: Path) -> Threads:
-    """What was asked for, else what was found to be best for this model here, else as many as are worth having."""
+    """The threads that the settings name, else those tuned for this model on this machine, else the default number."""
     if settings.threads:
         return Threads.of(settings.threads)
     return threads_for(home(os.environ), path) or default_threads()
@@ -155,4 +194,4 @@ def threads_of(settings: Settings, path: Path) -> Threads:
 def _devices(settings: Settings) -> tuple[Device, ...]:
     if settings.rpc:
         connect(settings.rpc)
-    return chosen(settings.device, settings.gpu_layers, devices())
+    return select_devices(settings.device, settings.gpu_layers, devices())

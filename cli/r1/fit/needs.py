@@ -1,45 +1,21 @@
-"""What a model takes: weights, KV cache, compute buffers, the program. Arithmetic over facts, and nothing else.
+"""How much memory a model takes: weights, KV cache, compute buffers, the program itself. Pure arithmetic.
 
-The weights are known to the byte. A KV cache has a key and a value a layer, for every 256 tokens begun. A compute
-buffer holds what one chunk needs at the same time: by llama.cpp's own plan of its graph (`ggml_gallocr`) three times
-the inner width of a layer, four times its outer width, and the attention mask.
-
-Knows: how much everything takes, and where. Does not know: what there is room for (`fit`).
+The weights are known to the byte. A KV cache has keys and values per layer, for a rounded-up number of tokens. A
+compute buffer holds what one chunk needs at the same time: according to llama.cpp's graph allocator (`ggml_gallocr`),
+three times a layer's inner width, four times its outer width, and the attention mask.
 """
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import NamedTuple
 
+from r1.engine.kv_cache import CPU_CHUNK, GPU_CHUNK, bytes_per_value, rounded_up
 from r1.fit.shape import Shape
 
-KV_BYTES = {
-    "f32": Fraction(4),
-    "f16": Fraction(2),
-    "bf16": Fraction(2),
-    "q8_0": Fraction(34, 32),
-    "q5_1": Fraction(24, 32),
-    "q5_0": Fraction(22, 32),
-    "q4_1": Fraction(20, 32),
-    "q4_0": Fraction(18, 32),
-    "iq4_nl": Fraction(18, 32),
-}
-"""Type of a KV cache → bytes a value, from ggml's block sizes."""
-
-CHUNK = 128
-"""Tokens prefilled at a time on a CPU. Between two a prefill can be cancelled; longer ones gain nothing there."""
-
-GPU_CHUNK = 512
-"""The same where layers are on a GPU, which is only busy with more at a time."""
-
-STEP = 256
-"""Tokens by which llama.cpp rounds a context up."""
-
-_IN_PIPELINE = 4  # chunks, by llama.cpp's GGML_SCHED_MAX_COPIES
-_PROGRAM = 32_000_000  # bytes: Python, our code, llama.cpp's
-_PER_TOKEN_OF_VOCABULARY = 330  # bytes: its text, the tables to find it by, its merge
-_SAMPLING = 32  # bytes a token of the vocabulary: its logit, and a candidate of each sampler that is at work
+_PIPELINED = 4  # chunks, llama.cpp's GGML_SCHED_MAX_COPIES
+_PROGRAM = 32_000_000  # bytes: Python, r1 and llama.cpp
+_VOCABULARY = 330  # bytes per token of the vocabulary: its text, lookup tables, its merge
+_SAMPLING = 32  # bytes per token of the vocabulary: its logit, and a candidate in each active sampler
 
 
 class Needs(NamedTuple):
@@ -54,30 +30,35 @@ class Needs(NamedTuple):
 
 
 def needs(shape: Shape, context: int, kv_type: str, gpu_layers: int = 0, gpus: int = 0) -> Needs:
-    """What a model takes with a context of so many tokens and so many layers on `gpus` GPUs."""
-    on_gpu = _layers_on_gpu(shape, gpu_layers) if gpus else 0
+    """The memory for a context of `context` tokens, with `gpu_layers` layers on `gpus` GPUs."""
+    program = _PROGRAM + (_VOCABULARY + _SAMPLING) * shape.vocabulary
+    if gpus and gpu_layers:
+        return _with_gpus(shape, context, kv_type, gpu_layers, gpus, program)
+    kv = len(shape.layers) * _kv_of_a_layer(shape, context, kv_type)
+    return Needs(main=program + shape.weights + kv + _compute(shape, context, CPU_CHUNK), gpu=0)
+
+
+def _with_gpus(shape: Shape, context: int, kv_type: str, gpu_layers: int, gpus: int, program: int) -> Needs:
+    on_gpu = _layers_on_gpu(shape, gpu_layers)
+    on_cpu = len(shape.layers) - on_gpu
     kv = _kv_of_a_layer(shape, context, kv_type)
-    program = _PROGRAM + (_PER_TOKEN_OF_VOCABULARY + _SAMPLING) * shape.vocabulary
-    if not (gpus and gpu_layers):
-        return Needs(program + shape.weights + len(shape.layers) * kv + _compute(shape, context, CHUNK), 0)
-    moved = sum(shape.layers[len(shape.layers) - on_gpu :]) + shape.output + (shape.input if shape.tied else 0)
+    # tied embeddings are needed on both sides
+    moved = sum(shape.layers[on_cpu:]) + shape.output + (shape.input if shape.tied else 0)
     kept = shape.weights - moved + (shape.input if shape.tied else 0)
-    left = len(shape.layers) - on_gpu
     compute = _compute(shape, context, GPU_CHUNK)
-    # A layer left on the CPU computes there, and its largest matrix is brought to the GPU for a prefill. Else only a
-    # chunk's embeddings, in two buffers, and the mask are in main memory. What goes to the GPU went through a buffer
-    # of the largest tensor's size, which stays.
+    # A layer on the CPU computes there, and its largest matrix is copied to the GPU for a prefill. Otherwise main
+    # memory holds only a chunk's embeddings, in two buffers, and the mask.
     embeddings, mask = 4 * GPU_CHUNK * shape.embedding, 2 * GPU_CHUNK * context
-    host = compute if left else 2 * embeddings + mask
-    if gpus > 1 and not left:  # several chunks are under way at a time, each in buffers of its own
-        host += (_IN_PIPELINE - 1) * (embeddings + mask)
-        compute += (_IN_PIPELINE - 1) * (embeddings + mask)
-    staging = max(shape.largest, shape.output)
+    host = compute if on_cpu else 2 * embeddings + mask
+    if gpus > 1 and not on_cpu:  # several chunks are computed at a time, each in its own buffers
+        host += (_PIPELINED - 1) * (embeddings + mask)
+        compute += (_PIPELINED - 1) * (embeddings + mask)
+    upload = max(shape.largest, shape.output)  # the buffer that weights pass through on their way; it is never freed
     logits = 4 * shape.vocabulary
-    uneven = (gpus - 1) * max((*shape.layers, shape.output))  # a layer is on one of them, whole
+    uneven = (gpus - 1) * max((*shape.layers, shape.output))  # a layer is never split over two GPUs
     return Needs(
-        program + kept + left * kv + host + staging,
-        moved + on_gpu * kv + gpus * (compute + logits + (shape.largest if left else 0)) + uneven,
+        main=program + kept + on_cpu * kv + host + upload,
+        gpu=moved + on_gpu * kv + gpus * (compute + logits + (shape.largest if on_cpu else 0)) + uneven,
     )
 
 
@@ -87,11 +68,9 @@ def _layers_on_gpu(shape: Shape, gpu_layers: int) -> int:
 
 
 def _kv_of_a_layer(shape: Shape, context: int, kv_type: str) -> int:
-    rounded = -(-context // STEP) * STEP
-    return int((shape.keys + shape.values) * KV_BYTES[kv_type] * rounded)
+    return int((shape.keys + shape.values) * bytes_per_value(kv_type) * rounded_up(context))
 
 
 def _compute(shape: Shape, context: int, chunk: int) -> int:
     """Activations in F32, the mask in F16."""
-    rounded = -(-context // STEP) * STEP
-    return chunk * (4 * (3 * shape.feed_forward + 4 * shape.embedding) + 2 * rounded)
+    return chunk * (4 * (3 * shape.feed_forward + 4 * shape.embedding) + 2 * rounded_up(context))

@@ -1,7 +1,4 @@
-"""What this machine has to offer a model right now: facts for `fit`, gathered from `memory`, `cores` and `devices`.
-
-Knows: how much is left to others. Does not know: models.
-"""
+"""The memory this machine offers a model, now and with other programs closed."""
 
 from __future__ import annotations
 
@@ -15,36 +12,36 @@ from r1.fit.plan import COMFORTABLE, LONGEST, DeviceMemory, Machine
 from r1.machine.cores import Threads, default_threads
 from r1.machine.memory import Memory
 
-_MARGIN = 256_000_000  # bytes that stay free: what the system says is free is an estimate, and others want some too
-_SHARE, _TENTH = 1 / 16, 1 / 10  # of all memory; Android ends programs long before the last byte is taken
-_SYSTEM = 1_000_000_000  # bytes that an operating system has for itself, or a tenth of them
-_THREAD = 9 << 20  # bytes of address space a thread: its stack, of which next to nothing is used
-_DRIVER = 384 << 20  # bytes on a card: what its driver and libraries take for themselves once they compute
-_UNKNOWN = 1 << 60  # bytes, where a device does not say; it will refuse what it cannot hold
+_MARGIN = 256_000_000  # bytes to keep free: the system's number is an estimate, and other programs need some too
+_MARGIN_SHARE = 1 / 16  # of all memory, where that is less
+_PHONE_SHARE = 1 / 10  # of all memory; Android ends programs long before memory is full
+_SYSTEM = 1_000_000_000  # bytes that the operating system needs,
+_SYSTEM_SHARE = 1 / 10  # or this share of all memory, if that is more
+_STACK = 9 << 20  # bytes of address space per thread, nearly all of it unused
+_DRIVER = 384 << 20  # bytes on a card that its driver and libraries take once they compute
+_UNKNOWN = 1 << 60  # bytes, for a device that does not report its memory; it will refuse what it cannot hold
 
 
-def survey(gpus: Sequence[Device], now: Memory, threads: Threads | None = None) -> Machine:
-    """The machine, with the devices that are to be used and the memory that there is `now`.
-
-    `threads` None: as many as are worth having.
-    """
-    rooms = tuple(DeviceMemory(gpu.name, _usable(gpu), gpu.shares_memory) for gpu in gpus)
+def survey(gpus: Sequence[Device], memory: Memory, threads: Threads | None = None) -> Machine:
+    """The machine with the GPUs to use and its memory now; `threads` None takes the default number."""
+    devices = tuple(DeviceMemory(gpu.name, free=_usable(gpu), shared=gpu.shares_memory) for gpu in gpus)
     longest = COMFORTABLE if is_phone(os.environ) else LONGEST
-    return Machine(now.free, _margin(now, threads or default_threads()), rooms, longest)
+    margin = _margin(memory, threads or default_threads())
+    return Machine(free=memory.free, margin=margin, gpus=devices, longest=longest)
 
 
-def alone(gpus: Sequence[Device], now: Memory) -> Machine:
-    """The machine when other programs are closed: what the system itself needs stays taken.
+def alone(gpus: Sequence[Device], memory: Memory) -> Machine:
+    """The machine with other programs closed: only the memory that the system needs stays taken.
 
-    Within a limit there is no system, only this program.
+    A control group or ulimit contains this program only, and no system.
     """
-    kept = max(_SYSTEM, int(_TENTH * now.total)) if now.limit == "machine" else 0
-    emptied = max(now.free, now.total - kept)
-    return survey([replace(gpu, free=gpu.total) for gpu in gpus], replace(now, free=emptied))
+    system = max(_SYSTEM, int(_SYSTEM_SHARE * memory.total)) if memory.limit == "machine" else 0
+    free = max(memory.free, memory.total - system)
+    return survey([replace(gpu, free=gpu.total) for gpu in gpus], replace(memory, free=free))
 
 
 def is_phone(environ: Mapping[str, str], platform: str = sys.platform) -> bool:
-    """Whether this is Android, where Python runs in Termux; `platform` is as `sys.platform`, which says so since 3.13.
+    """Whether this is Android, where Python runs in Termux. `platform` is "android" since Python 3.13, else "linux".
 
     https://wiki.termux.com/wiki/Differences_from_Linux
     """
@@ -52,11 +49,11 @@ def is_phone(environ: Mapping[str, str], platform: str = sys.platform) -> bool:
     return in_termux or platform == "android"
 
 
-def _margin(now: Memory, threads: Threads) -> int:
+def _margin(memory: Memory, threads: Threads) -> int:
     if is_phone(os.environ):
-        return int(_TENTH * now.total)
-    margin = min(_MARGIN, int(_SHARE * now.total))
-    return margin + (max(threads.decode, threads.prefill) * _THREAD if now.address_space else 0)
+        return int(_PHONE_SHARE * memory.total)
+    margin = min(_MARGIN, int(_MARGIN_SHARE * memory.total))
+    return margin + (max(threads.decode, threads.prefill) * _STACK if memory.address_space else 0)
 
 
 def _usable(gpu: Device) -> int:

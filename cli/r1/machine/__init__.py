@@ -1,1 +1,4 @@
-"""Facts about the machine r1 runs on. Each reader takes the roots it reads from, so that others can be made up."""
+"""Facts about the machine r1 runs on. Readers take the root folder they read from, so that tests can fake a machine.
+
+Imports nothing of the rest of r1.
+"""

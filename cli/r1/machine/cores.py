@@ -1,7 +1,4 @@
-"""The processor's cores: which of them this process may use, and how many threads are worth having.
-
-Knows: affinity, hyper-threads, fast and slow cores, quotas of control groups. Does not know: what is computed.
-"""
+"""The processor's cores: which ones this process may use, how many threads pay off, and how busy they are."""
 
 from __future__ import annotations
 
@@ -10,11 +7,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1.machine.memory import folders_of, groups_of, read_text, whole
+from r1.machine.memory import control_groups, group_folders, parse_number, read_text
 
-_MOST = 1 << 16  # processors; more are a mistake
-_FAST = 0.6
-"""A core with less than this share of the fastest one's capacity is a slow one: all others would wait for it."""
+_MAX_CPUS = 1 << 16  # a larger number in a file is a mistake
+_FAST_CAPACITY = 0.6
+"""A core with less than this share of the fastest one's capacity is a slow core: all others would wait for it."""
+
+_SAMPLE_S = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +31,11 @@ class Threads:
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """What this process may use. `physical` counts hyper-threads of one core once; `fast` are the physical ones that
-    keep pace with the fastest. `quota`: how many of them at a time, where a control group says so."""
+    """The cores this process may use.
+
+    `physical` counts hyper-threads of one core once; `fast` counts the physical cores that keep pace with the fastest.
+    `quota` is how many processors' time a control group allows, None for no limit.
+    """
 
     logical: int
     physical: int
@@ -42,27 +44,27 @@ class Cores:
 
     @property
     def threads(self) -> Threads:
-        """One a fast core: hyper-threads share the units that matrix products need, and a slow core holds up the rest.
+        """One per fast core: hyper-threads share the units that matrix products need, and a slow core delays the rest.
 
-        Within a quota, as whole threads that need not wait for one that was put to sleep.
+        A quota is rounded down to full threads, so that no thread waits for one that the scheduler put to sleep.
         """
         count = self.fast if self.quota is None else min(self.fast, int(self.quota))
         return Threads.of(max(1, count))
 
     def __str__(self) -> str:
-        said = f"{self.physical} cores" if self.physical > 1 else "one core"
-        said += f", {self.fast} of them fast" if self.fast < self.physical else ""
-        said += f", {self.logical} threads" if self.logical > self.physical else ""
-        return said if self.quota is None else f"{said}, of which a control group leaves {self.quota:.3g}"
+        text = f"{self.physical} cores" if self.physical > 1 else "one core"
+        text += f", {self.fast} of them fast" if self.fast < self.physical else ""
+        text += f", {self.logical} threads" if self.logical > self.physical else ""
+        return text if self.quota is None else f"{text}; a control group allows {self.quota:.3g}"
 
 
 def default_threads() -> Threads:
-    """As many as are worth having here, unless something was measured (`r1 bench --tune`)."""
+    """The number of threads to use when nothing was measured (`r1 bench --tune`)."""
     return cores().threads
 
 
 def cores(root: Path = Path("/")) -> Cores:
-    """What there is now. Below `root` lie `proc` and `sys`, on Linux."""
+    """The cores available now. On Linux `proc` and `sys` are read below `root`."""
     if sys.platform == "darwin":
         return _apple()
     if sys.platform.startswith(("linux", "android")) and (found := _linux(root, _allowed())):
@@ -74,8 +76,18 @@ def cores(root: Path = Path("/")) -> Cores:
     return Cores(logical, physical, physical)
 
 
+def busy_share() -> float | None:
+    """The share of all cores that is busy, 0 to 1; None where the system does not say (Android)."""
+    import psutil
+
+    try:
+        return float(psutil.cpu_percent(interval=_SAMPLE_S)) / 100
+    except (OSError, RuntimeError, NotImplementedError):
+        return None
+
+
 def _allowed() -> list[int]:
-    """The processors that this process may run on."""
+    """The processors this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
@@ -90,10 +102,10 @@ def _linux(root: Path, allowed: list[int]) -> Cores | None:
     siblings = {cpu: _siblings(folder / f"cpu{cpu}/topology") for cpu in allowed}
     if not siblings or not all(siblings.values()):
         return None
-    first_of_each = {tuple(sorted(_numbers(text) & set(allowed))): cpu for cpu, text in reversed(siblings.items())}
+    first_of_each = {tuple(sorted(_cpu_list(text) & set(allowed))): cpu for cpu, text in reversed(siblings.items())}
     capacity = {cpu: _capacity(root, cpu) for cpu in first_of_each.values()}
     best = max(capacity.values())
-    fast = sum(value >= _FAST * best for value in capacity.values())
+    fast = sum(value >= _FAST_CAPACITY * best for value in capacity.values())
     return Cores(len(allowed), len(first_of_each), fast, _quota(root))
 
 
@@ -102,51 +114,51 @@ def _siblings(topology: Path) -> str:
 
 
 def _capacity(root: Path, cpu: int) -> float:
-    """How much a processor does in comparison: what the scheduler goes by, else what kind it is, else its top speed."""
+    """A processor's relative speed: the scheduler's capacity, else Intel's kind of core, else the top clock speed."""
     folder = root / f"sys/devices/system/cpu/cpu{cpu}"
-    if capacity := whole(read_text(folder / "cpu_capacity")):
+    if capacity := parse_number(read_text(folder / "cpu_capacity")):
         return capacity
-    if slow := read_text(root / "sys/devices/cpu_atom/cpus"):  # Intel's efficient cores
-        return 0.5 if cpu in _numbers(slow) else 1.0
-    return whole(read_text(folder / "cpufreq/cpuinfo_max_freq")) or 1
+    if efficient := read_text(root / "sys/devices/cpu_atom/cpus"):  # Intel's efficient cores
+        return 0.5 if cpu in _cpu_list(efficient) else 1.0
+    return parse_number(read_text(folder / "cpufreq/cpuinfo_max_freq")) or 1
 
 
-def _numbers(text: str) -> set[int]:
+def _cpu_list(text: str) -> set[int]:
     """`0-3,8` → {0, 1, 2, 3, 8}."""
-    found: set[int] = set()
+    cpus: set[int] = set()
     for part in text.split(","):
         first, _, last = part.partition("-")
-        low, high = whole(first), whole(last or first)
-        if low is not None and high is not None and high < _MOST:
-            found.update(range(low, high + 1))
-    return found
+        low, high = parse_number(first), parse_number(last or first)
+        if low is not None and high is not None and high < _MAX_CPUS:
+            cpus.update(range(low, high + 1))
+    return cpus
 
 
 def _quota(root: Path) -> float | None:
-    """How many processors' time the control groups around this process leave it, at most.
+    """How many processors' time the control groups around this process allow; the smallest limit counts.
 
     https://docs.kernel.org/admin-guide/cgroup-v2.html (cpu.max), scheduler/sched-bwc.html (version 1).
     """
     quotas: list[float | None] = []
-    for controllers, name in groups_of(root):
+    for controllers, name in control_groups(root):
         mount = root / "sys/fs/cgroup"
         if "cpu" in controllers:
             mount = next((m for m in (mount / "cpu", mount / "cpu,cpuacct") if m.is_dir()), mount / "cpu")
         elif controllers:
             continue
-        quotas += map(_group_quota, folders_of(mount, name))
+        quotas += map(_group_quota, group_folders(mount, name))
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def _group_quota(folder: Path) -> float | None:
-    of_v1 = f"{read_text(folder / 'cpu.cfs_quota_us')} {read_text(folder / 'cpu.cfs_period_us')}"
-    limit, _, period = (read_text(folder / "cpu.max") or of_v1).partition(" ")
-    allowed, length = whole(limit), whole(period)
+    version_1 = f"{read_text(folder / 'cpu.cfs_quota_us')} {read_text(folder / 'cpu.cfs_period_us')}"
+    limit, _, period = (read_text(folder / "cpu.max") or version_1).partition(" ")
+    allowed, length = parse_number(limit), parse_number(period)
     return allowed / length if allowed is not None and length else None
 
 
 def _apple() -> Cores:
-    """Performance level 0 is that of the fast cores; Intel's have one level.
+    """Performance level 0 holds the fast cores; Intel Macs have one level.
 
     https://developer.apple.com/documentation/kernel/1387446-sysctlbyname/determining_system_capabilities
     """
@@ -156,24 +168,11 @@ def _apple() -> Cores:
 
 
 def _sysctl(name: str) -> int:
-    """0 when it is not known."""
+    """0 when sysctl does not know the name."""
     import subprocess
 
     try:
-        said = subprocess.run(["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, check=True, timeout=5)
+        done = subprocess.run(["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, check=True, timeout=5)
     except (OSError, subprocess.SubprocessError):
         return 0
-    return int(said.stdout) if said.stdout.strip().isdigit() else 0
-
-
-_MOMENT = 0.15  # seconds
-
-
-def load() -> float | None:
-    """The share of all cores that is at work, 0 to 1; None where the system tells nobody (Android)."""
-    import psutil
-
-    try:
-        return float(psutil.cpu_percent(interval=_MOMENT)) / 100
-    except (OSError, RuntimeError, NotImplementedError):
-        return None
+    return int(done.stdout) if done.stdout.strip().isdigit() else 0

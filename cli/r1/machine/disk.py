@@ -1,8 +1,4 @@
-"""How much room is on the disks that models lie on.
-
-Knows: where R1_HOME's disk is, where the Hugging Face cache is (as huggingface_hub has it, which is too heavy an import
-for that). Does not know: what lies there.
-"""
+"""Free space on the disks that hold R1_HOME and the Hugging Face cache."""
 
 from __future__ import annotations
 
@@ -12,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_FEW = 5_000_000_000  # bytes; a 7B in four bits takes about as many
-_SMALL_PART = 0.05
+_LOW_BYTES = 5_000_000_000  # about the size of a 7B in four bits
+_LOW_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The disk on which `path` is or would be. Bytes; `device` tells one disk from another."""
+    """The disk that holds, or would hold, `path`. Sizes in bytes; `device` is the same for paths on the same disk."""
 
     path: Path
     free: int
@@ -27,38 +23,38 @@ class Disk:
 
     @property
     def label(self) -> str:
-        """The path as people write it, `~` for their own folder."""
+        """The path, with `~` for the home folder."""
         try:
             return str(Path("~") / self.path.relative_to(Path.home()))
-        except (ValueError, RuntimeError):  # elsewhere, or nobody's
+        except (ValueError, RuntimeError):  # not below the home folder, or no home folder
             return str(self.path)
 
     @property
     def is_nearly_full(self) -> bool:
-        return self.free < _FEW or self.free < _SMALL_PART * self.total
+        return self.free < _LOW_BYTES or self.free < _LOW_SHARE * self.total
 
 
 def disk(path: Path) -> Disk | None:
-    """None when it cannot be read. The folder need not exist."""
+    """The disk of a folder, which need not exist yet. None when it cannot be read."""
     try:
-        there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-        usage = shutil.disk_usage(there)
-        return Disk(path, usage.free, usage.total, there.stat().st_dev)
+        existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        usage = shutil.disk_usage(existing)
+        return Disk(path=path, free=usage.free, total=usage.total, device=existing.stat().st_dev)
     except (OSError, StopIteration):
         return None
 
 
 def hub_cache(environ: Mapping[str, str]) -> Path:
-    """The folder of the Hugging Face cache: HF_HUB_CACHE, else `hub` in HF_HOME, else in the cache of the person.
+    """The folder of the Hugging Face cache: HF_HUB_CACHE, else `hub` in HF_HOME, else in the user's cache folder.
 
+    huggingface_hub has the same rule, but takes too long to import for this.
     https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables
     """
-    said = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
-    if said:
-        return _expanded(said)
+    if path := environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE"):
+        return _expanded(path)
     cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
     return _expanded(environ.get("HF_HOME") or f"{cache}/huggingface") / "hub"
 
 
-def _expanded(said: str) -> Path:
-    return Path(os.path.expandvars(said)).expanduser()
+def _expanded(path: str) -> Path:
+    return Path(os.path.expandvars(path)).expanduser()

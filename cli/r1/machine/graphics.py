@@ -1,7 +1,4 @@
-"""A GPU that the machine has, though this build of llama.cpp cannot use it.
-
-Knows: what NVIDIA's, AMD's and Apple's are recognised by. Does not know: what llama.cpp does with one.
-"""
+"""GPUs that the machine has but this build of llama.cpp cannot use."""
 
 from __future__ import annotations
 
@@ -21,12 +18,19 @@ _BACKENDS: dict[Maker, frozenset[str]] = {
     "AMD": frozenset({"ROCm", "HIP", "Vulkan"}),
     "Apple": frozenset({"Metal", "MTL"}),
 }
-_PATIENCE = 2.0  # seconds
+_HIDING: dict[Maker, tuple[str, ...]] = {
+    "NVIDIA": ("CUDA_VISIBLE_DEVICES",),
+    "AMD": ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
+    "Apple": (),
+}
+"""Environment variables that hide a GPU from its backend."""
+
+_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Graphics:
-    """A GPU as the system shows it; `name` is empty where that takes a driver to know."""
+    """A GPU as the system shows it; `name` is empty where only a driver knows it."""
 
     maker: Maker
     name: str = ""
@@ -34,8 +38,11 @@ class Graphics:
 
 @dataclass(frozen=True, slots=True)
 class Unused:
-    """A GPU that goes unused. `flag` is what CMake needs to build for it; `first` what has to be installed before, in
-    words, if it is not. With `built` the build is for such GPUs, and it is the driver that shows it none."""
+    """A GPU that llama.cpp does not use.
+
+    `flag` is CMake's flag to build llama.cpp for it; `first` names what has to be installed before that, empty when it
+    is installed. `built`: the build supports such GPUs, so the driver is missing.
+    """
 
     graphics: Graphics
     flag: str
@@ -46,50 +53,51 @@ class Unused:
 def graphics(
     root: Path = Path("/"), path: str | None = None, system: str = sys.platform, architecture: str = ""
 ) -> list[Graphics]:
-    """The GPUs that are recognised, one a maker.
+    """The GPUs found, at most one of each maker.
 
-    Below `root` lie `dev` and `proc`; `path` is where programs are looked for (default: PATH).
+    `dev` and `proc` are read below `root`; `path` is where programs are looked for (default: PATH).
     """
-    found: list[Graphics] = []
+    gpus: list[Graphics] = []
     if nvidia := _nvidia(root, path):
-        found.append(nvidia)
+        gpus.append(nvidia)
     if (root / "dev/kfd").exists():
-        found.append(Graphics("AMD"))
+        gpus.append(Graphics("AMD"))
     if system == "darwin" and (architecture or platform.machine()) == "arm64":
-        found.append(Graphics("Apple"))
-    return found
+        gpus.append(Graphics("Apple"))
+    return gpus
 
 
 def unused(
-    there: Collection[Graphics],
+    gpus: Collection[Graphics],
     usable: Collection[str],
     backends: Collection[str],
     environ: Mapping[str, str],
     path: str | None = None,
 ) -> list[Unused]:
-    """Those of `there` that llama.cpp shows no device for; none where it shows some GPU, which will be the one to use.
+    """The GPUs that llama.cpp has no device for; empty when it has a device for any GPU, which is then the one to use.
 
-    `usable` are the backends of the GPUs that it shows, `backends` those that the build knows; both by ggml's names.
-    A GPU that the person hides (CUDA_VISIBLE_DEVICES and its kin) is not missed.
+    `usable` are the backends of llama.cpp's GPU devices, `backends` all backends of the build, both by ggml's names.
+    GPUs that the user hides (CUDA_VISIBLE_DEVICES and the like) are left out.
     """
     if usable:
         return []
-    return [
-        Unused(gpu, *_remedy(gpu.maker, path), built=bool(_BACKENDS[gpu.maker] & set(backends)))
-        for gpu in there
-        if not _is_hidden(gpu.maker, environ)
-    ]
+    return [_unused(gpu, backends, path) for gpu in gpus if not _is_hidden(gpu.maker, environ)]
+
+
+def _unused(gpu: Graphics, backends: Collection[str], path: str | None) -> Unused:
+    flag, first = _remedy(gpu.maker, path)
+    return Unused(gpu, flag=flag, first=first, built=bool(_BACKENDS[gpu.maker] & set(backends)))
 
 
 def _nvidia(root: Path, path: str | None) -> Graphics | None:
-    """The driver says it in /proc; on Windows, and on Linux inside it, only nvidia-smi does."""
+    """From the driver's files in /proc; on Windows and WSL only nvidia-smi knows."""
     for information in sorted((root / "proc/driver/nvidia/gpus").glob("*/information")):
         return Graphics("NVIDIA", _model(information))
     if (root / "dev/nvidia0").exists():
         return Graphics("NVIDIA")
     program = shutil.which("nvidia-smi", path=path)
-    listed = _listed(program) if program else ""
-    return Graphics("NVIDIA", listed) if listed else None
+    name = _first_of_smi(program) if program else ""
+    return Graphics("NVIDIA", name) if name else None
 
 
 def _model(information: Path) -> str:
@@ -102,13 +110,13 @@ def _model(information: Path) -> str:
     return pairs.get("Model", "").strip().removeprefix("NVIDIA ")
 
 
-def _listed(program: str) -> str:
-    """The first of `GPU 0: NVIDIA GeForce RTX 4090 (UUID: GPU-…)`; empty where there is none."""
+def _first_of_smi(program: str) -> str:
+    """The name in `GPU 0: NVIDIA GeForce RTX 4090 (UUID: GPU-…)`, nvidia-smi's first line; empty without a GPU."""
     try:
-        said = subprocess.run([program, "-L"], capture_output=True, text=True, check=True, timeout=_PATIENCE).stdout
+        output = subprocess.run([program, "-L"], capture_output=True, text=True, check=True, timeout=_TIMEOUT_S).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
-    first = next((line for line in said.splitlines() if line.startswith("GPU ")), "")
+    first = next((line for line in output.splitlines() if line.startswith("GPU ")), "")
     return first.partition(": ")[2].partition(" (")[0].removeprefix("NVIDIA ")
 
 
@@ -125,5 +133,4 @@ def _remedy(maker: Maker, path: str | None) -> tuple[str, str]:
 
 
 def _is_hidden(maker: Maker, environ: Mapping[str, str]) -> bool:
-    names = {"NVIDIA": ("CUDA_VISIBLE_DEVICES",), "AMD": ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"), "Apple": ()}
-    return any(environ.get(name) in {"", "-1"} for name in names[maker])
+    return any(environ.get(name) in {"", "-1"} for name in _HIDING[maker])

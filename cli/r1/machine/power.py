@@ -1,7 +1,4 @@
-"""Whether the machine runs on its battery, and how full that is: on battery, processors are slowed down.
-
-Knows: psutil's sensors, and Termux's battery. Does not know: what to say about it.
-"""
+"""The battery: how full it is, and whether the machine runs on it, which slows the processor down."""
 
 from __future__ import annotations
 
@@ -12,32 +9,32 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-_PATIENCE = 1.0  # seconds; without the Termux:API app its programs wait for ever
+_TIMEOUT_S = 1.0  # without the Termux:API app, Termux's programs never return
 
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """A battery: `percent` is how full it is; `on_battery` is None where nobody says whether it is plugged in."""
+    """A battery: `percent` is how full it is; `on_battery` is None where the system does not say."""
 
     on_battery: bool | None
     percent: int
 
 
 def power(*, termux: bool = False, sensors: Callable[[], Any] | None = None, path: str | None = None) -> Power | None:
-    """None for a machine without a battery, or one that tells nobody.
+    """None for a machine without a battery, or one that does not report it.
 
-    `sensors` is as `psutil.sensors_battery`; `path` is where programs are looked for (default: PATH).
+    `sensors` is called like `psutil.sensors_battery`; `path` is where programs are looked for (default: PATH).
     """
     if termux and (program := shutil.which("termux-battery-status", path=path)):
-        return _of_termux(program)
+        return _read_termux(program)
     try:
-        found = (sensors or _sensors())()
+        battery = (sensors or _sensors())()
     except (OSError, ValueError, AttributeError, RuntimeError, NotImplementedError):
         return None
-    if found is None or not 0 <= found.percent <= 100:
+    if battery is None or not 0 <= battery.percent <= 100:
         return None
-    plugged = found.power_plugged
-    return Power(None if plugged is None else not plugged, round(found.percent))
+    plugged = battery.power_plugged
+    return Power(on_battery=None if plugged is None else not plugged, percent=round(battery.percent))
 
 
 def _sensors() -> Callable[[], Any]:
@@ -46,13 +43,13 @@ def _sensors() -> Callable[[], Any]:
     return psutil.sensors_battery
 
 
-def _of_termux(program: str) -> Power | None:
+def _read_termux(program: str) -> Power | None:
     """https://wiki.termux.com/wiki/Termux-battery-status"""
     try:
         done = subprocess.run(
-            [program], capture_output=True, stdin=subprocess.DEVNULL, timeout=_PATIENCE, check=True, text=True
+            [program], capture_output=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT_S, check=True, text=True
         )
-        said = json.loads(done.stdout)
-        return Power(said["plugged"] == "UNPLUGGED", round(said["percentage"]))
+        status = json.loads(done.stdout)
+        return Power(on_battery=status["plugged"] == "UNPLUGGED", percent=round(status["percentage"]))
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
         return None

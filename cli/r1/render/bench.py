@@ -1,7 +1,4 @@
-"""Measurements as lines: each row when it is measured, and bars of all of them at the end.
-
-Knows: columns, what a terminal can show. Does not know: how anything is measured.
-"""
+"""Shows `r1 bench`: a line for each measurement as it is made, and a bar chart of all of them at the end."""
 
 from __future__ import annotations
 
@@ -18,16 +15,16 @@ from r1.markdown.wrap import wrap
 from r1.render.style import Style
 from r1_quantize import units
 
-_WIDEST_BAR = 60  # columns; longer ones are no easier to compare
-_LABEL = 9  # columns of what stands before a fact
+_MAX_BAR = 60  # columns; longer bars are no easier to compare
+_LABEL = 9  # columns of the label before a fact
 _BLOCKS = " ▏▎▍▌▋▊▉█"
-_NOISY = 0.1  # a standard deviation, as a share of the mean, that a machine left alone does not show
-_TICK = 0.1  # seconds between two states of the line that says what is going on
+_NOISY = 0.1  # standard deviation as a share of the mean; an idle machine stays below it
+_INTERVAL_S = 0.1  # between two updates of the status line
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is measured: a model of `size` bytes, where and how it computes."""
+    """The model measured, of `size` bytes, and where and how it computes."""
 
     model: str
     path: str
@@ -43,13 +40,13 @@ class Subject:
 
 @dataclass(slots=True)
 class BenchView:
-    """Lines on stdout, and on a terminal's stderr one that says what is going on. `silent`: that one alone."""
+    """Results on stdout, and a status line on a terminal's stderr. `silent`: the status line only."""
 
     console: Console
     silent: bool = False
     _style: Style = field(init=False)
     _is_ascii: bool = field(init=False)
-    _ticked: float = field(default=0.0, init=False)
+    _updated_at: float = field(default=0.0, init=False)
     _status_shown: bool = field(default=False, init=False)
     _rows: list[Row] = field(default_factory=list, init=False)
 
@@ -60,7 +57,7 @@ class BenchView:
         self._is_ascii = not _can_show(getattr(self.console.stdout, "encoding", None))
 
     def subject(self, subject: Subject) -> None:
-        """What is measured."""
+        """The model, the device and the cache."""
         decode, prefill = subject.threads.decode, subject.threads.prefill
         threads = _count(decode, "thread") if decode == prefill else f"{prefill} threads to prefill, {decode} to decode"
         self._fact("model", f"{subject.model}, {units.size(subject.size)}")
@@ -68,25 +65,27 @@ class BenchView:
         self._fact("cache", f"{subject.kv_type}, {subject.context} tokens")
 
     def ready(self, load_s: float, first_token_s: float, prompt_tokens: int) -> None:
-        """How long it took until there was an answer."""
+        """How long loading took, and the first token; then the table's header."""
         self._fact("load", _seconds(load_s))
         self._fact("first", f"token after {_seconds(first_token_s)}, a prompt of {prompt_tokens} tokens")
         self._line("")
         self._line("test     depth      tok/s", "2")
 
     def row(self, row: Row, wanted: int) -> None:
-        """One measurement, of as many runs as were `wanted` or fewer."""
+        """One measurement; fewer runs than `wanted` are pointed out."""
         self._rows.append(row)
         cut = f" ({len(row.seconds)} of {wanted} runs)" if len(row.seconds) < wanted else ""
         self._line(f"{row.test:<7}{row.depth:>7}  {row.mean:>9.2f} ± {row.stdev:.2f}{cut}")
 
     def left_out(self, event: LeftOut) -> None:
-        """A depth that would take long, and the option that measures it all the same."""
-        how_long = units.duration(event.seconds)
-        self._line(f"depth {event.depth} left out: {how_long} to get there (--depths {event.depth})")
+        """A skipped depth, and the option that measures it anyway."""
+        needed = units.duration(event.seconds)
+        self._line(
+            f"depth {event.depth} skipped: filling the cache takes {needed} (to measure: --depths {event.depth})"
+        )
 
     def end(self, peak: int) -> None:
-        """Bars, where someone looks at a terminal, and the most memory that there was, in bytes."""
+        """Bar charts, on a terminal only, and the peak memory in bytes."""
         if self.console.stdout_is_terminal:
             tests: tuple[Test, ...] = ("prefill", "decode")
             for test in tests:
@@ -95,10 +94,10 @@ class BenchView:
         self._fact("memory", f"{units.size(peak)} at most")
         spread = max((row.stdev / row.mean for row in self._rows), default=0.0)
         if spread > _NOISY:
-            self._fact("noise", f"up to {spread:.0%}: something else is computing here; measure again without it")
+            self._fact("noise", f"up to {spread:.0%}; close other programs and measure again")
 
     def step(self, step: Step) -> None:
-        """What is being done now."""
+        """The current activity, in the status line."""
         if step.doing == "filling":
             self.status(f"filling the cache: {step.done} of {step.total} tokens")
         else:
@@ -108,20 +107,20 @@ class BenchView:
         self.status(f"loading {share:.0%}")
 
     def status(self, text: str) -> None:
-        """The line that goes again; nothing where nobody would see it go."""
-        if not self.console.has_style or monotonic() - self._ticked < _TICK:
+        """Updates the status line; does nothing where stderr is not a terminal that can erase it."""
+        if not self.console.has_style or monotonic() - self._updated_at < _INTERVAL_S:
             return
-        self._ticked, self._status_shown = monotonic(), True
+        self._updated_at, self._status_shown = monotonic(), True
         self._to_stderr(f"\r\x1b[2K{text[: shutil.get_terminal_size().columns - 1]}")
 
     def clear(self) -> None:
-        """Takes that line away."""
+        """Erases the status line."""
         if self._status_shown:
             self._status_shown = False
             self._to_stderr("\r\x1b[2K")
 
     def tuning(self, model: str) -> None:
-        """What is tuned, and the heads of the columns."""
+        """The model, and the table's header."""
         self._fact("model", model)
         self._line("")
         self._line("test     threads      tok/s  against the default", "2")
@@ -130,28 +129,28 @@ class BenchView:
         self.status(f"{event.test} with {_count(event.threads, 'thread')}")
 
     def trial(self, trial: Trial) -> None:
-        """One candidate; a spread of ratios from the least to the greatest."""
+        """One candidate, with the median, smallest and largest of its ratios."""
         ratios = (
             f"{trial.ratio:.2f} ({min(trial.ratios):.2f} to {max(trial.ratios):.2f})" if trial.ratios else "default"
         )
         better = ", better" if trial.is_better else ""
         self._line(f"{trial.test:<7}{trial.threads:>9}  {trial.mean:>9.2f}  {ratios}{better}")
 
-    def tuned(self, best: Threads, kept_in: str | None) -> None:
-        """What came of it; `kept_in` None: the default stays."""
-        what = f"prefill with {_count(best.prefill, 'thread')}, decode with {_count(best.decode, 'thread')}"
+    def tuned(self, best: Threads, saved_in: str | None) -> None:
+        """The result; `saved_in` None: the default is the fastest."""
+        best_text = f"prefill with {_count(best.prefill, 'thread')}, decode with {_count(best.decode, 'thread')}"
         self._line("")
-        self._fact("best", f"{what}; kept in {kept_in}" if kept_in else f"{what}: the default, as before")
+        self._fact("best", f"{best_text}; saved in {saved_in}" if saved_in else f"{best_text}, as by default")
 
     def _chart(self, test: Test, rows: list[Row]) -> None:
         if len(rows) < 2:
             return
-        most = max(row.mean for row in rows)
-        room = max(min(self._style.width - 20, _WIDEST_BAR), 4)
+        fastest = max(row.mean for row in rows)
+        columns = max(min(self._style.width - 20, _MAX_BAR), 4)
         self._line("")
         self._line(f"{test}, tok/s over depth", "2")
         for row in rows:
-            self._line(f"{row.depth:>7}  {bar(row.mean / most, room, is_ascii=self._is_ascii)} {row.mean:.2f}")
+            self._line(f"{row.depth:>7}  {bar(row.mean / fastest, columns, is_ascii=self._is_ascii)} {row.mean:.2f}")
 
     def _fact(self, label: str, text: str) -> None:
         lines = wrap(text, max(self._style.width - _LABEL - 1, 8))
@@ -159,7 +158,7 @@ class BenchView:
             self._line(f"{'' if number else label:<{_LABEL}}{line}")
 
     def _line(self, text: str, codes: str = "") -> None:
-        """Raises BrokenPipeError when the reader of stdout went away."""
+        """Raises BrokenPipeError when the reader of stdout has closed it."""
         if self.silent:
             return
         self.clear()
@@ -174,16 +173,16 @@ class BenchView:
             self.console.stderr.flush()
 
 
-def bar(share: float, room: int, *, is_ascii: bool) -> str:
-    """A bar of `share` (0 to 1) of `room` columns, to an eighth of one where blocks can be shown; 0 shows nothing."""
+def bar(share: float, columns: int, *, is_ascii: bool) -> str:
+    """A bar of `share` (0 to 1) of `columns`, to an eighth of a column where blocks can be shown; 0 is empty."""
     if is_ascii:
-        return "#" * round(share * room)
-    whole, eighths = divmod(round(share * room * 8), 8)
-    return "█" * whole + (_BLOCKS[eighths] if eighths else "")
+        return "#" * round(share * columns)
+    full, eighths = divmod(round(share * columns * 8), 8)
+    return "█" * full + (_BLOCKS[eighths] if eighths else "")
 
 
 def _can_show(encoding: str | None) -> bool:
-    """Whether blocks and ± can be written so; None is a stream in memory."""
+    """Whether blocks and ± can be encoded; None is a stream in memory."""
     try:
         f"±{_BLOCKS}".encode(encoding or "utf-8")
     except (UnicodeEncodeError, LookupError):

@@ -10,5 +10,5 @@ from tests.fakes.paths import TINY
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer() -> Tokenizer:
-    """`tokenizers` on tiny's tokenizer.json: no code of ours or of llama.cpp."""
+    """The `tokenizers` library on tiny's tokenizer.json, independent of r1 and llama.cpp."""
     return Tokenizer.from_file(str(TINY / "tokenizer.json"))

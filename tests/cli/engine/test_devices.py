@@ -1,4 +1,4 @@
-"""`r1.engine.devices`: what there is to compute on, and what of it is meant."""
+"""`r1.engine.devices`: llama.cpp's devices, and which of them the options select."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from r1.engine import devices as module
-from r1.engine.devices import Device, chosen, connect, devices, handles
+from r1.engine.devices import Device, connect, devices, handles, select_devices
 from r1_quantize.errors import NetworkError, R1Error, UsageError
 
 GB = 1_000_000_000
@@ -22,7 +22,7 @@ BLAS = Device("BLAS", "accelerator", "Accelerate", "BLAS")
 
 
 def has_rpc() -> bool:
-    """Whether this build of llama.cpp reaches other machines."""
+    """Whether this build of llama.cpp has RPC."""
     try:
         module.function("ggml_backend_rpc_add_server", [], None)
     except R1Error:
@@ -41,92 +41,92 @@ class TestDevices:
         assert cpu.total == psutil.virtual_memory().total
         assert cpu.description
 
-    def test_are_handed_to_llama_cpp_with_a_null_at_the_end(self) -> None:
+    def test_their_handles_end_with_a_null(self) -> None:
         assert list(handles(())) == [None]
         cpu, end = handles(["CPU"])
         assert cpu
         assert end is None
 
 
-class TestChosen:
+class TestSelectDevices:
     """`--device` and `--gpu-layers` → the devices beside the CPU."""
 
-    def test_auto_takes_the_card_and_not_what_is_in_the_processor(self) -> None:
-        assert chosen("auto", None, [CPU, INSIDE, CARD]) == (CARD,)
+    def test_auto_takes_the_card_and_not_the_gpu_inside_the_processor(self) -> None:
+        assert select_devices("auto", None, [CPU, INSIDE, CARD]) == (CARD,)
 
-    def test_a_card_that_two_backends_see_is_taken_once(self) -> None:
-        assert chosen("auto", None, [CPU, CARD, SAME_CARD]) == (CARD,)
+    def test_a_card_seen_by_two_backends_is_taken_once(self) -> None:
+        assert select_devices("auto", None, [CPU, CARD, SAME_CARD]) == (CARD,)
 
-    def test_two_cards_are_two(self) -> None:
+    def test_two_cards_are_both_taken(self) -> None:
         other = replace(CARD, name="CUDA1", id="0000:02:00.0")
-        assert chosen("auto", None, [CPU, CARD, other]) == (CARD, other)
+        assert select_devices("auto", None, [CPU, CARD, other]) == (CARD, other)
         unknown = [replace(CARD, id=None), replace(other, id=None)]
-        assert chosen("auto", None, unknown) == tuple(unknown)
+        assert select_devices("auto", None, unknown) == tuple(unknown)
 
-    def test_what_is_in_the_processor_serves_where_there_is_no_card(self) -> None:
+    def test_without_a_card_the_gpu_inside_the_processor_is_taken(self) -> None:
         twice = replace(INSIDE, name="SYCL0", backend="SYCL", id=None)
-        assert chosen("auto", None, [CPU, BLAS, INSIDE, twice]) == (INSIDE,)
+        assert select_devices("auto", None, [CPU, BLAS, INSIDE, twice]) == (INSIDE,)
 
     def test_without_a_gpu_auto_takes_the_cpu(self) -> None:
-        assert chosen("auto", None, [CPU, BLAS]) == ()
+        assert select_devices("auto", None, [CPU, BLAS]) == ()
 
     def test_cpu_takes_no_gpu(self) -> None:
-        assert chosen("cpu", None, [CPU, CARD]) == ()
-        assert chosen("cpu", 0, [CPU, CARD]) == ()
+        assert select_devices("cpu", None, [CPU, CARD]) == ()
+        assert select_devices("cpu", 0, [CPU, CARD]) == ()
 
-    def test_no_layers_on_the_gpu_mean_no_gpu(self) -> None:
-        assert chosen("auto", 0, [CPU, CARD]) == ()
+    def test_zero_layers_on_the_gpu_mean_no_gpu(self) -> None:
+        assert select_devices("auto", 0, [CPU, CARD]) == ()
 
     def test_cpu_and_layers_on_the_gpu_contradict_each_other(self) -> None:
         with pytest.raises(UsageError, match="--gpu-layers 99 and --device cpu"):
-            chosen("cpu", 99, [CPU, CARD])
+            select_devices("cpu", 99, [CPU, CARD])
 
     @pytest.mark.parametrize(("choice", "layers"), [("gpu", None), ("auto", 5)])
-    def test_a_gpu_that_is_not_there_is_refused_with_the_remedy(self, choice: str, layers: int | None) -> None:
+    def test_a_missing_gpu_is_refused_with_the_remedy(self, choice: str, layers: int | None) -> None:
         with pytest.raises(UsageError, match=r"--device cpu, or reinstall.*r1 doctor"):
-            chosen(choice, layers, [CPU])
+            select_devices(choice, layers, [CPU])
 
-    def test_names_are_taken_at_their_word_in_any_case(self) -> None:
-        assert chosen("vulkan1", None, [CPU, CARD, INSIDE]) == (INSIDE,)
-        assert chosen("CUDA0, Vulkan1", None, [CPU, CARD, INSIDE]) == (CARD, INSIDE)
-        assert chosen("CPU", None, [CPU, CARD]) == ()
+    def test_names_are_not_case_sensitive(self) -> None:
+        assert select_devices("vulkan1", None, [CPU, CARD, INSIDE]) == (INSIDE,)
+        assert select_devices("CUDA0, Vulkan1", None, [CPU, CARD, INSIDE]) == (CARD, INSIDE)
+        assert select_devices("CPU", None, [CPU, CARD]) == ()
 
-    def test_a_name_that_nothing_has_is_refused_with_those_there_are(self) -> None:
-        with pytest.raises(UsageError, match="'tpu'; there are CPU, CUDA0, and auto, cpu, gpu"):
-            chosen("tpu", None, [CPU, CARD])
+    def test_an_unknown_name_is_refused_with_the_known_ones(self) -> None:
+        with pytest.raises(UsageError, match=r"no device 'tpu' .*; use CPU, CUDA0, or auto, cpu, gpu"):
+            select_devices("tpu", None, [CPU, CARD])
 
     @pytest.mark.parametrize("choice", [",", " , "])
-    def test_no_name_at_all_is_refused(self, choice: str) -> None:
-        with pytest.raises(UsageError, match="there are CPU"):
-            chosen(choice, None, [CPU])
+    def test_a_list_without_a_name_is_refused(self, choice: str) -> None:
+        with pytest.raises(UsageError, match="use CPU"):
+            select_devices(choice, None, [CPU])
 
-    def test_a_device_named_twice_is_one(self) -> None:
-        assert chosen("CUDA0,cuda0", None, [CPU, CARD]) == (CARD,)
+    def test_a_device_named_twice_is_taken_once(self) -> None:
+        assert select_devices("CUDA0,cuda0", None, [CPU, CARD]) == (CARD,)
 
-    def test_a_server_that_is_named_is_the_only_one(self) -> None:
+    def test_naming_a_server_leaves_out_the_others(self) -> None:
         other = replace(SERVER, name="RPC1")
-        assert chosen("RPC1", None, [CPU, SERVER, other]) == (other,)
+        assert select_devices("RPC1", None, [CPU, SERVER, other]) == (other,)
 
-    def test_servers_and_no_layers_for_them_contradict_each_other(self) -> None:
+    def test_servers_and_zero_layers_contradict_each_other(self) -> None:
         with pytest.raises(UsageError, match="--rpc and --gpu-layers 0"):
-            chosen("auto", 0, [CPU, SERVER])
+            select_devices("auto", 0, [CPU, SERVER])
 
     @pytest.mark.parametrize("choice", ["auto", "gpu", "cpu", "CUDA0"])
-    def test_servers_come_first_whatever_else_is_chosen(self, choice: str) -> None:
-        first, *rest = chosen(choice, None, [CPU, CARD, SERVER])
+    def test_servers_come_before_other_devices(self, choice: str) -> None:
+        first, *rest = select_devices(choice, None, [CPU, CARD, SERVER])
         assert first == SERVER
         assert rest == ([] if choice == "cpu" else [CARD])
 
 
 class TestSharedMemory:
-    """Where the GPU has none of its own."""
+    """Which GPUs use main memory."""
 
-    def test_is_that_of_graphics_inside_the_processor(self) -> None:
+    def test_a_gpu_inside_the_processor_does(self) -> None:
         assert INSIDE.shares_memory
         assert not CARD.shares_memory
 
     @pytest.mark.parametrize(("processor", "shares"), [("arm64", True), ("x86_64", False)])
-    def test_is_that_of_apples_own(self, processor: str, shares: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_apple_silicon_does(self, processor: str, shares: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("platform.machine", lambda: processor)
         assert Device("MTL0", "gpu", "Apple M3", "MTL").shares_memory is shares
 
@@ -135,17 +135,17 @@ class TestConnect:
     """`--rpc`."""
 
     @pytest.mark.skipif(has_rpc(), reason="this build of llama.cpp has RPC")
-    def test_a_build_without_it_names_the_command_that_brings_it(self) -> None:
+    def test_a_build_without_rpc_names_the_command_that_adds_it(self) -> None:
         with pytest.raises(UsageError, match=r'CMAKE_ARGS="-DGGML_RPC=on" pip install'):
             connect("127.0.0.1:50052")
 
     @pytest.mark.parametrize("server", ["here", ":5", "host:", "host:99999", "host:x", ",", "  "])
-    def test_what_is_no_address_is_refused(self, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_invalid_address_is_refused(self, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "function", lambda *_: lambda *_: None)
         with pytest.raises(UsageError, match=r"is not HOST:PORT"):
             connect(server)
 
-    def test_nobody_there_is_a_failure_of_the_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_answer_is_a_network_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "function", lambda *_: lambda *_: None)
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
@@ -153,14 +153,12 @@ class TestConnect:
             connect(f"127.0.0.1:{port}")
 
     @pytest.mark.parametrize("name", ["a..b", "x" * 70])
-    def test_a_name_that_no_machine_can_have_is_one_that_does_not_answer(
-        self, name: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_invalid_host_name_does_not_answer(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "function", lambda *_: lambda *_: None)
         with pytest.raises(NetworkError, match="does not answer"):
             connect(f"{name}:1")
 
-    def test_somebody_else_is_recognised_by_the_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_server_of_another_kind_is_recognised_by_its_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "function", lambda *_: lambda *_: None)
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]

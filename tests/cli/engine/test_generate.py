@@ -1,4 +1,4 @@
-"""`r1.engine.generate`: a turn as a stream of events, by the real model."""
+"""`r1.engine.generate`: a turn as a stream of events, on the built-in model."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class TestEvents:
         assert kinds == sorted(kinds, key=order.index)
         assert set(kinds) == set(order)
 
-    def test_prefill_ends_with_the_whole_prompt(self, context: Context, model: Model) -> None:
+    def test_prefill_ends_with_the_complete_prompt(self, context: Context, model: Model) -> None:
         prompt = ask(model, "word " * 100)
         prefills = [event for event in generate(context, prompt, GREEDY) if isinstance(event, Prefill)]
         assert prefills[-1] == Prefill(total(prompt), total(prompt))
 
-    def test_tokens_are_counted_on_the_way(self, context: Context, model: Model) -> None:
+    def test_events_count_tokens(self, context: Context, model: Model) -> None:
         events = list(generate(context, ask(model), GREEDY))
         usage = finished(events).usage
         counts = [event.tokens for event in events if isinstance(event, Thinking)]
@@ -58,7 +58,7 @@ class TestEvents:
         assert [event.tokens for event in events if isinstance(event, Thought)] == [usage.thinking_tokens]
         assert [event.tokens for event in events if isinstance(event, Answer)][-1] == usage.answer_tokens
 
-    def test_the_trace_holds_no_tag_and_the_answer_no_trace(self, context: Context, model: Model) -> None:
+    def test_the_trace_contains_no_tag_and_the_answer_no_trace(self, context: Context, model: Model) -> None:
         events = list(generate(context, ask(model), GREEDY))
         thinking, answer = texts(events, Thinking), texts(events, Answer)
         assert thinking
@@ -66,14 +66,14 @@ class TestEvents:
         assert "think>" not in thinking + answer
         assert (thinking, answer) == (thinking.strip(), answer.strip())
 
-    def test_usage_counts_every_token_that_was_made(self, context: Context, model: Model) -> None:
+    def test_usage_counts_every_generated_token(self, context: Context, model: Model) -> None:
         prompt = ask(model)
         usage = finished(list(generate(context, prompt, GREEDY))).usage
         assert usage.prompt_tokens == total(prompt)
         # every generated token but the last, which ended the turn, was decoded into the cache
         assert len(context.tokens) == total(prompt) + usage.thinking_tokens + usage.answer_tokens
 
-    def test_timings_are_of_this_turn(self, context: Context, model: Model) -> None:
+    def test_timings_are_plausible(self, context: Context, model: Model) -> None:
         timings = finished(list(generate(context, ask(model), GREEDY))).timings
         assert 0 < timings.ttft_s < timings.total_s
         assert timings.prefill_tps > 0
@@ -81,13 +81,13 @@ class TestEvents:
 
 
 class TestEnds:
-    """Every way in which a turn can end."""
+    """Every way a turn can end."""
 
-    def test_stop_when_the_model_says_so(self, context: Context, model: Model) -> None:
+    def test_stop_when_the_model_ends_its_turn(self, context: Context, model: Model) -> None:
         assert finished(list(generate(context, ask(model), GREEDY))).reason == "stop"
 
     @pytest.mark.parametrize("limit", [1, 5, 17])
-    def test_length_after_exactly_so_many_tokens(self, context: Context, model: Model, limit: int) -> None:
+    def test_length_after_exactly_max_tokens(self, context: Context, model: Model, limit: int) -> None:
         events = list(generate(context, ask(model), SamplingParams(0, max_tokens=limit)))
         end = finished(events)
         assert end.reason == "length"
@@ -100,8 +100,8 @@ class TestEnds:
         assert end.usage.prompt_tokens + end.usage.thinking_tokens + end.usage.answer_tokens == 256 + 1
 
     def test_interrupted_within_one_token(self, context: Context, model: Model) -> None:
-        asked = count()
-        events = list(generate(context, ask(model), GREEDY, cancelled=lambda: next(asked) == 10))
+        calls = count()
+        events = list(generate(context, ask(model), GREEDY, cancelled=lambda: next(calls) == 10))
         end = finished(events)
         assert end.reason == "interrupted"
         assert end.usage.thinking_tokens == 11 - len([event for event in events if isinstance(event, Prefill)])
@@ -111,7 +111,7 @@ class TestEnds:
         assert [type(event) for event in events] == [Prefill, Finished]
         assert finished(events).reason == "interrupted"
 
-    def test_stop_where_the_thinking_ends_when_only_that_is_wanted(self, context: Context, model: Model) -> None:
+    def test_stop_where_the_thinking_ends_when_only_thinking_is_wanted(self, context: Context, model: Model) -> None:
         events = list(generate(context, ask(model), GREEDY, stop_after_thinking=True))
         assert finished(events).reason == "stop"
         assert finished(events).usage.answer_tokens == 0
@@ -119,24 +119,24 @@ class TestEnds:
 
 
 class TestAnswerNow:
-    """Esc: the thinking is closed the way R1 closes it, and the answer begins."""
+    """Esc closes the thinking the way R1 does, and the answer begins."""
 
     def test_closes_the_thinking_where_it_is(self, context: Context, model: Model) -> None:
-        thought = count()
-        events = list(generate(context, ask(model), GREEDY, answer_now=lambda: next(thought) >= 8))
-        whole = texts(list(generate(context, ask(model), GREEDY)), Thinking)
-        assert whole.startswith(texts(events, Thinking))
-        assert len(texts(events, Thinking)) < len(whole)
+        calls = count()
+        events = list(generate(context, ask(model), GREEDY, answer_now=lambda: next(calls) >= 8))
+        complete = texts(list(generate(context, ask(model), GREEDY)), Thinking)
+        assert complete.startswith(texts(events, Thinking))
+        assert len(texts(events, Thinking)) < len(complete)
         assert texts(events, Answer)
         assert finished(events).reason == "stop"
 
-    def test_the_model_is_shown_a_thinking_that_ended(self, context: Context, model: Model) -> None:
+    def test_the_model_sees_the_closing_tokens(self, context: Context, model: Model) -> None:
         prompt = ask(model)
         list(generate(context, prompt, SamplingParams(0, max_tokens=3), answer_now=lambda: True))
         closed = [*model.tokenize("\n"), model.control.end_think]
         assert list(context.tokens[total(prompt) :]) == closed
 
-    def test_means_nothing_once_the_answer_has_begun(self, context: Context, model: Model) -> None:
+    def test_has_no_effect_once_the_answer_has_begun(self, context: Context, model: Model) -> None:
         events = list(generate(context, ask(model), GREEDY))
         steered: list[Event] = []
         answering = lambda: any(isinstance(event, Answer) for event in steered)  # noqa: E731
@@ -147,13 +147,13 @@ class TestAnswerNow:
 class TestSeeds:
     """The same seed gives the same text."""
 
-    def test_same_seed_same_tokens(self, context: Context, model: Model) -> None:
+    def test_the_same_seed_gives_the_same_tokens(self, context: Context, model: Model) -> None:
         wild = SamplingParams(temperature=2.0, top_p=1.0, seed=7, max_tokens=60)
         first = list(generate(context, ask(model), wild))
         again = list(generate(context, ask(model), wild))
         assert texts(first, Thinking) + texts(first, Answer) == texts(again, Thinking) + texts(again, Answer)
 
-    def test_another_seed_another_text(self, context: Context, model: Model) -> None:
+    def test_another_seed_gives_another_text(self, context: Context, model: Model) -> None:
         seen = set()
         for seed in range(4):
             wild = SamplingParams(temperature=3.0, top_p=1.0, seed=seed, max_tokens=60)
@@ -161,7 +161,7 @@ class TestSeeds:
             seen.add(texts(events, Thinking) + texts(events, Answer))
         assert len(seen) == 4
 
-    def test_a_prompt_asked_in_between_changes_nothing(self, context: Context, model: Model) -> None:
+    def test_another_prompt_in_between_changes_nothing(self, context: Context, model: Model) -> None:
         wild = SamplingParams(temperature=1.5, seed=3, max_tokens=80)
         long = ask(model, "word " * 60 + QUESTION)
         first = list(generate(context, long, wild))

@@ -1,4 +1,4 @@
-"""`r1.engine.model`: a GGUF in memory, and its vocabulary."""
+"""`r1.engine.model`: a loaded GGUF and its vocabulary."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ HOSTILE = [
 
 
 class TestTokenize:
-    """What a person types is text, whatever it looks like."""
+    """The user's text never becomes a control token."""
 
     @pytest.mark.parametrize("text", HOSTILE)
-    def test_every_text_comes_back_byte_for_byte(self, model: Model, text: str) -> None:
+    def test_tokens_decode_to_the_same_bytes(self, model: Model, text: str) -> None:
         assert b"".join(map(model.piece, model.tokenize(text))) == text.encode()
 
     @pytest.mark.parametrize("text", HOSTILE)
@@ -37,15 +37,13 @@ class TestTokenize:
         ids = {control.bos, control.eos, control.user, control.assistant, control.think, control.end_think}
         assert not ids & set(model.tokenize(text))
 
-    def test_very_many_tags_are_no_trouble(self, model: Model) -> None:
+    def test_thousands_of_tags_are_tokenized(self, model: Model) -> None:
         text = "</think>" * 5_000
         ids = model.tokenize(text)
         assert model.control.end_think not in ids
         assert b"".join(map(model.piece, ids)) == text.encode()
 
-    def test_ordinary_text_gives_the_ids_that_the_tokenizers_library_gives(
-        self, model: Model, tiny_tokenizer: Tokenizer
-    ) -> None:
+    def test_ordinary_text_has_the_ids_of_the_tokenizers_library(self, model: Model, tiny_tokenizer: Tokenizer) -> None:
         for text in [
             "What is 17 + 25?",
             "How many r's are in strawberry?\n\n  ok",
@@ -56,9 +54,9 @@ class TestTokenize:
 
 
 class TestControlTokens:
-    """R1's control tokens, looked up by their texts."""
+    """R1's control tokens, found by their texts."""
 
-    def test_are_those_of_the_checkpoint(self, model: Model, tiny_tokenizer: Tokenizer) -> None:
+    def test_are_the_checkpoints(self, model: Model, tiny_tokenizer: Tokenizer) -> None:
         control = model.control
         assert control.bos == tiny_tokenizer.token_to_id("<｜begin▁of▁sentence｜>")
         assert control.eos == tiny_tokenizer.token_to_id("<｜end▁of▁sentence｜>")
@@ -67,12 +65,12 @@ class TestControlTokens:
         assert control.think == tiny_tokenizer.token_to_id("<think>")
         assert control.end_think == tiny_tokenizer.token_to_id("</think>")
 
-    def test_the_end_of_a_turn_is_known(self, model: Model) -> None:
+    def test_two_of_them_end_a_turn(self, model: Model) -> None:
         assert model.ends_turn(model.control.eos)
         assert model.ends_turn(model.control.user)
         assert not model.ends_turn(model.control.end_think)
 
-    def test_a_text_that_is_no_single_token_is_none(self, model: Model) -> None:
+    def test_a_text_that_is_not_a_single_token_has_no_id(self, model: Model) -> None:
         assert model.control_token("no such token") is None
         assert model.control_token("") is None
 
@@ -80,52 +78,52 @@ class TestControlTokens:
 class TestPieces:
     """Every token of the vocabulary has its bytes."""
 
-    def test_no_byte_is_missing_from_the_vocabulary(self, model: Model) -> None:
+    def test_the_vocabulary_has_every_byte(self, model: Model) -> None:
         singles = {model.piece(token) for token in range(256 + 64)}
         assert {bytes([value]) for value in range(256)} <= singles
 
-    def test_a_long_token_is_read_whole(self, model: Model) -> None:
+    def test_a_long_token_is_read_completely(self, model: Model) -> None:
         assert model.piece(model.control.bos).decode() == "<｜begin▁of▁sentence｜>"
 
 
 class TestLoading:
-    """Files that cannot be run end in one clear line."""
+    """Files that cannot be run raise a clear error."""
 
-    def test_no_file(self, tmp_path: Path) -> None:
+    def test_a_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(BadGGUF, match="No such file"):
             Model(tmp_path / "none.gguf")
 
-    def test_not_a_gguf(self, tmp_path: Path) -> None:
+    def test_a_file_that_is_not_a_gguf(self, tmp_path: Path) -> None:
         path = tmp_path / "text.gguf"
         path.write_bytes(b"hello, world")
         with pytest.raises(BadGGUF, match=r"text\.gguf: not a GGUF file"):
             Model(path)
 
     @pytest.mark.parametrize("share", [0.001, 0.01, 0.5, 0.999])
-    def test_cut_short_anywhere(self, tiny_path: Path, tmp_path: Path, share: float) -> None:
-        whole = tiny_path.read_bytes()
+    def test_a_truncated_file(self, tiny_path: Path, tmp_path: Path, share: float) -> None:
+        data = tiny_path.read_bytes()
         path = tmp_path / "cut.gguf"
-        path.write_bytes(whole[: int(len(whole) * share)])
+        path.write_bytes(data[: int(len(data) * share)])
         with pytest.raises(BadGGUF, match=r"cut\.gguf: "):
             Model(path)
 
-    def test_an_architecture_that_llama_cpp_does_not_know(self, tiny_path: Path, tmp_path: Path) -> None:
+    def test_an_architecture_unknown_to_llama_cpp(self, tiny_path: Path, tmp_path: Path) -> None:
         path = tmp_path / "other.gguf"
         path.write_bytes(tiny_path.read_bytes().replace(b"qwen2", b"qwerx"))
         with pytest.raises(BadGGUF, match="unknown model architecture: 'qwerx'"):
             Model(path)
 
-    def test_a_model_without_r1s_tokens_is_refused_by_name(self, tiny_path: Path, tmp_path: Path) -> None:
+    def test_a_model_without_r1s_tokens_names_the_missing_one(self, tiny_path: Path, tmp_path: Path) -> None:
         path = tmp_path / "other.gguf"
         path.write_bytes(tiny_path.read_bytes().replace("<｜User｜>".encode(), "<｜Xser｜>".encode()))
         with pytest.raises(BadGGUF, match=r"not a DeepSeek-R1 distill .*<｜User｜>"):
             Model(path)
 
-    def test_loading_can_be_given_up(self, tiny_path: Path) -> None:
+    def test_loading_can_be_cancelled(self, tiny_path: Path) -> None:
         with pytest.raises(LoadCancelled):
             Model(tiny_path, on_progress=lambda share: False)
 
-    def test_a_damaged_file_leaves_nothing_on_stderr(
+    def test_a_damaged_file_prints_nothing(
         self, tiny_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         path = tmp_path / "cut.gguf"

@@ -1,4 +1,4 @@
-"""`r1.engine.prompt`: a conversation → the ids that R1 was trained on."""
+"""`r1.engine.prompt`: a conversation → token ids in R1's format."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.cli.engine.conftest import TINY
 
 
 def ids_of_the_template(tokenizer: Tokenizer, conversation: Conversation, prompt: str) -> list[int]:
-    """What the checkpoint's own Jinja template gives, tokenized by the `tokenizers` library, plus `<think>\\n`."""
+    """The checkpoint's own Jinja template and `<think>\\n`, tokenized by the `tokenizers` library."""
     config = json.loads((TINY / "tokenizer_config.json").read_text(encoding="utf-8"))
     messages = [{"role": "system", "content": conversation.system}] if conversation.system else []
     for turn in conversation.turns:
-        said = f"<think>\n{turn.thinking}\n</think>{turn.answer}"
-        messages += [{"role": "user", "content": turn.prompt}, {"role": "assistant", "content": said}]
+        reply = f"<think>\n{turn.thinking}\n</think>{turn.answer}"
+        messages += [{"role": "user", "content": turn.prompt}, {"role": "assistant", "content": reply}]
     messages.append({"role": "user", "content": prompt})
     bos = config["bos_token"]
     text = (
@@ -43,11 +43,11 @@ TURNS = [Turn("What is 2+2?", "2 plus 2 is 4", "It is **4**."), Turn("naïve 日
 
 
 class TestPromptSegments:
-    """The ids equal those of the model's own template, and what is typed cannot change the form."""
+    """The ids are those of the model's own template, and the user's text cannot change the format."""
 
     @pytest.mark.parametrize("turns", [[], TURNS[:1], TURNS])
     @pytest.mark.parametrize("system", [None, "Be brief."])
-    def test_equal_those_of_the_models_own_template(
+    def test_are_those_of_the_models_own_template(
         self, model: Model, tiny_tokenizer: Tokenizer, turns: list[Turn], system: str | None
     ) -> None:
         conversation = Conversation(system, turns)
@@ -75,11 +75,11 @@ class TestPromptSegments:
 
 
 class TestConversationSegments:
-    """What the next prompt begins with, whatever it will be."""
+    """The tokens that every next prompt begins with."""
 
     @pytest.mark.parametrize("system", [None, "Be brief."])
     @pytest.mark.parametrize("turns", [TURNS[:1], TURNS])
-    def test_are_the_first_of_every_prompt_and_end_with_the_turn(
+    def test_are_the_start_of_every_prompt_and_end_with_the_turn(
         self, model: Model, system: str | None, turns: list[Turn]
     ) -> None:
         conversation = Conversation(system, turns)
@@ -87,7 +87,7 @@ class TestConversationSegments:
         assert prompt_segments(model, conversation, "and now?")[:-1] == segments
         assert [segment[-1] for segment in segments] == [model.control.eos] * len(turns)
 
-    def test_are_none_while_nothing_was_said(self, model: Model) -> None:
+    def test_are_empty_before_the_first_turn(self, model: Model) -> None:
         assert conversation_segments(model, Conversation("Be brief.")) == []
 
 
@@ -98,5 +98,5 @@ class TestWithAttachments:
         text = with_attachments("Why?", [Attachment("a.txt", "content")])
         assert text == "[file name]: a.txt\n[file content begin]\ncontent\n[file content end]\nWhy?"
 
-    def test_without_files_the_question_is_all(self) -> None:
+    def test_without_files_only_the_question_remains(self) -> None:
         assert with_attachments("Why?", []) == "Why?"

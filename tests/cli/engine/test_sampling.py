@@ -1,4 +1,4 @@
-"""`r1.engine.sampling`: the next token, by DeepSeek's settings."""
+"""`r1.engine.sampling`: choosing the next token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPREAD = "Tell me: "
 
 @pytest.fixture
 def after_text(context: Context, model: Model) -> Context:
-    """A cache whose next token is not certain."""
+    """A cache after which several tokens are likely."""
     for _ in context.prefill([[model.control.bos, *model.tokenize(SPREAD)]]):
         pass
     return context
@@ -36,22 +36,22 @@ def softmax(values: list[float], temperature: float) -> list[float]:
 
 
 class TestDefaults:
-    """DeepSeek's advice: temperature 0.6, top-p 0.95, up to 32,768 tokens."""
+    """DeepSeek's recommendations: temperature 0.6, top-p 0.95, up to 32,768 tokens."""
 
     def test_are_deepseeks(self) -> None:
         params = SamplingParams()
         assert (params.temperature, params.top_p, params.max_tokens) == (0.6, 0.95, 32_768)
 
-    def test_the_seed_is_a_new_one_each_time(self) -> None:
+    def test_the_seed_is_random(self) -> None:
         seeds = {SamplingParams().seed for _ in range(20)}
         assert len(seeds) > 10
         assert all(0 <= seed <= MAX_SEED for seed in seeds)
 
 
 class TestSampler:
-    """Temperature first, then the nucleus, then a draw."""
+    """Temperature first, then top-p, then a random draw."""
 
-    def test_temperature_zero_takes_the_likeliest(self, after_text: Context) -> None:
+    def test_temperature_zero_takes_the_likeliest_token(self, after_text: Context) -> None:
         values = logits(after_text)
         assert set(draws(after_text, SamplingParams(0), 20)) == {values.index(max(values))}
 
@@ -63,7 +63,7 @@ class TestSampler:
             deviation = (probability * (1 - probability) / count) ** 0.5
             assert found[token] / count == pytest.approx(probability, abs=5 * deviation + 1e-3)
 
-    def test_the_nucleus_is_cut_after_the_temperature(self, after_text: Context) -> None:
+    def test_top_p_is_applied_after_the_temperature(self, after_text: Context) -> None:
         temperature, top_p = 1.5, 0.7
         likeliest = sorted(enumerate(softmax(logits(after_text), temperature)), key=lambda pair: -pair[1])
         nucleus, mass = set(), 0.0

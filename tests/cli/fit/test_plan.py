@@ -1,19 +1,18 @@
-"""`r1.fit.plan`: facts in, plan out."""
+"""`r1.fit.plan`: a model and a machine → the plan that fits best."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
 from itertools import product
-from pathlib import Path
 
 import pytest
 
-from r1.fit.needs import CHUNK, GPU_CHUNK, KV_BYTES, Needs, needs
+from r1.fit.choice import shape_of_checkpoint
+from r1.fit.needs import Needs, needs
 from r1.fit.plan import DeviceMemory, FitOptions, Machine, MemoryPlan, fit, without_full_gpus
-from r1.fit.shape import Shape, shape_of_checkpoint
+from r1.fit.shape import Shape
 from r1_quantize import catalog
-from tests.fakes.headers import compute_buffer, write_header
 
 GB = 1_000_000_000
 SIX = ("qwen-1.5b", "qwen-7b", "qwen-14b", "qwen-32b", "llama-8b", "llama-70b")
@@ -23,80 +22,30 @@ KV_F16 = dict(zip(SIX, (28_672, 57_344, 196_608, 262_144, 131_072, 327_680), str
 
 @cache
 def shape(name: str = "qwen-7b", quant: str = "Q4_K_M") -> Shape:
-    """That of a checkpoint of the catalogue."""
+    """The shape of a checkpoint of the catalogue."""
     found = shape_of_checkpoint(catalog.load()[name], quant)
     assert found is not None
     return found
 
 
-def planned(name: str, machine: Machine, quant: str = "Q4_K_M", **wish: object) -> MemoryPlan:
-    """What fits of a checkpoint."""
-    return fit(shape(name, quant), machine, FitOptions(**wish))  # type: ignore[arg-type]
-
-
-class TestNeeds:
-    """What a model takes."""
-
-    @pytest.mark.parametrize("name", SIX)
-    def test_each_token_of_context_takes_what_the_configuration_says(self, name: str) -> None:
-        mask = 2 * CHUNK
-        for kv_type, part in (("f16", 1.0), ("q8_0", 17 / 32), ("q4_0", 9 / 32)):
-            grown = needs(shape(name), 8192, kv_type).main - needs(shape(name), 4096, kv_type).main
-            assert grown == 4096 * (KV_F16[name] * part + mask)
-
-    @pytest.mark.parametrize("name", SIX)
-    @pytest.mark.parametrize("context", [4096, 32_768])
-    def test_what_is_computed_takes_what_llama_cpp_says(self, name: str, context: int, tmp_path: Path) -> None:
-        path = tmp_path / "header.gguf"
-        write_header(path, name, "Q4_K_M")
-        for chunk, kv_type in ((CHUNK, "f16"), (GPU_CHUNK, "f16"), (CHUNK, "q8_0")):
-            theirs = compute_buffer(path, context, kv_type, chunk)
-            of_a_layer = replace(shape(name), layers=(), input=0, output=0, vocabulary=0)
-            empty = replace(of_a_layer, embedding=0, feed_forward=0)
-            takes = {
-                CHUNK: needs(of_a_layer, context, kv_type).main - needs(empty, 0, kv_type).main,
-                GPU_CHUNK: needs(of_a_layer, context, kv_type, 1, 1).gpu,
-            }
-            # a quantized cache needs up to one outer width less
-            spare = 4 * chunk * shape(name).embedding if kv_type == "q8_0" else 0.02 * 2**20
-            assert -0.02 * 2**20 <= takes[chunk] - theirs <= spare
-
-    def test_a_context_is_rounded_up_as_llama_cpp_does(self) -> None:
-        assert needs(shape(), 4097, "f16") == needs(shape(), 4352, "f16")
-
-    def test_layers_on_the_gpu_are_in_one_place_only(self) -> None:
-        everywhere = needs(shape(), 4096, "f16")
-        for layers in range(1, 30):
-            split = needs(shape(), 4096, "f16", layers, 1)
-            doubled = split.total - everywhere.main
-            assert 0 <= doubled < GB  # what is computed, on both sides, and what passes from one to the other
-
-    def test_of_the_layers_on_the_gpu_the_output_is_the_first(self) -> None:
-        first = needs(shape(), 4096, "f16", 1, 1)
-        assert first.gpu >= shape().output
-        second = needs(shape(), 4096, "f16", 2, 1)
-        assert second.gpu - first.gpu == shape().layers[-1] + KV_F16["qwen-7b"] * 4096 // 28
-
-    def test_a_tied_matrix_is_brought_to_the_gpu_as_well(self) -> None:
-        untied = shape()
-        tied = replace(untied, output=0, tied=True)
-        assert needs(tied, 4096, "f16").main == needs(untied, 4096, "f16").main - untied.output
-        assert needs(tied, 4096, "f16", 29, 1).gpu == needs(untied, 4096, "f16", 29, 1).gpu - untied.output + tied.input
+def planned(name: str, machine: Machine, quant: str = "Q4_K_M", **options: object) -> MemoryPlan:
+    """The plan for a checkpoint of the catalogue."""
+    return fit(shape(name, quant), machine, FitOptions(**options))  # type: ignore[arg-type]
 
 
 class TestLaptop:
     """8 GB of memory, no GPU."""
 
-    def test_with_little_else_running_the_7b_has_all_of_its_context(self) -> None:
+    def test_with_most_memory_free_the_7b_has_its_complete_context(self) -> None:
         plan = planned("qwen-7b", Machine(free=7 * GB))
         assert (plan.context, plan.kv_type, plan.gpu_layers, plan.fits) == (32_768, "f16", 0, True)
         assert not plan.is_short
 
-    def test_with_less_the_cache_is_quantized_before_it_is_shortened(self) -> None:
+    def test_with_less_the_cache_is_quantized_before_the_context_is_shortened(self) -> None:
         plan = planned("qwen-7b", Machine(free=6 * GB))  # 4.68 and 1.88 GB in F16, 1.0 in Q8_0
         assert (plan.context, plan.kv_type, plan.fits) == (32_768, "q8_0", True)
 
-    def test_with_still_less_it_is_as_long_as_fits(self) -> None:
+    def test_with_still_less_the_context_is_as_long_as_fits(self) -> None:
         machine = Machine(free=int(5.4 * GB))
         plan = planned("qwen-7b", machine)
         assert (plan.kv_type, plan.fits) == ("q8_0", True)
@@ -104,68 +53,68 @@ class TestLaptop:
         assert plan.context % 256 == 0
         assert not planned("qwen-7b", machine, context=plan.context + 256).fits
 
-    def test_a_context_below_4096_is_said(self) -> None:
+    def test_a_context_below_4096_counts_as_short(self) -> None:
         plan = planned("qwen-7b", Machine(free=int(4.9 * GB)))
         assert plan.fits
         assert 1024 <= plan.context < 4096
         assert plan.is_short
 
-    def test_what_cannot_fit_does_not(self) -> None:
+    def test_a_model_that_is_too_large_does_not_fit(self) -> None:
         plan = planned("qwen-14b", Machine(free=7 * GB))  # 8.99 GB of weights alone
         assert not plan.fits
         assert plan.needs.main > 8.99 * GB
 
-    def test_leaves_the_others_their_margin(self) -> None:
+    def test_the_margin_stays_free(self) -> None:
         free = planned("qwen-7b", Machine(1 << 50), context=4096).needs.main
         assert planned("qwen-7b", Machine(free), context=4096, kv_type="f16").fits
         assert not planned("qwen-7b", Machine(free, margin=1), context=4096, kv_type="f16").fits
 
-    def test_what_was_asked_for_is_had_or_refused(self) -> None:
+    def test_the_users_choices_are_met_or_refused(self) -> None:
         machine = Machine(free=6 * GB)
         assert planned("qwen-7b", machine, context=32_768).kv_type == "q8_0"
         assert not planned("qwen-7b", machine, context=32_768, kv_type="f16").fits
         assert planned("qwen-7b", machine, context=131_072).fits is False
 
-    def test_no_more_than_the_reply_can_need(self) -> None:
+    def test_the_context_is_no_longer_than_the_reply_can_need(self) -> None:
         assert planned("qwen-7b", Machine(64 * GB), up_to=5000).context == 5000
         assert planned("qwen-7b", Machine(64 * GB), up_to=40_960).context == 40_960
         assert planned("qwen-7b", Machine(64 * GB)).context == 32_768
 
-    def test_no_more_than_the_model_was_trained_for(self) -> None:
+    def test_the_context_is_no_longer_than_the_model_was_trained_for(self) -> None:
         assert fit(replace(shape(), trained=2048), Machine(64 * GB), FitOptions()).context == 2048
         assert not fit(replace(shape(), trained=2048), Machine(64 * GB), FitOptions()).is_short
 
 
 class TestPhone:
-    """4 GB of memory, of which Android leaves two."""
+    """4 GB of memory, two of them free under Android."""
 
     PHONE = Machine(free=2 * GB, margin=400_000_000, longest=16_384)
 
-    def test_runs_the_smallest_with_a_comfortable_context(self) -> None:
+    def test_runs_the_smallest_model_with_a_comfortable_context(self) -> None:
         plan = planned("qwen-1.5b", self.PHONE)  # 1.12 GB, and 16,384 tokens are 470 MB in F16, 250 in Q8_0
         assert (plan.context, plan.kv_type, plan.fits) == (16_384, "q8_0", True)
 
     @pytest.mark.parametrize("name", SIX[1:])
-    def test_and_no_other(self, name: str) -> None:
+    def test_runs_no_other_model(self, name: str) -> None:
         assert not planned(name, self.PHONE).fits
 
 
 class TestSmallGPU:
-    """16 GB of memory, and a card with 6 GB of its own, of which the driver and the desktop leave 5.5."""
+    """16 GB of memory, and a card with 6 GB, of which the driver and the desktop leave 5.5."""
 
     MACHINE = Machine(free=12 * GB, gpus=(DeviceMemory("CUDA0", int(5.5 * GB)),))
 
-    def test_the_small_ones_go_there_whole(self) -> None:
+    def test_the_smallest_model_goes_there_completely(self) -> None:
         plan = planned("qwen-1.5b", self.MACHINE)
         assert (plan.context, plan.kv_type, plan.gpu_layers, plan.fits) == (32_768, "f16", 29, True)
         assert plan.needs.main < 0.5 * GB  # the table of embeddings, and the program
 
-    def test_the_7b_goes_there_whole_with_a_quantized_cache(self) -> None:
+    def test_the_7b_goes_there_completely_with_a_quantized_cache(self) -> None:
         plan = planned("qwen-7b", self.MACHINE)  # 4.37 GB go there, and 32,768 tokens are 1.0 GB in Q8_0
         assert (plan.kv_type, plan.gpu_layers, plan.fits) == ("q8_0", 29, True)
         assert 16_384 <= plan.context <= 32_768
 
-    def test_of_the_14b_as_many_layers_as_leave_a_comfortable_context(self) -> None:
+    def test_the_14b_has_as_many_layers_there_as_leave_a_comfortable_context(self) -> None:
         plan = planned("qwen-14b", self.MACHINE)
         assert plan.fits
         assert 8 <= plan.gpu_layers < 48
@@ -174,12 +123,12 @@ class TestSmallGPU:
         more = planned("qwen-14b", self.MACHINE, gpu_layers=plan.gpu_layers + 1, context=16_384, kv_type=plan.kv_type)
         assert not more.fits
 
-    def test_both_memories_together_hold_what_neither_does(self) -> None:
+    def test_both_memories_together_hold_what_neither_holds(self) -> None:
         tight = Machine(free=6 * GB, gpus=(DeviceMemory("CUDA0", 5 * GB),))
         assert planned("qwen-14b", tight).fits  # 8.99 GB
         assert not planned("qwen-14b", Machine(free=6 * GB)).fits
 
-    def test_a_cache_in_q8_0_is_taken_where_it_brings_layers_or_context(self) -> None:
+    def test_a_q8_0_cache_is_used_where_it_gains_layers_or_context(self) -> None:
         machine = Machine(free=24 * GB, gpus=(DeviceMemory("CUDA0", 3 * GB),))
         for name in ("qwen-7b", "llama-8b"):
             plan = planned(name, machine)
@@ -187,65 +136,65 @@ class TestSmallGPU:
                 other = planned(name, machine, kv_type=kv_type)
                 assert (plan.gpu_layers, plan.context) >= (other.gpu_layers, other.context)
 
-    def test_layers_that_were_asked_for_are_had_or_refused(self) -> None:
+    def test_the_users_number_of_layers_is_met_or_refused(self) -> None:
         assert planned("qwen-7b", self.MACHINE, gpu_layers=5).gpu_layers == 5
         assert planned("qwen-7b", self.MACHINE, gpu_layers=99, context=4096).gpu_layers == 29
         assert not planned("qwen-32b", self.MACHINE, gpu_layers=99).fits
         assert planned("qwen-7b", self.MACHINE, gpu_layers=0).needs.gpu == 0
 
-    def test_a_card_that_is_full_is_left_alone(self) -> None:
+    def test_a_full_card_is_not_used(self) -> None:
         plan = planned("qwen-7b", replace(self.MACHINE, gpus=(DeviceMemory("CUDA0", 200_000_000),)))
         assert (plan.gpu_layers, plan.fits) == (0, True)
 
-    def test_a_second_card_that_is_full_does_not_count(self) -> None:
+    def test_a_full_second_card_does_not_count(self) -> None:
         cards = (DeviceMemory("CUDA0", 8 * GB), DeviceMemory("CUDA1", 100_000_000))
         found = without_full_gpus(shape(), Machine(free=12 * GB, gpus=cards))
         assert found.gpus == cards[:1]
         assert without_full_gpus(shape(), Machine(free=12 * GB, gpus=cards[1:])).gpus == ()
 
-    def test_two_cards_hold_what_one_does_not(self) -> None:
+    def test_two_cards_hold_what_one_cannot(self) -> None:
         two = replace(self.MACHINE, gpus=(DeviceMemory("CUDA0", int(5.5 * GB)), DeviceMemory("CUDA1", int(5.5 * GB))))
         assert planned("qwen-14b", self.MACHINE).gpu_layers < 49
         assert planned("qwen-14b", two, context=4096).gpu_layers == 49
 
 
 class TestMac:
-    """64 GB that processor and GPU share, of which Metal gives the GPU three quarters."""
+    """64 GB shared by processor and GPU; Metal lets the GPU use three quarters."""
 
     MAC = Machine(free=56 * GB, gpus=(DeviceMemory("MTL0", 48 * GB, shared=True),))
 
-    def test_the_32b_goes_there_whole(self) -> None:
+    def test_the_32b_goes_on_the_gpu_completely(self) -> None:
         plan = planned("qwen-32b", self.MAC)
         assert (plan.context, plan.kv_type, plan.gpu_layers, plan.fits) == (32_768, "f16", 65, True)
 
-    def test_the_70b_with_a_quantized_cache(self) -> None:
+    def test_the_70b_goes_there_with_a_quantized_cache(self) -> None:
         plan = planned("llama-70b", self.MAC)  # 42.5 GB; 32,768 tokens are 10.7 GB in F16, 5.7 in Q8_0
         assert (plan.kv_type, plan.gpu_layers, plan.fits) == ("q8_0", 81, True)
         assert 16_384 <= plan.context <= 32_768
 
-    def test_a_context_that_is_not_comfortable_is_no_reason_to_leave_the_gpu(self) -> None:
+    def test_a_less_than_comfortable_context_is_no_reason_to_leave_the_gpu(self) -> None:
         plan = planned("qwen-7b", Machine(free=int(5.6 * GB), gpus=(DeviceMemory("MTL0", int(5.3 * GB), shared=True),)))
         assert (plan.gpu_layers, plan.fits) == (29, True)
         assert 4096 <= plan.context < 16_384
 
-    def test_a_server_beside_it_brings_memory_of_its_own(self) -> None:
+    def test_a_server_adds_its_own_memory(self) -> None:
         machine = Machine(
             free=14 * GB, gpus=(DeviceMemory("RPC0", 64 * GB), DeviceMemory("MTL0", 12 * GB, shared=True))
         )
         assert planned("llama-70b", machine).fits
         assert not planned("llama-70b", replace(machine, gpus=machine.gpus[1:])).fits
 
-    def test_what_is_on_the_gpu_is_taken_from_the_same_memory(self) -> None:
+    def test_the_gpu_uses_the_same_memory(self) -> None:
         busy = replace(self.MAC, free=24 * GB)
         assert not planned("llama-70b", busy).fits
         assert planned("qwen-32b", busy).needs.total <= 24 * GB
 
 
 class TestEveryMachine:
-    """Whatever the facts are."""
+    """Properties that hold on every machine."""
 
     @pytest.mark.parametrize("name", SIX)
-    def test_what_is_said_to_fit_does(self, name: str) -> None:
+    def test_a_plan_that_fits_does_fit(self, name: str) -> None:
         for free, gpu, shared in product([0, 1, 2, 4, 8, 16, 32, 64], [None, 0, 1, 4, 8, 24], [False, True]):
             self.check(name, free, gpu, shared)
 
@@ -259,20 +208,12 @@ class TestEveryMachine:
             assert main + 100_000_000 <= free * GB
             assert plan.needs.gpu <= (gpu or 0) * GB
             assert plan.context >= 1024
-        else:  # then nothing less would have fitted either
+        else:  # then the shortest context does not fit either
             assert not planned(name, machine, context=1024).fits
 
-    def test_more_memory_never_gives_less(self) -> None:
+    def test_more_memory_never_gives_a_worse_plan(self) -> None:
         before = MemoryPlan(0, "q8_0", 0, Needs(0, 0), 0, fits=False)
         for tenths in range(40, 90):
             plan = planned("qwen-7b", Machine(tenths * GB // 10))
             assert (plan.fits, plan.context) >= (before.fits, before.context)
             before = plan
-
-
-def test_bytes_of_a_cache_are_those_of_ggml() -> None:
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
-    for name, size in KV_BYTES.items():
-        values, nbytes = GGML_QUANT_SIZES[GGMLQuantizationType[name.upper()]]
-        assert size == nbytes / values

@@ -1,4 +1,4 @@
-"""`r1.fit.shape`: what of a file decides how much memory it takes, against independent readers of the same file."""
+"""`r1.fit.shape`: the sizes in a GGUF, against independent readers of the same file."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from pathlib import Path
 import gguf
 import pytest
 
-from r1.fit.shape import shape_of, shape_of_checkpoint, shape_of_file
-from r1_quantize import catalog
-from r1_quantize.errors import BadGGUF, UsageError
+from r1.fit.shape import shape_of, shape_of_file
+from r1_quantize.errors import BadGGUF
 from r1_quantize.pipeline import Job, quantize
 from r1_quantize.source import Extent
-from tests.fakes.headers import write_header
 from tests.fakes.models import TINY
 from tests.fakes.paths import DATA
 
@@ -21,10 +19,10 @@ CONFIGS = json.loads((DATA / "r1-distill-configs.json").read_text())
 SIX = ("qwen-1.5b", "qwen-7b", "qwen-14b", "qwen-32b", "llama-8b", "llama-70b")
 
 
-class TestOfFile:
-    """A GGUF's header."""
+class TestShapeOfFile:
+    """The shape that a GGUF's header describes."""
 
-    def test_has_the_bytes_that_the_gguf_package_reads(self, tiny_path: Path) -> None:
+    def test_has_the_sizes_that_the_gguf_package_reads(self, tiny_path: Path) -> None:
         tensors = {tensor.name: int(tensor.n_bytes) for tensor in gguf.GGUFReader(tiny_path).tensors}
         found = shape_of_file(tiny_path)
         assert found.weights == sum(tensors.values())
@@ -44,7 +42,7 @@ class TestOfFile:
         assert found.keys == found.values == config["num_key_value_heads"] * heads
         assert (found.vocabulary, found.trained) == (config["vocab_size"], config["max_position_embeddings"])
 
-    def test_that_is_none_or_lacks_a_tensor_is_refused(self, tiny_path: Path, tmp_path: Path) -> None:
+    def test_a_file_that_is_not_a_gguf_or_lacks_a_tensor_is_refused(self, tiny_path: Path, tmp_path: Path) -> None:
         broken = tmp_path / "broken.gguf"
         broken.write_bytes(b"no gguf at all, but long enough")
         with pytest.raises(BadGGUF, match="not a GGUF"):
@@ -54,34 +52,7 @@ class TestOfFile:
             shape_of_file(broken)
 
 
-class TestOfCheckpoint:
-    """A checkpoint of the catalogue, before anything is downloaded."""
-
-    @pytest.mark.parametrize("name", SIX)
-    def test_has_the_widths_of_the_published_configuration(self, name: str) -> None:
-        config = CONFIGS[name]
-        found = shape_of_checkpoint(catalog.load()[name], "Q4_K_M")
-        assert found is not None
-        heads = config["hidden_size"] // config["num_attention_heads"]
-        assert found.keys == found.values == config["num_key_value_heads"] * heads
-        assert (found.embedding, found.feed_forward) == (config["hidden_size"], config["intermediate_size"])
-        assert len(found.layers) == config["num_hidden_layers"]
-        assert (found.vocabulary, found.trained) == (config["vocab_size"], config["max_position_embeddings"])
-
-    @pytest.mark.parametrize("name", ["qwen-1.5b", "llama-8b"])
-    def test_is_that_of_the_file_that_comes_of_it(self, name: str, tmp_path: Path) -> None:
-        write_header(tmp_path / "header.gguf", name, "Q5_K_M")
-        assert shape_of_checkpoint(catalog.load()[name], "Q5_K_M") == shape_of_file(tmp_path / "header.gguf")
-
-    def test_that_the_catalogue_says_little_of_has_none(self) -> None:
-        assert shape_of_checkpoint(catalog.load()["tiny"], "Q8_0") is None
-
-    def test_of_no_known_type_is_refused(self) -> None:
-        with pytest.raises(UsageError, match="Q4_K"):
-            shape_of_checkpoint(catalog.load()["qwen-7b"], "Q4_K_X")
-
-
-def test_what_is_planned_is_what_is_written(tmp_path: Path) -> None:
+def test_the_planned_tensors_have_the_shape_of_the_written_file(tmp_path: Path) -> None:
     target = tmp_path / "tiny.gguf"
     events = list(quantize(Job(TINY, "Q4_K_M", target, "tiny")))
     planned = next(event.tensors for event in events if hasattr(event, "tensors"))

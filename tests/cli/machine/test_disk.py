@@ -1,4 +1,4 @@
-"""`r1.machine.disk`: room where models lie."""
+"""`r1.machine.disk`: free space where models are stored."""
 
 from __future__ import annotations
 
@@ -16,29 +16,31 @@ GB = 1_000_000_000
 
 
 class TestDisk:
-    """Free and total bytes."""
+    """Free and total bytes, and labels."""
 
-    def test_are_psutils(self, tmp_path: Path) -> None:
+    def test_equals_what_psutil_reports(self, tmp_path: Path) -> None:
         found = disk(tmp_path)
         assert found is not None
         assert found.total == psutil.disk_usage(str(tmp_path)).total
         assert found.device == tmp_path.stat().st_dev
 
-    def test_of_a_folder_that_is_not_there_yet_are_its_parents(self, tmp_path: Path) -> None:
-        there, to_come = disk(tmp_path), disk(tmp_path / "a" / "b")
-        assert there is not None
-        assert to_come is not None
-        assert (to_come.total, to_come.device) == (there.total, there.device)
+    def test_a_folder_that_does_not_exist_yet_is_on_its_parents_disk(self, tmp_path: Path) -> None:
+        existing, future = disk(tmp_path), disk(tmp_path / "a" / "b")
+        assert existing is not None
+        assert future is not None
+        assert (future.total, future.device) == (existing.total, existing.device)
         assert not (tmp_path / "a").exists()
 
     @pytest.mark.parametrize(
         ("free", "total", "nearly_full"),
         [(4.9, 20, True), (5.1, 100, False), (40, 1000, True), (60, 1000, False)],  # 5 GB, or 5 %
     )
-    def test_are_few_below_five_gigabytes_or_five_percent(self, free: float, total: float, nearly_full: bool) -> None:
+    def test_is_nearly_full_below_five_gigabytes_or_five_percent(
+        self, free: float, total: float, nearly_full: bool
+    ) -> None:
         assert Disk(Path("x"), int(free * GB), int(total * GB), 0).is_nearly_full is nearly_full
 
-    def test_are_labelled_as_people_write_paths(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_its_label_abbreviates_the_home_folder(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("USERPROFILE", str(tmp_path))
         assert Disk(tmp_path / "data" / "r1", 1, 1, 0).label == str(Path("~/data/r1"))
@@ -46,7 +48,7 @@ class TestDisk:
 
 
 class TestHubCache:
-    """Where huggingface_hub has it, without importing that."""
+    """The same folder as huggingface_hub's, without importing it."""
 
     @pytest.mark.parametrize(
         "said",

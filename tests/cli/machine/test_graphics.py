@@ -1,4 +1,4 @@
-"""`r1.machine.graphics`: a GPU that is there and goes unused."""
+"""`r1.machine.graphics`: GPUs, and those that llama.cpp does not use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def seen(root: Path, path: str = "/nowhere", system: str = "linux", architecture
 
 
 def program(folder: Path, name: str, script: str = "") -> str:
-    """A PATH with that program on it."""
+    """Writes an executable script; returns the PATH that finds it."""
     file = folder / name
     file.write_text(f"#!{sys.executable}\n{script}\n")
     file.chmod(0o755)
@@ -32,28 +32,28 @@ def program(folder: Path, name: str, script: str = "") -> str:
 
 
 class TestGraphics:
-    """What each maker's is recognised by."""
+    """How the GPUs of each maker are detected."""
 
-    def test_nvidias_driver_names_it(self, tmp_path: Path) -> None:
+    def test_nvidias_driver_names_its_gpu(self, tmp_path: Path) -> None:
         gpu = tmp_path / "proc/driver/nvidia/gpus/0000:01:00.0"
         gpu.mkdir(parents=True)
         (gpu / "information").write_text(INFORMATION)
         assert seen(tmp_path) == [RTX]
 
-    def test_a_device_file_is_enough(self, tmp_path: Path) -> None:
+    def test_a_device_file_is_enough_to_detect_a_gpu(self, tmp_path: Path) -> None:
         (tmp_path / "dev").mkdir()
         for name in ("nvidia0", "kfd"):
             (tmp_path / "dev" / name).touch()
         assert seen(tmp_path) == [Graphics("NVIDIA"), Graphics("AMD")]
 
-    @pytest.mark.skipif(sys.platform == "win32", reason="a script is no program there")
-    def test_where_only_nvidia_smi_knows_it_is_asked(self, tmp_path: Path) -> None:
+    @pytest.mark.skipif(sys.platform == "win32", reason="scripts are not executable on Windows")
+    def test_without_driver_files_nvidia_smi_is_asked(self, tmp_path: Path) -> None:
         path = program(tmp_path, "nvidia-smi", f"print({LISTED!r})")
         assert seen(tmp_path, path) == [Graphics("NVIDIA", "GeForce GTX 1650")]
 
-    @pytest.mark.skipif(sys.platform == "win32", reason="a script is no program there")
+    @pytest.mark.skipif(sys.platform == "win32", reason="scripts are not executable on Windows")
     @pytest.mark.parametrize("script", ["print('No devices found.')", "raise SystemExit(9)"])
-    def test_a_driver_without_a_gpu_is_none(self, tmp_path: Path, script: str) -> None:
+    def test_nvidia_smi_without_a_gpu_finds_none(self, tmp_path: Path, script: str) -> None:
         assert seen(tmp_path, program(tmp_path, "nvidia-smi", script)) == []
 
     def test_apple_silicon_has_one(self, tmp_path: Path) -> None:
@@ -62,31 +62,31 @@ class TestGraphics:
 
 
 class TestUnused:
-    """It is missed when llama.cpp shows no device for it."""
+    """A GPU is reported when llama.cpp has no device for it."""
 
     def of(self, usable: set[str], backends: set[str], **environ: str) -> list[Unused]:
         return unused([RTX], usable, backends, environ, "/nowhere")
 
-    def test_a_build_without_cuda_is_to_be_made_with_it(self) -> None:
+    def test_a_build_without_cuda_should_be_rebuilt_with_it(self) -> None:
         (found,) = self.of(set(), {"CPU"})
         assert (found.graphics, found.flag, found.built) == (RTX, "-DGGML_CUDA=on", False)
 
     @pytest.mark.parametrize("backend", ["CUDA", "Vulkan"])
-    def test_one_that_is_used_is_not_missed(self, backend: str) -> None:
+    def test_a_gpu_in_use_is_not_reported(self, backend: str) -> None:
         assert self.of({backend}, {backend, "CPU"}) == []
 
-    def test_a_second_gpu_beside_one_that_is_used_is_let_be(self) -> None:
+    def test_a_second_gpu_beside_one_in_use_is_not_reported(self) -> None:
         assert unused([RTX, Graphics("AMD")], {"CUDA"}, {"CUDA", "CPU"}, {}) == []
 
-    def test_a_build_with_cuda_that_shows_none_lacks_the_driver(self) -> None:
+    def test_a_build_with_cuda_but_no_device_lacks_the_driver(self) -> None:
         (found,) = self.of(set(), {"CUDA", "CPU"})
         assert found.built
 
-    def test_one_that_the_person_hides_is_not_missed(self) -> None:
+    def test_a_gpu_that_the_user_hides_is_not_reported(self) -> None:
         assert self.of(set(), {"CPU"}, CUDA_VISIBLE_DEVICES="") == []
         assert self.of(set(), {"CPU"}, CUDA_VISIBLE_DEVICES="0")
 
-    def test_what_has_to_be_installed_first_is_said(self, tmp_path: Path) -> None:
+    def test_names_what_has_to_be_installed_first(self, tmp_path: Path) -> None:
         path = program(tmp_path, "glslc")
         amd = [Graphics("AMD")]
         assert unused(amd, (), (), {}, "/nowhere") == [Unused(amd[0], "-DGGML_VULKAN=on", "the Vulkan SDK")]

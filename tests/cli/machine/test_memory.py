@@ -1,4 +1,4 @@
-"""`r1.machine.memory`: how much main memory this process may still take."""
+"""`r1.machine.memory`: how much main memory this process may still take, and its peak."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from r1.machine.memory import memory
+from r1.machine.memory import memory, peak_memory
 
 GB = 1_000_000_000
-ONLY_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a thing of Linux")
+ONLY_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has these limits")
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
-    """Files of proc and sys as they would be."""
+    """Writes files of proc and sys below `root`."""
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,15 +25,15 @@ def write(root: Path, files: dict[str, str]) -> Path:
 
 
 class TestMemory:
-    """The least of what the machine, its control groups and `ulimit -v` leave."""
+    """The smallest of what the machine, its control groups and `ulimit -v` leave."""
 
-    def test_is_what_the_machine_has_when_nothing_limits_it(self, tmp_path: Path) -> None:
+    def test_without_a_limit_it_is_the_machines(self, tmp_path: Path) -> None:
         found = memory(tmp_path)
         if found.limit == "machine":
             assert found.total == psutil.virtual_memory().total
             assert found.free == pytest.approx(psutil.virtual_memory().available, rel=0.05)
 
-    def test_a_group_of_version_2_leaves_what_it_does_not_use(self, tmp_path: Path) -> None:
+    def test_a_version_2_group_leaves_its_limit_less_its_usage(self, tmp_path: Path) -> None:
         files = {
             "proc/self/cgroup": "0::/user/app\n",
             "sys/fs/cgroup/user/app/memory.max": "600000000\n",
@@ -45,7 +45,7 @@ class TestMemory:
         found = memory(write(tmp_path, files))
         assert (found.total, found.free, found.limit) == (600_000_000, 150_000_000, "cgroup")
 
-    def test_files_that_were_read_twice_are_given_up_as_well(self, tmp_path: Path) -> None:
+    def test_cached_files_count_as_free_even_if_read_twice(self, tmp_path: Path) -> None:
         files = {
             "proc/self/cgroup": "0::/\n",
             "sys/fs/cgroup/memory.max": "8000000000\n",
@@ -54,7 +54,7 @@ class TestMemory:
         }
         assert memory(write(tmp_path, files)).free == 7_800_000_000
 
-    def test_a_group_further_out_may_be_the_narrower(self, tmp_path: Path) -> None:
+    def test_a_parent_group_may_have_the_lower_limit(self, tmp_path: Path) -> None:
         files = {
             "proc/self/cgroup": "0::/user/app\n",
             "sys/fs/cgroup/user/app/memory.max": "900000000\n",
@@ -65,7 +65,7 @@ class TestMemory:
         found = memory(write(tmp_path, files))
         assert (found.total, found.free, found.limit) == (800_000_000, 100_000_000, "cgroup")
 
-    def test_a_container_sees_its_group_where_the_mount_is(self, tmp_path: Path) -> None:
+    def test_in_a_container_the_mount_is_the_group(self, tmp_path: Path) -> None:
         files = {
             "proc/self/cgroup": "0::/\n",
             "sys/fs/cgroup/memory.max": "700000000\n",
@@ -73,7 +73,7 @@ class TestMemory:
         }
         assert memory(write(tmp_path, files)).free == 600_000_000
 
-    def test_a_group_of_version_1(self, tmp_path: Path) -> None:
+    def test_a_version_1_group_leaves_its_limit_less_its_usage(self, tmp_path: Path) -> None:
         files = {
             "proc/self/cgroup": "3:cpu,cpuacct:/\n4:memory:/docker/abc\n",
             "sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes": "500000000",
@@ -85,7 +85,7 @@ class TestMemory:
         found = memory(write(tmp_path, files))
         assert (found.total, found.free, found.limit) == (500_000_000, 80_000_000, "cgroup")
 
-    def test_a_group_that_uses_more_than_it_may_leaves_nothing(self, tmp_path: Path) -> None:
+    def test_a_group_above_its_limit_leaves_nothing(self, tmp_path: Path) -> None:
         files = {
             "proc/self/cgroup": "0::/\n",
             "sys/fs/cgroup/memory.max": "100\n",
@@ -103,11 +103,11 @@ class TestMemory:
             {"sys/fs/cgroup/memory.max": "²", "sys/fs/cgroup/memory.current": "\0"},
         ],
     )
-    def test_nonsense_limits_nothing(self, files: dict[str, str], tmp_path: Path) -> None:
-        nonsense = {"proc/self/cgroup": "0::/\n", **files}
-        assert memory(write(tmp_path, nonsense)).limit in {"machine", "ulimit"}
+    def test_invalid_files_set_no_limit(self, files: dict[str, str], tmp_path: Path) -> None:
+        invalid = {"proc/self/cgroup": "0::/\n", **files}
+        assert memory(write(tmp_path, invalid)).limit in {"machine", "ulimit"}
 
-    def test_a_statistic_without_a_number_is_none(self, tmp_path: Path) -> None:
+    def test_a_statistic_without_a_number_is_ignored(self, tmp_path: Path) -> None:
         files = {
             "proc/self/cgroup": "0::/\n",
             "sys/fs/cgroup/memory.max": "700\n",
@@ -117,10 +117,10 @@ class TestMemory:
         assert memory(write(tmp_path, files)).free == 600
 
     @ONLY_LINUX
-    def test_a_limit_on_address_space_counts_what_is_mapped_already(self) -> None:
+    def test_a_limit_on_address_space_subtracts_what_is_mapped(self) -> None:
         program = (
             "import resource; resource.setrlimit(resource.RLIMIT_AS, (600_000_000, -1))\n"
-            "from r1.machine.memory import memory\n"
+            "from r1.machine.memory import memory, peak_memory\n"
             "before = memory(); held = bytearray(200_000_000); after = memory()\n"
             "print(before.limit, before.total, before.free, before.free - after.free)"
         )
@@ -129,3 +129,16 @@ class TestMemory:
         assert (limit, int(total)) == ("ulimit", 600_000_000)
         assert 400_000_000 < int(free) < 600_000_000
         assert int(taken) == pytest.approx(200_000_000, rel=0.01)
+
+
+class TestPeakMemory:
+    """The most main memory this process has had."""
+
+    def test_grows_with_allocations_and_never_shrinks(self) -> None:
+        before = peak_memory()
+        taken = bytearray(before + 30_000_000)
+        taken[::4096] = b"x" * len(taken[::4096])
+        after = peak_memory()
+        del taken
+        assert after > before + 20_000_000
+        assert peak_memory() > after - 5_000_000  # Linux counts in batches, a core at a time

@@ -1,4 +1,4 @@
-"""`r1.machine.processor` and `instructions`: which instruction sets a processor has, by llama.cpp's names."""
+"""`r1.machine.processor`: its name, and its instruction sets by llama.cpp's names."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ M2 = {
 
 
 def root_with(folder: Path, cpuinfo: str, board: str = "") -> Path:
-    """A root whose /proc says that."""
+    """Writes a /proc below `folder`."""
     (folder / "proc/device-tree").mkdir(parents=True)
     (folder / "proc/cpuinfo").write_text(cpuinfo)
     (folder / "proc/device-tree/model").write_text(board)
@@ -49,41 +49,44 @@ def root_with(folder: Path, cpuinfo: str, board: str = "") -> Path:
 
 
 class TestLinux:
-    """/proc/cpuinfo, of both kinds of processors."""
+    """/proc/cpuinfo on x86 and on ARM."""
 
     def test_an_intel_has_avx2_but_no_avx512(self, tmp_path: Path) -> None:
         found = of_linux("x86_64", root_with(tmp_path, SKYLAKE))
         assert found.name == "Intel(R) Core(TM) i7-8550U CPU @ 1.80GHz"
         assert found.has == {"AVX", "AVX2", "FMA", "F16C", "BMI2"}
 
-    def test_avx512_is_there_when_all_its_parts_are(self, tmp_path: Path) -> None:
+    def test_avx512_needs_all_its_parts(self, tmp_path: Path) -> None:
         parts = "avx512f avx512cd avx512vl avx512dq"
-        assert not instruction_sets_of_linux(parts.split())  # a Knights Mill, say
+        assert not instruction_sets_of_linux(parts.split())  # such as a Knights Mill
         assert instruction_sets_of_linux([*parts.split(), "avx512bw"]) == {"AVX512"}
 
-    def test_an_arm_board_is_named_by_its_device_tree(self, tmp_path: Path) -> None:
+    def test_an_arm_board_takes_its_name_from_the_device_tree(self, tmp_path: Path) -> None:
         found = of_linux("aarch64", root_with(tmp_path, CORTEX_A76, "Raspberry Pi 5 Model B Rev 1.0\0"))
         assert found.name == "Raspberry Pi 5 Model B Rev 1.0"
         assert found.has == {"NEON", "DOTPROD", "FP16_VA"}
 
-    def test_without_proc_nothing_is_claimed(self, tmp_path: Path) -> None:
+    def test_without_proc_nothing_is_known(self, tmp_path: Path) -> None:
         found = of_linux("x86_64", tmp_path)
         assert (found.name, found.has, found.knows_all) == ("", frozenset(), False)
 
 
 class TestApple:
-    """sysctl, which is silent about names it does not know."""
+    """sysctl, which prints nothing for unknown names."""
 
     def test_an_m2_has_i8mm_but_no_sme(self) -> None:
         found = of_apple("arm64", lambda name: M2.get(name, ""))
         assert found.name == "Apple M2"
         assert found.has == {"NEON", "DOTPROD", "MATMUL_INT8", "FP16_VA"}
 
-    def test_an_intel_says_it_in_two_lists(self) -> None:
-        said = {"machdep.cpu.features": "FPU SSE3 FMA AVX1.0 F16C\n", "machdep.cpu.leaf7_features": "BMI1 AVX2 BMI2\n"}
-        assert of_apple("x86_64", lambda name: said.get(name, "")).has == {"AVX", "AVX2", "FMA", "F16C", "BMI2"}
+    def test_an_intel_mac_has_two_lists_of_features(self) -> None:
+        features = {
+            "machdep.cpu.features": "FPU SSE3 FMA AVX1.0 F16C\n",
+            "machdep.cpu.leaf7_features": "BMI1 AVX2 BMI2\n",
+        }
+        assert of_apple("x86_64", lambda name: features.get(name, "")).has == {"AVX", "AVX2", "FMA", "F16C", "BMI2"}
 
-    def test_silence_is_not_knowledge(self) -> None:
+    def test_without_output_nothing_is_known(self) -> None:
         assert not of_apple("arm64", lambda _: "").knows_all
 
 
@@ -95,9 +98,9 @@ class TestWindows:
 
 
 class TestThisMachine:
-    """Others ask the processor itself."""
+    """The machine the tests run on, against code that asks the processor itself."""
 
-    def test_numpy_finds_the_same_by_cpuid(self) -> None:
+    def test_numpy_finds_the_same_instruction_sets_by_cpuid(self) -> None:
         umath = pytest.importorskip("numpy._core._multiarray_umath")
         names = {"AVX": "AVX", "AVX2": "AVX2", "FMA3": "FMA", "F16C": "F16C", "ASIMD": "NEON", "ASIMDDP": "DOTPROD"}
         names |= {"AVX512_SKX": "AVX512", "AVX512VNNI": "AVX512_VNNI", "AVX512BF16": "AVX512_BF16", "SVE": "SVE"}
@@ -106,11 +109,11 @@ class TestThisMachine:
         }
         found = processor()
         if not found.knows_all:
-            pytest.skip("this system does not say what its processor has")
+            pytest.skip("this system does not list its processor's instruction sets")
         assert {name for name, there in known.items() if there} == found.has & known.keys()
 
-    def test_llama_cpp_was_not_compiled_for_more_than_there_is(self) -> None:
+    def test_llama_cpp_was_compiled_for_no_more_than_it_has(self) -> None:
         found = processor()
         if not found.knows_all:
-            pytest.skip("this system does not say what its processor has")
+            pytest.skip("this system does not list its processor's instruction sets")
         assert build().instructions & set(USEFUL) <= found.has

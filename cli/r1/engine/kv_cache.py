@@ -1,0 +1,36 @@
+"""Facts about llama.cpp's KV cache that the engine and the memory planner share. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from r1_quantize.gguf.tensor_type import TensorType
+
+KV_TYPES: dict[str, TensorType] = {
+    kind.name.lower(): kind
+    for kind in (
+        *(TensorType.F32, TensorType.F16, TensorType.BF16, TensorType.Q8_0, TensorType.Q5_1),
+        *(TensorType.Q5_0, TensorType.Q4_1, TensorType.Q4_0, TensorType.IQ4_NL),
+    )
+}
+"""The types that keys and values can be stored as, by the names of `--kv-type`."""
+
+CONTEXT_STEP = 256
+"""llama.cpp rounds the size of a KV cache up to a multiple of this many tokens."""
+
+CPU_CHUNK = 128
+"""Tokens per batch of a prefill on a CPU. A prefill can be cancelled between two; larger ones gain nothing there."""
+
+GPU_CHUNK = 512
+"""Tokens per batch of a prefill with layers on a GPU, which needs more at a time to be busy."""
+
+
+def bytes_per_value(kv_type: str) -> Fraction:
+    """The size of one key or value; a fraction, because quantized values are stored in blocks."""
+    kind = KV_TYPES[kv_type]
+    return Fraction(kind.block_bytes, kind.block)
+
+
+def rounded_up(tokens: int) -> int:
+    """The tokens that llama.cpp allocates a cache of `tokens` tokens for."""
+    return -(-tokens // CONTEXT_STEP) * CONTEXT_STEP

@@ -1,0 +1,79 @@
+"""`r1.fit.needs`: how much memory a model takes, against llama.cpp's own numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from r1.engine.kv_cache import CPU_CHUNK, GPU_CHUNK
+from r1.fit.choice import shape_of_checkpoint
+from r1.fit.needs import needs
+from r1.fit.shape import Shape
+from r1_quantize import catalog
+from tests.fakes.headers import compute_buffer, write_header
+
+GB = 1_000_000_000
+SIX = ("qwen-1.5b", "qwen-7b", "qwen-14b", "qwen-32b", "llama-8b", "llama-70b")
+KV_F16 = dict(zip(SIX, (28_672, 57_344, 196_608, 262_144, 131_072, 327_680), strict=True))
+"""Bytes per token in an F16 cache, from the six config.json."""
+
+
+@cache
+def shape(name: str = "qwen-7b") -> Shape:
+    """A checkpoint of the catalogue in Q4_K_M."""
+    found = shape_of_checkpoint(catalog.load()[name], "Q4_K_M")
+    assert found is not None
+    return found
+
+
+class TestNeeds:
+    """Bytes in main memory and on GPUs."""
+
+    @pytest.mark.parametrize("name", SIX)
+    def test_a_token_of_context_takes_what_the_configuration_implies(self, name: str) -> None:
+        mask = 2 * CPU_CHUNK
+        for kv_type, part in (("f16", 1.0), ("q8_0", 17 / 32), ("q4_0", 9 / 32)):
+            grown = needs(shape(name), 8192, kv_type).main - needs(shape(name), 4096, kv_type).main
+            assert grown == 4096 * (KV_F16[name] * part + mask)
+
+    @pytest.mark.parametrize("name", SIX)
+    @pytest.mark.parametrize("context", [4096, 32_768])
+    def test_the_compute_buffer_is_as_large_as_llama_cpp_plans(self, name: str, context: int, tmp_path: Path) -> None:
+        path = tmp_path / "header.gguf"
+        write_header(path, name, "Q4_K_M")
+        for chunk, kv_type in ((CPU_CHUNK, "f16"), (GPU_CHUNK, "f16"), (CPU_CHUNK, "q8_0")):
+            theirs = compute_buffer(path, context, kv_type, chunk)
+            of_a_layer = replace(shape(name), layers=(), input=0, output=0, vocabulary=0)
+            empty = replace(of_a_layer, embedding=0, feed_forward=0)
+            takes = {
+                CPU_CHUNK: needs(of_a_layer, context, kv_type).main - needs(empty, 0, kv_type).main,
+                GPU_CHUNK: needs(of_a_layer, context, kv_type, 1, 1).gpu,
+            }
+            # a quantized cache needs up to one outer width less
+            spare = 4 * chunk * shape(name).embedding if kv_type == "q8_0" else 0.02 * 2**20
+            assert -0.02 * 2**20 <= takes[chunk] - theirs <= spare
+
+    def test_a_context_is_rounded_up_as_llama_cpp_does(self) -> None:
+        assert needs(shape(), 4097, "f16") == needs(shape(), 4352, "f16")
+
+    def test_layers_on_the_gpu_are_not_counted_twice(self) -> None:
+        everywhere = needs(shape(), 4096, "f16")
+        for layers in range(1, 30):
+            split = needs(shape(), 4096, "f16", layers, 1)
+            doubled = split.total - everywhere.main
+            assert 0 <= doubled < GB  # compute buffers on both sides, and the buffers between them
+
+    def test_the_output_is_the_first_layer_on_the_gpu(self) -> None:
+        first = needs(shape(), 4096, "f16", 1, 1)
+        assert first.gpu >= shape().output
+        second = needs(shape(), 4096, "f16", 2, 1)
+        assert second.gpu - first.gpu == shape().layers[-1] + KV_F16["qwen-7b"] * 4096 // 28
+
+    def test_a_tied_matrix_is_on_both_sides(self) -> None:
+        untied = shape()
+        tied = replace(untied, output=0, tied=True)
+        assert needs(tied, 4096, "f16").main == needs(untied, 4096, "f16").main - untied.output
+        assert needs(tied, 4096, "f16", 29, 1).gpu == needs(untied, 4096, "f16", 29, 1).gpu - untied.output + tied.input
