@@ -36,12 +36,10 @@ def explain(error: Exception, ready: Ready | None) -> str:
     """What went wrong, and what to do about it."""
     if isinstance(error, PromptTooLong):
         return (
-            f"the prompt is too long: {error.tokens:,} tokens, and the context holds {error.length:,}; shorten it "
-            f"(Up restores it), or make room with {_enlarge(ready, error.tokens)}/trim, /undo or /clear"
+            f"the prompt is too long: {error.tokens:,} tokens, and the context holds {error.length:,}; press Up to "
+            f"restore and shorten it, or {_make_room(ready, error.tokens)}"
         )
-    if isinstance(error, R1Error):
-        return str(error)
-    return unexpected(error)
+    return str(error) if isinstance(error, R1Error) else unexpected(error)
 
 
 def why_it_ended(event: Finished, settings: Settings, ready: Ready | None) -> str:
@@ -57,22 +55,21 @@ def why_it_ended(event: Finished, settings: Settings, ready: Ready | None) -> st
         remedies=Remedies(
             no_answer="/retry to try again",
             length="/set max-tokens N, then /retry",
-            context=f"{_enlarge(ready, held)}/trim drops the oldest turns, /undo the last, /clear starts a new chat",
+            context=_make_room(ready, held),
         ),
     )
 
 
 def nearly_full(used: int, ready: Ready) -> str:
     """The tokens that are left, while there still are some."""
-    return (
-        f"the context is nearly full: {max(ready.ctx - used, 0):,} of {ready.ctx:,} tokens left; "
-        f"{_enlarge(ready, used)}/trim drops the oldest turns, /clear starts a new chat"
-    )
+    left = max(ready.ctx - used, 0)
+    return f"the context is nearly full: {left:,} of {ready.ctx:,} tokens left; {_make_room(ready, used)}"
 
 
-def _enlarge(ready: Ready | None, needed: int) -> str:
-    """The command that enlarges the context; empty when the model was trained for no more."""
-    if ready is None or ready.ctx >= ready.trained:
-        return ""
-    roomy = -(-2 * max(ready.ctx, needed) // CONTEXT_STEP) * CONTEXT_STEP
-    return f"/set ctx {min(roomy, ready.trained)}, "
+def _make_room(ready: Ready | None, needed: int) -> str:
+    """The commands that help; none to enlarge a context that is as long as the model was trained for."""
+    enlarge = ""
+    if ready is not None and ready.ctx < ready.trained:
+        roomy = -(-2 * max(ready.ctx, needed) // CONTEXT_STEP) * CONTEXT_STEP
+        enlarge = f"/set ctx {min(roomy, ready.trained)}, "
+    return f"make room: {enlarge}/trim (oldest turns), /undo (last turn) or /clear (new chat)"

@@ -1,4 +1,4 @@
-"""`r1.chat.worker`: the one thread that talks to llama.cpp, with the real model."""
+"""`r1.chat.worker`: the thread that runs llama.cpp, with the real model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from r1.settings import Settings
 
 SETTINGS = Settings(temp=0, seed=1, threads=1, ctx=1024)
 QUESTION, NEXT = "What is 17 + 25?", "What is 4711 - 815?"
-PATIENCE = 60.0
+EVENT_TIMEOUT_S = 60.0
 
 
 class Desk:
@@ -32,10 +32,10 @@ class Desk:
         return self.until(lambda event: isinstance(event, Ready | Failed))
 
     def until(self, ends: Callable[[WorkerEvent], bool]) -> list[WorkerEvent]:
-        """The events up to one that `ends` them."""
-        seen = [self.events.get(timeout=PATIENCE)]
+        """The events up to the first for which `ends` is true."""
+        seen = [self.events.get(timeout=EVENT_TIMEOUT_S)]
         while not ends(seen[-1]):
-            seen.append(self.events.get(timeout=PATIENCE))
+            seen.append(self.events.get(timeout=EVENT_TIMEOUT_S))
         return seen
 
     def ask(self, prompt: str, turns: list[Turn], settings: Settings = SETTINGS) -> list[WorkerEvent]:
@@ -43,7 +43,7 @@ class Desk:
         return self.until(lambda event: isinstance(event, Finished | Failed))
 
     def warm(self, turns: list[Turn], settings: Settings = SETTINGS) -> None:
-        """Until all of it is done."""
+        """Warms the cache to the end."""
         self.worker.warm(turns, settings)
         self.until(lambda event: isinstance(event, Warmed) and event.done == sum(event.turn_tokens))
 
@@ -63,15 +63,15 @@ def said(events: list[WorkerEvent]) -> tuple[str, str]:
 
 
 def kept(events: list[WorkerEvent]) -> tuple[int, int]:
-    """How many tokens of the prompt were in the cache already, and how many it has."""
+    """The tokens of the prompt that were in the cache already, and all of its tokens."""
     prefills = [event for event in events if isinstance(event, Prefill)]
     return prefills[0].done, prefills[0].total
 
 
 class TestOpen:
-    """A model is loaded, or it is said why not."""
+    """A model is loaded, or the reason for the failure is reported."""
 
-    def test_says_how_far_it_is_and_what_came_of_it(self, tiny_path: Path) -> None:
+    def test_progress_and_result_are_reported(self, tiny_path: Path) -> None:
         desk = Desk(tiny_path)
         events = desk.open()
         desk.worker.close()
@@ -81,8 +81,8 @@ class TestOpen:
         assert (ready.reference, ready.ctx, ready.trained) == (tiny_path.name, 1024, 2048)
         assert ready.plan.startswith("1,024 tokens of context in an F16 cache: ")
 
-    def test_a_file_that_is_no_model_fails_and_the_next_one_loads(self, tiny_path: Path, tmp_path: Path) -> None:
-        (tmp_path / "bad.gguf").write_bytes(b"nothing of the kind")
+    def test_after_a_file_that_is_not_a_model_the_next_one_loads(self, tiny_path: Path, tmp_path: Path) -> None:
+        (tmp_path / "bad.gguf").write_bytes(b"not a model")
         desk = Desk(tmp_path / "bad.gguf")
         failed = desk.open()[-1]
         assert isinstance(failed, Failed)
@@ -100,9 +100,9 @@ class TestOpen:
 
 
 class TestWarm:
-    """While nobody asks, the cache comes to where the next prompt begins; then that prompt has little left to do."""
+    """Between turns the cache is filled with the start of the next prompt, which then has little left to decode."""
 
-    def test_the_next_turn_finds_all_of_the_conversation_in_the_cache(self, desk: Desk) -> None:
+    def test_the_next_turn_finds_the_conversation_in_the_cache(self, desk: Desk) -> None:
         _, answer = said(desk.ask(QUESTION, []))
         turns = [Turn(QUESTION, "", answer)]
         desk.warm(turns)
@@ -112,7 +112,7 @@ class TestWarm:
         assert total > done
 
     @pytest.mark.parametrize("system", [None, "Be brief."])
-    def test_the_answer_is_the_very_one_of_a_fresh_cache(self, desk: Desk, system: str | None) -> None:
+    def test_the_answer_is_the_same_as_with_a_fresh_cache(self, desk: Desk, system: str | None) -> None:
         wild = Settings(temp=2.5, top_p=1, seed=5, threads=1, ctx=1024, max_tokens=80, system=system)
         turns: list[Turn] = []
         for question in (QUESTION, NEXT, "Which is larger, 9.11 or 9.9?"):
@@ -122,7 +122,7 @@ class TestWarm:
             turns.append(Turn(question, *warm))
             desk.warm(turns, wild)
 
-    def test_a_conversation_that_was_taken_back_is_warmed_as_exactly(self, desk: Desk) -> None:
+    def test_after_an_undo_the_answer_is_the_same_as_with_a_fresh_cache(self, desk: Desk) -> None:
         wild = Settings(temp=2.5, top_p=1, seed=5, threads=1, ctx=1024, max_tokens=80)
         turns = [Turn(QUESTION, "", "42" * 60), Turn(NEXT, "", "3896")]
         desk.warm(turns, wild)
@@ -131,14 +131,14 @@ class TestWarm:
         with LoadedModel(desk.path, wild) as fresh:
             assert again == said(list(fresh.ask(NEXT, turns[:1]).events))
 
-    def test_a_question_does_not_wait_for_the_rest_of_it(self, desk: Desk) -> None:
+    def test_a_question_interrupts_warming(self, desk: Desk) -> None:
         long = [Turn("word " * 150, "", "word " * 10)]
         desk.worker.warm(long, SETTINGS)
         assert isinstance(desk.ask(QUESTION, [])[-1], Finished)
 
 
 class TestStop:
-    """Ctrl-C ends what was asked for last, whether it has begun or not, and nothing after it."""
+    """Ctrl-C ends the latest job, running or still waiting, and no later one."""
 
     def test_while_it_answers(self, endless_path: Path) -> None:
         desk = Desk(endless_path)
@@ -152,7 +152,7 @@ class TestStop:
         assert isinstance(desk.ask(QUESTION, [], Settings(temp=0, seed=1, threads=1, ctx=1024))[-1], Finished)
         desk.worker.close()
 
-    def test_before_it_began_the_model_is_loaded_all_the_same(self, tiny_path: Path) -> None:
+    def test_a_question_stopped_before_it_began_does_not_stop_the_loading(self, tiny_path: Path) -> None:
         desk = Desk(tiny_path)
         desk.worker.open(lambda: (desk.path.name, desk.path), SETTINGS)
         desk.worker.ask(QUESTION, [], SETTINGS)
@@ -168,7 +168,7 @@ class TestStop:
 
 
 class TestAnswerNow:
-    """Esc closes the thinking; asked for before it began, as soon as it begins."""
+    """Esc ends the thinking; pressed before it began, as soon as it begins."""
 
     def test_the_answer_begins(self, desk: Desk) -> None:
         desk.worker.ask(QUESTION, [], SETTINGS)

@@ -1,0 +1,224 @@
+"""`r1.chat.slash`: what each command does, with the real model and a view that only records."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from pathlib import Path
+
+import pytest
+
+from r1.history.history import History
+from r1.settings import Settings
+from tests.cli.chat.conftest import LETTERS, SUM, SUM_ANSWER, OpenTalk
+from tests.fakes.chats import say
+from tests.fakes.views import Talk
+
+
+class TestCommands:
+    """Each slash command, in a chat with a view that only records."""
+
+    def test_think_shows_or_hides_the_thinking_and_is_remembered(self, talk: Talk) -> None:
+        talk.say("/think show")
+        assert talk.chat.shows_thinking
+        assert talk.history.preference("thinking") == "show"
+        assert "│ 17 + 25" in talk.say(SUM)
+        talk.say("/think hide")
+        assert "│" not in talk.say(LETTERS)
+
+    def test_trace_shows_the_thinking_of_any_turn(self, talk: Talk) -> None:
+        talk.say(SUM)
+        talk.say(LETTERS)
+        assert "│ Count r in strawberry" in talk.say("/trace")
+        assert "│ 17 + 25" in talk.say("/trace 1")
+        assert "no turn 7; this chat has turns 1 to 2" in talk.say("/trace 7")
+
+    def test_retry_replaces_the_last_answer(self, talk: Talk) -> None:
+        talk.say(SUM)
+        talk.say("/retry")
+        assert [turn.asked.question for turn in talk.chat.turns] == [SUM]
+        assert len(talk.history.turns(talk.chat.session or 0)) == 1
+
+    def test_undo_removes_the_last_turn(self, talk: Talk) -> None:
+        talk.say(SUM)
+        talk.say(LETTERS)
+        assert f"removed: {LETTERS}" in talk.say("/undo")
+        assert [turn.asked.question for turn in talk.history.turns(talk.chat.session or 0)] == [SUM]
+        talk.say("/undo")
+        assert "this chat has no question yet" in talk.say("/undo")
+
+    def test_edit_replaces_the_last_question(self, talk: Talk) -> None:
+        talk.say(SUM)
+        talk.say("/edit")
+        assert talk.view.draft == SUM
+        talk.say(LETTERS)
+        assert [turn.asked.question for turn in talk.chat.turns] == [LETTERS]
+
+    def test_a_file_is_attached_to_the_next_message_only(self, talk: Talk, tmp_path: Path) -> None:
+        (tmp_path / "my notes.txt").write_text("17 apples\n")
+        printed = talk.say(f"/file {tmp_path}/my notes.txt")
+        assert "my notes.txt will be attached to the next message (9 characters)" in printed
+        talk.say("How many?")
+        talk.say("And now?")
+        assert [[file.content for file in turn.asked.files] for turn in talk.chat.turns] == [["17 apples"], []]
+        assert "cannot be read" in " ".join(talk.say(f"/file {tmp_path}/nothing").split())
+
+    def test_copy_sends_the_text_to_the_terminal(self, talk: Talk) -> None:
+        talk.say(SUM)
+        for command, text in (("/copy", talk.chat.turns[0].answer), ("/copy trace", talk.chat.turns[0].thinking)):
+            talk.say(command)
+            assert b64decode(talk.view.codes[-1][7:-1]).decode() == text
+        assert "turn 1 has no code block" in talk.say("/copy code")
+
+    @pytest.mark.parametrize(
+        ("name", "good", "bad"),
+        [
+            ("temp", "0.3", "eleven"),
+            ("top-p", "0.5", "0"),
+            ("max-tokens", "12", "-1"),
+            ("seed", "7", "x"),
+            ("ctx", "512", "0"),
+        ],
+    )
+    def test_settings_are_changed_or_refused(self, talk: Talk, name: str, good: str, bad: str) -> None:
+        assert f"{name} {good}" in talk.say(f"/set {name} {good}")
+        assert f"{name} {good}" in talk.say("/set")
+        assert f"{name}: {bad!r} is not" in talk.say(f"/set {name} {bad}")
+        assert f"{name} {good}" in talk.say("/set")
+
+    def test_a_context_longer_than_the_model_was_trained_for_is_refused(self, talk: Talk) -> None:
+        assert "ctx: 99,999 is too long; the model was trained for 2,048 tokens" in talk.say("/set ctx 99999")
+        assert "ctx 1024" in talk.say("/set")
+
+    def test_a_system_prompt_is_warned_about_once(self, talk: Talk) -> None:
+        assert "R1 was not trained with a system prompt" in talk.say("/system Be brief.")
+        assert "R1 was not trained" not in talk.say("/system Be very brief.")
+        talk.say(SUM)
+        assert talk.chat.turns[0].asked.system == "Be very brief."
+        talk.say("/system off")
+        assert "system prompt: none" in talk.say("/system")
+
+    def test_context_lists_the_tokens_of_each_turn(self, talk: Talk) -> None:
+        talk.say(SUM)
+        talk.settle()
+        printed = talk.say("/context")
+        used = talk.chat.tokens_used
+        total = f"{used:,} of 1,024 tokens used, {1024 - used:,} left (the model was trained for 2,048)"
+        assert total in printed
+        assert f"{talk.chat.model.turn_tokens[0]:>7,}  {SUM}" in printed
+
+    def test_trim_removes_turns_from_the_context_but_not_from_the_history(self, talk: Talk) -> None:
+        for question in (SUM, LETTERS, "What is 4711 - 815?"):
+            talk.say(question)
+        talk.settle()
+        assert "the model no longer sees 2 of 3 turns" in talk.say("/trim 2")
+        talk.settle()
+        assert (len(talk.chat.prompt_turns()), len(talk.chat.turns)) == (1, 3)
+        assert [turn.trimmed for turn in talk.history.turns(talk.chat.session or 0)] == [True, True, False]
+        assert "only the last turn is in the context" in talk.say("/trim")
+
+    def test_sessions_are_listed_loaded_and_named(self, talk: Talk) -> None:
+        talk.say(SUM)
+        first = talk.chat.session
+        talk.say("/title Sums")
+        talk.say("/clear")
+        assert (talk.chat.session, talk.chat.turns) == (None, [])
+        talk.say(LETTERS)
+        assert talk.chat.session != first
+        assert "  1 turn  Sums" in talk.say("/sessions")
+        assert "17 + 25 = 42" in talk.say(f"/load {first}")
+        assert talk.chat.session == first
+        assert "no chat 99;" in talk.say("/load 99")
+
+    def test_export_writes_a_file_with_or_without_the_thinking(self, talk: Talk, tmp_path: Path) -> None:
+        talk.say(SUM)
+        talk.say(f"/export {tmp_path}/a.md")
+        assert "17 + 25" in (tmp_path / "a.md").read_text()
+        assert "<details>" not in (tmp_path / "a.md").read_text()
+        talk.say(f"/export {tmp_path}/b.json --with-thinking")
+        (turn,) = json.loads((tmp_path / "b.json").read_text())["turns"]
+        assert turn["thinking"] == talk.chat.turns[0].thinking
+        assert "already exists" in " ".join(talk.say(f"/export {tmp_path}/a.md").split())
+
+    def test_stats_are_about_the_last_turn(self, talk: Talk) -> None:
+        talk.say(SUM)
+        words = talk.say("/stats").split()
+        assert {"prefill", "decode", "first", "memory", "resident"} <= set(words)
+
+    def test_a_missing_model_is_reported_and_the_present_one_stays(self, talk: Talk) -> None:
+        assert "missing.gguf is not here" in talk.say("/model missing.gguf")
+        assert "17 + 25 = 42" in talk.say(SUM)
+
+    def test_quit_ends_the_chat(self, talk: Talk) -> None:
+        talk.say("/quit")
+        assert talk.view.left
+
+    def test_an_unknown_command_suggests_a_similar_one(self, talk: Talk) -> None:
+        assert "unknown command /exprt; did you mean /export?" in talk.say("/exprt")
+
+    def test_a_path_is_a_message(self, talk: Talk) -> None:
+        talk.say("/etc/passwd is what?")
+        assert talk.chat.turns[0].asked.question == "/etc/passwd is what?"
+
+    def test_a_command_that_changes_the_conversation_waits_for_the_reply(self, talk: Talk) -> None:
+        talk.chat.submit(SUM)
+        talk.chat.submit("/undo")
+        assert talk.chat.queue == ["/undo"]
+        talk.until(lambda: not talk.chat.busy and not talk.chat.queue)
+        assert talk.chat.turns == []
+
+    def test_a_damaged_model_is_reported_and_the_present_one_stays(self, talk: Talk, tiny_path: Path) -> None:
+        damaged = tiny_path.with_name("damaged.gguf")
+        damaged.write_bytes(b"GGUF" + bytes(100))
+        try:
+            talk.say("/model damaged.gguf")
+            talk.until(lambda: talk.chat.model.ready is not None)
+        finally:
+            damaged.unlink()
+        assert "damaged.gguf" in talk.view.printed
+        assert "17 + 25 = 42" in talk.say(SUM)
+        assert talk.chat.turns[0].asked.model == "Q8_0.gguf"
+
+    def test_file_off_removes_the_attachment(self, talk: Talk, tmp_path: Path) -> None:
+        (tmp_path / "a.txt").write_text("a")
+        talk.say(f"/file {tmp_path}/a.txt")
+        talk.say("/file off")
+        talk.say(SUM)
+        assert talk.chat.turns[0].asked.files == ()
+
+    def test_a_file_too_large_for_any_context_is_not_read(self, talk: Talk, tmp_path: Path) -> None:
+        with (tmp_path / "big.txt").open("wb") as file:
+            file.truncate(1 << 40)
+        assert "is too large for this model" in " ".join(talk.say(f"/file {tmp_path}/big.txt").split())
+        assert "not a regular file" in " ".join(talk.say("/file /dev/zero").split())
+
+    def test_a_retry_that_cannot_begin_keeps_the_old_answer(self, talk: Talk) -> None:
+        talk.say(SUM)
+        talk.chat.settings = Settings(temp=0, seed=1, threads=1, ctx=16)
+        talk.say("/retry")
+        assert [turn.answer for turn in talk.chat.turns] == [SUM_ANSWER]
+        assert len(talk.history.turns(talk.chat.session or 0)) == 1
+
+    def test_showing_the_thinking_prints_the_last_trace_if_it_was_hidden(self, talk: Talk) -> None:
+        talk.say(SUM)
+        assert "│ 17 + 25" in talk.say("/think show")
+        talk.say("/think hide")
+        assert "│" not in talk.say("/think show")
+
+    def test_the_only_code_block_has_no_second(self, open_talk: OpenTalk, tmp_path: Path) -> None:
+        with History.open(tmp_path / "history.db") as history:
+            one, _ = say(history, None, "Code?", "```\nls\n```")
+            two, _ = say(history, None, "Code?", "```\nls\n```\n\n```\ncat\n```")
+        talk = open_talk(session=one)
+        for number in ("2", "0", "x"):
+            assert "the last answer has only one code block" in talk.say(f"/copy code {number}")
+        talk.say(f"/load {two}")
+        assert "the last answer has code blocks 1 to 2" in talk.say("/copy code 3")
+        talk.say("/copy code 2")
+        assert b64decode(talk.view.codes[-1][7:-1]).decode() == "cat"
+
+    def test_trim_refuses_a_number_that_would_leave_no_turn(self, talk: Talk) -> None:
+        for question in (SUM, LETTERS):
+            talk.say(question)
+        assert "/trim can drop only 1 turn here; the last one stays" in talk.say("/trim 2")
+        assert "/trim can drop only 1 turn here" in talk.say("/trim x")
