@@ -23,8 +23,16 @@ FORBIDDEN = {
     "r1.machine": ("typer", "prompt_toolkit", "r1.app", "r1.chat", "r1.commands", "r1.render", "r1.settings"),
     "r1.commands": ("r1.app", "typer"),
 }
-ALLOWED = {"r1.engine": ("r1.engine", "r1_quantize.errors", "r1_quantize.binding")}
-"""Itself, and the leaves that both roots share: the error tree, and the loader of llama.cpp's library."""
+ALLOWED = {
+    "r1.engine": (
+        "r1.engine",
+        "r1_quantize.errors",
+        "r1_quantize.binding",
+        "r1_quantize.control_tokens",
+        "r1_quantize.gguf.tensor_type",
+    )
+}
+"""The engine itself, and the light modules that both source roots share."""
 
 HEAVY = {"llama_cpp", "huggingface_hub", "gguf", "numpy", "prompt_toolkit", "pylatexenc", "pyperclip"}
 

@@ -1,4 +1,1 @@
-"""A checkpoint, wherever it is → a checked GGUF on this disk.
-
-Knows: everything up to that file. Does not know: how it is run (`r1`), terminals, or who is watching.
-"""
+"""Makes a checked GGUF on this disk from a checkpoint or another GGUF, local or on the hub."""

@@ -1,13 +1,11 @@
-"""llama.cpp's shared library, loaded once and cheaply.
+"""Loads llama.cpp's shared library once and cheaply.
 
-`import llama_cpp` runs the package's `__init__`: its high-level class, chat formats, numpy and jinja2, a
-quarter of a second for nothing we use. The low-level module inside it, which binds all of llama.h, needs only
-ctypes. So that one module is imported under a bare stand-in for its package, and the stand-in is taken away
-again: whoever imports the real package afterwards gets it whole, with the very same low-level module and
-library in it.
+`import llama_cpp` runs the package's `__init__`: its high-level class, chat formats, numpy and jinja2, a quarter of a
+second for things r1 does not use. The low-level module inside, which binds all of llama.h, needs only ctypes. So that
+module is imported under an empty placeholder for its package, which is removed again: a later import of the real
+package works, with the same low-level module and library in it.
 
-Knows: where llama-cpp-python keeps its low-level module, and in which library a symbol lives.
-Does not know: what any function in there does. Imports nothing but the standard library.
+Imports only the standard library and `r1_quantize.errors`, because both source roots use it.
 """
 
 from __future__ import annotations
@@ -34,31 +32,31 @@ _lock = threading.Lock()
 def binding() -> ModuleType:
     """The module `llama_cpp.llama_cpp`: every function of llama.h, with its ctypes signature.
 
-    It is the one instance in `sys.modules`, whoever asked first. Raises R1Error when llama-cpp-python is not
-    installed or its shared library cannot be loaded.
+    Always the same instance, the one in `sys.modules`. Raises R1Error when llama-cpp-python is not installed or its
+    shared library cannot be loaded.
     """
     with _lock:
         try:
             return _load()
         except (ImportError, OSError, RuntimeError, AttributeError) as exc:
             reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
-            raise R1Error(f"llama-cpp-python cannot be loaded ({reason}); {_REINSTALL}") from exc
+            raise R1Error(f"cannot load llama-cpp-python ({reason}); {_REINSTALL}") from exc
 
 
 def function(name: str, argtypes: list[Any], restype: Any) -> Any:
     """A C function of llama.cpp or ggml that the binding leaves out, by its exported name.
 
-    It comes from the library that is already loaded: opening a library file again could load a second copy of
-    it, with its own state. Raises R1Error when this build does not export it.
+    It comes from the library that is already loaded; opening the file again could load a second copy with its own
+    state. Raises R1Error when this build does not export the function.
     """
     for library in _libraries(binding()):
         try:
-            found = library[name]
+            symbol = library[name]
         except AttributeError:
             continue
-        found.argtypes = argtypes
-        found.restype = restype
-        return found
+        symbol.argtypes = argtypes
+        symbol.restype = restype
+        return symbol
     raise R1Error(f"this build of llama-cpp-python lacks {name}; {_REINSTALL}")
 
 
@@ -68,28 +66,29 @@ def _load() -> ModuleType:
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None:
         raise ImportError("it is not installed")
-    sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)  # made, never executed
+    sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)  # created, never executed
     try:
         if sys.platform == "android":
-            _teach_android()
+            _patch_loader_for_android()
         return importlib.import_module(_MODULE)
     finally:
         del sys.modules[_PACKAGE]
 
 
-def _teach_android() -> None:
-    """llama-cpp-python's loader knows no Android, which Termux's Python has called itself since 3.13.
+def _patch_loader_for_android() -> None:
+    """Make llama-cpp-python's loader look for the library under its Linux name.
 
-    Its library is called what it is called on Linux; so that module, and no other, is told that this is Linux.
+    The loader does not know `sys.platform == "android"`, which Termux's Python has reported since 3.13. Only that
+    module sees "linux".
     """
     loader: Any = importlib.import_module(_LOADER)
     loader.sys = SimpleNamespace(platform="linux")
 
 
 def _libraries(module: ModuleType) -> list[ctypes.CDLL]:
-    """The loaded libraries to look a symbol up in, in order.
+    """The loaded libraries to search for a symbol, in order.
 
-    A look-up in libllama covers the libraries it depends on, except on Windows, where each has its own table.
+    Searching libllama covers the libraries it depends on, except on Windows, where each has its own symbol table.
     """
     libraries: list[ctypes.CDLL] = [module._lib]
     if sys.platform == "win32":

@@ -1,50 +1,56 @@
-"""The built-in model: made from the checkpoint inside the package, when it is first wanted.
-
-Knows: when that has to be done, or done again. Does not know: how; that is one call of `pipeline`, which is
-imported only for it, because every `r1 run` without a model passes through here.
-"""
+"""The built-in model: quantized from the checkpoint inside the package when it is first used."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from r1_quantize.catalog import Checkpoint
 from r1_quantize.errors import BadFile
 from r1_quantize.store.manifest import Manifest, file_sha256
-from r1_quantize.store.store import Store, StoredModel
+from r1_quantize.store.model import StoredModel
+from r1_quantize.store.store import Store
 
 
 def ensure_tiny(store: Store) -> StoredModel:
-    """The built-in model, quantized now if it is not in the store yet or the package has a newer one.
+    """The built-in model; quantizes it if it is not in the store or the package has a newer checkpoint.
 
     Raises R1Error when the store cannot be written to.
     """
     checkpoint = next(checkpoint for checkpoint in store.catalogue.values() if checkpoint.builtin)
-    folder = checkpoint.folder
-    assert folder is not None
     name, quant = checkpoint.name, checkpoint.default_quant
-    if not _is_current(store, name, quant, folder):
+    if not _is_current(store, checkpoint):
         with store.lock(name, quant, wait=True):
-            if not _is_current(store, name, quant, folder):  # another process may have made it meanwhile
-                from r1_quantize.pipeline import Job, quantize
-
-                job = Job(
-                    folder,
-                    quant,
-                    store.path(name, quant),
-                    name,
-                    checkpoint=checkpoint,
-                    manifest=store.manifest_path(name, quant),
-                )
-                for _ in quantize(job):
-                    pass
+            if not _is_current(store, checkpoint):  # another process may have made it meanwhile
+                _make(store, checkpoint)
     return store.find(f"{name}:{quant}")
 
 
-def _is_current(store: Store, name: str, quant: str, folder: Path) -> bool:
-    """Whether the stored model is whole and was made from exactly the files that `folder` holds now."""
-    path = store.path(name, quant)
+def _make(store: Store, checkpoint: Checkpoint) -> None:
+    from r1_quantize.pipeline import Job, quantize  # heavy, and every `r1 run` without a model comes through here
+
+    name, quant = checkpoint.name, checkpoint.default_quant
+    job = Job(
+        source=_folder(checkpoint),
+        quant=quant,
+        target=store.path(name, quant),
+        name=name,
+        checkpoint=checkpoint,
+        manifest=store.manifest_path(name, quant),
+    )
+    for _ in quantize(job):
+        pass
+
+
+def _folder(checkpoint: Checkpoint) -> Path:
+    assert checkpoint.folder is not None
+    return checkpoint.folder
+
+
+def _is_current(store: Store, checkpoint: Checkpoint) -> bool:
+    """True when the stored model is complete and was made from exactly the checkpoint's present files."""
+    path, folder = store.path(checkpoint.name, checkpoint.default_quant), _folder(checkpoint)
     try:
-        manifest = Manifest.read(store.manifest_path(name, quant))
+        manifest = Manifest.read(store.manifest_path(checkpoint.name, checkpoint.default_quant))
         return (
             manifest is not None
             and path.stat().st_size == manifest.size

@@ -1,8 +1,6 @@
 """The models known by name: models.toml → Checkpoint.
 
-Knows: the keys of models.toml, which of them are required, how a user's own file is laid over the packaged
-one. Does not know: what is on this disk (`store`), what a hub holds, or how anything is converted. Imports
-only the standard library, because `r1 list` and shell completion come through here.
+Imports only the standard library and `r1_quantize.errors`, because `r1 list` and shell completion run it.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from typing import Any
 from r1_quantize.errors import UsageError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-"""What a model may be called: safe as a folder name on every platform, and free of the `:` before a quant."""
+"""A valid model name: safe as a folder name on every platform, and without the `:` that precedes a quant type."""
 
 _HERE = Path(__file__).parent
 _PACKAGED = (_HERE / "models.toml", _HERE.parents[1] / "models.toml")  # in a wheel; in a working tree
@@ -25,7 +23,7 @@ _PACKAGED = (_HERE / "models.toml", _HERE.parents[1] / "models.toml")  # in a wh
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One published checkpoint. `licences` begins with its own, each following one is a base model's."""
+    """One published checkpoint. The first of `licences` is its own, the others are its base models'."""
 
     name: str
     title: str
@@ -35,11 +33,11 @@ class Checkpoint:
     licences: tuple[str, ...]
     default_quant: str
     repo: str | None = None
-    prebuilt: str | None = None  # a repository with GGUFs made of it
+    prebuilt: str | None = None  # a repository with ready-made GGUFs of it
     builtin: bool = False
     aime_pass1: float | None = None  # percent
     aime_cons64: float | None = None  # percent
-    config: Mapping[str, Any] | None = None  # some keys of its config.json, enough to know its tensors
+    config: Mapping[str, Any] | None = None  # the keys of its config.json that determine its tensors
 
     @property
     def bf16_bytes(self) -> int:
@@ -48,7 +46,7 @@ class Checkpoint:
 
     @property
     def folder(self) -> Path | None:
-        """Where the checkpoint that ships inside this package lies; None for any other."""
+        """The folder of the checkpoint inside this package; None for any other."""
         return _HERE / "store" / self.name if self.builtin else None
 
 
@@ -70,9 +68,9 @@ _REQUIRED = {field.name for field in fields(Checkpoint) if field.default is MISS
 
 
 def load(user_file: Path | None = None) -> dict[str, Checkpoint]:
-    """Every known checkpoint by name, in file order, `user_file` (if it exists) laid over the packaged file.
+    """Every known checkpoint by name, in file order. Keys in `user_file`, if it exists, override the packaged file.
 
-    Raises UsageError, naming file and key, when the user's file is not TOML or says something it cannot say.
+    Raises UsageError, naming file and key, when the user's file is not TOML or has an unknown key or a bad value.
     """
     packaged = next(path for path in _PACKAGED if path.is_file())
     tables = _read(packaged)
@@ -83,14 +81,14 @@ def load(user_file: Path | None = None) -> dict[str, Checkpoint]:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """The tables of one file, every key and type in them checked."""
+    """The tables of one file, with every key and type checked."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise UsageError(f"{path}: {exc}") from exc
     for name, table in tables.items():
         if not NAME.fullmatch(name):
-            raise UsageError(f"{path}: [{name}]: a name is small letters, digits, dots and dashes")
+            raise UsageError(f"{path}: [{name}]: a name is lower-case letters, digits, dots and dashes")
         if not isinstance(table, dict):
             raise UsageError(f"{path}: {name}: expected a table, [{name}]")
         for key, value in table.items():
@@ -101,11 +99,11 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 def _check(where: str, key: str, value: object) -> None:
     kind = _KINDS.get(key)
     if isinstance(value, dict) and kind is not dict:
-        raise UsageError(f"{where}: a table in a table; a name with a dot in it needs quotes")
+        raise UsageError(f"{where}: a table inside a table; quote a name that has a dot")
     if kind is None:
-        raise UsageError(f"{where}: no such key; known are {', '.join(_KINDS)}")
+        raise UsageError(f"{where}: unknown key; known keys are {', '.join(_KINDS)}")
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise UsageError(f"{where}: {value!r} is of the wrong type")
+        raise UsageError(f"{where}: {value!r} has the wrong type")
     if isinstance(value, list) and not (value and all(isinstance(item, str) for item in value)):
         raise UsageError(f"{where}: expected a list of licence names")
     if key in {"parameters", "context_length"} and isinstance(value, int) and value <= 0:

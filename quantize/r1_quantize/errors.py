@@ -1,21 +1,18 @@
-"""The one error tree, and the exit codes it stands for.
+"""All errors a user can cause or meet, and the exit code of each.
 
-    R1Error                     1   anything unforeseen
-    ├── Busy                    1   another process is at it
+    R1Error                     1   anything else
+    ├── Busy                    1   another process holds the lock
     ├── UsageError              2   a flag, a value or an input that cannot be used
-    ├── ModelNotFound           4   no such model here; the message names the `r1 pull` that gets it
-    ├── NotEnoughSpace           5   memory or disk: how much is needed, how much is free
-    ├── NetworkError            6   the network or the hub; running it again resumes
-    └── BadFile                 7   a file that is damaged or of a kind we do not read
+    ├── ModelNotFound           4   the model is not on this machine; the message names the `r1 pull` that gets it
+    ├── NotEnoughSpace          5   memory or disk: how much is needed, how much is free
+    ├── NetworkError            6   the network or the hub failed; running it again resumes
+    └── BadFile                 7   a damaged or unsupported file
         ├── BadCheckpoint           config.json, tokenizer.json or safetensors
         ├── BadGGUF                 a .gguf
-        └── BadValue                a weight that no file can hold
+        └── BadValue                a weight that cannot be converted
 
-Every message is one line that says what is wrong and what to do about it; `r1.app` is the only place
-that prints one. A reply that was cut short (3), Ctrl-C (130) and a closed stdout (141) are outcomes
-rather than errors: commands return their `ExitStatus`.
-
-Knows: exit codes. Does not know: terminals, files, or who raises what.
+Every message is one line that says what is wrong and what to do; only `r1.app` prints it. A reply that was cut short
+(3), Ctrl-C (130) and a closed stdout (141) are outcomes, not errors: commands return their `ExitStatus`.
 """
 
 from __future__ import annotations
@@ -26,7 +23,7 @@ from typing import ClassVar
 
 
 class ExitStatus(IntEnum):
-    """What a script learns from `$?`."""
+    """The exit codes."""
 
     OK = 0
     UNFORESEEN = 1
@@ -41,29 +38,29 @@ class ExitStatus(IntEnum):
 
 
 class R1Error(Exception):
-    """Anything a user, a file or the machine can cause; `str()` of it is the line that is printed."""
+    """Caused by a user, a file or the machine; `str()` gives the line to print."""
 
     exit_status: ClassVar[ExitStatus] = ExitStatus.UNFORESEEN
 
 
 class Busy(R1Error):
-    """Another process does the same, or has what is wanted."""
+    """Another process holds the lock."""
 
 
 class UsageError(R1Error):
-    """A flag, a value or an input that cannot be used as it is."""
+    """A flag, a value or an input cannot be used."""
 
     exit_status = ExitStatus.USAGE
 
 
 class ModelNotFound(R1Error):
-    """The model that was named is not on this machine."""
+    """The model is not on this machine."""
 
     exit_status = ExitStatus.NO_MODEL
 
 
 class NotEnoughSpace(R1Error):
-    """Memory or disk does not suffice."""
+    """There is not enough memory or disk space."""
 
     exit_status = ExitStatus.NO_SPACE
 
@@ -75,7 +72,7 @@ class NetworkError(R1Error):
 
 
 class BadFile(R1Error):
-    """A file is damaged, or of a kind that is not supported."""
+    """A file is damaged or not supported."""
 
     exit_status = ExitStatus.BAD_FILE
 
@@ -85,7 +82,7 @@ class BadCheckpoint(BadFile):
 
 
 class BadValue(BadFile):
-    """A weight is NaN, infinite or too large; no later run on this source could do better."""
+    """A weight is NaN, infinite or too large; running it again on the same source cannot help."""
 
 
 class BadGGUF(BadFile):
@@ -95,3 +92,9 @@ class BadGGUF(BadFile):
 def debugging() -> bool:
     """Whether R1_DEBUG is set: show tracebacks and llama.cpp's log."""
     return os.environ.get("R1_DEBUG", "0") not in {"", "0"}
+
+
+def unexpected(exc: Exception) -> str:
+    """The message for an error that no class of ours describes."""
+    detail = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    return f"unexpected error: {detail} (R1_DEBUG=1 prints the traceback)"

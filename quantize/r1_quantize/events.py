@@ -1,7 +1,4 @@
-"""What a download and a conversion say while they go on; everything that is shown of it is made of these.
-
-Knows: which facts there are. Does not know: who shows them. Sizes are bytes.
-"""
+"""The events of a download and a conversion; everything shown of their progress comes from these. Sizes are bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from r1_quantize.source import Extent
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """Everything is known and checked; nothing has been written yet."""
+    """The conversion is planned and checked; nothing has been written yet."""
 
     source: Path
     quant: str
@@ -24,7 +21,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """An earlier run was interrupted, and so much of its work still holds."""
+    """An earlier run was interrupted; this much of its work is still good."""
 
     tensors: int
     bytes_in: int
@@ -33,28 +30,28 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Rechecked:
-    """So many bytes more of an earlier run's work were read, to see whether they are as they were written."""
+    """Bytes of an earlier run's work were read back and checked since the last event."""
 
     bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class StartedOver:
-    """What was done so far, in this run or an earlier one, is of no use, and why."""
+    """The work so far, of this run or an earlier one, is discarded for `reason`."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Preparing:
-    """The tables of a GGML type are about to be computed, which takes seconds for the smallest types."""
+    """The lookup tables of a GGML type are being computed; this takes seconds for the smallest types."""
 
     ggml_type: str
 
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """So many bytes more were read and written, of the tensor `name`."""
+    """Bytes of the tensor `name` were read and written since the last event."""
 
     name: str
     bytes_in: int
@@ -63,7 +60,7 @@ class Advanced:
 
 @dataclass(frozen=True, slots=True)
 class TensorDone:
-    """A tensor is written, the `index`th, counted from 1."""
+    """A tensor is written; `index` counts from 1."""
 
     index: int
     name: str
@@ -74,14 +71,14 @@ class TensorDone:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """All is written, and so many bytes more were read back; none while the disk takes what the system still holds."""
+    """Bytes of the result were read back and checked since the last event; 0 while it is still flushed to disk."""
 
     bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The file has its name, and its manifest if one was asked for."""
+    """The file has its final name, and its manifest if there is one."""
 
     path: Path
     size: int
@@ -90,7 +87,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class FilePlan:
-    """A file of a repository, of which `here` bytes are here already."""
+    """A file of a repository; `here` bytes of it are already on this disk."""
 
     name: str
     size: int
@@ -99,7 +96,7 @@ class FilePlan:
 
 @dataclass(frozen=True, slots=True)
 class PullPlan:
-    """What a pull will do, before it fetches anything large. `peak` is what it takes of the disk at most."""
+    """What a pull will do, before it downloads anything large. `peak` is the most disk space it takes."""
 
     reference: str
     repo: str
@@ -113,13 +110,13 @@ class PullPlan:
 
     @property
     def to_fetch(self) -> int:
-        """The bytes that are still to come."""
+        """The bytes still to download."""
         return sum(file.size - file.here for file in self.files)
 
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What was to be pulled is here already; `current` when the hub was asked and has nothing newer."""
+    """The model is already on this disk; `current` means that the hub has nothing newer."""
 
     reference: str
     path: Path
@@ -129,28 +126,28 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Something went another way than usual, and people may want to know."""
+    """Something unusual that a user may want to know."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingForLock:
-    """Another process is at the same thing, and is waited for."""
+    """Another process holds the lock; r1 waits for it."""
 
     holder: str
 
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """So many bytes more of what is here were read for their digest."""
+    """Bytes on this disk were read for their digest since the last event."""
 
     bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Fetching:
-    """A file is being fetched, of which `here` bytes are here already."""
+    """A file is being downloaded; `here` bytes of it are already on this disk."""
 
     file: str
     size: int
@@ -159,7 +156,7 @@ class Fetching:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """So many bytes more came from the hub; `file` is None for those that came before."""
+    """Bytes arrived from the hub since the last event; `file` is None for those of an earlier run."""
 
     file: str | None
     bytes: int
@@ -167,7 +164,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A file of the source is here, whole and what the hub says it is."""
+    """A file of the source is complete and matches its published digest."""
 
     file: str
     size: int
@@ -175,7 +172,7 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A file of `size` bytes is not what the hub says it is, and is fetched again."""
+    """A file of `size` bytes does not match its published digest and is downloaded again."""
 
     file: str
     size: int
@@ -184,7 +181,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The hub failed, for `reason`, and is asked again after so many seconds."""
+    """The hub failed for `reason`; the next attempt is in `seconds`."""
 
     seconds: float
     reason: str

@@ -1,7 +1,4 @@
-"""How the files of a source come to be read: they are on this disk already, or somebody brings them one by one.
-
-Knows: what the pipeline asks of whoever brings files. Does not know: where they come from (`shards` fetches them).
-"""
+"""How the pipeline gets the files of a source: from this disk, or downloaded one by one."""
 
 from __future__ import annotations
 
@@ -16,31 +13,31 @@ from r1_quantize.files import SourceFile
 
 
 class FileProvider(Protocol):
-    """Whoever brings the files of one source."""
+    """Provides the files of one source."""
 
     @property
     def files(self) -> Mapping[str, SourceFile]:
-        """Name → file, of those that are not in the source's folder, or not yet."""
+        """Name -> file, for those that are not in the source's folder, or not yet, or have a published digest."""
 
     def start(self, wanted: Sequence[SourceFile]) -> Sequence[SourceFile]:
-        """Begin to bring these; they are taken in the order that comes back."""
+        """Start fetching files; returns them in the order in which to take them."""
 
     def take(self, file: SourceFile) -> Generator[PipelineEvent, None, Path]:
-        """Wait for a file; returns where it is. Raises R1Error when it cannot be had."""
+        """Wait for a file and return its path. Raises R1Error when it cannot be fetched."""
 
     def poll(self) -> Iterator[PipelineEvent]:
-        """What happened since the last time."""
+        """The events since the last call."""
 
     def release(self, file: SourceFile) -> None:
-        """The file is not wanted any more."""
+        """The file is no longer needed."""
 
     def reject(self, file: SourceFile) -> None:
-        """The file is not what its publisher says, and is brought again. Raises BadFile when that is of no use."""
+        """The file does not match its published digest; fetch it again. Raises BadFile when that cannot help."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFiles:
-    """A supply of files that are all there; of those in `files` somebody says what they are."""
+    """Files that are all on this disk; `files` are those with a published digest."""
 
     files: Mapping[str, SourceFile] = field(default_factory=dict)
 
@@ -58,4 +55,4 @@ class LocalFiles:
         pass
 
     def reject(self, file: SourceFile) -> None:
-        raise BadFile(f"{file.path} is not what was fetched; r1 pull fetches it again")
+        raise BadFile(f"{file.path} does not match its published digest; r1 pull downloads it again")

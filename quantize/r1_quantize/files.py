@@ -1,7 +1,4 @@
-"""Small files that are there whole or not at all.
-
-Knows: how that is done. Does not know: what is in them.
-"""
+"""Files on disk: atomic writes, locks, reading with a digest, and the files a model is made from."""
 
 from __future__ import annotations
 
@@ -24,11 +21,18 @@ from r1_quantize import units
 from r1_quantize.errors import BadFile, NotEnoughSpace, R1Error
 
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-"""How a disk without room says so."""
+"""The errno values of a full disk, quotas and file size limits included."""
+
+Stamp = tuple[int, int, int]
+"""Identifies an unchanged file: size in bytes, mtime and ctime in nanoseconds. Programs cannot set the ctime."""
+
+_LOCK_POLL_S = 0.05
+_LOCKED_BYTE = 1 << 40  # Windows locks bytes, and a locked byte cannot be read: lock one beyond any file's end
+_SKIP_BYTES = 1 << 20  # read at once when only the digest needs them
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Raises R1Error when the disk fails."""
+    """Write a file that appears with its complete content or not at all. Raises R1Error when the disk fails."""
     partial = path.with_name(path.name + ".partial")
     try:
         partial.unlink(missing_ok=True)
@@ -42,7 +46,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file, if it is there. Raises R1Error when the disk fails."""
+    """Remove a file if it exists. Raises R1Error when the disk fails."""
     try:
         path.unlink(missing_ok=True)
     except OSError as exc:
@@ -50,23 +54,20 @@ def remove_file(path: Path) -> None:
 
 
 def disk_error(path: Path, exc: OSError, needed: int | None = None) -> R1Error:
-    """What to raise when the disk fails at `path`, of which `needed` bytes were to come."""
+    """The error to raise when writing `path` failed; `needed` is the size of the complete file in bytes."""
     if exc.errno not in DISK_FULL:
         return R1Error(f"{path}: {exc.strerror}")
     free = units.size(shutil.disk_usage(path.parent).free)
-    wanted = f": {units.size(needed)} are needed, {free} are free" if needed is not None else ""
-    return NotEnoughSpace(f"{path}: {exc.strerror}{wanted}; make room and run it again: it goes on from here")
+    wanted = f": {units.size(needed)} needed, {free} free" if needed is not None else ""
+    return NotEnoughSpace(f"{path}: {exc.strerror}{wanted}; free some space and run it again to resume")
 
-
-_RETRY_SECONDS = 0.05
-_BEHIND_EVERYTHING = 1 << 40  # Windows locks bytes, and locked bytes cannot be read: lock one no file has
 
 if sys.platform == "win32":
     import msvcrt
 
     def try_lock(file: IO[Any] | FileIO) -> bool:
-        """Lock an open file until it is closed; False when another process has it locked."""
-        file.seek(_BEHIND_EVERYTHING)
+        """Lock an open file until it is closed; False when another process holds the lock."""
+        file.seek(_LOCKED_BYTE)
         try:
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -77,7 +78,7 @@ else:
     import fcntl
 
     def try_lock(file: IO[Any] | FileIO) -> bool:
-        """Lock an open file until it is closed; False when another process has it locked."""
+        """Lock an open file until it is closed; False when another process holds the lock."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -86,17 +87,17 @@ else:
 
 
 def lock_file(path: Path, *, wait: bool) -> BinaryIO:
-    """Create and lock the file at `path`; closing what is returned lets go of the lock.
+    """Create and lock the file at `path`. Closing the returned file releases the lock.
 
-    Without `wait`, a lock that is held raises BlockingIOError with "process PID" in it. OSError when the file
-    cannot be made.
+    Without `wait`, raises BlockingIOError("process PID") when another process holds the lock. Raises OSError when the
+    file cannot be created.
     """
     with ExitStack() as on_error:
         file = on_error.enter_context(path.open("a+b"))
         while not try_lock(file):
             if not wait:
-                raise BlockingIOError(f"process {_holder(file)}")
-            time.sleep(_RETRY_SECONDS)
+                raise BlockingIOError(f"process {_lock_holder(file)}")
+            time.sleep(_LOCK_POLL_S)
         file.truncate(0)
         file.write(f"{os.getpid()}\n".encode("ascii"))
         file.flush()
@@ -104,17 +105,13 @@ def lock_file(path: Path, *, wait: bool) -> BinaryIO:
     return file
 
 
-def _holder(file: BinaryIO) -> str:
+def _lock_holder(file: BinaryIO) -> str:
     file.seek(0)
     return file.read(20).decode("ascii", "replace").strip() or "unknown"
 
 
-Stamp = tuple[int, int, int]
-_PIECE = 1 << 20  # bytes read at once where nobody wants them
-
-
 class Digest(Protocol):
-    """What hashlib's algorithms have in common."""
+    """The interface of hashlib's algorithms."""
 
     def update(self, data: bytes | memoryview, /) -> None: ...
 
@@ -122,7 +119,7 @@ class Digest(Protocol):
 
 
 class Crc32:
-    """CRC-32 as hashlib has its algorithms: enough to notice an accident, at a third of the cost of SHA-256."""
+    """CRC-32 with hashlib's interface: catches accidental damage at a third of the cost of SHA-256."""
 
     def __init__(self) -> None:
         self._crc = 0
@@ -135,7 +132,7 @@ class Crc32:
 
 
 class HashedFile:
-    """An open file. Use it as a context manager."""
+    """A file that is read once from front to back and hashed on the way. Use it as a context manager."""
 
     def __init__(self, path: Path, digest: Callable[[], Digest] = hashlib.sha256) -> None:
         """Raises BadFile when it cannot be opened."""
@@ -160,19 +157,18 @@ class HashedFile:
 
     @property
     def stamp(self) -> Stamp:
-        """By which an unchanged file is recognised: its size in bytes, when its content and when anything about it
-        was last changed, in nanoseconds. The last of them nobody can set."""
+        """The file's stamp when it was opened."""
         return stamp_of(self._status)
 
     @property
     def digest(self) -> str:
-        """Of everything up to where reading has come, in hex."""
+        """The digest of everything up to the current position, in hex."""
         return self._digest.hexdigest()
 
     def read_into(self, offset: int, target: memoryview) -> None:
-        """Fill `target` with the bytes at `offset`, which lies not before where reading has come.
+        """Fill `target` with the bytes at `offset`, which must not be before the current position.
 
-        Raises BadFile when they are not there.
+        Raises BadFile when the file has become shorter.
         """
         self.skip_to(offset)
         done = 0
@@ -187,31 +183,31 @@ class HashedFile:
         self._at += done
 
     def skip_to(self, offset: int) -> None:
-        """Read up to `offset` for the digest alone."""
+        """Hash everything up to `offset`."""
         assert offset >= self._at, "a hashed file is read from front to back"
-        buffer = memoryview(bytearray(min(_PIECE, offset - self._at)))
+        buffer = memoryview(bytearray(min(_SKIP_BYTES, offset - self._at)))
         while count := min(len(buffer), offset - self._at):
             self.read_into(self._at, buffer[:count])
 
     def finish(self) -> str:
-        """The digest of the whole file. Raises BadFile when it was changed while it was read."""
+        """The digest of the complete file. Raises BadFile when the file changed since it was opened."""
         self.skip_to(self._status.st_size)
         if stamp_of(os.fstat(self._file.fileno()))[:2] != self.stamp[:2]:
-            raise BadFile(f"{self.path}: the file was changed while it was read; run it again")
+            raise BadFile(f"{self.path}: the file changed while it was read; run it again")
         return self.digest
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
-    """What `HashedFile.stamp` is of a file."""
+    """The stamp of a file."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file of `size` bytes at `path`, or that will be there.
+    """A file of `size` bytes that is at `path`, or will be once it is downloaded.
 
-    `stamp` is the file's as it was when its header was read; None while it is not here. `sha256` is what its publisher
-    says it hashes to; None when nobody does. Of a file that is on its way the beginning lies at `header`.
+    `stamp` is that of the file when its header was read; None until it is on this disk. `sha256` is the digest its
+    publisher gives, or None. For a file that is still to come, `header` is a file with its first bytes.
     """
 
     path: Path
@@ -224,11 +220,14 @@ class SourceFile:
     def on_disk(cls, path: Path, sha256: str | None = None) -> Self:
         """A file on this disk. Raises OSError."""
         stamp = stamp_of(path.stat())
-        return cls(path, stamp[0], stamp, sha256)
+        return cls(path=path, size=stamp[0], stamp=stamp, sha256=sha256)
 
     @contextmanager
     def open_header(self) -> Iterator[tuple[BinaryIO, SourceFile]]:
-        """Its first bytes, to read its header from, and this file as it is now. Raises OSError."""
+        """Open the file, or what there is of its header, together with the file's current size and stamp.
+
+        Raises OSError.
+        """
         with (self.header or self.path).open("rb") as file:
             if self.header is not None:
                 yield file, self

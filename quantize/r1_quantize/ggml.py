@@ -1,10 +1,10 @@
-"""The quantization kernels inside llama.cpp's library, on as many threads as there are cores.
+"""Runs the quantization kernels of llama.cpp's library on as many threads as there are cores.
 
-Pieces of whole rows go through: read one after the other, widened to F32, quantized and checked on many threads,
-handed back in order. The kernels release the GIL; memory is a fixed number of buffers, however large the tensors.
+Pieces of complete rows are read one after the other, widened to F32, quantized and checked on many threads, and
+returned in order. The kernels release the GIL. Memory is a fixed number of buffers, however large the tensors.
 
-Knows: ggml_quantize_chunk and its neighbours in ggml.h, and that a failed GGML_ASSERT ends the process: everything
-is checked before a call. Does not know: files or recipes.
+A failed GGML_ASSERT in a kernel (ggml_quantize_chunk and others in ggml.h) ends the process, so everything is checked
+before a call.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from r1_quantize.binding import function
 from r1_quantize.errors import BadValue
 from r1_quantize.gguf.tensor_type import WITH_TABLES, TensorType
 
-_PIECE = 1 << 18  # values in a piece, unless a row is longer; small enough for a core's cache
-_BUDGET = 256 << 20  # bytes for all buffers together, unless one piece is larger
+_PIECE_VALUES = 1 << 18  # unless a row is longer; small enough for a core's cache
+_BUFFER_BYTES = 256 << 20  # for all buffers together, unless one piece is larger
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What is to happen to a tensor of `columns` a row: its values go from type `source` to type `target`.
+    """Converts rows of `columns` values from type `source` to type `target`.
 
-    With `head_rows`, the rows are heads of that many rows, and in each the rows of the first half are interleaved
-    with those of the second. `imatrix` has a number for each column.
+    With `head_rows`, the rows form heads of that many rows, and in each head the rows of the first half are interleaved
+    with those of the second. `imatrix` has one number per column.
     """
 
     label: str  # for messages
@@ -46,19 +46,19 @@ class Conversion:
 
     @property
     def rows_at_once(self) -> int:
-        """How many rows make a piece."""
-        rows = max(1, _PIECE // self.columns)
+        """Rows in a piece."""
+        rows = max(1, _PIECE_VALUES // self.columns)
         return max(1, rows // self.head_rows) * self.head_rows if self.head_rows else rows
 
     @property
     def values_at_once(self) -> int:
-        """How many values a piece holds."""
+        """Values in a piece."""
         return self.rows_at_once * self.columns
 
 
 @dataclass(frozen=True, slots=True)
 class Piece(Generic[T]):
-    """Some whole rows. `read` fills a view with their bytes; `tag` is the caller's."""
+    """Some complete rows. `read` fills a view with their bytes; `tag` belongs to the caller."""
 
     conversion: Conversion
     rows: int
@@ -67,12 +67,12 @@ class Piece(Generic[T]):
 
     @property
     def nbytes(self) -> int:
-        """Its size as it is read."""
+        """The size in the source type."""
         return self.conversion.source.bytes_of(self.rows * self.conversion.columns)
 
 
 def default_threads() -> int:
-    """The number of cores this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -93,7 +93,7 @@ class _Traits(ctypes.Structure):
 
 
 class Kernels:
-    """The functions themselves; every one takes addresses of memory its caller has made large enough."""
+    """The C functions. They take addresses of memory that the caller has made large enough."""
 
     def __init__(self) -> None:
         address, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64
@@ -110,7 +110,7 @@ class Kernels:
         }
 
     def prepare(self, target: TensorType) -> None:
-        """Build the tables of a type; they stay."""
+        """Compute the lookup tables of a type, once per process."""
         self._init(target)
 
     def widen(self, source: TensorType, raw: int, wide: int, values: int) -> None:
@@ -124,19 +124,19 @@ class Kernels:
         assert written == target.bytes_of(rows * columns)
 
     def finite(self, kind: TensorType, data: int, nbytes: int) -> bool:
-        """Whether every value, or every scale of a block, is a finite number."""
+        """True when every value, or every scale of a block, is finite."""
         return bool(self._valid(kind, data, nbytes))
 
 
 class _Buffers:
-    """What one piece needs: its bytes as they were read, as F32, and as they will be written."""
+    """The buffers for one piece: its bytes as read, as F32, and as they will be written."""
 
     def __init__(self, values: int) -> None:
         self.raw, self.wide, self.out = (ctypes.create_string_buffer(4 * values) for _ in range(3))
 
 
 class Quantizer:
-    """The kernels and the threads that run them. Use it as a context manager."""
+    """Runs the kernels on threads. Use it as a context manager."""
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or default_threads()
@@ -152,17 +152,17 @@ class Quantizer:
         self._pool.shutdown(cancel_futures=True)
 
     def prepare(self, target: TensorType) -> None:
-        """Build the tables of a type, before several threads want them at the same time."""
+        """Compute the lookup tables of a type, before several threads need them."""
         self._kernels.prepare(target)
 
     def convert(self, pieces: Iterable[Piece[T]], values: int) -> Iterator[tuple[Piece[T], memoryview]]:
-        """Each piece with its bytes in the target type, in order, valid until the next is asked for.
+        """Each piece with its bytes in the target type, in order. The bytes are valid until the next piece.
 
-        The target types are prepared, and no piece holds more than `values` values. They are read here, one after
-        the other; only a few are ahead of what was handed out. Raises BadValue when a value is NaN, infinite or too
-        large, and whatever reading raises.
+        The target types must be prepared, and no piece may hold more than `values` values. The pieces are read on this
+        thread, only a few ahead of the results. Raises BadValue when a value is NaN, infinite or too large, and
+        any error of `Piece.read`.
         """
-        count = min(self.threads + 2, max(1, _BUDGET // (3 * 4 * values)))
+        count = min(self.threads + 2, max(1, _BUFFER_BYTES // (3 * 4 * values)))
         free = [_Buffers(values) for _ in range(count)]
         pending: deque[tuple[Piece[T], Future[tuple[_Buffers, memoryview]]]] = deque()
         for piece in pieces:
@@ -194,7 +194,7 @@ class Quantizer:
         if source is not TensorType.F32:
             self._kernels.widen(source, raw, wide, piece.rows * columns)
             raw = wide
-        if target in WITH_TABLES:  # their kernels end the process at values of 1e13; Q8_0's scale is full at 8e6
+        if target in WITH_TABLES:  # their kernels abort the process at values of 1e13; Q8_0's scale overflows at 8e6
             self._kernels.quantize(TensorType.Q8_0, raw, out, piece.rows, columns, None)
             self._check(conversion.label, target, TensorType.Q8_0, out, TensorType.Q8_0.bytes_of(piece.rows * columns))
         weights = conversion.imatrix.buffer_info()[0] if conversion.imatrix else None
@@ -205,11 +205,11 @@ class Quantizer:
 
     def _check(self, label: str, wanted: TensorType, kind: TensorType, data: int, nbytes: int) -> None:
         if not self._kernels.finite(kind, data, nbytes):
-            raise BadValue(f"{label}: it holds a value that is NaN, infinite or too large for {wanted.name}")
+            raise BadValue(f"{label}: a value is NaN, infinite or too large for {wanted.name}")
 
 
 def _interleave(buffers: _Buffers, head_rows: int, row: int, nbytes: int) -> None:
-    """Within each head of `head_rows` rows of `row` bytes: rows 0, h/2, 1, h/2 + 1, …"""
+    """Reorder the `head_rows` rows of `row` bytes in each head to 0, h/2, 1, h/2 + 1, …"""
     source, target = memoryview(buffers.raw).cast("B"), memoryview(buffers.out).cast("B")
     half = head_rows // 2 * row
     for head in range(0, nbytes, 2 * half):

@@ -1,7 +1,7 @@
-"""An importance matrix: how much each column of a matrix matters, measured by llama-imatrix on some text.
+"""Importance matrices: how much each column of a matrix matters, as llama-imatrix measured it on some text.
 
-Knows: both forms of the file, GGUF and the older .dat (common/imatrix-loader.cpp), and the quantize.imatrix.* keys
-that llama.cpp's tool leaves in a file made with one. Does not know: which types need one (`recipe`).
+Reads both forms of the file, GGUF and the older .dat (common/imatrix-loader.cpp), and makes the quantize.imatrix.* keys
+that llama.cpp's tool writes into a file made with one.
 """
 
 from __future__ import annotations
@@ -17,39 +17,41 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+from gguf.constants import Keys
+
 from r1_quantize.errors import BadFile, BadGGUF, UsageError
 from r1_quantize.gguf import reader
-from r1_quantize.gguf.metadata import Entry, single, string, uint32
-from r1_quantize.gguf.reader import GGUFFile
+from r1_quantize.gguf.metadata import string, to_float32, uint32
+from r1_quantize.gguf.reader import Entry, GGUFFile, TensorInfo
 from r1_quantize.gguf.tensor_type import TensorType
 
 _MAX_BYTES = 64 << 20  # a 70B model's takes 25 million
-_MAX_WEIGHT = 1e15  # a mean of squares is far below; kernels end the process at larger ones, and below 0
-_MAX_TEXT = 127  # bytes llama.cpp keeps of a text given to its tool
+_MAX_WEIGHT = 1e15  # a mean of squares is far smaller; larger or negative weights make kernels abort the process
+_MAX_TEXT_BYTES = 127  # llama.cpp cuts a text given to its tool here
 _SUMS, _COUNTS = ".in_sum2", ".counts"
 
 
 @dataclass(frozen=True, slots=True)
 class Imatrix:
-    """`weights` holds, for a tensor's GGUF name, one F32 number a column."""
+    """`weights` maps a tensor's GGUF name to one F32 number per column."""
 
     path: Path
     sha256: str
     weights: Mapping[str, array[float]]
     dataset: str | None
-    chunks: int  # how many pieces of text it was measured on; 0 when the file does not say
+    chunks: int  # chunks of text it was measured on; 0 when the file does not say
 
     def of(self, name: str, columns: int) -> array[float] | None:
-        """The weights of one tensor; None when it has none. Raises BadFile when they are of another size."""
+        """The weights of one tensor; None when it has none. Raises BadFile when they have another size."""
         found = self.weights.get(name)
         if found is None or len(found) == columns:
             return found
-        if name == "token_embd.weight":  # it is looked up, not multiplied: llama.cpp leaves its entry aside too
+        if name == "token_embd.weight":  # looked up, not multiplied: llama.cpp ignores its entry too
             return None
-        raise BadFile(f"{self.path}: {len(found)} weights for {name}, which has {columns} columns: another model's?")
+        raise BadFile(f"{self.path}: {len(found)} weights for {name}, which has {columns} columns; another model's?")
 
     def entries(self) -> Iterator[Entry]:
-        """The keys of llama.cpp's tool, in its order; of the path it is the name that is kept."""
+        """The keys that llama.cpp's tool writes, in its order; of the path only the file name."""
         yield string("quantize.imatrix.file", _shortened(self.path.name))
         if self.dataset:
             yield string("quantize.imatrix.dataset", _shortened(self.dataset))
@@ -59,13 +61,13 @@ class Imatrix:
 
 
 def read_imatrix(path: Path) -> Imatrix:
-    """The importance matrix in a file of either form. Raises UsageError when there is none, BadFile."""
+    """The importance matrix in a file of either form. Raises UsageError when there is no such file, BadFile."""
     try:
         status = path.stat()
         if status.st_size > _MAX_BYTES:
-            raise BadFile(f"{path}: {status.st_size:,} bytes are too many for an importance matrix")
+            raise BadFile(f"{path}: {status.st_size:,} bytes is too large for an importance matrix")
         if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"--imatrix {path}: not a plain file")
+            raise UsageError(f"--imatrix {path}: not a regular file")
         data = path.read_bytes()
     except OSError as exc:
         raise UsageError(f"--imatrix {path}: {exc.strerror}") from exc
@@ -73,11 +75,11 @@ def read_imatrix(path: Path) -> Imatrix:
     if data[:4] == reader.MAGIC:
         weights, dataset, chunks = _from_gguf(reader.read(path), data)
     else:
-        weights, dataset, chunks = _Legacy(path, data).parse()
+        weights, dataset, chunks = _LegacyParser(path, data).parse()
     for name, values in weights.items():
         if not all(0 <= value <= _MAX_WEIGHT for value in values):
-            raise BadFile(f"{path}: the weights of {name!r:.80} are not all numbers from 0 to {_MAX_WEIGHT:g}")
-    return Imatrix(path, digest, weights, dataset, chunks)
+            raise BadFile(f"{path}: {name!r:.80} has a weight that is not between 0 and {_MAX_WEIGHT:g}")
+    return Imatrix(path=path, sha256=digest, weights=weights, dataset=dataset, chunks=chunks)
 
 
 _Parsed = tuple[dict[str, "array[float]"], str | None, int]
@@ -86,23 +88,28 @@ _Parsed = tuple[dict[str, "array[float]"], str | None, int]
 def _from_gguf(found: GGUFFile, data: bytes) -> _Parsed:
     tensors = {tensor.name: tensor for tensor in found.tensors}
     keys = found.metadata
-    if missing := [key for key in ("datasets", "chunk_count", "chunk_size") if f"imatrix.{key}" not in keys]:
-        raise BadGGUF(f"{found.path}: not an importance matrix, it lacks imatrix.{missing[0]}")
+    required = (Keys.IMatrix.DATASETS, Keys.IMatrix.CHUNK_COUNT, Keys.IMatrix.CHUNK_SIZE)
+    if missing := [key for key in required if key not in keys]:
+        raise BadGGUF(f"{found.path}: not an importance matrix; it lacks {missing[0]}")
     weights = {}
     for name in sorted(name.removesuffix(_SUMS) for name in tensors if name.endswith(_SUMS)):
         sums, counts = tensors[name + _SUMS], tensors.get(name + _COUNTS)
         if counts is None or {sums.type, counts.type} != {TensorType.F32}:
-            raise BadGGUF(f"{found.path}: the entry of {name!r:.80} is not a pair of F32 tensors")
+            raise BadGGUF(f"{found.path}: the entry for {name!r:.80} is not a pair of F32 tensors")
         if sums.nbytes % counts.nbytes:
-            raise BadGGUF(f"{found.path}: the entry of {name!r:.80} has sums that its counts do not divide")
-        weights[name] = _averaged(*(_floats(data[t.offset : t.offset + t.nbytes]) for t in (sums, counts)))
+            raise BadGGUF(f"{found.path}: the sums for {name!r:.80} are not a multiple of its counts")
+        weights[name] = _averages(_floats_of(sums, data), _floats_of(counts, data))
     if not weights:
-        raise BadGGUF(f"{found.path}: an importance matrix without entries")
-    return weights, _first_text(keys["imatrix.datasets"]), _count(keys["imatrix.chunk_count"])
+        raise BadGGUF(f"{found.path}: the importance matrix has no entries")
+    return weights, _first_string(keys[Keys.IMatrix.DATASETS]), _count(keys[Keys.IMatrix.CHUNK_COUNT])
 
 
-def _averaged(sums: array[float], counts: array[float]) -> array[float]:
-    """Sums of squares over the number of tokens; an expert no token went to counts evenly."""
+def _floats_of(tensor: TensorInfo, data: bytes) -> array[float]:
+    return _floats(data[tensor.offset : tensor.offset + tensor.nbytes])
+
+
+def _averages(sums: array[float], counts: array[float]) -> array[float]:
+    """Sums of squares divided by the number of tokens; all ones for an expert that saw no token."""
     columns = len(sums) // len(counts)
     averages = array("f")
     for index, raw in enumerate(counts):
@@ -112,8 +119,8 @@ def _averaged(sums: array[float], counts: array[float]) -> array[float]:
     return averages
 
 
-class _Legacy:
-    """The .dat form: a number of entries, each a name, a number of calls and the values; then chunks and data set."""
+class _LegacyParser:
+    """Parses the .dat form: a count of entries, each name, calls and values; then chunks and dataset."""
 
     def __init__(self, path: Path, data: bytes) -> None:
         self._path = path
@@ -123,23 +130,24 @@ class _Legacy:
     def parse(self) -> _Parsed:
         weights = {}
         for _ in range(self._count("entries")):
-            name = self._take(self._count("letters of a name"), "a name").decode("utf-8", "replace")
+            name = self._take(self._count("bytes in a name"), "a name").decode("utf-8", "replace")
             (calls,) = struct.unpack("<i", self._take(4, "a number of calls"))
             values = _floats(self._take(4 * self._count("values"), f"the values of {name!r:.80}"))
-            weights[name] = array("f", (value / count for value in values)) if (count := single(calls)) > 0 else values
+            count = to_float32(calls)
+            weights[name] = array("f", (value / count for value in values)) if count > 0 else values
         if self._at == len(self._data):
             return weights, None, 0
         (chunks,) = struct.unpack("<i", self._take(4, "the number of chunks"))
         if len(self._data) - self._at <= 4:
             return weights, None, chunks
-        (length,) = struct.unpack("<i", self._take(4, "the data set"))
-        dataset = self._take(max(0, length), "the data set").decode("utf-8", "replace")
+        (length,) = struct.unpack("<i", self._take(4, "the dataset"))
+        dataset = self._take(max(0, length), "the dataset").decode("utf-8", "replace")
         return weights, dataset or None, chunks
 
     def _count(self, what: str) -> int:
         (count,) = struct.unpack("<i", self._take(4, f"the number of {what}"))
         if count < 1:
-            raise BadFile(f"{self._path}: not an importance matrix: it announces {count} {what}")
+            raise BadFile(f"{self._path}: not an importance matrix; the number of {what} is {count}")
         return int(count)
 
     def _take(self, count: int, what: str) -> bytes:
@@ -157,10 +165,10 @@ def _floats(data: bytes) -> array[float]:
 
 
 def _shortened(text: str) -> str:
-    return text.encode("utf-8", "replace")[:_MAX_TEXT].decode("utf-8", "ignore")
+    return text.encode("utf-8", "replace")[:_MAX_TEXT_BYTES].decode("utf-8", "ignore")
 
 
-def _first_text(value: Any) -> str | None:
+def _first_string(value: Any) -> str | None:
     return value[0] if isinstance(value, list) and value and isinstance(value[0], str) else None
 
 

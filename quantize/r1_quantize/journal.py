@@ -1,10 +1,8 @@
-"""The record beside a half-made GGUF of what in it is whole, so that an interrupted run can be taken up again.
+"""The journal beside an unfinished GGUF, from which an interrupted run resumes.
 
-A line of JSON each: first what is being made, then the tensors and source files as they are done. Lines are only
-ever appended. Nothing here is believed: after a power cut a line may be there and its tensor not, so each tensor's
-checksum is compared with what the disk gives back (`writer`), and the source's digests with what is read (`pipeline`).
-
-Knows: the form of the record. Does not know: what it is checked against.
+Each line is a JSON object: first the job, then the tensors and source files as they are finished. Lines are only
+appended. None of it is trusted: after a power cut a line may exist without its tensor, so `writer` compares each
+tensor's checksum with the disk, and `pipeline` compares the source's digests with what it reads.
 """
 
 from __future__ import annotations
@@ -24,8 +22,10 @@ from r1_quantize.files import Stamp
 
 @dataclass(frozen=True, slots=True)
 class TensorRecord:
-    """A tensor that was written: the CRC-32 of its bytes, and the digest of its source file up to its end, or of the
-    whole file where its publisher says that."""
+    """A written tensor: the CRC-32 of its bytes and the digest of its source.
+
+    The digest is that of the source file up to the tensor's end, or of the complete file if it is published.
+    """
 
     crc32: int
     source_digest: str
@@ -33,7 +33,7 @@ class TensorRecord:
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A source file that was read to its end, as `HashedFile.stamp` had it, and its digest."""
+    """The stamp and the digest of a source file that was read to its end."""
 
     stamp: Stamp
     digest: str
@@ -41,7 +41,7 @@ class FileRecord:
 
 @dataclass(slots=True)
 class Progress:
-    """What a journal says: `job` is the digest of everything the result follows from, but the weights."""
+    """The content of a journal. `job` is a digest of everything that determines the result, except the weights."""
 
     job: str = ""
     tensors: dict[str, TensorRecord] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Progress:
 
 
 def read_journal(path: Path) -> Progress | None:
-    """What an earlier run got done; None when there is no journal. Lines that make no sense are left out."""
+    """The progress of an earlier run; None when there is no journal. Skips invalid lines."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError:
@@ -57,32 +57,33 @@ def read_journal(path: Path) -> Progress | None:
     progress = Progress()
     for line in lines:
         with suppress(ValueError, TypeError, KeyError, OverflowError, RecursionError):
-            _take(progress, json.loads(line))
+            _add_line(progress, json.loads(line))
     return progress
 
 
-def _take(progress: Progress, line: Mapping[str, Any]) -> None:
+def _add_line(progress: Progress, line: Mapping[str, Any]) -> None:
     if "job" in line:
         progress.job = str(line["job"])
     elif "tensor" in line:
-        record = TensorRecord(int(line["crc32"]), _digest(line["source_digest"]))
-        progress.tensors[str(line["tensor"])] = record
+        progress.tensors[str(line["tensor"])] = TensorRecord(
+            crc32=int(line["crc32"]), source_digest=_digest(line["source_digest"])
+        )
     elif "file" in line:
         size, modified, changed = map(int, line["stamp"])
-        progress.files[str(line["file"])] = FileRecord((size, modified, changed), _digest(line["digest"]))
+        progress.files[str(line["file"])] = FileRecord(stamp=(size, modified, changed), digest=_digest(line["digest"]))
 
 
 def _digest(value: object) -> str:
     if not (isinstance(value, str) and re.fullmatch("[0-9a-f]{8}|[0-9a-f]{64}", value)):
-        raise ValueError("no CRC-32 and no SHA-256")
+        raise ValueError("neither a CRC-32 nor a SHA-256")
     return value
 
 
 class Journal:
-    """A journal being written. Raises OSError when that fails."""
+    """Writes a journal. Every method raises OSError when the disk fails."""
 
     def __init__(self, path: Path, kept: Progress) -> None:
-        """Begins it anew, with what is `kept` of an older one."""
+        """Start a new journal with the progress `kept` from an older one."""
         fresh = path.with_name(path.name + ".new")
         fresh.unlink(missing_ok=True)
         try:
@@ -99,11 +100,11 @@ class Journal:
         self._file = path.open("ab", buffering=0)
 
     def tensor(self, name: str, done: TensorRecord) -> None:
-        """Note that a tensor is written."""
+        """Record that a tensor is written."""
         self._append({"tensor": name, **asdict(done)})
 
     def file(self, name: str, done: FileRecord, *, durable: bool = False) -> None:
-        """Note that a source file is read to its end, and all its tensors are written."""
+        """Record that a source file was read to its end and all its tensors are written."""
         self._append({"file": name, **asdict(done)})
         if durable:
             os.fsync(self._file.fileno())
@@ -114,7 +115,7 @@ class Journal:
 
     def _append(self, record: Mapping[str, object]) -> None:
         line = _line(record)
-        if self._file.write(line) != len(line):  # as a disk does that is full in the middle of it
+        if self._file.write(line) != len(line):  # the disk became full in the middle of it
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

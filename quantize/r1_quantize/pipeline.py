@@ -1,20 +1,11 @@
-"""The one path from a checkpoint folder, or a GGUF, to a checked GGUF, as a stream of events.
-
-The source's files are read one after the other, front to back, each byte once: what is hashed for the record is what
-is quantized. Tensors go to their places in the result as they come by.
-
-Knows: the order of the steps, what an interrupted run left, and what is recorded about a result. Does not know:
-formats, kernels or rules (each has its module), and nothing of terminals: whoever iterates decides what is shown.
-"""
+"""Makes a checked GGUF from a checkpoint folder or another GGUF, as a stream of events."""
 
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,44 +13,33 @@ from r1_quantize import units
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.checkpoint.checkpoint import CheckpointFolder
 from r1_quantize.checkpoint.checkpoint_source import checkpoint_source
-from r1_quantize.errors import BadFile, BadValue, NotEnoughSpace, UsageError
-from r1_quantize.events import (
-    Advanced,
-    Checked,
-    Finished,
-    PipelineEvent,
-    Planned,
-    Preparing,
-    Rechecked,
-    Rejected,
-    Resumed,
-    StartedOver,
-    TensorDone,
-)
+from r1_quantize.converter import Converter, SourceChanged, resumed
+from r1_quantize.errors import NotEnoughSpace, UsageError
+from r1_quantize.events import Checked, Finished, PipelineEvent, Planned, Preparing, Rechecked, StartedOver
 from r1_quantize.file_provider import FileProvider, LocalFiles
-from r1_quantize.files import Crc32, Digest, HashedFile, SourceFile
-from r1_quantize.ggml import Conversion, Piece, Quantizer
+from r1_quantize.files import Crc32, Digest, SourceFile
+from r1_quantize.ggml import Quantizer
 from r1_quantize.gguf.split import part_names
 from r1_quantize.gguf.tensor_type import WITH_TABLES
 from r1_quantize.gguf_source import gguf_source, gguf_source_of
 from r1_quantize.imatrix import Imatrix, read_imatrix
-from r1_quantize.journal import FileRecord, Progress, TensorRecord
-from r1_quantize.plan import ConversionPlan, PlannedTensor, plan, recipe_needs_imatrix, size_of
+from r1_quantize.plan import ConversionPlan, plan, recipe_needs_imatrix, size_of
 from r1_quantize.recipe import RECIPES, Override, recipe_or_copy
 from r1_quantize.source import Source
+from r1_quantize.store.holding import allocated_bytes
 from r1_quantize.store.manifest import Manifest, tools
-from r1_quantize.store.store import allocated_bytes
-from r1_quantize.writer import PartialGGUF, journal_path, partial_path, free_space, salvage
+from r1_quantize.writer import PartialGGUF, free_space, journal_path, partial_path, salvage
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be made of what.
+    """What to convert, to what, and where.
 
-    `source` is a checkpoint folder, a GGUF or any part of one, `target` the GGUF, whose folder exists. `name` stands
-    in general.name of a checkpoint unless `checkpoint`, the catalogue's entry, says better. With `manifest` a record is
-    left there; `origin` and `revision` say where the source came from, for that record. `provider` brings what of the
-    source is not on this disk yet. With `damaged`, the manifest of what is at the target, that is repaired.
+    `source` is a checkpoint folder, a GGUF or any part of a split GGUF. `target` is the GGUF to make; its folder
+    exists. `checkpoint` is the catalogue's entry; without one, general.name of a checkpoint is `name`. With `manifest`,
+    a record is written there, and `origin` and `revision` say in it where the source came from. `provider` fetches the
+    source files that are not on this disk. With `damaged`, the manifest of a damaged file at the target, that file is
+    repaired.
     """
 
     source: Path
@@ -74,21 +54,17 @@ class Job:
     overrides: tuple[Override, ...] = ()
     pretokenizer: str | None = None
     allow_requantize: bool = False
-    threads: int | None = None  # None: one for each core
+    threads: int | None = None  # None: one per core
     provider: FileProvider = field(default_factory=LocalFiles)
     damaged: Manifest | None = None
 
 
-class _SourceChanged(Exception):
-    """A source file is no longer what it was when the tensors that are done were made of it."""
-
-
 def quantize(job: Job) -> Generator[PipelineEvent, None, None]:
-    """Make the GGUF. Events come as the steps end. Closing the iterator early leaves what is done for the next call
-    with the same job, which goes on from there.
+    """Make the GGUF; events come as the work goes on.
 
-    Raises UsageError (unknown quantization, no importance matrix where one is needed), BadFile, NotEnoughSpace, or
-    R1Error when the target cannot be written.
+    Closing the iterator early keeps the work so far; the next call with the same job resumes it. Raises UsageError
+    (unknown type, an importance matrix is needed), BadFile, NotEnoughSpace, or R1Error when the target cannot be
+    written.
     """
     started = time.monotonic()
     # 1. read and check everything but the weights
@@ -97,38 +73,33 @@ def quantize(job: Job) -> Generator[PipelineEvent, None, None]:
     source = open_source(job.source, job.name, job.checkpoint, job.pretokenizer, job.provider.files)
     planned = plan(source, recipe, imatrix=imatrix, overrides=job.overrides, allow_requantize=job.allow_requantize)
     _check_target(job, source)
-    tensors = tuple(tensor.extent for tensor in planned.tensors)
-    yield Planned(job.source, recipe.name, tensors, planned.bytes_in, planned.size)
-    _check_room(job, source, planned)
-    # 2. read every weight once, and write what becomes of it
-    digest = _digest_of(job, planned, source, imatrix)
+    yield Planned(
+        source=job.source,
+        quant=recipe.name,
+        tensors=tuple(tensor.extent for tensor in planned.tensors),
+        bytes_in=planned.bytes_in,
+        bytes_out=planned.size,
+    )
+    _check_space(job, source, planned)
+    # 2. read every weight once, and write it converted
+    job_digest = _job_digest(job, planned, source, imatrix)
     if job.damaged:
-        salvage(job.target, planned, digest, job.damaged)
-    work = _Work(planned, source, job.provider, sha256 if job.manifest else Crc32)  # only a manifest keeps a SHA-256
-    with (
-        PartialGGUF(job.target, planned, digest) as file,
-        Quantizer(job.threads) as quantizer,
-    ):
-        yield from _beginning(file, planned)
-        for kind in sorted({tensor.type for tensor in planned.tensors} & WITH_TABLES):
-            yield Preparing(kind.name)
-            quantizer.prepare(kind)
-        while True:
-            try:
-                yield from work.fill(file, quantizer)
-                break
-            except _SourceChanged as exc:
-                file.start_over()
-                yield StartedOver(f"{exc} is not what it was when work on it began")
-        # 3. check it, then name it; a manifest never stands beside a file it does not describe
-        digest = yield from _checked(file, work.algorithm)
+        salvage(job.target, planned, job_digest, job.damaged)
+    algorithm = sha256 if job.manifest else Crc32  # only a manifest keeps a SHA-256
+    with PartialGGUF(job.target, planned, job_digest) as file, Quantizer(job.threads) as quantizer:
+        yield from _begin(file, planned)
+        yield from _prepare(quantizer, planned)
+        converter = Converter(planned, source, job.provider, algorithm, quantizer, file)
+        yield from _convert(converter)
+        # 3. check the file, then rename it; the manifest must never describe another file
+        digest = yield from _check(file, algorithm)
         if job.manifest:
-            record = _record(job, source, work, imatrix, digest, file.checksums())
-            settle = record.stage(job.manifest, file.path)
+            manifest = _manifest(job, source, converter, imatrix, digest)
+            commit = manifest.stage(job.manifest, file.path)
         file.rename()
     if job.manifest:
-        settle()
-    yield Finished(job.target, planned.size, time.monotonic() - started)
+        commit()
+    yield Finished(path=job.target, size=planned.size, seconds=time.monotonic() - started)
 
 
 def open_source(
@@ -136,20 +107,21 @@ def open_source(
     name: str,
     checkpoint: Checkpoint | None = None,
     pretokenizer: str | None = None,
-    elsewhere: Mapping[str, SourceFile] | None = None,
+    files: Mapping[str, SourceFile] | None = None,
 ) -> Source:
-    """What there is to quantize in a checkpoint folder, or in a GGUF and its other parts; `elsewhere` has, by name, the
-    files that are not here yet. Raises BadFile.
+    """The source in a checkpoint folder, a GGUF or a split GGUF. Raises BadFile.
+
+    `files` maps names to the files that are not on this disk yet or have a published digest.
     """
     if path.is_dir():
-        return checkpoint_source(CheckpointFolder(path, elsewhere), name, checkpoint, pretokenizer)
-    if elsewhere:
-        return gguf_source_of([elsewhere[name] for name in part_names(path.name)])
+        return checkpoint_source(CheckpointFolder(path, files), name, checkpoint, pretokenizer)
+    if files:
+        return gguf_source_of([files[name] for name in part_names(path.name)])
     return gguf_source(path)
 
 
 def _check_target(job: Job, source: Source) -> None:
-    """What is written, on the way too, is none of what is read."""
+    """Check that nothing we write is one of the files we read."""
     read = [
         *(file.path for file in source.files),
         *(source.path / name for name in source.digests),
@@ -157,23 +129,30 @@ def _check_target(job: Job, source: Source) -> None:
     ]
     for written in (job.target, partial_path(job.target), journal_path(job.target)):
         if written.exists() and any(path.exists() and written.samefile(path) for path in read):
-            raise UsageError(f"{written} belongs to the source and would be made of itself; take another place or type")
+            raise UsageError(f"{written} is part of the source; choose another output or type")
 
 
-def _check_room(job: Job, source: Source, planned: ConversionPlan) -> None:
-    free = free_space(job.target) + (allocated_bytes(job.target) if job.damaged else 0)  # which becomes the half-made one
+def _check_space(job: Job, source: Source, planned: ConversionPlan) -> None:
+    reused = allocated_bytes(job.target) if job.damaged else 0  # a repair continues in the damaged file
+    free = free_space(job.target) + reused
     if free >= planned.size:
         return
-    smaller = (name for name, recipe in RECIPES.items() if not recipe_needs_imatrix(source, recipe))
-    sizes = {name: size_of(source, RECIPES[name])[0] for name in smaller}
-    fitting = max((size, name) for size, name in [(0, ""), *((s, n) for n, s in sizes.items() if s <= free)])[1]
-    advice = f"{fitting} would fit, with {units.size(sizes[fitting])}" if fitting else "no quantization of it would fit"
-    needed = f"{units.size(planned.size)} are needed on this disk, {units.size(free)} are free"
-    raise NotEnoughSpace(f"{job.target}: {needed}; {advice}")
+    needed = f"{units.size(planned.size)} needed on this disk, {units.size(free)} free"
+    raise NotEnoughSpace(f"{job.target}: {needed}; {_largest_that_fits(source, free)}")
 
 
-def _digest_of(job: Job, planned: ConversionPlan, source: Source, imatrix: Imatrix | None) -> str:
-    """By which a half-made file is recognised: the header, which follows from every setting, and what is not in it."""
+def _largest_that_fits(source: Source, free: int) -> str:
+    usable = (recipe for recipe in RECIPES.values() if not recipe_needs_imatrix(source, recipe))
+    sizes = [(size_of(source, recipe)[0], recipe.name) for recipe in usable]
+    fitting = [(size, name) for size, name in sizes if size <= free]
+    if not fitting:
+        return "no type of it would fit"
+    size, name = max(fitting)
+    return f"{name} would fit, with {units.size(size)}"
+
+
+def _job_digest(job: Job, planned: ConversionPlan, source: Source, imatrix: Imatrix | None) -> str:
+    """Identifies an unfinished file: the header, which every setting changes, and what is not in the header."""
     digest = sha256(planned.header)
     files = [(file.path.name, file.size) for file in source.files]
     others = files, imatrix and imatrix.sha256, sorted(tools().items()), job.manifest is None
@@ -181,27 +160,39 @@ def _digest_of(job: Job, planned: ConversionPlan, source: Source, imatrix: Imatr
     return digest.hexdigest()
 
 
-def _beginning(file: PartialGGUF, planned: ConversionPlan) -> Iterator[PipelineEvent]:
-    """What an earlier run left, and the tensors that need no reading."""
+def _begin(file: PartialGGUF, planned: ConversionPlan) -> Iterator[PipelineEvent]:
+    """Resume what an earlier run left, and write the tensors that are computed."""
     for count in file.begin():
         yield Rechecked(count)
     if file.started_over:
         yield StartedOver(file.started_over)
     if file.progress.tensors:
-        yield _resumed(planned, file.progress)
+        yield resumed(planned, file.progress)
     for tensor in planned.tensors:
         if tensor.source.file is None:
             file.write_at(tensor.offset, tensor.source.data)
 
 
-def _resumed(planned: ConversionPlan, progress: Progress) -> Resumed:
-    """How far the work is with what is whole."""
-    done = [tensor for tensor in planned.tensors if tensor.name in progress.tensors]
-    return Resumed(len(done), sum(tensor.source.nbytes for tensor in done), sum(tensor.nbytes for tensor in done))
+def _prepare(quantizer: Quantizer, planned: ConversionPlan) -> Iterator[PipelineEvent]:
+    for kind in sorted({tensor.type for tensor in planned.tensors} & WITH_TABLES):
+        yield Preparing(kind.name)
+        quantizer.prepare(kind)
 
 
-def _checked(file: PartialGGUF, algorithm: Callable[[], Digest]) -> Generator[PipelineEvent, None, str]:
-    """Everything read back from the disk; returns its digest."""
+def _convert(converter: Converter) -> Iterator[PipelineEvent]:
+    """Convert all weights, from the beginning again whenever a source file changed."""
+    finished = False
+    while not finished:
+        try:
+            yield from converter.run()
+            finished = True
+        except SourceChanged as exc:
+            converter.result.start_over()
+            yield StartedOver(str(exc))
+
+
+def _check(file: PartialGGUF, algorithm: Callable[[], Digest]) -> Generator[PipelineEvent, None, str]:
+    """Read everything back from the disk; returns the digest of the file."""
     checking = file.check(algorithm)
     while True:
         try:
@@ -210,154 +201,20 @@ def _checked(file: PartialGGUF, algorithm: Callable[[], Digest]) -> Generator[Pi
             return str(end.value)
 
 
-@dataclass(slots=True)
-class _Work:
-    """The weights of one job on their way from the source's files into the result."""
-
-    planned: ConversionPlan
-    source: Source
-    provider: FileProvider
-    algorithm: Callable[[], Digest]  # of the digests of what is read
-    done: int = 0  # tensors that are whole
-    file_digests: dict[str, str] = field(default_factory=dict)
-
-    def fill(self, result: PartialGGUF, quantizer: Quantizer) -> Iterator[PipelineEvent]:
-        """Everything that is not whole yet. Raises _SourceChanged when what is whole is of another source."""
-        if stale := self._of_other_files(result.progress):
-            result.forget(stale)
-            yield _resumed(self.planned, result.progress)
-        computed = sum(tensor.source.file is None for tensor in self.planned.tensors)
-        self.done = computed + len(result.progress.tensors)
-        wanted = []
-        for file in self.source.files:
-            if digest := self._digest_if_done(file, result.progress):
-                self.file_digests[file.path.name] = digest
-                self.provider.release(file)
-            else:
-                wanted.append(file)
-        for file in self.provider.start(wanted):
-            self.file_digests[file.path.name] = yield from self._read(file, result, quantizer)
-            self.provider.release(file)
-
-    def _of_other_files(self, progress: Progress) -> list[str]:
-        """The tensors that were made of a file by the same name which its publisher has changed since."""
-        return [
-            tensor.name
-            for file in self.source.files
-            for tensor in (self.planned.of_file(file.path) if file.sha256 else ())
-            if tensor.name in progress.tensors and progress.tensors[tensor.name].source_digest != file.sha256
-        ]
-
-    def _digest_if_done(self, file: SourceFile, progress: Progress) -> str | None:
-        """The digest of a file that an earlier run has done with; None for any other."""
-        record = progress.files.get(file.path.name)
-        if record is None or any(tensor.name not in progress.tensors for tensor in self.planned.of_file(file.path)):
-            return None
-        same = record.digest == file.sha256 if file.sha256 else record.stamp == file.stamp
-        return record.digest if same else None
-
-    def _read(self, file: SourceFile, result: PartialGGUF, quantizer: Quantizer) -> Generator[PipelineEvent, None, str]:
-        """One file, and everything that becomes of it; returns its digest."""
-        tensors = self.planned.of_file(file.path)
-        while True:
-            path = yield from self.provider.take(file)
-            with HashedFile(path, self.algorithm) as opened:
-                if file.sha256 is None and file.stamp and opened.stamp[:2] != file.stamp[:2]:
-                    raise BadFile(f"{path} was changed while others were read; run it again")
-                try:
-                    yield from self._convert(opened, tensors, result, quantizer, known=file.sha256)
-                except BadValue:
-                    if file.sha256 in {None, opened.finish()}:
-                        raise  # else it is damage, and not what was published
-                digest = opened.finish()
-                if file.sha256 in {None, digest}:
-                    record = FileRecord(opened.stamp, digest)
-                    result.file_done(file.path.name, record, durable=file.sha256 is not None)
-                    return digest
-            self.done -= sum(tensor.name in result.progress.tensors for tensor in tensors)
-            result.forget(tensor.name for tensor in tensors)
-            self.provider.reject(file)
-            yield Rejected(file.path.name, file.size, f"{path} is not what was fetched any more")
-            yield _resumed(self.planned, result.progress)
-
-    def _convert(
-        self,
-        file: HashedFile,
-        tensors: list[PlannedTensor],
-        result: PartialGGUF,
-        quantizer: Quantizer,
-        *,
-        known: str | None,
-    ) -> Iterator[PipelineEvent]:
-        """The tensors of one file; of a `known` one it is said what all of it hashes to."""
-        read_up_to: dict[str, str] = {}
-        values = max((_conversion(tensor).values_at_once for tensor in tensors), default=1)
-        at = crc = 0
-        for piece, data in quantizer.convert(
-            _pieces(file, tensors, result.progress, read_up_to, known=bool(known)), values
-        ):
-            tensor = piece.tag
-            result.write_at(tensor.offset + at, data)
-            crc = zlib.crc32(data, crc)
-            at += len(data)
-            yield Advanced(tensor.name, piece.nbytes, len(data))
-            yield from self.provider.poll()
-            if at == tensor.nbytes:
-                result.tensor_done(tensor.name, TensorRecord(crc, known or read_up_to[tensor.name]))
-                at = crc = 0
-                self.done += 1
-                yield TensorDone(self.done, tensor.name, tensor.type.name, tensor.source.nbytes, tensor.nbytes)
-
-
-def _pieces(
-    file: HashedFile, tensors: list[PlannedTensor], progress: Progress, read_up_to: dict[str, str], *, known: bool
-) -> Iterator[Piece[PlannedTensor]]:
-    """The pieces of the tensors that are not whole yet, in the order they lie in the file.
-
-    `read_up_to` gets the digest of the file up to a tensor's end, before its last piece comes back. Over a tensor that
-    is whole the file is read all the same: that is how a source that was changed is noticed, unless it is `known`.
-    """
-    for tensor in tensors:
-        source = tensor.source
-        if done := progress.tensors.get(tensor.name):
-            file.skip_to(source.offset + source.nbytes)
-            if not known and file.digest != done.source_digest:
-                raise _SourceChanged(file.path)
-            continue
-        conversion = _conversion(tensor)
-        rows = source.values // conversion.columns
-        for first in range(0, rows, conversion.rows_at_once):
-            offset = source.offset + source.type.bytes_of(first * conversion.columns)
-            count = min(conversion.rows_at_once, rows - first)
-            yield Piece(conversion, count, partial(file.read_into, offset), tensor)
-        read_up_to[tensor.name] = file.digest
-
-
-def _conversion(tensor: PlannedTensor) -> Conversion:
-    source = tensor.source
-    columns = source.shape[-1]
-    head_rows = source.shape[0] // source.rotary_heads if source.rotary_heads else 0
-    if len(source.shape) == 1:  # a norm or a bias: each of its values, or blocks, is a row
-        columns = source.type.block
-    return Conversion(source.label, columns, source.type, tensor.type, head_rows, tensor.imatrix)
-
-
-def _record(
-    job: Job, source: Source, work: _Work, imatrix: Imatrix | None, digest: str, checksums: Mapping[str, int]
-) -> Manifest:
+def _manifest(job: Job, source: Source, converter: Converter, imatrix: Imatrix | None, digest: str) -> Manifest:
     repo = job.checkpoint.repo if job.checkpoint else None
     return Manifest(
         name=job.name,
         quant=job.target.stem,
         source=job.origin or repo or source.path.name,
         revision=job.revision,
-        source_sha256=dict(sorted({**source.digests, **work.file_digests}.items())),
+        source_sha256=dict(sorted({**source.digests, **converter.file_digests}.items())),
         sha256=digest,
-        size=work.planned.size,
-        recipe=work.planned.counts,
+        size=converter.plan.size,
+        recipe=converter.plan.counts,
         tools=tools(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         imatrix_sha256=imatrix.sha256 if imatrix else None,
         tensor_types=[str(override) for override in job.overrides],
-        tensor_crc32=dict(checksums),
+        tensor_crc32=converter.result.checksums(),
     )

@@ -1,8 +1,8 @@
-"""Which GGML type each tensor gets in a file of a given quantization, and in which order tensors then stand.
+"""Which GGML type each tensor gets in each file type, and the order of the tensors in the file.
 
-Knows: llama.cpp's rules (src/llama-quant.cpp: the choice by tensor and layer, the fallback for rows that do not fill
-whole blocks, what needs an importance matrix), one row of a table for each file type. Does not know: how values are
-turned into blocks (`ggml`), or where the tensors come from.
+The rules are llama.cpp's (src/llama-quant.cpp): the choice by tensor and layer, the fallback for rows that do not fill
+complete blocks, and the types that need an importance matrix. The file types' numbers are not taken from the gguf
+package, because `r1 list` and `r1 show` read this table; a test compares them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from typing import Protocol, TypeVar
 from r1_quantize.errors import UsageError
 from r1_quantize.gguf.tensor_type import TensorType
 
-QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION of ggml.h
-
 F32, F16, BF16 = TensorType.F32, TensorType.F16, TensorType.BF16
 Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 = TensorType.Q4_0, TensorType.Q4_1, TensorType.Q5_0, TensorType.Q5_1, TensorType.Q8_0
 Q2_K, Q3_K, Q4_K, Q5_K, Q6_K = TensorType.Q2_K, TensorType.Q3_K, TensorType.Q4_K, TensorType.Q5_K, TensorType.Q6_K
@@ -30,23 +28,23 @@ IQ4_NL, IQ4_XS = TensorType.IQ4_NL, TensorType.IQ4_XS
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What the rules ask of a model."""
+    """The facts about a model that the rules depend on."""
 
     layers: int
     heads_per_kv_head: int
     is_70b: bool
-    tied: bool  # there is no output.weight, the token embedding does its work too
+    tied: bool  # no output.weight: the token embedding is used for the output too
 
     @classmethod
     def of(cls, architecture: str, layers: int, heads: int, kv_heads: int, *, tied: bool) -> Traits:
-        """What llama.cpp takes for a 70B model has 80 layers; a Llama also needs grouped heads."""
+        """llama.cpp takes a model of 80 layers for a 70B; a Llama must also have grouped heads."""
         is_70b = layers == 80 and (architecture != "llama" or heads > kv_heads)
-        return cls(layers, heads // kv_heads, is_70b, tied)
+        return cls(layers=layers, heads_per_kv_head=heads // kv_heads, is_70b=is_70b, tied=tied)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a rule is asked about: the tensor `index` of its kind among `count`, and what holds for the whole file."""
+    """What a rule depends on: tensor `index` of its kind among `count`, and facts about the complete file."""
 
     index: int
     count: int
@@ -61,9 +59,9 @@ _Kinds = dict[str, TensorType | tuple[Choice, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One file type: `number` is its llama_ftype, `base` the type of every matrix nothing else is said of.
+    """One file type: `number` is its llama_ftype, `base` the type of every matrix without an exception.
 
-    `choices` holds the exceptions for a kind of tensor, named as within its layer; the first that applies counts.
+    `choices` maps a kind of tensor, by its name within a layer, to its exceptions; the first that applies counts.
     """
 
     name: str
@@ -75,18 +73,18 @@ class Recipe:
 
     @property
     def quantized(self) -> bool:
-        """Whether values are stored in blocks; otherwise they are plain floats."""
+        """True when values are stored in blocks, false when they are plain floats."""
         return self.base.block > 1
 
     @property
     def smallest(self) -> bool:
-        """The one- and two-bit types: they keep to their own rules even in a 70B model."""
+        """The one- and two-bit types, which have no special rule for a 70B model."""
         return self.base in {IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S}
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """No recipe at all: every tensor of a GGUF as it is. Of one in parts it makes one file."""
+    """Copies every tensor of a GGUF unchanged; joins a split GGUF into one file."""
 
     name: str = "COPY"
 
@@ -103,12 +101,12 @@ def _recipe(
     embedding: TensorType | None = None,
     output: TensorType = Q6_K,
 ) -> Recipe:
-    """A row of the table; a kind of tensor has one type everywhere, or choices."""
+    """A row of the table. A kind of tensor has one type everywhere, or choices."""
     choices = {
         f"{kind}.weight": ((chosen, _always),) if isinstance(chosen, TensorType) else chosen
         for kind, chosen in (kinds or {}).items()
     }
-    return Recipe(name, number, base, choices, embedding or base, output)
+    return Recipe(name=name, number=number, base=base, choices=choices, embedding=embedding or base, output=output)
 
 
 def _always(_: Place) -> bool:
@@ -120,7 +118,7 @@ def _grouped(place: Place) -> bool:
 
 
 def _more_bits(place: Place) -> bool:
-    """The first and last eighth of the layers, and every third between: llama.cpp's use_more_bits."""
+    """The first and last eighth of the layers, and every third layer between: llama.cpp's use_more_bits."""
     eighth = place.count // 8
     return place.index < eighth or place.index >= 7 * place.count // 8 or (place.index - eighth) % 3 == 2
 
@@ -187,7 +185,7 @@ _ALL = (
     _recipe("Q3_K_S", 11, Q3_K),
     _recipe("IQ3_S", 26, IQ3_S, {"attn_v": ((Q4_K, _grouped),)}),
     _recipe("Q2_K", 10, Q2_K, {"attn_v": ((Q4_K, _grouped), (Q3_K, _always)), "ffn_down": Q3_K, "attn_output": Q3_K}),
-    # from here on an importance matrix is needed
+    # These need an importance matrix.
     _recipe("IQ3_XS", 22, IQ3_S, _IQ3_XS),
     _recipe("IQ3_XXS", 23, IQ3_XXS, _IQ3_XXS, embedding=IQ3_S, output=Q5_K),
     _recipe("Q2_K_S", 21, Q2_K, {"attn_v": ((Q4_K, _grouped),), "ffn_down": ((Q4_K, _first_part(8)),)}),
@@ -199,10 +197,10 @@ _ALL = (
     _recipe("IQ1_S", 24, IQ1_S, {**_IQ2_X, "attn_output": IQ2_XXS}, embedding=Q2_K, output=Q5_K),
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
-"""By name, from the largest to the smallest of those that need no importance matrix, then those that do."""
+"""By name: first those that need no importance matrix, largest first, then those that do."""
 
 ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
-"""Short names of llama.cpp's own tool."""
+"""Short names that llama.cpp's own tool accepts."""
 
 TENSOR_TYPES: dict[str, TensorType] = {
     kind.name: kind
@@ -211,10 +209,10 @@ TENSOR_TYPES: dict[str, TensorType] = {
         *(Q2_K, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S),
     )
 }
-"""What a single tensor may be made of."""
+"""The types a single tensor can be converted to."""
 
 _FALLBACKS = {
-    # types of 256 values a block → what rows get that are only a multiple of 32
+    # a type with blocks of 256 values → the type for rows that are only a multiple of 32
     **dict.fromkeys((IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, IQ4_XS), IQ4_NL),
     **dict.fromkeys((Q2_K, Q3_K), Q4_0),
     Q4_K: Q5_0,
@@ -227,29 +225,62 @@ _OUTSIDE_LAYERS = {"token_embd.weight", "output.weight"}
 
 
 def recipe_for(quant: str) -> Recipe:
-    """The recipe called `quant`, in any case. Raises UsageError with the known ones."""
+    """The recipe named `quant`, in upper or lower case. Raises UsageError for an unknown one."""
     name = quant.upper()
-    if (found := RECIPES.get(ALIASES.get(name, name))) is None:
+    if (recipe := RECIPES.get(ALIASES.get(name, name))) is None:
         near = difflib.get_close_matches(name[:20], RECIPES, n=3) or ["Q4_K_M"]
-        known = "r1 quantize --list-types shows all"
-        raise UsageError(f"{quant!r:.40} is no type r1 makes; did you mean {' or '.join(near)}? {known}")
-    return found
+        raise UsageError(
+            f"unknown type {quant!r:.40}; did you mean {' or '.join(near)}? r1 quantize --list-types shows all"
+        )
+    return recipe
 
 
 def recipe_or_copy(quant: str) -> Recipe | Copy:
-    """As `recipe_for`, and COPY too."""
+    """Like `recipe_for`, but also accepts COPY."""
     return COPY if quant.upper() == COPY.name else recipe_for(quant)
 
 
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Overrides the recipe: a type for every tensor whose name matches a regular expression."""
+
+    pattern: re.Pattern[str]
+    type: TensorType
+
+    @classmethod
+    def parse(cls, text: str) -> Override:
+        """`PATTERN=TYPE`, as in `ffn_down=q6_k`. Raises UsageError."""
+        pattern, separator, name = text.rpartition("=")
+        if not (pattern and separator):
+            raise UsageError(f"--tensor-type {text!r:.80}: expected PATTERN=TYPE, as in ffn_down=Q6_K")
+        if (type_ := TENSOR_TYPES.get(name.upper())) is None:
+            raise UsageError(
+                f"--tensor-type {text!r:.80}: unknown type {name!r:.40}; choose one of {', '.join(TENSOR_TYPES)}"
+            )
+        try:
+            with warnings.catch_warnings(action="ignore"):  # about syntax whose meaning may change
+                return cls(pattern=re.compile(pattern), type=type_)
+        except (re.error, OverflowError, RecursionError) as exc:
+            raise UsageError(f"--tensor-type {text!r:.80}: not a regular expression ({exc})") from exc
+
+    def __str__(self) -> str:
+        return f"{self.pattern.pattern}={self.type.name}"
+
+
+def override_for(overrides: Sequence[Override], name: str) -> TensorType | None:
+    """The type of the first override that matches a tensor's name; None when none does."""
+    return next((override.type for override in overrides if override.pattern.search(name)), None)
+
+
 class Named(Protocol):
-    """Anything with a tensor's GGUF name."""
+    """Has a tensor's GGUF name."""
 
     @property
     def name(self) -> str: ...
 
 
 class Shaped(Named, Protocol):
-    """A tensor as the rules see it: `shape` is (rows, columns) or (values,)."""
+    """A tensor as the rules see it; `shape` is (rows, columns) or (values,)."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -259,12 +290,12 @@ _T = TypeVar("_T", bound=Named)
 
 
 def in_file_order(tensors: Iterable[_T]) -> list[_T]:
-    """The order of llama.cpp's quantizer: by layer and name, those outside the layers first."""
+    """Tensors in the order of llama.cpp's quantizer: those outside the layers first, then by layer and name."""
     return sorted(tensors, key=lambda tensor: (_layer(tensor.name), tensor.name))
 
 
 def is_matrix(tensor: Shaped) -> bool:
-    """Whether a recipe says what type it gets. Norms, biases and factors keep theirs."""
+    """True when a recipe chooses the type. Norms, biases and factors keep their default type."""
     return len(tensor.shape) == 2 and tensor.name.endswith(".weight") and not tensor.name.endswith("_norm.weight")
 
 
@@ -276,10 +307,10 @@ def types_of(
     *,
     imatrix: bool,
 ) -> dict[str, TensorType]:
-    """Name → type of every matrix among `tensors`, which are in file order; see `is_matrix`.
+    """Name → type of every matrix (see `is_matrix`) among `tensors`, which are in file order.
 
-    The rules count the tensors of a kind as they come by. One with an override is not counted, so that the rules
-    then speak of other layers: this is what llama.cpp does, and what makes the same bytes.
+    The rules count the tensors of each kind. Like llama.cpp, they do not count a tensor with an override, which moves
+    the exceptions to other layers; only so are the bytes the same.
     """
     matrices = [tensor for tensor in tensors if is_matrix(tensor)]
     if not recipe.quantized:
@@ -290,12 +321,12 @@ def types_of(
         chosen = override(tensor.name)
         if chosen is None:
             chosen = _by_recipe(recipe, tensor, traits, seen, imatrix=imatrix)
-        types[tensor.name] = _fitting(chosen, tensor.shape[1])
+        types[tensor.name] = _or_fallback(chosen, tensor.shape[1])
     return types
 
 
 def needs_imatrix(recipe: Recipe, name: str, kind: TensorType) -> bool:
-    """Whether llama.cpp makes a tensor of that type only with an importance matrix for it."""
+    """True when llama.cpp converts this tensor to that type only with an importance matrix."""
     if name in _OUTSIDE_LAYERS:
         return kind in _KERNEL_NEEDS_IMATRIX
     return kind in _NEEDS_IMATRIX or (kind is Q2_K and recipe.name == "Q2_K_S")
@@ -307,53 +338,23 @@ def _by_recipe(recipe: Recipe, tensor: Shaped, traits: Traits, seen: Counter[str
     if tensor.name == "token_embd.weight":
         return recipe.embedding
     kind = tensor.name.split(".", 2)[-1]
-    place = Place(seen[kind], traits.layers, traits.heads_per_kv_head >= 4, imatrix)
+    place = Place(index=seen[kind], count=traits.layers, grouped=traits.heads_per_kv_head >= 4, imatrix=imatrix)
     seen[kind] += 1
     chosen = next((choice for choice, when in recipe.choices.get(kind, ()) if when(place)), recipe.base)
     if traits.is_70b and kind == "attn_v.weight" and chosen in {Q3_K, Q4_K} and not recipe.smallest:
-        return Q5_K  # eight query heads share it: it is small, and matters much
+        return Q5_K  # eight query heads share it, so it is small and important
     return chosen
 
 
-def _fitting(chosen: TensorType, columns: int) -> TensorType:
-    """The type itself, or what stands in for it where a row is no whole number of its blocks."""
+def _or_fallback(chosen: TensorType, columns: int) -> TensorType:
+    """The type, or its fallback when a row does not fill complete blocks."""
     if columns % chosen.block:
         chosen = _FALLBACKS.get(chosen, chosen)
     return F16 if columns % chosen.block else chosen
 
 
 def _layer(name: str) -> int:
-    """The layer a GGUF tensor name speaks of; −1 for tensors outside the layers."""
+    """The layer in a GGUF tensor name; −1 for tensors outside the layers."""
     prefix, _, rest = name.partition(".")
     number = rest.partition(".")[0]
     return int(number) if prefix == "blk" and number.isdecimal() else -1
-
-
-@dataclass(frozen=True, slots=True)
-class Override:
-    """A type for every tensor whose name the expression is found in, instead of what the recipe says."""
-
-    pattern: re.Pattern[str]
-    type: TensorType
-
-    @classmethod
-    def parse(cls, text: str) -> Override:
-        """`PATTERN=TYPE`, as in `ffn_down=q6_k`. Raises UsageError."""
-        pattern, separator, name = text.rpartition("=")
-        if not (pattern and separator):
-            raise UsageError(f"--tensor-type {text!r:.80}: expected PATTERN=TYPE, as in ffn_down=Q6_K")
-        if (found := TENSOR_TYPES.get(name.upper())) is None:
-            raise UsageError(f"--tensor-type {text!r:.80}: {name!r:.40} is none of {', '.join(TENSOR_TYPES)}")
-        try:
-            with warnings.catch_warnings(action="ignore"):  # of what may mean something else one day
-                return cls(re.compile(pattern), found)
-        except (re.error, OverflowError, RecursionError) as exc:
-            raise UsageError(f"--tensor-type {text!r:.80}: not a regular expression ({exc})") from exc
-
-    def __str__(self) -> str:
-        return f"{self.pattern.pattern}={self.type.name}"
-
-
-def override_for(overrides: Sequence[Override], name: str) -> TensorType | None:
-    """The type of the first override that fits a tensor's name."""
-    return next((override.type for override in overrides if override.pattern.search(name)), None)

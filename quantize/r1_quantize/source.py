@@ -1,36 +1,32 @@
-"""What is quantized, whatever it came from: key–value pairs, and tensors that lie somewhere in files.
-
-`checkpoint_source` and `gguf_source` make one; `plan` says what a recipe makes of it.
-
-Knows: what both have in common. Does not know: either's format.
-"""
+"""What is quantized, from a checkpoint or a GGUF: key-value pairs, and tensors at places in files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
 from r1_quantize.files import SourceFile
-from r1_quantize.gguf.metadata import Entry
+from r1_quantize.gguf.reader import Entry
 from r1_quantize.gguf.tensor_type import TensorType
 from r1_quantize.recipe import Traits
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor under its GGUF name, of (rows, columns) or (values,); `type` is that of its values as they lie.
+    """A tensor under its GGUF name, of (rows, columns) or (values,); `type` is that of its stored values.
 
-    They begin at `offset` of `file`; a tensor that is computed has no file but its bytes, in `data`. `plain` is the
-    type it gets where a recipe has no say (see `recipe.is_matrix`). `label` names it in messages. For `rotary_heads`
-    see `architecture.Weight`.
+    The values are at `offset` of `file`. A computed tensor has no file; its bytes are in `data`. `default_type` is used
+    where a recipe does not choose one (see `recipe.is_matrix`). `label` names the tensor in messages. For
+    `rotary_heads` see `architecture.Weight`.
     """
 
     name: str
     shape: tuple[int, ...]
     type: TensorType
-    plain: TensorType
+    default_type: TensorType
     label: str
     file: Path | None = None
     offset: int = 0
@@ -39,25 +35,22 @@ class Tensor:
 
     @property
     def values(self) -> int:
-        """How many values it holds."""
-        count = 1
-        for dimension in self.shape:
-            count *= dimension
-        return count
+        """The number of values."""
+        return prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Its size where it lies."""
+        """The size in the source."""
         return self.type.bytes_of(self.values)
 
     @property
     def extent(self) -> Extent:
-        """How large it is where it lies."""
+        """The shape, and the size in the source."""
         return Extent(self.name, self.shape, self.nbytes)
 
 
 class Extent(NamedTuple):
-    """How large a tensor is: its shape as that of `Tensor`, and its bytes in some file."""
+    """A tensor's shape, as in `Tensor`, and its bytes in some file."""
 
     name: str
     shape: tuple[int, ...]
@@ -66,11 +59,11 @@ class Extent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """`entries` are those of a whole GGUF, `tensors` in its order; `path` is a folder's, a GGUF's or its first part's.
+    """The model to quantize. `path` is a folder, a GGUF, or the first part of a split GGUF.
 
-    `files` are those with the tensors, in the order in which they are best read. `digests` has the SHA-256 of every
-    other file that was read, by name. `is_gguf`: what is made of it is the work of llama.cpp's quantizer alone, without
-    its converter, and stands in the quantizer's order.
+    `entries` and `tensors` are those of a complete GGUF, in its order. `files` hold the tensors, in the best order to
+    read them. `digests` maps every other file that was read to its SHA-256. `is_gguf` means that llama.cpp would use
+    its quantizer alone, without its converter, so the tensors are written in the quantizer's order.
     """
 
     path: Path

@@ -1,1 +1,1 @@
-"""A Hugging Face checkpoint on disk: its configuration, its vocabulary, its tensors."""
+"""Reads Hugging Face checkpoints: configuration, vocabulary, tensors, and the source made of them."""

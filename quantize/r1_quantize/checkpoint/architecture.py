@@ -1,34 +1,46 @@
-"""What a model is made of: config.json → hyperparameters, and the tensors it must have under both their
-names.
+"""config.json -> hyperparameters, and the tensors the model must have, under GGUF's and the checkpoint's names.
 
-Knows: Qwen2 and Llama as llama.cpp expects them: GGUF keys and their order, tensor names, shapes, and which rows
-have to be re-ordered. Does not know: where tensors are stored (`checkpoint`), what type they get (`recipe`), or
-tokens (`vocab`).
+Covers Qwen2 and Llama as llama.cpp expects them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+from gguf.constants import MODEL_ARCH, MODEL_ARCH_NAMES, MODEL_TENSOR, TENSOR_NAMES, Keys
+from gguf.tensor_mapping import TensorNameMap, get_tensor_name_map
 
 from r1_quantize.checkpoint.rope import Rope, rope_of
 from r1_quantize.errors import BadCheckpoint
-from r1_quantize.gguf.metadata import Entry, float32, uint32
+from r1_quantize.gguf.metadata import float32, uint32
+from r1_quantize.gguf.reader import Entry
 from r1_quantize.recipe import Traits
 
-_MAX_LAYERS = 512  # llama.cpp's LLAMA_MAX_LAYERS
-_MAX_HEAD_DIM = 1 << 16  # far above any; what is computed for each value must end
+MAX_LAYERS = 512  # llama.cpp's LLAMA_MAX_LAYERS
+_MAX_HEAD_DIM = 1 << 16  # far above any real one; it bounds work that is done for each value
 _UINT32_MAX = (1 << 32) - 1
+
+_MODEL_ARCHS = {"Qwen2ForCausalLM": MODEL_ARCH.QWEN2, "LlamaForCausalLM": MODEL_ARCH.LLAMA}
+
+ARCHITECTURES = {name: MODEL_ARCH_NAMES[arch] for name, arch in _MODEL_ARCHS.items()}
+"""Hugging Face's name -> general.architecture."""
+
+_LAYER_TENSORS = (
+    *(MODEL_TENSOR.ATTN_NORM, MODEL_TENSOR.ATTN_Q, MODEL_TENSOR.ATTN_K, MODEL_TENSOR.ATTN_V, MODEL_TENSOR.ATTN_OUT),
+    *(MODEL_TENSOR.FFN_NORM, MODEL_TENSOR.FFN_GATE, MODEL_TENSOR.FFN_UP, MODEL_TENSOR.FFN_DOWN),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A tensor the model consists of: its GGUF name, the checkpoint's name for it, and its (rows, columns).
+    """A tensor of the model: its GGUF name, its name in the checkpoint, and its (rows, columns) or (values,).
 
-    With `rotary_heads` its rows are that many heads, and in each the rows of the first half have to be interleaved
-    with those of the second: Hugging Face rotates a head's value i with value i + d/2, llama.cpp's Llama value 2i
-    with value 2i + 1.
+    With `rotary_heads`, its rows are that many heads, and in each head the rows of the first half must be interleaved
+    with those of the second: Hugging Face rotates a head's value i with value i + d/2, llama.cpp's Llama rotates value
+    2i with value 2i + 1.
     """
 
     name: str
@@ -49,54 +61,52 @@ class Architecture:
     entries: tuple[Entry, ...]  # the `{arch}.` keys before general.file_type
     late_entries: tuple[Entry, ...]  # and those after it
     weights: tuple[Weight, ...]
-    tied: bool  # the output may share the token embedding, and then has no tensor of its own
+    tied: bool  # the output may share the token embedding and then has no tensor of its own
     rope_factors: bytes  # the F32 values of rope_freqs.weight; empty when there is none
 
     def traits(self, *, tied: bool) -> Traits:
-        """What the recipes ask of it; `tied` when it has no output.weight."""
+        """The facts the recipes depend on; `tied` means there is no output.weight."""
         return Traits.of(self.name, self.layers, self.heads, self.kv_heads, tied=tied)
 
 
 def architecture_of(config: dict[str, Any]) -> Architecture:
     """The architecture that a config.json describes.
 
-    Raises BadCheckpoint when it is not one of the known ones, or a hyperparameter is missing or impossible.
+    Raises BadCheckpoint when r1 does not know it, or a hyperparameter is missing or impossible.
     """
     match config.get("architectures"):
-        case [str(found)]:
+        case [str(name)]:
             pass
-        case found:
-            raise BadCheckpoint(f"config.json: expected one name under architectures, found {found!r:.80}")
-    if found not in ARCHITECTURES:
-        raise BadCheckpoint(f"the architecture {found:.80} is not known; known are {', '.join(ARCHITECTURES)}")
-    return _Reading(_Config(config), ARCHITECTURES[found]).architecture()
+        case other:
+            raise BadCheckpoint(f"config.json: expected one name under architectures, found {other!r:.80}")
+    if name not in _MODEL_ARCHS:
+        raise BadCheckpoint(f"unknown architecture {name:.80}; r1 knows {', '.join(_MODEL_ARCHS)}")
+    return _ConfigReader(_Config(config), _MODEL_ARCHS[name]).architecture()
 
 
 def required_tensors(architecture: str, layers: int) -> list[str] | None:
-    """The GGUF names of the tensors no model can do without; None for an architecture that is not known.
+    """The GGUF names of the tensors every model of an architecture must have; None when r1 does not know it.
 
-    The output is not among them, as it may be tied, and of biases only those that every Qwen2 has.
+    Leaves out the output, which may be tied, and all biases but those that every Qwen2 has.
     """
-    if architecture not in ARCHITECTURES.values() or not 0 < layers <= _MAX_LAYERS:
+    if architecture not in ARCHITECTURES.values() or not 0 < layers <= MAX_LAYERS:
         return None
-    kinds = [f"{kind}.weight" for kind in _KINDS]
-    if architecture == "qwen2":
-        kinds += [f"attn_{which}.bias" for which in "qkv"]
-    names = [f"blk.{layer}.{kind}" for layer in range(layers) for kind in kinds]
-    return ["token_embd.weight", "output_norm.weight", *names]
+    templates = [f"{TENSOR_NAMES[tensor]}.weight" for tensor in _LAYER_TENSORS]
+    if architecture == MODEL_ARCH_NAMES[MODEL_ARCH.QWEN2]:
+        biased = (MODEL_TENSOR.ATTN_Q, MODEL_TENSOR.ATTN_K, MODEL_TENSOR.ATTN_V)
+        templates += [f"{TENSOR_NAMES[tensor]}.bias" for tensor in biased]
+    outside = [f"{TENSOR_NAMES[tensor]}.weight" for tensor in (MODEL_TENSOR.TOKEN_EMBD, MODEL_TENSOR.OUTPUT_NORM)]
+    return [*outside, *(template.format(bid=layer) for layer in range(layers) for template in templates)]
 
 
-_KINDS = (
-    *("attn_norm", "attn_q", "attn_k", "attn_v", "attn_output"),
-    *("ffn_norm", "ffn_gate", "ffn_up", "ffn_down"),
-)
-
-ARCHITECTURES = {"Qwen2ForCausalLM": "qwen2", "LlamaForCausalLM": "llama"}
-"""Hugging Face's name → general.architecture."""
+@cache
+def _tensor_names(arch: MODEL_ARCH, layers: int) -> TensorNameMap:
+    """The checkpoint's tensor names -> GGUF's. Cached: `r1 doctor` looks at each model in several quant types."""
+    return get_tensor_name_map(arch, layers)
 
 
 class _Config:
-    """config.json, each value checked as it is taken."""
+    """config.json; each value is checked as it is read."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.values = values
@@ -120,31 +130,32 @@ class _Config:
         return self.values.get(key) is not None
 
 
-class _Reading:
-    """One config.json being read as one of the architectures."""
+class _ConfigReader:
+    """Reads one config.json as one of the architectures."""
 
-    def __init__(self, config: _Config, name: str) -> None:
+    def __init__(self, config: _Config, arch: MODEL_ARCH) -> None:
         self.config = config
-        self.name = name
-        self.is_llama = name == "llama"
+        self.arch = arch
+        self.name = MODEL_ARCH_NAMES[arch]
+        self.is_llama = arch is MODEL_ARCH.LLAMA
         self.layers = config.count("num_hidden_layers")
         self.hidden, self.inner = config.count("hidden_size"), config.count("intermediate_size")
         self.heads = config.count("num_attention_heads")
         self.kv_heads = config.count("num_key_value_heads", self.heads)
         self.vocab = config.count("vocab_size")
-        if self.layers > _MAX_LAYERS:
-            raise BadCheckpoint(f"config.json: {self.layers:,} layers; llama.cpp runs at most {_MAX_LAYERS}")
+        if self.layers > MAX_LAYERS:
+            raise BadCheckpoint(f"config.json: {self.layers:,} layers; llama.cpp runs at most {MAX_LAYERS}")
         if self.heads % self.kv_heads or (self.hidden % self.heads and not config.has("head_dim")):
             raise BadCheckpoint(
                 f"config.json: {self.heads} query heads do not divide into {self.kv_heads} groups and {self.hidden}"
             )
         self.head_dim = config.count("head_dim", self.hidden // self.heads)
-        self._check_what_llama_cpp_computes()
+        self._check_unsupported()
         if self.head_dim % 2 or self.head_dim > _MAX_HEAD_DIM:
             raise BadCheckpoint(f"config.json: heads of {self.head_dim:,} values cannot be rotated in pairs")
 
-    def _check_what_llama_cpp_computes(self) -> None:
-        """llama.cpp's converter looks at none of this, and what it makes then answers nonsense."""
+    def _check_unsupported(self) -> None:
+        """Refuse options that llama.cpp's converter ignores; the converted model would answer nonsense."""
         values = self.config.values
         if (activation := values.get("hidden_act") or "silu") not in ("silu", "swish"):
             raise BadCheckpoint(
@@ -172,54 +183,60 @@ class _Reading:
 
     def _entries(self, rope: Rope) -> Iterator[Entry]:
         """In the order of llama.cpp's converter."""
-        yield uint32(f"{self.name}.block_count", self.layers)
-        yield uint32(f"{self.name}.context_length", self.config.count("max_position_embeddings"))
-        yield uint32(f"{self.name}.embedding_length", self.hidden)
-        yield uint32(f"{self.name}.feed_forward_length", self.inner)
-        yield uint32(f"{self.name}.attention.head_count", self.heads)
-        yield uint32(f"{self.name}.attention.head_count_kv", self.kv_heads)
+        yield self._uint32(Keys.LLM.BLOCK_COUNT, self.layers)
+        yield self._uint32(Keys.LLM.CONTEXT_LENGTH, self.config.count("max_position_embeddings"))
+        yield self._uint32(Keys.LLM.EMBEDDING_LENGTH, self.hidden)
+        yield self._uint32(Keys.LLM.FEED_FORWARD_LENGTH, self.inner)
+        yield self._uint32(Keys.Attention.HEAD_COUNT, self.heads)
+        yield self._uint32(Keys.Attention.HEAD_COUNT_KV, self.kv_heads)
         yield from rope.scaling
-        yield float32(f"{self.name}.rope.freq_base", rope.theta)
-        yield float32(f"{self.name}.attention.layer_norm_rms_epsilon", self.config.number("rms_norm_eps", 1e-6))
+        yield self._float32(Keys.Rope.FREQ_BASE, rope.theta)
+        yield self._float32(Keys.Attention.LAYERNORM_RMS_EPS, self.config.number("rms_norm_eps", 1e-6))
         if self.is_llama or self.config.has("head_dim"):  # transformers fills it in for Llama
-            yield uint32(f"{self.name}.attention.key_length", self.head_dim)
-            yield uint32(f"{self.name}.attention.value_length", self.head_dim)
+            yield self._uint32(Keys.Attention.KEY_LENGTH, self.head_dim)
+            yield self._uint32(Keys.Attention.VALUE_LENGTH, self.head_dim)
 
     def _late_entries(self) -> Iterator[Entry]:
         if self.is_llama:
-            yield uint32(f"{self.name}.vocab_size", self.vocab)
-            yield uint32(f"{self.name}.rope.dimension_count", self.head_dim)
+            yield self._uint32(Keys.LLM.VOCAB_SIZE, self.vocab)
+            yield self._uint32(Keys.Rope.DIMENSION_COUNT, self.head_dim)
+
+    def _uint32(self, key: str, value: int) -> Entry:
+        return uint32(key.format(arch=self.name), value)
+
+    def _float32(self, key: str, value: float) -> Entry:
+        return float32(key.format(arch=self.name), value)
 
     def _weights(self) -> Iterator[Weight]:
-        yield Weight("token_embd.weight", "model.embed_tokens.weight", (self.vocab, self.hidden))
-        yield Weight("output_norm.weight", "model.norm.weight", (self.hidden,))
-        yield Weight("output.weight", "lm_head.weight", (self.vocab, self.hidden))
+        yield self._weight("model.embed_tokens.weight", (self.vocab, self.hidden))
+        yield self._weight("model.norm.weight", (self.hidden,))
+        yield self._weight("lm_head.weight", (self.vocab, self.hidden))
         for layer in range(self.layers):
-            for name, source, shape, rotary_heads in self._layer():
-                yield Weight(f"blk.{layer}.{name}", f"model.layers.{layer}.{source}", shape, rotary_heads)
+            yield from self._layer(f"model.layers.{layer}")
 
-    def _layer(self) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
-        """The tensors of one layer: GGUF name, checkpoint name, shape, heads to be re-ordered."""
+    def _layer(self, prefix: str) -> Iterator[Weight]:
         hidden, inner = self.hidden, self.inner
         q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
         q_heads, k_heads = (self.heads, self.kv_heads) if self.is_llama else (0, 0)
         bias = self.config.flag("attention_bias") if self.is_llama else True
         mlp_bias = self.config.flag("mlp_bias") if self.is_llama else False
-        yield "attn_norm.weight", "input_layernorm.weight", (hidden,), 0
-        yield from _matrix("attn_q", "self_attn.q_proj", (q, hidden), bias=bias, rotary_heads=q_heads)
-        yield from _matrix("attn_k", "self_attn.k_proj", (kv, hidden), bias=bias, rotary_heads=k_heads)
-        yield from _matrix("attn_v", "self_attn.v_proj", (kv, hidden), bias=bias)
-        yield from _matrix("attn_output", "self_attn.o_proj", (hidden, q), bias=bias and self.is_llama)
-        yield "ffn_norm.weight", "post_attention_layernorm.weight", (hidden,), 0
-        yield from _matrix("ffn_gate", "mlp.gate_proj", (inner, hidden), bias=mlp_bias)
-        yield from _matrix("ffn_up", "mlp.up_proj", (inner, hidden), bias=mlp_bias)
-        yield from _matrix("ffn_down", "mlp.down_proj", (hidden, inner), bias=mlp_bias)
+        yield self._weight(f"{prefix}.input_layernorm.weight", (hidden,))
+        yield from self._linear(f"{prefix}.self_attn.q_proj", (q, hidden), bias=bias, rotary_heads=q_heads)
+        yield from self._linear(f"{prefix}.self_attn.k_proj", (kv, hidden), bias=bias, rotary_heads=k_heads)
+        yield from self._linear(f"{prefix}.self_attn.v_proj", (kv, hidden), bias=bias)
+        yield from self._linear(f"{prefix}.self_attn.o_proj", (hidden, q), bias=bias and self.is_llama)
+        yield self._weight(f"{prefix}.post_attention_layernorm.weight", (hidden,))
+        yield from self._linear(f"{prefix}.mlp.gate_proj", (inner, hidden), bias=mlp_bias)
+        yield from self._linear(f"{prefix}.mlp.up_proj", (inner, hidden), bias=mlp_bias)
+        yield from self._linear(f"{prefix}.mlp.down_proj", (hidden, inner), bias=mlp_bias)
 
+    def _linear(self, module: str, shape: tuple[int, int], *, bias: bool, rotary_heads: int = 0) -> Iterator[Weight]:
+        """A linear layer: its matrix, and its bias if it has one."""
+        yield self._weight(f"{module}.weight", shape, rotary_heads)
+        if bias:
+            yield self._weight(f"{module}.bias", shape[:1], rotary_heads)
 
-def _matrix(
-    name: str, source: str, shape: tuple[int, int], *, bias: bool, rotary_heads: int = 0
-) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
-    """A linear layer: its matrix, and its bias if it has one."""
-    yield f"{name}.weight", f"{source}.weight", shape, rotary_heads
-    if bias:
-        yield f"{name}.bias", f"{source}.bias", shape[:1], rotary_heads
+    def _weight(self, source: str, shape: tuple[int, ...], rotary_heads: int = 0) -> Weight:
+        name = _tensor_names(self.arch, self.layers).get_name(source, try_suffixes=(".weight", ".bias"))
+        assert name is not None, source
+        return Weight(name=name, source=source, shape=shape, rotary_heads=rotary_heads)

@@ -1,8 +1,6 @@
 """A checkpoint folder as Hugging Face lays it out: JSON files and safetensors shards.
 
-Knows: which files belong to a checkpoint and that names found in them must stay inside the folder.
-Does not know: what an architecture needs from it (`architecture`, `vocab`). Tensors are read piece by piece;
-of the weights nothing is ever kept.
+Only headers of the shards are read here. File names found in the JSON files must stay inside the folder.
 """
 
 from __future__ import annotations
@@ -22,32 +20,32 @@ from r1_quantize.errors import BadCheckpoint
 from r1_quantize.files import SourceFile
 
 INDEX = "model.safetensors.index.json"
-_MAX_TOKENIZER = 32 << 20  # bytes; Llama's has 17 million, and parsing takes many times that
-_MAX_JSON = 4 << 20  # bytes of any other file
+_MAX_TOKENIZER_BYTES = 32 << 20  # Llama's has 17 million, and parsing takes many times that
+_MAX_JSON_BYTES = 4 << 20  # of any other file
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTensor:
-    """A tensor of the checkpoint, and the shard it lies in."""
+    """A tensor of the checkpoint, and the shard that holds it."""
 
     shard: Path
     stored: StoredTensor
 
 
 class CheckpointFolder:
-    """A checkpoint: `config` is config.json, `tensors` are in the order of shard, then name.
+    """A checkpoint: `config` is config.json, and `tensors` are sorted by shard, then name.
 
-    `shards` are the files with the weights, in order. `digests` holds the SHA-256 of every other file that was read,
-    by its name, for the manifest.
+    `shards` are the files with the weights, in order. `digests` maps every other file that was read to its SHA-256, for
+    the manifest.
     """
 
-    def __init__(self, path: Path, elsewhere: Mapping[str, SourceFile] | None = None) -> None:
-        """`elsewhere` has the shards, by name, that are not in the folder, or not yet.
+    def __init__(self, path: Path, shards: Mapping[str, SourceFile] | None = None) -> None:
+        """`shards` maps names to shards that are not in the folder, or not yet.
 
         Raises BadCheckpoint when a file is missing, damaged, or points outside the folder.
         """
         self.path = path
-        self._elsewhere = elsewhere or {}
+        self._known_shards = shards or {}
         self.digests: dict[str, str] = {}
         self.shards: list[SafetensorsFile] = []
         if not path.is_dir():
@@ -56,7 +54,7 @@ class CheckpointFolder:
         self.tensors = self._tensors()
 
     def json(self, name: str) -> dict[str, Any]:
-        """A JSON file that must be there and hold an object."""
+        """The object in a required JSON file."""
         if (found := self.optional_json(name)) is None:
             raise BadCheckpoint(f"{self.path}: {name} is missing; a checkpoint has it beside its *.safetensors")
         return found
@@ -76,7 +74,7 @@ class CheckpointFolder:
 
     def _tensors(self) -> dict[str, ShardTensor]:
         where = self._weight_map()
-        names = sorted(set(where.values())) if where else self._parts()
+        names = sorted(set(where.values())) if where else self._shard_names()
         tensors: dict[str, ShardTensor] = {}
         for name in names:
             shard = safetensors.read_file(self._shard(name))
@@ -90,36 +88,37 @@ class CheckpointFolder:
         return tensors
 
     def _shard(self, name: str) -> SourceFile:
-        if known := self._elsewhere.get(name):
+        if known := self._known_shards.get(name):
             return known
         if not (self.path / name).is_file():
             raise BadCheckpoint(f"{self.path}: the shard {name} is missing")
         return SourceFile.on_disk(self.path / name)
 
     def _weight_map(self) -> dict[str, str]:
-        """Tensor → shard, as the index says; empty when there is no index."""
+        """Tensor -> shard, from the index; empty when there is no index."""
         index = self.optional_json(INDEX)
-        return {} if index is None else _where(self.path / INDEX, index)
+        return {} if index is None else _weight_map(self.path / INDEX, index)
 
-    def _parts(self) -> list[str]:
+    def _shard_names(self) -> list[str]:
         """The shards of a folder without an index."""
-        return _parts(self.path, {path.name for path in self.path.glob("*.safetensors")} | self._elsewhere.keys())
+        on_disk = {path.name for path in self.path.glob("*.safetensors")}
+        return _shards_among(self.path, on_disk | self._known_shards.keys())
 
 
 def shard_names(path: Path, files: Iterable[str]) -> list[str]:
-    """The shards of the checkpoint whose other files lie at `path`, and of whose `files` not all are here yet.
+    """The shards of a checkpoint. `files` names all its files, and the folder `path` need only hold the index.
 
     Raises BadCheckpoint.
     """
     index = read_json(path / INDEX)
-    return _parts(path, files) if index is None else sorted(set(_where(path / INDEX, index).values()))
+    return _shards_among(path, files) if index is None else sorted(set(_weight_map(path / INDEX, index).values()))
 
 
-def _where(path: Path, index: dict[str, Any]) -> dict[str, str]:
-    """Tensor → shard."""
+def _weight_map(path: Path, index: dict[str, Any]) -> dict[str, str]:
+    """Tensor -> shard."""
     where = index.get("weight_map")
     if not isinstance(where, dict) or not where:
-        raise BadCheckpoint(f"{path}: it has no weight_map")
+        raise BadCheckpoint(f"{path}: no weight_map")
     for tensor, shard in where.items():
         plain = isinstance(shard, str) and shard.endswith(".safetensors") and not set(shard) & set("/\\:\0")
         if not plain:
@@ -127,12 +126,12 @@ def _where(path: Path, index: dict[str, Any]) -> dict[str, str]:
     return where
 
 
-def _parts(path: Path, files: Iterable[str]) -> list[str]:
+def _shards_among(path: Path, files: Iterable[str]) -> list[str]:
     """The shards of a checkpoint without an index."""
-    parts = sorted(name for name in files if fnmatchcase(name, "model*.safetensors") and "/" not in name)
-    if not parts:
-        raise BadCheckpoint(f"{path}: neither model.safetensors nor {INDEX} is there")
-    return parts
+    shards = sorted(name for name in files if fnmatchcase(name, "model*.safetensors") and "/" not in name)
+    if not shards:
+        raise BadCheckpoint(f"{path}: has neither model.safetensors nor {INDEX}")
+    return shards
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -162,9 +161,9 @@ def _read(path: Path) -> bytes | None:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise BadCheckpoint(f"{path}: not a plain file")
-        if status.st_size > (_MAX_TOKENIZER if path.name == "tokenizer.json" else _MAX_JSON):
-            raise BadCheckpoint(f"{path}: {status.st_size:,} bytes are too many for such a file")
+            raise BadCheckpoint(f"{path}: not a regular file")
+        if status.st_size > (_MAX_TOKENIZER_BYTES if path.name == "tokenizer.json" else _MAX_JSON_BYTES):
+            raise BadCheckpoint(f"{path}: {status.st_size:,} bytes is too large for such a file")
         return path.read_bytes()
     except FileNotFoundError:
         return None

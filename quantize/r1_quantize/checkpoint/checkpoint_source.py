@@ -1,7 +1,6 @@
-"""A checkpoint folder → what there is to quantize: the GGUF that llama.cpp's converter would make of it, unwritten.
+"""A checkpoint folder -> a source to quantize: the GGUF that llama.cpp's converter would write.
 
-Knows: which keys stand in such a file and in which order. The general.* naming keys are ours: the name is the
-catalogue's, or else the folder's. Does not know: which types tensors get (`plan`), or how anything is written.
+The general.* naming keys are our own: the name comes from the catalogue, else from the folder.
 """
 
 from __future__ import annotations
@@ -9,38 +8,43 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from gguf.constants import GGML_QUANT_VERSION, MODEL_TENSOR, TENSOR_NAMES, Keys, LlamaFileType
+
 from r1_quantize import catalog
 from r1_quantize.checkpoint.architecture import ARCHITECTURES, Architecture, architecture_of
 from r1_quantize.checkpoint.checkpoint import CheckpointFolder
 from r1_quantize.checkpoint.vocab import vocabulary
 from r1_quantize.errors import BadCheckpoint
-from r1_quantize.gguf.metadata import Entry, float32, int32, string, uint32
+from r1_quantize.gguf.metadata import float32, int32, string, uint32
+from r1_quantize.gguf.reader import Entry
 from r1_quantize.gguf.tensor_type import TensorType
-from r1_quantize.recipe import QUANTIZATION_VERSION, RECIPES
 from r1_quantize.source import Source, Tensor
 
+_OUTPUT = f"{TENSOR_NAMES[MODEL_TENSOR.OUTPUT]}.weight"
+_ROPE_FACTORS = f"{TENSOR_NAMES[MODEL_TENSOR.ROPE_FREQS]}.weight"
 _IGNORED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")  # computed, not learned
 _SAMPLING = {
-    # generation_config.json → general.sampling.*, in the order of the keys
-    "top_k": "top_k",
-    "top_p": "top_p",
-    "min_p": "min_p",
-    "temperature": "temp",
-    "repetition_penalty": "penalty_repeat",
+    # generation_config.json -> GGUF key, in the order of the keys
+    "top_k": Keys.General.SAMPLING_TOP_K,
+    "top_p": Keys.General.SAMPLING_TOP_P,
+    "min_p": Keys.General.SAMPLING_MIN_P,
+    "temperature": Keys.General.SAMPLING_TEMP,
+    "repetition_penalty": Keys.General.SAMPLING_PENALTY_REPEAT,
 }
 
 
 def checkpoint_source(
     folder: CheckpointFolder, name: str, known: catalog.Checkpoint | None = None, pretokenizer: str | None = None
 ) -> Source:
-    """`name` is used for general.name when the checkpoint is not a `known` one; see `pretokenizer_of` for the last.
+    """The tensors and metadata of a checkpoint.
 
-    Raises BadCheckpoint when the checkpoint is of an unknown architecture, lacks a tensor, or has one of the wrong
-    shape or type.
+    `known` is its entry in the catalogue; without one, general.name is `name`. `pretokenizer` overrides what
+    `pretokenizer_of` finds. Raises BadCheckpoint when r1 does not know the architecture, or a tensor is missing or of
+    the wrong shape or type.
     """
     architecture = architecture_of(folder.config)
     tensors = (*_computed(architecture), *_stored(folder, architecture))
-    tied = all(tensor.name != "output.weight" for tensor in tensors)
+    tied = all(tensor.name != _OUTPUT for tensor in tensors)
     return Source(
         path=folder.path,
         entries=tuple(_entries(folder, architecture, name, known, pretokenizer)),
@@ -53,9 +57,9 @@ def checkpoint_source(
 
 
 def outline(known: catalog.Checkpoint) -> Source | None:
-    """A checkpoint of the catalogue as far as that says what it is: its tensors, without values or a vocabulary.
+    """A checkpoint as the catalogue describes it: its tensors, without values or a vocabulary.
 
-    None when the catalogue does not say enough. Raises BadCheckpoint when what it says is impossible.
+    None when the catalogue does not say enough. Raises BadCheckpoint when it describes an impossible model.
     """
     named = [name for name, architecture in ARCHITECTURES.items() if architecture == known.architecture]
     if known.config is None or not named:
@@ -63,9 +67,15 @@ def outline(known: catalog.Checkpoint) -> Source | None:
     config = {"max_position_embeddings": known.context_length, **known.config, "architectures": named}
     architecture = architecture_of(config)
     stored = (
-        Tensor(weight.name, weight.shape, TensorType.BF16, TensorType.F32, weight.name)
+        Tensor(
+            name=weight.name,
+            shape=weight.shape,
+            type=TensorType.BF16,
+            default_type=TensorType.F32,
+            label=weight.name,
+        )
         for weight in architecture.weights
-        if not (architecture.tied and weight.name == "output.weight")
+        if not (architecture.tied and weight.name == _OUTPUT)
     )
     return Source(
         path=Path(known.name),
@@ -81,31 +91,39 @@ def outline(known: catalog.Checkpoint) -> Source | None:
 def _computed(architecture: Architecture) -> Iterator[Tensor]:
     if factors := architecture.rope_factors:
         yield Tensor(
-            *("rope_freqs.weight", (len(factors) // 4,), TensorType.F32, TensorType.F32),
-            label="rope_freqs.weight",
+            name=_ROPE_FACTORS,
+            shape=(len(factors) // 4,),
+            type=TensorType.F32,
+            default_type=TensorType.F32,
+            label=_ROPE_FACTORS,
             data=factors,
         )
 
 
 def _stored(folder: CheckpointFolder, architecture: Architecture) -> Iterator[Tensor]:
-    """The architecture's weights, each found and of the right shape, in the order they have in the checkpoint."""
+    """The architecture's weights in the order of the checkpoint, each checked for its shape and type."""
     expected = {weight.source: weight for weight in architecture.weights}
     for source, weight in expected.items():
-        if source not in folder.tensors and not (architecture.tied and weight.name == "output.weight"):
+        if source not in folder.tensors and not (architecture.tied and weight.name == _OUTPUT):
             raise BadCheckpoint(f"{folder.path}: the tensor {source} is missing")
     for source, tensor in folder.tensors.items():
         if source.endswith(_IGNORED):
             continue
         stored, found = tensor.stored, expected.get(source)
         if found is None:
-            raise BadCheckpoint(f"{tensor.shard}: the tensor {source:.80} has no place in {architecture.name}")
+            raise BadCheckpoint(
+                f"{tensor.shard}: unknown tensor {source:.80}; {architecture.name} has none of that name"
+            )
         if stored.shape != found.shape:
             wanted = f"config.json asks for {list(found.shape)}"
             raise BadCheckpoint(f"{tensor.shard}: {source} is {list(stored.shape)}, {wanted}")
         if stored.type is None:
             raise BadCheckpoint(f"{tensor.shard}: {source} is {stored.dtype}, not BF16, F16 or F32")
         yield Tensor(
-            *(found.name, found.shape, stored.type, TensorType.F32),
+            name=found.name,
+            shape=found.shape,
+            type=stored.type,
+            default_type=TensorType.F32,
             label=f"{tensor.shard}: {source}",
             file=tensor.shard,
             offset=stored.offset,
@@ -120,36 +138,37 @@ def _entries(
     known: catalog.Checkpoint | None,
     pretokenizer: str | None,
 ) -> Iterator[Entry]:
-    yield string("general.architecture", architecture.name)
-    yield string("general.type", "model")
+    """All metadata of a BF16 file; `plan` replaces the file type."""
+    yield string(Keys.General.ARCHITECTURE, architecture.name)
+    yield string(Keys.General.TYPE, "model")
     yield from _sampling(folder)
     yield from _naming(name, known)
     yield from architecture.entries
-    yield uint32("general.file_type", RECIPES["BF16"].number)
+    yield uint32(Keys.General.FILE_TYPE, LlamaFileType.MOSTLY_BF16)
     yield from architecture.late_entries
-    yield uint32("general.quantization_version", QUANTIZATION_VERSION)
+    yield uint32(Keys.General.QUANTIZATION_VERSION, GGML_QUANT_VERSION)
     yield from vocabulary(folder, architecture, pretokenizer)
 
 
 def _sampling(folder: CheckpointFolder) -> Iterator[Entry]:
-    """The sampling parameters the checkpoint's makers recommend."""
+    """The sampling parameters that the checkpoint's publisher recommends."""
     config = folder.optional_json("generation_config.json") or {}
-    for key, name in _SAMPLING.items():
-        value = config.get(key)
+    for name, key in _SAMPLING.items():
+        value = config.get(name)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e6:
             continue
-        if key == "top_k":
-            yield int32(f"general.sampling.{name}", int(value))
+        if name == "top_k":
+            yield int32(key, int(value))
         else:
-            yield float32(f"general.sampling.{name}", value)
+            yield float32(key, value)
 
 
 def _naming(name: str, known: catalog.Checkpoint | None) -> Iterator[Entry]:
-    """What a person calls the model; of these keys nothing depends on any."""
-    yield string("general.name", known.title if known else name)
+    """The keys that say what the model is called and whose it is; they have no effect on how it runs."""
+    yield string(Keys.General.NAME, known.title if known else name)
     if known and known.repo:
-        yield string("general.organization", known.repo.partition("/")[0])
+        yield string(Keys.General.ORGANIZATION, known.repo.partition("/")[0])
     if known:
-        yield string("general.license", known.licences[0].lower())
+        yield string(Keys.General.LICENSE, known.licences[0].lower())
     if known and known.repo:
         yield string("general.source.huggingface.repository", known.repo)

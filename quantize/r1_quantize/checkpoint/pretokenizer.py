@@ -1,11 +1,8 @@
-"""Which of llama.cpp's pre-tokenizers a tokenizer.json asks for.
+"""tokenizer.json -> the name of llama.cpp's pre-tokenizer, for the two families DeepSeek distilled R1 into.
 
-llama.cpp re-implements each way of cutting text before the merges, and wants its name in the GGUF. Its own
-converter finds the name by encoding a test text and looking up the hash of the ids, which works for published
-vocabularies only. The definition itself stands in tokenizer.json, so that is what is compared here.
-
-Knows: the definitions of the two families DeepSeek distilled R1 into, and the names llama.cpp knows. Does not know:
-vocabularies, or GGUF.
+llama.cpp re-implements each way of splitting text before the merges and wants its name in the GGUF. Its own converter
+finds the name by encoding a test text and looking up the hash of the ids, which works for published vocabularies only.
+tokenizer.json has the definition itself, so that is compared here.
 """
 
 from __future__ import annotations
@@ -18,8 +15,8 @@ from r1_quantize.errors import BadCheckpoint, UsageError
 
 _CONTRACTIONS_AND_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _PUNCTUATION_AND_SPACE = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_QWEN = ("NFC", _CONTRACTIONS_AND_WORDS + r"\p{N}" + _PUNCTUATION_AND_SPACE)  # takes digits one by one
-_LLAMA_3 = (None, _CONTRACTIONS_AND_WORDS + r"\p{N}{1,3}" + _PUNCTUATION_AND_SPACE)  # and by threes
+_QWEN = ("NFC", _CONTRACTIONS_AND_WORDS + r"\p{N}" + _PUNCTUATION_AND_SPACE)  # splits digits one by one
+_LLAMA_3 = (None, _CONTRACTIONS_AND_WORDS + r"\p{N}{1,3}" + _PUNCTUATION_AND_SPACE)  # splits digits in threes
 
 _NAMES = (
     "a.x-4.0 afmoe bailingmoe bailingmoe2 bloom chameleon chatglm-bpe codeshell cohere2moe command-r dbrx "
@@ -32,21 +29,21 @@ _NAMES = (
     "starcoder superbpe talkie tekken tiny_aya trillion ufakzeka viking whitespace youtu"
 )
 KNOWN = frozenset(_NAMES.split())
-"""The values of tokenizer.ggml.pre that llama.cpp can run (src/llama-vocab.cpp); a test asks the library itself."""
+"""The values of tokenizer.ggml.pre that llama.cpp runs (src/llama-vocab.cpp); a test asks the library itself."""
 
 
 def check_pretokenizer(name: str) -> str:
-    """A name given by a person. Raises UsageError when llama.cpp would not run the result."""
+    """Check a name given by a user. Raises UsageError when llama.cpp does not know it."""
     if name not in KNOWN:
         near = difflib.get_close_matches(name[:40], KNOWN, n=5, cutoff=0.4) or ["qwen2", "llama-bpe"]
-        raise UsageError(f"--pretokenizer {name!r:.40}: none of llama.cpp's {len(KNOWN)}; it has {', '.join(near)}")
+        raise UsageError(f"unknown --pretokenizer {name!r:.40}; llama.cpp has {', '.join(near)} ({len(KNOWN)} in all)")
     return name
 
 
 def pretokenizer_of(tokenizer: dict[str, Any]) -> str:
     """The value of tokenizer.ggml.pre for a tokenizer.json.
 
-    Raises BadCheckpoint, with what was found, when the definition is not one of those known.
+    Raises BadCheckpoint, quoting the definition, when it is not a known one.
     """
     normalizer, cut = tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer")
     match cut:
@@ -59,18 +56,18 @@ def pretokenizer_of(tokenizer: dict[str, Any]) -> str:
         }:
             kind = normalizer.get("type") if isinstance(normalizer, dict) else None
             if (kind, pattern) == _QWEN:
-                return "deepseek-r1-qwen" if _begins_with_a_token(tokenizer) else "qwen2"
+                return "deepseek-r1-qwen" if _adds_bos(tokenizer) else "qwen2"
             if (kind, pattern) == _LLAMA_3:
                 return "llama-bpe"
     found = json.dumps({"normalizer": normalizer, "pre_tokenizer": cut}, ensure_ascii=False)
     raise BadCheckpoint(
-        "tokenizer.json: its way of cutting text is not known; known are those of Qwen 2 and Llama 3; "
-        f"--pretokenizer NAME says which of llama.cpp's to use instead; found {found:.600}"
+        "tokenizer.json: unknown pre-tokenizer; r1 knows those of Qwen 2 and Llama 3; "
+        f"choose one of llama.cpp's with --pretokenizer NAME; found {found:.600}"
     )
 
 
 def post_processors(tokenizer: dict[str, Any]) -> list[Any]:
-    """The steps after the merges, which put special tokens around a text; unchecked."""
+    """The steps after the merges, which add special tokens to a text; unchecked."""
     match tokenizer.get("post_processor"):
         case {"type": "Sequence", "processors": [*steps]}:
             return steps
@@ -78,11 +75,11 @@ def post_processors(tokenizer: dict[str, Any]) -> list[Any]:
             return [step]
 
 
-def _begins_with_a_token(tokenizer: dict[str, Any]) -> bool:
-    """Whether a BOS is put in front of a text.
+def _adds_bos(tokenizer: dict[str, Any]) -> bool:
+    """True when a BOS is added before a text.
 
-    Qwen's own vocabulary has none, DeepSeek's has: the only thing by which the converter tells the two apart. To
-    llama.cpp both names mean the same.
+    DeepSeek's vocabulary does this and Qwen's does not: the only difference by which the converter tells them apart.
+    llama.cpp treats both names alike.
     """
     for step in post_processors(tokenizer):
         match step:

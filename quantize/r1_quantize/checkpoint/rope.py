@@ -1,8 +1,7 @@
-"""The rotary embedding's settings: config.json's rope_scaling → the `{arch}.rope.*` keys, and llama3's factors.
+"""config.json's rope_scaling -> the `{arch}.rope.*` keys and llama3's frequency factors.
 
-Knows: the three ways of stretching a context that llama.cpp runs for these architectures (linear, yarn, llama3),
-and the arithmetic of its converter, which is in single precision. Does not know: where in a file the keys stand
-(`architecture`).
+Covers the three ways of stretching a context that llama.cpp runs for Qwen2 and Llama: linear, yarn and llama3. The
+arithmetic is that of llama.cpp's converter, in single precision.
 """
 
 from __future__ import annotations
@@ -13,28 +12,31 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from r1_quantize.errors import BadCheckpoint
-from r1_quantize.gguf.metadata import Entry, float32, single, string, uint32
+from gguf.constants import Keys, RopeScalingType
 
-_DEFAULT_THETA = 10_000.0  # transformers' default for models that do not say
-_LEAST = 0.001  # of any of the numbers here; smaller ones only occur in files that were made to do harm
+from r1_quantize.errors import BadCheckpoint
+from r1_quantize.gguf.metadata import float32, string, to_float32, uint32
+from r1_quantize.gguf.reader import Entry
+
+_DEFAULT_THETA = 10_000.0  # transformers' default
+_MIN = 0.001  # of any number here; only files made to do harm have smaller ones
 _YARN = {
-    # config.json → {arch}.rope.scaling.*, in the order of the keys
-    "extrapolation_factor": "yarn_ext_factor",
-    "attention_factor": "yarn_attn_factor",
-    "beta_fast": "yarn_beta_fast",
-    "beta_slow": "yarn_beta_slow",
+    # config.json -> GGUF key, in the order of the keys
+    "extrapolation_factor": Keys.Rope.SCALING_YARN_EXT_FACTOR,
+    "attention_factor": Keys.Rope.SCALING_YARN_ATTN_FACTOR,
+    "beta_fast": Keys.Rope.SCALING_YARN_BETA_FAST,
+    "beta_slow": Keys.Rope.SCALING_YARN_BETA_SLOW,
 }
 _YARN_DEFAULTS = {"extrapolation_factor": 1.0, "beta_fast": 32.0, "beta_slow": 1.0}
-"""The keys are written, and llama.cpp does not read them: only with these values does it compute what is meant."""
+"""llama.cpp's converter writes these keys, but llama.cpp ignores them and computes with these values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rope:
-    """`scaling` are the keys before `{arch}.rope.freq_base`, which is `theta`.
+    """`theta` is `{arch}.rope.freq_base`, and `scaling` are the keys before it.
 
-    `factors` are the F32 values of rope_freqs.weight, head_dim / 2 of them: what each frequency is divided by.
-    Empty where there is no such tensor.
+    `factors` are the F32 values of rope_freqs.weight, the divisor of each of the head_dim / 2 frequencies; empty when
+    there is no such tensor.
     """
 
     theta: float
@@ -43,75 +45,82 @@ class Rope:
 
 
 def rope_of(config: Mapping[str, Any], architecture: str, head_dim: int) -> Rope:
-    """What a config.json says of the rotary embedding. Raises BadCheckpoint when llama.cpp would not run it so."""
-    found = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if isinstance(found, dict):
-        found = found.get("full_attention", found)
-    if not isinstance(found, dict):
-        raise BadCheckpoint(f"config.json: rope_scaling is {found!r:.80}")
-    mirrored = ("rope_theta", "original_max_position_embeddings")  # these may stand beside the others or above them
-    found = {**{key: config[key] for key in mirrored if config.get(key) is not None}, **found}
-    theta = _number(found, "rope_theta", _DEFAULT_THETA)
-    match found.get("rope_type", found.get("type", "default")):
+    """The rotary embedding a config.json describes. Raises BadCheckpoint when llama.cpp would compute another."""
+    settings = _settings(config)
+    theta = _number(settings, "rope_theta", _DEFAULT_THETA)
+    match settings.get("rope_type", settings.get("type", "default")):
         case "default" | None:
-            return Rope(theta, (), b"")
+            return Rope(theta=theta, scaling=(), factors=b"")
         case "linear":
-            return Rope(theta, tuple(_scaling(architecture, "linear", found)), b"")
+            return Rope(theta=theta, scaling=tuple(_linear(architecture, settings)), factors=b"")
         case "yarn":
-            return Rope(theta, (*_scaling(architecture, "yarn", found), *_yarn(architecture, found)), b"")
+            return Rope(theta=theta, scaling=tuple(_yarn(architecture, settings)), factors=b"")
         case "llama3" if architecture == "llama":
-            return Rope(theta, (), _llama3_factors(found, theta, head_dim))
+            return Rope(theta=theta, scaling=(), factors=_llama3_factors(settings, theta, head_dim))
         case kind:
-            raise BadCheckpoint(f"config.json: rope scaling of type {kind!r:.40} is not known for {architecture}")
+            raise BadCheckpoint(f"config.json: unknown rope scaling {kind!r:.40} for {architecture}")
 
 
-def _scaling(architecture: str, kind: str, found: Mapping[str, Any]) -> Iterator[Entry]:
-    yield string(f"{architecture}.rope.scaling.type", kind)
-    yield float32(f"{architecture}.rope.scaling.factor", _number(found, "factor"))
+def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """rope_scaling, which newer files call rope_parameters; two of its keys may also be at the top level."""
+    scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if isinstance(scaling, dict):
+        scaling = scaling.get("full_attention", scaling)
+    if not isinstance(scaling, dict):
+        raise BadCheckpoint(f"config.json: rope_scaling is {scaling!r:.80}")
+    top_level = ("rope_theta", "original_max_position_embeddings")
+    return {**{key: config[key] for key in top_level if config.get(key) is not None}, **scaling}
 
 
-def _yarn(architecture: str, found: Mapping[str, Any]) -> Iterator[Entry]:
-    original = int(_number(found, "original_max_position_embeddings"))
-    yield uint32(f"{architecture}.rope.scaling.original_context_length", original)
-    defaults = _YARN_DEFAULTS | {"attention_factor": 0.1 * math.log(_number(found, "factor")) + 1}
-    wishes = {"attention_factor": found.get("attn_factor"), **found}
-    for key, name in _YARN.items():
-        if wishes.get(key) is not None:
-            value = _number(wishes, key)
-            if not math.isclose(value, defaults[key], rel_tol=1e-4):
+def _linear(architecture: str, settings: Mapping[str, Any]) -> Iterator[Entry]:
+    yield string(Keys.Rope.SCALING_TYPE.format(arch=architecture), RopeScalingType.LINEAR.value)
+    yield float32(Keys.Rope.SCALING_FACTOR.format(arch=architecture), _number(settings, "factor"))
+
+
+def _yarn(architecture: str, settings: Mapping[str, Any]) -> Iterator[Entry]:
+    yield string(Keys.Rope.SCALING_TYPE.format(arch=architecture), RopeScalingType.YARN.value)
+    yield float32(Keys.Rope.SCALING_FACTOR.format(arch=architecture), _number(settings, "factor"))
+    original = int(_number(settings, "original_max_position_embeddings"))
+    yield uint32(Keys.Rope.SCALING_ORIG_CTX_LEN.format(arch=architecture), original)
+    defaults = _YARN_DEFAULTS | {"attention_factor": 0.1 * math.log(_number(settings, "factor")) + 1}
+    chosen = {"attention_factor": settings.get("attn_factor"), **settings}
+    for name, key in _YARN.items():
+        if chosen.get(name) is not None:
+            value = _number(chosen, name)
+            if not math.isclose(value, defaults[name], rel_tol=1e-4):
                 raise BadCheckpoint(
-                    f"config.json: rope_scaling has {key} {value:g}; llama.cpp computes yarn with {defaults[key]:g}"
+                    f"config.json: rope_scaling has {name} {value:g}; llama.cpp computes yarn with {defaults[name]:g}"
                 )
-            yield float32(f"{architecture}.rope.scaling.{name}", value)
+            yield float32(key.format(arch=architecture), value)
 
 
-def _llama3_factors(found: Mapping[str, Any], theta: float, head_dim: int) -> bytes:
-    """Short waves stay, long ones are stretched by `factor`, those between by a share of it.
+def _llama3_factors(settings: Mapping[str, Any], theta: float, head_dim: int) -> bytes:
+    """Short wavelengths stay, long ones are divided by `factor`, those between by a smooth share of it.
 
-    The formula is Llama 3.1's (transformers' modeling_rope_utils.py); every step is rounded to F32 as torch does it,
-    which divides a number by a tensor by way of the tensor's reciprocal.
+    The formula is Llama 3.1's (transformers' modeling_rope_utils.py). Every step is rounded to F32 as torch does it;
+    torch divides a number by a tensor by multiplying with the tensor's reciprocal.
     """
-    factor = _number(found, "factor", 8.0)
-    low, high = _number(found, "low_freq_factor", 1.0), _number(found, "high_freq_factor", 4.0)
-    context = _number(found, "original_max_position_embeddings", 8192)
-    if high - low < _LEAST:
+    factor = _number(settings, "factor", 8.0)
+    low, high = _number(settings, "low_freq_factor", 1.0), _number(settings, "high_freq_factor", 4.0)
+    context = _number(settings, "original_max_position_embeddings", 8192)
+    if high - low < _MIN:
         raise BadCheckpoint(f"config.json: rope_scaling has low_freq_factor {low:g} and high_freq_factor {high:g}")
-    factors = []
+    f32, factors = to_float32, []
     for index in range(0, head_dim, 2):
-        frequency = single(1 / single(theta ** single(index / head_dim)))
-        wave = single(single(1 / frequency) * single(2 * math.pi))
-        if wave < context / high:
+        frequency = f32(1 / f32(theta ** f32(index / head_dim)))
+        wavelength = f32(f32(1 / frequency) * f32(2 * math.pi))
+        if wavelength < context / high:
             factors.append(1.0)
-        elif wave > context / low:
+        elif wavelength > context / low:
             factors.append(factor)
         else:
-            smooth = single(single(single(single(1 / wave) * context) - low) / single(high - low))
-            factors.append(single(1 / single(single(single(1 - smooth) / factor) + smooth)))
+            smooth = f32(f32(f32(f32(1 / wavelength) * context) - low) / f32(high - low))
+            factors.append(f32(1 / f32(f32(f32(1 - smooth) / factor) + smooth)))
     return struct.pack(f"<{len(factors)}f", *factors)
 
 
-def _number(found: Mapping[str, Any], key: str, default: float | None = None) -> float:
-    value = found.get(key) if found.get(key) is not None else default
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _LEAST <= value < 2**31:
-        raise BadCheckpoint(f"config.json: {key} is {value!r:.80}, expected a number from {_LEAST} up")
+def _number(settings: Mapping[str, Any], key: str, default: float | None = None) -> float:
+    value = settings.get(key) if settings.get(key) is not None else default
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _MIN <= value < 2**31:
+        raise BadCheckpoint(f"config.json: {key} is {value!r:.80}, expected a number from {_MIN} up")
     return float(value)

@@ -1,7 +1,7 @@
-"""One .safetensors file's header, checked: which tensors it holds, and where.
+"""Reads and checks the header of a .safetensors file: which tensors it holds, and where.
 
-Knows: the layout of https://github.com/huggingface/safetensors#format: eight bytes of length, a JSON object,
-then the tensors without gaps. Does not know: what is in the tensors, or which files make up a checkpoint.
+The layout is in https://github.com/huggingface/safetensors#format: eight bytes of length, a JSON object, then the
+tensors without gaps.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +18,7 @@ from r1_quantize.files import SourceFile
 from r1_quantize.gguf.tensor_type import TensorType
 
 _MAX_DIMENSIONS, _UINT32_MAX = 8, (1 << 32) - 1
-_MAX_HEADER = 16 << 20  # bytes; 512 layers take one million, and parsing JSON takes many times its size
+_MAX_HEADER_BYTES = 16 << 20  # 512 layers take one million, and parsing JSON takes many times its size
 _ITEM_BYTES = {
     **{"BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1, "I16": 2, "U16": 2, "F16": 2},
     **{"BF16": 2, "I32": 4, "U32": 4, "F32": 4, "F64": 8, "I64": 8, "U64": 8, "C64": 8},
@@ -27,7 +28,7 @@ _FLOATS = {"BF16": TensorType.BF16, "F16": TensorType.F16, "F32": TensorType.F32
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where a tensor lies in its file. `shape` is (rows, columns) or (values,); `offset` is from the file's start."""
+    """Where a tensor lies in its file. `shape` is (rows, columns) or (values,); `offset` is in the file."""
 
     name: str
     dtype: str
@@ -37,21 +38,21 @@ class StoredTensor:
 
     @property
     def type(self) -> TensorType | None:
-        """Its type in GGML's terms; None when it is not one of the floats a checkpoint can be converted from."""
+        """The GGML type; None for anything but the floats r1 converts."""
         return _FLOATS.get(self.dtype)
 
 
 @dataclass(frozen=True, slots=True)
 class SafetensorsFile:
-    """The header of one file: its tensors by name, in the order of their names."""
+    """The header of one file: its tensors by name, sorted by name."""
 
     file: SourceFile
     tensors: Mapping[str, StoredTensor]
 
 
-def header_end(beginning: bytes, size: int) -> int:
-    """Where the header of a file of `size` bytes ends that begins so, or where one gives up reading it."""
-    return min(8 + int.from_bytes(beginning[:8], "little"), 8 + _MAX_HEADER, size)
+def header_end(prefix: bytes, size: int) -> int:
+    """How much of a file of `size` bytes to read for its header; `prefix` is its first eight bytes."""
+    return min(8 + int.from_bytes(prefix[:8], "little"), 8 + _MAX_HEADER_BYTES, size)
 
 
 def read(path: Path) -> SafetensorsFile:
@@ -62,14 +63,14 @@ def read(path: Path) -> SafetensorsFile:
 def read_file(file: SourceFile) -> SafetensorsFile:
     """The header of a file. Raises BadCheckpoint when it cannot be read or contradicts itself."""
     try:
-        with file.open_header() as (beginning, found):
-            return _Header(found).parse(beginning)
+        with file.open_header() as (opened, current):
+            return _HeaderReader(current).parse(opened)
     except OSError as exc:
         raise BadCheckpoint(f"{file.path}: {exc.strerror}") from exc
 
 
-class _Header:
-    """A header being read, none of it trusted."""
+class _HeaderReader:
+    """Reads one header and trusts none of it."""
 
     def __init__(self, file: SourceFile) -> None:
         self._file = file
@@ -78,16 +79,16 @@ class _Header:
 
     def parse(self, file: BinaryIO) -> SafetensorsFile:
         if self._size < 8:
-            raise self._bad(f"it is only {self._size} bytes long")
+            raise self._bad(f"only {self._size} bytes long")
         length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= min(_MAX_HEADER, self._size - 8):
-            raise self._bad(f"its header is said to be {length:,} bytes long, in a file of {self._size:,}")
+        if not 2 <= length <= min(_MAX_HEADER_BYTES, self._size - 8):
+            raise self._bad(f"a header of {length:,} bytes in a file of {self._size:,}")
         try:
             found = json.loads(file.read(length), object_pairs_hook=_unique)
         except (ValueError, RecursionError) as exc:
-            raise self._bad(f"its header is not JSON ({exc})") from exc
+            raise self._bad(f"the header is not JSON ({exc})") from exc
         if not isinstance(found, dict):
-            raise self._bad("its header is not a JSON object")
+            raise self._bad("the header is not a JSON object")
         found.pop("__metadata__", None)
         tensors = [self._tensor(name, entry, 8 + length) for name, entry in found.items()]
         self._check_layout(tensors, 8 + length)
@@ -102,18 +103,17 @@ class _Header:
                 plain = all(type(dimension) is int and 0 <= dimension <= _UINT32_MAX for dimension in shape)
                 if not plain or len(shape) > _MAX_DIMENSIONS:
                     raise self._bad(f"tensor {name!r:.80} has the shape {shape!r:.80}")
-                values = 1
-                for dimension in shape:
-                    values *= dimension
                 if not 0 <= begin <= end <= self._size:
-                    raise self._bad(f"tensor {name!r:.80} is said to lie outside the file")
-                if end - begin != values * _ITEM_BYTES[dtype]:
+                    raise self._bad(f"tensor {name!r:.80} lies outside the file")
+                if end - begin != prod(shape) * _ITEM_BYTES[dtype]:
                     raise self._bad(f"tensor {name!r:.80} has {end - begin} bytes for {dtype} {shape!r:.80}")
-                return StoredTensor(name, dtype, tuple(shape), start + begin, end - begin)
-        raise self._bad(f"tensor {name!r:.80} is described by {entry!r:.80}")
+                return StoredTensor(
+                    name=name, dtype=dtype, shape=tuple(shape), offset=start + begin, nbytes=end - begin
+                )
+        raise self._bad(f"bad description of tensor {name!r:.80}: {entry!r:.80}")
 
     def _check_layout(self, tensors: list[StoredTensor], start: int) -> None:
-        """The tensors fill the file from `start` to its end, without gap or overlap."""
+        """Check that the tensors fill the file from `start` to its end, without gap or overlap."""
         expected = start
         for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)):
             if tensor.offset != expected:
@@ -121,14 +121,14 @@ class _Header:
                 raise self._bad(f"tensor {tensor.name!r:.80} {fault}")
             expected += tensor.nbytes
         if expected != self._size:
-            raise self._bad(f"{expected:,} bytes are announced, {self._size:,} are there")
+            raise self._bad(f"{self._size:,} bytes long, but the header describes {expected:,}")
 
     def _bad(self, what: str) -> BadCheckpoint:
-        return BadCheckpoint(f"{self._path}: {what}; it is damaged or not whole")
+        return BadCheckpoint(f"{self._path}: {what}; it is damaged or incomplete")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("duplicate key")
     return found

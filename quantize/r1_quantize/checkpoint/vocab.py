@@ -1,48 +1,41 @@
-"""tokenizer.json and its companions → the tokenizer.ggml.* keys.
+"""tokenizer.json and its companions -> the tokenizer.ggml.* keys, as llama.cpp's converter writes them.
 
-Knows: which tokens are control tokens, what fills the holes up to the embedding's size, which special ids and
-flags llama.cpp wants, and the order of all these, which is that of llama.cpp's converter (gguf-py's
-SpecialVocab). Does not know: how text is cut (`pretokenizer`), or anything about weights.
+The converter's part is in gguf-py's SpecialVocab. How text is split before the merges is in `pretokenizer`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import IntEnum
 from typing import Any
+
+from gguf.constants import Keys, TokenType
 
 from r1_quantize.checkpoint.architecture import Architecture
 from r1_quantize.checkpoint.checkpoint import CheckpointFolder
 from r1_quantize.checkpoint.pretokenizer import post_processors, pretokenizer_of
 from r1_quantize.errors import BadCheckpoint
-from r1_quantize.gguf.metadata import Entry, boolean, int32s, string, strings, uint32
+from r1_quantize.gguf.metadata import boolean, int32s, string, strings, uint32
+from r1_quantize.gguf.reader import Entry
 
-_SPECIAL = {
-    # as tokenizer_config.json and config.json call it → as GGUF calls it, in the order of the keys
-    "bos": "bos_token_id",
-    "eos": "eos_token_id",
-    "unk": "unknown_token_id",
-    "sep": "seperator_token_id",  # spelt so in the format
-    "pad": "padding_token_id",
-    "mask": "mask_token_id",
+_SPECIAL_IDS = {
+    # the name in tokenizer_config.json and config.json -> GGUF key, in the order of the keys
+    "bos": Keys.Tokenizer.BOS_ID,
+    "eos": Keys.Tokenizer.EOS_ID,
+    "unk": Keys.Tokenizer.UNK_ID,
+    "sep": Keys.Tokenizer.SEP_ID,
+    "pad": Keys.Tokenizer.PAD_ID,
+    "mask": Keys.Tokenizer.MASK_ID,
 }
-
-
-class TokenType(IntEnum):
-    """enum llama_token_type of llama.h, those that a byte-level vocabulary has."""
-
-    NORMAL = 1
-    CONTROL = 3
-    USER_DEFINED = 4
-    UNUSED = 5
+_ADDITIONS = {"bos": Keys.Tokenizer.ADD_BOS, "eos": Keys.Tokenizer.ADD_EOS, "sep": Keys.Tokenizer.ADD_SEP}
 
 
 def vocabulary(
     folder: CheckpointFolder, architecture: Architecture, pretokenizer: str | None = None
 ) -> Iterator[Entry]:
-    """The tokenizer.ggml.* entries, padded to the architecture's `vocab_size`; see `pretokenizer_of` for the last.
+    """The tokenizer.ggml.* entries, with unused tokens up to the architecture's `vocab_size`.
 
-    Raises BadCheckpoint when tokenizer.json is missing, not a byte-level BPE, or does not fit into that size.
+    `pretokenizer` overrides what `pretokenizer_of` finds. Raises BadCheckpoint when tokenizer.json is missing, is not a
+    byte-level BPE, or has ids beyond that size.
     """
     size = architecture.vocab_size
     tokenizer = folder.json("tokenizer.json")
@@ -50,20 +43,20 @@ def vocabulary(
     try:
         prefixed = config.get("add_prefix_space")
         if architecture.name == "llama" and isinstance(prefixed, bool):
-            yield boolean("tokenizer.ggml.add_space_prefix", prefixed)
-        yield string("tokenizer.ggml.model", "gpt2")
-        yield string("tokenizer.ggml.pre", pretokenizer or pretokenizer_of(tokenizer))
+            yield boolean(Keys.Tokenizer.ADD_PREFIX, prefixed)
+        yield string(Keys.Tokenizer.MODEL, "gpt2")
+        yield string(Keys.Tokenizer.PRE, pretokenizer or pretokenizer_of(tokenizer))
         tokens = _tokens(tokenizer, size)
-        yield strings("tokenizer.ggml.tokens", [text for text, _ in tokens])
-        yield int32s("tokenizer.ggml.token_type", [kind for _, kind in tokens])
-        yield strings("tokenizer.ggml.merges", _merges(tokenizer))
-        added = {token["content"]: token["id"] for token in _added(tokenizer)}
+        yield strings(Keys.Tokenizer.LIST, [text for text, _ in tokens])
+        yield int32s(Keys.Tokenizer.TOKEN_TYPE, [kind for _, kind in tokens])
+        yield strings(Keys.Tokenizer.MERGES, _merges(tokenizer))
+        added = {token["content"]: token["id"] for token in _added_tokens(tokenizer)}
         for kind, number in _special_ids(config, folder.config, added, size).items():
-            yield uint32(f"tokenizer.ggml.{_SPECIAL[kind]}", number)
+            yield uint32(_SPECIAL_IDS[kind], number)
         for kind, wanted in _additions(tokenizer, config).items():
-            yield boolean(f"tokenizer.ggml.add_{kind}_token", wanted)
+            yield boolean(_ADDITIONS[kind], wanted)
         if (template := _chat_template(folder, config)) is not None:
-            yield string("tokenizer.chat_template", template)
+            yield string(Keys.Tokenizer.CHAT_TEMPLATE, template)
     except UnicodeEncodeError as exc:
         raise BadCheckpoint(f"{folder.path}: the tokenizer has text that is not Unicode ({exc.reason})") from exc
 
@@ -74,11 +67,11 @@ def _tokens(tokenizer: dict[str, Any], size: int) -> list[tuple[str, TokenType]]
         case {"type": "BPE", "vocab": dict(vocab)}:
             pass
         case _:
-            raise BadCheckpoint("tokenizer.json: its model is not BPE with a vocabulary")
+            raise BadCheckpoint("tokenizer.json: the model is not BPE with a vocabulary")
     tokens = [(f"[PAD{number}]", TokenType.UNUSED) for number in range(size)]
     for text, number in vocab.items():
         tokens[_id_below(number, size, text)] = (text, TokenType.NORMAL)
-    for token in _added(tokenizer):
+    for token in _added_tokens(tokenizer):
         tokens[_id_below(token["id"], size, token["content"])] = _typed(token["content"], token.get("special"))
     return tokens
 
@@ -90,7 +83,7 @@ def _typed(text: str, special: object) -> tuple[str, TokenType]:
     return text.replace("▁", " "), TokenType.USER_DEFINED
 
 
-def _added(tokenizer: dict[str, Any]) -> list[dict[str, Any]]:
+def _added_tokens(tokenizer: dict[str, Any]) -> list[dict[str, Any]]:
     added = tokenizer.get("added_tokens", [])
     if not isinstance(added, list):
         raise BadCheckpoint("tokenizer.json: added_tokens is not a list")
@@ -104,47 +97,44 @@ def _added(tokenizer: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _id_below(number: object, size: int, text: str) -> int:
     if type(number) is not int or not 0 <= number < size:
-        raise BadCheckpoint(f"tokenizer.json: {text!r:.80} has the id {number!r:.20}; vocab_size is {size:,}")
+        raise BadCheckpoint(f"tokenizer.json: {text!r:.80} has the id {number!r:.20}, but vocab_size is {size:,}")
     return number
 
 
 def _merges(tokenizer: dict[str, Any]) -> list[str]:
-    """The merges in the old form, "left right"; the new form holds pairs, so that a part may hold a space."""
+    """The merges in the old form, "left right". The new form has pairs, whose parts may hold spaces."""
     merges = tokenizer["model"].get("merges")
     if not isinstance(merges, list) or not merges:
-        raise BadCheckpoint("tokenizer.json: it has no merges, and llama.cpp needs at least one")
+        raise BadCheckpoint("tokenizer.json: no merges; llama.cpp needs at least one")
     if all(isinstance(merge, str) for merge in merges):
         return merges
     if all(isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) for p in pair) for pair in merges):
         return [" ".join(part.replace(" ", "Ġ") for part in pair) for pair in merges]
-    raise BadCheckpoint("tokenizer.json: its merges are neither texts nor pairs")
+    raise BadCheckpoint("tokenizer.json: the merges are neither strings nor pairs")
 
 
 def _special_ids(config: dict[str, Any], model: dict[str, Any], added: dict[str, int], size: int) -> dict[str, int]:
-    """Special ids by kind: by their text in tokenizer_config.json, and what it lacks by number in config.json."""
-    found: dict[str, int] = {}
-    for kind in _SPECIAL:
+    """Kind -> id of a special token, by its text in tokenizer_config.json, else by its number in config.json."""
+    ids: dict[str, int] = {}
+    for kind in _SPECIAL_IDS:
         if (text := _special_text(config, kind)) in added:
-            found[kind] = added[text]
-    for kind in _SPECIAL:
+            ids[kind] = added[text]
+    for kind in _SPECIAL_IDS:
         number = model.get(f"{kind}_token_id")
-        if type(number) is int and kind not in found:
-            found[kind] = _id_below(number, size, f"{kind}_token_id")
-    return found
+        if type(number) is int and kind not in ids:
+            ids[kind] = _id_below(number, size, f"{kind}_token_id")
+    return ids
 
 
 def _special_text(config: dict[str, Any], kind: str) -> str:
-    """A special token's text in tokenizer_config.json; empty when it has none of that kind."""
+    """The text of a special token in tokenizer_config.json; empty when there is none of that kind."""
     token = config.get(f"{kind}_token")
     text = token.get("content") if isinstance(token, dict) else token
     return text if isinstance(text, str) else ""
 
 
 def _additions(tokenizer: dict[str, Any], config: dict[str, Any]) -> dict[str, bool]:
-    """Whether bos, eos and sep are put around a text.
-
-    The post-processor decides; what it leaves open is taken from tokenizer_config.json.
-    """
+    """Which of bos, eos and sep are added to a text: by the post-processor, else by tokenizer_config.json."""
     found: dict[str, bool] = {}
     for step in post_processors(tokenizer):
         match step:
@@ -160,7 +150,7 @@ def _additions(tokenizer: dict[str, Any], config: dict[str, Any]) -> dict[str, b
 
 
 def _template_additions(single: list[str | None], pair: list[str | None], config: dict[str, Any]) -> dict[str, bool]:
-    """What a TemplateProcessing step puts around one text, and between two."""
+    """The tokens a TemplateProcessing step adds around one text, and between two."""
     first, last = (single[0], single[-1]) if len(single) > 1 else (None, None)
     found = {kind: True for kind, token in (("bos", first), ("eos", last)) if token}
     if first and pair[:1] == [first]:
@@ -175,7 +165,7 @@ def _template_additions(single: list[str | None], pair: list[str | None], config
 
 
 def _pieces(template: list[Any]) -> list[str | None]:
-    """A template's pieces: the text of a special token, or None where the text goes."""
+    """The parts of a template: the text of a special token, or None for the user's text."""
     pieces: list[str | None] = []
     for piece in template:
         match piece:
@@ -184,12 +174,12 @@ def _pieces(template: list[Any]) -> list[str | None]:
             case {"Sequence": {"id": "A" | "B"}}:
                 pieces.append(None)
             case _:
-                raise BadCheckpoint(f"tokenizer.json: {piece!r:.80} cannot stand in a template")
+                raise BadCheckpoint(f"tokenizer.json: {piece!r:.80} is not a template piece")
     return pieces
 
 
 def _chat_template(folder: CheckpointFolder, config: dict[str, Any]) -> str | None:
-    """The Jinja template: from tokenizer_config.json, else from a file of its own."""
+    """The Jinja template, from tokenizer_config.json or else from a separate file."""
     found = config.get("chat_template")
     if found is None:
         found = folder.optional_text("chat_template.jinja")

@@ -1,1 +1,1 @@
-"""The GGUF format: reading headers, encoding metadata, tensor types, split files."""
+"""The GGUF format: reading headers, encoding headers, tensor types, split files."""

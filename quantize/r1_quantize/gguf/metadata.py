@@ -1,110 +1,92 @@
-"""The key–value pairs at the head of a GGUF: their types, and their bytes on the way out.
-
-Knows: enum gguf_type and the encodings of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (version
-3, little-endian). Does not know: which keys a model needs (`architecture`, `vocab`), or how they are read
-(`reader`).
-"""
+"""The header of a GGUF we write, encoded by the gguf package's own writer."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Callable, Iterable, Sequence
+from io import BufferedWriter, BytesIO
+from math import prod
+from typing import Any, cast
 
+import numpy as np
+from gguf.constants import GGUF_MAGIC, GGUF_VERSION, GGMLQuantizationType, GGUFValueType
+from gguf.gguf_writer import GGUFWriter, WriterState
 
-class ValueType(IntEnum):
-    """The type of a value, or of the items of an array."""
-
-    UINT8 = 0
-    INT8 = 1
-    UINT16 = 2
-    INT16 = 3
-    UINT32 = 4
-    INT32 = 5
-    FLOAT32 = 6
-    BOOL = 7
-    STRING = 8
-    ARRAY = 9
-    UINT64 = 10
-    INT64 = 11
-    FLOAT64 = 12
-
-
-SCALARS: dict[ValueType, str] = {
-    ValueType.UINT8: "B",
-    ValueType.INT8: "b",
-    ValueType.UINT16: "H",
-    ValueType.INT16: "h",
-    ValueType.UINT32: "I",
-    ValueType.INT32: "i",
-    ValueType.FLOAT32: "f",
-    ValueType.BOOL: "?",
-    ValueType.UINT64: "Q",
-    ValueType.INT64: "q",
-    ValueType.FLOAT64: "d",
-}
-"""The `struct` letter of each type of fixed size; all are little-endian."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One pair: `value` holds type number and value, as they stand in the file after the key."""
-
-    key: str
-    value: bytes
-
-    def encode(self) -> bytes:
-        """The pair as it stands in the file."""
-        return encode_text(self.key) + self.value
-
-
-def encode_text(text: str) -> bytes:
-    """A string as it stands in the file: its length in bytes as 64 bits, then UTF-8."""
-    data = text.encode("utf-8")
-    return struct.pack("<Q", len(data)) + data
+from r1_quantize.gguf.reader import Entry
+from r1_quantize.gguf.tensor_type import TensorType
 
 
 def uint32(key: str, value: int) -> Entry:
-    """An entry holding an unsigned number of 32 bits; struct.error when it does not fit."""
-    return Entry(key, struct.pack("<II", ValueType.UINT32, value))
+    """An unsigned 32-bit number. Raises struct.error when it does not fit."""
+    return _entry(key, value, GGUFValueType.UINT32)
 
 
 def int32(key: str, value: int) -> Entry:
-    """An entry holding a signed number of 32 bits; struct.error when it does not fit."""
-    return Entry(key, struct.pack("<Ii", ValueType.INT32, value))
+    """A signed 32-bit number. Raises struct.error when it does not fit."""
+    return _entry(key, value, GGUFValueType.INT32)
 
 
 def float32(key: str, value: float) -> Entry:
-    """An entry holding a float of 32 bits; OverflowError when it does not fit."""
-    return Entry(key, struct.pack("<If", ValueType.FLOAT32, value))
+    """A 32-bit float. Raises OverflowError when it does not fit."""
+    return _entry(key, value, GGUFValueType.FLOAT32)
 
 
 def boolean(key: str, value: bool) -> Entry:
-    """An entry holding true or false."""
-    return Entry(key, struct.pack("<I?", ValueType.BOOL, value))
+    """True or false."""
+    return _entry(key, value, GGUFValueType.BOOL)
 
 
 def string(key: str, value: str) -> Entry:
-    """An entry holding a string; UnicodeEncodeError when it has lone surrogates."""
-    return Entry(key, struct.pack("<I", ValueType.STRING) + encode_text(value))
+    """A string. Raises UnicodeEncodeError when it has lone surrogates."""
+    return _entry(key, value, GGUFValueType.STRING)
 
 
 def strings(key: str, values: Sequence[str]) -> Entry:
-    """An entry holding an array of strings."""
-    return Entry(key, _array(ValueType.STRING, len(values)) + b"".join(map(encode_text, values)))
+    """An array of strings, at least one."""
+    return _entry(key, values, GGUFValueType.ARRAY)
 
 
 def int32s(key: str, values: Sequence[int]) -> Entry:
-    """An entry holding an array of signed numbers of 32 bits."""
-    return Entry(key, _array(ValueType.INT32, len(values)) + struct.pack(f"<{len(values)}i", *values))
+    """An array of signed 32-bit numbers, at least one."""
+    return _entry(key, values, GGUFValueType.ARRAY)
 
 
-def single(value: float) -> float:
-    """The nearest number of single precision; OverflowError when there is none."""
+def encode_header(entries: Sequence[Entry], tensors: Sequence[tuple[str, tuple[int, ...], TensorType]]) -> bytes:
+    """Everything before the first tensor but the padding: counts, `entries`, then name, shape and type of each tensor.
+
+    A shape is (rows, columns) or (values,). The tensors follow each other in this order, each at an aligned offset.
+    """
+    counts = struct.pack("<IIQQ", GGUF_MAGIC, GGUF_VERSION, len(tensors), len(entries))
+    return b"".join((counts, *(entry.data for entry in entries), _tensor_infos(tensors)))
+
+
+def to_float32(value: float) -> float:
+    """The nearest float of single precision. Raises OverflowError when it does not fit."""
     rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
     return rounded
 
 
-def _array(items: ValueType, count: int) -> bytes:
-    return struct.pack("<IIQ", ValueType.ARRAY, items, count)
+def _entry(key: str, value: Any, kind: GGUFValueType) -> Entry:
+    writer = _new_writer()
+    writer.add_key_value(key, value, kind)
+    return Entry(key, _written(writer, WriterState.HEADER, GGUFWriter.write_kv_data_to_file))
+
+
+def _tensor_infos(tensors: Iterable[tuple[str, tuple[int, ...], TensorType]]) -> bytes:
+    writer, unused = _new_writer(), np.dtype(np.float32)
+    for name, shape, kind in tensors:
+        ggml_type = cast(GGMLQuantizationType, kind)  # ours knows types that gguf 0.19 does not; it packs the number
+        writer.add_tensor_info(name, shape, unused, kind.bytes_of(prod(shape)), ggml_type)
+    return _written(writer, WriterState.KV_DATA, GGUFWriter.write_ti_data_to_file)
+
+
+def _new_writer() -> GGUFWriter:
+    return GGUFWriter(None, "")  # an empty architecture adds no entry
+
+
+def _written(writer: GGUFWriter, state: WriterState, write: Callable[[GGUFWriter], None]) -> bytes:
+    """The part of a file that `write` writes when the writer has reached `state`."""
+    out = BytesIO()
+    writer.fout, writer.state = [cast(BufferedWriter, out)], state
+    write(writer)
+    return out.getvalue()

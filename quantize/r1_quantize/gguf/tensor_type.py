@@ -1,8 +1,6 @@
-"""The types a tensor's values can have in a GGUF: their numbers, their names, the size of a block of each.
+"""The GGML types of tensors: numbers, names and block sizes, as of ggml 0.25 (ggml.h, ggml-common.h).
 
-Knows: enum ggml_type of ggml.h and the block sizes of ggml-common.h, as of ggml 0.25; a test holds them
-against the library. Does not know: which tensor gets which type (`recipe`), or how values are turned into
-blocks (`ggml`).
+Not taken from the gguf package, because `r1 run` reads it; tests compare it with gguf's tables and with the library.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from enum import IntEnum
 
 
 class TensorType(IntEnum):
-    """A GGML type. A row of a tensor is stored as whole blocks, so its length is a multiple of `block`."""
+    """A GGML type. A row of a tensor is a whole number of blocks, so its length is a multiple of `block`."""
 
     F32 = 0
     F16 = 1
@@ -51,16 +49,16 @@ class TensorType(IntEnum):
 
     @property
     def block(self) -> int:
-        """How many values a block holds."""
+        """Values in a block."""
         return _BLOCKS[self][0]
 
     @property
     def block_bytes(self) -> int:
-        """How many bytes a block takes."""
+        """Bytes in a block."""
         return _BLOCKS[self][1]
 
     def bytes_of(self, values: int) -> int:
-        """The size of `values` values, which must be a whole number of blocks."""
+        """The bytes of `values` values, which must fill complete blocks."""
         return values // self.block * self.block_bytes
 
 
@@ -70,10 +68,10 @@ UNREADABLE = frozenset(
         *(TensorType.Q8_1, TensorType.Q8_K),
     }
 )
-"""Types of which ggml makes no F32: integers, and what only lives within a computation."""
+"""Types that ggml cannot convert to F32: integers, and types used only inside computations."""
 
 WITH_TABLES = frozenset(kind for kind in TensorType if kind.name.startswith(("IQ1", "IQ2", "IQ3")))
-"""Types whose kernels look values up in tables that are computed first."""
+"""Types whose kernels need lookup tables that are computed first."""
 
 _BLOCKS: dict[TensorType, tuple[int, int]] = {
     TensorType.F32: (1, 4),

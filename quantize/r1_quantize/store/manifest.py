@@ -1,9 +1,6 @@
-"""What stands beside a stored model: where it came from, and what its bytes must hash to.
+"""The manifest of a stored model: where it came from, and the digests of its bytes.
 
-A manifest is QUANT.json next to QUANT.gguf. It describes the file beside it; a model without one is whole, only its
-origin is not on record.
-
-Knows: the keys of that file. Does not know: where it lies, or how a model is made.
+QUANT.json describes the QUANT.gguf beside it. A model without a manifest is valid; only its origin is unknown.
 """
 
 from __future__ import annotations
@@ -23,69 +20,71 @@ from r1_quantize.files import disk_error, write_atomically
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The origin and the digest of one GGUF. Digests are SHA-256 in lower-case hex, sizes are bytes."""
+    """The origin and the digests of one GGUF. Digests are SHA-256 in lower-case hex, sizes are bytes."""
 
     name: str
     quant: str
     source: str  # a hub repository, or the name of a folder
     revision: str | None  # the hub's commit; None for a folder
-    source_sha256: dict[str, str]  # of every file of the checkpoint that was read, by its name
+    source_sha256: dict[str, str]  # of every source file that was read, by its name
     sha256: str  # of the GGUF
     size: int
-    recipe: dict[str, int]  # GGML type → how many tensors have it
+    recipe: dict[str, int]  # GGML type → number of tensors
     tools: dict[str, str]  # distribution → version
     created: str  # ISO 8601, UTC
     imatrix_sha256: str | None = None  # of the importance matrix it was made with
-    tensor_types: list[str] = field(default_factory=list)  # PATTERN=TYPE, where the recipe was overruled
-    tensor_crc32: dict[str, int] = field(default_factory=dict)  # of each tensor's bytes, to say which one is damaged
+    tensor_types: list[str] = field(default_factory=list)  # PATTERN=TYPE, the overrides of the recipe
+    tensor_crc32: dict[str, int] = field(default_factory=dict)  # of each tensor's bytes, to find a damaged one
 
     def to_json(self) -> str:
-        """The text of the file, ending in a newline."""
+        """The content of the file, ending in a newline."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """Raises BadFile when a key is missing, unknown or of the wrong kind."""
+        """Raises BadFile when a key is missing or unknown or has a bad value."""
         try:
-            found: Any = json.loads(text)
+            data: Any = json.loads(text)
         except (ValueError, RecursionError) as exc:
-            raise BadFile(f"a manifest that is not JSON: {exc}") from exc
-        if not isinstance(found, dict) or not _REQUIRED <= found.keys() <= _KEYS.keys():
+            raise BadFile(f"the manifest is not JSON: {exc}") from exc
+        if not isinstance(data, dict) or not _REQUIRED <= data.keys() <= _KEYS.keys():
             raise BadFile(f"a manifest must have the keys {', '.join(_KEYS)}")
-        for key, value in found.items():
+        for key, value in data.items():
             if not _KEYS[key](value):
-                raise BadFile(f"a manifest with an impossible {key}: {value!r:.80}")
-        return cls(**found)
+                raise BadFile(f"the manifest has a bad {key}: {value!r:.80}")
+        return cls(**data)
 
     def stage(self, path: Path, file: Path) -> Callable[[], None]:
-        """Write it down, for `path`, before `file` gets its name; what comes back is called when that has it.
+        """Write the manifest before `file` is renamed to its final name; call the result after that.
 
-        Between the two it stands in QUANT.json.next, and counts when the model is that very file: the time when each
-        was last changed is the same. So no kill in between loses it. Raises R1Error when the disk fails.
+        In between the manifest is in QUANT.json.next, with the mtime of `file`, and `beside` uses it once the model has
+        that mtime. So a kill at any moment leaves a manifest that matches the model.
+
+        Raises R1Error when the disk fails.
         """
-        following = _next(path)
-        write_atomically(following, self.to_json())
+        staged = _staged(path)
+        write_atomically(staged, self.to_json())
 
-        def settle() -> None:
+        def commit() -> None:
             try:
-                following.replace(path)
+                staged.replace(path)
             except OSError as exc:
                 raise disk_error(path, exc) from exc
 
         try:
             changed = file.stat().st_mtime_ns
-            os.utime(following, ns=(changed, changed))
+            os.utime(staged, ns=(changed, changed))
         except OSError as exc:
-            raise disk_error(following, exc) from exc
-        return settle
+            raise disk_error(staged, exc) from exc
+        return commit
 
     @classmethod
     def beside(cls, model: Path) -> Manifest | None:
         """The manifest of a model; None when there is none. Raises BadFile when it is damaged."""
         path = model.with_suffix(".json")
         with suppress(OSError):
-            if _next(path).stat().st_mtime_ns == model.stat().st_mtime_ns:
-                return cls.read(_next(path))
+            if _staged(path).stat().st_mtime_ns == model.stat().st_mtime_ns:
+                return cls.read(_staged(path))
         return cls.read(path)
 
     @classmethod
@@ -99,19 +98,19 @@ class Manifest:
             raise BadFile(f"{path}: {exc}") from exc
 
 
-def _next(path: Path) -> Path:
+def _staged(path: Path) -> Path:
     return path.with_name(path.name + ".next")
 
 
 def tools() -> dict[str, str]:
-    """What a model is made with, and its versions."""
+    """The tools that make a model → their versions."""
     from importlib.metadata import version  # slow to import
 
     return {package: version(package) for package in ("r1-local", "llama-cpp-python")}
 
 
 def file_sha256(path: Path) -> str:
-    """The digest of a file's bytes, as a manifest has it. Raises OSError."""
+    """The SHA-256 of a file, in hex. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -147,4 +146,4 @@ _KEYS: dict[str, Callable[[object], bool]] = {
     "tensor_types": lambda value: isinstance(value, list) and all(map(_text, value)),
     "tensor_crc32": _table_of(_count),
 }
-_REQUIRED = _KEYS.keys() - {"imatrix_sha256", "tensor_types", "tensor_crc32"}  # younger than the first manifests
+_REQUIRED = _KEYS.keys() - {"imatrix_sha256", "tensor_types", "tensor_crc32"}  # the first manifests lacked these
