@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 from r1.history.history import History
@@ -32,15 +31,13 @@ from r1_quantize import units
 from r1_quantize.errors import UsageError
 from r1_quantize.files import write_atomically
 
-_TEXT_WIDTH = 40  # columns; a phone's terminal has no more
-
 _REMARKS = {
     None: "this reply was cut off",
-    "length": "cut off by the token limit (--max-tokens)",
+    "length": "cut off by the limit on tokens",
     "context": "cut off because the context was full",
     "interrupted": "interrupted",
 }
-"""About incomplete replies, by `finish_reason`."""
+"""About incomplete replies, by `finish_reason`; short enough for the 40 columns of a phone."""
 
 Format = Callable[[SessionInfo, Sequence[StoredTurn], bool], str]
 
@@ -127,7 +124,7 @@ def _text_turn(turn: StoredTurn, with_thinking: bool) -> Iterator[str]:
         yield f"[{turn.number}] R1 thinking: {_thought(turn).lower()}\n{turn.thinking}"
     if turn.answer:
         yield f"[{turn.number}] R1\n{turn.answer}"
-    yield from (fill(f"({remark})", _TEXT_WIDTH) for remark in _remarks(turn))
+    yield from (f"({remark})" for remark in _remarks(turn))
 
 
 def _turn_facts(turn: StoredTurn, with_thinking: bool) -> dict[str, Any]:

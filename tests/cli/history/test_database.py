@@ -1,4 +1,4 @@
-"""`r1.history.database`: files that are not ours are left alone, and each failure is one line."""
+"""`r1.history.database`: foreign files stay unchanged, and every failure is one line."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def marked_by_another(path: Path) -> None:
 
 
 def text(path: Path) -> None:
-    path.write_text("Dear diary, this is no database at all.\n" * 50)
+    path.write_text("Dear diary, this is not a database.\n" * 50)
 
 
 def short(path: Path) -> None:
@@ -72,13 +72,13 @@ def zeros(path: Path) -> None:
 
 
 class TestRefusals:
-    """A file that cannot be ours is refused in one line and not touched by a byte."""
+    """A file that is not ours is refused in one line and stays unchanged, byte for byte."""
 
     @pytest.mark.parametrize("must_exist", [False, True])
     @pytest.mark.parametrize(
         ("make", "says"),
         [
-            (newer, r"kept by a newer r1 \(format 2, this one reads 1\); update r1"),
+            (newer, r"written by a newer r1 \(format 2, this one reads 1\); update r1"),
             (newer_in_rollback_mode, "update r1"),
             (foreign, "a database of another program; move it away"),
             (marked_by_another, "a database of another program; move it away"),
@@ -87,7 +87,7 @@ class TestRefusals:
             (zeros, "not a database; move it away"),
         ],
     )
-    def test_what_is_not_ours_is_left_as_it_is(
+    def test_a_foreign_file_stays_unchanged(
         self, tmp_path: Path, path: Path, make: Callable[[Path], None], says: str, must_exist: bool
     ) -> None:
         make(path)
@@ -99,7 +99,7 @@ class TestRefusals:
         assert refused.value.exit_status is ExitStatus.BAD_FILE
         assert files_in(tmp_path) == before
 
-    def test_a_newer_version_is_seen_while_it_stands_in_the_log_only(self, tmp_path: Path, path: Path) -> None:
+    def test_a_newer_version_is_seen_even_if_only_the_log_has_it(self, tmp_path: Path, path: Path) -> None:
         write_some(path)
         with closing(sqlite3.connect(path, isolation_level=None)) as newer_r1:
             newer_r1.execute("PRAGMA user_version = 7")
@@ -123,14 +123,12 @@ class TestRefusals:
         with pytest.raises(BadFile, match="damaged"), History.open(path) as history:
             history.sessions()
 
-    def test_where_nothing_was_said_nothing_is_made(self, tmp_path: Path, path: Path) -> None:
-        with pytest.raises(UsageError, match="no chats yet; `r1` opens one"):
+    def test_nothing_is_created_if_the_file_must_exist(self, tmp_path: Path, path: Path) -> None:
+        with pytest.raises(UsageError, match="no chats yet; `r1` starts one"):
             History.open(path, must_exist=True)
         assert list(tmp_path.iterdir()) == []
 
-    def test_an_older_file_gets_the_newer_tables_and_keeps_what_it_has(
-        self, path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_older_file_is_updated_and_keeps_its_chats(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_some(path)
         older = database.MIGRATIONS
         added = "ALTER TABLE sessions ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0; CREATE TABLE tags (tag TEXT);"
@@ -159,8 +157,8 @@ class TestRefusals:
 WRITING = "write = lambda: say(History.open(path), None, 'x' * 20000)\n"
 
 
-def on_a_disk_of_its_own(folder: Path, size: str, before: str, program: str) -> str:
-    """What `program` prints where a database with one turn lies on a small disk; its error, if it ends in one."""
+def on_a_small_disk(folder: Path, size: str, before: str, program: str) -> str:
+    """The output of `program` beside a database with one turn on a small disk; the error if it fails."""
     prelude = "import sys; from pathlib import Path; from r1.history.history import History\n"
     prelude += "from tests.fakes.chats import say\npath = Path(sys.argv[1])\n"
     first = f"{prelude}with History.open(path) as h: say(h, None, 'why?')"
@@ -175,21 +173,21 @@ def on_a_disk_of_its_own(folder: Path, size: str, before: str, program: str) -> 
     try:
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     except FileNotFoundError:
-        pytest.skip("no disk of our own: there is no unshare")
+        pytest.skip("cannot mount a small disk: there is no unshare")
     if done.returncode and not done.stdout and ("unshare:" in done.stderr or "mount:" in done.stderr):
-        pytest.skip(f"no disk of our own: {done.stderr}")
+        pytest.skip(f"cannot mount a small disk: {done.stderr}")
     return done.stdout + done.stderr
 
 
 class TestTrouble:
-    """A disk or a neighbour that does not let us write is one line of the right kind; what was saved stays."""
+    """A disk or another process that prevents writing is one line of the right kind; saved chats stay."""
 
-    def test_a_full_disk_is_said_to_be_full(self, path: Path) -> None:
+    def test_a_full_disk_is_reported(self, path: Path) -> None:
         with History.open(path) as history:
             session, turn = say(history, None, "one", reason=None)
             pages = history._db.execute("PRAGMA page_count").fetchone()[0]
             history._db.execute(f"PRAGMA max_page_count = {pages}")
-            with pytest.raises(NotEnoughSpace, match="no room left"):
+            with pytest.raises(NotEnoughSpace, match="no space left"):
                 history.add(turn, "x" * 1_000_000, "")
             history._db.execute("PRAGMA max_page_count = 100000")
             history.add(turn, "!", "")
@@ -198,32 +196,34 @@ class TestTrouble:
     @pytest.mark.parametrize(
         ("size", "before", "error"),
         [
-            ("400k", "", "NotEnoughSpace {path}: no room left on its disk; make some, nothing that was saved is lost"),
-            ("4m", "mount -o remount,ro {folder}", "R1Error {path}: cannot be written; see to its permissions"),
+            ("400k", "", "NotEnoughSpace {path}: no space left on its disk; free some, saved chats are not affected"),
+            ("4m", "mount -o remount,ro {folder}", "R1Error {path}: cannot be written; check its permissions"),
         ],
         ids=["full", "read-only"],
     )
-    def test_a_disk_that_takes_no_more_is_one_line(self, tmp_path: Path, size: str, before: str, error: str) -> None:
-        printed = on_a_disk_of_its_own(tmp_path, size, before, f"{WRITING}for n in range(100): write()")
+    def test_a_disk_that_cannot_be_written_is_one_line(
+        self, tmp_path: Path, size: str, before: str, error: str
+    ) -> None:
+        printed = on_a_small_disk(tmp_path, size, before, f"{WRITING}for n in range(100): write()")
         assert printed.count("\n") == 1
         assert printed.startswith(error.format(path=tmp_path / "history.db"))
 
     def test_a_read_only_disk_without_a_file_is_one_line(self, tmp_path: Path) -> None:
         program = "History.open(path.with_name('other.sqlite3'))"
-        printed = on_a_disk_of_its_own(tmp_path, "4m", "mount -o remount,ro {folder}", program)
+        printed = on_a_small_disk(tmp_path, "4m", "mount -o remount,ro {folder}", program)
         assert printed.startswith(
-            f"R1Error {tmp_path}/other.sqlite3: Read-only file system; chats cannot be kept there"
+            f"R1Error {tmp_path}/other.sqlite3: Read-only file system; chats cannot be saved there"
         )
 
     def test_chats_on_a_read_only_disk_can_be_read(self, tmp_path: Path) -> None:
         program = (
             "with History.open(path, must_exist=True) as h: print(h.turns(1)[0].answer, h.search('why')[0].number)"
         )
-        printed = on_a_disk_of_its_own(tmp_path, "4m", "mount -o remount,ro {folder}", program)
+        printed = on_a_small_disk(tmp_path, "4m", "mount -o remount,ro {folder}", program)
         assert printed == "because 1\n"
 
     def test_a_lock_that_is_held_too_long_is_busy(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(database, "PATIENCE_S", 0.2)
+        monkeypatch.setattr(database, "LOCK_TIMEOUT_S", 0.2)
         with History.open(path) as history, closing(sqlite3.connect(path, isolation_level=None)) as other:
             _, turn = say(history, None, "one", reason=None)
             other.execute("BEGIN IMMEDIATE")
@@ -231,14 +231,14 @@ class TestTrouble:
             with pytest.raises(Busy, match="close that and try again"):
                 history.add(turn, "x", "")
             assert 0.1 < time.monotonic() - began < 10
-            assert history.sessions()  # reading waits for nobody
+            assert history.sessions()  # reading never waits
             other.execute("ROLLBACK")
             history.add(turn, "x", "")
 
     def test_a_folder_in_its_place_and_a_file_in_its_folders_place(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         for wrong in (tmp_path, tmp_path / "file" / "history.db"):
-            with pytest.raises(R1Error, match="chats cannot be kept there") as refused:
+            with pytest.raises(R1Error, match="chats cannot be saved there") as refused:
                 History.open(wrong)
             assert "\n" not in str(refused.value)
 
@@ -261,7 +261,7 @@ for n in range(1000):
     print("finished", turn, flush=True)
 """
 
-NEIGHBOUR = """
+OTHER_CHAT = """
 import sys
 from pathlib import Path
 from r1.history.history import History
@@ -283,7 +283,7 @@ def process(program: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 class TestKills:
-    """kill -9 costs what was not handed over yet, and nothing else."""
+    """kill -9 loses only what was not yet passed to the history."""
 
     def test_what_was_acknowledged_is_there_after_twenty_kills(self, path: Path) -> None:
         chance = random.Random(20250120)
@@ -311,7 +311,7 @@ class TestKills:
             if ["finished", str(turn)] in lines:
                 assert turns[turn].finish_reason == "stop"
 
-    def test_a_kill_while_the_file_is_being_made_leaves_one_that_opens(self, path: Path) -> None:
+    def test_a_kill_during_the_creation_leaves_a_file_that_opens(self, path: Path) -> None:
         program = (
             "import sys; from pathlib import Path; from r1.history.history import History; print('', flush=True)\n"
         )
@@ -328,12 +328,12 @@ class TestKills:
             write_some(path)
 
 
-class TestNeighbours:
-    """Several chats at once write into the same file, and none loses a word."""
+class TestSeveralProcesses:
+    """Several chats write to the same file at once, and none loses a word."""
 
-    def test_three_processes_that_begin_together_lose_nothing(self, path: Path) -> None:
+    def test_three_processes_that_start_together_lose_nothing(self, path: Path) -> None:
         names = ("one", "two", "three")
-        writers = [process(NEIGHBOUR, path, name) for name in names]
+        writers = [process(OTHER_CHAT, path, name) for name in names]
         sessions = [int(writer.communicate(timeout=120)[0]) for writer in writers]
         assert len(set(sessions)) == 3
         with History.open(path) as history:
@@ -345,10 +345,10 @@ class TestNeighbours:
                 ]
                 assert {turn.finish_reason for turn in turns} == {"stop"}
 
-    def test_deleting_while_another_writes_harms_neither(self, path: Path) -> None:
+    def test_deleting_while_another_process_writes_harms_neither(self, path: Path) -> None:
         with History.open(path) as history:
             doomed = [say(history, None, f"doomed {n}")[0] for n in range(5)]
-            writer = process(NEIGHBOUR, path, "busy")
+            writer = process(OTHER_CHAT, path, "busy")
             for session in doomed:
                 history.delete(session)
             session = int(writer.communicate(timeout=120)[0])

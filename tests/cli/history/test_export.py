@@ -1,30 +1,59 @@
-"""`r1.history.export`: documents that no text in them can break."""
+"""`r1.history.export`: documents whose structure no text can break."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from r1.engine.events import Timings, Usage
+from r1.engine.events import FinishReason, Timings, Usage
 from r1.engine.prompt import Attachment
-from r1.history.export import code, contained, escaped, fenced, to_json, to_markdown, to_text
-from r1.history.history import Asked, SessionInfo, StoredTurn
-from tests.fakes.chats import TIMINGS, USAGE, asked
+from r1.history.export import embed, escape_tags, export, fence, inline_code, to_json, to_markdown, to_text
+from r1.history.history import History, Question, SessionInfo, StoredTurn
+from r1_quantize.errors import UsageError
+from tests.fakes.chats import TIMINGS, USAGE, asked, say
 
 NOON = datetime(2025, 1, 20, 12, 0, 5).timestamp()
-INFO = SessionInfo(3, "Wood", "tiny:Q8_0", 2, NOON, NOON + 60.125)
+INFO = SessionInfo(id=3, title="Wood", model="tiny:Q8_0", turns=2, started=NOON, updated=NOON + 60.125)
 QUESTION = asked("Does it float?", ("a.txt", "x"))
-FIRST = StoredTurn(7, 1, QUESTION, "Hm.\n\nIt does.", "Yes.", "stop", 12.0, USAGE, TIMINGS, 0.5, NOON, False)
-SECOND = StoredTurn(8, 2, asked("And why?"), "Be", "", None, None, None, None, None, NOON + 60, True)
+FIRST = StoredTurn(
+    id=7,
+    number=1,
+    asked=QUESTION,
+    thinking="Hm.\n\nIt does.",
+    answer="Yes.",
+    finish_reason="stop",
+    thinking_s=12.0,
+    usage=USAGE,
+    timings=TIMINGS,
+    load_s=0.5,
+    started=NOON,
+    trimmed=False,
+)
+SECOND = StoredTurn(
+    id=8,
+    number=2,
+    asked=asked("And why?"),
+    thinking="Be",
+    answer="",
+    finish_reason=None,
+    thinking_s=None,
+    usage=None,
+    timings=None,
+    load_s=None,
+    started=NOON + 60,
+    trimmed=True,
+)
 
 
 class TestMarkdown:
-    """Title, settings, questions and answers, with the thinking folded away."""
+    """Title, settings, questions and answers, with the thinking folded."""
 
     def test_a_chat_as_markdown(self) -> None:
         local = datetime.fromtimestamp(NOON).astimezone().isoformat(timespec="seconds")
@@ -39,7 +68,7 @@ class TestMarkdown:
             "## You, 12:01\n\nAnd why?\n\n"
             "## R1\n\n"
             "<details>\n<summary>Unfinished</summary>\n\n```text\nBe\n```\n\n</details>\n\n"
-            "*(cut off in the middle; this is what there is)*\n\n"
+            "*(this reply was cut off)*\n\n"
             "*(no longer in the model's context)*\n"
         )
 
@@ -48,13 +77,13 @@ class TestMarkdown:
         assert "details" not in text
         assert "It does" not in text
 
-    def test_settings_are_said_again_when_they_change(self) -> None:
+    def test_settings_are_repeated_when_they_change(self) -> None:
         changed = replace(FIRST, asked=replace(FIRST.asked, model="qwen-7b:Q4_K_M", system="Be kind.\n# Now"))
         text = to_markdown(INFO, [FIRST, FIRST, changed, changed], with_thinking=False)
         assert text.count("Model `") == 2
         assert text.count("System prompt:\n\n> Be kind.\n> ### Now\n") == 1
 
-    def test_thinking_full_of_fences_and_tags_stays_in_its_place(self) -> None:
+    def test_thinking_full_of_fences_and_tags_stays_inside_its_block(self) -> None:
         thinking = "```py\nx\n````\n</details>\n# You\n`````"
         text = to_markdown(INFO, [replace(FIRST, thinking=thinking)], with_thinking=True)
         assert f"\n\n``````text\n{thinking}\n``````\n\n</details>\n" in text
@@ -77,16 +106,16 @@ class TestMarkdown:
         ],
     )
     def test_foreign_markdown_cannot_break_out(self, text: str, safe: str) -> None:
-        assert contained(text) == safe
+        assert embed(text) == safe
 
     def test_names_and_titles_are_one_safe_line(self) -> None:
-        assert code("a`b\n.txt") == "`` a`b .txt ``"
-        assert escaped("<b> `x` <i>") == "&lt;b> `x` &lt;i>"
-        assert fenced("plain") == "```text\nplain\n```"
+        assert inline_code("a`b\n.txt") == "`` a`b .txt ``"
+        assert escape_tags("<b> `x` <i>") == "&lt;b> `x` &lt;i>"
+        assert fence("plain") == "```text\nplain\n```"
 
 
 class TestText:
-    """A transcript for a terminal: our own lines are short, what was said is as it was said."""
+    """A transcript for a terminal: our own lines are short, questions and answers unchanged."""
 
     def test_a_chat_as_text(self) -> None:
         text = to_text(INFO, [FIRST, SECOND], with_thinking=False)
@@ -96,12 +125,19 @@ class TestText:
             "[1] You, 12:00\n[file: a.txt]\nDoes it float?\n\n"
             "[1] R1\nYes.\n\n"
             "[2] You, 12:01\nAnd why?\n\n"
-            "(cut off in the middle; this is what\nthere is)\n\n"
+            "(this reply was cut off)\n\n"
             "(no longer in the model's context)\n"
         )
         assert max(map(len, text.splitlines())) <= 40
 
-    def test_thinking_is_told_apart(self) -> None:
+    @pytest.mark.parametrize("reason", [None, "length", "context", "interrupted"])
+    def test_remarks_fit_40_columns(self, reason: FinishReason | None) -> None:
+        text = to_text(INFO, [replace(FIRST, finish_reason=reason, trimmed=True)], with_thinking=False)
+        remarks = [line for line in text.splitlines() if line.startswith("(")]
+        assert len(remarks) == 2
+        assert all(len(line) <= 40 for line in remarks)
+
+    def test_thinking_has_a_heading_of_its_own(self) -> None:
         text = to_text(INFO, [FIRST], with_thinking=True)
         assert "[1] R1 thinking: thought for 12 s\nHm.\n\nIt does.\n\n[1] R1\nYes.\n" in text
 
@@ -113,7 +149,7 @@ def rebuilt(facts: dict[str, Any]) -> StoredTurn:
     same = {key: facts[key] for key in ("id", "number", "thinking", "answer", "finish_reason", "thinking_s", "load_s")}
     return StoredTurn(
         **same,
-        asked=Asked(facts["question"], files, **settings),
+        asked=Question(question=facts["question"], files=files, **settings),
         usage=Usage(**facts["usage"]) if facts["usage"] else None,
         timings=Timings(**facts["timings"]) if facts["timings"] else None,
         started=datetime.fromisoformat(facts["started"]).timestamp(),
@@ -122,9 +158,9 @@ def rebuilt(facts: dict[str, Any]) -> StoredTurn:
 
 
 class TestJson:
-    """Everything, under names that stay."""
+    """The complete chat, under keys that stay."""
 
-    def test_everything_comes_back(self) -> None:
+    def test_a_chat_can_be_rebuilt_from_it(self) -> None:
         facts = json.loads(to_json(INFO, [FIRST, SECOND], with_thinking=True))
         assert (facts["format"], facts["version"]) == ("r1-chat", 1)
         assert [rebuilt(turn) for turn in facts["turns"]] == [FIRST, SECOND]
@@ -132,7 +168,36 @@ class TestJson:
         times = {key: datetime.fromisoformat(session[key]).timestamp() for key in ("started", "updated")}
         assert SessionInfo(**{**session, **times}) == INFO
 
-    def test_thinking_is_left_out_when_it_is_not_wanted(self) -> None:
+    def test_thinking_is_left_out_unless_requested(self) -> None:
         facts = json.loads(to_json(INFO, [FIRST], with_thinking=False))
         assert "thinking" not in facts["turns"][0]
         assert not re.search("It does", json.dumps(facts))
+
+
+class TestFile:
+    """The target's suffix decides the format; other files are never touched."""
+
+    @pytest.fixture
+    def history(self, tmp_path: Path) -> Iterator[History]:
+        with History.open(tmp_path / "history.db") as history:
+            say(history, None, "why?")
+            yield history
+
+    def test_the_suffix_decides_the_format(self, history: History, tmp_path: Path) -> None:
+        for name in ("a.md", "b.MARKDOWN", "c.json"):
+            export(history, 1, tmp_path / name, with_thinking=False)
+        assert (tmp_path / "a.md").read_text(encoding="utf-8") == (tmp_path / "b.MARKDOWN").read_text(encoding="utf-8")
+        assert json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))["session"]["title"] == "why?"
+
+    @pytest.mark.parametrize("name", ["a.txt", "a", "a.md.html"])
+    def test_other_suffixes_are_refused(self, history: History, tmp_path: Path, name: str) -> None:
+        with pytest.raises(UsageError, match=r"export only to \.md or \.json"):
+            export(history, 1, tmp_path / name, with_thinking=False)
+
+    def test_an_existing_file_is_replaced_only_with_force(self, history: History, tmp_path: Path) -> None:
+        (tmp_path / "a.md").write_text("mine", encoding="utf-8")
+        with pytest.raises(UsageError, match=r"a\.md already exists; choose another name"):
+            export(history, 1, tmp_path / "a.md", with_thinking=False)
+        assert (tmp_path / "a.md").read_text(encoding="utf-8") == "mine"
+        export(history, 1, tmp_path / "a.md", with_thinking=False, force=True)
+        assert (tmp_path / "a.md").read_text(encoding="utf-8").startswith("# why?")

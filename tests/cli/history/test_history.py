@@ -1,4 +1,4 @@
-"""`r1.history.history`: what was said is there again, in this process and in the next."""
+"""`r1.history.history`: everything that was saved can be read, in this process and in the next."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def again() -> Iterator[Again]:
 
 
 def rows(path: Path, query: str) -> list[tuple[object, ...]]:
-    """What a program that knows nothing of us reads."""
+    """The rows as any SQLite program reads them."""
     with closing(sqlite3.connect(path)) as plain:
         return plain.execute(query).fetchall()
 
 
 class TestTurns:
-    """A turn is kept from its question on, piece by piece."""
+    """A turn is saved from its question on, piece by piece."""
 
     def test_a_turn_comes_back_as_it_was(self, history: History, path: Path, again: Again) -> None:
         question = asked("What is in it?\nSay it.", ("a.txt", "x\n"), ("b.txt", ""), system="be kind")
@@ -67,7 +67,7 @@ class TestTurns:
         )
         assert abs(stored.started - path.stat().st_mtime) < 60
 
-    def test_what_was_begun_is_there_before_its_first_piece(self, history: History, path: Path, again: Again) -> None:
+    def test_a_question_is_saved_before_the_first_piece(self, history: History, path: Path, again: Again) -> None:
         session, _ = history.begin(None, asked("why?"))
         (stored,) = again(path).turns(session)
         assert (stored.asked.question, stored.thinking, stored.answer) == ("why?", "", "")
@@ -92,7 +92,7 @@ class TestTurns:
         assert rows(path, "SELECT count(*) FROM pieces") == [(0,)]
         assert rows(path, "SELECT thinking, answer FROM turns") == [("ac", "bd")]
 
-    def test_going_on_with_a_chat_folds_what_was_cut_off(self, history: History, path: Path, again: Again) -> None:
+    def test_continuing_a_chat_folds_a_reply_that_was_cut_off(self, history: History, path: Path, again: Again) -> None:
         session, _ = say(history, None, "one", "half an ans", "hm", reason=None)
         other = again(path)
         say(other, session, "two", "whole", reason=None)
@@ -105,7 +105,9 @@ class TestTurns:
             ("two", "", ""),
         ]
 
-    def test_a_writer_whose_pieces_another_folded_loses_none(self, history: History, path: Path, again: Again) -> None:
+    def test_a_writer_whose_pieces_another_process_folded_loses_none(
+        self, history: History, path: Path, again: Again
+    ) -> None:
         session, turn = history.begin(None, asked("one"))
         history.add(turn, "a", "")
         again(path).begin(session, asked("two"))
@@ -114,7 +116,7 @@ class TestTurns:
         history.finish(turn, finished(), 1.0, 0.0)
         assert history.turns(session)[0].thinking == "ab"
 
-    def test_what_begins_and_ends_a_turn_waits_for_the_disk_and_a_piece_does_not(self, history: History) -> None:
+    def test_the_start_and_end_of_a_turn_wait_for_the_disk_but_pieces_do_not(self, history: History) -> None:
         def waits() -> bool:
             return bool(history._db.execute("PRAGMA synchronous").fetchone()[0] == 2)
 
@@ -125,7 +127,7 @@ class TestTurns:
         history.finish(turn, finished(), 1.0, 0.0)
         assert waits()
 
-    def test_a_piece_writes_as_much_after_a_megabyte_as_at_the_start(self, history: History, path: Path) -> None:
+    def test_the_cost_of_a_piece_does_not_grow_with_the_reply(self, history: History, path: Path) -> None:
         wal = path.with_name(path.name + "-wal")
         _, turn = history.begin(None, asked())
         history.add(turn, "x" * 1_000_000, "")
@@ -153,9 +155,9 @@ class TestTurns:
 
 
 class TestConversations:
-    """What belongs to a conversation, and what has been taken out of it."""
+    """Which turns belong to a conversation, and which were taken out of it."""
 
-    def test_what_is_withdrawn_is_out_and_the_numbers_close_up(
+    def test_withdrawn_turns_are_out_and_the_others_are_renumbered(
         self, history: History, path: Path, again: Again
     ) -> None:
         session, _ = say(history, None, "one")
@@ -169,13 +171,13 @@ class TestConversations:
             (2, "two, better", 0),
         ]
 
-    def test_what_is_trimmed_is_still_shown(self, history: History) -> None:
+    def test_trimmed_turns_are_still_shown(self, history: History) -> None:
         session, first = say(history, None, "one")
         say(history, session, "two")
         history.trim(session, [first])
         assert [turn.trimmed for turn in history.turns(session)] == [True, False]
 
-    def test_the_newest_chat_is_the_one_in_which_something_was_said_last(self, history: History) -> None:
+    def test_the_latest_chat_is_the_one_with_the_latest_turn(self, history: History) -> None:
         first, _ = say(history, None, asked("one", model="a:Q8_0"))
         second, _ = say(history, None, "two")
         assert history.latest() == second
@@ -220,7 +222,7 @@ class TestConversations:
         session, _ = say(history, None, "one")
         history.title(session, " Wood\nand water ")
         assert history.info(session).title == "Wood and water"
-        with pytest.raises(UsageError, match="a title needs a word"):
+        with pytest.raises(UsageError, match="a title cannot be blank"):
             history.title(session, " \n")
 
     @pytest.mark.parametrize("reference", ["1", " 1 ", "#1", "01"])
@@ -229,22 +231,22 @@ class TestConversations:
         assert history.find(reference) == 1
 
     @pytest.mark.parametrize("reference", ["2", "0", "-1", "", "x", "1.0", "９", "9" * 18, "9" * 40])
-    def test_one_that_is_not_there_is_said_to_be_so(self, history: History, reference: str) -> None:
+    def test_a_chat_that_does_not_exist_is_refused(self, history: History, reference: str) -> None:
         say(history, None, "one")
-        with pytest.raises(UsageError, match="r1 history lists them"):
+        with pytest.raises(UsageError, match="r1 history lists the chats"):
             history.find(reference)
 
     def test_preferences_are_remembered(self, history: History, path: Path, again: Again) -> None:
         assert history.preference("thinking") is None
-        history.prefer("thinking", "show")
-        history.prefer("thinking", "hide")
+        history.set_preference("thinking", "show")
+        history.set_preference("thinking", "hide")
         assert again(path).preference("thinking") == "hide"
 
 
 class TestDeleting:
-    """What is deleted is gone from the disk, and who still writes to it is told."""
+    """Deleted text is gone from the disk, and a process that still writes to the chat gets an error."""
 
-    def test_no_byte_of_it_is_left(self, history: History, path: Path, again: Again) -> None:
+    def test_no_byte_of_the_text_is_left(self, history: History, path: Path, again: Again) -> None:
         other = again(path)  # an idle chat in another process must not keep the log alive
         doomed, kept = None, None
         for number in range(150):
@@ -263,12 +265,12 @@ class TestDeleting:
         assert other.turns(kept) == before
         assert rows(path, "PRAGMA integrity_check") == [("ok",)]
 
-    def test_its_number_never_means_another(self, history: History) -> None:
+    def test_its_number_is_never_used_again(self, history: History) -> None:
         first, _ = say(history, None, "one")
         history.delete(first)
         assert say(history, None, "two")[0] != first
 
-    def test_several_go_together_or_not_at_all(self, history: History) -> None:
+    def test_several_chats_are_deleted_together_or_not_at_all(self, history: History) -> None:
         first, _ = say(history, None, "one")
         second, _ = say(history, None, "two")
         with pytest.raises(UsageError):
@@ -277,7 +279,7 @@ class TestDeleting:
         history.delete(first, second)
         assert history.sessions() == []
 
-    def test_a_chat_that_is_being_written_learns_of_it(self, history: History, path: Path, again: Again) -> None:
+    def test_writing_to_a_deleted_chat_is_an_error(self, history: History, path: Path, again: Again) -> None:
         session, turn = say(history, None, "one", reason=None)
         again(path).delete(session)
         for write in (
@@ -288,21 +290,21 @@ class TestDeleting:
             lambda: history.trim(session, [turn]),
             lambda: history.title(session, "x"),
         ):
-            with pytest.raises(UsageError, match="deleted meanwhile, by another r1; begin a new one"):
+            with pytest.raises(UsageError, match="another r1 has deleted this chat; start a new one"):
                 write()
         fresh, _ = say(history, None, "three")
         assert [one.id for one in history.sessions()] == [fresh]
 
 
 class TestPlainPrograms:
-    """The file is an ordinary SQLite database, for its owner alone."""
+    """The file is an ordinary SQLite database that only its owner may read."""
 
     def test_only_its_owner_may_read_it(self, history: History, path: Path) -> None:
         say(history, None, "one")
         files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
         assert files == dict.fromkeys((path.name, f"{path.name}-wal", f"{path.name}-shm"), 0o600)
 
-    def test_the_sqlite3_program_reads_a_turn_that_is_being_made(self, history: History, path: Path) -> None:
+    def test_the_sqlite3_program_reads_a_turn_while_it_is_made(self, history: History, path: Path) -> None:
         session, turn = history.begin(None, asked("why?", ("a.txt", "x"), ("b.txt", "y")))
         history.add(turn, "hm, ", "")
         history.add(turn, "so", "beca")

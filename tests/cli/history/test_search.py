@@ -1,4 +1,4 @@
-"""`History.search`: words in what was said, in any case, order and language."""
+"""`r1.history.search`: words in any case, order and language."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ class TestWords:
         assert found(history, words) == []
 
     @pytest.mark.parametrize("words", ["", "  ", '""', '" "'])
-    def test_without_a_word_there_is_nothing_to_look_for(self, history: History, words: str) -> None:
-        with pytest.raises(UsageError, match="nothing to look for"):
+    def test_an_empty_query_is_refused(self, history: History, words: str) -> None:
+        with pytest.raises(UsageError, match="nothing to search for"):
             history.search(words)
 
 
 class TestPlaces:
-    """Everything that was said is looked through, also what is unfinished or withdrawn."""
+    """Every text is searched, unfinished and withdrawn turns too."""
 
     def test_each_place_has_its_name(self, history: History) -> None:
         say(history, None, asked("apple", ("pear.txt", "a plum")), "cherry", "quince")
@@ -87,14 +87,14 @@ class TestPlaces:
             assert found(history, words) == [(1, 1, where)], words
         assert found(history, "fruit") == [(1, 0, "title")]
 
-    def test_words_may_be_spread_over_a_turn_but_not_over_two(self, history: History) -> None:
+    def test_words_may_be_anywhere_in_one_turn_but_not_in_two(self, history: History) -> None:
         session, _ = say(history, None, "apple", "cherry and pie")
         say(history, session, "plum", "quince")
         assert found(history, "pie apple") == [(session, 1, "question")]
         assert found(history, "pie cherry apple") == [(session, 1, "answer")]
         assert found(history, "apple quince") == []
 
-    def test_a_title_made_of_the_question_is_no_second_hit(self, history: History) -> None:
+    def test_a_title_that_repeats_the_question_is_not_a_second_hit(self, history: History) -> None:
         say(history, None, "apple")
         assert found(history, "apple") == [(1, 1, "question")]
 
@@ -104,13 +104,13 @@ class TestPlaces:
         history.add(turn, "berry", "")
         assert found(history, "strawberry") == [(session, 1, "thinking")]
 
-    def test_what_was_withdrawn_is_marked(self, history: History) -> None:
+    def test_withdrawn_turns_are_marked(self, history: History) -> None:
         session, turn = say(history, None, "apple")
         history.withdraw(turn)
         say(history, session, "apples")
         assert [(hit.number, hit.withdrawn) for hit in history.search("apple")] == [(1, False), (1, True)]
 
-    def test_what_was_deleted_is_not_found(self, history: History) -> None:
+    def test_deleted_chats_are_not_found(self, history: History) -> None:
         session, _ = say(history, None, "apple")
         history.delete(session)
         assert history.search("apple") == []
