@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import shlex
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +15,12 @@ import pytest
 import typer
 
 from r1.app import app
-from r1.chat import commands as _commands  # noqa: F401 — registers the slash commands
-from r1.chat.command import COMMANDS
+from r1.chat.slash import COMMANDS
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus
 from tests.conftest import Run
 from tests.fakes.paths import ROOT
+from tests.test_house import FLOORS, floor
 
 README = ROOT / "README.md"
 SCRIPTING = ROOT / "docs" / "scripting.md"
@@ -119,6 +120,14 @@ def keys_of(value: object) -> set[str]:
     return set(value).union(*inner)
 
 
+def transcripts(page: Path) -> list[tuple[str, str]]:
+    """Every `$ r1 run -m tiny …` of a page, and the lines below it."""
+    found = re.findall(
+        r"^ {4}\$ (r1 run -m tiny .*)\n((?: {4}.*\n|\n(?= {4}))+)", page.read_text(encoding="utf-8"), re.M
+    )
+    return [(command, textwrap.dedent(printed)) for command, printed in found]
+
+
 def table_under(text: str, heading: str) -> list[str]:
     """The first cells of the first table after a heading, without their header."""
     below = text[text.index(heading) :]
@@ -184,6 +193,15 @@ class TestReadme:
     def test_has_at_most_150_lines(self) -> None:
         assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
+    @pytest.mark.parametrize(("command", "printed"), transcripts(README), ids=lambda text: text)
+    def test_shows_what_the_built_in_model_says(self, r1: Run, command: str, printed: str) -> None:
+        """stderr, the gap, stdout and, after `; echo $?`, the exit code."""
+        line, _, asks_for_status = command.partition("; ")
+        done = r1(*split(line)[1:], "--no-stdin", R1_THINKING="show", R1_TEMP="0")
+        lines = [*done.stderr.decode().split("\n"), *done.stdout.decode().split("\n")]
+        status = [str(done.returncode)] if asks_for_status else []
+        assert [*filter(None, lines), *status] == [*filter(None, printed.split("\n"))]
+
     def test_links_every_page_of_docs(self) -> None:
         linked = set(_LINK.findall(README.read_text(encoding="utf-8")))
         assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= linked
@@ -227,12 +245,12 @@ class TestScripting:
 
 
 class TestChat:
-    """The page about the chat has what /help has."""
+    """The page about the chat says what /help says."""
 
     def test_lists_every_slash_command(self) -> None:
         text = (ROOT / "docs" / "chat.md").read_text(encoding="utf-8").replace("\\|", "|")
-        spans = set(_SPAN.findall(text))
-        assert {command.usage for command in COMMANDS.values() if command.name != "help"} <= spans
+        rows = [tuple(row.strip("| ").split(" | ")) for row in text.splitlines() if row.startswith("| `/")]
+        assert rows == [(f"`{command.usage}`", command.help) for command in COMMANDS]
 
 
 class TestArchitecture:
@@ -243,6 +261,14 @@ class TestArchitecture:
         roots = (ROOT / "cli", ROOT / "quantize")
         folders = {file.parent.relative_to(ROOT) for root in roots for file in root.rglob("__init__.py")}
         assert {wing.strip("`") for wing in wings} == {folder.as_posix() for folder in folders}
+
+    def test_shows_the_direction_of_imports(self) -> None:
+        text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+        (drawn,) = re.findall(r"^ +(app → .*)$", text, re.MULTILINE)
+        names = [name if "r1_" in name else f"r1.{name}" for step in drawn.split(" → ") for name in step.split(", ")]
+        floors = [floor(name) for name in names]
+        assert set(names) <= {name for names in FLOORS for name in names}
+        assert floors == sorted(floors)
 
 
 class TestContributing:
