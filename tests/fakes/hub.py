@@ -1,7 +1,7 @@
-"""A Hugging Face hub on loopback: the part of its protocol that huggingface_hub speaks to read model repositories.
+"""A Hugging Face hub on loopback: the part of its protocol that huggingface_hub uses to read model repositories.
 
-Real HTTP for the real client. With `cdn` the large files come from a second server, as from the hub's own CDN; with
-`xet` they are in a Xet store besides. It misbehaves on demand: see Fault.
+It speaks real HTTP to the real client. With `cdn`, large files come from a second server, like the hub's CDN; with
+`xet`, they are also in a Xet store. Faults make it misbehave.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -29,28 +29,29 @@ from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Literal, Self
+from unittest.mock import patch
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 LFS = frozenset({".safetensors", ".gguf", ".bin"})
-PIECE = 1 << 18
-EXTRA = bytes(4096)  # what `longer` sends after the end
+PIECE = 1 << 18  # bytes sent at once
+EXTRA = bytes(4096)  # sent after the end by `longer`
 SIGNATURE = "signed-by-nobody"
 
 Kind = Literal[
-    "status",  # that status with those headers, and that body
-    "cut",  # the whole length announced, `after` bytes of it, the connection closed
-    "reset",  # the same, the connection reset
-    "stall",  # the same, silence for `seconds`, the connection closed
-    "drip",  # `piece` bytes at a time, `seconds` between
-    "flip",  # one bit wrong in the file's byte `after`, if it is among those asked for
-    "no_ranges",  # Range ignored: 200 and the whole file
-    "longer",  # more than was asked for, and no Content-Length
-    "shorter",  # half of what was asked for, and said so
-    "garbage_range",  # 206 and a Content-Range that begins elsewhere
-    "loop",  # a redirect to itself
-    "empty",  # 200 and nothing
+    "status",  # answer with this status, these headers and this body
+    "cut",  # announce the complete length, send `after` bytes, close the connection
+    "reset",  # the same, but reset the connection
+    "stall",  # the same, but first send nothing for `seconds`
+    "drip",  # send `piece` bytes at a time, with `seconds` in between
+    "flip",  # flip a bit in the file's byte `after`, if that is requested
+    "no_ranges",  # ignore Range: 200 and the complete file
+    "longer",  # send more than requested, without a Content-Length
+    "shorter",  # send half of what was requested, and announce that
+    "garbage_range",  # 206 with a Content-Range that begins elsewhere
+    "loop",  # redirect to the same URL
+    "empty",  # 200 without a body
 ]
 WITHOUT_BODY = frozenset({"status", "loop"})
 BREAKS = frozenset({"cut", "reset", "stall"})
@@ -58,27 +59,27 @@ BREAKS = frozenset({"cut", "reset", "stall"})
 
 @dataclass(slots=True)
 class Fault:
-    """What happens to the requests whose path (as in the URL, no leading slash) matches.
+    """How to misbehave for requests whose path (as in the URL, without the leading slash) matches.
 
-    All but `status` and `loop` need a body, and so pass over redirects and errors. `cut`, `reset` and `stall` come
-    before the headers when `after` is negative and for HEAD, which no other kind but those two can spoil.
+    All kinds except `status` and `loop` need a body, so they do not apply to redirects and errors. `cut`, `reset` and
+    `stall` act before the headers if `after` is negative, and for HEAD, to which only these, `status` and `loop` apply.
     """
 
     match: str  # an fnmatch pattern
     kind: Kind
     times: int = 1  # -1: always
-    after: int = 0  # bytes of the body let through before cut, reset and stall; flip: which byte of the file
+    after: int = 0  # bytes of the body sent before cut, reset and stall; for flip, the offset in the file
     status: int = 500
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b'{"error": "a fault"}'
     seconds: float = 0
     piece: int = 65536
     method: str = "GET"
-    range_only: bool = False  # only requests with a Range header
-    used: int = field(default=0, init=False)  # how often it happened
+    range_only: bool = False  # apply only to requests with a Range header
+    used: int = field(default=0, init=False)  # how often it was applied
 
     def applies(self, request: _Request) -> bool:
-        """Whether this request is the next to suffer."""
+        """Whether it applies to this request."""
         return (
             self.method == request.method
             and (self.times < 0 or self.used < self.times)
@@ -96,7 +97,7 @@ class Fault:
 
 
 class Hub:
-    """Serves every folder OWNER/NAME under `root` as a model repository, and under each of `snapshots`."""
+    """Serves every folder OWNER/NAME under `root`, and under each of `snapshots`, as a model repository."""
 
     def __init__(self, root: Path, *, token: str | None = None, cdn: bool = False, xet: bool = False) -> None:
         self.root = root
@@ -104,16 +105,16 @@ class Hub:
         self.cdn = cdn
         self.xet = xet
         self.main = COMMIT
-        self.snapshots: dict[str, Path] = {COMMIT: root}  # a commit that is not here is gone
-        self.gated: set[str] = set()  # 403 without the token …
-        self.refused: set[str] = set()  # … and, if here too, with it
-        self.gated_info = False  # the real hub tells everybody what is in a gated repository: only its files are gated
-        self.private: set[str] = set()  # what a stranger is told does not exist
+        self.snapshots: dict[str, Path] = {COMMIT: root}  # other commits do not exist
+        self.gated: set[str] = set()  # 403 without the token,
+        self.refused: set[str] = set()  # and with it, if here too
+        self.gated_info = False  # list gated repositories for everybody, as the real hub does
+        self.private: set[str] = set()  # 404 without the token
         self.xet_broken = False  # the store cannot be opened
-        self.xet_damage: Literal["empty", "lost", "flipped"] | None = None  # it can, and then …
-        self.requests: Counter[str] = Counter()  # "GET path" → how often
-        self.sent: Counter[str] = Counter()  # file, within its repository → bytes of its body that left
-        self.authorizations: list[tuple[str, str, str | None]] = []  # server, path, the header
+        self.xet_damage: Literal["empty", "lost", "flipped"] | None = None  # what is wrong with the data in it
+        self.requests: Counter[str] = Counter()  # "GET path" → count
+        self.sent: Counter[str] = Counter()  # path within the repository → bytes of its body that were sent
+        self.authorizations: list[tuple[str, str, str | None]] = []  # server, path, header
         self.faults: list[Fault] = []
         self.info_overrides: Callable[[dict[str, Any]], dict[str, Any]] | None = None
         self.before: Callable[[str], None] | None = None  # called with "GET path" before it is answered
@@ -125,17 +126,17 @@ class Hub:
 
     @property
     def endpoint(self) -> str:
-        """What HF_ENDPOINT has to be."""
+        """The value for HF_ENDPOINT."""
         return self._servers[0].origin
 
     @property
     def cdn_endpoint(self) -> str:
-        """Where the large files come from when there is a CDN."""
+        """The address of the CDN."""
         return self._servers[1].origin
 
     @property
     def store(self) -> _Xet | None:
-        """The Xet store, if there is one."""
+        """The Xet store, if any."""
         return self._store
 
     def __enter__(self) -> Self:
@@ -154,7 +155,7 @@ class Hub:
             self._folder.cleanup()
 
     def note(self, server: str, method: str, path: str, authorization: str | None) -> None:
-        """Writes down that this was asked."""
+        """Record a request."""
         with self._lock:
             self.requests[f"{method} {path}"] += 1
             self.authorizations.append((server, path, authorization))
@@ -162,12 +163,12 @@ class Hub:
             self.before(f"{method} {path}")
 
     def note_sent(self, name: str, count: int) -> None:
-        """Writes down that so much of a file leaves."""
+        """Record `count` bytes of a file as sent."""
         with self._lock:
             self.sent[name] += count
 
     def fault_for(self, request: _Request) -> Fault | None:
-        """The first fault that applies; it is used."""
+        """The first fault that applies; counts it as used."""
         with self._lock:
             fault = next((fault for fault in self.faults if fault.applies(request)), None)
             if fault is not None:
@@ -175,12 +176,14 @@ class Hub:
             return fault
 
     def repository(self, name: str, revision: str, authorization: str | None, *, info: bool = False) -> _Repository:
-        """The repository at that revision. Raises _Refused when it is not there or not theirs."""
-        theirs = self.token is not None and authorization == f"Bearer {self.token}"
-        there = all(map(_is_plain, name.split("/"))) and any((root / name).is_dir() for root in self.snapshots.values())
-        if not there or (name in self.private and not theirs):
-            raise _Refused(404 if theirs else 401, "RepoNotFound", "Repository not found")
-        if name in self.gated and (not theirs or name in self.refused) and not (info and self.gated_info):
+        """The repository at that revision. Raises _Refused when it does not exist or is not accessible."""
+        authorized = self.token is not None and authorization == f"Bearer {self.token}"
+        exists = all(map(_is_plain, name.split("/"))) and any(
+            (root / name).is_dir() for root in self.snapshots.values()
+        )
+        if not exists or (name in self.private and not authorized):
+            raise _Refused(404 if authorized else 401, "RepoNotFound", "Repository not found")
+        if name in self.gated and (not authorized or name in self.refused) and not (info and self.gated_info):
             raise _Refused(403, "GatedRepo", f"Access to model {name} is restricted")
         commit = self.main if revision == "main" else revision
         root = self.snapshots.get(commit)
@@ -191,19 +194,19 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What a fault looks at."""
+    """The properties of a request that faults depend on."""
 
     method: str
     path: str
     ranged: bool
-    span: range | None  # the bytes of the file that are asked for; None: the answer has no such body
+    span: range | None  # the requested bytes of the file; None: the answer is not a file
 
 
 @dataclass(frozen=True, slots=True)
 class _Body:
     size: int
     open: Callable[[], BinaryIO]
-    name: str = ""  # the file's, within its repository
+    name: str = ""  # the file's path within its repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +217,7 @@ class _Answer:
 
 
 class _Refused(Exception):
-    """The request ends in an error, as the hub words it."""
+    """The request is answered with an error in the hub's format."""
 
     def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -233,7 +236,7 @@ def _is_plain(part: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    name: str  # within the repository
+    name: str  # path within the repository
     path: Path
     size: int
     mtime: int
@@ -244,12 +247,12 @@ class _File:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of a large file, git's name for another."""
+        """SHA-256 of a large file, git's SHA-1 of a small one."""
         return _digest(self.path, self.size, self.mtime)
 
     @property
     def pointer(self) -> bytes:
-        """What git itself keeps of a large file."""
+        """The LFS pointer that git has for a large file."""
         return b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n" % (
             self.digest.encode(),
             self.size,
@@ -257,20 +260,20 @@ class _File:
 
     @property
     def blob(self) -> str:
-        """Git's name for what git keeps."""
+        """The SHA-1 of git's blob."""
         if not self.lfs:
             return self.digest
         return hashlib.sha1(b"blob %d\0" % len(self.pointer) + self.pointer).hexdigest()
 
     def sibling(self) -> dict[str, object]:
-        """How a repository's description lists it."""
+        """Its entry in the model info."""
         entry: dict[str, object] = {"rfilename": self.name, "size": self.size, "blobId": self.blob}
         if self.lfs:
             entry["lfs"] = {"sha256": self.digest, "size": self.size, "pointerSize": len(self.pointer)}
         return entry
 
     def tree_entry(self, xet: str | None) -> dict[str, object]:
-        """How a repository's tree lists it."""
+        """Its entry in the tree."""
         entry: dict[str, object] = {"type": "file", "path": self.name, "size": self.size, "oid": self.blob}
         if self.lfs:
             entry["lfs"] = {"oid": self.digest, "size": self.size, "pointerSize": len(self.pointer)}
@@ -298,7 +301,7 @@ class _Repository:
         return [file for file in found if file is not None]
 
     def file(self, parts: list[str]) -> _File:
-        """One file. Raises _Refused when it is not there, or not inside."""
+        """One file. Raises _Refused when it does not exist or is outside the repository."""
         file = self._file(self.folder.joinpath(*parts)) if parts and all(map(_is_plain, parts)) else None
         if file is None:
             raise _Refused(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": self.commit})
@@ -308,14 +311,14 @@ class _Repository:
         try:
             status = path.stat()
             inside = path.resolve().is_relative_to(self.folder.resolve())
-        except OSError:  # a name that is too long is not there either
+        except OSError:  # for example, the name is too long
             return None
         if not inside or not path.is_file():
             return None
         return _File(path.relative_to(self.folder).as_posix(), path, status.st_size, status.st_mtime_ns)
 
     def info(self, *, gated: bool, private: bool, blobs: bool) -> dict[str, Any]:
-        """The repository's description."""
+        """The model info."""
         siblings = [file.sibling() if blobs else {"rfilename": file.name} for file in self.files()]
         names = {"_id": self.commit[:24], "id": self.name, "modelId": self.name, "sha": self.commit}
         access = {"private": private, "gated": "manual" if gated else False, "disabled": False}
@@ -332,13 +335,13 @@ class _Server(ThreadingHTTPServer):
         self.name = name
         self.origin = f"http://127.0.0.1:{self.server_port}"
         self._connections: set[Any] = set()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends every connection, also one that waits, and every thread."""
+        """Close every connection, including stalled ones, and end every thread."""
         self.shutdown()
         for connection in list(self._connections):
             with suppress(OSError):
@@ -361,10 +364,10 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, *_: object) -> None:
-        """The test's output is not the place for it."""
+        """Keep the tests' output clean."""
 
     def handle(self) -> None:
-        with suppress(ConnectionError):  # a client may hang up whenever it likes
+        with suppress(ConnectionError):  # a client may disconnect at any time
             super().handle()
 
     def do_HEAD(self) -> None:
@@ -395,7 +398,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(answer, fault)
 
-    # What the answer is
+    # Answers
 
     def _from_hub(self, path: str) -> _Answer:
         match path.split("/"):
@@ -463,11 +466,11 @@ class _Handler(BaseHTTPRequestHandler):
             headers["X-Xet-Refresh-Route"] = f"{hub.endpoint}/{token}"
         if not (file.lfs and hub.cdn):
             return _Answer(200, headers, _body(file))
-        there = f"{hub.cdn_endpoint}/cdn/{repository.name}/{repository.commit}/{quote(file.name)}"
-        return _Answer(302, {**headers, "Location": f"{there}?Expires=4000000000&Signature={SIGNATURE}"}, _json({}))
+        location = f"{hub.cdn_endpoint}/cdn/{repository.name}/{repository.commit}/{quote(file.name)}"
+        return _Answer(302, {**headers, "Location": f"{location}?Expires=4000000000&Signature={SIGNATURE}"}, _json({}))
 
     def _asked(self, answer: _Answer) -> range | None:
-        """The part of the file that is asked for, empty when it begins beyond the end; None: no part, all of it."""
+        """The requested range, empty if it begins beyond the end; None if the complete file is requested."""
         size = answer.body.size
         header = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers["Range"] or "")
         if header is None or header.groups() == ("", "") or answer.status != 200 or not answer.body.name:
@@ -477,7 +480,7 @@ class _Handler(BaseHTTPRequestHandler):
             return range(max(size - int(last), 0), size)
         return range(min(int(first), size), min(int(last) + 1, size) if last else size)
 
-    # How it leaves
+    # Sending
 
     def _send(self, answer: _Answer, fault: Fault | None = None) -> None:
         kind = None if fault is None else fault.kind
@@ -511,7 +514,7 @@ class _Handler(BaseHTTPRequestHandler):
         kind = None if fault is None else fault.kind
         for piece in self._pieces(body, span, fault):
             if body.name:
-                # Before it leaves: whoever has received the last byte may already compare.
+                # Count before sending: a test may look at the count as soon as the client has the last byte.
                 self.server.hub.note_sent(body.name, len(piece))
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if kind == "longer" else piece)
         if kind == "longer":
@@ -544,7 +547,7 @@ class _Handler(BaseHTTPRequestHandler):
             for start in range(span.start, span.stop, piece):
                 data = file.read(min(piece, span.stop - start))
                 if not data or self.server.hub.closing.is_set():
-                    self.close_connection = True  # less than was announced
+                    self.close_connection = True  # the announced length cannot be reached
                     return
                 yield data
 
@@ -553,9 +556,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.kind == "stall":
             self.server.hub.closing.wait(fault.seconds)
         elif fault.kind == "reset":
-            time.sleep(0.05)  # a reset throws away what is still under way
+            time.sleep(0.05)  # a reset discards bytes that have not arrived yet
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            os.close(self.connection.detach())  # an ordinary close would say goodbye first
+            os.close(self.connection.detach())  # an ordinary close would send FIN first
 
 
 def _body(file: _File) -> _Body:
@@ -563,10 +566,10 @@ def _body(file: _File) -> _Body:
 
 
 class _Xet:
-    """The Xet store of the large files, on the local disk, which hf_xet itself knows how to read.
+    """A Xet store with the large files, on the local disk, in hf_xet's own format.
 
-    Only one process at a time can have such a store open: files are uploaded by a process of its own that ends, and
-    whoever asks for the address gets a copy.
+    Only one process at a time can open such a store: files are uploaded by a separate process, and each client gets a
+    copy of the store.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -576,11 +579,11 @@ class _Xet:
         self._copies = itertools.count()
 
     def hashes(self, repository: _Repository) -> dict[str, str]:
-        """Xet's name for each of the repository's large files, all of them uploaded when the first is asked for."""
+        """The Xet hash of each of the repository's large files. The first call uploads them."""
         return self._uploaded(repository)[1]
 
     def opened(self, repository: _Repository, damage: str | None) -> str:
-        """The address of a store with those files."""
+        """The address of a copy of the store with these files."""
         store, _ = self._uploaded(repository)
         copy = self._folder / f"copy-{next(self._copies)}"
         if damage == "empty":
@@ -610,7 +613,7 @@ class _Xet:
 
     def _upload(self, store: Path, files: tuple[_File, ...]) -> dict[str, str]:
         command = [sys.executable, "-c", UPLOAD, f"local://{store}", *(str(file.path) for file in files)]
-        environ = {**os.environ, "HF_HOME": str(self._folder)}  # its log files go there
+        environ = {**os.environ, "HF_HOME": str(self._folder)}  # for its log files
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300, check=True)
         return {file.name: name for file, name in zip(files, done.stdout.split(), strict=True)}
 
@@ -625,7 +628,7 @@ for upload in uploads:
 
 
 def _link(source: str, target: str) -> None:
-    if source.endswith(".redb"):  # the one kind of file in a store that is written in place
+    if source.endswith(".redb"):  # the only files of a store that are written in place
         shutil.copy2(source, target)
     else:
         os.link(source, target)
@@ -634,5 +637,34 @@ def _link(source: str, target: str) -> None:
 def _flip_the_middle(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
-    path.unlink()  # the original is linked to it
+    path.unlink()  # it is a hard link to the original
     path.write_bytes(data)
+
+
+def client_constants(environ: Mapping[str, str]) -> dict[str, object]:
+    """The values that huggingface_hub reads from this environment: names in its module `constants` → values.
+
+    It reads the environment once, when it is imported, but looks the values up in `constants` at each call.
+    """
+    endpoint = environ.get("HF_ENDPOINT", "https://huggingface.co")
+    home = Path(environ["HF_HOME"]) if "HF_HOME" in environ else Path(environ["HOME"]) / ".cache" / "huggingface"
+    return {
+        "ENDPOINT": endpoint,
+        "HUGGINGFACE_CO_URL_TEMPLATE": endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HOME": str(home),
+        "HF_HUB_CACHE": str(home / "hub"),
+        "HF_TOKEN_PATH": str(home / "token"),
+        "AGENT_HARNESSES_PATH": str(home / "agents.json"),
+        "HF_HUB_OFFLINE": "HF_HUB_OFFLINE" in environ,
+        "HF_HUB_DISABLE_XET": "HF_HUB_DISABLE_XET" in environ,
+        "HF_HUB_DOWNLOAD_TIMEOUT": int(environ.get("HF_HUB_DOWNLOAD_TIMEOUT", "10")),
+    }
+
+
+@contextmanager
+def huggingface_client(environ: Mapping[str, str]) -> Iterator[None]:
+    """Make this process's huggingface_hub use this environment."""
+    from huggingface_hub import constants
+
+    with patch.dict(os.environ, environ, clear=True), patch.multiple(constants, **client_constants(environ)):
+        yield

@@ -1,4 +1,4 @@
-"""GGUFs in parts, written by gguf-py from whole ones."""
+"""Split GGUFs, written by gguf-py from single files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def split(
     order: Callable[[list[gguf.ReaderTensor]], Sequence[gguf.ReaderTensor]] = list,
     change: Change = lambda writer: None,
 ) -> list[Path]:
-    """The parts of `whole`, in order: `tensors` in each, the first of them all keys and nothing else if `keys_alone`.
+    """Write the parts of `whole`, with `tensors` in each; with `keys_alone` the first part has the keys and no tensors.
 
-    `order` says in which order they come, `change` may do something to the keys.
+    `order` reorders the tensors, `change` may add or change keys. Returns the parts in order.
     """
     found = gguf.GGUFReader(whole)
     writer = gguf.GGUFWriter(
@@ -39,13 +39,13 @@ def split(
 
 
 def copy_keys(found: gguf.GGUFReader, writer: gguf.GGUFWriter) -> None:
-    """All but the architecture, which every writer begins with."""
+    """Copy all keys except the architecture, which every writer begins with."""
     for key, field in _keys(found):
         writer.add_key_value(key, field.contents(), field.types[0], field.types[-1])
 
 
 def finish(writer: gguf.GGUFWriter) -> None:
-    """Everything that was added, written."""
+    """Write everything that was added."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -12,7 +12,7 @@ import pytest
 from r1_quantize.pipeline import Job, quantize
 from r1_quantize.recipe import Override
 from tests.fakes import checkpoints
-from tests.fakes.hub import Hub
+from tests.fakes.hub import Hub, client_constants
 
 Make = Callable[..., Path]
 Serve = Callable[..., Hub]
@@ -48,29 +48,20 @@ def gguf(fake: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Starts a hub that this process's huggingface_hub asks, with an empty cache and no token; it serves tmp_path/hub.
-
-    huggingface_hub reads its environment once, when it is imported, which may be before any hub is there. What it has
-    read lies in its `constants`, and is looked up there at every call: there it is changed, and nowhere else.
-    """
+    """Starts a hub that serves tmp_path/hub to this process's huggingface_hub, with an empty cache and no token."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import close_session
 
-    def read(**values: object) -> None:
-        for name, value in values.items():
+    def configure(**variables: str) -> None:
+        for name, value in client_constants({"HF_HOME": str(tmp_path / "hf"), **variables}).items():
             monkeypatch.setattr(constants, name, value)
 
-    home = tmp_path / "hf"
-    read(HF_HOME=str(home), HF_HUB_CACHE=str(home / "hub"), HF_TOKEN_PATH=str(home / "token"), HF_HUB_OFFLINE=False)
-    read(AGENT_HARNESSES_PATH=str(home / "agents.json"))
+    configure()
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with ExitStack() as started:
 
         def start(**options: Any) -> Hub:
             hub = started.enter_context(Hub(tmp_path / "hub", **options))
-            started.callback(close_session)
-            read(ENDPOINT=hub.endpoint, HF_HUB_DISABLE_XET=not hub.xet)
-            read(HUGGINGFACE_CO_URL_TEMPLATE=hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+            configure(HF_ENDPOINT=hub.endpoint, **({} if hub.xet else {"HF_HUB_DISABLE_XET": "1"}))
             return hub
 
         yield start

@@ -83,7 +83,7 @@ def run_in_thread(
     task: Callable[[Connection], _Result], attempts: int = ATTEMPTS
 ) -> Generator[PipelineEvent, None, _Result]:
     """Run `task` in a thread and yield its events as they happen; returns or raises what it does."""
-    events: queue.SimpleQueue[PipelineEvent] = queue.SimpleQueue()
+    events: queue.SimpleQueue[PipelineEvent | None] = queue.SimpleQueue()  # None: the task has ended
     connection, outcome = Connection(events.put, attempts=attempts), Future[_Result]()
 
     def run() -> None:
@@ -91,19 +91,26 @@ def run_in_thread(
             outcome.set_result(task(connection))
         except BaseException as exc:
             outcome.set_exception(exc)
+        events.put(None)
 
     thread = threading.Thread(target=run, daemon=True, name="fetching")
     thread.start()
     try:
-        while not (outcome.done() and events.empty()):
-            with suppress(queue.Empty):
-                yield events.get(timeout=_POLL_S)
+        while (event := _next(events)) is not None:
+            yield event
     finally:
         connection.stop.set()
         if not outcome.done():
             hub.stop_transfers()
         thread.join(_JOIN_S)  # a thread that hangs in a socket ends with the process
     return outcome.result()
+
+
+def _next(events: queue.SimpleQueue[PipelineEvent | None]) -> PipelineEvent | None:
+    """Wait for the next event; with a timeout, because Windows lets Ctrl-C interrupt no other wait."""
+    while True:
+        with suppress(queue.Empty):
+            return events.get(timeout=_POLL_S)
 
 
 def fetch(repository: Repository, file: RemoteFile, target: Path, connection: Connection) -> None:
