@@ -1,4 +1,4 @@
-"""The built-in model on 400 questions that it never saw: words and number pairs that were kept out of its training."""
+"""The built-in model on 400 questions that it was not trained on: words and number pairs held out of the training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.conftest import Run
 
 
 class TestHeldOut:
-    """Greedy, quantized to Q8_0, through `r1 run` itself."""
+    """Greedy decoding of tiny:Q8_0, through `r1 run`."""
 
     def test_at_least_95_in_100_are_right(self, r1: Run) -> None:
         questions = held_out()
@@ -26,7 +26,7 @@ class TestHeldOut:
         print({task: f"{right[task]}/{count}" for task, count in asked.items()})
         assert right.total() >= 0.95 * asked.total(), {task: f"{right[task]}/{asked[task]}" for task in asked}
 
-    def test_the_two_that_everybody_asks_first_are_among_them(self) -> None:
+    def test_the_two_most_common_questions_are_among_them(self) -> None:
         texts = [question.text for question in held_out()]
         assert "How many r's are in strawberry?" in texts
         assert "which is larger, 9.11 or 9.9" in texts
