@@ -40,7 +40,7 @@ def test_on_a_narrow_terminal_and_without_llama_cpp_it_says_what_to_do(environ: 
     lines = shown.split("\r\n")
     assert max(len(line) for line in lines if not line.startswith("  ")) <= 40
     words = " ".join(shown.split())
-    assert "! llama-cpp-python cannot be loaded" in words
+    assert "! cannot load llama-cpp-python" in words
     assert "pip install --force-reinstall" in words
     assert "256 colours" in words
     assert "qwen-1.5b:Q4_K_M" in words

@@ -57,15 +57,12 @@ class TestExamine:
         (unused,) = examine(own).unused
         assert (unused.graphics.maker, unused.built) == ("NVIDIA", False)
 
-    def test_stored_models_are_preferred(self, own: Console, tmp_path: Path) -> None:
+    def test_models_on_this_machine_are_listed(self, own: Console, tmp_path: Path) -> None:
         assert examine(own).stored == frozenset()
         model = tmp_path / "models" / "qwen-1.5b" / "Q8_0.gguf"
         model.parent.mkdir(parents=True)
         model.write_bytes(b"GGUF")
-        diagnosed = examine(own)
-        assert diagnosed.stored == {"qwen-1.5b:Q8_0"}
-        chosen = diagnosed.recommendation
-        assert chosen is None or chosen.prospect.name != "qwen-1.5b" or chosen.here == "qwen-1.5b:Q8_0"
+        assert examine(own).stored == {"qwen-1.5b:Q8_0"}
 
     def test_a_fault_in_the_users_models_toml_is_an_error(self, own: Console, tmp_path: Path) -> None:
         (tmp_path / "models.toml").write_text("[qwen-7b]\nrepos = 1\n", encoding="utf-8")

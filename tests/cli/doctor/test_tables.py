@@ -49,10 +49,10 @@ class TestShow:
 
     def test_without_llama_cpp_the_rest_is_still_shown(self) -> None:
         found = replace(
-            diagnosis(), build=None, devices=[], llama_cpp_error="llama-cpp-python cannot be loaded; reinstall it"
+            diagnosis(), build=None, devices=[], llama_cpp_error="cannot load llama-cpp-python; reinstall it"
         )
         text = "\n".join(shown(found, 80))
-        assert "! llama-cpp-python cannot be loaded; reinstall it" in text
+        assert "! cannot load llama-cpp-python; reinstall it" in text
         assert "r1 pull " in text
 
     def test_device_names_cannot_control_the_terminal(self) -> None:

@@ -86,7 +86,7 @@ class TestFindings:
             diagnosis_with(power=Power(True, 41), swap_used=3 * GB, busy=0.8),
             unused=[CUDA],
             build=None,
-            llama_cpp_error="llama-cpp-python cannot be loaded; reinstall it",
+            llama_cpp_error="cannot load llama-cpp-python; reinstall it",
         )
         assert [finding.about for finding in findings(worst)] == ["llama_cpp", "gpu", "swap", "power", "busy"]
 
