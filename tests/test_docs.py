@@ -20,7 +20,7 @@ from r1.settings import Settings
 from r1_quantize.errors import ExitStatus
 from tests.conftest import Run
 from tests.fakes.paths import ROOT
-from tests.test_house import FLOORS, floor
+from tests.test_house import FLOORS, floor, sources
 
 README = ROOT / "README.md"
 SCRIPTING = ROOT / "docs" / "scripting.md"
@@ -40,6 +40,7 @@ _SPAN = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 _COMMAND = re.compile(r"(?<![\w./~-])r1((?: +[^#|<>;&()\n]+)?)")
+_MODULE = re.compile(r"`(r1(?:_quantize)?(?:\.[a-z_]+)+)`")
 _VARIABLE = re.compile(r"\bR1_[A-Z_]+\b")
 
 OF_OTHER_PROGRAMS = {"--no-cache-dir", "--extra-index-url", "--no-deps", "--force-reinstall", "--install-completion"}
@@ -157,6 +158,10 @@ class TestEveryPage:
             if code.startswith("--"):
                 assert split(code)[0].partition("=")[0] in EVERY_OPTION, code
 
+    def test_modules_exist(self, page: Path) -> None:
+        named = set(_MODULE.findall(page.read_text(encoding="utf-8")))
+        assert named <= sources().keys()
+
     def test_variables_exist(self, page: Path) -> None:
         known = {f"R1_{field.name.upper()}" for field in dataclasses.fields(Settings)} | {"R1_HOME", "R1_DEBUG"}
         assert set(_VARIABLE.findall(page.read_text(encoding="utf-8"))) <= known
@@ -254,13 +259,13 @@ class TestChat:
 
 
 class TestArchitecture:
-    """The table of wings is the tree."""
+    """The table of folders is the tree."""
 
     def test_lists_every_package(self) -> None:
-        wings = table_under((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"), "## The wings")
+        folders_listed = table_under((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"), "## Folders")
         roots = (ROOT / "cli", ROOT / "quantize")
         folders = {file.parent.relative_to(ROOT) for root in roots for file in root.rglob("__init__.py")}
-        assert {wing.strip("`") for wing in wings} == {folder.as_posix() for folder in folders}
+        assert {folder.strip("`") for folder in folders_listed} == {folder.as_posix() for folder in folders}
 
     def test_shows_the_direction_of_imports(self) -> None:
         text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
