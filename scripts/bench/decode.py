@@ -1,13 +1,13 @@
-"""Our prefill and decode against llama.cpp's own: `r1 bench` and `llama-bench` in turns, on the same file.
+"""Compares our prefill and decode speed with llama.cpp's: `r1 bench` and `llama-bench` in turns, on the same file.
 
     python scripts/bench/decode.py MODEL.gguf --llama-bench PATH [--runs 4] [--threads N] [--depth 0]
 
-Each run is a process of its own for either side, and who goes first changes from run to run, so that what the machine
-does meanwhile falls on both. Same threads, same counts of tokens, F16 cache, flash attention where llama.cpp thinks it
-fit; llama-bench keeps its own batch of 512, ours is `Context.chunk`. LD_LIBRARY_PATH, where it is set, is for
-llama-bench alone: our side would find the tool's libraries there instead of its own. Weights need not make sense:
-`make_checkpoint` in scripts/bench/quantize.py makes random ones of any shape. A busy machine makes all of this
-worthless.
+Each measurement is a process of its own, and the side that goes first alternates, so that changes of the machine's
+speed affect both. Both use the same threads and numbers of tokens, an F16 cache, and flash attention where llama.cpp
+chooses it; llama-bench keeps its batch of 512, ours is `Context.chunk`. LD_LIBRARY_PATH, if set, applies to llama-bench
+only: otherwise r1 would load the tool's libraries instead of its own. The weights need not make sense:
+`make_checkpoint` in scripts/bench/quantize.py makes random ones of any shape. On a busy machine the results mean
+nothing.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 BARS = {"prefill": 0.95, "decode": 0.97}
-"""Ratios that we want to reach."""
+"""The ratios to reach."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What both sides are asked for."""
+    """What both sides measure."""
 
     model: Path
     threads: int
@@ -38,7 +38,7 @@ class Measurement:
     repetitions: int
 
     def ours(self) -> dict[str, float]:
-        """Tokens a second of `r1 bench`, for each test."""
+        """`r1 bench`'s tokens per second, by test."""
         command = [sys.executable, "-m", "r1", "bench", "--json", "-m", self.model, "--device", "cpu"]
         command += ["-p", self.prompt, "-n", self.gen, "-r", self.repetitions, "--depths", self.depth]
         environ = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
@@ -46,7 +46,7 @@ class Measurement:
         return {row["test"]: row["mean_tps"] for row in done["rows"]}
 
     def theirs(self, tool: Path, more: list[str]) -> dict[str, float]:
-        """The same of llama-bench."""
+        """llama-bench's tokens per second, by test."""
         command = [tool, "-o", "json", "-m", self.model, "-ngl", 0, "-p", self.prompt, "-n", self.gen]
         command += ["-r", self.repetitions, "-d", self.depth, "-t", self.threads, *more]
         done = _run(command, dict(os.environ))
@@ -54,31 +54,38 @@ class Measurement:
 
 
 def main() -> None:
-    """Prints a line a run, and the medians with their spread."""
-    given = _arguments()
-    wanted = Measurement(given.model, given.threads, given.prompt, given.gen, given.depth, given.repetitions)
-    print(f"{given.model.name}, {given.threads} threads, depth {given.depth}, load {_load()}")
+    """Prints a line per run, and the medians with their spread."""
+    options = _options()
+    wanted = Measurement(
+        model=options.model,
+        threads=options.threads,
+        prompt=options.prompt,
+        gen=options.gen,
+        depth=options.depth,
+        repetitions=options.repetitions,
+    )
+    print(f"{options.model.name}, {options.threads} threads, depth {options.depth}, load {_load()}")
     ratios: dict[str, list[float]] = {}
-    for number in range(given.runs):
-        sides = {"ours": wanted.ours, "theirs": lambda: wanted.theirs(given.llama_bench, given.more)}
+    for number in range(options.runs):
+        sides = {"ours": wanted.ours, "theirs": lambda: wanted.theirs(options.llama_bench, options.more)}
         order = ["ours", "theirs"] if number % 2 == 0 else ["theirs", "ours"]
         rates = {side: sides[side]() for side in order}
         for test, ours in rates["ours"].items():
             theirs = rates["theirs"][test]
             ratios.setdefault(test, []).append(ours / theirs)
             print(f"{test:<8} ours {ours:9.2f}  llama-bench {theirs:9.2f} tok/s  ratio {ours / theirs:.3f}", flush=True)
-    for test, found in ratios.items():
-        spread = f"{min(found):.3f} to {max(found):.3f}"
-        print(f"{test:<8} median ratio {statistics.median(found):.3f} ({spread}); wanted {BARS[test]:.2f}")
+    for test, values in ratios.items():
+        spread = f"{min(values):.3f} to {max(values):.3f}"
+        print(f"{test:<8} median ratio {statistics.median(values):.3f} ({spread}); goal {BARS[test]:.2f}")
     print(f"load {_load()}")
 
 
-def _arguments() -> argparse.Namespace:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Our prefill and decode against llama-bench's.")
     parser.add_argument("model", type=Path)
     parser.add_argument("--llama-bench", type=Path, required=True, help="the tool; LD_LIBRARY_PATH is passed on")
     parser.add_argument(
-        "--runs", type=int, default=4, help="pairs; an even number, so that each side is first as often"
+        "--runs", type=int, default=4, help="pairs; use an even number, so that each side goes first equally often"
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--prompt", type=int, default=512)

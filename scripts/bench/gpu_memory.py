@@ -1,15 +1,16 @@
-"""What the planner says a model takes on GPUs and in main memory, against what it takes.
+"""Compares the memory that the planner expects on GPUs and in main memory with what llama.cpp takes.
 
     python scripts/bench/gpu_memory.py MODEL.gguf… [--contexts 0 4096 32768] [--kv-types f16 q8_0] [--layers N…]
         [--device NAME] [--rpc HOST:PORT,…] [--tokens N] [--threads N]
 
-Each combination runs in a process of its own, which loads the model as `r1 run` does; a context of 0 and no
-`--layers` leave both to the plan. `--tokens` are prefilled, and a few decoded (0: none, where the device is slow).
-What is on a GPU is what llama.cpp logs of its buffers there, whatever the backend, so the driver's own share is not
-in it. What is in main memory is its other buffers, and the process itself: what is resident once the model is loaded
-and in no buffer, the GPU's driver included. Some devices keep their memory in the process (RssShmem), which then does
-not count there; and what they pin in main memory may be accounted to nobody, which shows as an error above zero.
-Linux only. The last line is the largest error.
+Each combination runs in its own process, which loads the model as `r1 run` does; a context of 0 and no `--layers` leave
+both to the plan. `--tokens` are prefilled, and a few decoded (0: none, where the device is slow).
+
+GPU memory is the sum of the buffers in llama.cpp's log, whatever the backend, so the driver's own memory is not in it.
+Main memory is llama.cpp's other buffers and the process itself: what is resident outside of buffers once the model is
+loaded, including the GPU's driver. Some devices keep their memory in the process (RssShmem), which then does not count
+there; memory that they pin in main memory may count nowhere, which shows as an error above zero. Linux only. The last
+line is the largest error.
 """
 
 from __future__ import annotations
@@ -17,34 +18,31 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
-from r1.engine.llama import log
+from buffers import Buffer, buffers, recorded_log, resident  # the script beside this one
+
 from r1.fit.shape import shape_of_file
 from r1.loaded_model import Listener, LoadedModel
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
 
-_BUFFER = re.compile(r" (\S+) +(model|KV|compute|output) buffer size = +([\d.]+) MiB")
-_BEGINS = "llama_model_loader: loaded meta data"  # each model's first line; what was refused before it does not count
-
 
 @dataclass
 class Line:
-    """Bytes, but for the first three, `refusals` and what kept it from being measured."""
+    """Bytes, except for the first three fields, `refusals` and the `problem` that prevented the measurement."""
 
     context: int = 0
     kv_type: str = ""
     layers: int = 0
-    said_gpu: int = 0
+    planned_gpu: int = 0
     gpu: int = 0
-    said_main: int = 0
+    planned_main: int = 0
     main: int = 0
     resident: int = 0
     refusals: int = 0
@@ -53,12 +51,29 @@ class Line:
     @property
     def errors(self) -> tuple[float, float]:
         """The GPU's, and main memory's."""
-        return self.said_gpu / self.gpu - 1 if self.gpu else 0.0, self.said_main / self.main - 1 if self.main else 0.0
+        gpu = self.planned_gpu / self.gpu - 1 if self.gpu else 0.0
+        return gpu, self.planned_main / self.main - 1 if self.main else 0.0
 
 
 def main() -> None:
     """Prints a line for each combination."""
-    parser = argparse.ArgumentParser(description="The planner against the truth, on GPUs.")
+    options = _options()
+    if options.one:
+        print(json.dumps(asdict(_measure(options))))
+        return
+    print(
+        f"{'model':<20}{'context':>8} {'cache':<5}{'layers':>7}{'GPU plan':>10}{'is':>8}{'error':>8}"
+        f"{'main plan':>11}{'is':>8}{'error':>8}{'resident':>10}"
+    )
+    largest = 0.0
+    combinations = product(options.models, options.layers, options.contexts, options.kv_types)
+    for model, layers, context, kv_type in combinations:
+        largest = max(largest, _compare(model, layers, context, kv_type))
+    print(f"largest error {largest:.1%}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Planned memory against llama.cpp's, on GPUs.")
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--contexts", type=int, nargs="+", default=[4096, 32_768])
     parser.add_argument("--kv-types", nargs="+", default=["f16", "q8_0"])
@@ -68,18 +83,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.one:
-        print(json.dumps(asdict(_measure(asked))))
-        return
-    print(
-        f"{'model':<20}{'context':>8} {'cache':<5}{'layers':>7}{'GPU said':>10}{'got':>8}{'error':>8}"
-        f"{'main said':>11}{'got':>8}{'error':>8}{'resident':>10}"
-    )
-    worst = 0.0
-    for model, layers, context, kv_type in product(asked.models, asked.layers, asked.contexts, asked.kv_types):
-        worst = max(worst, _compare(model, layers, context, kv_type))
-    print(f"largest error {worst:.1%}")
+    return parser.parse_args()
 
 
 def _compare(model: Path, layers: int, context: int, kv_type: str) -> float:
@@ -97,104 +101,80 @@ def _compare(model: Path, layers: int, context: int, kv_type: str) -> float:
     gpu, main = line.errors
     print(
         f"{model.stem:<20}{line.context:>8} {line.kv_type:<5}{line.layers:>7}"
-        f"{line.said_gpu / 1e6:>9.0f}M{line.gpu / 1e6:>7.0f}M{gpu:>8.1%}"
-        f"{line.said_main / 1e6:>10.0f}M{line.main / 1e6:>7.0f}M{main:>8.1%}{line.resident / 1e6:>9.0f}M"
+        f"{line.planned_gpu / 1e6:>9.0f}M{line.gpu / 1e6:>7.0f}M{gpu:>8.1%}"
+        f"{line.planned_main / 1e6:>10.0f}M{line.main / 1e6:>7.0f}M{main:>8.1%}{line.resident / 1e6:>9.0f}M"
         + (f"  refused {line.refusals}×" if line.refusals else ""),
         flush=True,
     )
     return max(abs(gpu), abs(main))
 
 
-def _measure(asked: argparse.Namespace) -> Line:
+def _measure(options: argparse.Namespace) -> Line:
     """In this process."""
-    path, layers = asked.models[0], asked.layers[0]
+    layers, kv_type = options.layers[0], options.kv_types[0]
     settings = Settings(
-        ctx=asked.contexts[0] or None,
-        kv_type=asked.kv_types[0] if asked.kv_types[0] != "auto" else None,
+        ctx=options.contexts[0] or None,
+        kv_type=kv_type if kv_type != "auto" else None,
         gpu_layers=None if layers < 0 else layers,
-        device=asked.device,
-        rpc=asked.rpc,
-        threads=asked.threads,
+        device=options.device,
+        rpc=options.rpc,
+        threads=options.threads,
     )
-    lines = _listen()
-    refused: list[str] = []
+    notes: list[str] = []
+    listener = Listener(note=lambda note: notes.append(note.text))
     try:
-        with LoadedModel(path, settings, listener=Listener(note=lambda note: refused.append(note.text))) as session:
-            gpus = session.model.placement.devices
-            weights = list(_buffers(lines, "model"))
-            copied = sum(size for name, _, size in weights if not _is_on(name, gpus) and "Mapped" not in name)
-            program = _in_main(sum(size for name, _, size in weights if _is_on(name, gpus))) - copied
-            session.prepare()
-            if session.model.placement.devices != gpus or session.plan.gpu_layers != session.model.placement.gpu_layers:
-                raise AssertionError(f"the plan says {session.plan.gpu_layers} layers: {session.model.placement}")
-            if asked.tokens:
-                _use(session, path, asked.tokens)
-            found = list(_buffers(lines))
-            plan = session.plan
-            # the mapping holds all weights that are not on a GPU, those too that were copied for the processor
-            beside = [row for row in found if not _is_on(row[0], gpus) and (row[1] != "model" or "Mapped" in row[0])]
-            return Line(
-                plan.context,
-                plan.kv_type,
-                plan.gpu_layers,
-                plan.needs.gpu,
-                sum(size for name, _, size in found if _is_on(name, gpus)),
-                plan.needs.main,
-                program + sum(size for _, _, size in beside),
-                _resident("RssAnon") + _resident("RssFile"),
-                sum("refused" in text for text in refused),
-            )
+        with recorded_log() as lines, LoadedModel(options.models[0], settings, listener=listener) as loaded:
+            line = _measure_loaded(loaded, lines, options)
     except R1Error as exc:
         return Line(problem=" ".join(str(exc).split()))
+    line.refusals = sum("refused" in note for note in notes)
+    return line
 
 
-def _listen() -> list[str]:
-    """What llama.cpp will say."""
-    lines: list[str] = []
-    write = log.write
+def _measure_loaded(loaded: LoadedModel, lines: Sequence[str], options: argparse.Namespace) -> Line:
+    gpus = loaded.model.placement.devices
+    weights = [buffer for buffer in buffers(lines) if buffer.kind == "model"]
+    copied = sum(buffer.size for buffer in weights if not _is_on(buffer, gpus) and not buffer.is_mapped)
+    program = _in_main_memory(sum(buffer.size for buffer in weights if _is_on(buffer, gpus))) - copied
+    loaded.configure(loaded.settings)  # creates the context
+    plan = loaded.plan
+    if loaded.model.placement.devices != gpus or plan.gpu_layers != loaded.model.placement.gpu_layers:
+        raise AssertionError(f"{plan.gpu_layers} layers are planned, but the model has {loaded.model.placement}")
+    if options.tokens:
+        _fill(loaded, shape_of_file(options.models[0]).vocabulary, options.tokens)
+    on_gpu = [buffer for buffer in buffers(lines) if _is_on(buffer, gpus)]
+    # the mapping holds all weights that are not on a GPU, including those that were copied for the processor
+    others = [b for b in buffers(lines) if not _is_on(b, gpus) and (b.kind != "model" or b.is_mapped)]
+    return Line(
+        context=plan.context,
+        kv_type=plan.kv_type,
+        layers=plan.gpu_layers,
+        planned_gpu=plan.needs.gpu,
+        gpu=sum(buffer.size for buffer in on_gpu),
+        planned_main=plan.needs.main,
+        main=program + sum(buffer.size for buffer in others),
+        resident=resident("RssAnon") + resident("RssFile"),
+    )
 
-    def listen(level: int, text: str) -> None:
-        if _BEGINS in text:
-            lines.clear()
-        lines.append(text)
-        write(level, text)
 
-    log.write = listen  # type: ignore[method-assign]
-    return lines
-
-
-def _use(session: LoadedModel, path: Path, tokens: int) -> None:
-    vocabulary = shape_of_file(path).vocabulary
+def _fill(loaded: LoadedModel, vocabulary: int, tokens: int) -> None:
     random.seed(0)
-    context = session.context
+    context = loaded.context
     for _ in context.prefill([[random.randrange(vocabulary) for _ in range(min(tokens, context.length - 64))]]):
         pass
     for _ in range(16):
         context.decode([random.randrange(vocabulary)])
 
 
-def _buffers(lines: list[str], only: str = "") -> Iterator[tuple[str, str, int]]:
-    """Whose, what for, and bytes. A model may have several of one kind, and of the others the last one counts."""
-    last: dict[tuple[str, str], int] = {}
-    for name, what, size in _BUFFER.findall("".join(lines)):
-        before = last.get((name, what), 0) if what == "model" else 0
-        last[name, what] = before + int(float(size) * 2**20)
-    yield from ((name, what, size) for (name, what), size in last.items() if only in {"", what})
-
-
-def _is_on(buffer: str, gpus: tuple[str, ...]) -> bool:
+def _is_on(buffer: Buffer, gpus: tuple[str, ...]) -> bool:
     """`CUDA0`, `MTL0_Mapped`, `RPC0[10.0.0.2:50052]`; not `CUDA_Host`, which is main memory."""
-    return buffer.startswith(gpus) if gpus else False
+    return buffer.device.startswith(gpus) if gpus else False
 
 
-def _in_main(on_gpu: int) -> int:
-    shared = _resident("RssShmem")
-    return _resident("RssAnon") + _resident("RssFile") + (shared - on_gpu if shared >= on_gpu else shared)
-
-
-def _resident(name: str) -> int:
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(re.findall(rf"{name}:\s+(\d+)", status)[0]) * 1024
+def _in_main_memory(on_gpu: int) -> int:
+    """Bytes of this process in main memory, without a device's memory that the process holds."""
+    shared = resident("RssShmem")
+    return resident("RssAnon") + resident("RssFile") + (shared - on_gpu if shared >= on_gpu else shared)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What the planner says a model takes, against what it takes: llama.cpp's own buffers, and this process's memory.
+"""Compares the memory that the planner expects with llama.cpp's own buffers, and with this process's memory.
 
     python scripts/bench/memory.py MODEL.gguf… [--contexts 4096 32768] [--kv-types f16 q8_0] [--threads N]
         [--types Q8_0 Q4_K_M …]
 
-Each combination runs in a process of its own: the model is loaded as `r1 run` loads it, a text of random tokens is
-prefilled (so that the table of embeddings and all buffers are touched, as a long conversation would), a few tokens are
-decoded. Buffers are what llama.cpp logs; resident is VmRSS at the end. With `--types`, MODEL is quantized to each of
-them first. Linux only. The last line is the largest error.
+Each combination runs in its own process: it loads the model as `r1 run` does, prefills random tokens (so that the table
+of embeddings and all buffers are touched, as in a long conversation), and decodes a few. Buffers are read from
+llama.cpp's log; resident memory is VmRSS at the end. With `--types`, MODEL is first quantized to each of them. Linux
+only. The last line is the largest error.
 """
 
 from __future__ import annotations
@@ -14,106 +14,105 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+
+from buffers import buffers, recorded_log, resident  # the script beside this one
 
 from r1.engine.context import Context, ContextParams
-from r1.engine.llama import log
 from r1.engine.model import Model
 from r1.fit.plan import FitOptions, Machine, fit
 from r1.fit.shape import shape_of_file
 from r1.machine.cores import Threads
 
-_BUFFER = re.compile(r" (\S+) +(model|KV|compute|output) buffer size = +([\d.]+) MiB")
 _PROMPT = 2048  # tokens
 
 
 def main() -> None:
     """Prints a line for each combination."""
-    parser = argparse.ArgumentParser(description="The planner against the truth.")
+    options = _options()
+    if options.one:
+        measured = _measure(options.models[0], options.contexts[0], options.kv_types[0], options.threads)
+        print(json.dumps(measured))
+        return
+    print(
+        f"{'model':<24}{'context':>8} {'cache':<6}{'planned':>8}{'buffers':>9}{'error':>8}{'resident':>10}{'error':>8}"
+    )
+    largest = 0.0
+    with tempfile.TemporaryDirectory(dir=options.models[0].resolve().parent) as folder:
+        for model in _models(options.models, options.types, Path(folder)):
+            for context in options.contexts:
+                for kv_type in options.kv_types:
+                    largest = max(largest, _compare(model, context, kv_type, options.threads))
+    print(f"largest error {largest:.1%}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Planned memory against llama.cpp's buffers and resident memory.")
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--types", nargs="*", default=[])
     parser.add_argument("--contexts", type=int, nargs="+", default=[4096, 16_384, 32_768])
     parser.add_argument("--kv-types", nargs="+", default=["f16", "q8_0"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.one:
-        print(json.dumps(_measure(asked.models[0], asked.contexts[0], asked.kv_types[0], asked.threads)))
-        return
-    print(f"{'model':<24}{'context':>8} {'cache':<6}{'said':>8}{'buffers':>9}{'error':>8}{'resident':>10}{'error':>8}")
-    worst = 0.0
-    with tempfile.TemporaryDirectory(dir=asked.models[0].resolve().parent) as folder:
-        for model in _models(asked.models, asked.types, Path(folder)):
-            for context in asked.contexts:
-                for kv_type in asked.kv_types:
-                    worst = max(worst, _compare(model, context, kv_type, asked.threads))
-    print(f"largest error {worst:.1%}")
+    return parser.parse_args()
 
 
-def _models(models: list[Path], types: list[str], folder: Path) -> list[Path] | Any:
+def _models(models: list[Path], types: list[str], folder: Path) -> Iterable[Path]:
     if not types:
         return models
-    return (_quantized(model, kind, folder) for model in models for kind in types)
+    return (_quantized(model, quant, folder) for model in models for quant in types)
 
 
-def _quantized(model: Path, kind: str, folder: Path) -> Path:
+def _quantized(model: Path, quant: str, folder: Path) -> Path:
     for old in folder.glob("*.gguf"):
         old.unlink()
-    target = folder / f"{model.stem}-{kind}.gguf"
-    command = [sys.executable, "-m", "r1", "quantize", str(model), "-t", kind, "-o", str(target), "-q"]
+    target = folder / f"{model.stem}-{quant}.gguf"
+    command = [sys.executable, "-m", "r1", "quantize", str(model), "-t", quant, "-o", str(target), "-q"]
     subprocess.run(command, check=True)
     return target
 
 
 def _compare(model: Path, context: int, kv_type: str, threads: int) -> float:
     """Prints the line; returns the larger of the two errors."""
-    said = fit(shape_of_file(model), Machine(1 << 60), FitOptions(context=context, kv_type=kv_type)).needs.main
+    planned = fit(shape_of_file(model), Machine(1 << 60), FitOptions(context=context, kv_type=kv_type)).needs.main
     command = [sys.executable, __file__, str(model), "--one", "--contexts", str(context), "--kv-types", kv_type]
     done = subprocess.run([*command, "--threads", str(threads)], capture_output=True, text=True, check=True)
-    taken = json.loads(done.stdout.splitlines()[-1])
-    # the program itself is in no buffer; what it takes is what is resident and in none
-    buffers = taken["buffers"] + taken["program"]
-    errors = [said / taken[name] - 1 if name != "buffers" else said / buffers - 1 for name in ("buffers", "resident")]
+    measured = json.loads(done.stdout.splitlines()[-1])
+    # the program itself is in no buffer: it is what is resident besides them
+    allocated = measured["buffers"] + measured["program"]
+    errors = planned / allocated - 1, planned / measured["resident"] - 1
     print(
-        f"{model.stem:<24}{context:>8} {kv_type:<6}{said / 1e6:>7.0f}M{buffers / 1e6:>8.0f}M{errors[0]:>8.1%}"
-        f"{taken['resident'] / 1e6:>9.0f}M{errors[1]:>8.1%}",
+        f"{model.stem:<24}{context:>8} {kv_type:<6}{planned / 1e6:>7.0f}M{allocated / 1e6:>8.0f}M{errors[0]:>8.1%}"
+        f"{measured['resident'] / 1e6:>9.0f}M{errors[1]:>8.1%}",
         flush=True,
     )
     return max(map(abs, errors))
 
 
 def _measure(path: Path, length: int, kv_type: str, threads: int) -> dict[str, int]:
-    """In this process: bytes in llama.cpp's buffers, and resident, at the end."""
-    lines: list[str] = []
-    write = log.write
-    log.write = lambda level, text: (lines.append(text), write(level, text))[1]  # type: ignore[method-assign]
-    with Model(path) as model:
-        program = _resident("RssAnon") + _resident("RssFile")
+    """In this process: bytes in llama.cpp's buffers, of the program, and resident at the end."""
+    with recorded_log() as lines, Model(path) as model:
+        program = resident("RssAnon") + resident("RssFile")
         with Context(model, ContextParams(length, Threads.of(threads), kv_type)) as context:
-            vocabulary = shape_of_file(path).vocabulary
-            random.seed(0)
-            tokens = [random.randrange(vocabulary) for _ in range(min(_PROMPT, length - 64))]
-            for _ in context.prefill([tokens]):
-                pass
-            for _ in range(16):
-                context.decode([random.randrange(vocabulary)])
-            resident = _resident("VmRSS")
-    found = [(name, what, float(size) * 2**20) for name, what, size in _BUFFER.findall("".join(lines))]
-    mapped = sum(size for name, what, size in found if what == "model" and "Mapped" in name)
-    copied = sum(size for name, what, size in found if what == "model" and "Mapped" not in name)
-    rest = sum(size for _, what, size in found if what != "model")
-    # the mapping holds all weights, those that were copied too
-    return {"buffers": int(mapped + rest), "program": int(program - copied), "resident": resident}
+            _fill(context, shape_of_file(path).vocabulary)
+            at_end = resident("VmRSS")
+    mapped = sum(buffer.size for buffer in buffers(lines) if buffer.kind == "model" and buffer.is_mapped)
+    copied = sum(buffer.size for buffer in buffers(lines) if buffer.kind == "model" and not buffer.is_mapped)
+    others = sum(buffer.size for buffer in buffers(lines) if buffer.kind != "model")
+    # the mapping holds all weights, including those that were copied
+    return {"buffers": mapped + others, "program": program - copied, "resident": at_end}
 
 
-def _resident(name: str) -> int:
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(re.findall(rf"{name}:\s+(\d+)", status)[0]) * 1024
+def _fill(context: Context, vocabulary: int) -> None:
+    random.seed(0)
+    for _ in context.prefill([[random.randrange(vocabulary) for _ in range(min(_PROMPT, context.length - 64))]]):
+        pass
+    for _ in range(16):
+        context.decode([random.randrange(vocabulary)])
 
 
 if __name__ == "__main__":

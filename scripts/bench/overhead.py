@@ -1,11 +1,11 @@
-"""What Python costs: the time of a turn that is spent outside llama.cpp, a token.
+"""Measures what Python costs: the time per token of a turn that is spent outside llama.cpp.
 
     python scripts/bench/overhead.py MODEL.gguf [--tokens 200] [--runs 3]
 
-`llama_decode` and `llama_sampler_sample` are timed from inside while a real turn goes through everything that
-`r1 run` does (events, UTF-8, the view, a stdout); what is left of the wall time is ours. The share is printed
-as measured, and for the two speeds that matter: 25 tok/s (a 1.5B on two old cores) and 120 tok/s (a GPU).
-The timing itself, two clock reads a call, counts against us.
+`llama_decode` and `llama_sampler_sample` are timed from inside while a real turn passes through everything that
+`r1 run` does (events, UTF-8, the view, a stdout); the rest of the wall time is ours. The share is printed as measured,
+and for two typical speeds: 25 tok/s (a 1.5B on two old cores) and 120 tok/s (a GPU). The timing itself, two clock reads
+per call, counts against us.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PROMPT = "Write a long text about the sea, with many words in it."
 
 
 class Stopwatch:
-    """The seconds spent inside one C function, and how often it was called."""
+    """The seconds spent inside one C function, and its number of calls."""
 
     def __init__(self, name: str) -> None:
         self.seconds = 0.0
@@ -46,39 +46,39 @@ class Stopwatch:
 
 
 def main() -> None:
-    """Prints one line a run and the median."""
-    parser = argparse.ArgumentParser(description="What Python costs, a token.")
+    """Prints a line per run, and the median."""
+    parser = argparse.ArgumentParser(description="Python's time per token.")
     parser.add_argument("model", type=Path)
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--runs", type=int, default=3)
-    given = parser.parse_args()
+    options = parser.parse_args()
     watches = [Stopwatch(name) for name in ("llama_decode", "llama_sampler_sample")]
-    settings = load({"seed": 1, "max_tokens": given.tokens}, os.environ)
+    settings = load({"seed": 1, "max_tokens": options.tokens}, os.environ)
     ours = []
-    with LoadedModel(given.model, settings) as session:
-        for _ in range(given.runs):
-            wall, native, tokens = turn(session, watches)
+    with LoadedModel(options.model, settings) as loaded:
+        for _ in range(options.runs):
+            wall, native, tokens = turn(loaded, watches)
             ours.append((wall - native) / tokens)
             print(
-                f"{tokens} tokens, {tokens / wall:7.1f} tok/s: {ours[-1] * 1e6:5.1f} µs a token outside llama.cpp, "
+                f"{tokens} tokens, {tokens / wall:7.1f} tok/s: {ours[-1] * 1e6:5.1f} µs per token outside llama.cpp, "
                 f"{(wall - native) / wall:.2%} of the wall time"
             )
     median = statistics.median(ours)
-    print(f"median {median * 1e6:.1f} µs a token: {median * 25:.2%} at 25 tok/s, {median * 120:.2%} at 120 tok/s")
+    print(f"median {median * 1e6:.1f} µs per token: {median * 25:.2%} at 25 tok/s, {median * 120:.2%} at 120 tok/s")
 
 
-def turn(session: LoadedModel, watches: list[Stopwatch]) -> tuple[float, float, int]:
+def turn(loaded: LoadedModel, watches: list[Stopwatch]) -> tuple[float, float, int]:
     """Wall seconds of the decoding, seconds of it inside llama.cpp, tokens."""
     view = PlainView(_null_console(), "stderr", show_answer=True)
-    events = session.ask(PROMPT).events
+    events = loaded.ask(PROMPT).events
     calls = watches[1].calls
-    for _ in events:  # the prefill and the first token: llama.cpp's time, and not what is measured
+    for _ in events:  # the prefill and the first token are not measured
         if watches[1].calls > calls:
             break
     began, before, calls = perf_counter(), sum(watch.seconds for watch in watches), watches[1].calls
     reply: Reply = follow(events, view)
     wall = perf_counter() - began
-    assert reply.finished.usage.thinking_tokens, "the turn ended at once; take another model"
+    assert reply.finished.usage.thinking_tokens, "the turn ended at once; use another model"
     return wall, sum(watch.seconds for watch in watches) - before, watches[1].calls - calls
 
 

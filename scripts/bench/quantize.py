@@ -1,13 +1,13 @@
-"""How fast a checkpoint becomes a GGUF, in how much memory, against llama.cpp's own two steps in the same run.
+"""Measures how fast a checkpoint becomes a GGUF, and in how much memory, against llama.cpp's two steps in the same run.
 
     python scripts/bench/quantize.py [--model qwen-1.5b] [--type Q4_K_M] [--runs 1] [--folder SCRATCH]
         [--llama-cpp PATH/TO/llama.cpp --converter-python PATH/TO/python] [--zeros]
 
-A checkpoint of the model's real shape is made of random weights, once, in SCRATCH; `--zeros` makes holes of it instead,
-for models larger than the disk. Then `r1 quantize` runs as a person would run it, and, with the two paths, llama.cpp's
+A checkpoint of the model's real shape is made once in SCRATCH, with random weights; `--zeros` makes holes instead, for
+models larger than the disk. Then `r1 quantize` runs as a user would run it, and, with the two paths, llama.cpp's
 convert_hf_to_gguf.py (which needs torch and transformers, hence another Python) and llama_model_quantize, each in a
-process of its own. For each: wall and processor time, peak resident memory, bytes read and written (rchar and wchar
-of /proc/PID/io), million weights a second. What both made is compared. Linux only.
+process of its own. For each the script prints wall and processor time, peak resident memory, bytes read and written
+(rchar and wchar of /proc/PID/io), and million weights per second. The results are compared. Linux only.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ sys.exit(library.llama_model_quantize(sys.argv[1].encode(), sys.argv[2].encode()
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One process from start to end. Seconds and bytes."""
+    """One process, from start to end. Seconds and bytes."""
 
     wall: float
     processor: float
@@ -67,23 +67,23 @@ class Measured:
 
 
 def measure(command: list[str], environ: Mapping[str, str] = os.environ) -> Measured:
-    """Runs it; what it prints goes nowhere unless it fails."""
+    """Runs a command; its output is shown only if it fails."""
     began = time.monotonic()
     process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
-    said = process.stderr.read()
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and its account can still be read
+    output = process.stderr.read()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, but /proc still has its counters
     wall = time.monotonic() - began
-    account = dict(line.split(": ") for line in Path(f"/proc/{process.pid}/io").read_text().splitlines())
+    counters = dict(line.split(": ") for line in Path(f"/proc/{process.pid}/io").read_text().splitlines())
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        sys.exit(f"{command[:2]} failed: {said.decode()[-2000:]}")
+        sys.exit(f"{command[:2]} failed: {output.decode()[-2000:]}")
     processor = usage.ru_utime + usage.ru_stime
-    return Measured(wall, processor, usage.ru_maxrss * 1024, int(account["rchar"]), int(account["wchar"]))
+    return Measured(wall, processor, usage.ru_maxrss * 1024, int(counters["rchar"]), int(counters["wchar"]))
 
 
 def make_checkpoint(folder: Path, known: catalog.Checkpoint, *, zeros: bool, shard: int = SHARD) -> int:
-    """The checkpoint, unless it is there already, in shards of so many bytes. Returns the number of its weights."""
+    """Makes the checkpoint, unless it exists, in shards of `shard` bytes. Returns its number of weights."""
     assert known.config is not None
     names = {architecture: name for name, architecture in ARCHITECTURES.items()}
     config = {"max_position_embeddings": known.context_length, "model_type": known.architecture, **known.config}
@@ -131,7 +131,7 @@ def write_shard(path: Path, weights: list[Weight], random: np.random.Generator |
 
 
 def write_tokenizer(folder: Path, *, llama: bool) -> None:
-    """The Qwen distills' tokenizer; for a Llama its first 128,000 tokens, cut as Llama 3 cuts."""
+    """Writes the Qwen distills' tokenizer; for a Llama its first 128,000 tokens with Llama 3's pre-tokenizer."""
     tokenizer = json.loads(gzip.decompress((DATA / "r1-distill-qwen.tokenizer.json.gz").read_bytes()))
     if llama:
         model = tokenizer["model"]
@@ -150,6 +150,27 @@ def write_tokenizer(folder: Path, *, llama: bool) -> None:
 
 def main() -> None:
     """Prints a line for each process, and the ratios."""
+    options = _options()
+    folder, known = options.folder / options.model, catalog.load()[options.model]
+    # in another process: Linux counts this one's memory into the peak of every process it starts
+    with ProcessPoolExecutor(1) as pool:
+        weights = pool.submit(make_checkpoint, folder, known, zeros=options.zeros).result()
+    cores = len(os.sched_getaffinity(0))
+    print(f"{options.model}, {weights:,} weights → {options.type}, {cores} cores")
+    ours, theirs = options.folder / "ours.gguf", options.folder / "theirs.gguf"
+    for _ in range(options.runs):
+        command = [sys.executable, "-m", "r1", "quantize", str(folder), "-t", options.type, "-o", str(ours), "-q"]
+        measured = measure(command)
+        print(measured.line("r1 quantize", weights), flush=True)
+        print(f"{'':24}{measured.written / ours.stat().st_size:.5f} × the result's size written")
+        if options.llama_cpp:
+            two_steps = _measure_llama_cpp(options, folder, theirs, weights, cores)
+            print(f"{'':24}{measured.wall / two_steps:.2f} × the wall time of the two steps", flush=True)
+    if options.llama_cpp:
+        print("same bytes but for the names" if digest(ours) == digest(theirs) else "OTHER BYTES")
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A checkpoint of a real shape, quantized and measured.")
     parser.add_argument("--model", default="qwen-1.5b")
     parser.add_argument("--type", default="Q4_K_M")
@@ -158,31 +179,20 @@ def main() -> None:
     parser.add_argument("--zeros", action="store_true")
     parser.add_argument("--llama-cpp", type=Path)
     parser.add_argument("--converter-python", type=Path)
-    asked = parser.parse_args()
-    folder, known = asked.folder / asked.model, catalog.load()[asked.model]
-    # in a process of its own: Linux counts what this one has in memory as the peak of whatever it starts
-    with ProcessPoolExecutor(1) as pool:
-        weights = pool.submit(make_checkpoint, folder, known, zeros=asked.zeros).result()
-    cores = len(os.sched_getaffinity(0))
-    print(f"{asked.model}, {weights:,} weights → {asked.type}, {cores} cores")
-    ours, converted, theirs = (asked.folder / name for name in ("ours.gguf", "converted.gguf", "theirs.gguf"))
-    for _ in range(asked.runs):
-        command = [sys.executable, "-m", "r1", "quantize", str(folder), "-t", asked.type, "-o", str(ours), "-q"]
-        mine = measure(command)
-        print(mine.line("r1 quantize", weights), flush=True)
-        print(f"{'':24}{mine.written / ours.stat().st_size:.5f} × the result's size written")
-        if not asked.llama_cpp:
-            continue
-        script = asked.llama_cpp / "convert_hf_to_gguf.py"
-        options = ["--outtype", "bf16", "--outfile", str(converted)]
-        first = measure([str(asked.converter_python), str(script), str(folder), *options])
-        print(first.line("convert_hf_to_gguf.py", weights), flush=True)
-        number = str(RECIPES[asked.type].number)
-        second = measure([sys.executable, "-c", QUANTIZER, str(converted), str(theirs), number, str(cores)])
-        print(second.line("llama_model_quantize", weights), flush=True)
-        print(f"{'':24}{mine.wall / (first.wall + second.wall):.2f} × the wall time of the two steps", flush=True)
-    if asked.llama_cpp:
-        print("same bytes but for the names" if digest(ours) == digest(theirs) else "OTHER BYTES")
+    return parser.parse_args()
+
+
+def _measure_llama_cpp(options: argparse.Namespace, folder: Path, target: Path, weights: int, cores: int) -> float:
+    """Runs llama.cpp's two steps, prints a line for each, and returns the sum of their wall times in seconds."""
+    converted = options.folder / "converted.gguf"
+    script = str(options.llama_cpp / "convert_hf_to_gguf.py")
+    flags = ["--outtype", "bf16", "--outfile", str(converted)]
+    first = measure([str(options.converter_python), script, str(folder), *flags])
+    print(first.line("convert_hf_to_gguf.py", weights), flush=True)
+    number = str(RECIPES[options.type].number)
+    second = measure([sys.executable, "-c", QUANTIZER, str(converted), str(target), number, str(cores)])
+    print(second.line("llama_model_quantize", weights), flush=True)
+    return first.wall + second.wall
 
 
 if __name__ == "__main__":

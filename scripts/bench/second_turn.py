@@ -1,11 +1,11 @@
-"""The second turn: how long until its first token, after a long answer and a few seconds of idle time.
+"""Measures the time to the first token of a second turn, after a long answer and a few seconds of idle time.
 
     python scripts/bench/second_turn.py MODEL.gguf [--answer 400] [--runs 3] [--idle 30]
 
-Through the chat's own worker: a question, an answer of so many tokens, idle time in which the KV cache is warmed, a
-second question. The peers are of the same run and the same tokens: the second turn without idle time, where the cache
-holds the old thinking and the answer is prefilled again (what other runners do), and a prefill of the answer alone.
-Weights need not make sense: `make_checkpoint` in scripts/bench/quantize.py makes random ones of any shape.
+Runs through the chat's worker: a question, an answer of `--answer` tokens, idle time in which the KV cache is warmed, a
+second question. Two baselines use the same tokens in the same run: the second turn without idle time, where the cache
+holds the old thinking and the answer is prefilled again (as other programs do), and a prefill of the answer alone. The
+weights need not make sense: `make_checkpoint` in scripts/bench/quantize.py makes random ones of any shape.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SECOND = "And the sky?"
 
 @dataclass(slots=True)
 class Chat:
-    """A worker, and what it says."""
+    """A worker and its events."""
 
     worker: Worker
     events: SimpleQueue[WorkerEvent]
@@ -47,7 +47,7 @@ class Chat:
         """Seconds from the question to the first token, and the answer."""
         began = perf_counter()
         self.worker.ask(prompt, turns, settings)
-        self.worker.answer_now()  # the trace of a model that makes no sense would never end
+        self.worker.answer_now()  # with random weights the thinking would never end
         first, answer = None, []
         while True:
             event = self.next(Thinking, Answer, Finished)
@@ -58,7 +58,7 @@ class Chat:
 
 
 def main() -> None:
-    """Prints a line a run, and the median ratios."""
+    """Prints a line per run, and the median ratios."""
     parser = argparse.ArgumentParser(description="Time to the first token of the second turn.")
     parser.add_argument("model", type=Path)
     parser.add_argument("--answer", type=int, default=400, help="tokens of the first answer")
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def run(model: Path, settings: Settings, brief: Settings, idle: float) -> tuple[float, float, float]:
-    """Seconds to the first token when warm, of a prefill of the answer, and to the first token without idle time."""
+    """Seconds: to the first token when warm, for a prefill of the answer, to the first token without idle time."""
     events: SimpleQueue[WorkerEvent] = SimpleQueue()
     chat = Chat(Worker(events.put), events)
     chat.worker.open(lambda: (model.name, model), settings)
@@ -83,7 +83,7 @@ def run(model: Path, settings: Settings, brief: Settings, idle: float) -> tuple[
     turns = [Turn(FIRST, "", answer)]
     cold, _ = chat.ask(SECOND, turns, brief)
 
-    chat.ask(FIRST, [], settings)  # the same answer again, so that the cache is as it was
+    chat.ask(FIRST, [], settings)  # the same answer again, so that the cache has the same content
     began = perf_counter()
     chat.worker.warm(turns, brief)
     warmed = chat.next(Warmed)
@@ -102,11 +102,10 @@ def run(model: Path, settings: Settings, brief: Settings, idle: float) -> tuple[
 
 
 def prefill_alone(model: Path, settings: Settings, answer: str) -> tuple[int, float]:
-    """How many tokens the answer has, and the seconds an empty cache takes for them."""
-    with LoadedModel(model, settings) as session:
-        session.prepare()
-        tokens = session.model.tokenize(answer)
-        context = session.context
+    """The number of tokens of the answer, and the seconds to prefill them into an empty cache."""
+    with LoadedModel(model, settings) as loaded:
+        tokens = loaded.model.tokenize(answer)
+        context = loaded.context
         began = perf_counter()
         for _ in context.warm([tokens]):
             pass

@@ -1,4 +1,4 @@
-"""Models with one habit, made from the built-in checkpoint by changing a little of it."""
+"""Models with one special behavior each, made by changing a little of the built-in checkpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ONE, MINUS_ONE = b"\x80\x3f", b"\x80\xbf"  # BF16, little-endian
 
 
 def make_endless(folder: Path) -> Path:
-    """A GGUF that goes on after the end of a turn: what it says there is no longer the token that ends one."""
+    """A GGUF that never stops: the token with which it ends a turn is no longer the one that ends a turn."""
     checkpoint = _copy(folder, "endless")
     path = checkpoint / "tokenizer.json"
     tokenizer = json.loads(path.read_text(encoding="utf-8"))
@@ -28,7 +28,7 @@ def make_endless(folder: Path) -> Path:
 
 
 def make_silent(folder: Path) -> Path:
-    """A GGUF that ends every turn at once: of two opposite rows one is above 0, and every other logit is 0."""
+    """A GGUF that ends every turn at once: one of two opposite rows has a positive logit, all others have 0."""
     checkpoint = _copy(folder, "silent")
     tokenizer = json.loads((checkpoint / "tokenizer.json").read_text(encoding="utf-8"))
     ids = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
@@ -38,9 +38,9 @@ def make_silent(folder: Path) -> Path:
 
 
 def make_slow(folder: Path, layers: int = 300) -> Path:
-    """A GGUF that says what the built-in model says, at some fifty tokens a second: layers of zeros change nothing.
+    """A GGUF that writes what the built-in model writes, at about fifty tokens per second.
 
-    With weights of zero a layer adds nothing to what it is given, and takes its time all the same.
+    It has extra layers with weights of zero: they take time and add nothing to their input.
     """
     checkpoint = _copy(folder, "slow")
     path = checkpoint / "config.json"
@@ -52,7 +52,7 @@ def make_slow(folder: Path, layers: int = 300) -> Path:
 
 
 def _add_layers(path: Path, layers: range) -> None:
-    """Layers shaped like the first, of zeros; the file has a hole for them."""
+    """Adds layers of zeros, shaped like the first; the file has a hole for them."""
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
@@ -85,7 +85,7 @@ def _quantized(checkpoint: Path, quant: str = "BF16") -> Path:
 
 
 def _change_rows(path: Path, tensor: str, values: dict[int, bytes]) -> None:
-    """Fills each row with its one value, 0 unless `values` has one; https://github.com/huggingface/safetensors#format."""
+    """Fills each row with its value in `values`, or 0; https://github.com/huggingface/safetensors#format."""
     data = bytearray(path.read_bytes())
     length = int.from_bytes(data[:8], "little")
     info = json.loads(data[8 : 8 + length])[tensor]

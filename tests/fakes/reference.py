@@ -1,8 +1,8 @@
-"""What a checkpoint means: the logits of Qwen2 and Llama as their papers and transformers have them, in plain NumPy.
+"""The logits of a Qwen2 or Llama checkpoint, computed in plain NumPy as their papers and transformers define them.
 
-It is a witness, so it shares nothing with the converter: it reads config.json and model.safetensors itself, rotates
-as Hugging Face does (a head's value i with value i + d/2), and works in double precision throughout. transformers
-4.57.6 gives the same logits, within 3e-5 of their standard deviation: it computes angles in single precision.
+It is an independent reference, so it shares no code with the converter: it reads config.json and model.safetensors
+itself, rotates as Hugging Face does (a head's value i with value i + d/2), and computes in double precision.
+transformers 4.57.6 gives the same logits, within 3e-5 of their standard deviation: its angles are in single precision.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Rotation = Callable[[Array, Array], Array]
-"""(values of heads, one angle a pair of them) → the values rotated."""
+"""(values of heads, one angle per pair) → the rotated values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The config.json, and the tensors by name."""
+    """A checkpoint's config.json, and its tensors by name."""
 
     config: dict[str, Any]
     tensors: dict[str, Array]
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """A checkpoint of one shard."""
+        """Reads a checkpoint with one shard."""
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return cls(config, read_safetensors(folder / "model.safetensors"))
 
     def linear(self, name: str, values: Array) -> Array:
-        """A linear layer, with a bias if the checkpoint has one."""
+        """Applies a linear layer, with a bias if the checkpoint has one."""
         product = values @ self.tensors[f"{name}.weight"].T
         return product + self.tensors.get(f"{name}.bias", 0.0)
 
@@ -72,34 +72,36 @@ def rotate_halves(values: Array, angles: Array) -> Array:
 
 
 def logits(checkpoint: Checkpoint, tokens: Sequence[int], *, rotate: Rotation = rotate_halves) -> Array:
-    """What the model says of every token to come next: (tokens, vocabulary)."""
+    """The logits after each token: (tokens, vocabulary)."""
     values = checkpoint.tensors["model.embed_tokens.weight"][list(tokens)]
     angles = np.arange(len(tokens))[:, None] * frequencies(checkpoint.config)
 
-    def turned(heads: Array) -> Array:
+    def rotated(heads: Array) -> Array:
         return rotate(heads, angles)
 
     for layer in range(checkpoint.config["num_hidden_layers"]):
         block = f"model.layers.{layer}"
         normal = checkpoint.norm(f"{block}.input_layernorm", values)
-        values = values + _attention(checkpoint, f"{block}.self_attn", normal, turned)
+        values = values + _attention(checkpoint, f"{block}.self_attn", normal, rotated)
         normal = checkpoint.norm(f"{block}.post_attention_layernorm", values)
         values = values + _feed_forward(checkpoint, f"{block}.mlp", normal)
     output = "model.embed_tokens" if checkpoint.config["tie_word_embeddings"] else "lm_head"
     return checkpoint.linear(output, checkpoint.norm("model.norm", values))
 
 
-def _attention(checkpoint: Checkpoint, name: str, values: Array, turned: Callable[[Array], Array]) -> Array:
-    """Each query head looks back from every token; a group of them shares one head of keys and values."""
+def _attention(checkpoint: Checkpoint, name: str, values: Array, rotated: Callable[[Array], Array]) -> Array:
+    """Causal attention; a group of query heads shares one head of keys and values."""
     heads, kv_heads = (checkpoint.config[f"num_{kind}_heads"] for kind in ("attention", "key_value"))
-    queries = turned(_heads(checkpoint.linear(f"{name}.q_proj", values), heads))
-    keys = turned(_heads(checkpoint.linear(f"{name}.k_proj", values), kv_heads))
+    queries = rotated(_heads(checkpoint.linear(f"{name}.q_proj", values), heads))
+    keys = rotated(_heads(checkpoint.linear(f"{name}.k_proj", values), kv_heads))
     keys = np.repeat(keys, heads // kv_heads, axis=0)
-    shown = np.repeat(_heads(checkpoint.linear(f"{name}.v_proj", values), kv_heads), heads // kv_heads, axis=0)
+    values_of_heads = np.repeat(
+        _heads(checkpoint.linear(f"{name}.v_proj", values), kv_heads), heads // kv_heads, axis=0
+    )
     scores = queries @ keys.transpose(0, 2, 1) / np.sqrt(queries.shape[-1])
-    scores[:, ~np.tri(len(values), dtype=bool)] = -np.inf  # nothing to come is seen
-    seen = _softmax(scores) @ shown
-    return checkpoint.linear(f"{name}.o_proj", seen.transpose(1, 0, 2).reshape(len(values), -1))
+    scores[:, ~np.tri(len(values), dtype=bool)] = -np.inf  # later tokens are masked
+    mixed = _softmax(scores) @ values_of_heads
+    return checkpoint.linear(f"{name}.o_proj", mixed.transpose(1, 0, 2).reshape(len(values), -1))
 
 
 def _heads(values: Array, count: int) -> Array:
@@ -120,7 +122,7 @@ def _feed_forward(checkpoint: Checkpoint, name: str, values: Array) -> Array:
 
 
 def frequencies(config: dict[str, Any]) -> Array:
-    """How far each pair of a head's values turns from one token to the next, in radians."""
+    """The angle in radians by which each pair of a head's values rotates per token."""
     head = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     plain = config["rope_theta"] ** -(np.arange(0, head, 2) / head)
     scaling = config.get("rope_scaling")
@@ -132,8 +134,8 @@ def frequencies(config: dict[str, Any]) -> Array:
 
 
 def _llama3(plain: Array, scaling: dict[str, Any]) -> Array:
-    """transformers' modeling_rope_utils: slow turns are slowed by `factor`, quick ones kept, and between they blend."""
+    """transformers' modeling_rope_utils: divides low frequencies by `factor`, keeps high ones, blends in between."""
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-    turns = scaling["original_max_position_embeddings"] * plain / (2 * np.pi)  # over the context it was trained with
+    turns = scaling["original_max_position_embeddings"] * plain / (2 * np.pi)  # in the context of the first training
     kept = np.clip((turns - low) / (high - low), 0, 1)
     return kept * plain + (1 - kept) * plain / scaling["factor"]

@@ -1,4 +1,4 @@
-"""llama.cpp's own tokenizer, as a witness of what a GGUF's vocabulary does."""
+"""llama.cpp's own tokenizer, to check a GGUF's vocabulary."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Vocabulary:
         self._llama.llama_model_free(self._model)
 
     def encode(self, text: str, *, control: bool) -> list[int]:
-        """The ids of a text; with `control`, what looks like a control token is one."""
+        """The ids of a text; with `control`, the text of a control token becomes that token."""
         data = text.encode()
         ids = (ctypes.c_int32 * (len(data) + 1))()
         vocab = self._llama.llama_model_get_vocab(self._model)
