@@ -66,7 +66,7 @@ class Prospect:
     tokens_per_second: float | None
     on_gpu: bool = False
     score: float = 0.0  # AIME 2024, pass@1, percent
-    room_to_pull: int = 0  # bytes of disk that a pull needs
+    disk_to_pull: int = 0  # bytes of disk that a pull needs
 
     @property
     def reference(self) -> str:
@@ -142,7 +142,7 @@ def _prospect(checkpoint: Checkpoint, quant: str, shape: Shape, around: Surround
         tokens_per_second=speed,
         on_gpu=plans[CONTEXTS[0]].gpu_layers > len(shape.layers) and not around.now.is_one_memory,
         score=checkpoint.aime_pass1 or 0.0,
-        room_to_pull=shape.weights + min(_SHARD, checkpoint.bf16_bytes),
+        disk_to_pull=shape.weights + min(_SHARD, checkpoint.bf16_bytes),
     )
 
 
@@ -153,7 +153,7 @@ def recommend(candidates: Iterable[Prospect], here: Collection[str], disk_free: 
     """
     usual = [prospect for prospect in candidates if QUANTS.index(prospect.quant) >= QUANTS.index(_DEFAULT_QUANT)]
     have = {reference.partition(":")[0]: reference for reference in sorted(here, reverse=True)}
-    on_disk = [p for p in usual if p.name in have or disk_free is None or p.room_to_pull <= disk_free]
+    on_disk = [p for p in usual if p.name in have or disk_free is None or p.disk_to_pull <= disk_free]
     chosen, ideal = _choose(on_disk), _choose(usual)
     if chosen is None:
         return None

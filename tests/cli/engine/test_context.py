@@ -78,7 +78,7 @@ class TestPrefill:
             context.decode([token])
         assert prefill(context, text)[0] == 0
 
-    def test_chunks_start_anew_in_each_segment(self, context: Context, text: list[int]) -> None:
+    def test_each_segment_starts_a_new_chunk(self, context: Context, text: list[int]) -> None:
         first, second = text[:150], text[150:300]
         assert prefill(context, first, second) == [0, CPU_CHUNK, 150, 150 + CPU_CHUNK, 300]
         assert context.tokens == text[:300]

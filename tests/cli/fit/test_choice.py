@@ -94,7 +94,7 @@ class TestProspects:
 
 def made_up(name: str, score: float, fits: int, speed: float, quant: str = "Q4_K_M", alone: int = 32_768) -> Prospect:
     needed = {4096: GB, 16_384: 2 * GB, 32_768: 3 * GB}
-    return Prospect(name, quant, int(score * GB), needed, fits, alone, speed, score=score, room_to_pull=int(score * GB))
+    return Prospect(name, quant, int(score * GB), needed, fits, alone, speed, score=score, disk_to_pull=int(score * GB))
 
 
 SMALL, MIDDLE = made_up("small", 30, 32_768, 20), made_up("middle", 50, 16_384, 6)

@@ -1,0 +1,87 @@
+"""`r1 bench`: its JSON, its refusals, and tuning. No test asserts a speed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from r1.commands.bench import read_depths
+from r1_quantize.errors import UsageError
+from tests.conftest import Run
+
+BRIEF = ("bench", "-m", "tiny", "-p", "16", "-n", "4", "-r", "2", "--depths", "0,64")
+
+
+class TestReadDepths:
+    """`--depths`."""
+
+    def test_is_a_list_of_tokens(self) -> None:
+        assert read_depths("0,2048, 8192") == (0, 2048, 8192)
+
+    @pytest.mark.parametrize("text", ["", ",", "a", "1,,2", "-3", "1.5"])
+    def test_anything_else_is_refused(self, text: str) -> None:
+        with pytest.raises(UsageError, match="not a list of whole numbers"):
+            read_depths(text)
+
+
+class TestJson:
+    """One object with the same facts."""
+
+    def test_has_everything(self, r1: Run, tiny_path: Path) -> None:
+        done = r1(*BRIEF, "--json", "--threads", "1")
+        assert (done.returncode, done.stderr) == (0, b"")
+        facts = json.loads(done.stdout)
+        assert (facts["model"], facts["bytes"]) == ("tiny:Q8_0", tiny_path.stat().st_size)
+        assert facts["threads"] == {"decode": 1, "prefill": 1}
+        assert (facts["kv_type"], facts["gpu_layers"], facts["complete"]) == ("f16", 0, True)
+        assert set(facts["versions"]) == {"r1", "llama_cpp_python", "ggml"}
+        assert facts["first_token"]["prompt_tokens"] > 20
+        assert facts["peak_memory_bytes"] > tiny_path.stat().st_size
+        rows = facts["rows"]
+        assert [row["depth"] for row in rows] == [0, 0, 64, 64]
+        assert [row["tokens"] for row in rows] == [16, 4, 16, 4]
+        for row in rows:
+            rates = [row["tokens"] / seconds for seconds in row["seconds"]]
+            assert len(rates) == 2
+            assert row["mean_tps"] == pytest.approx(sum(rates) / 2, rel=0.05)
+
+    def test_a_short_measurement_still_has_room_for_the_prompt(self, r1: Run) -> None:
+        done = r1("bench", "-m", "tiny", "-p", "0", "-n", "1", "-r", "1", "--depths", "0", "--json")
+        assert [row["test"] for row in json.loads(done.stdout)["rows"]] == ["decode"]
+
+
+class TestRefusals:
+    """What cannot be measured is refused in one line."""
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (("--depths", "a"), b"not a list of whole numbers"),
+            (("--depths", "-3"), b"not a list of whole numbers"),
+            (("--depths", "99999"), b"exceeds the context of"),
+            (("--ctx", "256"), b"use a smaller --prompt and --gen"),
+            (("-p", "0", "-n", "0"), b"nothing to measure"),
+            (("--tune", "--threads", "2"), b"leave one of them out"),
+        ],
+    )
+    def test_with_exit_code_2(self, r1: Run, options: tuple[str, ...], message: bytes) -> None:
+        done = r1("bench", "-m", "tiny", *options)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert message in done.stderr
+        assert done.stderr.count(b"\n") == 1
+
+    def test_no_such_model(self, r1: Run) -> None:
+        assert r1("bench", "-m", "qwen-7b").returncode == 4
+
+
+def test_tuning_reports_the_fastest_and_saves_what_beats_the_default(r1: Run, tmp_path: Path, tiny_path: Path) -> None:
+    done = r1("bench", "-m", tiny_path, "--tune", "--json", R1_HOME=str(tmp_path / "own"))
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    assert {trial["test"] for trial in found["trials"]} == {"prefill", "decode"}
+    assert set(found["threads"]) == set(found["default"]) == {"decode", "prefill"}
+    kept = tmp_path / "own" / "tuned.json"
+    assert kept.exists() is found["remembered"] is (found["threads"] != found["default"])
+    assert done.stderr.startswith(b"r1: R1_THREADS or config.toml sets 1 threads")

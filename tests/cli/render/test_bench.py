@@ -1,0 +1,112 @@
+"""`r1.render.bench`: measurements as lines, bars and warnings."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from r1.engine.bench import LeftOut, Row, Step
+from r1.engine.tune import Trial
+from r1.machine.cores import Threads
+from r1.render.bench import BenchView, bar
+from tests.fakes.consoles import console, written
+
+STEADY = Row("decode", 0, tokens=100, seconds=(1.0, 1.0))
+
+
+def shown(view: BenchView) -> list[str]:
+    return written(view.console.stdout).splitlines()
+
+
+class TestBar:
+    """A bar of blocks, or of `#` where the encoding has no blocks."""
+
+    @pytest.mark.parametrize(
+        ("share", "expected"), [(0, ""), (1, "████"), (0.5, "██"), (1 / 32, "▏"), (0.99, "████"), (17 / 32, "██▏")]
+    )
+    def test_is_exact_to_an_eighth_of_a_column(self, share: float, expected: str) -> None:
+        assert bar(share, 4, is_ascii=False) == expected
+
+    def test_in_ascii_is_exact_to_a_column(self) -> None:
+        assert [bar(share, 4, is_ascii=True) for share in (0, 0.4, 1)] == ["", "##", "####"]
+
+
+class TestRows:
+    """A line per measurement."""
+
+    def test_have_the_mean_and_the_standard_deviation(self) -> None:
+        view = BenchView(console())
+        view.row(Row("prefill", 2048, tokens=100, seconds=(1.0, 2.0)), wanted=2)
+        assert shown(view) == ["prefill   2048      75.00 ± 35.36"]
+
+    def test_with_fewer_runs_than_wanted_say_so(self) -> None:
+        view = BenchView(console())
+        view.row(STEADY, wanted=3)
+        assert shown(view) == ["decode       0     100.00 ± 0.00 (2 of 3 runs)"]
+
+    def test_a_skipped_depth_names_the_option_that_measures_it(self) -> None:
+        view = BenchView(console())
+        view.left_out(LeftOut(depth=8192, seconds=600))
+        (line,) = shown(view)
+        assert line.startswith("depth 8192 skipped: ")
+        assert line.endswith("--depths 8192)")
+
+    def test_silent_prints_none(self) -> None:
+        view = BenchView(console(), silent=True)
+        view.row(STEADY, wanted=2)
+        view.end(1_000_000)
+        assert shown(view) == []
+
+    def test_ascii_replaces_the_plus_minus_sign(self) -> None:
+        made = console()
+        made.stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+        view = BenchView(made)
+        view.row(STEADY, wanted=2)
+        made.stdout.seek(0)
+        assert made.stdout.read() == "decode       0     100.00 +- 0.00\n"
+
+
+class TestEnd:
+    """Peak memory, and a warning of noise."""
+
+    def test_has_the_peak_memory(self) -> None:
+        view = BenchView(console())
+        view.row(STEADY, wanted=2)
+        view.end(145_000_000)
+        assert shown(view)[-1] == "memory   145 MB at most"
+
+    def test_warns_when_runs_differ_by_more_than_a_tenth(self) -> None:
+        view = BenchView(console())
+        view.row(Row("decode", 0, tokens=100, seconds=(1.0, 1.4)), wanted=2)
+        view.end(1_000_000)
+        assert shown(view)[-1].startswith("noise    up to ")
+
+
+class TestStatus:
+    """One line on stderr that is erased again."""
+
+    def test_is_for_terminals_only(self) -> None:
+        view = BenchView(console())
+        view.step(Step("decode", 0, 1, 3))
+        assert written(view.console.stderr) == ""
+
+    def test_is_erased_before_a_result(self) -> None:
+        view = BenchView(console(stderr_is_terminal=True, environ={"TERM": "xterm"}))
+        view.step(Step("filling", 2048, 128, 2048))
+        view.row(STEADY, wanted=2)
+        assert written(view.console.stderr) == "\r\x1b[2Kfilling the cache: 128 of 2048 tokens\r\x1b[2K"
+
+
+class TestTuned:
+    """The fastest number of threads."""
+
+    def test_is_shown_with_the_file_it_is_saved_in(self) -> None:
+        view = BenchView(console())
+        view.tuned(Threads(decode=1, prefill=2), "/data/tuned.json")
+        assert shown(view)[-1] == "best     prefill with 2 threads, decode with 1 thread; saved in /data/tuned.json"
+
+    def test_a_trial_has_the_spread_of_its_ratios(self) -> None:
+        view = BenchView(console())
+        view.trial(Trial("decode", 2, rates=(10.0,) * 4, ratios=(1.1, 1.2, 1.3, 1.4)))
+        assert shown(view) == ["decode         2      10.00  1.25 (1.10 to 1.40), better"]
