@@ -12,6 +12,7 @@ import typer
 
 from r1 import __version__, examples, options
 from r1.console import Console, keep_libraries_quiet
+from r1.help import Command, Group
 from r1_quantize.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="r1",
+    cls=Group,
     help="DeepSeek-R1's distilled models on your own machine: offline, in a terminal.",
     epilog="Only `r1 pull` needs a network. R1_* variables and config.toml can hold settings, too.",
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-history_app = typer.Typer(no_args_is_help=False, rich_markup_mode="rich")
+history_app = typer.Typer(cls=Group, no_args_is_help=False, rich_markup_mode=None)
 
 Flags = Mapping[str, object]
 """The options that are settings, by name; None or False: not given."""
@@ -81,7 +83,7 @@ def _root(
     return _chat({}, None) if context.invoked_subcommand is None else None
 
 
-@app.command(epilog=examples.CHAT)
+@app.command(cls=Command, epilog=examples.CHAT)
 @options.with_settings({"thinking": options.ThinkingInChat}, options.SAMPLING, options.MODEL_AND_MACHINE)
 def chat(
     flags: Flags,
@@ -106,7 +108,7 @@ def _chat(flags: Flags, wanted: ChatOptions | None) -> int:
     return chat.chat(console, wanted or chat.ChatOptions(), _settings(console, flags))
 
 
-@app.command(epilog=examples.RUN)
+@app.command(cls=Command, epilog=examples.RUN)
 @options.with_settings({"thinking": options.Thinking}, options.SAMPLING, options.MODEL_AND_MACHINE)
 def run(
     flags: Flags,
@@ -129,7 +131,7 @@ def run(
     return run(console, wanted, "json" if json else "jsonl" if jsonl else "text", settings)
 
 
-@app.command(epilog=examples.PULL)
+@app.command(cls=Command, epilog=examples.PULL)
 def pull(
     model: options.ModelToPull = None,
     named: options.NamedModelOption = None,
@@ -153,7 +155,7 @@ def pull(
     return pull.run(Console.of_process(), reference, wanted, report, prebuilt=prebuilt, force=force)
 
 
-@app.command(epilog=examples.QUANTIZE)
+@app.command(cls=Command, epilog=examples.QUANTIZE)
 def quantize(
     source: options.Source = None,
     named: options.SourceOption = None,
@@ -189,7 +191,7 @@ def quantize(
     return quantize.run(console, source, quant, output, wanted, _report(as_json=as_json, quiet=quiet))
 
 
-@app.command("list", epilog=examples.LIST)
+@app.command("list", cls=Command, epilog=examples.LIST)
 def list_(as_json: options.AsJson = False) -> int:
     """List the models on this machine and those to pull."""
     from r1.commands.list_models import list_models
@@ -197,16 +199,16 @@ def list_(as_json: options.AsJson = False) -> int:
     return list_models(Console.of_process(), as_json=as_json)
 
 
-@app.command(epilog=examples.DOCTOR)
+@app.command(cls=Command, epilog=examples.DOCTOR)
 def doctor(as_json: options.AsJson = False) -> int:
-    """Examine this machine: which models it can run, how fast, which one to choose, and what could be improved."""
+    """Examine this machine: which models run, how fast, which one to choose, and what to improve."""
     from r1.commands.doctor import doctor
 
     keep_libraries_quiet()
     return doctor(Console.of_process(), as_json=as_json)
 
 
-@app.command(epilog=examples.SHOW)
+@app.command(cls=Command, epilog=examples.SHOW)
 def show(
     model: options.NamedModel = None, named: options.NamedModelOption = None, as_json: options.AsJson = False
 ) -> int:
@@ -216,7 +218,7 @@ def show(
     return show(Console.of_process(), _required_model(model, named, _NO_MODEL), as_json=as_json)
 
 
-@app.command(epilog=examples.VERIFY)
+@app.command(cls=Command, epilog=examples.VERIFY)
 def verify(
     model: options.NamedModel = None,
     named: options.NamedModelOption = None,
@@ -231,7 +233,7 @@ def verify(
     return verify(Console.of_process(), reference, repairing=repair, as_json=as_json)
 
 
-@app.command(epilog=examples.BENCH)
+@app.command(cls=Command, epilog=examples.BENCH)
 @options.with_settings(options.MODEL_AND_MACHINE)
 def bench(
     flags: Flags,
@@ -243,7 +245,7 @@ def bench(
     tune: options.Tune = False,
     as_json: options.AsJson = False,
 ) -> int:
-    """Measure how fast a model runs on this machine: prefill and decode, with a short and a long context."""
+    """Measure prefill and decode speed of a model on this machine, with a short and a long context."""
     from r1 import settings
     from r1.commands.bench import BenchOptions, bench, read_depths
 
@@ -263,7 +265,7 @@ def bench(
     return bench(console, wanted, settings.load({**flags, "model": named}, console.environ))
 
 
-@app.command("rm", epilog=examples.REMOVE)
+@app.command("rm", cls=Command, epilog=examples.REMOVE)
 def remove(
     models: options.ModelsToRemove = None,
     named: options.ModelsToRemoveOption = None,
@@ -285,7 +287,7 @@ def _history(context: typer.Context, as_json: options.AsJson = False) -> int:
     return list_chats(as_json) if context.invoked_subcommand is None else 0
 
 
-@history_app.command("list", epilog=examples.HISTORY_LIST)
+@history_app.command("list", cls=Command, epilog=examples.HISTORY_LIST)
 def list_chats(as_json: options.AsJson = False) -> int:
     """List past chats, newest first."""
     from r1.commands.history import list_chats
@@ -293,7 +295,7 @@ def list_chats(as_json: options.AsJson = False) -> int:
     return list_chats(Console.of_process(), as_json=as_json)
 
 
-@history_app.command("search", epilog=examples.HISTORY_SEARCH)
+@history_app.command("search", cls=Command, epilog=examples.HISTORY_SEARCH)
 def search_chats(words: options.Words, as_json: options.AsJson = False) -> int:
     """Search questions, answers, thinking, attached files and titles."""
     from r1.commands.history import search
@@ -301,7 +303,7 @@ def search_chats(words: options.Words, as_json: options.AsJson = False) -> int:
     return search(Console.of_process(), words, as_json=as_json)
 
 
-@history_app.command("show", epilog=examples.HISTORY_SHOW)
+@history_app.command("show", cls=Command, epilog=examples.HISTORY_SHOW)
 def show_chat(chat: options.Chat, thinking: options.WithThinking = False, as_json: options.AsJson = False) -> int:
     """Print a chat as plain text."""
     from r1.commands.history import show
@@ -309,7 +311,7 @@ def show_chat(chat: options.Chat, thinking: options.WithThinking = False, as_jso
     return show(Console.of_process(), chat, thinking=thinking, as_json=as_json)
 
 
-@history_app.command("export", epilog=examples.HISTORY_EXPORT)
+@history_app.command("export", cls=Command, epilog=examples.HISTORY_EXPORT)
 def export_chat(
     chat: options.Chat, file: options.ExportTo, thinking: options.WithThinking = False, force: options.Overwrite = False
 ) -> int:
@@ -319,7 +321,7 @@ def export_chat(
     return export(Console.of_process(), chat, file, thinking=thinking, force=force)
 
 
-@history_app.command("delete", epilog=examples.HISTORY_DELETE)
+@history_app.command("delete", cls=Command, epilog=examples.HISTORY_DELETE)
 def delete_chats(chats: options.Chats = None, everything: options.All = False, yes: options.Yes = False) -> int:
     """Delete chats for good and erase them from the file."""
     from r1.commands.history import delete

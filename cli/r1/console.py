@@ -162,9 +162,13 @@ def aligned(header: Sequence[Column], rows: Iterable[Sequence[str | Text]] = (),
 
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
     for column in header:
-        justify = "right" if column.number else "left"
         no_wrap = column.number or not column.wrap
-        table.add_column(column.title, justify=justify, no_wrap=no_wrap, overflow="ellipsis" if no_wrap else "fold")
+        table.add_column(
+            column.title,
+            justify="right" if column.number else "left",
+            no_wrap=no_wrap,
+            overflow="ellipsis" if no_wrap else "fold",
+        )
     for row in rows:
         table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     return table

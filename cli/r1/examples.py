@@ -1,48 +1,30 @@
-"""What `--help` prints below the options: commands to copy, and exit codes.
-
-Each text ends with a line that is not indented. Typer removes the common indentation of all lines but the first, so
-without such a line the commands would lose theirs.
-"""
+"""What `--help` prints below the options: commands to copy, and exit codes."""
 
 from __future__ import annotations
 
 RUN = """Examples:
-
     r1 run "How many r's are in strawberry?"
-
     git diff | r1 run "Write a commit message for this change."
-
     r1 run -f report.txt --thinking hide "What are the risks?" > risks.txt
-
     r1 run --jsonl --max-tokens 4096 < questions.jsonl > answers.jsonl
 
 Exit codes: 0 complete answer, 1 unexpected error, 2 bad input, 3 answer cut off by a limit, 4 no such model, \
 5 not enough memory or disk space, 7 damaged file, 130 Ctrl-C, 141 stdout was closed."""
 
 CHAT = """Examples:
-
     r1
-
     r1 chat qwen-7b
-
     r1 chat --continue
-
     r1 chat --session 12 --thinking show
 
 In the chat, /help lists commands and keys, and /set changes settings."""
 
 PULL = """Examples:
-
     r1 pull qwen-1.5b
-
     r1 pull llama-70b:Q4_K_M --dry-run
-
     r1 pull qwen-7b:Q8_0 --keep-checkpoint
-
     r1 pull qwen-7b --prebuilt
-
     r1 pull hf:bartowski/DeepSeek-R1-Distill-Qwen-7B-GGUF/DeepSeek-R1-Distill-Qwen-7B-Q6_K.gguf
-
     r1 pull --update
 
 A checkpoint in the Hugging Face cache is read from there. HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are \
@@ -50,141 +32,98 @@ honoured. Exit codes: 0 the model is here, 2 bad input, 4 no such model, 5 not e
 6 network or hub error, 7 damaged or unsupported file, 130 Ctrl-C."""
 
 REMOVE = """Examples:
-
     r1 rm qwen-7b:Q8_0
-
     r1 rm -y qwen-7b
-
     r1 rm deepseek-ai/DeepSeek-R1-Distill-Qwen-7B
 
 `r1 list` shows what can be removed. Exit codes: 0 removed or declined, 2 bad input, 4 no such model."""
 
 QUANTIZE = """Examples:
-
     r1 quantize qwen-7b --list-types
-
     r1 quantize ./DeepSeek-R1-Distill-Qwen-1.5B -t Q4_K_M
-
     r1 quantize ./my-fine-tune -t Q8_0 -o my-fine-tune.gguf
-
     r1 quantize ./model-BF16.gguf -t IQ2_M --imatrix imatrix.gguf
-
     r1 quantize qwen-7b -t Q4_K_M --tensor-type ffn_down=Q6_K
-
     r1 quantize ./model-Q8_0-00001-of-00002.gguf -t COPY -o model-Q8_0.gguf
 
 The same command resumes an interrupted run. Exit codes: 0 the file is complete, 2 bad input, 4 no such source, \
 5 not enough disk space, 7 damaged or unsupported file, 130 Ctrl-C."""
 
 LIST = """Examples:
-
     r1 list
-
     r1 list | cut -f1
-
     r1 list --json
 
 In a pipe, each line has a model's name, its size in bytes and its path, separated by tabs."""
 
 DOCTOR = """Examples:
-
     r1 doctor
-
     r1 doctor --json | jq -r .recommendation.command
 
 It needs no network and takes about two seconds; one of them measures memory bandwidth."""
 
 SHOW = """Examples:
-
     r1 show tiny
-
     r1 show qwen-7b:Q4_K_M --json
-
     r1 show ./model.gguf
 
 Exit codes: 0 success, 4 no such model, 7 damaged or unsupported file."""
 
 VERIFY = """Examples:
-
     r1 verify qwen-7b
-
     r1 verify qwen-7b --repair
-
     r1 verify ./model.gguf && echo intact
 
 Exit codes: 0 intact, 4 no such model, 6 network or hub error during a repair, 7 damaged file."""
 
 BENCH = """Examples:
-
     r1 bench
-
     r1 bench qwen-7b --depths 0,4096 -r 5
-
     r1 bench --json | jq '.rows[] | {test, depth, mean_tps}'
-
     r1 bench --tune
 
 Measures like llama.cpp's llama-bench: random tokens, one run to warm up, no sampling; ± is the standard deviation \
 of the runs. Ctrl-C prints the measurements so far (exit code 130)."""
 
 HISTORY = """Examples:
-
     r1 history
-
     r1 history search strawberry "how many"
-
     r1 history show 3 --thinking
-
     r1 history export 3 strawberry.md
 
 The chats are in history.db in R1_HOME, an SQLite database; its view `transcript` is the easiest to read."""
 
 HISTORY_LIST = """Examples:
-
     r1 history list
-
     r1 history list | cut -f1,5
-
     r1 history list --json
 
 In a pipe, each line has a chat's number, time, number of turns, model and title, separated by tabs."""
 
 HISTORY_SEARCH = """Examples:
-
     r1 history search strawberry
-
     r1 history search strawberry "how many"
-
     r1 history search --json 草莓
 
 In a pipe, each line has a chat's number, a turn's number, where the words are and an excerpt, separated by tabs."""
 
 HISTORY_SHOW = """Examples:
-
     r1 history show 3
-
     r1 history show 3 --thinking | less
-
     r1 history show 3 --json
 
 `r1 history` lists the numbers of the chats."""
 
 HISTORY_EXPORT = """Examples:
-
     r1 history export 3 strawberry.md
-
     r1 history export 3 strawberry.json --with-thinking
-
     r1 history export 3 - | less
 
 The format follows from the name of the file: Markdown or JSON."""
 
 HISTORY_DELETE = """Examples:
-
     r1 history delete 3
-
     r1 history delete -y 3 4 5
-
     r1 history delete --all
 
 Asks for confirmation; -y does not ask."""

@@ -61,8 +61,9 @@ def _complete_removable(incomplete: str) -> list[str]:
     from r1.library import open_store
 
     store = open_store(os.environ)
-    removable = (*store.models(), *store.unfinished(), *store.checkpoints())
-    return _starting_with(incomplete, [item.reference for item in removable])
+    names = [model.reference for model in store.models()]
+    names += [holding.reference for holding in (*store.unfinished(), *store.checkpoints())]
+    return _starting_with(incomplete, names)
 
 
 def _complete_type(incomplete: str) -> list[str]:
@@ -177,9 +178,7 @@ MODEL_AND_MACHINE = {
 
 # run
 
-Prompt = Annotated[
-    list[str] | None, typer.Argument(help="The prompt; words are joined. `-` stands for stdin.", show_default=False)
-]
+Prompt = Annotated[list[str] | None, _argument("PROMPT…", "The prompt; words are joined. `-` stands for stdin.")]
 Files = Annotated[
     list[Path] | None,
     _option("--file", "-f", help="Attach a file, in DeepSeek's template. Repeatable."),
@@ -218,12 +217,15 @@ Depths = Annotated[
     ),
 ]
 BenchPrompt = Annotated[
-    int, typer.Option("--prompt", "-p", min=0, max=2**20, help="Tokens to prefill at once; 0 skips prefill.")
+    int, _option("--prompt", "-p", min=0, max=2**20, metavar="N", help="Tokens to prefill; 0 skips it. (default: 512)")
 ]
 BenchGen = Annotated[
-    int, typer.Option("--gen", "-n", min=0, max=2**20, help="Tokens to decode one by one; 0 skips decode.")
+    int, _option("--gen", "-n", min=0, max=2**20, metavar="N", help="Tokens to decode; 0 skips it. (default: 128)")
 ]
-Repetitions = Annotated[int, typer.Option("--repetitions", "-r", min=1, max=1000, help="Runs of each measurement.")]
+Repetitions = Annotated[
+    int,
+    _option("--repetitions", "-r", min=1, max=1000, metavar="N", help="Runs of each measurement. (default: 3)"),
+]
 Tune = Annotated[
     bool,
     typer.Option("--tune", help="Find the fastest number of threads for this model, and remember it for later runs."),
@@ -295,7 +297,9 @@ Pretokenizer = Annotated[
 AllowRequantize = Annotated[
     bool, typer.Option("--allow-requantize", help="Quantize an already quantized GGUF, at a loss of quality.")
 ]
-QuantizeThreads = Annotated[int | None, _option("--threads", min=1, max=256, help="Threads. (default: every core)")]
+QuantizeThreads = Annotated[
+    int | None, _option("--threads", min=1, max=256, metavar="N", help="Threads. (default: every core)")
+]
 Output = Annotated[
     Path | None, _option("--output", "-o", help="The file to write. (default: the model's place in R1_HOME)")
 ]

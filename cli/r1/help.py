@@ -1,0 +1,86 @@
+"""`--help` as plain text in sections. Typer's own uses Rich, which takes longer to import than all of `r1 --help`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+_MAX_COLUMNS = 100
+_TWO_COLUMNS_FROM = 60  # columns; on narrower terminals, descriptions go below their terms
+_MAX_TERM = 24  # columns; a description goes below a longer term
+
+Row = tuple[str, str]
+"""A term and its description."""
+
+
+class Command(TyperCommand):
+    """A command whose help is plain text."""
+
+    def get_help(self, ctx: Any) -> str:
+        return _help(self, ctx, _options(self, ctx))
+
+
+class Group(TyperGroup):
+    """A group of commands whose help is plain text."""
+
+    def get_help(self, ctx: Any) -> str:
+        commands = [(name, _first_sentence(command.help or "")) for name, command in self.commands.items()]
+        return _help(self, ctx, _options(self, ctx) | {"Commands": commands})
+
+
+def _help(command: TyperCommand | TyperGroup, ctx: Any, sections: dict[str, list[Row]]) -> str:
+    columns = min(shutil.get_terminal_size().columns, _MAX_COLUMNS)
+    arguments = (piece.strip("{}") for piece in command.collect_usage_pieces(ctx))  # {ID}: required
+    blocks = [
+        _wrap(" ".join(["Usage:", ctx.command_path, *arguments]), columns),
+        _wrap(command.help or "", columns),
+        *(_section(title, rows, columns) for title, rows in sections.items() if rows),
+        "\n".join(_epilog(command.epilog or "", columns)),
+    ]
+    return "\n\n".join(filter(None, blocks))
+
+
+def _options(command: TyperCommand | TyperGroup, ctx: Any) -> dict[str, list[Row]]:
+    """Title → rows: arguments, options without a panel, then a section for each panel."""
+    sections: dict[str, list[Row]] = {"Arguments": [], "Options": []}
+    for param in command.get_params(ctx):
+        row = param.get_help_record(ctx)
+        if row is not None:
+            default = "Arguments" if param.param_type_name == "argument" else "Options"
+            sections.setdefault(getattr(param, "rich_help_panel", None) or default, []).append(row)
+    return sections
+
+
+def _section(title: str, rows: list[Row], columns: int) -> str:
+    terms = [len(term) for term, _ in rows if len(term) <= _MAX_TERM]
+    indent = 2 + max(terms, default=2) + 2 if columns >= _TWO_COLUMNS_FROM else 6
+    return "\n".join([f"{title}:", *(line for row in rows for line in _row(row, indent, columns))])
+
+
+def _row(row: Row, indent: int, columns: int) -> Iterator[str]:
+    term, description = row
+    lines = _wrap(description, max(columns - indent, 10)).splitlines()
+    if lines and 2 + len(term) + 2 <= indent:
+        yield f"  {term:<{indent - 2}}{lines.pop(0)}"
+    else:
+        yield f"  {term}"
+    yield from (" " * indent + line for line in lines)
+
+
+def _epilog(text: str, columns: int) -> Iterable[str]:
+    """Wraps paragraphs, but not indented lines, which are commands to copy."""
+    for line in text.splitlines():
+        yield line if line.startswith(" ") else _wrap(line, columns)
+
+
+def _wrap(text: str, columns: int) -> str:
+    return textwrap.fill(" ".join(text.split()), columns, break_on_hyphens=False)
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=\.)\s", text, maxsplit=1)[0].rstrip(".")

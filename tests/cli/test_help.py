@@ -1,0 +1,71 @@
+"""`r1.help`: help as plain text that fits the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from r1.app import app
+from r1.exit import run_app
+
+COMMANDS = [
+    *([], ["chat"], ["run"], ["pull"], ["quantize"], ["list"], ["doctor"], ["show"], ["verify"], ["bench"], ["rm"]),
+    *(["history", *more] for more in ([], ["list"], ["search"], ["show"], ["export"], ["delete"])),
+]
+
+HelpOf = Callable[..., str]
+
+
+@pytest.fixture
+def help_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> HelpOf:
+    """The help of a command at a width."""
+
+    def read(*command: str, columns: int = 80) -> str:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys, "argv", ["r1", *command, "--help"])
+        assert run_app(app) == 0
+        return capsys.readouterr().out
+
+    return read
+
+
+class TestHelp:
+    """Every command's help."""
+
+    @pytest.mark.parametrize("columns", [40, 80, 200])
+    @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+    def test_fits_except_for_commands_to_copy(self, help_of: HelpOf, command: list[str], columns: int) -> None:
+        lines = help_of(*command, columns=columns).splitlines()
+        examples = lines.index("Examples:") if "Examples:" in lines else len(lines)
+        prose = [line for number, line in enumerate(lines) if number < examples or not line.startswith("    ")]
+        assert max(map(len, prose)) <= columns
+        assert "\x1b" not in "".join(lines)
+
+    @pytest.mark.parametrize("command", COMMANDS[1:], ids=" ".join)
+    def test_has_examples_that_are_not_wrapped(self, help_of: HelpOf, command: list[str]) -> None:
+        _, examples = help_of(*command, columns=40).split("Examples:\n")
+        commands = [line for line in examples.splitlines() if line.startswith("    ")]
+        assert commands
+        assert all("r1" in line for line in commands)
+        assert any(f"r1 {' '.join(command)}" in line for line in commands) or command == ["chat"]
+
+    def test_the_options_of_run_are_grouped(self, help_of: HelpOf) -> None:
+        text = help_of("run")
+        titles = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
+        assert titles == ["Arguments:", "Options:", "The answer:", "The model:", "The machine:", "Examples:"]
+        answer, machine = text.index("The answer:"), text.index("The machine:")
+        assert answer < text.index("--temp") < text.index("The model:") < text.index("--ctx") < machine
+        assert machine < text.index("--gpu-layers")
+
+    def test_all_commands_are_listed_with_a_sentence(self, help_of: HelpOf) -> None:
+        _, commands = help_of(columns=200).split("Commands:\n")
+        rows = [line for line in commands.split("\n\n")[0].splitlines() if not line.startswith("   ")]
+        listed = [line.split(maxsplit=1) for line in rows]
+        assert [name for name, _ in listed] == [name for name, *more in filter(None, COMMANDS) if not more]
+        assert all(sentence[0].isupper() for _, sentence in listed)
+
+    def test_a_narrow_terminal_has_descriptions_below_options(self, help_of: HelpOf) -> None:
+        assert "  --seed <int>\n      The same seed gives the same text.\n" in help_of("run", columns=40)
+        assert "  --seed <int>        The same seed gives the same text." in help_of("run", columns=80)
