@@ -94,7 +94,7 @@ def over_each(text: str, sign: str) -> str:
 def settled(line: str) -> str:
     """`line` with parentheses around each fraction that would otherwise merge with its neighbours."""
 
-    def one(match: re.Match[str]) -> str:
+    def set_off(match: re.Match[str]) -> str:
         before, after = line[: match.start()].rstrip()[-1:], line[match.end() :].lstrip()[:1]
         if before.isdigit() and re.fullmatch(r"\d+/\d+", match[1]):
             return f" {match[1]}"  # 2 1/2, a mixed number
@@ -102,7 +102,7 @@ def settled(line: str) -> str:
         is_factor = is_factor or after.isalnum() or (after and after in f"([√^{FRACTION}{_SCRIPTS}")
         return f"({match[1]})" if is_factor else match[1]
 
-    line = re.sub(f"{FRACTION}([^{FRACTION}{FRACTION_END}]*){FRACTION_END}", one, line)
+    line = re.sub(f"{FRACTION}([^{FRACTION}{FRACTION_END}]*){FRACTION_END}", set_off, line)
     line = re.sub(r" *(\u00a0+) *", r"\1", re.sub(r"[ \t\n]+", " ", line))  # no other space beside a wide one
     return _AFTER_NAME.sub("", _INSIDE.sub("", line))
 
