@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import sys
@@ -118,6 +117,13 @@ class Digest(Protocol):
     def hexdigest(self) -> str: ...
 
 
+def sha256() -> Digest:
+    """A new SHA-256. Loads OpenSSL only now, which `r1 list` and `r1 run` can do without."""
+    import hashlib
+
+    return hashlib.sha256()
+
+
 class Crc32:
     """CRC-32 with hashlib's interface: catches accidental damage at a third of the cost of SHA-256."""
 
@@ -134,7 +140,7 @@ class Crc32:
 class HashedFile:
     """A file that is read once from front to back and hashed on the way. Use it as a context manager."""
 
-    def __init__(self, path: Path, digest: Callable[[], Digest] = hashlib.sha256) -> None:
+    def __init__(self, path: Path, digest: Callable[[], Digest] = sha256) -> None:
         """Raises BadFile when it cannot be opened."""
         self.path = path
         self._digest = digest()

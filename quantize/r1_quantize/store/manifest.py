@@ -5,7 +5,6 @@ QUANT.json describes the QUANT.gguf beside it. A model without a manifest is val
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -111,6 +110,8 @@ def tools() -> dict[str, str]:
 
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file, in hex. Raises OSError."""
+    import hashlib  # loads OpenSSL
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from r1_quantize.catalog import NAME, Checkpoint
 from r1_quantize.errors import Busy, ModelNotFound, R1Error, UsageError
 from r1_quantize.files import lock_file
-from r1_quantize.recipe import RECIPES
 from r1_quantize.store.holding import Holding, files_of_model, holding_of
 from r1_quantize.store.model import QUANT, StoredModel, manifest_beside, model_at, model_in_store
 
@@ -205,6 +204,8 @@ class Store:
         wanted = f"{known.name}:{quant}"
         others = ", ".join(model.reference for model in self._of(known.name))
         missing = f"{wanted} is not on this machine{f' (but {others} is)' if others else ''}"
+        from r1_quantize.recipe import RECIPES  # slow to import
+
         if quant not in RECIPES:
             return f"{missing}, and {quant} is not a type r1 makes; see r1 quantize --list-types"
         command = f"r1 quantize {known.name} -t {quant}" if known.builtin else f"r1 pull {wanted}"
