@@ -83,8 +83,9 @@ class LoadedModel:
 
     @property
     def model(self) -> Model:
-        """The weights. They are loaded again, raising as `__init__` does, when loading them with fewer layers on the
-        GPU failed before."""
+        """The weights. When reloading them with fewer layers on the GPU has failed, this tries again and may raise as
+        `__init__` does.
+        """
         if self._model is None:
             self._model = self._load()
         return self._model
@@ -100,8 +101,7 @@ class LoadedModel:
         return self._context.length if self._context else 0
 
     def configure(self, settings: Settings) -> None:
-        """Applies new settings and gets a KV cache that suits them; the present one is kept if it does. Raises as
-        `ask`."""
+        """Applies new settings, and creates a KV cache for them unless the present one suits. Raises as `ask`."""
         began = perf_counter()
         self._fitting = self._fitting.with_settings(settings)
         self._context_for(0)

@@ -60,8 +60,9 @@ def conversation_segments(model: Model, conversation: Conversation) -> list[list
 
 
 def _segments(model: Model, conversation: Conversation, pending: list[list[int]]) -> list[list[int]]:
-    """The finished turns, then `pending`. BOS and the system prompt go with the first: decoding a segment of one token
-    costs a complete pass."""
+    """The finished turns, then `pending`. BOS and the system prompt belong to the first segment: on their own they
+    would cost another decoding pass.
+    """
     eos = model.control.eos
     turns = [[*_question(model, turn.prompt), *model.tokenize(turn.answer), eos] for turn in conversation.turns]
     opening = [model.control.bos, *model.tokenize(conversation.system or "")]

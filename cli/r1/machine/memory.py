@@ -79,8 +79,7 @@ def control_groups(root: Path) -> Iterator[tuple[list[str], str]]:
 
 
 def group_folders(mount: Path, name: str) -> Iterator[Path]:
-    """The folders of a group and of its parents. In a container the mount may be the group itself; its name does not
-    say so."""
+    """The folders of a group and of its parents. In a container the mount may be the group itself."""
     group = mount / name.lstrip("/")
     for folder in (group, *group.parents):
         yield folder
