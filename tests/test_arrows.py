@@ -26,13 +26,14 @@ FORBIDDEN = {
 ALLOWED = {
     "r1.engine": (
         "r1.engine",
+        "r1.machine",
         "r1_quantize.errors",
         "r1_quantize.binding",
         "r1_quantize.control_tokens",
         "r1_quantize.gguf.tensor_type",
     )
 }
-"""The engine itself, and the light modules that both source roots share."""
+"""The engine itself, the ground floor, and the light modules that both source roots share."""
 
 HEAVY = {"llama_cpp", "huggingface_hub", "gguf", "numpy", "prompt_toolkit", "pylatexenc", "pyperclip"}
 
