@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from r1_quantize.files import SourceFile
 from r1_quantize.gguf.reader import Entry
 from r1_quantize.gguf.tensor_type import TensorType
-from r1_quantize.recipe import Traits
+
+if TYPE_CHECKING:
+    from r1_quantize.recipe import Traits  # slow to import, and `r1 run` needs only the extents
 
 
 @dataclass(frozen=True, slots=True)

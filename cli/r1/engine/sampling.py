@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -15,13 +15,18 @@ MAX_SEED = 0xFFFF_FFFE  # 0xFFFFFFFF asks llama.cpp for a random seed
 _MIN_TEMPERATURE = 1e-6  # below this dividing the logits could overflow, and the likeliest token always wins anyway
 
 
+def random_seed() -> int:
+    """A seed from the system's random numbers. The module `secrets` would load OpenSSL for it."""
+    return int.from_bytes(os.urandom(8), "little") % (MAX_SEED + 1)
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """The defaults are DeepSeek's advice for R1. Temperature 0 always takes the likeliest token."""
 
     temperature: float = 0.6
     top_p: float = 0.95
-    seed: int = field(default_factory=lambda: secrets.randbelow(MAX_SEED + 1))
+    seed: int = field(default_factory=random_seed)
     max_tokens: int = 32_768
 
 
