@@ -35,7 +35,11 @@ ALLOWED = {
 }
 """The engine itself, the ground floor, and the light modules that both source roots share."""
 
-HEAVY = {"llama_cpp", "huggingface_hub", "gguf", "numpy", "prompt_toolkit", "pylatexenc", "pyperclip"}
+HEAVY = {
+    *("llama_cpp", "huggingface_hub", "gguf", "numpy", "prompt_toolkit", "pylatexenc", "pyperclip", "starlette"),
+    *("rich", "pygments", "markdown_it", "pydantic", "psutil", "_hashlib"),  # the last is OpenSSL
+}
+"""What --help, list and completion must not import: it would take longer than everything else they do."""
 
 
 def module_name(path: Path) -> str:
@@ -127,4 +131,4 @@ def test_answering_a_prompt_runs_no_package_init_of_the_binding_and_needs_no_num
     modules, printed = modules_after(["run", "-m", "tiny", "--no-stdin", "hi"], environ)
     assert printed
     assert "llama_cpp.llama_cpp" in modules
-    assert not {"llama_cpp", "numpy", "huggingface_hub", "prompt_toolkit", "rich.console"} & modules
+    assert not {"llama_cpp", "numpy", "huggingface_hub", "prompt_toolkit", "rich", "psutil", "pydantic"} & modules
