@@ -41,6 +41,7 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 _COMMAND = re.compile(r"(?<![\w./~-])r1((?: +[^#|<>;&()\n]+)?)")
 _MODULE = re.compile(r"`(r1(?:_quantize)?(?:\.[a-z_]+)+)`")
+_PATH = re.compile(r"(?<![\w./-])(?:cli|docs|quantize|scripts|tests)/[\w./-]+")
 _VARIABLE = re.compile(r"\bR1_[A-Z_]+\b")
 
 OF_OTHER_PROGRAMS = {"--no-cache-dir", "--extra-index-url", "--no-deps", "--force-reinstall", "--install-completion"}
@@ -161,6 +162,10 @@ class TestEveryPage:
     def test_modules_exist(self, page: Path) -> None:
         named = set(_MODULE.findall(page.read_text(encoding="utf-8")))
         assert named <= sources().keys()
+
+    def test_paths_exist(self, page: Path) -> None:
+        for path in _PATH.findall(page.read_text(encoding="utf-8")):
+            assert (ROOT / path.rstrip(".")).exists(), path
 
     def test_variables_exist(self, page: Path) -> None:
         known = {f"R1_{field.name.upper()}" for field in dataclasses.fields(Settings)} | {"R1_HOME", "R1_DEBUG"}
