@@ -32,15 +32,28 @@ class Memory:
 
 def memory(root: Path = Path("/")) -> Memory:
     """The memory available now. On Linux `proc` and `sys` are read below `root`."""
-    import psutil
-
-    machine = psutil.virtual_memory()
-    physical: list[tuple[int, int, Limit]] = [(int(machine.available), int(machine.total), "machine")]
+    available, installed = _linux(root) or _psutil()
+    physical: list[tuple[int, int, Limit]] = [(available, installed, "machine")]
     physical += [(free, total, "cgroup") for free, total in _cgroups(root)]
     mappable: list[tuple[int, int, Limit]] = [(free, total, "ulimit") for free, total in _address_space(root)]
     free, _, limit = min(physical + mappable)
     total = min(total for _, total, _ in physical + mappable)
     return Memory(total=total, free=max(0, free), limit=limit, address_space=bool(mappable))
+
+
+def _linux(root: Path) -> tuple[int, int] | None:
+    """Available and installed bytes. Saves `r1 run` the import of psutil, which reads the same file."""
+    lines = (line.split() for line in read_text(root / "proc/meminfo").splitlines())
+    kilobytes = {fields[0]: int(fields[1]) for fields in lines if len(fields) > 1 and fields[1].isdecimal()}
+    available, total = kilobytes.get("MemAvailable:", 0), kilobytes.get("MemTotal:", 0)
+    return (available * 1024, total * 1024) if 0 < available <= total else None  # else an old kernel, or a container
+
+
+def _psutil() -> tuple[int, int]:
+    import psutil
+
+    machine = psutil.virtual_memory()
+    return int(machine.available), int(machine.total)
 
 
 def swap_used() -> int:

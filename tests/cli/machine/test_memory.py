@@ -33,6 +33,25 @@ class TestMemory:
             assert found.total == psutil.virtual_memory().total
             assert found.free == pytest.approx(psutil.virtual_memory().available, rel=0.05)
 
+    @ONLY_LINUX
+    def test_linux_itself_says_what_psutil_would(self) -> None:
+        found = memory()
+        if found.limit == "machine":
+            assert found.total == psutil.virtual_memory().total
+            assert found.free == pytest.approx(psutil.virtual_memory().available, rel=0.05)
+
+    def test_linux_counts_in_kilobytes(self, tmp_path: Path) -> None:
+        found = memory(write(tmp_path, {"proc/meminfo": "MemTotal: 8000000 kB\nMemAvailable: 6000000 kB\n"}))
+        if found.limit == "machine":
+            assert (found.total, found.free) == (8_192_000_000, 6_144_000_000)
+
+    @pytest.mark.parametrize(
+        "text", ["MemTotal: 8000000 kB\nMemFree: 1 kB\n", "MemTotal: 1 kB\nMemAvailable: 2 kB\n", "MemTotal:\n", "\0"]
+    )
+    def test_a_strange_meminfo_is_left_to_psutil(self, tmp_path: Path, text: str) -> None:
+        found = memory(write(tmp_path, {"proc/meminfo": text}))
+        assert found.limit != "machine" or found.total == psutil.virtual_memory().total
+
     def test_a_version_2_group_leaves_its_limit_less_its_usage(self, tmp_path: Path) -> None:
         files = {
             "proc/self/cgroup": "0::/user/app\n",
