@@ -1,0 +1,81 @@
+"""`r1.conversion`: where a result goes, and how it is reported."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from r1.conversion import QuantizeOptions, convert, print_result
+from r1.library import find_source, open_store
+from r1_quantize.errors import UsageError
+from tests.fakes.consoles import console, written
+
+
+class TestConvert:
+    """Into the store under the source's name, or into the file that was named."""
+
+    def test_the_store_keeps_a_manifest_and_a_file_elsewhere_has_none(self, tmp_path: Path) -> None:
+        made = console(environ={"R1_HOME": str(tmp_path / "home")})
+        store = open_store(made.environ)
+        source = find_source(store, "tiny")
+        convert(made, store, source, "Q8_0", "nothing")
+        convert(made, store, source, "Q8_0", "nothing", tmp_path / "out.gguf")
+        assert store.path("tiny", "Q8_0").read_bytes() == (tmp_path / "out.gguf").read_bytes()
+        assert store.manifest_path("tiny", "Q8_0").is_file()
+        assert not list(tmp_path.glob("out*.json"))
+
+    @pytest.mark.parametrize(
+        ("output", "problem"),
+        [
+            ("", "is a folder; -o takes the file to write"),
+            ("pipe", "is not a regular file"),
+            ("home/models/x.gguf", "is in the store"),
+            ("none/x.gguf", "is not a folder; create it first"),
+        ],
+    )
+    def test_an_output_that_cannot_be_written_is_refused(self, tmp_path: Path, output: str, problem: str) -> None:
+        (tmp_path / "home" / "models").mkdir(parents=True)
+        os.mkfifo(tmp_path / "pipe")
+        made = console(environ={"R1_HOME": str(tmp_path / "home")})
+        store = open_store(made.environ)
+        with pytest.raises(UsageError, match=problem):
+            convert(made, store, find_source(store, "tiny"), "Q8_0", "lines", tmp_path / output)
+        assert not list((tmp_path / "home" / "models").iterdir())
+
+    def test_an_unknown_pretokenizer_is_refused(self, tmp_path: Path) -> None:
+        made = console(environ={"R1_HOME": str(tmp_path)})
+        store = open_store(made.environ)
+        options = QuantizeOptions(pretokenizer="nonsense")
+        with pytest.raises(UsageError, match="nonsense"):
+            convert(made, store, find_source(store, "tiny"), "Q8_0", "lines", options=options)
+
+
+class TestPrintResult:
+    """One result for people, scripts and JSON."""
+
+    PATH = Path("/models/my model/Q8_0.gguf")
+
+    def test_a_terminal_gets_the_command_that_runs_it(self) -> None:
+        made = console(stdout_is_terminal=True)
+        print_result(made, "lines", "my model:Q8_0", self.PATH, 2_709_408, seconds=245)
+        assert written(made.stdout) == "my model:Q8_0: 2.71 MB in 4 min 5 s; r1 run -m 'my model:Q8_0'\n"
+
+    def test_a_pipe_gets_three_columns(self) -> None:
+        made = console()
+        print_result(made, "lines", "tiny:Q8_0", self.PATH, 12, seconds=245)
+        assert written(made.stdout) == f"tiny:Q8_0\t12\t{self.PATH}\n"
+
+    def test_json_is_one_line(self) -> None:
+        made = console()
+        print_result(made, "json", "tiny:Q8_0", self.PATH, 12, event="present")
+        facts = {"event": "present", "reference": "tiny:Q8_0", "path": str(self.PATH), "bytes": 12}
+        assert json.loads(written(made.stdout)) == facts
+        assert written(made.stdout).count("\n") == 1
+
+    def test_quiet_prints_nothing(self) -> None:
+        made = console(stdout_is_terminal=True)
+        print_result(made, "nothing", "tiny:Q8_0", self.PATH, 12)
+        assert written(made.stdout) == ""

@@ -1,0 +1,70 @@
+"""`r1.options`: shared options, and what the shell completes."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+import typer
+
+from r1 import options
+from tests.fakes.homes import REPO, write_full_home
+
+
+class TestWithSettings:
+    """A command's signature lists the shared options; the command gets them as one mapping."""
+
+    def test_the_options_follow_the_commands_own(self) -> None:
+        @options.with_settings({"temp": options.Temp}, {"force": options.ForceLoad})
+        def command(flags: dict[str, object], name: options.ModelToRun = None) -> int:
+            """Its help."""
+            return 0
+
+        parameters = inspect.signature(command).parameters
+        assert [*parameters] == ["name", "temp", "force"]
+        assert (parameters["temp"].default, parameters["force"].default) == (None, False)
+        assert command.__doc__ == "Its help."
+
+    def test_the_command_gets_one_mapping(self) -> None:
+        received: list[object] = []
+
+        @options.with_settings(options.SAMPLING)
+        def command(flags: dict[str, object], name: options.ModelToRun = None) -> int:
+            received.extend([flags, name])
+            return 7
+
+        assert command(name="tiny", **dict.fromkeys(options.SAMPLING, None) | {"temp": 0.5}) == 7
+        assert received == [{"temp": 0.5, "top_p": None, "seed": None, "max_tokens": None, "system": None}, "tiny"]
+
+    def test_typer_accepts_such_a_command(self, capsys: pytest.CaptureFixture[str]) -> None:
+        app = typer.Typer(add_completion=False)
+
+        @app.command()
+        @options.with_settings(options.SAMPLING, options.MODEL_AND_MACHINE)
+        def command(flags: dict[str, object], json: options.Json = False) -> None:
+            print(json, {name: value for name, value in flags.items() if value})
+
+        app(["--json", "--seed", "3", "--force"], standalone_mode=False)
+        assert capsys.readouterr().out == "True {'seed': 3, 'force': True}\n"
+
+
+class TestCompletion:
+    """Names that start with what was typed."""
+
+    @pytest.fixture(autouse=True)
+    def _home(self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("R1_HOME", str(write_full_home(home, tmp_path / "own")))
+
+    def test_models_are_those_on_disk_then_those_to_pull(self) -> None:
+        assert options._complete_model("qwen-7") == ["qwen-7b:Q4_K_M", "qwen-7b:Q8_0", "qwen-7b"]
+        assert options._complete_model("tiny") == ["tiny:Q8_0", "tiny"]
+        assert options._complete_model("llama-9") == []
+
+    def test_unfinished_models_and_checkpoints_can_be_removed(self) -> None:
+        assert options._complete_removable("") == [
+            *("qwen-7b:Q4_K_M", "qwen-7b:Q8_0", "tiny:Q8_0", "llama-8b:Q6_K", REPO, "someone/Half"),
+        ]
+
+    def test_types_are_completed_in_either_case(self) -> None:
+        assert options._complete_type("q4_k") == options._complete_type("Q4_K") == ["Q4_K_M", "Q4_K_S"]
