@@ -63,12 +63,17 @@ def context(model: Model) -> Iterator[Context]:
         yield made
 
 
+def isolated_environ(home: Path, folder: Path) -> dict[str, str]:
+    """An environment with R1_HOME at `home`, other files in `folder`, and no configuration of the developer."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("R1_", "XDG_", "HF_"))}
+    folders = {"R1_HOME": str(home), "XDG_CONFIG_HOME": str(folder / "config"), "HOME": str(folder)}
+    return {**kept, **folders, "R1_THREADS": "1", "TERM": "xterm-256color"}
+
+
 @pytest.fixture
 def environ(home: Path, tmp_path: Path) -> dict[str, str]:
-    """An environment in which the program finds `home` and no configuration of the person who runs the tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("R1_", "XDG_", "HF_"))}
-    folders = {"R1_HOME": str(home), "XDG_CONFIG_HOME": str(tmp_path / "config"), "HOME": str(tmp_path)}
-    return {**kept, **folders, "R1_THREADS": "1", "TERM": "xterm-256color"}
+    """The environment of a program that finds the built-in model and nothing else."""
+    return isolated_environ(home, tmp_path)
 
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -84,7 +89,7 @@ def r1(environ: dict[str, str]) -> Run:
             [*R1, *map(str, arguments)],
             env={**environ, **variables},
             capture_output=True,
-            timeout=120,
+            timeout=300,
             check=False,
             **given,  # type: ignore[call-overload]
         )

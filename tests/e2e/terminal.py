@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Self
 
-_PATIENCE = 60.0  # seconds of silence after which a test gives up
+_TIMEOUT_S = 120.0  # of silence
 
 
 class Terminal:
@@ -32,22 +32,22 @@ class Terminal:
     @property
     def status(self) -> int:
         """The exit status; waits for it."""
-        return self._process.wait(timeout=_PATIENCE)
+        return self._process.wait(timeout=_TIMEOUT_S)
 
     def type(self, keys: str) -> None:
         os.write(self._ours, keys.encode())
 
     def read_some(self) -> str:
-        """What the screen gets next; empty at the end."""
-        ready, _, _ = select.select([self._ours], [], [], _PATIENCE)
-        assert ready, "nothing came for a minute"
+        """The next output; empty at the end."""
+        ready, _, _ = select.select([self._ours], [], [], _TIMEOUT_S)
+        assert ready, "no output until the timeout"
         try:
             return os.read(self._ours, 65536).decode("utf-8", "replace")
-        except OSError:  # Linux's way of saying that the other side is closed
+        except OSError:  # on Linux: the other side is closed
             return ""
 
     def read_to_end(self) -> str:
-        """Everything that the screen still gets."""
+        """The rest of the output."""
         parts = []
         while part := self.read_some():
             parts.append(part)
@@ -63,12 +63,12 @@ class Terminal:
 
 
 def without_style(text: str) -> str:
-    """`text` without colours and the like."""
+    """`text` without colours and other styles."""
     return re.sub("\x1b\\[[0-9;]*m", "", text)
 
 
 def _take_as_controlling_terminal(descriptor: int) -> None:
-    """Ctrl-C at the keyboard becomes SIGINT only for the terminal that controls the session."""
+    """Ctrl-C becomes SIGINT only on the controlling terminal of the session."""
     import fcntl
     import termios
 
