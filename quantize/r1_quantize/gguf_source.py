@@ -68,7 +68,7 @@ def _check_all_exist(path: Path, parts: Sequence[Path]) -> None:
         raise BadGGUF(f"{path}: {exc.strerror}") from exc
     if missing:
         absent = f"{missing[0]} and {len(missing) - 1} more are" if len(missing) > 1 else f"{missing[0]} is"
-        raise BadGGUF(f"{path}: {absent} missing of {len(parts)} parts; put all parts in one folder")
+        raise BadGGUF(f"{path}: {absent} missing; put all {len(parts)} parts in one folder")
 
 
 def _check_not_a_part(found: GGUFFile) -> None:

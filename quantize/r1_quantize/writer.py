@@ -1,4 +1,4 @@
-"""Writes a GGUF to disk: every tensor at its planned offset, in whatever order they come.
+"""Writes a GGUF to disk: every tensor at its planned offset, in any order.
 
 The bytes go to NAME.gguf.partial, with a journal beside it, NAME.gguf.partial.journal. Both stay when the work is
 interrupted, and the next run resumes from them. The file gets its final name only after all of it is on the disk and

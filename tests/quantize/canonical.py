@@ -1,4 +1,4 @@
-"""What of a GGUF must be as llama.cpp's converter makes it: everything but the general.* naming keys.
+"""A digest of everything in a GGUF that must equal llama.cpp's converter: all but the general.* naming keys.
 
 The converter takes those from the folder's name and the model card, r1 from its catalogue. The digest covers, in
 file order, the raw bytes of every other key–value pair and of every tensor's description, and the tensors' data up
@@ -24,7 +24,7 @@ CASES = {
     "llama": Shape(llama=True),
     "llama, heads of 128, biases": Shape(llama=True, heads=2, kv_heads=1, biased=True),
 }
-"""The made-up checkpoints that there are golden digests of."""
+"""The artificial checkpoints with golden digests."""
 
 _NOT_NAMING = ("general.architecture", "general.type", "general.file_type", "general.quantization_version")
 

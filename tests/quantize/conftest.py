@@ -1,4 +1,4 @@
-"""What the tests of this side share: a made-up checkpoint, and files made from it."""
+"""Fixtures for the quantizing half: a small artificial checkpoint, and files made from it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from r1_quantize.events import PipelineEvent
 from r1_quantize.pipeline import Job, quantize
 from r1_quantize.recipe import Override
 from tests.fakes import checkpoints
@@ -20,7 +21,7 @@ Serve = Callable[..., Hub]
 
 @pytest.fixture(scope="session")
 def fake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole checkpoint folder. Tests only read it."""
+    """A valid checkpoint folder. Tests only read it."""
     return checkpoints.write(tmp_path_factory.mktemp("checkpoint") / "fake")
 
 
@@ -39,7 +40,7 @@ def make(tmp_path: Path) -> Make:
 
 @pytest.fixture(scope="session")
 def gguf(fake: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole GGUF. Tests only read it."""
+    """A valid GGUF. Tests only read it."""
     target = tmp_path_factory.mktemp("gguf") / "fake.gguf"
     for _ in quantize(Job(fake, "Q8_0", target, name="fake")):
         pass
@@ -67,6 +68,11 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         yield start
 
 
+def events_of(source: Path, target: Path, quant: str = "Q8_0", **job: Any) -> list[PipelineEvent]:
+    """All events while `target` is made."""
+    return list(quantize(Job(source, quant, target, name="fake", **job)))
+
+
 def names_in(folder: Path) -> list[str]:
-    """What a folder holds."""
+    """The names in a folder."""
     return sorted(path.name for path in folder.iterdir())

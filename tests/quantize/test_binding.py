@@ -1,4 +1,4 @@
-"""`r1_quantize.binding`: one copy of llama.cpp's library, without the weight of its package."""
+"""`r1_quantize.binding`: loads llama.cpp's library once, without its package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(r1_quantize.__path__[0]).parent
 
 
 def python(code: str, *flags: str, **environ: str) -> str:
-    """What a fresh interpreter prints for `code`."""
+    """The output of `code` in a new interpreter."""
     done = subprocess.run(
         [sys.executable, *flags, "-c", code],
         env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
@@ -30,7 +30,7 @@ def python(code: str, *flags: str, **environ: str) -> str:
 
 
 class TestBinding:
-    """`binding()` is the low-level module, and the only one there is."""
+    """`binding()` is the one instance of the low-level module."""
 
     def test_does_not_run_the_packages_init(self) -> None:
         code = (
@@ -74,26 +74,26 @@ class TestBinding:
         )
         assert python(code) == "1"
 
-    def test_says_so_when_llama_cpp_python_is_not_installed(self) -> None:
+    def test_reports_that_llama_cpp_python_is_not_installed(self) -> None:
         code = (
             "from r1_quantize.binding import binding\n"
             "try: binding()\n"
             "except Exception as exc: print(type(exc).__name__, exc)"
         )
-        assert python(code, "-S").startswith("R1Error llama-cpp-python cannot be loaded (it is not installed);")
+        assert python(code, "-S").startswith("R1Error cannot load llama-cpp-python (it is not installed);")
 
-    def test_says_so_when_its_library_is_not_there(self, tmp_path: Path) -> None:
+    def test_reports_a_missing_library(self, tmp_path: Path) -> None:
         code = (
             "from r1_quantize.binding import binding\n"
             "try: binding()\n"
             "except Exception as exc: print(type(exc).__name__, exc)"
         )
         said = python(code, LLAMA_CPP_LIB_PATH=str(tmp_path))
-        assert said.startswith("R1Error llama-cpp-python cannot be loaded (Shared library")
+        assert said.startswith("R1Error cannot load llama-cpp-python (Shared library")
 
 
 class TestFunction:
-    """`function` finds what the binding leaves out, in the library that is already loaded."""
+    """`function` finds functions the binding leaves out, in the library already loaded."""
 
     def test_a_function_of_a_library_below_llama(self) -> None:
         assert function("ggml_type_name", [ctypes.c_int], ctypes.c_char_p)(8) == b"q8_0"
@@ -103,6 +103,6 @@ class TestFunction:
         function("llama_print_system_info", [], ctypes.c_void_p)
         assert binding().llama_print_system_info.restype is before
 
-    def test_names_what_is_not_exported(self) -> None:
+    def test_names_a_function_that_is_not_exported(self) -> None:
         with pytest.raises(R1Error, match="lacks ggml_no_such_thing"):
             function("ggml_no_such_thing", [], None)

@@ -1,4 +1,4 @@
-"""`r1_quantize.catalog`: models.toml, and a person's own laid over it."""
+"""`r1_quantize.catalog`: models.toml, and a user's own file that overrides it."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ class TestPackaged:
         assert checkpoint.architecture == CONFIGS[name]["model_type"]
 
     @pytest.mark.parametrize("name", CONFIGS)
-    def test_what_stands_of_the_config_is_as_published(self, name: str) -> None:
+    def test_the_config_keys_equal_the_published_ones(self, name: str) -> None:
         config = catalog.load()[name].config
         assert config is not None
         assert config == {key: CONFIGS[name][key] for key in config}
 
     @pytest.mark.parametrize("name", CONFIGS)
-    def test_what_stands_of_the_config_says_as_much_of_the_tensors_as_all_of_it(self, name: str) -> None:
+    def test_the_config_keys_determine_the_same_tensors_as_the_complete_config(self, name: str) -> None:
         checkpoint = catalog.load()[name]
         config = {**(checkpoint.config or {}), "max_position_embeddings": checkpoint.context_length}
         config["architectures"] = CONFIGS[name]["architectures"]
         assert architecture_of(config) == architecture_of(CONFIGS[name])
 
-    def test_tiny_is_what_lies_in_the_package(self) -> None:
+    def test_tiny_is_the_checkpoint_in_the_package(self) -> None:
         tiny = catalog.load()["tiny"]
         assert tiny.folder is not None
         config = json.loads((tiny.folder / "config.json").read_text())
@@ -63,12 +63,12 @@ class TestPackaged:
     def test_only_tiny_is_built_in(self) -> None:
         assert [name for name, checkpoint in catalog.load().items() if checkpoint.folder] == ["tiny"]
 
-    def test_every_licence_chain_begins_with_the_checkpoints_own(self) -> None:
+    def test_the_first_licence_is_the_checkpoints_own(self) -> None:
         assert {checkpoint.licences[0] for checkpoint in catalog.load().values()} == {"MIT"}
 
 
 class TestOutline:
-    """The tensors of a checkpoint that nobody has yet, from what the catalogue says of it."""
+    """The tensors of a checkpoint, from the catalogue alone."""
 
     @pytest.mark.parametrize("name", CONFIGS)
     def test_has_as_many_parameters_as_the_checkpoint(self, name: str) -> None:
@@ -80,7 +80,7 @@ class TestOutline:
         assert 2 * sum(stored) == checkpoint.bf16_bytes
 
     @pytest.mark.parametrize("name", CONFIGS)
-    def test_has_factors_where_llama_stretches_its_context(self, name: str) -> None:
+    def test_has_rope_factors_for_llama(self, name: str) -> None:
         source = outline(catalog.load()[name])
         assert source is not None
         factors = [tensor for tensor in source.tensors if tensor.name == "rope_freqs.weight"]
@@ -89,7 +89,7 @@ class TestOutline:
     @pytest.mark.parametrize(
         ("name", "traits"), [("qwen-7b", Traits(28, 7, False, False)), ("llama-70b", Traits(80, 8, True, False))]
     )
-    def test_has_the_traits_the_recipes_ask_for(self, name: str, traits: Traits) -> None:
+    def test_has_the_traits_for_the_recipes(self, name: str, traits: Traits) -> None:
         source = outline(catalog.load()[name])
         assert source is not None
         assert source.traits == traits
@@ -102,20 +102,20 @@ class TestOutline:
         assert tied.traits.tied
         assert sum(tensor.values for tensor in tied.tensors) == known.parameters - 151_936 * 1536
 
-    def test_is_none_where_the_catalogue_says_too_little(self) -> None:
+    def test_is_none_when_the_catalogue_says_too_little(self) -> None:
         known = catalog.load()
         assert outline(known["tiny"]) is None
         assert outline(replace(known["qwen-7b"], config=None)) is None
         assert outline(replace(known["qwen-7b"], architecture="gemma")) is None
 
     @pytest.mark.parametrize("config", [{}, {"hidden_size": "wide"}])
-    def test_of_what_cannot_be_is_refused(self, config: dict[str, Any]) -> None:
+    def test_of_an_impossible_model_is_refused(self, config: dict[str, Any]) -> None:
         with pytest.raises(BadCheckpoint, match=r"config\.json: "):
             outline(replace(catalog.load()["qwen-7b"], config=config))
 
 
 class TestUsersFile:
-    """A person's models.toml adds models and changes single keys; mistakes in it are named."""
+    """A user's models.toml adds models and changes keys; mistakes in it are named."""
 
     def load(self, folder: Path, text: str) -> dict[str, catalog.Checkpoint]:
         path = folder / "models.toml"
@@ -139,7 +139,7 @@ class TestUsersFile:
         assert list(found)[-1] == "mine"
         assert found["mine"].repo is None
 
-    def test_says_what_its_own_model_is_made_of(self, tmp_path: Path) -> None:
+    def test_may_describe_a_models_tensors(self, tmp_path: Path) -> None:
         config = CONFIGS["qwen-7b"]
         lines = [f"{key} = {value}" for key, value in config.items() if type(value) in {int, float}]
         found = self.load(
@@ -157,18 +157,18 @@ class TestUsersFile:
         ("text", "said"),
         [
             ("[qwen-7b", "models.toml: "),
-            ("[qwen-7b]\ncolour = 'red'", r"\[qwen-7b\] colour: no such key"),
-            ("[qwen-7b]\nparameters = '7B'", r"\[qwen-7b\] parameters: '7B' is of the wrong type"),
+            ("[qwen-7b]\ncolour = 'red'", r"\[qwen-7b\] colour: unknown key"),
+            ("[qwen-7b]\nparameters = '7B'", r"\[qwen-7b\] parameters: '7B' has the wrong type"),
             ("[qwen-7b]\nparameters = 0", r"\[qwen-7b\] parameters: expected a number above 0"),
-            ("[qwen-7b]\nparameters = true", r"\[qwen-7b\] parameters: True is of the wrong type"),
+            ("[qwen-7b]\nparameters = true", r"\[qwen-7b\] parameters: True has the wrong type"),
             ("[qwen-7b]\nlicences = []", r"\[qwen-7b\] licences: expected a list"),
-            ("[qwen-1.5b]\ntitle = 'x'", "a name with a dot in it needs quotes"),
-            ("[qwen-7b.title]\ntext = 'x'", r"\[qwen-7b\] title: a table in a table"),
-            ("[qwen-7b.colour]\nred = 1", r"\[qwen-7b\] colour: a table in a table"),
-            ("[qwen-7b]\nlicences = {MIT = 1}", r"\[qwen-7b\] licences: a table in a table"),
-            ("[qwen-7b]\nconfig = 'config.json'", r"\[qwen-7b\] config: 'config.json' is of the wrong type"),
-            ("[[qwen-7b.config]]\nhidden_size = 1", r"\[qwen-7b\] config: \[.*\] is of the wrong type"),
-            ("['../x']\ntitle = 'x'", r"\[../x\]: a name is small letters"),
+            ("[qwen-1.5b]\ntitle = 'x'", "quote a name that has a dot"),
+            ("[qwen-7b.title]\ntext = 'x'", r"\[qwen-7b\] title: a table inside a table"),
+            ("[qwen-7b.colour]\nred = 1", r"\[qwen-7b\] colour: a table inside a table"),
+            ("[qwen-7b]\nlicences = {MIT = 1}", r"\[qwen-7b\] licences: a table inside a table"),
+            ("[qwen-7b]\nconfig = 'config.json'", r"\[qwen-7b\] config: 'config.json' has the wrong type"),
+            ("[[qwen-7b.config]]\nhidden_size = 1", r"\[qwen-7b\] config: \[.*\] has the wrong type"),
+            ("['../x']\ntitle = 'x'", r"\[../x\]: a name is lower-case letters"),
             ("title = 'x'", "title: expected a table"),
             ("[mine]\ntitle = 'x'", r"\[mine\] lacks architecture, context_length"),
         ],

@@ -1,4 +1,4 @@
-"""COPY: every tensor as it is, in one file; and what is made of a GGUF in parts."""
+"""COPY joins and copies a GGUF without changing a tensor; and a split GGUF is quantized like a complete one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SHAPES = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the parts are, and nothing else."""
+    """An empty folder for the parts."""
     (tmp_path / "parts").mkdir()
     return tmp_path / "parts"
 
@@ -56,7 +56,7 @@ def rewritten(whole: Path, path: Path, change: splits.Change) -> Path:
 
 
 def without(*keys: str) -> splits.Change:
-    """Keys that an older converter did not write."""
+    """Removes keys that an older converter did not write."""
 
     def change(writer: reference.GGUFWriter) -> None:
         for key in keys:
@@ -66,7 +66,7 @@ def without(*keys: str) -> splits.Change:
 
 
 def of_type(path: Path, kind: TensorType) -> Path:
-    """A model of which each layer's ffn_up is of one type, of made-up bytes in which no scale is infinite."""
+    """A model whose ffn_up tensors have one type, with artificial bytes in which no scale is infinite."""
     shape = Shape(layers=2)
     writer = reference.GGUFWriter(path, "qwen2")
     writer.add_uint32("qwen2.block_count", shape.layers)
@@ -93,7 +93,7 @@ def of_type(path: Path, kind: TensorType) -> Path:
 
 
 class TestAgainstLlamaCpp:
-    """A copy of the parts is the file that llama_model_quantize makes of them with only_copy."""
+    """A copy of the parts equals the file llama_model_quantize makes with only_copy."""
 
     @pytest.mark.parametrize("quant", ["F32", "BF16", "Q8_0", "Q4_K_M", "IQ4_XS", "Q2_K"])
     @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -111,19 +111,19 @@ class TestAgainstLlamaCpp:
 
     @pytest.mark.parametrize("keys_alone", [False, True])
     @pytest.mark.parametrize("tensors", [1, 25])
-    def test_same_bytes_however_it_is_cut(
+    def test_same_bytes_however_it_is_split(
         self, gguf: Path, make: Make, folder: Path, tensors: int, keys_alone: bool
     ) -> None:
         parts = splits.split(gguf, folder, tensors, keys_alone=keys_alone, order=lambda found: found[::-1])
         assert make(parts[0], "COPY").read_bytes() == quantizer.copied(parts[0]).read_bytes()
 
-    def test_same_bytes_of_a_whole_file(self, fake: Path, make: Make) -> None:
-        converted = make(fake, "BF16")  # in the converter's order, with its keys in the converter's places
+    def test_same_bytes_of_a_complete_file(self, fake: Path, make: Make) -> None:
+        converted = make(fake, "BF16")  # tensors and keys are in the converter's order
         copied = quantizer.copied(converted)
         assert copied.read_bytes() != converted.read_bytes()
         assert make(converted, "COPY").read_bytes() == copied.read_bytes()
 
-    def test_same_bytes_with_what_an_importance_matrix_left(self, tmp_path: Path, make: Make, folder: Path) -> None:
+    def test_same_bytes_with_the_keys_of_an_importance_matrix(self, tmp_path: Path, make: Make, folder: Path) -> None:
         imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", Shape())
         whole = make(checkpoints.write(tmp_path / "c", Shape()), "IQ2_XS", imatrix=imatrix)
         parts = splits.split(whole, folder)
@@ -147,10 +147,10 @@ class TestAgainstLlamaCpp:
 
 
 class TestCopy:
-    """What was cut is whole again, and nothing is lost, added or made up on the way."""
+    """Joins what was split and loses, adds and guesses nothing."""
 
     @pytest.mark.parametrize("quant", sorted(QUANTIZED))
-    def test_gives_back_the_file_that_was_cut(self, fake: Path, make: Make, folder: Path, quant: str) -> None:
+    def test_restores_the_file_that_was_split(self, fake: Path, make: Make, folder: Path, quant: str) -> None:
         whole = make(fake, quant)
         assert make(splits.split(whole, folder)[0], "copy").read_bytes() == whole.read_bytes()
 
@@ -158,19 +158,19 @@ class TestCopy:
         once = make(splits.split(gguf, folder)[0], "COPY")
         assert make(once, "COPY").read_bytes() == once.read_bytes()
 
-    def test_what_the_source_does_not_say_is_not_guessed(self, gguf: Path, make: Make, tmp_path: Path) -> None:
+    def test_missing_keys_are_not_guessed(self, gguf: Path, make: Make, tmp_path: Path) -> None:
         source = rewritten(gguf, tmp_path / "changed.gguf", without("general.file_type"))
         found = reference.GGUFReader(make(source, "COPY"))
         assert list(found.fields) == list(reference.GGUFReader(source).fields)
         theirs = reference.GGUFReader(quantizer.copied(source)).fields["general.file_type"].contents()
-        assert theirs & LLAMA_FTYPE_GUESSED  # a number that r1 leaves out
+        assert theirs & LLAMA_FTYPE_GUESSED  # a flag that r1 leaves out
 
-    def test_another_version_of_the_blocks_is_not_overwritten(self, gguf: Path, make: Make, tmp_path: Path) -> None:
+    def test_another_quantization_version_is_kept(self, gguf: Path, make: Make, tmp_path: Path) -> None:
         source = rewritten(gguf, tmp_path / "changed.gguf", lambda writer: writer.add_quantization_version(1))
         found = reference.GGUFReader(make(source, "COPY")).fields["general.quantization_version"]
         assert found.contents() == 1
 
-    def test_another_alignment_is_left_behind(self, gguf: Path, make: Make, tmp_path: Path) -> None:
+    def test_another_alignment_is_dropped(self, gguf: Path, make: Make, tmp_path: Path) -> None:
         source = rewritten(gguf, tmp_path / "changed.gguf", lambda writer: writer.add_custom_alignment(256))
         with pytest.raises(ValueError, match="reshape"):  # llama.cpp's says 256 and is laid out by 32
             reference.GGUFReader(quantizer.copied(source))
@@ -180,7 +180,7 @@ class TestCopy:
         made = make(splits.split(tiny_path, folder, 10)[0], "COPY")
         assert all(check.ok for check in verify(made))
 
-    def test_the_plan_says_what_is_to_come(self, gguf: Path, folder: Path, tmp_path: Path) -> None:
+    def test_the_plan_has_the_tensors_and_sizes(self, gguf: Path, folder: Path, tmp_path: Path) -> None:
         parts = splits.split(gguf, folder)
         events = list(quantize(Job(parts[1], "copy", tmp_path / "out.gguf", "some")))
         planned, finished = events[0], events[-1]
@@ -196,11 +196,11 @@ class TestCopy:
         made = make(parts[1], "COPY", manifest=record)
         found = Manifest.read(record)
         assert found is not None
-        assert (found.quant, found.source) == (made.stem, parts[0].name)  # it goes by its name, not by how it was made
+        assert (found.quant, found.source) == (made.stem, parts[0].name)  # the quant is that of the file name
         assert found.source_sha256 == {part.name: sha256(part.read_bytes()).hexdigest() for part in parts}
         assert found.sha256 == sha256(made.read_bytes()).hexdigest()
 
-    def test_an_interrupted_one_goes_on(self, gguf: Path, make: Make, folder: Path, tmp_path: Path) -> None:
+    def test_an_interrupted_copy_resumes(self, gguf: Path, make: Make, folder: Path, tmp_path: Path) -> None:
         parts = splits.split(gguf, folder)
         job = Job(parts[0], "COPY", tmp_path / "out.gguf", "some")
         with closing(quantize(job)) as events:
@@ -212,23 +212,23 @@ class TestCopy:
 
 
 class TestRefused:
-    """What cannot be copied leaves nothing behind."""
+    """A refused copy leaves no file."""
 
     def test_a_checkpoint(self, fake: Path, make: Make, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match=r"is a checkpoint, and only a GGUF can be copied; take a type"):
+        with pytest.raises(UsageError, match=r"is a checkpoint, and COPY works only on a GGUF; choose a type"):
             make(fake, "COPY")
         assert names_in(tmp_path) == []
 
-    def test_what_a_copy_does_not_use(self, gguf: Path, make: Make, tmp_path: Path) -> None:
+    def test_options_that_have_no_effect(self, gguf: Path, make: Make, tmp_path: Path) -> None:
         imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", Shape())
         for useless in ({"imatrix": imatrix}, {"overrides": [Override.parse("ffn_down=Q4_K")]}):
-            with pytest.raises(UsageError, match="have no effect on COPY"):
+            with pytest.raises(UsageError, match="COPY leaves every tensor unchanged"):
                 make(gguf, "COPY", **useless)
 
     def test_onto_a_part(self, gguf: Path, folder: Path) -> None:
         parts = splits.split(gguf, folder)
         before = parts[1].read_bytes()
-        with pytest.raises(UsageError, match="would be made of itself"):
+        with pytest.raises(UsageError, match="is part of the source"):
             list(quantize(Job(parts[0], "COPY", parts[1], "some")))
         assert parts[1].read_bytes() == before
 
@@ -238,23 +238,23 @@ class TestRefused:
         content = bytearray(parts[2].read_bytes())
         content[last.data_offset : last.data_offset + 4] = b"\0\0\xc0\x7f"  # a NaN
         parts[2].write_bytes(content)
-        with pytest.raises(BadValue, match=f"{parts[2].name}: {last.name}: it holds a value that is NaN"):
+        with pytest.raises(BadValue, match=f"{parts[2].name}: {last.name}: a value is NaN"):
             list(quantize(Job(parts[0], "COPY", tmp_path / "out.gguf", "some")))
         assert not list(tmp_path.glob("out.gguf*"))
 
-    def test_without_room(self, gguf: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_disk_space(self, gguf: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pipeline, "free_space", lambda target: 1000)
-        with pytest.raises(NotEnoughSpace, match=r"1\.44 MB are needed on this disk, 1 kB are free; no quantization"):
+        with pytest.raises(NotEnoughSpace, match=r"1\.44 MB needed on this disk, 1 kB free; no type of it"):
             make(gguf, "COPY")
 
     @pytest.mark.parametrize("quant", ["COP", "COPY_M", " COPY"])
-    def test_what_is_only_like_it(self, gguf: Path, make: Make, quant: str) -> None:
-        with pytest.raises(UsageError, match="is no type r1 makes"):
+    def test_names_that_are_only_similar(self, gguf: Path, make: Make, quant: str) -> None:
+        with pytest.raises(UsageError, match="unknown type"):
             make(gguf, quant)
 
 
 class TestQuantizing:
-    """A GGUF in parts is quantized as the whole one is, and as llama.cpp does it."""
+    """A split GGUF is quantized like the complete one, and as llama.cpp does it."""
 
     @pytest.mark.parametrize("start", ["BF16", "F16", "F32"])
     @pytest.mark.parametrize("quant", ["Q4_K_M", "Q8_0", "BF16"])
@@ -262,25 +262,25 @@ class TestQuantizing:
         parts = splits.split(make(fake, start), folder)
         assert make(parts[1], quant).read_bytes() == whole(quantizer.quantized(parts[0], quant))
 
-    def test_what_is_quantized_only_when_it_is_asked_for(self, gguf: Path, make: Make, folder: Path) -> None:
+    def test_quantized_tensors_need_a_flag(self, gguf: Path, make: Make, folder: Path) -> None:
         parts = splits.split(gguf, folder)
-        with pytest.raises(UsageError, match=rf"{parts[0].stem}.*\.gguf: .* is Q8_0 already.*--allow-requantize"):
+        with pytest.raises(UsageError, match=rf"{parts[0].stem}.*\.gguf: .* is already Q8_0.*--allow-requantize"):
             make(parts[0], "Q4_K_M")
         made = make(parts[0], "Q4_K_M", allow_requantize=True)
         assert made.read_bytes() == whole(quantizer.quantized(parts[0], "Q4_K_M", allow_requantize=True))
 
-    def test_a_part_that_changes_meanwhile_is_noticed(self, fake: Path, make: Make, folder: Path) -> None:
+    def test_a_part_that_changes_during_the_work_is_noticed(self, fake: Path, make: Make, folder: Path) -> None:
         parts = splits.split(make(fake, "F32"), folder)
         job = Job(parts[0], "Q8_0", folder / "out.gguf", "some")
         with closing(quantize(job)) as events:
             while not isinstance(next(events), TensorDone):
                 pass
             os.utime(parts[-1], (1, 1))
-            with pytest.raises(BadFile, match=f"{parts[-1].name} was changed while others were read"):
+            with pytest.raises(BadFile, match=f"{parts[-1].name}: the file changed while others were read"):
                 list(events)
 
 
 def whole(path: Path | None) -> bytes:
-    """What llama.cpp made, which it did not refuse to make."""
+    """The bytes of a file llama.cpp did not refuse to make."""
     assert path is not None
     return path.read_bytes()

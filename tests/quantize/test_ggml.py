@@ -18,7 +18,7 @@ F32, F16, BF16, Q8_0 = TensorType.F32, TensorType.F16, TensorType.BF16, TensorTy
 
 
 def pieces(conversion: Conversion, data: bytes) -> Iterator[Piece[int]]:
-    """The rows whose bytes are `data`, as many at once as there should be; tagged with their first row."""
+    """Splits `data` into pieces of the right number of rows; each is tagged with its first row."""
     row = conversion.source.bytes_of(conversion.columns)
     for first in range(0, len(data) // row, conversion.rows_at_once):
         part = data[first * row : (first + conversion.rows_at_once) * row]
@@ -26,7 +26,7 @@ def pieces(conversion: Conversion, data: bytes) -> Iterator[Piece[int]]:
 
 
 def reading(data: bytes) -> Callable[[memoryview], None]:
-    """Reads just these bytes."""
+    """Reads these bytes."""
 
     def read(target: memoryview) -> None:
         assert len(target) == len(data)
@@ -36,14 +36,14 @@ def reading(data: bytes) -> Callable[[memoryview], None]:
 
 
 def convert(conversion: Conversion, data: bytes, threads: int = 2) -> bytes:
-    """The whole result."""
+    """The complete result."""
     with Quantizer(threads) as quantizer:
         parts = quantizer.convert(pieces(conversion, data), conversion.values_at_once)
         return b"".join(bytes(part) for _, part in parts)
 
 
 class TestConvert:
-    """Values become the target type, and stay in their order."""
+    """Values are converted to the target type, in order."""
 
     def test_bf16_becomes_f32_exactly(self) -> None:
         bits = np.array([b for b in range(1 << 16) if b & 0x7F80 != 0x7F80], "<u2")  # all that are finite
@@ -72,7 +72,7 @@ class TestConvert:
         assert convert(Conversion("x", 8, F32, F32), data) == data
 
     @pytest.mark.parametrize("threads", [1, 3])
-    def test_pieces_of_many_tensors_come_back_in_their_order(self, threads: int) -> None:
+    def test_pieces_of_many_tensors_come_back_in_order(self, threads: int) -> None:
         tensors = [weights(str(columns), (3, columns)).reshape(3, -1) for columns in (32, 1 << 19, 64, 96)]
         jobs = [(Conversion("x", values.shape[1], F32, Q8_0), values) for values in tensors]
         work = (piece for conversion, values in jobs for piece in pieces(conversion, values.tobytes()))
@@ -80,7 +80,7 @@ class TestConvert:
             parts = b"".join(bytes(part) for _, part in quantizer.convert(work, 1 << 19))
         assert parts == b"".join(map(q8_0, tensors))
 
-    def test_no_more_is_read_than_there_are_buffers_for(self) -> None:
+    def test_reads_only_as_far_ahead_as_there_are_buffers(self) -> None:
         conversion, seen = Conversion("x", 1 << 18, F32, Q8_0), []
 
         def read(target: memoryview) -> None:
@@ -94,7 +94,7 @@ class TestConvert:
                 assert len(seen) <= taken + 1 + 4
 
     @pytest.mark.parametrize(("source", "per_value"), [(BF16, 2), (F32, 4)])
-    def test_rows_of_heads_are_interleaved_as_torch_would(self, source: TensorType, per_value: int) -> None:
+    def test_rows_of_heads_are_interleaved_like_torch(self, source: TensorType, per_value: int) -> None:
         heads, rows, columns = 3, 8, 5
         values = np.arange(heads * rows * columns, dtype="<f4").reshape(heads * rows, columns)
         data = values.tobytes() if source is F32 else (values.view("<u4") >> 16).astype("<u2").tobytes()
@@ -102,7 +102,7 @@ class TestConvert:
         assert len(data) == values.size * per_value
         assert convert(Conversion("x", columns, source, F32, head_rows=rows), data) == expected.tobytes()
 
-    def test_heads_larger_than_a_piece_stay_whole(self) -> None:
+    def test_heads_larger_than_a_piece_are_not_split(self) -> None:
         rows, columns = 64, 1 << 13
         values = weights("x", (2 * rows, columns))
         conversion = Conversion("x", columns, F32, Q8_0, head_rows=rows)
@@ -128,7 +128,7 @@ class TestConvert:
 
 
 class TestNotFinite:
-    """A value that is not finite, or would not be in the target type, is refused with the tensor's name."""
+    """A value that is not finite, or not finite in the target type, is refused with the tensor's name."""
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
     @pytest.mark.parametrize("target", [F32, Q8_0])
@@ -138,7 +138,7 @@ class TestNotFinite:
         values[77] = value
         data = narrow(values)
         conversion = Conversion("model.x", 64, F32 if data.itemsize == 4 else BF16, target)
-        with pytest.raises(BadFile, match=r"model\.x: it holds a value that is NaN, infinite"):
+        with pytest.raises(BadFile, match=r"model\.x: a value is NaN, infinite"):
             convert(conversion, data.tobytes())
 
     @pytest.mark.parametrize("target", [F16, Q8_0])
@@ -149,7 +149,7 @@ class TestNotFinite:
 
 
 class TestFailures:
-    """What goes wrong while reading comes out where the pieces are taken."""
+    """An error while reading is raised to the caller."""
 
     def test_of_reading(self) -> None:
         def read(target: memoryview) -> None:
@@ -158,14 +158,14 @@ class TestFailures:
         with Quantizer(2) as quantizer, pytest.raises(BadFile, match="gone"):
             list(quantizer.convert([Piece(Conversion("x", 32, F32, Q8_0), 4, read, None)], 128))
 
-    def test_leaving_early_waits_for_nothing_but_the_pieces_under_way(self) -> None:
+    def test_leaving_early_waits_only_for_pieces_in_progress(self) -> None:
         conversion = Conversion("x", 1 << 18, F32, Q8_0)
         endless = (Piece(conversion, 1, reading(bytes(1 << 20)), None) for _ in range(1 << 30))
         with Quantizer(2) as quantizer:
             next(quantizer.convert(endless, 1 << 18))
 
 
-def test_there_is_a_thread_for_each_core_this_process_may_use() -> None:
+def test_one_thread_per_core_this_process_may_use() -> None:
     assert default_threads() >= 1
 
 

@@ -1,8 +1,9 @@
-"""What r1 makes is what llama.cpp's own tools make, byte for byte."""
+"""r1's files equal those of llama.cpp's own tools, byte for byte."""
 
 from __future__ import annotations
 
 import json
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from r1_quantize.errors import UsageError
 from r1_quantize.gguf import reader
-from r1_quantize.pipeline import open_source
+from r1_quantize.pipeline import Job, open_source, quantize
 from r1_quantize.plan import recipe_needs_imatrix
 from r1_quantize.recipe import RECIPES, TENSOR_TYPES, Override
 from tests.fakes import checkpoints, quantizer
@@ -45,11 +46,11 @@ SIX = {
 
 
 class TestAgainstTheConverter:
-    """Plain floats are as convert_hf_to_gguf.py writes them, but for the general.* naming keys."""
+    """Plain floats equal those of convert_hf_to_gguf.py, except for the general.* naming keys."""
 
     @pytest.mark.parametrize("quant", ["BF16", "F16", "F32"])
     @pytest.mark.parametrize("case", CASES)
-    def test_a_made_up_checkpoint(self, tmp_path: Path, make: Make, case: str, quant: str) -> None:
+    def test_an_artificial_checkpoint(self, tmp_path: Path, make: Make, case: str, quant: str) -> None:
         folder = checkpoints.write(tmp_path / "checkpoint", CASES[case])
         assert digest(make(folder, quant)) == GOLDEN["fakes"][case][quant]
 
@@ -67,26 +68,46 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> checkpoints.FolderOf:
     return checkpoints.written_once(tmp_path_factory.mktemp("shapes"))
 
 
+@pytest.fixture(scope="module")
+def bf16_of(folder_of: checkpoints.FolderOf) -> checkpoints.FolderOf:
+    """The checkpoint of a shape as a BF16 file, converted once. llama.cpp's results lie beside it."""
+
+    @cache
+    def convert(shape: Shape) -> Path:
+        folder = folder_of(shape)
+        target = folder.with_name("bf16.gguf")
+        for _ in quantize(Job(folder, "BF16", target, name=folder.name)):
+            pass
+        return target
+
+    return convert
+
+
 class TestAgainstTheQuantizer:
-    """Quantized files are as llama_model_quantize makes them of the BF16 file."""
+    """Quantized files equal those llama_model_quantize makes from the BF16 file."""
 
     @pytest.mark.parametrize("quant", QUANTIZED)
     @pytest.mark.parametrize("shape", SMALL.values(), ids=SMALL.keys())
     def test_same_bytes(
-        self, folder_of: checkpoints.FolderOf, tmp_path: Path, make: Make, shape: Shape, quant: str
+        self,
+        folder_of: checkpoints.FolderOf,
+        bf16_of: checkpoints.FolderOf,
+        tmp_path: Path,
+        make: Make,
+        shape: Shape,
+        quant: str,
     ) -> None:
-        folder = folder_of(shape)
         imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", shape) if quant in NEED_IMATRIX else None
         theirs = imatrix and (imatrix.name, quantizer.read_imatrix(imatrix))
-        reference = quantizer.quantized(make(folder, "BF16"), quant, theirs)
+        reference = quantizer.quantized(bf16_of(shape), quant, theirs)
         assert reference is not None
-        assert make(folder, quant, imatrix=imatrix).read_bytes() == reference.read_bytes()
+        assert make(folder_of(shape), quant, imatrix=imatrix).read_bytes() == reference.read_bytes()
 
     @pytest.mark.parametrize("shape", SIX.values(), ids=SIX.keys())
-    def test_same_bytes_with_the_layers_of_the_six(
-        self, folder_of: checkpoints.FolderOf, make: Make, shape: Shape
+    def test_same_bytes_with_the_layers_of_the_six_distills(
+        self, folder_of: checkpoints.FolderOf, bf16_of: checkpoints.FolderOf, make: Make, shape: Shape
     ) -> None:
-        reference = quantizer.quantized(make(folder_of(shape), "BF16"), "Q4_K_M")
+        reference = quantizer.quantized(bf16_of(shape), "Q4_K_M")
         assert reference is not None
         assert make(folder_of(shape), "Q4_K_M").read_bytes() == reference.read_bytes()
 
@@ -110,17 +131,17 @@ class TestAgainstTheQuantizer:
         assert make(whole, "Q8_0").read_bytes() == make(sharded, "Q8_0").read_bytes()
 
     @pytest.mark.parametrize("threads", [1, 3, 8])
-    def test_the_number_of_threads_does_not_show(self, fake: Path, gguf: Path, make: Make, threads: int) -> None:
+    def test_the_number_of_threads_makes_no_difference(self, fake: Path, gguf: Path, make: Make, threads: int) -> None:
         assert make(fake, "Q8_0", threads=threads).read_bytes() == gguf.read_bytes()
 
 
 class TestTypes:
-    """Every tensor gets the type that llama.cpp's dry run names, in models of the layers and heads of all six."""
+    """Every tensor gets the type of llama.cpp's dry run, with the shapes of all six distills."""
 
     @pytest.mark.parametrize("imatrix", [False, True])
     @pytest.mark.parametrize("shape", SIX.values(), ids=SIX.keys())
-    def test_of_the_six(self, folder_of: checkpoints.FolderOf, make: Make, shape: Shape, imatrix: bool) -> None:
-        converted = make(folder_of(shape), "BF16")
+    def test_of_the_six_distills(self, bf16_of: checkpoints.FolderOf, shape: Shape, imatrix: bool) -> None:
+        converted = bf16_of(shape)
         source = open_source(converted, "x")
         for quant in QUANTIZED:
             ours = quantizer.our_types(source, quant, imatrix=imatrix)
@@ -128,35 +149,37 @@ class TestTypes:
 
 
 class TestImportanceMatrix:
-    """What it is used for, and what cannot be made without one."""
+    """The types that use one, and the types that need one."""
 
     @pytest.mark.parametrize("quant", QUANTIZED)
-    def test_same_bytes_with_one(self, folder_of: checkpoints.FolderOf, tmp_path: Path, make: Make, quant: str) -> None:
+    def test_same_bytes_with_one(
+        self, folder_of: checkpoints.FolderOf, bf16_of: checkpoints.FolderOf, tmp_path: Path, make: Make, quant: str
+    ) -> None:
         shape = Shape(layers=8, inner=256, kv_heads=1)
         imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", shape)
         theirs = imatrix.name, quantizer.read_imatrix(imatrix)
-        reference = quantizer.quantized(make(folder_of(shape), "BF16"), quant, theirs)
+        reference = quantizer.quantized(bf16_of(shape), quant, theirs)
         assert reference is not None
         assert make(folder_of(shape), quant, imatrix=imatrix).read_bytes() == reference.read_bytes()
 
     @pytest.mark.parametrize("quant", QUANTIZED)
-    def test_is_asked_for_where_llama_cpp_asks_for_one(
-        self, folder_of: checkpoints.FolderOf, make: Make, quant: str
+    def test_is_required_where_llama_cpp_requires_one(
+        self, folder_of: checkpoints.FolderOf, bf16_of: checkpoints.FolderOf, make: Make, quant: str
     ) -> None:
         folder = folder_of(Shape())
-        refused = quantizer.quantized(make(folder, "BF16"), quant) is None
+        refused = quantizer.quantized(bf16_of(Shape()), quant) is None
         assert refused == (quant in NEED_IMATRIX) == recipe_needs_imatrix(open_source(folder, "x"), RECIPES[quant])
         if refused:
             with pytest.raises(UsageError, match=rf" in {quant}, which needs an importance matrix.*--imatrix FILE"):
                 make(folder, quant)
 
-    def test_one_that_lacks_a_tensor_is_refused_where_that_matters(self, tmp_path: Path, make: Make) -> None:
+    def test_one_that_lacks_a_required_tensor_is_refused(self, tmp_path: Path, make: Make) -> None:
         shape, missing = Shape(), "blk.1.ffn_up.weight"
         folder = checkpoints.write(tmp_path / "c", shape)
         imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", shape, left_out=missing)
         theirs = imatrix.name, quantizer.read_imatrix(imatrix)
         assert quantizer.quantized(make(folder, "BF16"), "IQ2_XS", theirs) is None
-        with pytest.raises(UsageError, match=f"has nothing on {missing}"):
+        with pytest.raises(UsageError, match=f"has no entry for {missing}"):
             make(folder, "IQ2_XS", imatrix=imatrix)
         reference = quantizer.quantized(make(folder, "BF16"), "Q4_K_M", theirs)
         assert reference is not None
@@ -164,50 +187,52 @@ class TestImportanceMatrix:
 
 
 class TestOverrides:
-    """`--tensor-type` does what llama-quantize's does, to the counting of layers."""
+    """`--tensor-type` equals llama-quantize's, including how layers are counted."""
 
     @pytest.mark.parametrize(
-        "wishes",
+        "texts",
         [
             ["ffn_down=Q8_0"],
             ["blk.0.ffn_down=q8_0"],  # the rules count the layers without this one
             [r"blk\.[12]\.attn_v=f16", "attn_v=iq4_nl"],
             ["token_embd=Q6_K", "output.weight=BF16"],
             ["attn_.*weight=F32"],
-            ["norm|ffn_up=Q4_0"],  # norms keep their type all the same
+            ["norm|ffn_up=Q4_0"],  # norms keep their type
         ],
     )
     @pytest.mark.parametrize("quant", ["Q4_K_M", "Q3_K_M", "Q4_K_S"])
-    def test_same_bytes(self, folder_of: checkpoints.FolderOf, make: Make, quant: str, wishes: list[str]) -> None:
-        overrides = [Override.parse(wish) for wish in wishes]
-        folder = folder_of(Shape(layers=9, inner=256))
+    def test_same_bytes(
+        self, folder_of: checkpoints.FolderOf, bf16_of: checkpoints.FolderOf, make: Make, quant: str, texts: list[str]
+    ) -> None:
+        shape, overrides = Shape(layers=9, inner=256), [Override.parse(text) for text in texts]
         theirs = [(override.pattern.pattern, override.type) for override in overrides]
-        reference = quantizer.quantized(make(folder, "BF16"), quant, overrides=theirs)
+        reference = quantizer.quantized(bf16_of(shape), quant, overrides=theirs)
         assert reference is not None
-        assert make(folder, quant, overrides=overrides).read_bytes() == reference.read_bytes()
+        assert make(folder_of(shape), quant, overrides=overrides).read_bytes() == reference.read_bytes()
 
     @pytest.mark.parametrize("name", TENSOR_TYPES)
-    def test_every_type_can_be_asked_for(self, tmp_path: Path, make: Make, name: str) -> None:
-        folder = checkpoints.write(tmp_path / "c", Shape(layers=1))
-        imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", Shape(layers=1))
+    def test_every_type_can_be_chosen(
+        self, folder_of: checkpoints.FolderOf, bf16_of: checkpoints.FolderOf, tmp_path: Path, make: Make, name: str
+    ) -> None:
+        shape = Shape(layers=1)
+        imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", shape)
         theirs = imatrix.name, quantizer.read_imatrix(imatrix)
-        wish = [("ffn_up", TENSOR_TYPES[name])]
-        reference = quantizer.quantized(make(folder, "BF16"), "Q8_0", theirs, wish)
+        reference = quantizer.quantized(bf16_of(shape), "Q8_0", theirs, [("ffn_up", TENSOR_TYPES[name])])
         assert reference is not None
-        made = make(folder, "Q8_0", imatrix=imatrix, overrides=[Override.parse(f"ffn_up={name}")])
+        made = make(folder_of(shape), "Q8_0", imatrix=imatrix, overrides=[Override.parse(f"ffn_up={name}")])
         assert made.read_bytes() == reference.read_bytes()
         found = {tensor.name: tensor.type.name for tensor in reader.read(made).tensors}
         assert found["blk.0.ffn_up.weight"] == name
 
-    def test_of_no_effect_is_refused(self, fake: Path, make: Make) -> None:
+    def test_without_effect_is_refused(self, fake: Path, make: Make) -> None:
         for pattern in ("blk.2", "norm", "bias"):
-            with pytest.raises(UsageError, match="no matrix of this model has such a name"):
+            with pytest.raises(UsageError, match="matches no matrix of this model"):
                 make(fake, "Q8_0", overrides=[Override.parse(f"{pattern}=Q4_K")])
         with pytest.raises(UsageError, match="no effect on BF16"):
             make(fake, "BF16", overrides=[Override.parse("ffn=Q4_K")])
 
     @pytest.mark.parametrize("tensor", ["token_embd", "output.weight", "ffn_up"])
-    def test_a_type_that_needs_a_matrix_is_refused_before_ggml_aborts(
+    def test_a_type_that_needs_an_imatrix_is_refused_before_ggml_aborts(
         self, fake: Path, make: Make, tensor: str
     ) -> None:
         with pytest.raises(UsageError, match="IQ2_XXS"):
@@ -226,9 +251,7 @@ class TestRequantizing:
         assert make(source, quant).read_bytes() == reference.read_bytes()
 
     @pytest.mark.parametrize("start", sorted(RECIPES.keys() - NEED_IMATRIX - {"F32", "F16", "BF16"}))
-    def test_what_is_quantized_only_when_it_is_asked_for(
-        self, folder_of: checkpoints.FolderOf, make: Make, start: str
-    ) -> None:
+    def test_quantized_tensors_need_a_flag(self, folder_of: checkpoints.FolderOf, make: Make, start: str) -> None:
         source = make(folder_of(Shape(layers=1)), start)
         quant = "Q4_0" if start != "Q4_0" else "Q4_K_M"
         assert quantizer.quantized(source, quant) is None
@@ -238,6 +261,6 @@ class TestRequantizing:
         assert reference is not None
         assert make(source, quant, allow_requantize=True).read_bytes() == reference.read_bytes()
 
-    def test_the_way_through_bf16_makes_no_difference(self, fake: Path, make: Make) -> None:
+    def test_going_through_bf16_makes_no_difference(self, fake: Path, make: Make) -> None:
         direct = make(fake, "Q4_K_M").read_bytes()
         assert make(make(fake, "BF16"), "Q4_K_M").read_bytes() == direct

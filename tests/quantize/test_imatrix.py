@@ -1,4 +1,4 @@
-"""`r1_quantize.imatrix`: both forms of an importance matrix, from friend or foe."""
+"""`r1_quantize.imatrix`: reads both forms, refuses damaged and hostile files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from r1_quantize.errors import BadFile, UsageError
 from r1_quantize.gguf import metadata
+from r1_quantize.gguf.reader import Entry
 from r1_quantize.imatrix import Imatrix, read_imatrix
 
 Floats = NDArray[np.float32]
@@ -28,7 +29,7 @@ COLUMNS = {"blk.0.ffn_down.weight": 64, "blk.0.attn_q.weight": 32, "token_embd.w
 
 
 def measured(name: str, columns: int) -> Floats:
-    """Sums of squares as they may come out of a measurement, always the same ones for a name."""
+    """Plausible sums of squares, always the same for a name."""
     noise = np.frombuffer(shake_256(name.encode()).digest(4 * columns), "<u4")
     return (noise / np.float32(1e5) + np.float32(0.1)).astype("<f4")
 
@@ -38,7 +39,7 @@ COUNTS = {name: 100 + 7 * index for index, name in enumerate(COLUMNS)}
 
 
 def write_gguf(path: Path, tensors: Mapping[str, NDArray[Any]], keys: Mapping[str, Any] = KEYS) -> Path:
-    """A file of tensors and keys as given, written by gguf-py."""
+    """A file with these tensors and keys, written by gguf-py."""
     writer = gguf.GGUFWriter(path, "imatrix")
     writer.add_type("imatrix")
     for key, value in keys.items():
@@ -75,13 +76,13 @@ def legacy_entry(name: bytes, calls: int, values: Floats) -> bytes:
 
 
 def legacy(sums: Mapping[str, Floats] = SUMS, counts: Mapping[str, int] = COUNTS, tail: bytes = b"") -> bytes:
-    """A whole file of the older form; `tail` follows the entries."""
+    """A file of the older form; `tail` follows the entries."""
     entries = (legacy_entry(name.encode(), counts[name], values) for name, values in sums.items())
     return struct.pack("<i", len(sums)) + b"".join(entries) + tail
 
 
 def end(chunks: int, dataset: bytes) -> bytes:
-    """What may follow the entries."""
+    """The optional end of the older form."""
     return struct.pack("<ii", chunks, len(dataset)) + dataset
 
 
@@ -91,18 +92,18 @@ def averages(sums: Mapping[str, Floats] = SUMS, counts: Mapping[str, float] = CO
 
 
 def lists(found: Imatrix) -> dict[str, list[float]]:
-    """The weights, comparable."""
+    """The weights as lists."""
     return {name: weights.tolist() for name, weights in found.weights.items()}
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the matrix is."""
+    """The path of the matrix."""
     return tmp_path / "some.imatrix"
 
 
 def refused(path: Path, said: str) -> None:
-    """The file is no importance matrix, and the line says why and where."""
+    """Checks that the file is refused in one line that names it."""
     with pytest.raises(BadFile, match=said) as caught:
         read_imatrix(path)
     assert str(path) in str(caught.value)
@@ -110,7 +111,7 @@ def refused(path: Path, said: str) -> None:
 
 
 class TestGGUF:
-    """The form llama-imatrix writes: sums of squares, and over how many tokens."""
+    """The form llama-imatrix writes: sums of squares and token counts."""
 
     def test_weights_are_sums_over_counts(self, path: Path) -> None:
         found = read_imatrix(write_gguf(path, pairs()))
@@ -118,7 +119,7 @@ class TestGGUF:
         assert (found.path, found.dataset, found.chunks) == (path, "calibration.txt", 125)
         assert found.sha256 == sha256(path.read_bytes()).hexdigest()
 
-    def test_the_order_of_the_tensors_is_of_no_account(self, path: Path) -> None:
+    def test_the_order_of_the_tensors_does_not_matter(self, path: Path) -> None:
         tensors = dict(reversed(pairs().items()))
         assert lists(read_imatrix(write_gguf(path, tensors))) == averages()
 
@@ -128,11 +129,11 @@ class TestGGUF:
         assert lists(found) == averages(counts=dict.fromkeys(SUMS, rounded))
 
     @pytest.mark.parametrize("count", [0.0, -3.0, 0.4, -0.4, float("nan"), float("inf")])
-    def test_what_nothing_was_measured_of_counts_evenly(self, path: Path, count: float) -> None:
+    def test_columns_without_measurements_count_evenly(self, path: Path, count: float) -> None:
         found = read_imatrix(write_gguf(path, pairs(counts=dict.fromkeys(SUMS, count))))
         assert lists(found) == {name: [1.0] * columns for name, columns in COLUMNS.items()}
 
-    def test_each_expert_is_averaged_by_itself(self, path: Path) -> None:
+    def test_each_expert_is_averaged_separately(self, path: Path) -> None:
         sums = measured("experts", 24).reshape(3, 8)
         counts = np.array([[10], [0], [3]], "<f4")
         found = read_imatrix(write_gguf(path, {"x.in_sum2": sums, "x.counts": counts}))
@@ -152,7 +153,7 @@ class TestGGUF:
             ({"imatrix.chunk_count": 1.5}, "calibration.txt", 0),
         ],
     )
-    def test_says_what_it_was_measured_on(
+    def test_has_the_dataset_and_chunks(
         self, path: Path, keys: dict[str, Any], dataset: str | None, chunks: int
     ) -> None:
         found = read_imatrix(write_gguf(path, pairs(), KEYS | keys))
@@ -170,7 +171,7 @@ class TestLegacy:
         assert found.sha256 == sha256(path.read_bytes()).hexdigest()
 
     @pytest.mark.parametrize("calls", [0, -1, -(1 << 31)])
-    def test_without_calls_values_are_taken_as_they_are(self, path: Path, calls: int) -> None:
+    def test_without_calls_values_are_used_unchanged(self, path: Path, calls: int) -> None:
         path.write_bytes(legacy(counts=dict.fromkeys(SUMS, calls)))
         assert lists(read_imatrix(path)) == {name: values.tolist() for name, values in SUMS.items()}
 
@@ -185,22 +186,20 @@ class TestLegacy:
             (end(-7, b"x"), "x", -7),
         ],
     )
-    def test_what_follows_the_entries_may_be_missing(
-        self, path: Path, tail: bytes, dataset: str | None, chunks: int
-    ) -> None:
+    def test_the_end_may_be_missing(self, path: Path, tail: bytes, dataset: str | None, chunks: int) -> None:
         path.write_bytes(legacy(tail=tail))
         found = read_imatrix(path)
         assert (found.dataset, found.chunks) == (dataset, chunks)
         assert lists(found) == averages()
 
-    def test_says_the_same_as_the_newer_form(self, tmp_path: Path) -> None:
+    def test_equals_the_newer_form(self, tmp_path: Path) -> None:
         (tmp_path / "old.dat").write_bytes(legacy(tail=end(125, b"calibration.txt")))
         old, new = read_imatrix(tmp_path / "old.dat"), read_imatrix(write_gguf(tmp_path / "new.gguf", pairs()))
         assert (lists(old), old.dataset, old.chunks) == (lists(new), new.dataset, new.chunks)
 
 
 class TestOf:
-    """The weights of one tensor fit it."""
+    """The weights of one tensor."""
 
     @pytest.fixture
     def found(self, path: Path) -> Imatrix:
@@ -212,24 +211,24 @@ class TestOf:
             assert weights is not None
             assert weights.tolist() == averages()[name]
 
-    def test_are_none_where_nothing_was_measured(self, found: Imatrix) -> None:
+    def test_are_none_for_a_tensor_without_an_entry(self, found: Imatrix) -> None:
         assert found.of("output.weight", 32) is None
 
     @pytest.mark.parametrize("columns", [1, 31, 64])
-    def test_of_another_size_are_another_models(self, found: Imatrix, path: Path, columns: int) -> None:
-        said = f"{path}: 32 weights for blk.0.attn_q.weight, which has {columns} columns: another model's"
+    def test_of_another_size_are_refused(self, found: Imatrix, path: Path, columns: int) -> None:
+        said = f"{path}: 32 weights for blk.0.attn_q.weight, which has {columns} columns; another model's"
         with pytest.raises(BadFile, match=said):
             found.of("blk.0.attn_q.weight", columns)
 
-    def test_of_the_token_embedding_are_left_aside(self, found: Imatrix) -> None:
+    def test_of_the_token_embedding_are_ignored(self, found: Imatrix) -> None:
         assert found.of("token_embd.weight", 64) is None
 
 
 class TestEntries:
-    """What the quantized file says of it."""
+    """The keys in the quantized file."""
 
-    def made(self, path: Path, dataset: str | None = "calibration.txt", chunks: int = 125) -> list[metadata.Entry]:
-        """The entries of a matrix; without a data set there is an empty list of them."""
+    def made(self, path: Path, dataset: str | None = "calibration.txt", chunks: int = 125) -> list[Entry]:
+        """The entries of a matrix; without a dataset, an empty list."""
         path.write_bytes(legacy(tail=end(chunks, (dataset or "").encode())))
         return list(read_imatrix(path).entries())
 
@@ -250,7 +249,7 @@ class TestEntries:
             (None, 0, ["file", "entries_count"]),
         ],
     )
-    def test_leave_out_what_is_not_known(self, path: Path, dataset: str | None, chunks: int, keys: list[str]) -> None:
+    def test_leave_out_unknown_facts(self, path: Path, dataset: str | None, chunks: int, keys: list[str]) -> None:
         found = [entry.key.removeprefix("quantize.imatrix.") for entry in self.made(path, dataset, chunks)]
         assert found == keys
 
@@ -273,7 +272,7 @@ class TestEntries:
         found = {entry.key: entry for entry in self.made(path, text)}
         assert found["quantize.imatrix.dataset"] == metadata.string("quantize.imatrix.dataset", kept)
 
-    def test_of_a_long_file_name_too(self, tmp_path: Path) -> None:
+    def test_of_a_long_file_name(self, tmp_path: Path) -> None:
         found = self.made(tmp_path / ("中" * 50 + ".dat"))
         assert found[0] == metadata.string("quantize.imatrix.file", "中" * 42)
 
@@ -285,21 +284,21 @@ class TestEntries:
 
 
 class TestHostileBytes:
-    """Whatever the bytes, the outcome is weights or BadFile that names the file."""
+    """Any bytes give weights, or BadFile that names the file."""
 
-    def test_not_there(self, path: Path) -> None:
+    def test_a_missing_file(self, path: Path) -> None:
         with pytest.raises(UsageError, match=r"^--imatrix .*some\.imatrix: No such file"):
             read_imatrix(path)
 
     def test_a_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match=r"^--imatrix .*: not a plain file"):
+        with pytest.raises(UsageError, match=r"^--imatrix .*: not a regular file"):
             read_imatrix(tmp_path)
 
-    def test_of_monstrous_size_it_is_not_even_read(self, path: Path) -> None:
+    def test_an_absurdly_large_file_is_not_read(self, path: Path) -> None:
         with path.open("wb") as file:
             file.write(legacy())
             file.truncate((64 << 20) + 1)
-        refused(path, "67,108,865 bytes are too many for an importance matrix")
+        refused(path, "67,108,865 bytes is too large for an importance matrix")
 
     @pytest.mark.parametrize("content", [b"", b"\1", b"GGU", b"GGUF", b"GGUF" + bytes(20), b"{}", b"\0" * 1000])
     def test_something_else(self, path: Path, content: bytes) -> None:
@@ -307,7 +306,7 @@ class TestHostileBytes:
         refused(path, "some.imatrix")
 
     def test_a_model(self, gguf: Path) -> None:
-        refused(gguf, r"not an importance matrix, it lacks imatrix\.datasets")
+        refused(gguf, r"not an importance matrix; it lacks imatrix\.datasets")
 
     @pytest.mark.parametrize("key", KEYS)
     def test_without_a_key(self, path: Path, key: str) -> None:
@@ -317,7 +316,7 @@ class TestHostileBytes:
     @pytest.mark.parametrize("tensors", [{}, {"blk.0.attn_q.weight": np.ones((1, 32), "<f4")}])
     def test_without_entries(self, path: Path, tensors: dict[str, Floats]) -> None:
         write_gguf(path, tensors)
-        refused(path, "an importance matrix without entries")
+        refused(path, "the importance matrix has no entries")
 
     @pytest.mark.parametrize(
         "change",
@@ -333,22 +332,22 @@ class TestHostileBytes:
         tensors = pairs()
         change(tensors)
         write_gguf(path, tensors)
-        refused(path, "the entry of 'blk.0.attn_q.weight' is not a pair of F32 tensors")
+        refused(path, "the entry for 'blk.0.attn_q.weight' is not a pair of F32 tensors")
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
     @pytest.mark.parametrize("count", [5, 0])
     def test_weights_that_are_not_finite(self, tmp_path: Path, value: float, count: int) -> None:
         sums = {"a": SUMS["blk.0.attn_q.weight"], "b": np.array([1.0, value, 2.0], "<f4")}
         (tmp_path / "old.dat").write_bytes(legacy(sums, {"a": 1, "b": count}))
-        refused(tmp_path / "old.dat", "the weights of 'b' are not all numbers from 0 to 1e\\+15")
+        refused(tmp_path / "old.dat", "'b' has a weight that is not between 0 and 1e\\+15")
         if count:
             write_gguf(tmp_path / "new.gguf", pairs(sums, {"a": 1, "b": count}))
-            refused(tmp_path / "new.gguf", "the weights of 'b' are not all numbers from 0 to 1e\\+15")
+            refused(tmp_path / "new.gguf", "'b' has a weight that is not between 0 and 1e\\+15")
 
     def test_the_older_form_cut_short_at_any_byte(self, path: Path) -> None:
         sums, counts = {"a": SUMS["blk.0.attn_q.weight"], "größe": SUMS["blk.1.attn_q.weight"]}, {"a": 2, "größe": 3}
         entries, tail = legacy(sums, counts), end(125, b"calibration.txt")
-        # what follows the entries is optional: it is whole without, with the chunks, and before a data set
+        # what follows the entries is optional: valid without it, with the chunks alone, and with an empty dataset
         whole = {len(entries), *range(len(entries) + 4, len(entries) + 9), len(entries + tail)}
         for length in range(len(entries + tail) + 1):
             path.write_bytes((entries + tail)[:length])
@@ -364,15 +363,15 @@ class TestHostileBytes:
         one, values = struct.pack("<i", 1), SUMS["blk.1.attn_q.weight"].tobytes()
         announced = struct.pack("<i", count)
         path.write_bytes(announced + legacy()[4:])
-        refused(path, f"it announces {count} entries")
+        refused(path, f"the number of entries is {count}")
         path.write_bytes(one + announced + b"a" + struct.pack("<ii", 1, 1) + values)
-        refused(path, f"it announces {count} letters of a name")
+        refused(path, f"the number of bytes in a name is {count}")
         path.write_bytes(one + one + b"a" + one + announced + values)
-        refused(path, f"it announces {count} values")
+        refused(path, f"the number of values is {count}")
         path.write_bytes(legacy(tail=one + announced + b"some data set"))
-        assert read_imatrix(path).dataset is None  # as llama.cpp has it
+        assert read_imatrix(path).dataset is None  # like llama.cpp
 
-    def test_the_older_form_with_monstrous_lengths(self, path: Path) -> None:
+    def test_the_older_form_with_absurd_lengths(self, path: Path) -> None:
         one, most = struct.pack("<i", 1), struct.pack("<i", (1 << 31) - 1)
         for content in (
             most + legacy()[4:],
@@ -393,7 +392,7 @@ class TestHostileBytes:
                 read_imatrix(path)
 
     @pytest.mark.parametrize("form", ["older", "newer"])
-    def test_flipped_bits_never_end_in_anything_else(self, path: Path, form: str) -> None:
+    def test_flipped_bits_give_weights_or_bad_file(self, path: Path, form: str) -> None:
         path.write_bytes(legacy(tail=end(125, b"calibration.txt"))) if form == "older" else write_gguf(path, pairs())
         whole = bytearray(path.read_bytes())
         random = Random(1)

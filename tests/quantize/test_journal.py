@@ -1,4 +1,4 @@
-"""`r1_quantize.journal`: the record of what is done, from whatever a power cut left of it."""
+"""`r1_quantize.journal`: progress is recorded, and survives whatever a power cut leaves of it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ WHOLE = Progress("the job", TENSORS, FILES)
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the journal is."""
+    """The path of the journal."""
     return tmp_path / "some.gguf.partial.journal"
 
 
 def write(path: Path, progress: Progress = WHOLE) -> None:
-    """A journal written as the work goes on."""
+    """Writes a journal record by record."""
     journal = Journal(path, Progress(progress.job))
     for name, tensor in progress.tensors.items():
         journal.tensor(name, tensor)
@@ -41,19 +41,19 @@ def write(path: Path, progress: Progress = WHOLE) -> None:
 
 
 class TestRoundTrip:
-    """What is noted is there when it is asked for."""
+    """Recorded progress can be read back."""
 
-    def test_comes_back_as_it_was_noted(self, path: Path) -> None:
+    def test_reads_back_what_was_recorded(self, path: Path) -> None:
         write(path)
         assert read_journal(path) == WHOLE
 
-    def test_is_none_where_there_is_no_journal(self, path: Path) -> None:
+    def test_a_missing_journal_is_none(self, path: Path) -> None:
         assert read_journal(path) is None
 
-    def test_is_none_where_it_cannot_be_read(self, tmp_path: Path) -> None:
+    def test_an_unreadable_journal_is_none(self, tmp_path: Path) -> None:
         assert read_journal(tmp_path) is None
 
-    def test_each_note_is_there_at_once(self, path: Path) -> None:
+    def test_each_record_is_written_at_once(self, path: Path) -> None:
         journal = Journal(path, Progress("the job"))
         assert read_journal(path) == Progress("the job")
         for count, (name, tensor) in enumerate(TENSORS.items(), start=1):
@@ -61,13 +61,13 @@ class TestRoundTrip:
             assert read_journal(path) == Progress("the job", dict(list(TENSORS.items())[:count]))
         journal.close()
 
-    def test_begins_anew_with_what_is_kept(self, path: Path) -> None:
+    def test_a_new_journal_starts_with_what_is_kept(self, path: Path) -> None:
         write(path)
         kept = Progress("another job", {"a": TensorRecord(1, "a" * 64)}, {"b": FileRecord((2, 3, 4), "b" * 64)})
         Journal(path, kept).close()
         assert read_journal(path) == kept
 
-    def test_goes_on_after_what_is_kept(self, path: Path) -> None:
+    def test_records_follow_what_is_kept(self, path: Path) -> None:
         journal = Journal(path, Progress("the job", {"a": TensorRecord(1, "a" * 64)}))
         journal.tensor("b", TensorRecord(2, "b" * 64))
         journal.file("c", FileRecord((3, 4, 5), "c" * 64))
@@ -75,7 +75,7 @@ class TestRoundTrip:
         expected = {"a": TensorRecord(1, "a" * 64), "b": TensorRecord(2, "b" * 64)}
         assert read_journal(path) == Progress("the job", expected, {"c": FileRecord((3, 4, 5), "c" * 64)})
 
-    def test_the_last_word_on_a_tensor_counts(self, path: Path) -> None:
+    def test_the_last_record_of_a_tensor_counts(self, path: Path) -> None:
         journal = Journal(path, Progress("the job", {"a": TensorRecord(1, "a" * 64)}))
         journal.tensor("a", TensorRecord(2, "b" * 64))
         journal.close()
@@ -87,13 +87,13 @@ class TestRoundTrip:
             *("job", "tensor", "tensor", "tensor", "file", "file")
         ]
 
-    def test_that_cannot_be_written_says_so(self, tmp_path: Path) -> None:
+    def test_a_failed_write_raises(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="No such file"):
             Journal(tmp_path / "none" / "journal", WHOLE)
 
 
 class TestDamage:
-    """Nothing in it is believed: a line that makes no sense is left out, and the others stand."""
+    """Invalid lines are skipped, and the others count."""
 
     def test_a_torn_last_line_loses_only_itself(self, path: Path) -> None:
         progress = Progress("the job", TENSORS)
@@ -107,7 +107,7 @@ class TestDamage:
         path.write_bytes(whole[:-1])  # all of the line but its end
         assert read_journal(path) == progress
 
-    def test_cut_anywhere_it_says_nothing_that_was_not_noted(self, path: Path) -> None:
+    def test_cut_anywhere_it_has_only_what_was_recorded(self, path: Path) -> None:
         write(path)
         whole = path.read_bytes()
         for length in range(len(whole)):
@@ -125,7 +125,7 @@ class TestDamage:
             b'{"file": "a", "stamp": [Infinity, 0, 0], "digest": ""}',
             b"",
             b"{",
-            b"\0" * 4096,  # what some file systems leave of what was not on the disk yet
+            b"\0" * 4096,  # left by some file systems for data that was not on the disk yet
             b"\xff\xfe\x00\x01",
             b"null",
             b"7",
@@ -144,7 +144,7 @@ class TestDamage:
             b'{"tensor": "x", "crc32": [7], "source_digest": ""}',
             b'{"tensor": "x", "crc32": NaN, "source_digest": ""}',
             b'{"tensor": "x", "crc32": ' + b"9" * 5000 + b', "source_digest": ""}',
-            b'{"file": "x", "size": 7, "modified": 7, "digest": ""}',  # of a version before
+            b'{"file": "x", "size": 7, "modified": 7, "digest": ""}',  # of an earlier version
             b'{"file": "x", "stamp": [7, 7, 7]}',
             b'{"file": "x", "stamp": [7, 7], "digest": ""}',
             b'{"file": "x", "stamp": [7, 7, 7, 7], "digest": ""}',
@@ -158,7 +158,7 @@ class TestDamage:
             b'{"tensor": ' + b"[" * 100_000,
         ],
     )
-    def test_a_line_that_makes_no_sense_is_left_out(self, path: Path, line: bytes) -> None:
+    def test_an_invalid_line_is_skipped(self, path: Path, line: bytes) -> None:
         write(path)
         lines = path.read_bytes().splitlines()
         for at in range(len(lines) + 1):
@@ -166,11 +166,11 @@ class TestDamage:
             assert read_journal(path) == WHOLE
 
     @pytest.mark.parametrize("seed", range(50))
-    def test_random_bytes_say_nothing(self, path: Path, seed: int) -> None:
+    def test_random_bytes_record_nothing(self, path: Path, seed: int) -> None:
         path.write_bytes(shake_256(bytes([seed])).digest(10_000))
         assert read_journal(path) == Progress()
 
-    def test_flipped_bits_never_end_in_anything_else(self, path: Path) -> None:
+    def test_flipped_bits_raise_nothing(self, path: Path) -> None:
         write(path)
         whole = bytearray(path.read_bytes())
         for at in range(len(whole)):
@@ -179,6 +179,6 @@ class TestDamage:
             whole[at] ^= 1 << at % 8
             assert isinstance(read_journal(path), Progress)
 
-    def test_an_empty_one_says_nothing(self, path: Path) -> None:
+    def test_an_empty_journal_records_nothing(self, path: Path) -> None:
         path.write_bytes(b"")
         assert read_journal(path) == Progress()

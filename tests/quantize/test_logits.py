@@ -29,20 +29,20 @@ SHAPES = {
     "qwen, tied": Shape(tied=True),
 }
 TOKENS = list(shake_256(b"tokens").digest(300))
-"""Any ids below 256. That many, because llama3's scaling moves only what is far away: llama.cpp takes no gaps between
-positions, so distance has to be filled."""
+"""Any ids below 256. So many because llama3's scaling changes distant positions, and llama.cpp allows no gaps between
+positions."""
 
 TOLERANCE = {"F32": 2e-4, "BF16": 6e-2}
 """The largest difference of a logit, as a share of their standard deviation. Measured: 4e-5 and 3e-2 for tiny, 1e-6
 and 2e-2 for the others."""
 
 CLEAR = 20 * TOLERANCE["F32"]
-"""A difference that leaves no doubt."""
+"""Clearly a different result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A checkpoint, and what it computes."""
+    """A checkpoint and its logits."""
 
     folder: Path
     expected: Array
@@ -50,7 +50,7 @@ class Case:
 
 @pytest.fixture(scope="module", params=["tiny", *SHAPES])
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """Each in turn. Tests only read it."""
+    """Each checkpoint. Tests only read it."""
     shape = SHAPES.get(request.param)
     folder = checkpoints.write(tmp_path_factory.mktemp("checkpoint") / "made-up", shape) if shape else TINY
     return Case(folder, logits(Checkpoint.read(folder), TOKENS))
@@ -64,7 +64,7 @@ class TestAgainstTheForwardPass:
         assert difference(llama_logits(make(case.folder, quant)), case.expected) < TOLERANCE[quant]
 
     @pytest.mark.parametrize("quant", TOLERANCE)
-    def test_same_next_token_wherever_one_is_clearly_ahead(self, case: Case, make: Make, quant: str) -> None:
+    def test_same_next_token_where_one_is_clearly_ahead(self, case: Case, make: Make, quant: str) -> None:
         second, first = np.sort(case.expected)[:, -2:].T
         clear = first - second > TOLERANCE[quant] * case.expected.std()
         assert clear.mean() > 0.5
@@ -73,7 +73,7 @@ class TestAgainstTheForwardPass:
 
 
 class TestAgainstAWrongForwardPass:
-    """What a wrong conversion would compute is told apart; if it were not, agreement would say nothing."""
+    """Wrong conversions are noticed; otherwise the tests above would show nothing."""
 
     def test_pairs_of_neighbours_in_place_of_halves(self, case: Case, make: Make) -> None:
         wrong = logits(Checkpoint.read(case.folder), TOKENS, rotate=rotate_neighbours)

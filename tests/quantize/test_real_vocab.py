@@ -24,7 +24,7 @@ NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # enum llama_token_type
 
 
 def write(folder: Path, vocab: int) -> Path:
-    """A checkpoint as small as can be with the real tokenizer, and an embedding of `vocab` rows."""
+    """The smallest checkpoint with the real tokenizer and an embedding of `vocab` rows."""
     checkpoints.write(folder, Shape(hidden=32, inner=32, layers=1, heads=1, kv_heads=1, vocab=vocab))
     tokenizer = gzip.decompress((DATA / "r1-distill-qwen.tokenizer.json.gz").read_bytes())
     (folder / "tokenizer.json").write_bytes(tokenizer)
@@ -34,7 +34,7 @@ def write(folder: Path, vocab: int) -> Path:
 
 @pytest.fixture(scope="module", params=[151_936, 152_064], ids=["of the 1.5B", "of the 7B to 32B"])
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
-    """A GGUF with that vocabulary, and its size."""
+    """A GGUF with that vocabulary, and the number of rows."""
     folder = tmp_path_factory.mktemp("real")
     source = write(folder / "checkpoint", request.param)
     for _ in quantize(Job(source, "Q8_0", folder / "a.gguf", name="real")):
@@ -44,19 +44,19 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def vocabulary(made: tuple[Path, int]) -> Iterator[Vocabulary]:
-    """It, as llama.cpp has loaded it."""
+    """The vocabulary, loaded by llama.cpp."""
     with Vocabulary(made[0]) as loaded:
         yield loaded
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    """The witness."""
+    """The reference tokenizer."""
     return Tokenizer.from_str(gzip.decompress((DATA / "r1-distill-qwen.tokenizer.json.gz").read_bytes()).decode())
 
 
 class TestVocabulary:
-    """What DeepSeek's published vocabulary is known to hold."""
+    """Facts about DeepSeek's published vocabulary."""
 
     def test_is_padded_to_the_embedding(self, made: tuple[Path, int]) -> None:
         path, size = made
@@ -71,7 +71,7 @@ class TestVocabulary:
         expected = {NORMAL: 151_643, CONTROL: 18, USER_DEFINED: 4, UNUSED: size - 151_665}
         assert Counter(types) == expected
 
-    def test_knows_where_a_conversation_begins_and_ends(self, made: tuple[Path, int]) -> None:
+    def test_has_bos_and_eos(self, made: tuple[Path, int]) -> None:
         found = reader.read(made[0]).metadata
         tokens = found["tokenizer.ggml.tokens"]
         assert found["tokenizer.ggml.pre"] == "deepseek-r1-qwen"
@@ -80,27 +80,27 @@ class TestVocabulary:
         numbers = {"<｜User｜>": 151_644, "<｜Assistant｜>": 151_645, "<think>": 151_648, "</think>": 151_649}
         assert {text: tokens.index(text) for text in numbers} == numbers
 
-    def test_merges_are_all_there(self, made: tuple[Path, int]) -> None:
+    def test_has_all_merges(self, made: tuple[Path, int]) -> None:
         source = json.loads(gzip.decompress((DATA / "r1-distill-qwen.tokenizer.json.gz").read_bytes()))
         assert reader.read(made[0]).metadata["tokenizer.ggml.merges"] == source["model"]["merges"]
 
 
 class TestEncoding:
-    """llama.cpp, given this vocabulary, cuts text as the library the tokenizer was made for."""
+    """llama.cpp with this vocabulary tokenizes text like the library the tokenizer was made for."""
 
     @pytest.mark.parametrize("number", range(len(CORPUS)), ids=lambda number: f"line {number + 1}")
     def test_same_ids(self, vocabulary: Vocabulary, tokenizer: Tokenizer, number: int) -> None:
         text = CORPUS[number]
         assert vocabulary.encode(text, control=True) == tokenizer.encode(text, add_special_tokens=False).ids
 
-    def test_of_the_whole_corpus_at_once(self, vocabulary: Vocabulary, tokenizer: Tokenizer) -> None:
+    def test_of_the_complete_corpus(self, vocabulary: Vocabulary, tokenizer: Tokenizer) -> None:
         text = "\n".join(CORPUS) + "\n\n \n\r\n\t"
         ids = vocabulary.encode(text, control=True)
         assert ids == tokenizer.encode(text, add_special_tokens=False).ids
         assert len(ids) > 1000
 
     def test_decomposed_text_is_the_one_known_difference(self, vocabulary: Vocabulary, tokenizer: Tokenizer) -> None:
-        """The tokenizer normalizes to form C first, llama.cpp takes text as it is."""
+        """The tokenizer normalizes to form C first; llama.cpp does not normalize."""
         composed, decomposed = (unicodedata.normalize(form, "Größe") for form in ("NFC", "NFD"))
         expected = tokenizer.encode(composed, add_special_tokens=False).ids
         assert tokenizer.encode(decomposed, add_special_tokens=False).ids == expected

@@ -1,4 +1,4 @@
-"""`r1_quantize.verify`: what it says of whole and of damaged files."""
+"""`r1_quantize.verify`: undamaged files pass, and each damage fails one check."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.fakes.checkpoints import Shape
 
 @pytest.fixture
 def stored(fake: Path, tmp_path: Path) -> Path:
-    """A GGUF of its own for each test, with a manifest."""
+    """A GGUF with a manifest, made for each test."""
     target = tmp_path / "Q8_0.gguf"
     list(quantize(Job(fake, "Q8_0", target, name="fake", manifest=target.with_suffix(".json"))))
     return target
@@ -30,8 +30,8 @@ def checked(path: Path) -> dict[str, Check]:
     return {check.name: check for check in verify(path)}
 
 
-class TestWhole:
-    """A file as it was made passes everything."""
+class TestUndamaged:
+    """An undamaged file passes every check."""
 
     def test_every_check_is_passed(self, stored: Path) -> None:
         found = checked(stored)
@@ -54,7 +54,7 @@ class TestWhole:
 
 
 class TestDamaged:
-    """What is wrong is a failed check in plain words, never an error."""
+    """Damage is a failed check, never an error."""
 
     def test_the_manifest(self, stored: Path) -> None:
         stored.with_suffix(".json").write_bytes(b"\0" * 8)
@@ -76,17 +76,15 @@ class TestDamaged:
         start = tensor.offset + 400 * tensor.type.block_bytes
         data[start : start + tensor.type.block_bytes] = b"\xff" * tensor.type.block_bytes  # a NaN in every type
         target.write_bytes(data)
-        assert checked(target)["values"] == Check(
-            "values", False, "'blk.1.ffn_up.weight': a value that is NaN or infinite"
-        )
+        assert checked(target)["values"] == Check("values", False, "'blk.1.ffn_up.weight': a value is NaN or infinite")
 
-    def test_types_that_are_not_what_was_made(self, stored: Path, fake: Path) -> None:
+    def test_types_that_differ_from_the_manifest(self, stored: Path, fake: Path) -> None:
         made = stored.with_suffix(".json").read_text()
         list(quantize(Job(fake, "Q4_K_M", stored, name="fake")))
         stored.with_suffix(".json").write_text(made)
         found = checked(stored)
         assert not found["types"].ok
-        assert found["types"].detail.endswith("F32 × 11, Q8_0 × 16 when it was made")
+        assert found["types"].detail.endswith("; the manifest has F32 × 11, Q8_0 × 16")
 
     def test_a_missing_tensor(self, fake: Path, tmp_path: Path) -> None:
         target = tmp_path / "a.gguf"
@@ -110,22 +108,22 @@ class TestDamaged:
         stored.write_bytes(stored.read_bytes() + b"more")
         assert [name for name, check in checked(stored).items() if not check.ok] == ["size", "digest"]
 
-    def test_a_model_that_is_no_distill_of_r1(self, tmp_path: Path) -> None:
+    def test_a_model_that_is_not_an_r1_distill(self, tmp_path: Path) -> None:
         source = checkpoints.write(tmp_path / "c")
         text = (source / "tokenizer.json").read_text().replace("<think>", "<muse>")
         (source / "tokenizer.json").write_text(text)
         list(quantize(Job(source, "Q8_0", tmp_path / "a.gguf", name="c")))
-        assert checked(tmp_path / "a.gguf")["tokens"] == Check("tokens", False, "its vocabulary lacks <think>")
+        assert checked(tmp_path / "a.gguf")["tokens"] == Check("tokens", False, "the vocabulary lacks <think>")
 
-    def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
+    def test_a_missing_file(self, tmp_path: Path) -> None:
         assert not checked(tmp_path / "none.gguf")["structure"].ok
 
 
 class TestWhere:
-    """What is damaged is named as far as the manifest knows; an older manifest knows only that something is."""
+    """The damaged tensor is named if the manifest has checksums."""
 
     def damage(self, path: Path, *names: str) -> None:
-        """One bit in the last byte of each of these tensors, where gguf-py says that they are."""
+        """Flips a bit in the last byte of each of these tensors, found with gguf-py."""
         tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
         places = [tensors[name].data_offset + tensors[name].n_bytes - 1 for name in names]
         del tensors
@@ -141,7 +139,7 @@ class TestWhere:
         assert not found["digest"].ok
         return found["digest"].detail
 
-    def test_the_manifest_has_what_the_tensors_bytes_sum_up_to(self, stored: Path) -> None:
+    def test_the_manifest_has_the_tensors_checksums(self, stored: Path) -> None:
         manifest = Manifest.read(stored.with_suffix(".json"))
         assert manifest is not None
         data = stored.read_bytes()
@@ -150,7 +148,7 @@ class TestWhere:
         ]
         assert manifest.tensor_crc32 == {name: zlib.crc32(data[at : at + count]) for name, at, count in tensors}
 
-    def test_checksums_are_those_of_the_file_as_it_is(self, stored: Path) -> None:
+    def test_checksums_are_those_of_the_present_file(self, stored: Path) -> None:
         before = {tensor.name: crc for tensor, crc in checksums(reader.read(stored))}
         self.damage(stored, "blk.1.ffn_up.weight")
         after = {tensor.name: crc for tensor, crc in checksums(reader.read(stored))}
@@ -158,7 +156,7 @@ class TestWhere:
 
     def test_one_tensor(self, stored: Path) -> None:
         self.damage(stored, "blk.1.ffn_up.weight")
-        assert self.said(stored).endswith("when it was made; damaged: blk.1.ffn_up.weight")
+        assert self.said(stored).endswith(f"the manifest has {self.recorded(stored)}; damaged: blk.1.ffn_up.weight")
 
     def test_several(self, stored: Path) -> None:
         self.damage(stored, "output.weight", "blk.0.attn_q.weight", "blk.1.ffn_up.weight")
@@ -166,22 +164,28 @@ class TestWhere:
         first = min(("output.weight", "blk.0.attn_q.weight", "blk.1.ffn_up.weight"), key=self.order(stored).index)
         assert said.endswith(f"; damaged: {first} and 2 more of {len(Shape().tensors)} tensors")
 
+    def recorded(self, path: Path) -> str:
+        """The SHA-256 in the manifest."""
+        manifest = Manifest.read(path.with_suffix(".json"))
+        assert manifest is not None
+        return manifest.sha256
+
     def order(self, path: Path) -> list[str]:
         return [tensor.name for tensor in gguf.GGUFReader(path).tensors]
 
-    def test_none_of_them(self, stored: Path) -> None:
+    def test_the_header(self, stored: Path) -> None:
         data = stored.read_bytes()
         assert data.count(b"general.name") == 1
         at = data.index(b"fake", data.index(b"general.name"))
         stored.write_bytes(data[:at] + b"f4ke" + data[at + 4 :])
-        assert self.said(stored).endswith("; the tensors are as they were, so it is the header")
+        assert self.said(stored).endswith("; damaged: the header")
 
-    def test_of_an_older_manifest_nobody_knows_where(self, stored: Path) -> None:
+    def test_an_older_manifest_cannot_tell(self, stored: Path) -> None:
         manifest = Manifest.read(stored.with_suffix(".json"))
         assert manifest is not None
         stored.with_suffix(".json").write_text(replace(manifest, tensor_crc32={}).to_json())
         self.damage(stored, "blk.1.ffn_up.weight")
-        assert self.said(stored).endswith(" when it was made")
+        assert self.said(stored).endswith(f"the manifest has {self.recorded(stored)}")
 
     def test_a_manifest_of_other_tensors(self, stored: Path) -> None:
         manifest = Manifest.read(stored.with_suffix(".json"))

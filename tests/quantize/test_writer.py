@@ -1,4 +1,4 @@
-"""`r1_quantize.writer`: a file has its name only when it is whole; until then what is whole of it is kept."""
+"""`r1_quantize.writer`: only a complete file gets its final name; finished tensors are kept."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from r1_quantize.writer import PartialGGUF, free_space, salvage
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Shape
 from tests.quantize.conftest import names_in
-from tests.quantize.store.test_manifest import WHOLE
+from tests.quantize.store.test_manifest import MANIFEST
 
 PARTIAL, JOURNAL = "a.gguf.partial", "a.gguf.partial.journal"
 
 
 @pytest.fixture
 def planned(fake: Path) -> ConversionPlan:
-    """What is to be written: the made-up checkpoint as plain floats."""
+    """The artificial checkpoint as plain floats."""
     return plan(open_source(fake, "fake"), recipe_for("F32"))
 
 
 def data_of(planned: ConversionPlan, number: int) -> bytes:
-    """Some bytes for a tensor, that are finite numbers."""
+    """Bytes for a tensor, all finite numbers."""
     return bytes([number % 60] * planned.tensors[number].nbytes)
 
 
@@ -52,7 +52,7 @@ def put(file: PartialGGUF, planned: ConversionPlan, numbers: Iterator[int] | ran
 
 @contextmanager
 def begun(target: Path, planned: ConversionPlan, job: str = "job") -> Iterator[PartialGGUF]:
-    """A file whose older half, if there was one, is taken up."""
+    """A file that resumes an older unfinished one if there is one."""
     with PartialGGUF(target, planned, job) as file:
         for _ in file.begin():
             pass
@@ -60,7 +60,7 @@ def begun(target: Path, planned: ConversionPlan, job: str = "job") -> Iterator[P
 
 
 def write(target: Path, planned: ConversionPlan) -> str:
-    """Writes a file, last tensor first, all the way; returns its digest."""
+    """Writes a complete file, last tensor first; returns its digest."""
     with begun(target, planned) as file:
         put(file, planned, range(len(planned.tensors) - 1, -1, -1))
         checking = file.check(sha256)
@@ -73,7 +73,7 @@ def write(target: Path, planned: ConversionPlan) -> str:
 
 
 def expected(planned: ConversionPlan) -> bytes:
-    """The whole file."""
+    """The complete file."""
     parts = [planned.header]
     for number in range(len(planned.tensors)):
         data = data_of(planned, number)
@@ -83,7 +83,7 @@ def expected(planned: ConversionPlan) -> bytes:
 
 @contextmanager
 def at_most_bytes_a_file(limit: int) -> Iterator[None]:
-    """The one way to run out of room that needs no privileges. Pytest's own output is bound by it too."""
+    """Limits file sizes: a full disk without privileges. Applies to pytest's own output too."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
@@ -93,8 +93,8 @@ def at_most_bytes_a_file(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-class TestWhole:
-    """What was written is there, under its name, in whichever order it came, and nothing else is."""
+class TestComplete:
+    """The file has everything that was written, in any order, under its final name, and no other file is left."""
 
     def test_has_the_bytes_and_their_digest(self, tmp_path: Path, planned: ConversionPlan) -> None:
         digest = write(tmp_path / "a.gguf", planned)
@@ -102,18 +102,18 @@ class TestWhole:
         assert digest == sha256(expected(planned)).hexdigest()
         assert names_in(tmp_path) == ["a.gguf"]
 
-    def test_has_no_name_before(self, tmp_path: Path, planned: ConversionPlan) -> None:
+    def test_has_no_final_name_before(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with begun(tmp_path / "a.gguf", planned) as file:
             put(file, planned, range(len(planned.tensors)))
             assert names_in(tmp_path) == [PARTIAL, JOURNAL]
 
-    def test_takes_the_place_of_an_older_one(self, tmp_path: Path, planned: ConversionPlan) -> None:
+    def test_replaces_an_older_file(self, tmp_path: Path, planned: ConversionPlan) -> None:
         (tmp_path / "a.gguf").write_bytes(b"older")
         write(tmp_path / "a.gguf", planned)
         assert (tmp_path / "a.gguf").read_bytes() == expected(planned)
 
-    def test_what_a_disk_does_not_give_back_is_not_named(self, tmp_path: Path, planned: ConversionPlan) -> None:
-        with pytest.raises(R1Error, match=r"blk\.1\.attn_q\.weight was not read back as it was written") as caught:
+    def test_a_file_the_disk_does_not_return_gets_no_name(self, tmp_path: Path, planned: ConversionPlan) -> None:
+        with pytest.raises(R1Error, match=r"blk\.1\.attn_q\.weight was not read back as written") as caught:
             self.write_and_spoil(tmp_path / "a.gguf", planned)
         assert "\n" not in str(caught.value)
         assert names_in(tmp_path) == []
@@ -128,7 +128,7 @@ class TestWhole:
 
 
 class TestInterrupted:
-    """What is whole stays for the next run; an older file stays as it was."""
+    """Finished tensors stay for the next run; an older file is unchanged."""
 
     def interrupt(
         self, folder: Path, planned: ConversionPlan, count: int, error: type[BaseException] = KeyboardInterrupt
@@ -138,7 +138,7 @@ class TestInterrupted:
             raise error
 
     @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, NotEnoughSpace])
-    def test_is_taken_up_again(self, tmp_path: Path, planned: ConversionPlan, error: type[BaseException]) -> None:
+    def test_is_resumed(self, tmp_path: Path, planned: ConversionPlan, error: type[BaseException]) -> None:
         (tmp_path / "a.gguf").write_bytes(b"older")
         with pytest.raises(error):
             self.interrupt(tmp_path, planned, 3, error)
@@ -148,25 +148,21 @@ class TestInterrupted:
             assert [*file.progress.tensors] == [tensor.name for tensor in planned.tensors[:3]]
             assert file.started_over is None
 
-    def test_before_anything_was_whole_leaves_nothing(self, tmp_path: Path, planned: ConversionPlan) -> None:
+    def test_before_any_tensor_is_finished_leaves_nothing(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with pytest.raises(KeyboardInterrupt):
             self.interrupt(tmp_path, planned, 0)
         assert names_in(tmp_path) == []
 
-    def test_by_a_bad_source_leaves_nothing_as_no_later_run_could_end(
-        self, tmp_path: Path, planned: ConversionPlan
-    ) -> None:
+    def test_by_a_bad_value_leaves_nothing(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with pytest.raises(BadValue):
             self.interrupt(tmp_path, planned, 3, BadValue)
         assert names_in(tmp_path) == []
 
-    def test_a_tensor_that_never_reached_the_disk_is_not_believed(
-        self, tmp_path: Path, planned: ConversionPlan
-    ) -> None:
+    def test_a_tensor_that_never_reached_the_disk_is_made_again(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with pytest.raises(KeyboardInterrupt):
             self.interrupt(tmp_path, planned, 9)
         lost = planned.tensors[4]
-        with (tmp_path / PARTIAL).open("r+b") as file:  # as after a power cut: the journal knows, the data is zeros
+        with (tmp_path / PARTIAL).open("r+b") as file:  # as after a power cut: in the journal, but zeros on the disk
             file.seek(lost.offset)
             file.write(bytes(lost.nbytes))
         with begun(tmp_path / "a.gguf", planned) as taken_up:
@@ -186,12 +182,12 @@ class TestInterrupted:
             assert file.started_over
             assert not file.progress.tensors
 
-    def test_half_made_files_of_older_versions_are_written_over(self, tmp_path: Path, planned: ConversionPlan) -> None:
+    def test_unfinished_files_of_older_versions_are_overwritten(self, tmp_path: Path, planned: ConversionPlan) -> None:
         (tmp_path / PARTIAL).write_bytes(b"x" * planned.size)
         write(tmp_path / "a.gguf", planned)
         assert (tmp_path / "a.gguf").read_bytes() == expected(planned)
 
-    def test_while_it_is_taken_up_again_loses_nothing(self, tmp_path: Path, planned: ConversionPlan) -> None:
+    def test_while_it_resumes_loses_nothing(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with pytest.raises(KeyboardInterrupt):
             self.interrupt(tmp_path, planned, 9)
         for stop in range(3):
@@ -201,7 +197,7 @@ class TestInterrupted:
         with begun(tmp_path / "a.gguf", planned) as file:
             assert len(file.progress.tensors) == 9
 
-    def test_bytes_that_were_spoilt_between_tensors_are_made_good(self, tmp_path: Path) -> None:
+    def test_damaged_padding_is_rewritten(self, tmp_path: Path) -> None:
         ragged = checkpoints.write(tmp_path / "c", Shape(hidden=32, heads=4, kv_heads=1, head_dim=2))
         planned = plan(open_source(ragged, "ragged"), recipe_for("F32"))
         with pytest.raises(KeyboardInterrupt):
@@ -214,9 +210,7 @@ class TestInterrupted:
 
     @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
     @pytest.mark.parametrize("name", [PARTIAL, JOURNAL])
-    def test_a_link_that_leads_elsewhere_is_not_followed(
-        self, tmp_path: Path, planned: ConversionPlan, name: str
-    ) -> None:
+    def test_a_link_is_not_followed(self, tmp_path: Path, planned: ConversionPlan, name: str) -> None:
         (tmp_path / "victim").write_bytes(b"mine")
         (tmp_path / name).symlink_to(tmp_path / "victim")
         with suppress(UsageError):
@@ -227,25 +221,25 @@ class TestInterrupted:
     def test_by_another_process_that_writes_the_same_file(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with begun(tmp_path / "a.gguf", planned) as file:
             put(file, planned, range(2))
-            with pytest.raises(R1Error, match="is being made by another process"):
+            with pytest.raises(R1Error, match="another process is making"):
                 PartialGGUF(tmp_path / "a.gguf", planned, "job")
             assert names_in(tmp_path) == [PARTIAL, JOURNAL]
             assert len(file.progress.tensors) == 2
 
-    def test_a_folder_that_is_not_there(self, tmp_path: Path, planned: ConversionPlan) -> None:
-        with pytest.raises(UsageError, match="cannot be written: No such file"):
+    def test_a_missing_folder(self, tmp_path: Path, planned: ConversionPlan) -> None:
+        with pytest.raises(UsageError, match=r"cannot write .*: No such file"):
             PartialGGUF(tmp_path / "none" / "a.gguf", planned, "job")
 
-    def test_a_folder_has_the_name(self, tmp_path: Path, planned: ConversionPlan) -> None:
+    def test_a_folder_of_that_name(self, tmp_path: Path, planned: ConversionPlan) -> None:
         (tmp_path / "a.gguf").mkdir()
         with pytest.raises(R1Error, match=r"a\.gguf: "):
             write(tmp_path / "a.gguf", planned)
 
 
 class TestForgotten:
-    """Tensors that are not whole after all are made again, in this run and in the next."""
+    """Forgotten tensors are made again, in this run or the next."""
 
-    def test_others_stay(self, tmp_path: Path, planned: ConversionPlan) -> None:
+    def test_keeps_the_others(self, tmp_path: Path, planned: ConversionPlan) -> None:
         names = [tensor.name for tensor in planned.tensors]
         with pytest.raises(KeyboardInterrupt):
             self.forget_and_stop(tmp_path / "a.gguf", planned, names[2:5])
@@ -261,7 +255,7 @@ class TestForgotten:
             assert "a.safetensors" in file.progress.files
             raise KeyboardInterrupt
 
-    def test_and_may_be_written_again(self, tmp_path: Path, planned: ConversionPlan) -> None:
+    def test_can_be_written_again(self, tmp_path: Path, planned: ConversionPlan) -> None:
         with begun(tmp_path / "a.gguf", planned) as file:
             put(file, planned, range(len(planned.tensors)))
             file.write_at(planned.tensors[3].offset, b"\1" * planned.tensors[3].nbytes)
@@ -281,7 +275,7 @@ class TestForgotten:
 
 
 class TestChecksums:
-    """Each tensor's CRC-32 is that of its bytes in the file."""
+    """The CRC-32 of each tensor's bytes in the file."""
 
     @pytest.mark.parametrize("shape", [Shape(), Shape(llama=True)])
     def test_of_all_of_them(self, tmp_path: Path, shape: Shape) -> None:
@@ -303,16 +297,16 @@ class TestChecksums:
 
 
 class TestSalvaged:
-    """A damaged file becomes the half-made one it might have been: what is as it was is not made again."""
+    """A damaged file becomes an unfinished one; its good tensors are not made again."""
 
     @pytest.fixture
     def made(self, tmp_path: Path, planned: ConversionPlan) -> Manifest:
-        """The manifest of a whole file at a.gguf."""
+        """The manifest of a complete file at a.gguf."""
         digest = write(tmp_path / "a.gguf", planned)
         data = (tmp_path / "a.gguf").read_bytes()
         crcs = {t.name: zlib.crc32(data[t.offset : t.offset + t.nbytes]) for t in planned.tensors}
         files = {"model.safetensors": "1" * 64}
-        return replace(WHOLE, sha256=digest, size=len(data), tensor_crc32=crcs, source_sha256=files)
+        return replace(MANIFEST, sha256=digest, size=len(data), tensor_crc32=crcs, source_sha256=files)
 
     def damage(self, path: Path, *places: int) -> None:
         with path.open("r+b") as file:
@@ -320,7 +314,7 @@ class TestSalvaged:
                 file.seek(place)
                 file.write(b"\xff")
 
-    def test_only_damaged_tensors_are_wanted(self, tmp_path: Path, planned: ConversionPlan, made: Manifest) -> None:
+    def test_only_damaged_tensors_are_unfinished(self, tmp_path: Path, planned: ConversionPlan, made: Manifest) -> None:
         bad = [planned.tensors[number] for number in (2, 7)]
         self.damage(tmp_path / "a.gguf", *(tensor.offset + 3 for tensor in bad))
         salvage(tmp_path / "a.gguf", planned, "job", made)
@@ -330,7 +324,7 @@ class TestSalvaged:
             assert file.progress.files["model.safetensors"].digest == "1" * 64
 
     @pytest.mark.parametrize("spoil", ["header", "cut", "longer", "empty", "nothing"])
-    def test_whatever_else_is_damaged_is_made_good(
+    def test_any_other_damage_is_repaired(
         self, tmp_path: Path, planned: ConversionPlan, made: Manifest, spoil: str
     ) -> None:
         path, before = tmp_path / "a.gguf", (tmp_path / "a.gguf").read_bytes()
@@ -347,14 +341,14 @@ class TestSalvaged:
             file.rename()
         assert path.read_bytes() == before
 
-    def test_a_manifest_that_knows_nothing_of_tensors_means_all_of_them(
+    def test_a_manifest_without_checksums_means_all_tensors(
         self, tmp_path: Path, planned: ConversionPlan, made: Manifest
     ) -> None:
         salvage(tmp_path / "a.gguf", planned, "job", replace(made, tensor_crc32={}))
         with begun(tmp_path / "a.gguf", planned) as file:
             assert not file.progress.tensors
 
-    def test_a_manifest_that_lies_is_not_believed(
+    def test_wrong_checksums_in_the_manifest_mean_those_tensors(
         self, tmp_path: Path, planned: ConversionPlan, made: Manifest
     ) -> None:
         lies = dict.fromkeys([*made.tensor_crc32, "elsewhere"], 1 << 70)
@@ -362,16 +356,14 @@ class TestSalvaged:
         with begun(tmp_path / "a.gguf", planned) as file:
             assert not file.progress.tensors
 
-    def test_an_attempt_that_was_interrupted_is_taken_up(
-        self, tmp_path: Path, planned: ConversionPlan, made: Manifest
-    ) -> None:
+    def test_an_interrupted_repair_is_resumed(self, tmp_path: Path, planned: ConversionPlan, made: Manifest) -> None:
         salvage(tmp_path / "a.gguf", planned, "job", made)
         before = (tmp_path / JOURNAL).read_bytes()
         salvage(tmp_path / "a.gguf", planned, "job", replace(made, tensor_crc32={}))
         assert (tmp_path / JOURNAL).read_bytes() == before
 
     @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="nothing is forbidden to root")
-    def test_a_folder_that_may_not_be_written(self, tmp_path: Path, planned: ConversionPlan, made: Manifest) -> None:
+    def test_a_read_only_folder(self, tmp_path: Path, planned: ConversionPlan, made: Manifest) -> None:
         tmp_path.chmod(0o500)
         try:
             with pytest.raises(R1Error, match=r"a\.gguf: Permission denied"):
@@ -381,31 +373,33 @@ class TestSalvaged:
 
 
 class TestFullDisk:
-    """It is met with a line that says what is needed, and what is done stays."""
+    """A full disk gives a line with the space needed, and finished tensors stay."""
 
-    def test_room_is_that_of_the_nearest_folder_there_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_free_space_is_that_of_the_nearest_existing_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         free = shutil.disk_usage(tmp_path).free
         assert abs(free_space(tmp_path / "not" / "yet" / "there" / "a.gguf") - free) < 1 << 28
         monkeypatch.chdir(tmp_path)
         assert abs(free_space(Path("not/yet/a.gguf")) - free) < 1 << 28
         assert names_in(tmp_path) == []
 
-    def test_is_met_on_the_way(self, tmp_path: Path, planned: ConversionPlan) -> None:
+    def test_while_writing(self, tmp_path: Path, planned: ConversionPlan) -> None:
         limit = planned.tensors[5].offset
         with (
             at_most_bytes_a_file(limit),
-            pytest.raises(NotEnoughSpace, match=r"[\d.]+ MB are needed, [\d.]+ [kMGT]?B are free"),
+            pytest.raises(NotEnoughSpace, match=r"[\d.]+ MB needed, [\d.]+ [kMGT]?B free"),
         ):
             write(tmp_path / "a.gguf", planned)
         assert names_in(tmp_path) == []
 
-    def test_what_is_taken_already_counts_as_room(self, tmp_path: Path, planned: ConversionPlan) -> None:
+    def test_the_unfinished_files_own_space_counts_as_free(self, tmp_path: Path, planned: ConversionPlan) -> None:
         before = free_space(tmp_path / "a.gguf")
         (tmp_path / PARTIAL).write_bytes(b"x" * (1 << 22))
         assert abs(free_space(tmp_path / "a.gguf") - before) < 1 << 22 or sys.platform == "win32"
 
     @pytest.mark.skipif(sys.platform != "linux", reason="needs user namespaces")
-    def test_of_a_real_small_disk(self, tmp_path: Path, fake: Path, gguf: Path) -> None:
+    def test_on_a_real_small_disk(self, tmp_path: Path, fake: Path, gguf: Path) -> None:
         code = (
             "import sys; from pathlib import Path; from r1_quantize.events import *\n"
             "from r1_quantize.pipeline import Job, quantize\n"
@@ -417,7 +411,7 @@ class TestFullDisk:
             "        if isinstance(event, Planned) and not filler.exists(): filler.write_bytes(bytes(1_000_000))\n"
             "        if isinstance(event, Resumed): print('resumed', event.tensors > 3)\n"
             "        if isinstance(event, TensorDone) and event.index == 8:\n"
-            "            filler.write_bytes(bytes(2_600_000))\n"  # another program takes the room meanwhile
+            "            filler.write_bytes(bytes(2_600_000))\n"  # another program fills the disk meanwhile
             "try: run()\n"
             "except NotEnoughSpace as exc: print(exc, sorted(path.name for path in folder.iterdir()))\n"
             "filler.write_bytes(b''); run()\n"

@@ -11,7 +11,8 @@ import pytest
 
 from r1_quantize.checkpoint.architecture import ARCHITECTURES, architecture_of, required_tensors
 from r1_quantize.errors import BadCheckpoint
-from r1_quantize.gguf.metadata import Entry, float32, uint32
+from r1_quantize.gguf.metadata import float32, uint32
+from r1_quantize.gguf.reader import Entry
 from r1_quantize.recipe import Traits
 from tests.fakes.checkpoints import Shape
 from tests.fakes.paths import DATA
@@ -23,12 +24,12 @@ REFERENCE = {"qwen2": gguf.MODEL_ARCH.QWEN2, "llama": gguf.MODEL_ARCH.LLAMA}
 
 
 def keys(entries: tuple[Entry, ...]) -> list[str]:
-    """What the entries are called, in order."""
+    """The keys, in order."""
     return [entry.key for entry in entries]
 
 
 def their_name(architecture: str, source: str) -> str:
-    """What gguf-py calls a tensor of a checkpoint."""
+    """gguf-py's name for a tensor of a checkpoint."""
     names = gguf.get_tensor_name_map(REFERENCE[architecture], 8)
     found = names.get_name(source, try_suffixes=(".weight", ".bias"))
     assert found is not None
@@ -36,7 +37,7 @@ def their_name(architecture: str, source: str) -> str:
 
 
 class TestWeights:
-    """The hyperparameters say which weights there must be."""
+    """The hyperparameters determine the weights."""
 
     @pytest.mark.parametrize(
         "shape",
@@ -47,7 +48,7 @@ class TestWeights:
             Shape(hidden=192, inner=320, layers=3, heads=6, kv_heads=2, llama=True, biased=True),
         ],
     )
-    def test_are_those_a_checkpoint_has(self, shape: Shape) -> None:
+    def test_are_those_of_a_checkpoint(self, shape: Shape) -> None:
         weights = architecture_of(shape.config).weights
         assert {weight.source: weight.shape for weight in weights} == shape.tensors
 
@@ -59,20 +60,20 @@ class TestWeights:
         }
 
     @pytest.mark.parametrize("config", [CONFIG, LLAMA])
-    def test_heads_may_be_of_another_size_than_the_hidden_state_divides_into(self, config: dict[str, Any]) -> None:
+    def test_heads_may_have_another_size_than_hidden_size_over_heads(self, config: dict[str, Any]) -> None:
         found = architecture_of(config | {"head_dim": 32})
         shapes = {weight.name: weight.shape for weight in found.weights}
         assert shapes["blk.0.attn_q.weight"] == (4 * 32, 256)
         assert shapes["blk.0.attn_k.weight"] == shapes["blk.0.attn_v.weight"] == (2 * 32, 256)
         assert shapes["blk.0.attn_output.weight"] == (256, 4 * 32)
 
-    def test_without_groups_there_are_as_many_kv_heads_as_heads(self) -> None:
+    def test_without_a_kv_head_count_it_equals_the_head_count(self) -> None:
         config = {key: value for key, value in CONFIG.items() if key != "num_key_value_heads"}
         shapes = {weight.name: weight.shape for weight in architecture_of(config).weights}
         assert shapes["blk.0.attn_k.weight"] == shapes["blk.0.attn_q.weight"] == (256, 256)
 
     @pytest.mark.parametrize("shape", [Shape(), Shape(llama=True), Shape(llama=True, biased=True)])
-    def test_of_a_llama_those_that_are_rotated_are_re_ordered_by_heads(self, shape: Shape) -> None:
+    def test_llamas_rotated_weights_are_reordered_by_heads(self, shape: Shape) -> None:
         heads = {f"self_attn.{which}_proj": count for which, count in (("q", shape.heads), ("k", shape.kv_heads))}
         expected = {
             name: heads.get(name.rpartition(".")[0].split(".", 3)[-1], 0) if shape.llama else 0
@@ -89,7 +90,7 @@ class TestWeights:
 
 
 class TestEntries:
-    """The keys of the architecture, in the order of llama.cpp's converter, which has some of them later than others."""
+    """The keys of the architecture, in the order of llama.cpp's converter."""
 
     COMMON = (
         *("block_count", "context_length", "embedding_length", "feed_forward_length"),
@@ -106,7 +107,7 @@ class TestEntries:
         assert keys(found.entries) == self.named("qwen2", *self.COMMON, *self.AFTER_SCALING)
         assert found.late_entries == ()
 
-    def test_of_a_qwen2_with_heads_of_its_own_size(self) -> None:
+    def test_of_a_qwen2_with_a_head_size(self) -> None:
         found = architecture_of(CONFIG | {"head_dim": 32})
         assert keys(found.entries) == self.named("qwen2", *self.COMMON, *self.AFTER_SCALING, *self.LENGTHS)
         assert found.entries[-2:] == (
@@ -115,7 +116,7 @@ class TestEntries:
         )
 
     @pytest.mark.parametrize("head_dim", [None, 32, 64])
-    def test_of_a_llama_always_have_the_size_of_its_heads(self, head_dim: int | None) -> None:
+    def test_of_a_llama_always_include_the_head_size(self, head_dim: int | None) -> None:
         found, size = architecture_of(LLAMA | {"head_dim": head_dim}), head_dim or 256 // 4
         assert keys(found.entries) == self.named("llama", *self.COMMON, *self.AFTER_SCALING, *self.LENGTHS)
         assert found.entries[-2:] == (
@@ -125,20 +126,20 @@ class TestEntries:
         assert found.late_entries == (uint32("llama.vocab_size", 320), uint32("llama.rope.dimension_count", size))
 
     @pytest.mark.parametrize("config", [CONFIG, LLAMA])
-    def test_of_scaling_stand_before_the_rotary_base(self, config: dict[str, Any]) -> None:
+    def test_scaling_comes_before_the_rotary_base(self, config: dict[str, Any]) -> None:
         found = architecture_of(config | {"rope_scaling": {"rope_type": "linear", "factor": 2.0}})
         scaling = ("rope.scaling.type", "rope.scaling.factor")
         expected = self.named(found.name, *self.COMMON, *scaling, *self.AFTER_SCALING)
         assert keys(found.entries)[: len(expected)] == expected
 
-    def test_hold_what_config_json_says(self) -> None:
+    def test_have_the_numbers_of_config_json(self) -> None:
         config = DISTILLS["llama-8b"]
         numbers = (
             *("num_hidden_layers", "max_position_embeddings", "hidden_size", "intermediate_size"),
             *("num_attention_heads", "num_key_value_heads"),
         )
         found = architecture_of(config).entries
-        assert [struct.unpack("<II", entry.value)[1] for entry in found[: len(numbers)]] == [
+        assert [struct.unpack("<I", entry.data[-4:])[0] for entry in found[: len(numbers)]] == [
             config[number] for number in numbers
         ]
         assert float32("llama.attention.layer_norm_rms_epsilon", 1e-5) in found
@@ -148,7 +149,7 @@ class TestEntries:
         "rope",
         [{"rope_theta": 1e6}, {"rope_theta": None, "rope_parameters": {"rope_theta": 1e6, "rope_type": "default"}}],
     )
-    def test_the_rotary_base_stands_in_one_of_two_places(self, rope: dict[str, Any]) -> None:
+    def test_the_rotary_base_is_in_one_of_two_places(self, rope: dict[str, Any]) -> None:
         assert float32("qwen2.rope.freq_base", 1e6) in architecture_of(CONFIG | rope).entries
 
     def test_only_llama3s_scaling_has_factors(self) -> None:
@@ -158,7 +159,7 @@ class TestEntries:
 
 
 class TestTraits:
-    """What the recipes ask of a model; a Llama of 80 layers is a 70B only if its heads are grouped."""
+    """The traits for the recipes; a Llama of 80 layers is a 70B only if its heads are grouped."""
 
     def found(self, config: dict[str, Any], *, tied: bool = False) -> Traits:
         return architecture_of(config).traits(tied=tied)
@@ -180,15 +181,15 @@ class TestTraits:
         assert self.found(CONFIG | eighty | {"num_key_value_heads": 4}).is_70b
 
     @pytest.mark.parametrize("tied", [False, True])
-    def test_whether_the_output_is_there_is_for_the_caller_to_say(self, tied: bool) -> None:
+    def test_the_caller_says_whether_the_output_is_tied(self, tied: bool) -> None:
         assert self.found(CONFIG, tied=tied).tied is tied
 
 
 class TestRequiredTensors:
-    """What every model of an architecture has, tied or not, biased or not."""
+    """The tensors that every model of an architecture has."""
 
     @pytest.mark.parametrize("shape", [Shape(tied=True, layers=3), Shape(tied=True, layers=3, llama=True)])
-    def test_are_those_of_the_barest_checkpoint(self, shape: Shape) -> None:
+    def test_are_those_of_the_smallest_checkpoint(self, shape: Shape) -> None:
         name = architecture_of(shape.config).name
         found = required_tensors(name, 3)
         assert found is not None
@@ -196,12 +197,12 @@ class TestRequiredTensors:
         assert set(found) == {their_name(name, source) for source in shape.tensors}
 
     @pytest.mark.parametrize(("name", "layers"), [("gemma", 2), ("", 2), ("llama", 0), ("llama", -1), ("llama", 513)])
-    def test_are_not_known_of_what_cannot_be(self, name: str, layers: int) -> None:
+    def test_are_none_for_an_impossible_model(self, name: str, layers: int) -> None:
         assert required_tensors(name, layers) is None
 
 
 class TestImpossible:
-    """Each hyperparameter is checked, whatever the architecture."""
+    """Each hyperparameter is checked."""
 
     @pytest.mark.parametrize("config", [CONFIG, LLAMA], ids=["qwen2", "llama"])
     @pytest.mark.parametrize(
@@ -248,7 +249,7 @@ class TestImpossible:
 
 
 class TestWhatLlamaCppComputes:
-    """What its converter would pass over, and its model then compute otherwise, is refused."""
+    """Options that llama.cpp's converter ignores are refused when they change the result."""
 
     @pytest.mark.parametrize("config", [CONFIG, LLAMA], ids=["qwen2", "llama"])
     @pytest.mark.parametrize("activation", ["gelu", "relu", "gelu_pytorch_tanh", 7, ["silu"]])
@@ -258,12 +259,12 @@ class TestWhatLlamaCppComputes:
 
     @pytest.mark.parametrize("config", [CONFIG, LLAMA], ids=["qwen2", "llama"])
     @pytest.mark.parametrize("head_dim", [(1 << 16) + 2, 1 << 31])
-    def test_heads_of_monstrous_size(self, config: dict[str, Any], head_dim: int) -> None:
+    def test_absurdly_large_heads(self, config: dict[str, Any], head_dim: int) -> None:
         with pytest.raises(BadCheckpoint, match="cannot be rotated in pairs"):
             architecture_of(config | {"head_dim": head_dim})
 
     @pytest.mark.parametrize("config", [CONFIG, LLAMA], ids=["qwen2", "llama"])
-    def test_swish_is_silu_by_another_name(self, config: dict[str, Any]) -> None:
+    def test_swish_is_another_name_of_silu(self, config: dict[str, Any]) -> None:
         assert architecture_of(config | {"hidden_act": "swish"}) == architecture_of(config)
 
     @pytest.mark.parametrize("config", [CONFIG, LLAMA], ids=["qwen2", "llama"])
@@ -285,7 +286,7 @@ class TestWhatLlamaCppComputes:
 
 
 class TestUnknown:
-    """Another architecture is refused with the ones that are known."""
+    """Another architecture is refused with the known ones."""
 
     def test_two_are_known(self) -> None:
         assert [architecture_of(config).name for config in (CONFIG, LLAMA)] == ["qwen2", "llama"]
@@ -293,7 +294,9 @@ class TestUnknown:
 
     @pytest.mark.parametrize("name", ["Qwen3ForCausalLM", "LlamaModel", "llama", ""])
     def test_names_the_known_ones(self, name: str) -> None:
-        with pytest.raises(BadCheckpoint, match=f"{name} is not known; known are Qwen2ForCausalLM, LlamaForCausalLM"):
+        with pytest.raises(
+            BadCheckpoint, match=f"unknown architecture {name}; r1 knows Qwen2ForCausalLM, LlamaForCausalLM"
+        ):
             architecture_of({"architectures": [name]})
 
     @pytest.mark.parametrize("found", [None, [], "Qwen2ForCausalLM", ["a", "b"], [7]])

@@ -1,4 +1,4 @@
-"""`r1_quantize.checkpoint.checkpoint`: which files make up a checkpoint."""
+"""`r1_quantize.checkpoint.checkpoint`: the files of a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INDEX = "model.safetensors.index.json"
 
 
 def refused(folder: Path, said: str) -> None:
-    """The folder is not a checkpoint, and the line says why and where."""
+    """Checks that the folder is refused in one line that names it."""
     with pytest.raises(BadCheckpoint, match=said) as caught:
         CheckpointFolder(folder)
     assert str(folder) in str(caught.value)
@@ -26,7 +26,7 @@ def refused(folder: Path, said: str) -> None:
 
 
 class TestTensors:
-    """Tensors come in the order of shard, then name, from however many files."""
+    """Tensors are sorted by shard, then name."""
 
     def test_of_one_file(self, fake: Path) -> None:
         assert list(CheckpointFolder(fake).tensors) == sorted(checkpoints.Shape().tensors)
@@ -42,7 +42,7 @@ class TestTensors:
         (path / INDEX).unlink()
         assert list(CheckpointFolder(path).tensors.items()) == list(indexed.items())
 
-    def test_of_shards_that_are_links_as_in_the_hubs_cache(self, tmp_path: Path) -> None:
+    def test_of_shards_that_are_links_like_in_the_hubs_cache(self, tmp_path: Path) -> None:
         path = checkpoints.write(tmp_path / "snapshot")
         blobs = tmp_path / "blobs"
         blobs.mkdir()
@@ -51,7 +51,7 @@ class TestTensors:
             file.symlink_to(os.path.relpath(blobs / file.name, path))
         assert "lm_head.weight" in CheckpointFolder(path).tensors
 
-    def test_lie_in_their_shard_where_they_were_stored(self, tmp_path: Path) -> None:
+    def test_have_the_offsets_in_their_shard(self, tmp_path: Path) -> None:
         path = checkpoints.write(tmp_path / "sharded", shards=3)
         index = json.loads((path / INDEX).read_text())["weight_map"]
         for name, tensor in CheckpointFolder(path).tensors.items():
@@ -62,7 +62,7 @@ class TestTensors:
 
 
 class TestFiles:
-    """What was read is known: the shards in order, and a digest of everything else."""
+    """Has the shards in order, and a digest of every other file that was read."""
 
     def test_the_shards_in_order(self, tmp_path: Path) -> None:
         path = checkpoints.write(tmp_path / "sharded", shards=3)
@@ -83,23 +83,23 @@ class TestFiles:
             for name in ("config.json", INDEX, "tokenizer.json", "chat_template.jinja")
         }
 
-    def test_none_of_a_file_that_is_not_there(self, fake: Path) -> None:
+    def test_no_digest_of_a_missing_file(self, fake: Path) -> None:
         folder = CheckpointFolder(fake)
         assert folder.optional_json("none.json") is None
         assert folder.optional_text("none.jinja") is None
         assert list(folder.digests) == ["config.json"]
 
-    def test_none_of_a_file_read_without_a_folder(self, fake: Path, tmp_path: Path) -> None:
+    def test_no_digest_of_a_file_read_with_read_json(self, fake: Path, tmp_path: Path) -> None:
         assert read_json(fake / "config.json") == checkpoints.Shape().config
         assert read_json(tmp_path / "config.json") is None
 
-    def test_a_file_that_must_be_there_is_named(self, fake: Path) -> None:
+    def test_a_missing_required_file_is_named(self, fake: Path) -> None:
         with pytest.raises(BadCheckpoint, match=r"none\.json is missing"):
             CheckpointFolder(fake).json("none.json")
 
 
 class TestDamage:
-    """A folder that is not whole is refused, and the missing or damaged file named."""
+    """An incomplete folder is refused with the missing or damaged file."""
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
@@ -151,7 +151,7 @@ class TestDamage:
     @pytest.mark.parametrize("index", [{}, {"weight_map": {}}, {"weight_map": ["a"]}, {"weight_map": None}])
     def test_an_index_without_a_map(self, path: Path, index: Any) -> None:
         checkpoints.write_json(path / INDEX, index)
-        refused(path, "it has no weight_map")
+        refused(path, "no weight_map")
 
     @pytest.mark.parametrize("name", ["config.json", INDEX])
     @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ class TestDamage:
         (path / name).write_bytes(content)
         refused(path, f"{name}: {said}")
 
-    def test_json_of_monstrous_size_is_not_even_read(self, path: Path) -> None:
+    def test_absurdly_large_json_is_not_read(self, path: Path) -> None:
         with (path / "config.json").open("wb") as file:
             file.truncate(1 << 40)
-        refused(path, "1,099,511,627,776 bytes are too many")
+        refused(path, "1,099,511,627,776 bytes is too large")

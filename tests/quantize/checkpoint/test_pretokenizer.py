@@ -1,4 +1,4 @@
-"""`r1_quantize.checkpoint.pretokenizer`: recognised by its definition, not by a hash of what it does."""
+"""`r1_quantize.checkpoint.pretokenizer`: recognised by its definition."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PRE = "tokenizer.ggml.pre"
 
 
 def definition(pattern: str = SPLIT, normalizer: Any = None, **byte_level: Any) -> dict[str, Any]:
-    """A tokenizer.json's two sections, as both families write them."""
+    """The two sections of tokenizer.json, as both families write them."""
     split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False} | byte_level
     return {"normalizer": normalizer, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]}}
@@ -35,7 +35,7 @@ WITHOUT_BOS = WITH_BOS | {"single": WITH_BOS["single"][1:]}
 
 
 class TestPretokenizer:
-    """Two definitions are known; anything else is refused with what was found."""
+    """Two definitions are known; any other is refused and quoted."""
 
     def test_the_qwen_distills(self) -> None:
         assert pretokenizer_of(tokenizer()) == "deepseek-r1-qwen"
@@ -52,7 +52,7 @@ class TestPretokenizer:
             {"type": "Sequence", "processors": [WITH_BOS]},
         ],
     )
-    def test_qwens_with_a_bos_is_deepseeks(self, processor: Any) -> None:
+    def test_qwens_with_a_bos_is_that_of_deepseek(self, processor: Any) -> None:
         assert pretokenizer_of(QWEN | {"post_processor": processor}) == "deepseek-r1-qwen"
 
     @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ class TestPretokenizer:
             7,
         ],
     )
-    def test_qwens_without_is_qwens_own(self, processor: Any) -> None:
+    def test_qwens_without_a_bos_is_qwens_own(self, processor: Any) -> None:
         assert pretokenizer_of(QWEN | {"post_processor": processor}) == "qwen2"
 
     def test_qwens_without_any_post_processor(self) -> None:
         assert pretokenizer_of(QWEN) == "qwen2"
 
-    def test_what_has_no_effect_on_tokens_is_not_compared(self) -> None:
+    def test_options_without_effect_on_tokens_are_ignored(self) -> None:
         found = definition(normalizer={"type": "NFC"}, trim_offsets=False) | {"post_processor": WITH_BOS}
         assert pretokenizer_of(found) == "deepseek-r1-qwen"
 
@@ -95,19 +95,19 @@ class TestPretokenizer:
             {},
         ],
     )
-    def test_anything_else_is_refused_with_what_was_found(self, other: dict[str, Any]) -> None:
-        said = r"known are those of Qwen 2 and Llama 3; --pretokenizer NAME says .*; found \{.*pre_tokenizer"
+    def test_any_other_is_refused_and_quoted(self, other: dict[str, Any]) -> None:
+        said = r"r1 knows those of Qwen 2 and Llama 3; .* --pretokenizer NAME; found \{.*pre_tokenizer"
         with pytest.raises(BadCheckpoint, match=said) as caught:
             pretokenizer_of(other)
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 1000
 
 
-class TestGivenByAPerson:
-    """A name on the command line is one that llama.cpp runs."""
+class TestCheckPretokenizer:
+    """Accepts the names that llama.cpp runs."""
 
     @pytest.mark.parametrize("name", sorted(KNOWN))
-    def test_what_is_known_is_taken(self, name: str) -> None:
+    def test_a_known_name(self, name: str) -> None:
         assert check_pretokenizer(name) == name
 
     @pytest.mark.parametrize(
@@ -117,18 +117,20 @@ class TestGivenByAPerson:
             *(("llama-bpe\n", "llama-bpe"), ("deepseek-r1", "deepseek-r1-qwen"), ("x" * 10_000, "llama-bpe")),
         ],
     )
-    def test_anything_else_is_refused_with_what_comes_near(self, name: str, near: str) -> None:
-        with pytest.raises(UsageError, match=f"none of llama.cpp's 91; it has .*{near}") as caught:
+    def test_an_unknown_name_is_refused_with_similar_ones(self, name: str, near: str) -> None:
+        with pytest.raises(
+            UsageError, match=f"unknown --pretokenizer .*; llama.cpp has .*{near}.* \\(91 in all\\)"
+        ) as caught:
             check_pretokenizer(name)
         assert "\n" not in str(caught.value)
 
-    def test_the_definitions_have_names_that_are_known(self) -> None:
+    def test_the_two_definitions_have_known_names(self) -> None:
         assert {pretokenizer_of(found) for found in (QWEN, tokenizer(), tokenizer(llama=True))} <= KNOWN
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A GGUF whose pre-tokenizer a person chose."""
+    """A GGUF with a chosen pre-tokenizer."""
     folder = tmp_path_factory.mktemp("pretokenizer")
     shape = Shape(hidden=32, inner=32, layers=1, heads=1, kv_heads=1)
     source = checkpoints.write(folder / "checkpoint", shape)
@@ -139,7 +141,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def library() -> Iterator[Any]:
-    """llama.cpp, its log thrown away; whoever listens to it does so again afterwards."""
+    """llama.cpp with its log discarded; restores the log callback afterwards."""
     found: Any = binding()
     listener, data = found.llama_log_callback(), ctypes.c_void_p()
     found.llama_log_get(ctypes.byref(listener), ctypes.byref(data))
@@ -151,10 +153,10 @@ def library() -> Iterator[Any]:
 
 
 class TestAgainstLlamaCpp:
-    """The library itself knows every name that is said to be known, and no others are made up."""
+    """The library accepts every known name and no other."""
 
     def loads(self, library: Any, path: Path) -> bool:
-        """Whether llama.cpp takes the vocabulary."""
+        """True when llama.cpp loads the vocabulary."""
         params = library.llama_model_default_params()
         params.vocab_only = True
         if not (model := library.llama_model_load_from_file(bytes(path), params)):
@@ -163,14 +165,14 @@ class TestAgainstLlamaCpp:
         return True
 
     def renamed(self, made: Path, folder: Path, name: str) -> Path:
-        """The same file with another pre-tokenizer; of the tensors only their place in it has to stand."""
+        """The same file with another pre-tokenizer, padded so that all tensors are inside the file."""
         path = folder / "renamed.gguf"
-        whole, old = made.read_bytes(), string(PRE, "starcoder").encode()
-        assert whole.count(old) == 1
-        path.write_bytes(whole.replace(old, string(PRE, name).encode()) + bytes(64))
+        content, old = made.read_bytes(), string(PRE, "starcoder").data
+        assert content.count(old) == 1
+        path.write_bytes(content.replace(old, string(PRE, name).data) + bytes(64))
         return path
 
-    def test_the_name_a_person_gives_is_in_the_file(self, made: Path, library: Any) -> None:
+    def test_the_chosen_name_is_in_the_file(self, made: Path, library: Any) -> None:
         assert reference.GGUFReader(made).fields[PRE].contents() == "starcoder"
         assert self.loads(library, made)
 

@@ -1,4 +1,4 @@
-"""`r1_quantize.checkpoint.rope`: how a context is stretched, and what a GGUF says of it."""
+"""`r1_quantize.checkpoint.rope`: rope_scaling → keys and frequency factors."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ LLAMA3 = {
 }
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
 YARN_DEFAULTS = {
-    # transformers' own for a factor of 4, the paper's 0.1 ln(s) + 1 among them; llama.cpp has no others
+    # transformers' defaults for a factor of 4, including the paper's 0.1 ln(s) + 1; llama.cpp uses only these
     **{"beta_slow": 1.0, "beta_fast": 32, "attention_factor": 1.138629436, "extrapolation_factor": 1.0},
 }
 
 
 def key(template: str, architecture: str = "qwen2") -> str:
-    """A key as gguf-py calls it."""
+    """The key for an architecture."""
     return template.format(arch=architecture)
 
 
 class TestPlain:
-    """Without scaling there is nothing to say but the base."""
+    """Without scaling there is only the base."""
 
     @pytest.mark.parametrize(
         "config",
@@ -46,10 +46,10 @@ class TestPlain:
         ],
     )
     @pytest.mark.parametrize("architecture", ["qwen2", "llama"])
-    def test_the_base_stands_in_one_of_two_places(self, config: dict[str, Any], architecture: str) -> None:
+    def test_the_base_is_in_one_of_two_places(self, config: dict[str, Any], architecture: str) -> None:
         assert rope_of(config, architecture, 128) == Rope(1e6, (), b"")
 
-    def test_the_base_is_transformers_default_where_none_is_given(self) -> None:
+    def test_a_missing_base_is_transformers_default(self) -> None:
         assert rope_of({}, "llama", 128).theta == 10_000.0
 
 
@@ -74,7 +74,7 @@ class TestScaling:
             uint32(key(Keys.Rope.SCALING_ORIG_CTX_LEN, architecture), 32768),
         )
 
-    def test_yarn_with_all_it_may_have(self, architecture: str) -> None:
+    def test_yarn_with_all_its_keys(self, architecture: str) -> None:
         found = rope_of({"rope_scaling": YARN | YARN_DEFAULTS}, architecture, 64)
         assert found.scaling[3:] == (
             float32(key(Keys.Rope.SCALING_YARN_EXT_FACTOR, architecture), 1.0),
@@ -84,18 +84,18 @@ class TestScaling:
         )
 
     @pytest.mark.parametrize("name", ["extrapolation_factor", "attention_factor", "beta_fast", "beta_slow"])
-    def test_yarn_with_other_numbers_than_llama_cpp_computes_it_with(self, architecture: str, name: str) -> None:
+    def test_yarn_with_numbers_that_llama_cpp_does_not_use(self, architecture: str, name: str) -> None:
         with pytest.raises(BadCheckpoint, match=f"{name} 1.25; llama.cpp computes yarn with {YARN_DEFAULTS[name]:g}"):
             rope_of({"rope_scaling": YARN | {name: 1.25}}, architecture, 64)
 
-    def test_yarns_first_context_may_stand_outside(self, architecture: str) -> None:
+    def test_yarns_original_context_may_be_at_the_top_level(self, architecture: str) -> None:
         inside = rope_of({"rope_scaling": YARN}, architecture, 64)
         outside = {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}, "original_max_position_embeddings": 32768}
         assert rope_of(outside, architecture, 64) == inside
 
 
 class TestLlama3:
-    """llama3's factors are those of its formula: short waves stay, long ones are stretched, others by a share."""
+    """llama3's factors equal its formula in double precision."""
 
     def factors(self, scaling: dict[str, Any], theta: float, head_dim: int) -> NDArray[np.float32]:
         found = rope_of({"rope_theta": theta, "rope_scaling": scaling}, "llama", head_dim)
@@ -127,25 +127,25 @@ class TestLlama3:
         scaling = LLAMA3 | {"factor": factor, "low_freq_factor": low, "high_freq_factor": high}
         found = self.factors(scaling | {"original_max_position_embeddings": first}, theta, head_dim)
         expected = self.expected(theta, head_dim, factor, low, high, first)
-        np.testing.assert_allclose(found, expected, rtol=1e-5)  # a small share has lost some of its digits
+        np.testing.assert_allclose(found, expected, rtol=1e-5)  # a small share loses some digits
 
     @pytest.mark.parametrize("name", ["rope_type", "type"])
-    def test_what_is_not_said_is_as_llama_3_has_it(self, name: str) -> None:
+    def test_missing_numbers_are_those_of_llama_3(self, name: str) -> None:
         assert self.factors({name: "llama3"}, 500_000.0, 128).tobytes() == (
             self.factors(LLAMA3, 500_000.0, 128).tobytes()
         )
 
     def test_is_refused_for_another_architecture(self) -> None:
-        with pytest.raises(BadCheckpoint, match="rope scaling of type 'llama3' is not known for qwen2"):
+        with pytest.raises(BadCheckpoint, match="unknown rope scaling 'llama3' for qwen2"):
             rope_of({"rope_scaling": LLAMA3}, "qwen2", 128)
 
-    def test_bounds_the_wrong_way_round(self) -> None:
+    def test_swapped_bounds(self) -> None:
         with pytest.raises(BadCheckpoint, match="low_freq_factor 4 and high_freq_factor 4"):
             rope_of({"rope_scaling": LLAMA3 | {"low_freq_factor": 4}}, "llama", 128)
 
 
 class TestRefused:
-    """What llama.cpp would not run so is refused in one line."""
+    """Anything llama.cpp would compute differently is refused in one line."""
 
     def check(self, config: dict[str, Any], said: str) -> None:
         with pytest.raises(BadCheckpoint, match=said) as caught:
@@ -155,10 +155,10 @@ class TestRefused:
 
     @pytest.mark.parametrize("kind", ["dynamic", "longrope", "su", "mrope", "Linear", "", 7, True, ["yarn"], {}])
     def test_an_unknown_kind(self, kind: Any) -> None:
-        self.check({"rope_scaling": {"rope_type": kind, "factor": 2.0}}, r"rope scaling of type .* is not known for")
+        self.check({"rope_scaling": {"rope_type": kind, "factor": 2.0}}, r"unknown rope scaling .* for")
 
     @pytest.mark.parametrize("scaling", [[1], "linear", 2.0, True])
-    def test_what_is_no_object(self, scaling: Any) -> None:
+    def test_scaling_that_is_not_an_object(self, scaling: Any) -> None:
         self.check({"rope_scaling": scaling}, "rope_scaling is ")
 
     @pytest.mark.parametrize(
@@ -177,8 +177,10 @@ class TestRefused:
     def test_an_impossible_number(self, scaling: dict[str, Any], name: str, value: Any) -> None:
         self.check({"rope_scaling": scaling | {name: value}}, f"{name} is .*, expected a number from 0.001 up")
 
-    def test_where_settings_are_nested_they_count(self) -> None:
-        self.check({"rope_parameters": {"full_attention": {"rope_type": "nonsense"}}}, "'nonsense' is not known")
+    def test_nested_settings_count(self) -> None:
+        self.check(
+            {"rope_parameters": {"full_attention": {"rope_type": "nonsense"}}}, "unknown rope scaling 'nonsense'"
+        )
 
     def test_the_other_name_of_attention_factor_counts(self) -> None:
         self.check({"rope_scaling": YARN | {"attn_factor": 1.9}}, "has attention_factor 1.9; llama.cpp computes")

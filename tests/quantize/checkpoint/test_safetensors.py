@@ -1,4 +1,4 @@
-"""`r1_quantize.checkpoint.safetensors`: one file, from friend or foe."""
+"""`r1_quantize.checkpoint.safetensors`: reads valid headers, refuses damaged and hostile ones."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tests.fakes import checkpoints
 
 
 def header(**tensors: Any) -> bytes:
-    """A header of tensors as given."""
+    """A header with the given tensors."""
     return json.dumps(tensors).encode()
 
 
 def tensor(begin: int, end: int, *, dtype: object = "BF16", shape: object = None) -> dict[str, Any]:
-    """A tensor's entry; a row of 16-bit values unless something else is asked for."""
+    """A tensor's entry in the header; by default a row of 16-bit values."""
     return {"dtype": dtype, "shape": [(end - begin) // 2] if shape is None else shape, "data_offsets": [begin, end]}
 
 
 class TestTensors:
-    """A well-formed file gives its tensors, and where their bytes lie."""
+    """A valid file gives its tensors and the places of their bytes."""
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
@@ -35,26 +35,26 @@ class TestTensors:
         checkpoints.write_safetensors(path, stored)
         return path
 
-    def test_are_in_the_order_of_their_names(self, path: Path) -> None:
+    def test_are_sorted_by_name(self, path: Path) -> None:
         assert list(read(path).tensors) == ["a", "b", "c"]
 
-    def test_lie_where_they_were_stored(self, path: Path) -> None:
-        whole = path.read_bytes()
+    def test_have_the_offsets_of_their_bytes(self, path: Path) -> None:
+        content = path.read_bytes()
         for name, found in read(path).tensors.items():
-            data = whole[found.offset : found.offset + found.nbytes]
+            data = content[found.offset : found.offset + found.nbytes]
             assert (found.name, found.dtype, found.shape, data) == (name, *checkpoints.stored(name, (4, 8)))
 
-    def test_come_with_the_files_path_and_size(self, path: Path) -> None:
+    def test_have_the_files_path_and_size(self, path: Path) -> None:
         found = read(path)
         assert (found.file.path, found.file.size) == (path, path.stat().st_size)
 
-    def test_know_their_type_in_ggmls_terms(self, tmp_path: Path) -> None:
+    def test_have_a_ggml_type(self, tmp_path: Path) -> None:
         path = tmp_path / "model.safetensors"
         entries = header(a=tensor(0, 4), b=tensor(4, 8, dtype="I32", shape=[1]), c=tensor(8, 12, dtype="F16"))
         checkpoints.write_raw_safetensors(path, entries, bytes(12))
         assert [found.type for found in read(path).tensors.values()] == [TensorType.BF16, None, TensorType.F16]
 
-    def test_may_be_of_no_size_or_of_no_dimension(self, tmp_path: Path) -> None:
+    def test_may_have_no_values_or_no_dimensions(self, tmp_path: Path) -> None:
         path = tmp_path / "model.safetensors"
         entries = header(a=tensor(0, 0, shape=[0, 7]), b=tensor(0, 2, shape=[]), c=tensor(2, 2, shape=[0]))
         checkpoints.write_raw_safetensors(path, entries, bytes(2))
@@ -62,7 +62,7 @@ class TestTensors:
 
 
 class TestHostileBytes:
-    """Whatever the bytes, the outcome is tensors or BadCheckpoint that names the file."""
+    """Any bytes give tensors, or BadCheckpoint that names the file."""
 
     def check(self, path: Path, said: str) -> None:
         with pytest.raises(BadCheckpoint, match=said) as caught:
@@ -73,20 +73,20 @@ class TestHostileBytes:
     @pytest.mark.parametrize(
         ("entries", "said"),
         [
-            (b"", "header is said to be"),
-            (b"{", "header is said to be"),
+            (b"", "a header of 0 bytes"),
+            (b"{", "a header of 1 bytes"),
             (b"{]", "not JSON"),
             (b"\xff\xff", "not JSON"),
             (b"[]", "not a JSON object"),
             (b"[" * 50_000, "not JSON"),
             (b'{"a": ' + b"1" * 5000 + b"}", "not JSON"),
-            (b'{"a": {}, "a": {}}', "a key stands twice"),
-            (header(a=7), "is described by 7"),
-            (header(a={}), "is described by"),
-            (header(a=tensor(0, 8) | {"data_offsets": [0]}), "is described by"),
-            (header(a=tensor(0, 8) | {"data_offsets": [0, 8.0]}), "is described by"),
+            (b'{"a": {}, "a": {}}', "duplicate key"),
+            (header(a=7), "bad description of tensor 'a': 7"),
+            (header(a={}), "bad description of tensor"),
+            (header(a=tensor(0, 8) | {"data_offsets": [0]}), "bad description of tensor"),
+            (header(a=tensor(0, 8) | {"data_offsets": [0, 8.0]}), "bad description of tensor"),
             (header(a=tensor(0, 8, dtype="BF17")), "the unknown dtype 'BF17'"),
-            (header(a=tensor(0, 8, dtype=["BF16"])), "is described by"),
+            (header(a=tensor(0, 8, dtype=["BF16"])), "bad description of tensor"),
             (header(a=tensor(0, 8, shape=[-4])), "has the shape"),
             (header(a=tensor(0, 8, shape=[4.0])), "has the shape"),
             (header(a=tensor(0, 8, shape=[True, 4])), "has the shape"),
@@ -94,16 +94,16 @@ class TestHostileBytes:
             (header(a=tensor(0, 8, shape=[1 << 62, 1 << 62])), "has the shape"),
             (header(a=tensor(0, 8, shape=[1] * 9)), "has the shape"),
             (header(a=tensor(0, 8, shape=[10**4000] * 100)), "has the shape"),
-            (header(a=tensor(8, 0, shape=[4])), "lie outside the file"),
-            (header(a=tensor(-8, 0)), "lie outside the file"),
-            (header(a=tensor(0, 10**4200, shape=[4])), "lie outside the file"),
-            (header(a=tensor(0, 6)), "6 bytes are announced|announced"),
-            (header(a=tensor(0, 10)), "announced"),
+            (header(a=tensor(8, 0, shape=[4])), "lies outside the file"),
+            (header(a=tensor(-8, 0)), "lies outside the file"),
+            (header(a=tensor(0, 10**4200, shape=[4])), "lies outside the file"),
+            (header(a=tensor(0, 6)), r"\d+ bytes long, but the header describes \d+"),
+            (header(a=tensor(0, 10)), "the header describes"),
             (header(a=tensor(0, 4), b=tensor(0, 4)), "'b' overlaps another"),
             (header(a=tensor(0, 6), b=tensor(4, 8)), "'b' overlaps another"),
             (header(a=tensor(0, 2), b=tensor(4, 8)), "'b' leaves a gap"),
             (header(a=tensor(2, 8)), "'a' leaves a gap"),
-            (header(), "announced"),
+            (header(), "the header describes"),
         ],
     )
     def test_a_header_that_lies(self, tmp_path: Path, entries: bytes, said: str) -> None:
@@ -115,44 +115,44 @@ class TestHostileBytes:
     def test_a_length_that_lies(self, tmp_path: Path, length: int) -> None:
         path = tmp_path / "model.safetensors"
         checkpoints.write_raw_safetensors(path, header(a=tensor(0, 8)), bytes(8), length)
-        self.check(path, f"said to be {length:,} bytes long")
+        self.check(path, f"a header of {length:,} bytes")
 
     @pytest.mark.parametrize("content", [b"", b"\2\0\0\0"])
-    def test_a_file_of_no_size(self, tmp_path: Path, content: bytes) -> None:
+    def test_a_file_too_short_for_a_header(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "model.safetensors").write_bytes(content)
-        self.check(tmp_path / "model.safetensors", "it is only")
+        self.check(tmp_path / "model.safetensors", "only [04] bytes long")
 
-    def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
+    def test_a_missing_file(self, tmp_path: Path) -> None:
         self.check(tmp_path / "model.safetensors", "No such file")
 
     def test_a_folder(self, tmp_path: Path) -> None:
         self.check(tmp_path, "directory")
 
-    def test_a_header_of_monstrous_size_is_not_even_read(self, tmp_path: Path) -> None:
+    def test_an_absurdly_long_header_is_not_read(self, tmp_path: Path) -> None:
         path = tmp_path / "model.safetensors"
         checkpoints.write_raw_safetensors(path, b"", b"", 1 << 39)
         with path.open("r+b") as file:
             file.truncate(1 << 40)
-        self.check(path, "said to be 549,755,813,888 bytes long")
+        self.check(path, "a header of 549,755,813,888 bytes")
 
     def test_a_file_cut_short_anywhere(self, fake: Path, tmp_path: Path) -> None:
-        whole = (fake / "model.safetensors").read_bytes()
+        content = (fake / "model.safetensors").read_bytes()
         path = tmp_path / "model.safetensors"
-        for length in [*range(0, 4000, 37), *range(4000, len(whole), len(whole) // 20)]:
-            path.write_bytes(whole[:length])
+        for length in [*range(0, 4000, 37), *range(4000, len(content), len(content) // 20)]:
+            path.write_bytes(content[:length])
             with pytest.raises(BadCheckpoint):
                 read(path)
 
-    def test_flipped_bits_never_end_in_anything_else(self, fake: Path, tmp_path: Path) -> None:
-        whole = bytearray((fake / "model.safetensors").read_bytes())
-        end = 8 + int.from_bytes(whole[:8], "little")
+    def test_flipped_bits_give_tensors_or_bad_checkpoint(self, fake: Path, tmp_path: Path) -> None:
+        content = bytearray((fake / "model.safetensors").read_bytes())
+        end = 8 + int.from_bytes(content[:8], "little")
         random, path = Random(1), tmp_path / "model.safetensors"
         refused = 0
         for _ in range(200):
             at, bit = random.randrange(end), 1 << random.randrange(8)
-            whole[at] ^= bit
-            path.write_bytes(whole)
-            whole[at] ^= bit
+            content[at] ^= bit
+            path.write_bytes(content)
+            content[at] ^= bit
             try:
                 read(path)
             except BadCheckpoint:

@@ -1,4 +1,4 @@
-"""`r1_quantize.checkpoint.vocab`: tokenizer.json → what llama.cpp tokenizes with."""
+"""`r1_quantize.checkpoint.vocab`: tokenizer.json → the vocabulary llama.cpp uses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def changed(folder: Path, name: str, change: Change) -> Path:
-    """A checkpoint, one of its JSON files edited in place."""
+    """A checkpoint with one JSON file changed."""
     checkpoints.write(folder)
     content = json.loads((folder / name).read_text(encoding="utf-8"))
     change(content)
@@ -39,7 +39,7 @@ def changed(folder: Path, name: str, change: Change) -> Path:
 
 
 class TestAgainstTheTokenizersLibrary:
-    """llama.cpp, given our vocabulary, cuts text as the library the tokenizer was made for."""
+    """llama.cpp with our vocabulary tokenizes text like the library the tokenizer was made for."""
 
     @pytest.mark.parametrize("text", TEXTS)
     def test_same_ids(self, fake: Path, gguf: Path, text: str) -> None:
@@ -53,13 +53,13 @@ class TestAgainstTheTokenizersLibrary:
 
 
 def encode(path: Path, text: str, *, control: bool) -> list[int]:
-    """The ids llama.cpp cuts a text into."""
+    """llama.cpp's token ids for a text."""
     with Vocabulary(path) as vocabulary:
         return vocabulary.encode(text, control=control)
 
 
 class TestTokens:
-    """Each token has its text and its type; holes are filled up to the embedding's size."""
+    """Each token has its text and type; unused tokens fill the embedding's size."""
 
     @pytest.fixture
     def metadata(self, gguf: Path) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class TestTokens:
     def test_are_as_many_as_the_embedding_has_rows(self, metadata: dict[str, Any]) -> None:
         assert len(metadata["tokenizer.ggml.tokens"]) == len(metadata["tokenizer.ggml.token_type"]) == 320
 
-    def test_have_the_type_their_flags_say(self, metadata: dict[str, Any]) -> None:
+    def test_have_the_type_of_their_flags(self, metadata: dict[str, Any]) -> None:
         types = dict(zip(metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"], strict=True))
         normal, control, user_defined, unused = 1, 3, 4, 5  # enum llama_token_type
         assert {types[text] for text in CONTROL} == {control}
@@ -76,7 +76,7 @@ class TestTokens:
         assert types["the"] == types["A"] == normal
         assert types["[PAD267]"] == types["[PAD319]"] == unused
 
-    def test_that_look_special_are_control_tokens_without_the_flag(self, tmp_path: Path, make: Make) -> None:
+    def test_tokens_that_look_special_are_control_tokens(self, tmp_path: Path, make: Make) -> None:
         def unflag(tokenizer: dict[str, Any]) -> None:
             for token in tokenizer["added_tokens"]:
                 token["special"] = False
@@ -85,7 +85,7 @@ class TestTokens:
         found = reader.read(make(folder, "F32")).metadata
         assert found["tokenizer.ggml.token_type"][260:267] == [3, 3, 3, 3, 3, 4, 4]
 
-    def test_merges_of_the_newer_form_are_written_in_the_old_one(self, tmp_path: Path, make: Make) -> None:
+    def test_merges_of_the_new_form_are_written_in_the_old_one(self, tmp_path: Path, make: Make) -> None:
         def pair(tokenizer: dict[str, Any]) -> None:
             tokenizer["model"]["merges"] = [merge.split(" ") for merge in MERGES]
 
@@ -94,7 +94,7 @@ class TestTokens:
 
 
 class TestSpecialIds:
-    """Special ids come from tokenizer_config.json by text, and what it lacks from config.json by number."""
+    """Special ids come from tokenizer_config.json by text, else from config.json by number."""
 
     def special(self, path: Path) -> dict[str, Any]:
         found = reader.read(path).metadata
@@ -112,7 +112,7 @@ class TestSpecialIds:
         found = self.special(make(folder, "F32"))
         assert found == {"bos_token_id": 263, "eos_token_id": 260, "add_bos_token": True, "add_sep_token": False}
 
-    def test_a_text_that_is_no_added_token_is_passed_over(self, tmp_path: Path, make: Make) -> None:
+    def test_a_text_that_is_not_an_added_token_is_ignored(self, tmp_path: Path, make: Make) -> None:
         def misname(config: dict[str, Any]) -> None:
             config["pad_token"] = "<none>"
 
@@ -129,7 +129,7 @@ class TestSpecialIds:
 
 
 class TestChatTemplate:
-    """The template is taken from wherever it is kept."""
+    """The template may be in several places."""
 
     def template(self, path: Path) -> object:
         return reader.read(path).metadata.get("tokenizer.chat_template")
@@ -145,7 +145,7 @@ class TestChatTemplate:
         folder = changed(tmp_path / "c", "tokenizer_config.json", several)
         assert self.template(make(folder, "F32")) == "the default one"
 
-    def test_in_a_file_of_its_own(self, tmp_path: Path, make: Make) -> None:
+    def test_in_a_separate_file(self, tmp_path: Path, make: Make) -> None:
         folder = changed(tmp_path / "c", "tokenizer_config.json", lambda config: config.pop("chat_template"))
         (folder / "chat_template.jinja").write_text("{{ messages }}", encoding="utf-8")
         assert self.template(make(folder, "F32")) == "{{ messages }}"
@@ -156,27 +156,27 @@ class TestChatTemplate:
 
 
 class TestDamage:
-    """A tokenizer.json that cannot be used is refused in one line."""
+    """A bad tokenizer.json is refused in one line."""
 
     @pytest.mark.parametrize(
         ("change", "said"),
         [
-            (lambda t: t.pop("model"), "its model is not BPE"),
-            (lambda t: t["model"].update(type="Unigram"), "its model is not BPE"),
-            (lambda t: t["model"].update(vocab=[]), "its model is not BPE"),
+            (lambda t: t.pop("model"), "the model is not BPE"),
+            (lambda t: t["model"].update(type="Unigram"), "the model is not BPE"),
+            (lambda t: t["model"].update(vocab=[]), "the model is not BPE"),
             (lambda t: t["model"]["vocab"].update(extra=320), "'extra' has the id 320"),
             (lambda t: t["model"]["vocab"].update(extra=-1), "'extra' has the id -1"),
             (lambda t: t["model"]["vocab"].update(extra="7"), "'extra' has the id '7'"),
             (lambda t: t["model"]["vocab"].update({"\ud800": 0}), "text that is not Unicode"),
-            (lambda t: t["model"].update(merges=[]), "it has no merges"),
-            (lambda t: t["model"].pop("merges"), "it has no merges"),
-            (lambda t: t["model"].update(merges=["a b", ["a", "b"]]), "neither texts nor pairs"),
-            (lambda t: t["model"].update(merges=[["a", "b", "c"]]), "neither texts nor pairs"),
+            (lambda t: t["model"].update(merges=[]), "no merges"),
+            (lambda t: t["model"].pop("merges"), "no merges"),
+            (lambda t: t["model"].update(merges=["a b", ["a", "b"]]), "neither strings nor pairs"),
+            (lambda t: t["model"].update(merges=[["a", "b", "c"]]), "neither strings nor pairs"),
             (lambda t: t.update(added_tokens={}), "added_tokens is not a list"),
             (lambda t: t["added_tokens"].append({"id": "7", "content": "x"}), "is not an added token"),
             (lambda t: t["added_tokens"].append({"id": 4000, "content": "x"}), "'x' has the id 4000"),
-            (lambda t: t["post_processor"].update(single=["x", "y"]), "cannot stand in a template"),
-            (lambda t: t.pop("pre_tokenizer"), "its way of cutting text is not known"),
+            (lambda t: t["post_processor"].update(single=["x", "y"]), "is not a template piece"),
+            (lambda t: t.pop("pre_tokenizer"), "unknown pre-tokenizer"),
         ],
     )
     def test_is_named(self, tmp_path: Path, make: Make, change: Change, said: str) -> None:

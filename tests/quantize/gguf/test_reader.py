@@ -1,4 +1,4 @@
-"""`r1_quantize.gguf.reader`: a GGUF's header, from friend or foe."""
+"""`r1_quantize.gguf.reader`: reads valid headers, refuses damaged and hostile ones."""
 
 from __future__ import annotations
 
@@ -9,23 +9,30 @@ from random import Random
 
 import gguf as reference
 import pytest
+from gguf.constants import GGUF_DEFAULT_ALIGNMENT, GGUFValueType
 
 from r1_quantize.errors import BadGGUF
 from r1_quantize.gguf import metadata, reader
-from r1_quantize.gguf.metadata import Entry, encode_text
+from r1_quantize.gguf.reader import TokenType, ValueType
 from r1_quantize.gguf.tensor_type import TensorType
 
 F32 = int(TensorType.F32)
 
 
+def text(value: str) -> bytes:
+    """A string as encoded in a GGUF."""
+    data = value.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
 def entry(key: str, kind: int, data: bytes) -> bytes:
-    """A key–value pair with any type number over any bytes."""
-    return Entry(key, struct.pack("<I", kind) + data).encode()
+    """A key-value pair with any type number and any bytes."""
+    return text(key) + struct.pack("<I", kind) + data
 
 
 def info(name: str, shape: tuple[int, ...] = (8,), kind: int = F32, offset: int = 0) -> bytes:
-    """A tensor's description."""
-    return encode_text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
+    """A tensor's description in the header."""
+    return text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
 
 
 def file(
@@ -37,7 +44,7 @@ def file(
     magic: bytes = b"GGUF",
     data: int = 32,
 ) -> Path:
-    """A file of the given parts; `data` zeros follow its padded header."""
+    """A file of the given parts, followed by `data` zeros after its padded header."""
     count = len(parts) - tensors if entries is None else entries
     head = magic + struct.pack("<IQQ", version, tensors, count) + b"".join(parts)
     path = folder / "some.gguf"
@@ -45,8 +52,23 @@ def file(
     return path
 
 
+class TestTables:
+    """Our enums, which `r1 run` needs without importing gguf, equal gguf's."""
+
+    def test_value_types(self) -> None:
+        assert {kind.name: int(kind) for kind in ValueType} == {kind.name: int(kind) for kind in GGUFValueType}
+
+    def test_token_types(self) -> None:
+        theirs = {kind.name: int(kind) for kind in reference.TokenType}
+        assert {kind.name: theirs[kind.name] for kind in TokenType} == {kind.name: int(kind) for kind in TokenType}
+
+    def test_magic_and_alignment(self) -> None:
+        assert int.from_bytes(reader.MAGIC, "little") == reference.GGUF_MAGIC
+        assert reader.DEFAULT_ALIGNMENT == GGUF_DEFAULT_ALIGNMENT
+
+
 class TestRead:
-    """A whole file reads as an independent reader reads it."""
+    """Reads a valid file as gguf-py does."""
 
     def test_every_value_is_as_gguf_py_reads_it(self, gguf: Path) -> None:
         theirs = {key: field for key, field in reference.GGUFReader(gguf).fields.items() if key[:5] != "GGUF."}
@@ -68,13 +90,13 @@ class TestRead:
         path = file(tmp_path, *(entry(key, kind, struct.pack("<" + code, v)) for key, kind, code, v in values))
         assert dict(reader.read(path).metadata) == {key: value for key, _, _, value in values}
 
-    def test_the_entries_are_the_very_bytes_of_the_file(self, gguf: Path) -> None:
+    def test_entries_keep_the_bytes_of_the_file(self, gguf: Path) -> None:
         first = reference.GGUFReader(gguf).tensors[0].field.offset
         found = reader.read(gguf)
-        assert b"".join(entry.encode() for entry in found.entries) == gguf.read_bytes()[24:first]
+        assert b"".join(entry.data for entry in found.entries) == gguf.read_bytes()[24:first]
         assert [entry.key for entry in found.entries] == list(found.metadata)
 
-    def test_the_entries_of_all_types_too(self, tmp_path: Path) -> None:
+    def test_entries_of_every_type_keep_their_bytes(self, tmp_path: Path) -> None:
         scalars = [(0, "B", 255), (1, "b", -1), (2, "H", 65535), (3, "h", -2), (4, "I", 7), (5, "i", -7), (6, "f", 0.1)]
         scalars += [(7, "?", True), (10, "Q", 1 << 63), (11, "q", -(1 << 62)), (12, "d", 0.1)]
         parts = [entry(f"one {kind}", kind, struct.pack("<" + code, value)) for kind, code, value in scalars]
@@ -82,26 +104,26 @@ class TestRead:
         parts += [
             entry(f"two {kind}", 9, struct.pack(f"<IQ2{code}", kind, 2, value, value)) for kind, code, value in scalars
         ]
-        parts += [metadata.string("text", "Größe\0").encode(), metadata.strings("texts", ["", "中文"]).encode()]
+        parts += [metadata.string("text", "Größe\0").data, metadata.strings("texts", ["", "中文"]).data]
         path = file(tmp_path, *parts, info("a"), tensors=1)
-        kept = b"".join(entry.encode() for entry in reader.read(path).entries)
+        kept = b"".join(entry.data for entry in reader.read(path).entries)
         assert kept == path.read_bytes()[24 : 24 + len(kept)]
         assert path.read_bytes()[24 + len(kept) :].startswith(info("a"))
 
     def test_a_file_without_tensors(self, tmp_path: Path) -> None:
-        path = file(tmp_path, metadata.string("general.name", "nothing").encode(), data=0)
+        path = file(tmp_path, metadata.string("general.name", "nothing").data, data=0)
         assert reader.read(path).tensors == ()
 
     def test_another_alignment(self, tmp_path: Path) -> None:
-        parts = (metadata.uint32("general.alignment", 64).encode(), info("a"), info("b", offset=64))
+        parts = (metadata.uint32("general.alignment", 64).data, info("a"), info("b", offset=64))
         path = file(tmp_path, *parts, tensors=2, data=256)
         found = reader.read(path)
         assert found.alignment == 64
         assert [tensor.offset - found.data_offset for tensor in found.tensors] == [0, 64]
 
-    def test_the_vocabulary_of_a_large_model_is_no_burden(self, tmp_path: Path) -> None:
+    def test_a_large_vocabulary_is_read_quickly(self, tmp_path: Path) -> None:
         words = [f"word{number}" for number in range(152_064)]
-        path = file(tmp_path, metadata.strings("tokenizer.ggml.tokens", words).encode())
+        path = file(tmp_path, metadata.strings("tokenizer.ggml.tokens", words).data)
         started = time.perf_counter()
         found = reader.read(path)
         assert time.perf_counter() - started < 0.3
@@ -109,7 +131,7 @@ class TestRead:
 
 
 class TestHostileBytes:
-    """Whatever the bytes, the outcome is a header or BadGGUF that names the file."""
+    """Any bytes give a header, or BadGGUF that names the file."""
 
     def check(self, path: Path, said: str) -> None:
         with pytest.raises(BadGGUF, match=said) as caught:
@@ -122,20 +144,20 @@ class TestHostileBytes:
         (tmp_path / "some.gguf").write_bytes(content)
         self.check(tmp_path / "some.gguf", "not a GGUF")
 
-    def test_not_there(self, tmp_path: Path) -> None:
+    def test_a_missing_file(self, tmp_path: Path) -> None:
         self.check(tmp_path / "none.gguf", "No such file")
 
     def test_a_folder(self, tmp_path: Path) -> None:
         self.check(tmp_path, "directory")
 
     def test_an_older_version(self, tmp_path: Path) -> None:
-        self.check(file(tmp_path, version=1), "GGUF version 1; versions 2 and 3")
+        self.check(file(tmp_path, version=1), "GGUF version 1; r1 reads versions 2 and 3")
 
     def test_big_endian(self, tmp_path: Path) -> None:
         self.check(file(tmp_path, version=3 << 24), "a big-endian file")
 
     @pytest.mark.parametrize("count", [1, 1 << 31, (1 << 64) - 1])
-    def test_more_entries_than_there_are(self, tmp_path: Path, count: int) -> None:
+    def test_an_entry_count_that_is_too_large(self, tmp_path: Path, count: int) -> None:
         self.check(file(tmp_path, entries=count, data=0), "cut short|unknown type")
 
     @pytest.mark.parametrize("count", [1 << 20, 1 << 63, (1 << 64) - 1])
@@ -160,16 +182,22 @@ class TestHostileBytes:
     def test_an_unknown_type_of_value(self, tmp_path: Path, kind: int) -> None:
         self.check(file(tmp_path, entry("a", kind, b"")), f"'a' has the unknown type {kind}")
 
-    def test_a_key_that_stands_twice(self, tmp_path: Path) -> None:
-        twice = metadata.uint32("a", 1).encode()
-        self.check(file(tmp_path, twice, twice), "the key 'a' stands twice")
+    def test_a_duplicate_key(self, tmp_path: Path) -> None:
+        twice = metadata.uint32("a", 1).data
+        self.check(file(tmp_path, twice, twice), "duplicate key 'a'")
 
     @pytest.mark.parametrize("alignment", [0, 3, 33])
-    def test_an_alignment_that_is_no_power_of_two(self, tmp_path: Path, alignment: int) -> None:
-        self.check(file(tmp_path, metadata.uint32("general.alignment", alignment).encode()), "an alignment of")
+    def test_an_alignment_that_is_not_a_power_of_two(self, tmp_path: Path, alignment: int) -> None:
+        self.check(
+            file(tmp_path, metadata.uint32("general.alignment", alignment).data),
+            "not a power of two",
+        )
 
-    def test_an_alignment_that_is_no_number(self, tmp_path: Path) -> None:
-        self.check(file(tmp_path, metadata.strings("general.alignment", ["x"]).encode()), "an alignment of")
+    def test_an_alignment_that_is_not_a_number(self, tmp_path: Path) -> None:
+        self.check(
+            file(tmp_path, metadata.strings("general.alignment", ["x"]).data),
+            "not a power of two",
+        )
 
     @pytest.mark.parametrize(
         ("part", "said"),
@@ -180,8 +208,8 @@ class TestHostileBytes:
             (info("a", kind=4), "unknown type 4"),
             (info("a", kind=1 << 30), "unknown type"),
             (info("a", shape=(8,), kind=int(TensorType.Q8_0)), "cannot be Q8_0"),
-            (info("a", offset=32), "said to be at 32, not at 0"),
-            (info("a", offset=(1 << 64) - 32), "not at 0"),
+            (info("a", offset=32), "offset 32, expected 0"),
+            (info("a", offset=(1 << 64) - 32), "expected 0"),
             (info("a", shape=(1 << 63, 1 << 63)), "cut short: "),
             (info("a", shape=(9,)), "cut short: "),
         ],
@@ -190,30 +218,30 @@ class TestHostileBytes:
         self.check(file(tmp_path, part, tensors=1), said)
 
     def test_tensors_that_overlap(self, tmp_path: Path) -> None:
-        self.check(file(tmp_path, info("a"), info("b"), tensors=2), "'b' is said to be at 0, not at 32")
+        self.check(file(tmp_path, info("a"), info("b"), tensors=2), "'b' has offset 0, expected 32")
 
-    def test_a_tensor_that_stands_twice(self, tmp_path: Path) -> None:
-        self.check(file(tmp_path, info("a"), info("a", offset=32), tensors=2), "'a' stands twice")
+    def test_a_duplicate_tensor(self, tmp_path: Path) -> None:
+        self.check(file(tmp_path, info("a"), info("a", offset=32), tensors=2), "duplicate tensor 'a'")
 
     def test_a_file_cut_short_anywhere(self, gguf: Path, tmp_path: Path) -> None:
-        whole = gguf.read_bytes()
+        complete = gguf.read_bytes()
         end = reader.read(gguf).data_offset
         path = tmp_path / "cut.gguf"
-        for length in [*range(0, end, 97), *range(end, len(whole) - 32, len(whole) // 50)]:
-            path.write_bytes(whole[:length])
+        for length in [*range(0, end, 97), *range(end, len(complete) - 32, len(complete) // 50)]:
+            path.write_bytes(complete[:length])
             with pytest.raises(BadGGUF):
                 reader.read(path)
 
-    def test_flipped_bits_never_end_in_anything_else(self, gguf: Path, tmp_path: Path) -> None:
-        whole = bytearray(gguf.read_bytes())
+    def test_flipped_bits_give_a_header_or_bad_gguf(self, gguf: Path, tmp_path: Path) -> None:
+        content = bytearray(gguf.read_bytes())
         end = reader.read(gguf).data_offset
         random, path = Random(1), tmp_path / "flipped.gguf"
         refused = 0
         for _ in range(300):
             at, bit = random.randrange(end), 1 << random.randrange(8)
-            whole[at] ^= bit
-            path.write_bytes(whole)
-            whole[at] ^= bit
+            content[at] ^= bit
+            path.write_bytes(content)
+            content[at] ^= bit
             try:
                 dict(reader.read(path).metadata)
             except BadGGUF:

@@ -15,7 +15,7 @@ from r1_quantize.hub.request import Request, model_name, quant_in, request_for, 
 from r1_quantize.store.manifest import Manifest
 from r1_quantize.store.store import Store
 from tests.fakes.hub import COMMIT
-from tests.quantize.store.test_manifest import WHOLE
+from tests.quantize.store.test_manifest import MANIFEST
 
 KNOWN = catalog.load()
 REPO = "bartowski/Some-Model-GGUF"
@@ -193,29 +193,29 @@ class TestFromManifest:
     """A pulled model can be pulled again from what its manifest records."""
 
     def test_a_checkpoint(self) -> None:
-        assert request_from_manifest("qwen-7b", "Q4_K_M", WHOLE, KNOWN) == request("qwen-7b")
+        assert request_from_manifest("qwen-7b", "Q4_K_M", MANIFEST, KNOWN) == request("qwen-7b")
 
     def test_a_gguf(self) -> None:
-        manifest = replace(WHOLE, source=REPO, source_sha256={"sub/m-Q8_0.gguf": WHOLE.sha256})
+        manifest = replace(MANIFEST, source=REPO, source_sha256={"sub/m-Q8_0.gguf": MANIFEST.sha256})
         found = request_from_manifest("m", "Q8_0", manifest, KNOWN)
         assert found is not None
         assert (found.reference, found.repo, found.file) == ("m:Q8_0", REPO, "sub/m-Q8_0.gguf")
 
     def test_a_model_quantized_from_a_gguf_cannot(self) -> None:
-        manifest = replace(WHOLE, source=REPO, source_sha256={"m-BF16.gguf": "0" * 64})
+        manifest = replace(MANIFEST, source=REPO, source_sha256={"m-BF16.gguf": "0" * 64})
         assert request_from_manifest("m", "Q8_0", manifest, KNOWN) is None
 
     def test_a_split_gguf_by_its_first_part(self) -> None:
         parts = {f"m-0000{part}-of-00003.gguf": "0" * 64 for part in (2, 3, 1)}
-        found = request_from_manifest("m", "Q8_0", replace(WHOLE, source=REPO, source_sha256=parts), KNOWN)
+        found = request_from_manifest("m", "Q8_0", replace(MANIFEST, source=REPO, source_sha256=parts), KNOWN)
         assert found is not None
         assert found.file == "m-00001-of-00003.gguf"
 
     @pytest.mark.parametrize(
         "manifest",
         [
-            replace(WHOLE, revision=None),
-            *(replace(WHOLE, source=source) for source in ("a folder", "../..", "My-Tiny-BF16.gguf", "/a/b", "a--b/c")),
+            replace(MANIFEST, revision=None),
+            *(replace(MANIFEST, source=source) for source in ("a folder", "../..", "My-Tiny-BF16.gguf", "/a/b", "a--b/c")),
         ],
     )
     def test_a_model_made_from_something_on_this_disk_cannot(self, manifest: Manifest) -> None:

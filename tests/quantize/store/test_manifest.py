@@ -1,4 +1,4 @@
-"""`r1_quantize.store.manifest`: the record beside a model."""
+"""`r1_quantize.store.manifest`: the record beside a model, read and replaced safely."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from r1_quantize.errors import BadFile
 from r1_quantize.store.manifest import Manifest
 
-WHOLE = Manifest(
+MANIFEST = Manifest(
     name="qwen-7b",
     quant="Q4_K_M",
     source="deepseek-ai/DeepSeek-R1-Distill-Qwen-7B",
@@ -28,47 +28,47 @@ WHOLE = Manifest(
 
 
 class TestManifest:
-    """It comes back as it was written, and anything else is refused."""
+    """Reads back as written; anything else is refused."""
 
     @pytest.mark.parametrize(
         "manifest",
         [
-            WHOLE,
-            replace(WHOLE, revision=None, source="mein Modell"),
-            replace(WHOLE, imatrix_sha256="0123456789abcdef" * 4),
-            replace(WHOLE, tensor_types=[r"blk\.(0|1)\.ffn_down=Q6_K", "attn_v=Q8_0"]),
-            replace(WHOLE, tensor_crc32={"blk.0.attn_v.weight": 0, "output.weight": (1 << 32) - 1}),
+            MANIFEST,
+            replace(MANIFEST, revision=None, source="mein Modell"),
+            replace(MANIFEST, imatrix_sha256="0123456789abcdef" * 4),
+            replace(MANIFEST, tensor_types=[r"blk\.(0|1)\.ffn_down=Q6_K", "attn_v=Q8_0"]),
+            replace(MANIFEST, tensor_crc32={"blk.0.attn_v.weight": 0, "output.weight": (1 << 32) - 1}),
         ],
     )
-    def test_comes_back_as_it_was(self, tmp_path: Path, manifest: Manifest) -> None:
+    def test_reads_back_as_written(self, tmp_path: Path, manifest: Manifest) -> None:
         (tmp_path / "Q4_K_M.json").write_text(manifest.to_json(), encoding="utf-8")
         assert Manifest.read(tmp_path / "Q4_K_M.json") == manifest
 
-    def test_is_none_where_there_is_no_file(self, tmp_path: Path) -> None:
+    def test_a_missing_file_is_none(self, tmp_path: Path) -> None:
         assert Manifest.read(tmp_path / "Q4_K_M.json") is None
 
-    def test_says_how_it_was_made_even_when_by_the_rules(self) -> None:
-        found = json.loads(WHOLE.to_json())
+    def test_has_the_overrides_even_when_empty(self) -> None:
+        found = json.loads(MANIFEST.to_json())
         assert (found["imatrix_sha256"], found["tensor_types"]) == (None, [])
 
     @pytest.mark.parametrize(
         "lacking",
         [{"imatrix_sha256"}, {"tensor_types"}, {"tensor_crc32"}, {"imatrix_sha256", "tensor_types", "tensor_crc32"}],
     )
-    def test_of_an_older_version_is_read_still(self, lacking: set[str]) -> None:
-        found = json.loads(WHOLE.to_json())
-        assert Manifest.from_json(json.dumps({key: found[key] for key in found if key not in lacking})) == WHOLE
+    def test_an_older_version_can_be_read(self, lacking: set[str]) -> None:
+        found = json.loads(MANIFEST.to_json())
+        assert Manifest.from_json(json.dumps({key: found[key] for key in found if key not in lacking})) == MANIFEST
 
     @pytest.mark.parametrize("key", ["name", "revision", "source_sha256", "sha256", "size", "recipe", "created"])
-    def test_that_lacks_anything_else_is_refused(self, key: str) -> None:
-        found = json.loads(WHOLE.to_json())
+    def test_any_other_missing_key_is_refused(self, key: str) -> None:
+        found = json.loads(MANIFEST.to_json())
         del found[key]
         with pytest.raises(BadFile, match="a manifest must have the keys"):
             Manifest.from_json(json.dumps(found))
 
-    def test_with_a_key_of_a_version_to_come_is_refused(self) -> None:
+    def test_an_unknown_key_is_refused(self) -> None:
         with pytest.raises(BadFile, match="a manifest must have the keys"):
-            Manifest.from_json(json.dumps(json.loads(WHOLE.to_json()) | {"signature": "x"}))
+            Manifest.from_json(json.dumps(json.loads(MANIFEST.to_json()) | {"signature": "x"}))
 
     @pytest.mark.parametrize(
         ("key", "value"),
@@ -101,14 +101,14 @@ class TestManifest:
             ("tensor_crc32", {"output.weight": True}),
         ],
     )
-    def test_an_impossible_value_is_named(self, key: str, value: Any) -> None:
-        text = json.dumps(json.loads(WHOLE.to_json()) | {key: value})
-        with pytest.raises(BadFile, match=f"an impossible {key}"):
+    def test_a_bad_value_is_named(self, key: str, value: Any) -> None:
+        text = json.dumps(json.loads(MANIFEST.to_json()) | {key: value})
+        with pytest.raises(BadFile, match=f"a bad {key}"):
             Manifest.from_json(text)
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", "[" * 100_000, '{"name": "x"}'])
-    def test_what_is_no_manifest_is_refused(self, text: str) -> None:
-        with pytest.raises(BadFile, match="a manifest"):
+    def test_anything_else_is_refused(self, text: str) -> None:
+        with pytest.raises(BadFile, match=r"the manifest is not JSON|a manifest must have the keys"):
             Manifest.from_json(text)
 
     def test_the_file_is_named(self, tmp_path: Path) -> None:
@@ -118,15 +118,15 @@ class TestManifest:
 
 
 class TestAnnounced:
-    """A manifest is on the disk before its model has its name, and counts from then on, whenever a kill comes."""
+    """A kill at any moment leaves the manifest of the model that has the final name."""
 
     @pytest.fixture
     def files(self, tmp_path: Path) -> tuple[Path, Path, Path]:
-        """A model with its manifest, and the file that is about to take its place."""
+        """A model with its manifest, and the file about to replace it."""
         model, manifest, coming = tmp_path / "Q8_0.gguf", tmp_path / "Q8_0.json", tmp_path / "Q8_0.gguf.partial"
         model.write_bytes(b"old")
         os.utime(model, ns=(1, 1_000_000_000))
-        manifest.write_text(replace(WHOLE, created="then").to_json(), encoding="utf-8")
+        manifest.write_text(replace(MANIFEST, created="then").to_json(), encoding="utf-8")
         coming.write_bytes(b"new")
         return model, manifest, coming
 
@@ -134,34 +134,34 @@ class TestAnnounced:
         found = Manifest.beside(model)
         return found and found.created
 
-    def test_until_the_model_has_its_name_the_old_one_counts(self, files: tuple[Path, Path, Path]) -> None:
+    def test_before_the_rename_the_old_one_counts(self, files: tuple[Path, Path, Path]) -> None:
         model, manifest, coming = files
-        replace(WHOLE, created="now").stage(manifest, coming)
+        replace(MANIFEST, created="now").stage(manifest, coming)
         assert self.created(model) == "then"
 
-    def test_then_the_new_one_does(self, files: tuple[Path, Path, Path]) -> None:
+    def test_after_the_rename_the_new_one_counts(self, files: tuple[Path, Path, Path]) -> None:
         model, manifest, coming = files
-        settle = replace(WHOLE, created="now").stage(manifest, coming)
+        commit = replace(MANIFEST, created="now").stage(manifest, coming)
         coming.replace(model)
         assert self.created(model) == "now"
-        settle()
+        commit()
         assert self.created(model) == "now"
         assert {path.name for path in model.parent.iterdir()} == {"Q8_0.gguf", "Q8_0.json"}
 
-    def test_where_there_was_none(self, files: tuple[Path, Path, Path]) -> None:
+    def test_the_first_manifest_of_a_model(self, files: tuple[Path, Path, Path]) -> None:
         model, manifest, coming = files
         model.unlink()
         manifest.unlink()
-        replace(WHOLE, created="now").stage(manifest, coming)
+        replace(MANIFEST, created="now").stage(manifest, coming)
         assert Manifest.beside(model) is None
         coming.replace(model)
         assert self.created(model) == "now"
 
-    def test_one_that_was_never_called_for_is_replaced(self, files: tuple[Path, Path, Path]) -> None:
+    def test_a_staged_one_that_was_never_used_is_replaced(self, files: tuple[Path, Path, Path]) -> None:
         model, manifest, coming = files
-        replace(WHOLE, created="never").stage(manifest, coming)
+        replace(MANIFEST, created="never").stage(manifest, coming)
         os.utime(coming, ns=(1, 7_000_000_000))
-        settle = replace(WHOLE, created="now").stage(manifest, coming)
+        commit = replace(MANIFEST, created="now").stage(manifest, coming)
         coming.replace(model)
-        settle()
+        commit()
         assert self.created(model) == "now"

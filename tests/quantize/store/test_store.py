@@ -1,4 +1,4 @@
-"""`r1_quantize.store.store`: what is on this machine, and who may write it."""
+"""`r1_quantize.store.store`: finds, locks and removes the models on this machine."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import pytest
 
 from r1_quantize import catalog
 from r1_quantize.errors import Busy, ModelNotFound, R1Error, UsageError
-from r1_quantize.store.store import KEPT, RECORD, Store, home, allocated_bytes
-from tests.quantize.store.test_manifest import WHOLE
+from r1_quantize.store.holding import allocated_bytes
+from r1_quantize.store.store import KEPT, RECORD, Store, home
+from tests.quantize.store.test_manifest import MANIFEST
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ class TestHome:
     def test_is_r1_home(self) -> None:
         assert home({"R1_HOME": "/models"}) == Path("/models")
 
-    def test_a_tilde_is_the_persons_home(self) -> None:
+    def test_a_tilde_is_the_users_home(self) -> None:
         assert home({"R1_HOME": "~/models"}) == Path.home() / "models"
 
     @pytest.mark.parametrize("environ", [{}, {"R1_HOME": ""}])
@@ -50,7 +51,7 @@ class TestHome:
 
 
 class TestModels:
-    """Whole models are listed; nothing else is."""
+    """Lists finished models only."""
 
     def test_are_none_in_a_home_that_does_not_exist(self, store: Store) -> None:
         assert store.models() == []
@@ -72,8 +73,8 @@ class TestModels:
 
     def test_have_their_manifest(self, store: Store) -> None:
         put(store, "qwen-7b", "Q4_K_M")
-        store.manifest_path("qwen-7b", "Q4_K_M").write_text(WHOLE.to_json(), encoding="utf-8")
-        assert [model.manifest for model in store.models()] == [WHOLE]
+        store.manifest_path("qwen-7b", "Q4_K_M").write_text(MANIFEST.to_json(), encoding="utf-8")
+        assert [model.manifest for model in store.models()] == [MANIFEST]
 
     @pytest.mark.parametrize("damaged", [b"", b"{}", b"\xff", b"[" * 100_000])
     def test_a_damaged_manifest_counts_as_none(self, store: Store, damaged: bytes) -> None:
@@ -89,7 +90,7 @@ class TestFind:
         path = put(store, "qwen-7b", "Q8_0")
         assert store.find("qwen-7b:Q8_0").path == path
 
-    def test_the_quant_may_be_in_small_letters(self, store: Store) -> None:
+    def test_the_quant_may_be_lower_case(self, store: Store) -> None:
         path = put(store, "qwen-7b", "Q4_K_M")
         assert store.find("qwen-7b:q4_k_m").path == path
 
@@ -103,7 +104,7 @@ class TestFind:
         newest = put(store, "qwen-7b", "Q8_0")
         assert store.find("qwen-7b").path == newest
 
-    def test_a_name_the_catalogue_does_not_have(self, store: Store) -> None:
+    def test_a_name_outside_the_catalogue(self, store: Store) -> None:
         path = put(store, "my-finetune", "Q8_0")
         assert store.find("my-finetune").path == path
 
@@ -123,34 +124,34 @@ class TestFind:
     @pytest.mark.parametrize(
         ("reference", "said"),
         [
-            ("qwen-7b", "qwen-7b:Q4_K_M is not here; get it with: r1 pull qwen-7b:Q4_K_M"),
-            ("qwen-7b:q8_0", "qwen-7b:Q8_0 is not here; get it with: r1 pull qwen-7b:Q8_0"),
-            ("tiny", "tiny:Q8_0 is not here; get it with: r1 quantize tiny -t Q8_0"),
+            ("qwen-7b", "qwen-7b:Q4_K_M is not on this machine; get it with: r1 pull qwen-7b:Q4_K_M"),
+            ("qwen-7b:q8_0", "qwen-7b:Q8_0 is not on this machine; get it with: r1 pull qwen-7b:Q8_0"),
+            ("tiny", "tiny:Q8_0 is not on this machine; get it with: r1 quantize tiny -t Q8_0"),
             ("qwen7b", "no model is called 'qwen7b'; did you mean qwen-7b"),
-            ("gpt", "no model is called 'gpt'; known are qwen-1.5b, qwen-7b"),
-            ("", "no model is called ''; known are"),
+            ("gpt", "no model is called 'gpt'; r1 knows qwen-1.5b, qwen-7b"),
+            ("", "no model is called ''; r1 knows"),
             ("./none.gguf", "none.gguf: No such file"),
             ("./", ": not a file"),
         ],
     )
-    def test_says_what_gets_it(self, store: Store, reference: str, said: str) -> None:
+    def test_the_error_names_the_command(self, store: Store, reference: str, said: str) -> None:
         with pytest.raises(ModelNotFound) as caught:
             store.find(reference)
         assert said in str(caught.value)
 
-    def test_says_what_is_here_instead(self, store: Store) -> None:
+    def test_the_error_names_other_quants(self, store: Store) -> None:
         put(store, "qwen-7b", "Q4_K_M")
-        with pytest.raises(ModelNotFound, match=r"Q8_0 is not here \(but qwen-7b:Q4_K_M is\)"):
+        with pytest.raises(ModelNotFound, match=r"Q8_0 is not on this machine \(but qwen-7b:Q4_K_M is\)"):
             store.find("qwen-7b:Q8_0")
 
     @pytest.mark.parametrize("reference", ["..:Q8_0", "qwen-7b:..", "Qwen:Q8_0", "a b:Q8_0", ":Q8_0", "qwen-7b:Q8 0"])
     def test_names_cannot_leave_the_store(self, store: Store, reference: str) -> None:
-        with pytest.raises(UsageError, match="cannot be a"):
+        with pytest.raises(UsageError, match=r"bad (model name|quant type)"):
             store.find(reference)
 
 
 class TestNewest:
-    """The model stored last is the default; the built-in one is not counted."""
+    """The model stored last is the default, except the built-in one."""
 
     def test_is_none_with_only_the_built_in_one(self, store: Store) -> None:
         put(store, "tiny", "Q8_0")
@@ -178,7 +179,7 @@ with Store(Path(sys.argv[1]), {}).lock("qwen-7b", "Q8_0"):
 
 
 class TestLock:
-    """One process writes a target at a time."""
+    """One process at a time writes a target."""
 
     @pytest.fixture
     def holder(self, store: Store) -> Iterator[Holder]:
@@ -209,13 +210,13 @@ class TestLock:
         with store.lock("qwen-7b", "Q8_0", wait=True):
             assert holder.wait(timeout=5) == 0
 
-    def test_a_killed_holder_lets_go(self, store: Store, holder: Holder) -> None:
+    def test_a_killed_holder_releases_it(self, store: Store, holder: Holder) -> None:
         holder.kill()
         holder.wait()
         with store.lock("qwen-7b", "Q8_0"):
             pass
 
-    def test_a_home_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
+    def test_a_home_that_cannot_be_created_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"")
         store = Store(tmp_path / "file", {})
         with pytest.raises(R1Error, match="set R1_HOME to another folder"), store.lock("qwen-7b", "Q8_0"):
@@ -226,7 +227,7 @@ REPO, COMMIT = "some-owner/some-model", "0" * 40
 
 
 def checkpoint(store: Store, repo: str = REPO, commit: str = COMMIT, *, kept: bool = False, age: float = 0) -> Path:
-    """The folder of a checkpoint that a pull has left, `age` seconds old, with 3,000 bytes of a shard in it."""
+    """A checkpoint's folder as a pull leaves it, `age` seconds old, with 3,000 bytes of a shard."""
     folder = store.checkpoint_folder(repo, commit)
     folder.mkdir(parents=True)
     (folder / "model.safetensors.partial").write_bytes(b"x" * 3000)
@@ -237,8 +238,8 @@ def checkpoint(store: Store, repo: str = REPO, commit: str = COMMIT, *, kept: bo
     return folder
 
 
-def half_made(store: Store, name: str, quant: str) -> list[Path]:
-    """A half-made model of 5,000 bytes and its journal."""
+def unfinished_model(store: Store, name: str, quant: str) -> list[Path]:
+    """An unfinished model of 5,000 bytes and its journal."""
     path = store.path(name, quant)
     path.parent.mkdir(parents=True, exist_ok=True)
     paths = [path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.partial.journal")]
@@ -248,7 +249,7 @@ def half_made(store: Store, name: str, quant: str) -> list[Path]:
 
 
 class TestCheckpointFolders:
-    """Files of a hub's repository lie in a folder of their own, one for each commit."""
+    """Each commit of a hub repository has its own folder."""
 
     def test_is_one_for_each_repository_and_commit(self, store: Store) -> None:
         places = {
@@ -258,14 +259,14 @@ class TestCheckpointFolders:
         assert all(place.is_relative_to(store.root) for place in places)
         assert store.models() == []
 
-    def test_the_one_that_was_worked_on_last_comes_first(self, store: Store) -> None:
+    def test_the_most_recently_changed_comes_first(self, store: Store) -> None:
         older = checkpoint(store, commit="a" * 40, age=100)
         newest = checkpoint(store, commit="b" * 40)
         oldest = checkpoint(store, commit="0" * 40, age=200)
         checkpoint(store, "some-owner/another")
         assert store.checkpoint_folders(REPO) == [newest, older, oldest]
 
-    def test_without_a_record_it_is_none(self, store: Store) -> None:
+    def test_a_folder_without_a_record_does_not_count(self, store: Store) -> None:
         store.checkpoint_folder(REPO, COMMIT).mkdir(parents=True)
         assert store.checkpoint_folders(REPO) == []
         assert store.checkpoints() == []
@@ -279,14 +280,14 @@ class TestCheckpointFolders:
 
 
 class TestHoldings:
-    """What takes room beside the models: half-made ones, and files of checkpoints."""
+    """Unfinished models and files of checkpoints take space too."""
 
     def test_are_none_in_a_home_that_does_not_exist(self, store: Store) -> None:
         assert (store.unfinished(), store.checkpoints()) == ([], [])
         assert not store.root.exists()
 
-    def test_half_made_models(self, store: Store) -> None:
-        paths = half_made(store, "qwen-7b", "Q8_0")
+    def test_unfinished_models(self, store: Store) -> None:
+        paths = unfinished_model(store, "qwen-7b", "Q8_0")
         put(store, "qwen-7b", "Q4_K_M")
         (found,) = store.unfinished()
         assert (found.reference, found.is_complete, set(found.paths)) == ("qwen-7b:Q8_0", False, set(paths))
@@ -302,77 +303,78 @@ class TestHoldings:
         assert first.size > second.size > 0
 
     @pytest.mark.skipif(os.name == "nt", reason="has no holes unless they are asked for")
-    def test_a_hole_takes_nothing(self, tmp_path: Path) -> None:
+    def test_a_hole_takes_no_space(self, tmp_path: Path) -> None:
         with (tmp_path / "file").open("wb") as file:
             file.truncate(1 << 40)
         assert allocated_bytes(tmp_path / "file") < 1 << 20
 
-    def test_what_is_small_is_not_rounded_up(self, tmp_path: Path) -> None:
+    def test_a_small_file_is_not_rounded_up(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"x")
         assert allocated_bytes(tmp_path / "file") <= 1
 
-    def test_what_is_not_there_takes_nothing(self, tmp_path: Path) -> None:
+    def test_a_missing_file_takes_no_space(self, tmp_path: Path) -> None:
         assert allocated_bytes(tmp_path / "none") == 0
 
 
 class TestBeingRepaired:
-    """A model whose repair was interrupted is half-made, and its manifest is here."""
+    """A model with a manifest and an unfinished file is an interrupted repair."""
 
     def manifest(self, store: Store, name: str, quant: str) -> None:
-        store.manifest_path(name, quant).write_text(WHOLE.to_json(), encoding="utf-8")
+        store.manifest_path(name, quant).write_text(MANIFEST.to_json(), encoding="utf-8")
 
     @pytest.mark.parametrize("reference", ["qwen-7b", "qwen-7b:Q8_0", "qwen-7b:q8_0"])
     def test_is_found_by_its_name(self, store: Store, reference: str) -> None:
-        half_made(store, "qwen-7b", "Q4_K_M")
-        half_made(store, "qwen-7b", "Q8_0")
+        unfinished_model(store, "qwen-7b", "Q4_K_M")
+        unfinished_model(store, "qwen-7b", "Q8_0")
         self.manifest(store, "qwen-7b", "Q8_0")
         found = store.interrupted_repair(reference)
         assert found is not None
-        assert (found.reference, found.path, found.manifest) == ("qwen-7b:Q8_0", store.path("qwen-7b", "Q8_0"), WHOLE)
+        path = store.path("qwen-7b", "Q8_0")
+        assert (found.reference, found.path, found.manifest) == ("qwen-7b:Q8_0", path, MANIFEST)
 
-    def test_is_not_one_that_is_whole_or_was_never_made(self, store: Store) -> None:
-        half_made(store, "qwen-7b", "Q4_K_M")
-        half_made(store, "qwen-7b", "Q8_0")
+    def test_is_not_a_finished_or_a_new_model(self, store: Store) -> None:
+        unfinished_model(store, "qwen-7b", "Q4_K_M")
+        unfinished_model(store, "qwen-7b", "Q8_0")
         put(store, "qwen-7b", "Q8_0")
         self.manifest(store, "qwen-7b", "Q8_0")
         assert store.interrupted_repair("qwen-7b") is None
         assert store.interrupted_repair("qwen-7b:Q5_K_M") is None
 
     @pytest.mark.parametrize("reference", ["", "..", "../models/qwen-7b", "*", "./a.gguf", "/", "qwen-7b:*", ":Q8_0"])
-    def test_is_found_by_nothing_else(self, store: Store, reference: str) -> None:
-        half_made(store, "qwen-7b", "Q8_0")
+    def test_is_not_found_by_other_names(self, store: Store, reference: str) -> None:
+        unfinished_model(store, "qwen-7b", "Q8_0")
         self.manifest(store, "qwen-7b", "Q8_0")
         assert store.interrupted_repair(reference) is None
 
 
 class TestRemovable:
-    """A reference stands for what is here, and for nothing else."""
+    """A reference names one model or checkpoint in the store."""
 
-    def test_a_model_with_all_that_belongs_to_it(self, store: Store) -> None:
-        path, left = put(store, "qwen-7b", "Q4_K_M"), half_made(store, "qwen-7b", "Q4_K_M")
-        store.manifest_path("qwen-7b", "Q4_K_M").write_text(WHOLE.to_json(), encoding="utf-8")
+    def test_a_model_with_all_its_files(self, store: Store) -> None:
+        path, left = put(store, "qwen-7b", "Q4_K_M"), unfinished_model(store, "qwen-7b", "Q4_K_M")
+        store.manifest_path("qwen-7b", "Q4_K_M").write_text(MANIFEST.to_json(), encoding="utf-8")
         put(store, "qwen-7b", "Q8_0")
         found = store.removable("qwen-7b:q4_k_m")
         assert (found.reference, found.is_complete) == ("qwen-7b:Q4_K_M", True)
         assert found.paths[0] == path
         assert set(found.paths) == {path, path.with_suffix(".json"), *left}
 
-    def test_a_name_alone_when_there_is_one_of_it(self, store: Store) -> None:
+    def test_a_name_with_one_quant(self, store: Store) -> None:
         put(store, "qwen-7b", "Q8_0")
         assert store.removable("qwen-7b").reference == "qwen-7b:Q8_0"
-        left = half_made(store, "llama-8b", "Q4_K_M")
+        left = unfinished_model(store, "llama-8b", "Q4_K_M")
         found = store.removable("llama-8b")
         assert (found.reference, found.is_complete, set(found.paths)) == ("llama-8b:Q4_K_M", False, set(left))
 
-    def test_a_name_of_several_is_asked_about(self, store: Store) -> None:
+    def test_a_name_with_several_quants_is_refused(self, store: Store) -> None:
         put(store, "qwen-7b", "Q8_0")
-        half_made(store, "qwen-7b", "Q4_K_M")
-        with pytest.raises(UsageError, match=r"which one\? qwen-7b:Q4_K_M, qwen-7b:Q8_0"):
+        unfinished_model(store, "qwen-7b", "Q4_K_M")
+        with pytest.raises(UsageError, match=r"choose one of qwen-7b:Q4_K_M, qwen-7b:Q8_0"):
             store.removable("qwen-7b")
 
-    def test_a_name_that_begins_like_another_is_another(self, store: Store) -> None:
+    def test_a_longer_name_is_another_model(self, store: Store) -> None:
         put(store, "qwen-7b", "Q8_0")
-        half_made(store, "qwen-7b-math", "Q8_0")
+        unfinished_model(store, "qwen-7b-math", "Q8_0")
         assert store.removable("qwen-7b").reference == "qwen-7b:Q8_0"
 
     @pytest.mark.parametrize("reference", [REPO, f"hf:{REPO}"])
@@ -385,21 +387,21 @@ class TestRemovable:
     @pytest.mark.parametrize(
         "reference", ["qwen-7b", "qwen-7b:Q4_K_M", "", ":", ":Q8_0", "..", "..:Q8_0", "*", "qwen-7b:*"]
     )
-    def test_what_is_not_here(self, store: Store, reference: str) -> None:
+    def test_a_model_that_is_not_stored(self, store: Store, reference: str) -> None:
         put(store, "llama-8b", "Q8_0")
-        with pytest.raises(ModelNotFound, match="is not here; r1 list shows what is"):
+        with pytest.raises(ModelNotFound, match="is not on this machine; r1 list shows what is"):
             store.removable(reference)
 
     @pytest.mark.parametrize(
         "reference", ["./a.gguf", "a.gguf", "../../x", "a/b", "some-owner/..", "hf:a/b", "~/a.gguf"]
     )
-    def test_what_is_nowhere(self, store: Store, reference: str) -> None:
+    def test_a_missing_path(self, store: Store, reference: str) -> None:
         checkpoint(store)
-        with pytest.raises(ModelNotFound, match="is not here; r1 list shows what is"):
+        with pytest.raises(ModelNotFound, match="is not on this machine; r1 list shows what is"):
             store.removable(reference)
 
     @pytest.mark.parametrize("reference", ["/", "/etc/passwd"])
-    def test_what_is_not_the_stores(self, store: Store, reference: str) -> None:
+    def test_a_file_outside_the_store(self, store: Store, reference: str) -> None:
         checkpoint(store)
         with pytest.raises(UsageError, match="is not in the store"):
             store.removable(reference)
@@ -417,11 +419,11 @@ with store.lock_checkpoint(sys.argv[2]):
 
 
 class TestRemove:
-    """What is removed is gone, and nothing else."""
+    """Removes the holding and nothing else."""
 
     def test_a_model(self, store: Store) -> None:
         put(store, "qwen-7b", "Q4_K_M")
-        half_made(store, "qwen-7b", "Q4_K_M")
+        unfinished_model(store, "qwen-7b", "Q4_K_M")
         other = put(store, "qwen-7b", "Q8_0")
         store.remove(store.removable("qwen-7b:Q4_K_M"))
         assert [model.path for model in store.models()] == [other]
@@ -438,7 +440,7 @@ class TestRemove:
         assert store.checkpoint_folders(REPO) == []
         assert [*store.root.rglob("*.partial")] == [other / "model.safetensors.partial"]
 
-    def test_what_is_gone_already_is_no_error(self, store: Store) -> None:
+    def test_something_already_gone_is_no_error(self, store: Store) -> None:
         put(store, "qwen-7b", "Q4_K_M")
         checkpoint(store)
         found = [store.removable("qwen-7b"), store.removable(REPO)]
@@ -446,15 +448,15 @@ class TestRemove:
             for item in found:
                 store.remove(item)
 
-    def test_not_while_another_process_is_at_it(self, store: Store) -> None:
-        folder, paths = checkpoint(store), half_made(store, "qwen-7b", "Q8_0")
+    def test_not_while_another_process_holds_the_lock(self, store: Store) -> None:
+        folder, paths = checkpoint(store), unfinished_model(store, "qwen-7b", "Q8_0")
         with held(HOLDER, store), pytest.raises(Busy, match="qwen-7b:Q8_0 is being made by another r1"):
             store.remove(store.removable("qwen-7b:Q8_0"))
         with held(REMOVER, store, REPO), pytest.raises(Busy, match=f"{REPO} is being pulled by another r1"):
             store.remove(store.removable(REPO))
         assert all(path.exists() for path in (folder, *paths))
 
-    def test_whoever_waits_for_it_is_alone_afterwards(self, store: Store) -> None:
+    def test_a_waiting_process_gets_the_lock_alone(self, store: Store) -> None:
         checkpoint(store)
         ready, done = threading.Event(), threading.Event()
 
@@ -466,9 +468,9 @@ class TestRemove:
         waiting = threading.Thread(target=wait)
         with store.lock_checkpoint(REPO):
             waiting.start()
-            time.sleep(0.2)  # it has opened what it waits for
+            time.sleep(0.2)  # it has opened the lock file
             for path in store.removable(REPO).paths:
-                shutil.rmtree(path)  # as `remove` does, which holds the lock itself
+                shutil.rmtree(path)  # like `remove`, which holds the lock
         assert ready.wait(60)
         with pytest.raises(Busy), store.lock_checkpoint(REPO):
             pass
@@ -476,7 +478,7 @@ class TestRemove:
         waiting.join()
 
     @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
-    def test_a_link_is_removed_and_what_it_leads_to_is_not(self, store: Store, tmp_path: Path) -> None:
+    def test_a_link_is_removed_but_not_its_target(self, store: Store, tmp_path: Path) -> None:
         (tmp_path / "mine.gguf").write_bytes(b"GGUF")
         path = store.path("qwen-7b", "Q8_0")
         path.parent.mkdir(parents=True)
