@@ -21,8 +21,8 @@ def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one
         status = application(standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as exc:
-        message = exc.format_message().rstrip(".")  # empty if the help has just been printed
-        return _fail(f"{message} (see {_help_command(exc)})", ExitStatus.USAGE) if message else ExitStatus.OK
+        message = _in_our_style(exc.format_message())  # empty if the help has just been printed
+        return _fail(f"{message} see {_help_command(exc)}", ExitStatus.USAGE) if message else ExitStatus.OK
     except (KeyboardInterrupt, typer.Abort):
         return ExitStatus.INTERRUPTED
     except BrokenPipeError:
@@ -38,6 +38,16 @@ def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one
     except Exception as exc:
         return _unexpected(exc)
     return int(status) if isinstance(status, int) else ExitStatus.OK
+
+
+def _in_our_style(message: str) -> str:
+    """Typer's sentences as clauses of one line, ready for the next one; empty for an empty message.
+
+    "No such command 'x'. Did you mean 'y'?" → "no such command 'x'; did you mean 'y'?"
+    """
+    clauses = [text[:1].lower() + text[1:] for text in message.rstrip(".").split(". ")]
+    line = "; ".join(clauses)
+    return line if line.endswith("?") or not line else f"{line};"
 
 
 def _help_command(exc: typer.TyperException) -> str:

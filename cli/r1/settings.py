@@ -87,7 +87,7 @@ def _up_to(maximum: int) -> _Rule:
 
 
 def _one_of(choices: tuple[str, ...]) -> _Rule:
-    return _Rule(_string, " | ".join(choices), lambda value: value in choices)
+    return _Rule(_string, f"one of {', '.join(choices)}", lambda value: value in choices)
 
 
 _RULES: dict[str, _Rule] = {

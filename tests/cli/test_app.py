@@ -170,11 +170,18 @@ class TestSettings:
         assert call("bench", "--tune", R1_THREADS="2")[0] == 0
 
 
-class TestHelp:
-    """The help of every command names the command that was misused, and fits the terminal."""
+class TestUsageErrors:
+    """One line that names the help of the command that was misused."""
 
-    def test_a_usage_error_names_the_help_of_its_command(self, call: Call) -> None:
-        assert call("history", "export", "--no-such-option") == (
-            2,
-            "r1: No such option: --no-such-option (see r1 history export --help)\n",
-        )
+    @pytest.mark.parametrize(
+        ("arguments", "line"),
+        [
+            (["history", "export", "--bad"], "no such option: --bad; see r1 history export --help"),
+            (["shov"], "no such command 'shov'; did you mean 'show'? see r1 --help"),
+            (["run", "--temp", "hot"], "invalid value for '--temp': 'hot' is not a valid float; see r1 run --help"),
+            (["history", "show"], "missing argument 'ID'; see r1 history show --help"),
+            (["list", "x"], "got unexpected extra argument(s) (x); see r1 list --help"),
+        ],
+    )
+    def test_have_our_style(self, call: Call, arguments: list[str], line: str) -> None:
+        assert call(*arguments) == (2, f"r1: {line}\n")
