@@ -153,5 +153,5 @@ def _lock(stack: ExitStack, lock: Callable[..., AbstractContextManager[None]]) -
     try:
         stack.enter_context(lock(wait=False))
     except Busy as exc:
-        yield WaitingForLock(str(exc))
+        yield WaitingForLock(str(exc).partition(";")[0])  # without the advice to wait, which this does
         stack.enter_context(lock(wait=True))

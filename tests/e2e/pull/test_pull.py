@@ -610,7 +610,7 @@ class TestFailures:
         (hub.root / REPO / "config.json").write_text('{"architectures": ["NoSuchForCausalLM"]}', encoding="utf-8")
         done = r1("pull", "qwen-1.5b", **away)
         assert (done.returncode, done.stderr.count(b"\n")) == (7, 1)
-        assert b"NoSuchForCausalLM is not known" in done.stderr
+        assert b"unknown architecture NoSuchForCausalLM" in done.stderr
         assert hub.sent["model.safetensors"] <= 1 << 18
 
     @pytest.mark.parametrize(
