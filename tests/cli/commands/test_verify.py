@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from r1.commands import verify as module
+from r1_quantize import catalog
+from r1_quantize.store.manifest import Manifest
+from r1_quantize.store.model import StoredModel
+from r1_quantize.store.store import Store
 from tests.conftest import Run
 
 
@@ -40,3 +48,40 @@ class TestVerify:
         assert done.returncode == 7
         assert facts["whole"] is False
         assert "cut short" in facts["checks"][0]["detail"]
+
+
+PULLED = Manifest(
+    name="qwen-7b",
+    quant="Q8_0",
+    source="deepseek-ai/DeepSeek-R1-Distill-Qwen-7B",
+    revision="0" * 40,
+    source_sha256={},
+    sha256="0" * 64,
+    size=1,
+    recipe={},
+    tools={},
+    created="2026-01-01",
+)
+LOCAL = replace(PULLED, source="my-folder", revision=None)
+
+
+class TestRemedy:
+    """The command that replaces a damaged model depends on where it came from."""
+
+    @pytest.mark.parametrize(
+        ("name", "quant", "manifest", "remedy"),
+        [
+            ("model.gguf", None, None, "download or make it again"),
+            ("tiny", "Q8_0", PULLED, "r1 quantize tiny -t Q8_0 makes it again"),
+            ("qwen-7b", "Q8_0", PULLED, "r1 verify --repair qwen-7b:Q8_0 replaces the damaged parts"),
+            ("qwen-7b", "Q8_0", None, "r1 rm qwen-7b:Q8_0, then r1 pull qwen-7b:Q8_0 gets it again"),
+            ("someones", "Q8_0", PULLED, "r1 verify --repair someones:Q8_0 replaces the damaged parts"),
+            ("someones", "Q8_0", LOCAL, "make it again from my-folder: r1 quantize PATH -t Q8_0"),
+            ("someones", "Q8_0", None, "make it again from its source: r1 quantize PATH -t Q8_0"),
+        ],
+    )
+    def test_is_a_command_wherever_there_is_one(
+        self, tmp_path: Path, name: str, quant: str | None, manifest: Manifest | None, remedy: str
+    ) -> None:
+        model = StoredModel(name=name, quant=quant, path=tmp_path / "x", size=1, modified=0.0, manifest=manifest)
+        assert module._remedy(Store(tmp_path, catalog.load()), model) == remedy
