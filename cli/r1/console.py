@@ -156,11 +156,15 @@ class Console:
 
 
 def aligned(header: Sequence[Column], rows: Iterable[Sequence[str | Text]] = (), *, gap: int = 2) -> Table:
-    """A borderless table with `gap` spaces between its columns. Strings are shown literally, without control codes."""
+    """A borderless table with `gap` spaces between its columns, and no header if no column has a title.
+
+    Strings are shown literally, without control codes.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
+    has_header = any(column.title for column in header)
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim", show_header=has_header)
     for column in header:
         no_wrap = column.number or not column.wrap
         table.add_column(

@@ -49,6 +49,7 @@ class TestShow:
             screen = terminal.read_to_end()
         assert "bits per weight" in screen
         assert "_tokens" not in screen
+        assert max(map(len, without_style(screen).split("\r\n"))) <= int(columns)
 
 
 class TestQuantize:

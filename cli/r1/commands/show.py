@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from r1.console import Console, printable
+from r1.console import Column, Console, aligned, printable
 from r1.library import look_up, open_store
 from r1_quantize import units
-from r1_quantize.checkpoint.vocab import TokenType
 from r1_quantize.errors import ExitStatus
 from r1_quantize.gguf import reader
-from r1_quantize.gguf.reader import GGUFFile
+from r1_quantize.gguf.reader import GGUFFile, TokenType
 from r1_quantize.recipe import RECIPES
 from r1_quantize.store.model import StoredModel
 
@@ -30,10 +29,13 @@ def show(console: Console, reference: str, *, as_json: bool) -> ExitStatus:
 
 
 def _print(console: Console, facts: Mapping[str, Any]) -> None:
-    titles = {name: _TITLES.get(name, name.replace("_", " ")) for name in facts}
-    width = max(map(len, titles.values())) + 2
-    lines = (f"{titles[name]:<{width}}{_in_words(name, value, width)}\n" for name, value in facts.items())
-    console.out("".join(lines))
+    rows = [(_TITLES.get(name, name.replace("_", " ")), _in_words(name, value)) for name, value in facts.items()]
+    if console.stdout_is_terminal:
+        console.rich().print(aligned((Column("", wrap=False), Column("")), rows))
+        return
+    width = max(len(title) for title, _ in rows) + 2
+    for title, text in rows:
+        console.out(f"{title:<{width}}" + text.replace("\n", f"\n{' ' * width}") + "\n")
 
 
 _TITLES = {
@@ -126,7 +128,7 @@ def _types_by_class(gguf: GGUFFile) -> dict[str, dict[str, int]]:
     return {name: dict(counts.most_common()) for name, counts in classes.items()}
 
 
-def _in_words(name: str, value: Any, indent: int) -> str:
+def _in_words(name: str, value: Any) -> str:
     if name == "size":
         return f"{units.size(value)} ({value:,} bytes)"
     if name == "parameters":
@@ -135,9 +137,9 @@ def _in_words(name: str, value: Any, indent: int) -> str:
         kinds = (f", {count:,} {kind.replace('_', ' ')}" for kind, count in [*value.items()][1:])
         return f"{value['tokens']:,} tokens{''.join(kinds)}"
     if name == "tensors":
-        return _column((f"{key}: {_counts(kinds)}" for key, kinds in value.items()), indent)
+        return "\n".join(f"{key}: {_counts(kinds)}" for key, kinds in value.items())
     if name == "special_tokens":
-        return _column((f"{key}: {token['text']} ({token['id']})" for key, token in value.items()), indent)
+        return "\n".join(f"{key}: {token['text']} ({token['id']})" for key, token in value.items())
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items())
     if isinstance(value, list):
@@ -147,10 +149,6 @@ def _in_words(name: str, value: Any, indent: int) -> str:
 
 def _counts(kinds: Mapping[str, int]) -> str:
     return ", ".join(f"{kind} × {count}" if count > 1 else kind for kind, count in kinds.items())
-
-
-def _column(lines: Iterable[str], indent: int) -> str:
-    return f"\n{' ' * indent}".join(lines)
 
 
 # A GGUF can have a value of any type under any key. Values of an unexpected type are left out.
