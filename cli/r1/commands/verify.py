@@ -25,7 +25,7 @@ def verify(console: Console, reference: str, *, repairing: bool, as_json: bool) 
     With `repairing`, downloads and rebuilds what is damaged, and checks again.
     """
     store = open_store(console.environ)
-    model = store.being_repaired(reference) if repairing else None
+    model = store.interrupted_repair(reference) if repairing else None
     if model is None:
         model = look_up(store, reference)
         status = _check(console, store, model, as_json=as_json, last=not repairing)
