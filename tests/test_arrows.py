@@ -106,6 +106,7 @@ def modules_after(arguments: list[str], environ: dict[str, str]) -> tuple[set[st
         ["--version"],
         ["list"],
         ["list", "--json"],
+        ["show", "tiny"],
         ["run", "--help"],
         ["bench", "--help"],
         ["history", "--json"],

@@ -302,19 +302,6 @@ class TestHoldings:
         assert (second.reference, second.is_complete) == ("c/d.e_f-g", False)
         assert first.size > second.size > 0
 
-    @pytest.mark.skipif(os.name == "nt", reason="has no holes unless they are asked for")
-    def test_a_hole_takes_no_space(self, tmp_path: Path) -> None:
-        with (tmp_path / "file").open("wb") as file:
-            file.truncate(1 << 40)
-        assert allocated_bytes(tmp_path / "file") < 1 << 20
-
-    def test_a_small_file_is_not_rounded_up(self, tmp_path: Path) -> None:
-        (tmp_path / "file").write_bytes(b"x")
-        assert allocated_bytes(tmp_path / "file") <= 1
-
-    def test_a_missing_file_takes_no_space(self, tmp_path: Path) -> None:
-        assert allocated_bytes(tmp_path / "none") == 0
-
 
 class TestBeingRepaired:
     """A model with a manifest and an unfinished file is an interrupted repair."""
