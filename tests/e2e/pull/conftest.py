@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Run
 from tests.e2e.pull.person import NAMES, REPO, SHAPE, THIRD, Person, Undisturbed, variant
 from tests.fakes import checkpoints
 from tests.fakes.hub import Hub
+from tests.fakes.in_process import run_here
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +57,9 @@ def digest_later(later: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
         person = Person(hub, tmp_path_factory.mktemp("digest-later"))
         assert person.pull().returncode == 0
         return person.digest
+
+
+@pytest.fixture
+def call(environ: dict[str, str]) -> Run:
+    """Runs `r1 ARGUMENTS` in this process, with the same signature as the fixture `r1`."""
+    return lambda *arguments, **variables: run_here(*arguments, environ={**environ, **variables})
