@@ -64,7 +64,7 @@ def _resolve(console: Console, store: Store, reference: str | None) -> str:
         newest = store.newest()
         if newest is not None:
             return newest.reference
-        console.note(f"no model pulled yet, so using the built-in {BUILT_IN}; for a real one: r1 pull qwen-1.5b")
+        console.note(f"no model pulled yet, so using the built-in {BUILT_IN}; get one: r1 pull qwen-1.5b")
         reference = BUILT_IN
     return _built_in_name(store) if _is_built_in(store, reference) else store.find(reference).reference
 

@@ -1,7 +1,4 @@
-"""The program as a person sees it: on a real pseudo-terminal, its output drawn by a terminal emulator (pyte).
-
-Knows: keys, sizes, what is on the screen and above it, the terminal's settings. Does not know: what the program is for.
-"""
+"""A program on a real pseudo-terminal, its output drawn by a terminal emulator (pyte): what the user sees."""
 
 from __future__ import annotations
 
@@ -20,30 +17,31 @@ from typing import Any, Self
 
 import pyte
 
-_PATIENCE = 30.0  # seconds after which a test gives up; nothing here takes a tenth of it on an idle machine
-_HISTORY = 20_000
-_SLICE = 0.05
+_TIMEOUT_S = 60.0  # on an idle machine nothing here takes a hundredth of it
+_SCROLLBACK_LINES = 20_000
+_POLL_S = 0.05
 
 Row = dict[int, Any]
+Open = Callable[..., "Screen"]
 
 
 class _Reflowing(pyte.HistoryScreen):
-    """pyte cuts lines when it gets narrower; this one may wrap them instead, as most terminals do."""
+    """pyte cuts lines when it gets narrower; this one can also wrap them, as most terminals do."""
 
     def __init__(self, columns: int, rows: int) -> None:
-        super().__init__(columns, rows, history=_HISTORY)
-        self._continued: dict[int, Row] = {}  # rows that wrapping has made, by identity
+        super().__init__(columns, rows, history=_SCROLLBACK_LINES)
+        self._continued: dict[int, Row] = {}  # rows created by wrapping, by identity
 
     def rows(self) -> list[Row]:
         """From the top of the scrollback to the bottom of the screen."""
         return [*self.history.top, *(self.buffer[y] for y in range(self.lines))]
 
     def reflow(self, columns: int, rows: int) -> None:
-        """A new size: lines that are too long are wrapped, and joined again when there is room."""
-        whole, cursor = self._joined()
+        """Wraps lines at a new width, after joining the ones wrapped before."""
+        joined, cursor = self._joined()
         cut: list[Row] = []
         y = x = 0
-        for number, line in enumerate(whole):
+        for number, line in enumerate(joined):
             pieces = max(-(-_length(line) // columns), 1)
             if number == cursor[0]:
                 y, x = len(cut) + cursor[1] // columns, cursor[1] % columns
@@ -67,27 +65,27 @@ class _Reflowing(pyte.HistoryScreen):
         self.cursor.y, self.cursor.x = max(y - above, 0), x
 
     def _joined(self) -> tuple[list[Row], tuple[int, int]]:
-        """The lines without their wraps, and where the cursor is in them."""
-        whole: list[Row] = []
+        """The lines before wrapping, and the cursor's position in them."""
+        joined: list[Row] = []
         cursor = (0, 0)
         at = len(self.history.top) + self.cursor.y
         before = 0
         for number, row in enumerate(self.rows()):
             joins = id(row) in self._continued and before >= self.columns
-            lead = _length(whole[-1]) if joins else 0
+            lead = _length(joined[-1]) if joins else 0
             if joins:
-                whole[-1].update({lead + column: cell for column, cell in row.items()})
+                joined[-1].update({lead + column: cell for column, cell in row.items()})
             else:
-                whole.append(dict(row))
+                joined.append(dict(row))
             if number == at:
-                cursor = (len(whole) - 1, lead + min(self.cursor.x, self.columns - 1))
+                cursor = (len(joined) - 1, lead + min(self.cursor.x, self.columns - 1))
             before = _length(row)
         self._continued.clear()
-        return whole, cursor
+        return joined, cursor
 
 
 class Screen:
-    """Starts `command` on a pseudo-terminal of `columns` by `rows`. `wraps`: as a terminal that wraps when resized."""
+    """Starts `command` on a pseudo-terminal of `columns` by `rows`. `wraps`: it wraps lines when it is resized."""
 
     def __init__(
         self,
@@ -120,14 +118,14 @@ class Screen:
         )
         os.close(theirs)
 
-    # --- what a person does ---
+    # --- the user types ---
 
     def type(self, keys: str | bytes) -> None:
         """All of it in one write, as a terminal does with a key or a paste."""
         os.write(self._ours, keys.encode() if isinstance(keys, str) else keys)
 
     def enter(self, line: str) -> None:
-        """A line, and then Enter: apart, because text that comes along with it is a paste."""
+        """Types a line, waits for it, presses Enter: text that arrives together with Enter is a paste."""
         self.type(line)
         self.wait_for(lambda: line.rsplit(maxsplit=1)[-1][-8:] in self.draft())
         self.type("\r")
@@ -150,43 +148,44 @@ class Screen:
             os.close(self._ours)
             self._open = False
 
-    # --- what a person sees ---
+    # --- the user sees ---
 
-    def wait_for(self, wanted: str | Callable[[], object], timeout: float = _PATIENCE) -> None:
-        """Until `wanted` is on the screen, or comes true."""
+    def wait_for(self, wanted: str | Callable[[], object], timeout: float = _TIMEOUT_S) -> None:
+        """Waits until the text is on the screen, or the condition is true."""
         seen = (lambda: wanted in "\n".join(self.screen())) if isinstance(wanted, str) else wanted
         end = time.monotonic() + timeout
         while not seen():
-            assert time.monotonic() < end, f"waited in vain for {wanted!r}:\n{self.everything()}"
-            if not self.pump(_SLICE) and not self.running and not self.pump(0):
-                assert seen(), f"it ended before {wanted!r}:\n{self.everything()}"
+            assert time.monotonic() < end, f"timed out waiting for {wanted!r}:\n{self.everything()}"
+            if not self.pump(_POLL_S) and not self.running and not self.pump(0):
+                assert seen(), f"the program ended before {wanted!r}:\n{self.everything()}"
 
     def settle(self, quiet: float = 0.3) -> None:
-        """Until nothing more is drawn for a while."""
+        """Waits until nothing is drawn for `quiet` seconds. Prefer `wait_for`: a busy machine may just be slow."""
+        end = time.monotonic() + _TIMEOUT_S
         while self.pump(quiet):
-            pass
+            assert time.monotonic() < end, f"it never stops drawing:\n{self.everything()}"
 
     def pump(self, seconds: float) -> bool:
-        """Draws what comes within that time; whether anything did."""
+        """Draws output that arrives within `seconds`; True if any did."""
         ready, _, _ = select.select([self._ours], [], [], seconds)
         if not ready:
             return False
         try:
             data = os.read(self._ours, 65536)
-        except OSError:  # Linux's way of saying that the other side is closed
+        except OSError:  # on Linux: the other side is closed
             data = b""
         self.raw += data
         self._stream.feed(data)
         if not data:
-            time.sleep(min(seconds, _SLICE))  # the other side is closed: the process is about to end
+            time.sleep(min(seconds, _POLL_S))  # the process is about to end
         return bool(data)
 
     def screen(self) -> list[str]:
-        """The lines on the screen, without the blanks at their ends."""
+        """The lines on the screen, without trailing blanks."""
         return [line.rstrip() for line in self._emulator.display]
 
     def everything(self) -> str:
-        """The scrollback and the screen, without blank lines at the end."""
+        """Scrollback and screen, without blank lines at the end."""
         return "\n".join(_text(row) for row in self._emulator.rows()).rstrip("\n")
 
     def draft(self) -> str:
@@ -196,7 +195,7 @@ class Screen:
         return "\n".join(lines[last:])
 
     def said_after(self, line: str, *until: str) -> str:
-        """Sends a line, waits for the last of `until` (else for anything), and returns what stands below it."""
+        """Sends a line, waits until all of `until` (or anything) is printed below it, and returns that."""
         before = self.everything().count(f"\n> {line}\n")
 
         def said() -> str:
@@ -219,7 +218,7 @@ class Screen:
         """Column and row."""
         return self._emulator.cursor.x, self._emulator.cursor.y
 
-    # --- what is so afterwards ---
+    # --- afterwards ---
 
     def stty(self) -> list[Any]:
         """The terminal's settings."""
@@ -227,7 +226,7 @@ class Screen:
 
     @property
     def is_given_back(self) -> bool:
-        """Whether the terminal is as it was: its settings, its modes (cursor shown, no bracketed paste)."""
+        """True if the terminal has its old settings and modes (cursor shown, no bracketed paste)."""
         while self.pump(0):
             pass
         return self.stty() == self._stty and self._emulator.mode == self._modes
@@ -243,11 +242,11 @@ class Screen:
     @property
     def status(self) -> int:
         """The exit status; waits for it."""
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _TIMEOUT_S
         while self.running and self._open:
-            assert time.monotonic() < end, f"it does not end:\n{self.everything()}"
-            self.pump(_SLICE)
-        return self._process.wait(timeout=_PATIENCE)
+            assert time.monotonic() < end, f"the program does not end:\n{self.everything()}"
+            self.pump(_POLL_S)
+        return self._process.wait(timeout=_TIMEOUT_S)
 
     def _tell_size(self) -> None:
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", self._rows, self._columns, 0, 0))
@@ -262,7 +261,7 @@ class Screen:
 
 
 def _length(row: Row) -> int:
-    """The columns of a row that are not blank at its end."""
+    """The columns of a row up to its last non-blank character."""
     return max((column for column, cell in row.items() if cell.data.strip()), default=-1) + 1
 
 

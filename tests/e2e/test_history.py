@@ -55,14 +55,14 @@ class TestWithoutChats:
     def test_there_is_nothing_to_list(self, history: Run, own: Path, arguments: list[str]) -> None:
         done = history(*arguments)
         assert (done.returncode, done.stdout) == (0, b"")
-        assert done.stderr == b"r1: no chats yet; `r1` opens one\n"
+        assert done.stderr == b"r1: no chats yet; `r1` starts one\n"
         assert history(*arguments, "--json").stdout == b"[]\n"
         assert not own.exists()
 
     @pytest.mark.parametrize("arguments", [["show", "1"], ["delete", "1"], ["export", "1", "-"]], ids=repr)
     def test_there_is_nothing_to_show(self, history: Run, arguments: list[str]) -> None:
         done = history(*arguments)
-        assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"r1: no chats yet; `r1` opens one\n")
+        assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"r1: no chats yet; `r1` starts one\n")
 
 
 @pytest.mark.usefixtures("chats")
@@ -117,11 +117,11 @@ class TestScripts:
     def test_a_chat_that_is_not_there(self, history: Run, command: str) -> None:
         done = history(command, "9", *(["-"] if command == "export" else []))
         assert (done.returncode, done.stdout) == (2, b"")
-        assert done.stderr == b"r1: there is no chat 9; r1 history lists them\n"
+        assert done.stderr == b"r1: no chat 9; r1 history lists the chats\n"
 
     def test_wrong_use_names_the_right_help(self, history: Run) -> None:
         done = history("show")
-        assert (done.returncode, done.stderr) == (2, b"r1: Missing argument 'ID' (see r1 history show --help)\n")
+        assert (done.returncode, done.stderr) == (2, b"r1: missing argument 'ID'; see r1 history show --help\n")
 
     def test_a_newer_file_is_refused(self, history: Run, chats: Path) -> None:
         content = bytearray(chats.read_bytes())
@@ -129,7 +129,7 @@ class TestScripts:
         chats.write_bytes(content)
         done = history()
         assert (done.returncode, done.stdout) == (7, b"")
-        assert done.stderr.endswith(b"kept by a newer r1 (format 9, this one reads 1); update r1\n")
+        assert done.stderr.endswith(b"written by a newer r1 (format 9, this one reads 1); update r1\n")
 
 
 @pytest.mark.usefixtures("chats")
@@ -151,7 +151,7 @@ class TestExport:
         target.write_text("mine")
         done = history("export", "1", target)
         assert (done.returncode, target.read_text()) == (2, "mine")
-        assert done.stderr.endswith(b"a.md is there already; name another, or --force overwrites it\n")
+        assert done.stderr.endswith(b"a.md already exists; choose another name or pass --force to overwrite it\n")
         printed(history("export", "1", target, "--force"))
         assert target.read_text().startswith("# Does")
 
@@ -175,10 +175,10 @@ class TestDelete:
     def test_all_go(self, history: Run, chats: Path) -> None:
         done = history("delete", "--all")
         assert done.returncode == 2
-        assert b"would delete chat 3, " in done.stderr
-        assert b"nobody can be asked here, so say -y to do it" in done.stderr
+        assert b"Delete chat 3, " in done.stderr
+        assert b"not a terminal; pass -y to confirm" in done.stderr
         assert len(printed(history("delete", "--all", "-y")).splitlines()) == 3
-        assert history().stderr == b"r1: no chats yet; `r1` opens one\n"
+        assert history().stderr == b"r1: no chats yet; `r1` starts one\n"
 
     @pytest.mark.parametrize("arguments", [[], ["--all", "1"], ["1", "9"], ["x"]], ids=repr)
     def test_what_is_unclear_deletes_nothing(self, history: Run, chats: Path, arguments: list[str]) -> None:

@@ -37,38 +37,6 @@ def make_silent(folder: Path) -> Path:
     return _quantized(checkpoint)
 
 
-def make_slow(folder: Path, layers: int = 300) -> Path:
-    """A GGUF that writes what the built-in model writes, at about fifty tokens per second.
-
-    It has extra layers with weights of zero: they take time and add nothing to their input.
-    """
-    checkpoint = _copy(folder, "slow")
-    path = checkpoint / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    first = config["num_hidden_layers"]
-    path.write_text(json.dumps({**config, "num_hidden_layers": first + layers}), encoding="utf-8")
-    _add_layers(checkpoint / "model.safetensors", range(first, first + layers))
-    return _quantized(checkpoint, "Q8_0")
-
-
-def _add_layers(path: Path, layers: range) -> None:
-    """Adds layers of zeros, shaped like the first; the file has a hole for them."""
-    data = path.read_bytes()
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    end = len(data) - 8 - length
-    of_a_layer = {name: info for name, info in header.items() if name.startswith("model.layers.0.")}
-    for layer in layers:
-        for name, info in of_a_layer.items():
-            start, stop = info["data_offsets"]
-            header[name.replace(".0.", f".{layer}.", 1)] = {**info, "data_offsets": [end, end + stop - start]}
-            end += stop - start
-    text = json.dumps(header).encode()
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text + data[8 + length :])
-        file.truncate(8 + len(text) + end)
-
-
 def _copy(folder: Path, name: str) -> Path:
     checkpoint = Path(shutil.copytree(TINY, folder / name))
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))

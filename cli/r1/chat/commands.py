@@ -106,7 +106,7 @@ KEYS = (
     ("Enter", "send; Alt-Enter or Ctrl-J for a new line"),
     ("Ctrl-T", "show or hide the thinking"),
     ("Esc", "stop thinking and answer now"),
-    ("Ctrl-C", "stop the reply; or save the draft (Up restores it)"),
+    ("Ctrl-C", "stop the reply; save the draft (Up restores it)"),
     ("Ctrl-R", "search earlier input"),
     ("Ctrl-X Ctrl-E", "edit the message in $EDITOR"),
     ("Ctrl-D", "quit"),

@@ -40,7 +40,7 @@ def _think(chat: Chat, argument: str) -> None:
 @COMMANDS.add(
     "trace",
     "[N]",
-    "show the thinking of the last turn, or of turn N",
+    "show the thinking of the last turn or turn N",
     completions=lambda chat: [str(turn.number) for turn in chat.turns],
     while_busy=True,
 )
@@ -51,7 +51,7 @@ def _trace(chat: Chat, argument: str) -> None:
     chat.show_trace(turn)
 
 
-@COMMANDS.add("retry", "", "ask the last question again and replace its answer")
+@COMMANDS.add("retry", "", "ask the last question again")
 def _retry(chat: Chat, _: str) -> None:
     chat.retry(_last_turn(chat))
 
@@ -63,7 +63,7 @@ def _undo(chat: Chat, _: str) -> None:
     chat.say(f"removed: {_brief(turn.asked.question)}")
 
 
-@COMMANDS.add("edit", "", "edit the last question; sending it replaces the turn")
+@COMMANDS.add("edit", "", "edit the last question and ask it again")
 def _edit(chat: Chat, _: str) -> None:
     chat.begin_edit(_last_turn(chat))
 
@@ -90,7 +90,7 @@ def _file(chat: Chat, argument: str) -> None:
 @COMMANDS.add(
     "copy",
     "[code N|trace]",
-    "copy the last answer, its Nth code block, or its thinking",
+    "copy the answer, a code block or the thinking",
     completions=lambda _: ("code", "trace"),
     while_busy=True,
 )
@@ -100,7 +100,7 @@ def _copy(chat: Chat, argument: str) -> None:
     if not text:
         raise UsageError(f"turn {turn.number} has no {name}")
     copy(text, os.environ, chat.view.send_escape_code)
-    chat.say(f"copied the {name} of turn {turn.number} ({len(text):,} characters)")
+    chat.say(f"copied: {name} of turn {turn.number} ({len(text):,} characters)")
 
 
 # --- the model and its settings ---
@@ -149,7 +149,7 @@ def _set(chat: Chat, argument: str) -> None:
 @COMMANDS.add(
     "system",
     "[TEXT|off]",
-    "set a system prompt, which R1 was not trained with",
+    "set a system prompt (R1 was trained without)",
     completions=lambda _: ("off",),
     while_busy=True,
 )
@@ -166,7 +166,7 @@ def _system(chat: Chat, argument: str) -> None:
     chat.say("system prompt removed" if argument == "off" else "system prompt set; /system off removes it")
 
 
-@COMMANDS.add("stats", "", "show the speed of the last turn and the memory in use", while_busy=True)
+@COMMANDS.add("stats", "", "show the last turn's speed and the memory used", while_busy=True)
 def _stats(chat: Chat, _: str) -> None:
     import psutil
 
@@ -193,7 +193,7 @@ def _context(chat: Chat, _: str) -> None:
     chat.say("\n".join(lines))
 
 
-@COMMANDS.add("trim", "[N]", "drop the N oldest turns from the context; without N, half of it")
+@COMMANDS.add("trim", "[N]", "drop the N oldest turns from context (or half)")
 def _trim(chat: Chat, argument: str) -> None:
     turns = chat.turns_in_context
     if len(turns) < 2:

@@ -224,7 +224,7 @@ def render_trace(text: str, style: Style) -> str:
 
 def thought_line(seconds: float | None, tokens: int) -> str:
     """The line that sums up a trace. `seconds` is None when the program was killed before it could note them."""
-    return "thinking was cut off" if seconds is None else f"thought for {_duration(seconds)} · {tokens:,} tokens"
+    return "thought for an unknown time" if seconds is None else f"thought for {_duration(seconds)} · {tokens:,} tokens"
 
 
 def _duration(seconds: float) -> str:

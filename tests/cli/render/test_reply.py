@@ -144,7 +144,7 @@ class TestThoughtLine:
         assert thought_line(seconds, 1234) == f"thought for {words} · 1,234 tokens"
 
     def test_a_reply_that_was_killed_has_none(self) -> None:
-        assert thought_line(None, 0) == "thinking was cut off"
+        assert thought_line(None, 0) == "thought for an unknown time"
 
 
 class TestReplyText:

@@ -1,0 +1,76 @@
+"""The chat as plain text: on a terminal without drawing, and in a pipe."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from r1.history.history import History
+from tests.conftest import Run
+from tests.e2e.chat.conftest import STRAWBERRY
+from tests.e2e.screen import Open
+
+RAW_THREE = "The letter r appears \\(\\boxed{3}\\) times in strawberry."
+
+
+class TestPlain:
+    """Without a terminal, or with --plain, the chat is lines of text."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "variables"), [(("--plain",), {}), ((), {"TERM": "dumb"})], ids=["--plain", "TERM=dumb"]
+    )
+    def test_a_terminal_gets_lines_and_no_codes(
+        self, opened: Open, arguments: tuple[str, ...], variables: dict[str, str]
+    ) -> None:
+        screen = opened("chat", *arguments, size=(120, 40), NO_COLOR="1", **variables)
+        screen.wait_for(lambda: ">" in screen.screen())
+        screen.type(f"{STRAWBERRY}\n")
+        screen.wait_for(RAW_THREE)
+        screen.settle()
+        screen.type("/context\n")
+        screen.wait_for("1,958 left")
+        screen.type("/quit\n")
+        assert screen.status == 0
+        assert screen.is_given_back
+        assert b"\x1b" not in screen.raw
+
+    def test_ctrl_d_quits(self, opened: Open) -> None:
+        screen = opened("chat", "--plain")
+        screen.wait_for(lambda: ">" in screen.screen())
+        screen.type("\x03")
+        screen.wait_for("press Ctrl-D to quit")
+        screen.type("\x04")
+        assert screen.status == 0
+
+    def test_a_pipe_is_one_message_and_gets_only_the_answer(self, r1: Run, chat_environ: dict[str, str]) -> None:
+        done = r1("chat", stdin=f"{STRAWBERRY}\n".encode(), **chat_environ)
+        assert (done.returncode, done.stdout) == (0, f"{RAW_THREE}\n".encode())
+        assert b"Count r" not in done.stderr
+        went_on = r1("chat", "--continue", stdin=b"What is\n2 + 2?", **chat_environ)
+        assert went_on.returncode == 0
+        with History.open(Path(chat_environ["R1_HOME"]) / "history.db") as history:
+            assert [turn.asked.question for turn in history.turns(1)] == [STRAWBERRY, "What is\n2 + 2?"]
+            assert history.turns(1)[0].answer == RAW_THREE
+
+    def test_an_incomplete_answer_has_its_own_exit_status(self, r1: Run, chat_environ: dict[str, str]) -> None:
+        done = r1("chat", "--max-tokens", "60", stdin=STRAWBERRY.encode(), **chat_environ)
+        assert done.returncode == 3
+        assert RAW_THREE.encode().startswith(done.stdout.rstrip(b"\n"))
+        assert b"the limit of 60 tokens was reached" in done.stderr.replace(b"\n", b" ")
+
+    def test_an_empty_pipe_is_a_usage_error(self, r1: Run, chat_environ: dict[str, str]) -> None:
+        done = r1("chat", stdin=b"\n", **chat_environ)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"stdin is empty" in done.stderr
+
+
+def test_a_home_that_cannot_be_written_is_one_line(r1: Run, chat_environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    done: subprocess.CompletedProcess[bytes] = r1(
+        "chat", stdin=b"hello", **{**chat_environ, "R1_HOME": str(tmp_path / "file")}
+    )
+    assert done.returncode not in {0, 3, 70}
+    assert done.stderr.count(b"\n") == 1
+    assert b"Traceback" not in done.stderr
