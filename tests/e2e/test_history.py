@@ -1,14 +1,12 @@
-"""`r1 history`, as scripts and people use it."""
+"""`r1 history` on a terminal, and read by the sqlite3 program."""
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -48,151 +46,12 @@ def printed(done: subprocess.CompletedProcess[bytes]) -> str:
     return done.stdout.decode()
 
 
-class TestWithoutChats:
-    """Before the first chat there is one line that says so, and nothing is made."""
-
-    @pytest.mark.parametrize("arguments", [[], ["list"], ["search", "x"]], ids=repr)
-    def test_there_is_nothing_to_list(self, history: Run, own: Path, arguments: list[str]) -> None:
-        done = history(*arguments)
-        assert (done.returncode, done.stdout) == (0, b"")
-        assert done.stderr == b"r1: no chats yet; `r1` starts one\n"
-        assert history(*arguments, "--json").stdout == b"[]\n"
-        assert not own.exists()
-
-    @pytest.mark.parametrize("arguments", [["show", "1"], ["delete", "1"], ["export", "1", "-"]], ids=repr)
-    def test_there_is_nothing_to_show(self, history: Run, arguments: list[str]) -> None:
-        done = history(*arguments)
-        assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"r1: no chats yet; `r1` starts one\n")
-
-
-@pytest.mark.usefixtures("chats")
-class TestScripts:
-    """Pipes get exact text, tabs between columns, or JSON."""
-
-    def test_the_list_is_newest_first(self, history: Run) -> None:
-        lines = [line.split("\t") for line in printed(history()).splitlines()]
-        assert [(line[0], *line[2:]) for line in lines] == [
-            ("3", "1", "tiny:Q8_0", "草莓里有几个字母？"),
-            ("2", "1", "qwen-7b:Q4_K_M", "Cut off?"),
-            ("1", "2", "tiny:Q8_0", "Does wood float?"),
-        ]
-        assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", line[1]) for line in lines)
-        assert history("list").stdout == history().stdout
-
-    def test_the_list_as_json(self, history: Run) -> None:
-        newest, *others = json.loads(printed(history("list", "--json")))
-        assert history("--json").stdout == history("list", "--json").stdout
-        assert len(others) == 2
-        assert {key: newest[key] for key in ("id", "turns", "model", "title")} == {
-            "id": 3, "turns": 1, "model": "tiny:Q8_0", "title": "草莓里有几个字母？",
-        }  # fmt: skip
-        assert datetime.fromisoformat(newest["updated"]).tzinfo is not None
-
-    def test_a_search_says_where(self, history: Run) -> None:
-        assert printed(history("search", "WOOD")) == "1\t1\tquestion\tDoes wood float?\n"
-        assert printed(history("search", "几个")) == "3\t1\tquestion\t草莓里有几个字母？\n"
-        assert printed(history("search", "duck")) == "1\t1\tfile\tnotes.txt A duck.\n"
-        assert printed(history("search", "does", "yes")) == "1\t1\tanswer\tYes, it does.\n"
-        assert printed(history("search", "it does")) == "1\t1\tanswer\tYes, it does.\n"
-        assert printed(history("search", "does it")) == ""
-        (hit,) = json.loads(printed(history("search", "--json", "wait")))
-        assert (hit["session"], hit["number"], hit["where"], hit["spans"]) == (2, 1, "thinking", [[0, 4]])
-
-    def test_a_chat_is_shown_exactly(self, history: Run) -> None:
-        text = printed(history("show", "1"))
-        assert re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d|\d\d:\d\d", "NOW", text) == (
-            "Does wood float?\nchat 1 · NOW\n\n-- tiny:Q8_0 --\n\n"
-            "[1] You, NOW\n[file: notes.txt]\nDoes wood float?\n\n[1] R1\nYes, it does.\n\n"
-            "[2] You, NOW\nAnd \x1b[31mred\x1b[0m stone?\n\n[2] R1\nNo.\n\n```\n# not a heading\n```\n"
-        )
-        assert "[2] R1 thinking: thought for 2 s\nStone sinks.\n" in printed(history("show", "#1", "--thinking"))
-
-    def test_a_chat_as_json_has_everything(self, history: Run) -> None:
-        facts = json.loads(printed(history("show", "2", "--json", "--thinking")))
-        (turn,) = facts["turns"]
-        assert (turn["thinking"], turn["answer"], turn["finish_reason"], turn["usage"]) == ("Wait", "It w", None, None)
-        assert (turn["model"], turn["seed"], turn["ctx"]) == ("qwen-7b:Q4_K_M", 4294967295, 2048)
-
-    @pytest.mark.parametrize("command", ["show", "delete", "export"])
-    def test_a_chat_that_is_not_there(self, history: Run, command: str) -> None:
-        done = history(command, "9", *(["-"] if command == "export" else []))
-        assert (done.returncode, done.stdout) == (2, b"")
-        assert done.stderr == b"r1: no chat 9; r1 history lists the chats\n"
-
-    def test_wrong_use_names_the_right_help(self, history: Run) -> None:
-        done = history("show")
-        assert (done.returncode, done.stderr) == (2, b"r1: missing argument 'ID'; see r1 history show --help\n")
-
-    def test_a_newer_file_is_refused(self, history: Run, chats: Path) -> None:
-        content = bytearray(chats.read_bytes())
-        content[60:64] = b"\0\0\0\x09"
-        chats.write_bytes(content)
-        done = history()
-        assert (done.returncode, done.stdout) == (7, b"")
-        assert done.stderr.endswith(b"written by a newer r1 (format 9, this one reads 1); update r1\n")
-
-
-@pytest.mark.usefixtures("chats")
-class TestExport:
-    """A chat becomes a file, whose name says what kind of."""
-
-    def test_markdown_and_json(self, history: Run, tmp_path: Path) -> None:
-        printed(history("export", "1", tmp_path / "a.md"))
-        text = (tmp_path / "a.md").read_text()
-        assert text.startswith("# Does wood float?\n")
-        assert "Stone sinks" not in text
-        assert printed(history("export", "1", "-")) == text
-        printed(history("export", "1", tmp_path / "a.JSON", "--with-thinking"))
-        assert json.loads((tmp_path / "a.JSON").read_text())["turns"][1]["thinking"] == "Stone sinks."
-        assert sorted(file.name for file in tmp_path.glob("a.*")) == ["a.JSON", "a.md"]
-
-    def test_a_file_is_overwritten_only_by_force(self, history: Run, tmp_path: Path) -> None:
-        target = tmp_path / "a.md"
-        target.write_text("mine")
-        done = history("export", "1", target)
-        assert (done.returncode, target.read_text()) == (2, "mine")
-        assert done.stderr.endswith(b"a.md already exists; choose another name or pass --force to overwrite it\n")
-        printed(history("export", "1", target, "--force"))
-        assert target.read_text().startswith("# Does")
-
-    @pytest.mark.parametrize("name", ["a.txt", "a", "folder.md", "nowhere/a.md"])
-    def test_a_place_that_cannot_be_written(self, history: Run, tmp_path: Path, name: str) -> None:
-        (tmp_path / "folder.md").mkdir()
-        done = history("export", "1", tmp_path / name, "--force")
-        assert done.returncode in {1, 2}
-        assert (done.stdout, done.stderr.count(b"\n")) == (b"", 1)
-
-
-class TestDelete:
-    """What is deleted is gone; without -y nobody can be asked on a pipe."""
-
-    def test_only_what_was_named_goes(self, history: Run, chats: Path) -> None:
-        assert printed(history("delete", "-y", "1", "#1", "3")) == "1\tDoes wood float?\n3\t草莓里有几个字母？\n"
-        assert printed(history()).split("\t")[0] == "2"
-        assert b"wood" not in chats.read_bytes()
-        assert [file.name for file in chats.parent.iterdir()] == [chats.name]
-
-    def test_all_go(self, history: Run, chats: Path) -> None:
-        done = history("delete", "--all")
-        assert done.returncode == 2
-        assert b"Delete chat 3, " in done.stderr
-        assert b"not a terminal; pass -y to confirm" in done.stderr
-        assert len(printed(history("delete", "--all", "-y")).splitlines()) == 3
-        assert history().stderr == b"r1: no chats yet; `r1` starts one\n"
-
-    @pytest.mark.parametrize("arguments", [[], ["--all", "1"], ["1", "9"], ["x"]], ids=repr)
-    def test_what_is_unclear_deletes_nothing(self, history: Run, chats: Path, arguments: list[str]) -> None:
-        before = chats.read_bytes()
-        assert history("delete", "-y", *arguments).returncode == 2
-        assert chats.read_bytes() == before
-
-
 On = Callable[..., Terminal]
 
 
 @pytest.fixture
 def on_terminal(environ: dict[str, str], own: Path) -> On:
-    """`r1 history ARGUMENTS` on a terminal of 40 columns, unless `COLUMNS` says otherwise."""
+    """Runs `r1 history ARGUMENTS` on a terminal of 40 columns, unless `COLUMNS` differs."""
     narrow = {**environ, "R1_HOME": str(own), "COLUMNS": "40", "LINES": "20"}
     return lambda *arguments, **variables: Terminal([*R1, "history", *arguments], {**narrow, **variables})
 
@@ -200,9 +59,9 @@ def on_terminal(environ: dict[str, str], own: Path) -> On:
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 @pytest.mark.usefixtures("chats")
 class TestTerminals:
-    """People get a table, marks, lines that fit, and a question before anything is deleted."""
+    """A table, marked matches, lines that fit, and a question before anything is deleted."""
 
-    def test_a_table_where_there_is_room(self, on_terminal: On) -> None:
+    def test_a_table_if_there_is_room(self, on_terminal: On) -> None:
         with on_terminal(COLUMNS="80") as terminal:
             lines = without_style(terminal.read_to_end()).splitlines()
             assert terminal.status == 0
@@ -212,20 +71,20 @@ class TestTerminals:
             ["1", "NOW", "2", "tiny:Q8_0", "Does", "wood", "float?"],
         ]
 
-    def test_two_lines_a_chat_where_there_is_not(self, on_terminal: On) -> None:
+    def test_two_lines_for_each_chat_if_there_is_not(self, on_terminal: On) -> None:
         with on_terminal() as terminal:
             text = without_style(terminal.read_to_end())
         assert re.search(r"1  Does wood float\? +\r\n +\S+ \d\d:\d\d, 2 turns, tiny:Q8_0\b", text)
         assert max(map(len, text.splitlines())) <= 40
 
-    def test_nothing_steers_the_terminal(self, on_terminal: On) -> None:
+    def test_no_escape_code_reaches_the_terminal(self, on_terminal: On) -> None:
         for arguments in (["show", "1"], ["search", "stone"]):
             with on_terminal(*arguments) as terminal:
                 text = terminal.read_to_end()
             assert "\x1b[31m" not in text
             assert "stone?" in without_style(text)
 
-    def test_long_lines_are_broken_between_words(self, on_terminal: On, chats: Path) -> None:
+    def test_long_lines_are_wrapped_but_code_is_not(self, on_terminal: On, chats: Path) -> None:
         words, code = "wood floats on water " * 20, "x = " + "1 + " * 40
         with History.open(chats) as history:
             say(history, None, "q", f"{words}\n```\n{code}\n```")
@@ -234,7 +93,7 @@ class TestTerminals:
         assert {word for line in lines for word in line.split()} >= {"wood", "floats", "on", "water"}
         assert [line for line in lines if len(line) > 40] == [code]
 
-    def test_deleting_is_asked_about(self, on_terminal: On, history: Run) -> None:
+    def test_deleting_needs_a_confirmation(self, on_terminal: On, history: Run) -> None:
         for answer, left in (("n", 3), ("y", 2)):
             with on_terminal("delete", "1") as terminal:
                 assert "Delete chat 1, “Does wood float?” (2 turns) for good? [y/N]" in terminal.read_some()

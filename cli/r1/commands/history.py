@@ -173,5 +173,7 @@ def _wrapped(text: str) -> Iterator[str]:
     width, in_code = shutil.get_terminal_size().columns, False
     for line in printable(text).splitlines():
         in_code ^= line.lstrip().startswith("```")
-        is_verbatim = in_code or line.startswith(("    ", "\t"))
-        yield from (f"{part.rstrip()}\n" for part in ([line] if is_verbatim else wrap(line.expandtabs(4), width)))
+        if in_code or line.startswith(("    ", "\t")):
+            yield f"{line}\n"
+        else:
+            yield from (f"{part.rstrip()}\n" for part in wrap(line.expandtabs(4), width))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -53,24 +52,3 @@ class TestPlain:
         with History.open(Path(chat_environ["R1_HOME"]) / "history.db") as history:
             assert [turn.asked.question for turn in history.turns(1)] == [STRAWBERRY, "What is\n2 + 2?"]
             assert history.turns(1)[0].answer == RAW_THREE
-
-    def test_an_incomplete_answer_has_its_own_exit_status(self, r1: Run, chat_environ: dict[str, str]) -> None:
-        done = r1("chat", "--max-tokens", "60", stdin=STRAWBERRY.encode(), **chat_environ)
-        assert done.returncode == 3
-        assert RAW_THREE.encode().startswith(done.stdout.rstrip(b"\n"))
-        assert b"the limit of 60 tokens was reached" in done.stderr.replace(b"\n", b" ")
-
-    def test_an_empty_pipe_is_a_usage_error(self, r1: Run, chat_environ: dict[str, str]) -> None:
-        done = r1("chat", stdin=b"\n", **chat_environ)
-        assert (done.returncode, done.stdout) == (2, b"")
-        assert b"stdin is empty" in done.stderr
-
-
-def test_a_home_that_cannot_be_written_is_one_line(r1: Run, chat_environ: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("", encoding="utf-8")
-    done: subprocess.CompletedProcess[bytes] = r1(
-        "chat", stdin=b"hello", **{**chat_environ, "R1_HOME": str(tmp_path / "file")}
-    )
-    assert done.returncode not in {0, 3, 70}
-    assert done.stderr.count(b"\n") == 1
-    assert b"Traceback" not in done.stderr

@@ -1,0 +1,97 @@
+"""`r1 chat` in a pipe, and which model and session it opens."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from r1.history.history import History, StoredTurn
+from tests.conftest import Run
+from tests.fakes.chats import asked, say
+
+STRAWBERRY = "How many r's are in strawberry?"
+RAW_THREE = "The letter r appears \\(\\boxed{3}\\) times in strawberry."
+
+Chat = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture
+def chat(r1: Run, own_home: Path) -> Chat:
+    """Runs `r1 chat ARGUMENTS` in a home of its own, with a question from a pipe."""
+
+    def run(*arguments: str, question: str = STRAWBERRY) -> subprocess.CompletedProcess[bytes]:
+        return r1("chat", *arguments, stdin=question.encode(), R1_HOME=str(own_home), R1_TEMP="0")
+
+    return run
+
+
+def turns(home: Path, session: int) -> list[StoredTurn]:
+    with History.open(home / "history.db") as history:
+        return history.turns(session)
+
+
+class TestPipe:
+    """The pipe is one question, and gets only its answer; the exit status says if it is complete."""
+
+    def test_an_answer_is_printed_and_saved(self, chat: Chat, own_home: Path) -> None:
+        done = chat()
+        assert (done.returncode, done.stdout) == (0, f"{RAW_THREE}\n".encode())
+        assert b"Count r" not in done.stderr
+        assert [turn.answer for turn in turns(own_home, 1)] == [RAW_THREE]
+
+    def test_an_incomplete_answer_has_its_own_exit_status(self, chat: Chat) -> None:
+        done = chat("--max-tokens", "60")
+        assert done.returncode == 3
+        assert RAW_THREE.encode().startswith(done.stdout.rstrip(b"\n"))
+        assert b"the limit of 60 tokens was reached" in done.stderr.replace(b"\n", b" ")
+
+    def test_an_empty_pipe_is_a_usage_error(self, chat: Chat) -> None:
+        done = chat(question="\n")
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"stdin is empty" in done.stderr
+
+    def test_a_home_that_cannot_be_written_is_one_line(self, r1: Run, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("", encoding="utf-8")
+        done = r1("chat", stdin=b"hello", R1_HOME=str(tmp_path / "file"))
+        assert done.returncode not in {0, 3, 70}
+        assert done.stderr.count(b"\n") == 1
+        assert b"Traceback" not in done.stderr
+
+
+class TestSession:
+    """--continue and --session."""
+
+    def test_continue_opens_the_latest_chat(self, chat: Chat, own_home: Path) -> None:
+        chat()
+        assert chat("--continue", question="What is\n2 + 2?").returncode == 0
+        assert [turn.asked.question for turn in turns(own_home, 1)] == [STRAWBERRY, "What is\n2 + 2?"]
+
+    def test_session_opens_any_chat(self, chat: Chat, own_home: Path) -> None:
+        for question in ("one", "two"):
+            chat(question=question)
+        assert chat("--session", "#1", question="three").returncode == 0
+        assert [turn.asked.question for turn in turns(own_home, 1)] == ["one", "three"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (["--continue", "--session", "1"], b"--continue and --session exclude each other"),
+            (["--continue"], b"there is no chat to continue; `r1` starts one"),
+            (["--session", "7"], b"no chat 7; r1 history lists the chats"),
+        ],
+    )
+    def test_sessions_that_cannot_be_opened(self, chat: Chat, arguments: list[str], says: bytes) -> None:
+        done = chat(*arguments)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert says in done.stderr
+
+    def test_a_chat_whose_model_was_removed_continues_with_the_default(self, chat: Chat, own_home: Path) -> None:
+        with History.open(own_home / "history.db") as history:
+            say(history, None, asked("one", model="qwen-7b:Q4_K_M"))
+        done = chat("--continue")
+        assert done.returncode == 0
+        assert b"this chat used qwen-7b:Q4_K_M, which is no longer on this machine" in done.stderr
+        assert turns(own_home, 1)[-1].asked.model == "tiny:Q8_0"
