@@ -1,4 +1,4 @@
-"""What every test may use: the built-in model, quantized once, and the program as a process."""
+"""Fixtures for all tests: the built-in model, quantized once, and `r1` as a process."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ from tests.fakes.models import make_endless
 
 R1 = (sys.executable, "-m", "r1")
 
+_FOREIGN = ("R1_", "XDG_", "HF_", "PYTHONDONTWRITEBYTECODE")
+"""The developer's variables that the tests leave out. Without bytecode, each of a thousand processes would compile r1."""
+
 
 @pytest.fixture(scope="session", autouse=True)
-def _ctrl_c_is_heard() -> None:
-    """A shell that starts the tests in the background ignores SIGINT for them, and so for every program they start."""
+def _restore_sigint() -> None:
+    """A shell that starts the tests in the background ignores SIGINT, and every program they start would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An R1_HOME that holds tiny:Q8_0 and nothing else. Tests only read it."""
+    """An R1_HOME that holds only tiny:Q8_0. Tests must not write to it."""
     root = tmp_path_factory.mktemp("home")
     ensure_tiny(Store(root, catalog.load()))
     return root
@@ -45,7 +48,7 @@ def tiny_path(home: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def endless_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that goes on until something stops it."""
+    """A model that never ends its turn."""
     return make_endless(tmp_path_factory.mktemp("endless"))
 
 
@@ -58,14 +61,14 @@ def model(tiny_path: Path) -> Iterator[Model]:
 
 @pytest.fixture
 def context(model: Model) -> Iterator[Context]:
-    """An empty KV cache of 1,024 tokens over the built-in model; one thread, which gives the same bits everywhere."""
+    """An empty KV cache of 1,024 tokens over the built-in model; one thread gives the same bits everywhere."""
     with Context(model, ContextParams(1024, threads=Threads.of(1))) as made:
         yield made
 
 
 def isolated_environ(home: Path, folder: Path) -> dict[str, str]:
     """An environment with R1_HOME at `home`, other files in `folder`, and no configuration of the developer."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("R1_", "XDG_", "HF_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     folders = {"R1_HOME": str(home), "XDG_CONFIG_HOME": str(folder / "config"), "HOME": str(folder)}
     return {**kept, **folders, "R1_THREADS": "1", "TERM": "xterm-256color"}
 
