@@ -1,4 +1,4 @@
-"""Checkpoints and files made to do harm: one line, exit 7, and nothing written anywhere."""
+"""Hostile checkpoints and files give one line and exit code 7, and nothing is written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Harm = Callable[[Path], object]
 
 
 def lying_header(change: Callable[[dict[str, Any]], object]) -> Harm:
-    """A shard whose header is changed; the tensors behind it stay."""
+    """A shard with a changed header and unchanged tensors."""
 
     def harm(folder: Path) -> None:
         path = folder / "model.safetensors"
@@ -40,8 +40,8 @@ def set_offsets(begin: int, end: int) -> Callable[[dict[str, Any]], object]:
     return lambda header: header["lm_head.weight"].update(data_offsets=[begin, end])
 
 
-def announce(length: int) -> Harm:
-    """A shard that says its header is so long."""
+def claim(length: int) -> Harm:
+    """A shard that claims a header of this length."""
 
     def harm(folder: Path) -> None:
         path = folder / "model.safetensors"
@@ -51,7 +51,7 @@ def announce(length: int) -> Harm:
 
 
 def index_to(shard: object) -> Harm:
-    """An index that sends a tensor elsewhere."""
+    """An index that points to another shard."""
     return lambda folder: checkpoints.write_json(folder / INDEX, {"weight_map": {"lm_head.weight": shard}})
 
 
@@ -61,16 +61,16 @@ def put(name: str, content: bytes) -> Harm:
 
 
 HARMS: dict[str, Harm] = {
-    "a header longer than the file": announce(1 << 40),
-    "a header as long as can be said": announce((1 << 64) - 1),
-    "a header of no length": announce(0),
-    "an offset behind the end": lying_header(set_offsets(1 << 50, (1 << 50) + 163_840)),
+    "a header longer than the file": claim(1 << 40),
+    "the longest possible header": claim((1 << 64) - 1),
+    "a header of length 0": claim(0),
+    "an offset past the end": lying_header(set_offsets(1 << 50, (1 << 50) + 163_840)),
     "an offset before the beginning": lying_header(set_offsets(-163_840, 0)),
     "tensors that overlap": lying_header(set_offsets(0, 163_840)),
-    "a dtype there is none of": lying_header(lambda header: header["lm_head.weight"].update(dtype="Q4_K")),
+    "an unknown dtype": lying_header(lambda header: header["lm_head.weight"].update(dtype="Q4_K")),
     "a dtype of another size": lying_header(lambda header: header["lm_head.weight"].update(dtype="F32")),
-    "a dtype that is no float": lying_header(lambda header: header["lm_head.weight"].update(dtype="I16")),
-    "a shape of monstrous size": lying_header(lambda header: header["lm_head.weight"].update(shape=[1 << 40, 1 << 40])),
+    "a dtype that is not a float": lying_header(lambda header: header["lm_head.weight"].update(dtype="I16")),
+    "an absurdly large shape": lying_header(lambda header: header["lm_head.weight"].update(shape=[1 << 40, 1 << 40])),
     "another shape": lying_header(lambda header: header["lm_head.weight"].update(shape=[256, 320])),
     "JSON in JSON in JSON": put("config.json", b'{"a":' * 200_000),
     "a JSON number without end": put("config.json", b'{"vocab_size": ' + b"9" * 1_000_000 + b"}"),
@@ -80,11 +80,11 @@ HARMS: dict[str, Harm] = {
     ),
     "a shard in the folder above": index_to("../outside.safetensors"),
     "a shard far above": index_to("../../../../../../etc/passwd"),
-    "a shard by its whole path": index_to("/etc/passwd.safetensors"),
+    "a shard by its absolute path": index_to("/etc/passwd.safetensors"),
     "a shard with a NUL in its name": index_to("a\0.safetensors"),
     "a shard on another drive": index_to("C:\\outside.safetensors"),
-    "a shard that is no text": index_to({"a": "b"}),
-    "a pipe for a file": lambda folder: [
+    "a shard that is not a string": index_to({"a": "b"}),
+    "a pipe instead of a file": lambda folder: [
         (folder / "generation_config.json").unlink(),
         os.mkfifo(folder / "generation_config.json"),
     ],
@@ -112,7 +112,7 @@ def test_is_refused(r1: Run, tmp_path: Path, harm: Harm) -> None:
 
 
 def with_rows(folder: Path, name: str, scale: float) -> Path:
-    """A checkpoint in which one tensor is multiplied."""
+    """A checkpoint with one tensor multiplied by `scale`."""
     stored = {name: checkpoints.stored(name, shape) for name, shape in Shape(layers=1).tensors.items()}
     checkpoints.write(folder, Shape(layers=1))
     dtype, shape, data = stored[name]
@@ -123,17 +123,17 @@ def with_rows(folder: Path, name: str, scale: float) -> Path:
 
 
 class TestTheProcessLives:
-    """ggml ends the process where it meets what it does not expect; such input must not reach it."""
+    """ggml aborts the process on unexpected input, so such input must not reach it."""
 
     @pytest.mark.parametrize("scale", [1e14, 1e30])
     @pytest.mark.parametrize("quant", ["IQ3_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "Q2_K"])
-    def test_with_monstrous_weights(self, r1: Run, tmp_path: Path, quant: str, scale: float) -> None:
+    def test_with_absurdly_large_weights(self, r1: Run, tmp_path: Path, quant: str, scale: float) -> None:
         folder = with_rows(tmp_path / "c", "model.layers.0.mlp.up_proj.weight", scale)
         imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", Shape(layers=1))
         done = r1("quantize", folder, "-t", quant, "--imatrix", imatrix, "-o", tmp_path / "a.gguf", "-q")
         assert done.returncode in {0, 7}, done.stderr
         if done.returncode:
-            assert b"up_proj.weight: it holds a value that is NaN, infinite or too large for" in done.stderr
+            assert b"up_proj.weight: a value is NaN, infinite or too large for" in done.stderr
             assert not list(tmp_path.glob("a.gguf*"))
 
     @pytest.mark.parametrize("weight", [-1.0, 3e38, 1e-42, 0.0])
@@ -153,12 +153,12 @@ class TestTheProcessLives:
         assert done.returncode == (7 if weight in {-1.0, 3e38} else 0), done.stderr
 
     @pytest.mark.parametrize("kind", ["I8", "I16", "I32", "I64", "F64", "Q8_K"])
-    def test_with_matrices_of_what_is_no_weight(self, r1: Run, tmp_path: Path, kind: str) -> None:
+    def test_with_matrices_of_types_that_are_not_weights(self, r1: Run, tmp_path: Path, kind: str) -> None:
         folder = checkpoints.write(tmp_path / "c", Shape(layers=1))
         source, number = tmp_path / "s.gguf", TensorType[kind]
         assert r1("quantize", folder, "-t", "F32", "-o", source, "-q").returncode == 0
         data, name = bytearray(source.read_bytes()), b"output.weight"
-        at = data.index(name) + len(name) + 4 + 16  # behind the number of dimensions and two of them
+        at = data.index(name) + len(name) + 4 + 16  # after the number of dimensions and two dimensions
         assert data[at : at + 4] == bytes(4)
         data[at : at + 4] = int(number).to_bytes(4, "little")
         source.write_bytes(data + bytes(1 << 20))
@@ -167,7 +167,7 @@ class TestTheProcessLives:
 
 
 class TestTheSourceLives:
-    """Whatever -o says, what is read is never written over."""
+    """No -o overwrites a file of the source."""
 
     @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
     def test_a_file_of_the_checkpoint(self, r1: Run, tmp_path: Path, name: str) -> None:
@@ -175,9 +175,9 @@ class TestTheSourceLives:
         before = (folder / name).read_bytes()
         done = r1("quantize", folder, "-o", folder / name)
         assert (done.returncode, (folder / name).read_bytes()) == (2, before)
-        assert b"belongs to the source" in done.stderr
+        assert b"is part of the source; choose another output or type" in done.stderr
 
-    def test_a_gguf_that_is_where_the_half_made_one_would_be(self, r1: Run, tmp_path: Path) -> None:
+    def test_a_gguf_at_the_path_of_the_unfinished_file(self, r1: Run, tmp_path: Path) -> None:
         folder, source = checkpoints.write(tmp_path / "c"), tmp_path / "e.gguf.partial"
         assert r1("quantize", folder, "-t", "BF16", "-o", tmp_path / "x.gguf", "-q").returncode == 0
         (tmp_path / "x.gguf").rename(source)

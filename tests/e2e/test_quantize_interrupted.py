@@ -1,4 +1,4 @@
-"""`r1 quantize` killed at random moments and started again: the same bytes, and what was done is not done twice."""
+"""`r1 quantize` killed at random moments and started again gives the same bytes and does no work twice."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX sig
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of three shards that takes about a second."""
+    """A checkpoint in three shards that takes about a second to convert."""
     return checkpoints.write(tmp_path_factory.mktemp("kills") / "source", SHAPE, shards=3)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, float]:
-    """The digest of what is made when nothing happens, and how long that takes in all."""
+    """The digest of the result without interruptions, and the seconds it takes."""
     target = tmp_path_factory.mktemp("undisturbed") / "a.gguf"
     began = time.monotonic()
     subprocess.run([*R1, "quantize", source, "-o", target, "-q"], check=True)
@@ -57,7 +57,7 @@ def test_killed_at_a_random_moment(
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("a.")) == ["a.gguf"]
 
 
-def test_killed_again_and_again_it_still_comes_to_an_end(
+def test_finishes_although_it_is_killed_again_and_again(
     start: Start, source: Path, undisturbed: tuple[str, float], tmp_path: Path
 ) -> None:
     digest, seconds = undisturbed
@@ -75,7 +75,7 @@ def test_killed_again_and_again_it_still_comes_to_an_end(
 
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_who_stops_it_is_told_how_to_go_on(
+def test_stopping_it_says_how_to_resume(
     r1: Run,
     start: Start,
     source: Path,
@@ -100,7 +100,7 @@ def test_who_stops_it_is_told_how_to_go_on(
     assert sha256(target.read_bytes()).hexdigest() == undisturbed[0]
 
 
-def test_two_at_once_do_not_mix_their_bytes(
+def test_two_processes_do_not_mix_their_bytes(
     start: Start, source: Path, undisturbed: tuple[str, float], tmp_path: Path
 ) -> None:
     target = tmp_path / "a.gguf"
