@@ -1,1 +1,1 @@
-"""The chat and its memory: what was said, kept as it is said. See `history`, `search`, `export`."""
+"""The chat. `chat` is the conversation, `screen` and `plain` show it, `worker` runs the model, `recorder` saves it."""

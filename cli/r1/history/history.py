@@ -91,7 +91,7 @@ class History:
         load_s: float,
         text: tuple[str, str] | None = None,
     ) -> None:
-        """Ends the turn. `text` is its thinking and answer; None: those of its pieces, of which none is missing."""
+        """Ends the turn. `text` is its thinking and answer; None if no piece of them is missing."""
         with self._writing(durable=True) as db:
             schema.fold(db, turn)
             if text is not None:

@@ -14,7 +14,7 @@ from r1_quantize.errors import UsageError
 
 
 class Failures:
-    """Stands in for a chat; records the errors it is asked to show."""
+    """A fake chat that records the errors it is asked to show."""
 
     def __init__(self) -> None:
         self.shown: list[str] = []

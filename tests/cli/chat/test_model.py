@@ -114,7 +114,7 @@ class TestNearlyFull:
         model.handle(Warmed(0, (990,)))
         assert self.warnings(view) == 0
 
-    def test_another_conversation_is_warned_about_anew(self, model: ChatModel, view: FakeView) -> None:
+    def test_another_conversation_is_warned_about_again(self, model: ChatModel, view: FakeView) -> None:
         model.handle(Warmed(0, (900,)))
         model.warn_again()
         model.handle(Warmed(0, (900,)))

@@ -136,7 +136,7 @@ class TestLockedHistory:
 
 
 class TestHistoryThatFails:
-    """The user is told once, until saving works again."""
+    """The failure is shown once, until saving works again."""
 
     def test_the_failure_is_shown_once(self, notebook: Notebook) -> None:
         text = notebook.begin()
