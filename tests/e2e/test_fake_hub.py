@@ -1,4 +1,4 @@
-"""The hub on loopback is what the real client takes it for, and its faults do happen."""
+"""The tests' hub works with the real client, and its faults happen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.fakes.hub import COMMIT, EXTRA, Fault, Hub
+from tests.fakes.hub import COMMIT, EXTRA, Fault, Hub, huggingface_client
 
 REPO = "some-owner/some-model"
 NAME = "model-00001-of-00002.safetensors"
@@ -46,28 +46,42 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def ask(tmp_path: Path) -> Ask:
-    """Runs Python with the real client against a hub; `answer` is what comes back, an exception as its name."""
+    """Runs Python with the real client against a hub; returns `answer`, or the name of the exception.
+
+    With Xet it runs in a process of its own: hf_xet keeps a cache of the bytes that it has downloaded.
+    """
 
     def run(hub: Hub, code: str, **variables: str) -> Any:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         home = str(tmp_path / "hf" / str(hub.requests.total()))
-        environ = {**kept, "HF_ENDPOINT": hub.endpoint, "HF_HOME": home, **variables}
+        environ = {**environ_without_hub(), "HF_ENDPOINT": hub.endpoint, "HF_HOME": home, **variables}
         lines = "\n    ".join(code.strip().splitlines())
-        program = f"import json\nfrom huggingface_hub import *\nREPO, NAME = {REPO!r}, {NAME!r}\ntry:\n    {lines}\n"
-        program += "except Exception as exc:\n    answer = type(exc).__name__\nprint(json.dumps(answer))"
-        done = subprocess.run(
-            [sys.executable, "-c", program], env=environ, capture_output=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        return json.loads(done.stdout)
+        program = f"from huggingface_hub import *\nREPO, NAME = {REPO!r}, {NAME!r}\ntry:\n    {lines}\n"
+        program += "except Exception as exc:\n    answer = type(exc).__name__\n"
+        if hub.xet:
+            return run_separately(program, environ)
+        names: dict[str, Any] = {}
+        with huggingface_client(environ):
+            exec(program, names)
+        return names["answer"]
 
     return run
 
 
+def environ_without_hub() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+
+
+def run_separately(program: str, environ: dict[str, str]) -> Any:
+    command = [sys.executable, "-c", f"{program}import json\nprint(json.dumps(answer))"]
+    done = subprocess.run(command, env=environ, capture_output=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
 def get(url: str, *, method: str = "GET", **headers: str) -> tuple[HTTPResponse, bytes]:
-    """One request by the standard library, which believes what it is told; what came before a break is the body."""
+    """One request by the standard library, without any checks; returns the answer and the body as far as it came."""
     parts = urlsplit(url)
-    with closing(HTTPConnection(parts.netloc, timeout=10)) as connection:
+    with closing(HTTPConnection(parts.netloc, timeout=300)) as connection:
         connection.request(method, f"{parts.path}?{parts.query}", headers=headers)
         answer = connection.getresponse()
         with answer:
@@ -78,7 +92,7 @@ def get(url: str, *, method: str = "GET", **headers: str) -> tuple[HTTPResponse,
 
 
 class TestRepository:
-    """What the real client sees."""
+    """Repositories as the real client sees them."""
 
     INFO = """
 info = HfApi().model_info(REPO, files_metadata=True)
@@ -86,7 +100,7 @@ files = {f.rfilename: [f.size, f.blob_id, f.lfs and f.lfs.sha256, f.lfs and f.lf
 answer = [info.id, info.sha, info.private, info.gated, files]
 """
 
-    def test_info_says_what_each_file_is(self, start: Start, ask: Ask) -> None:
+    def test_info_describes_each_file(self, start: Start, ask: Ask) -> None:
         hub = start()
         name, commit, private, gated, files = ask(hub, self.INFO)
         assert (name, commit, private, gated) == (REPO, COMMIT, False, False)
@@ -98,13 +112,13 @@ answer = [info.id, info.sha, info.private, info.gated, files]
         assert files["config.json"] == [9, hashlib.sha1(b"blob 9\0" + CONFIG).hexdigest(), None, None]
         assert hub.requests[f"GET api/models/{REPO}"] == 1
 
-    def test_info_may_lie(self, start: Start, ask: Ask) -> None:
+    def test_info_can_be_overridden(self, start: Start, ask: Ask) -> None:
         hub = start()
         hub.info_overrides = lambda info: {**info, "siblings": [{"rfilename": "../x", "size": 1 << 60, "blobId": "0"}]}
         assert ask(hub, self.INFO)[4] == {"../x": [1 << 60, "0", None, None]}
 
     @pytest.mark.parametrize("cdn", [False, True])
-    def test_a_file_arrives_whole(self, start: Start, ask: Ask, cdn: bool) -> None:
+    def test_a_file_arrives_complete(self, start: Start, ask: Ask, cdn: bool) -> None:
         hub = start(cdn=cdn, token="hf_x")
         code = f"""
 metadata = get_hf_file_metadata(hf_hub_url(REPO, NAME), token="hf_x")
@@ -117,15 +131,15 @@ answer = [metadata.commit_hash, metadata.etag, metadata.size, metadata.location,
         assert location.startswith(hub.cdn_endpoint if cdn else hub.endpoint)
         assert Path(path).read_bytes() == DATA
         assert hub.sent == {NAME: SIZE, "config.json": 9}
-        # The client also asks for a registry of agents, with no token, once a day.
+        # The client also requests a registry of agents, without a token, once a day.
         seen = {(server, header) for server, path, header in hub.authorizations if REPO in path}
         assert seen == ({("hub", "Bearer hf_x"), ("cdn", None)} if cdn else {("hub", "Bearer hf_x")})
 
-    def test_a_snapshot_arrives_whole(self, start: Start, ask: Ask) -> None:
+    def test_a_snapshot_arrives_complete(self, start: Start, ask: Ask) -> None:
         folder = Path(ask(start(cdn=True), "answer = snapshot_download(REPO)"))
         assert (folder.name, (folder / "sub" / "x y.gguf").read_bytes()) == (COMMIT, DATA[:1000])
 
-    def test_who_may_see_what(self, start: Start, ask: Ask) -> None:
+    def test_access_control(self, start: Start, ask: Ask) -> None:
         hub = start(token="hf_x")
         code = 'answer = hf_hub_download(REPO, "config.json", token={}) and "came"'.format
         assert ask(hub, 'answer = HfApi().model_info("some-owner/other")') == "RepositoryNotFoundError"
@@ -140,7 +154,7 @@ answer = [metadata.commit_hash, metadata.etag, metadata.size, metadata.location,
         assert ask(hub, code('"hf_x"')) == "GatedRepoError"
         assert ask(hub, self.INFO)[3] == "manual"
 
-    def test_what_is_not_there(self, start: Start, ask: Ask) -> None:
+    def test_missing_files_and_revisions(self, start: Start, ask: Ask) -> None:
         hub = start()
         assert ask(hub, 'answer = hf_hub_download(REPO, "nothing")') == "RemoteEntryNotFoundError"
         assert ask(hub, 'answer = hf_hub_download(REPO, NAME, revision="f" * 40)') == "RevisionNotFoundError"
@@ -161,11 +175,11 @@ answer = [metadata.commit_hash, metadata.etag, metadata.size, metadata.location,
 
 
 class TestRanges:
-    """A part of a file, from either server."""
+    """Ranges of a file, from the hub or the CDN."""
 
     @pytest.mark.parametrize("cdn", [False, True])
     @pytest.mark.parametrize(
-        ("asked", "status", "span", "says"),
+        ("requested", "status", "span", "content_range"),
         [
             ("bytes=0-", 206, slice(None), f"bytes 0-{SIZE - 1}/{SIZE}"),
             ("bytes=10-19", 206, slice(10, 20), f"bytes 10-19/{SIZE}"),
@@ -175,24 +189,26 @@ class TestRanges:
             ("pages=1-2", 200, slice(None), None),
         ],
     )
-    def test_of_bytes(self, start: Start, cdn: bool, asked: str, status: int, span: slice, says: str | None) -> None:
+    def test_of_bytes(
+        self, start: Start, cdn: bool, requested: str, status: int, span: slice, content_range: str | None
+    ) -> None:
         hub = start(cdn=cdn)
         url = f"{hub.endpoint}/{PATH}"
         if cdn:
             url = get(url)[0].headers["Location"]
-        answer, body = get(url, Range=asked)
-        assert (answer.status, body, answer.headers["Content-Range"]) == (status, DATA[span], says)
+        answer, body = get(url, Range=requested)
+        assert (answer.status, body, answer.headers["Content-Range"]) == (status, DATA[span], content_range)
 
-    def test_the_cdn_wants_its_signature(self, start: Start) -> None:
+    def test_the_cdn_requires_its_signature(self, start: Start) -> None:
         hub = start(cdn=True)
         location = get(f"{hub.endpoint}/{PATH}", method="HEAD")[0].headers["Location"]
         assert get(location.partition("?")[0])[0].status == 403
 
 
 class TestFaults:
-    """Each kind of misbehaviour, seen by a client that believes everything."""
+    """Each kind of fault, as seen by a client that checks nothing."""
 
-    def test_a_status_so_many_times(self, start: Start) -> None:
+    def test_status(self, start: Start) -> None:
         hub = start()
         hub.faults = [Fault("*/config.json", "status", 2, status=429, headers={"Retry-After": "1"}, method="HEAD")]
         url = f"{hub.endpoint}/{REPO}/resolve/main/config.json"
@@ -223,7 +239,7 @@ class TestFaults:
         assert get(f"{hub.endpoint}/{PATH}")[1] == DATA[:5000]
         assert time.monotonic() - began > 0.3
 
-    def test_the_hub_closes_in_the_middle_of_a_stall(self, tmp_path: Path, start: Start) -> None:
+    def test_the_hub_closes_during_a_stall(self, tmp_path: Path, start: Start) -> None:
         with Hub(tmp_path / "hub") as hub:
             hub.faults = [Fault("*", "stall", after=5000, seconds=60)]
             got: list[bytes] = []
@@ -232,11 +248,11 @@ class TestFaults:
             while not hub.sent:
                 time.sleep(0.01)
             began = time.monotonic()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 30
         client.join()
         assert got == [DATA[:5000]]
 
-    def test_the_hub_closes_although_nobody_reads(self, tmp_path: Path, start: Start) -> None:
+    def test_the_hub_closes_while_a_client_does_not_read(self, tmp_path: Path, start: Start) -> None:
         with (tmp_path / "hub" / REPO / NAME).open("r+b") as file:
             file.truncate(100_000_000)
         with ExitStack() as stack:
@@ -247,7 +263,7 @@ class TestFaults:
                 time.sleep(0.01)
             began = time.monotonic()
             hub.__exit__()
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 30
             stack.pop_all()
             connection.close()
 
@@ -258,7 +274,7 @@ class TestFaults:
         assert get(f"{hub.endpoint}/{PATH}")[1] == DATA
         assert time.monotonic() - began > 0.2
 
-    def test_flip_waits_for_the_range_with_its_byte(self, start: Start) -> None:
+    def test_flip_applies_to_a_range_with_its_byte(self, start: Start) -> None:
         hub = start()
         hub.faults = [Fault("*/model-00001*", "flip", after=500)]
         assert get(f"{hub.endpoint}/{PATH}", Range="bytes=501-")[1] == DATA[501:]
@@ -268,8 +284,8 @@ class TestFaults:
     def test_no_ranges(self, start: Start) -> None:
         hub = start()
         hub.faults = [Fault("*/model-00001*", "no_ranges", -1)]
-        for asked in ("bytes=500-", "bytes=1000000-"):
-            answer, body = get(f"{hub.endpoint}/{PATH}", Range=asked)
+        for requested in ("bytes=500-", "bytes=1000000-"):
+            answer, body = get(f"{hub.endpoint}/{PATH}", Range=requested)
             assert (answer.status, answer.headers["Content-Range"], body) == (200, None, DATA)
 
     def test_longer(self, start: Start) -> None:
@@ -306,15 +322,15 @@ class TestFaults:
         answer, body = get(f"{hub.endpoint}/{PATH}", Range="bytes=100-")
         assert (answer.status, answer.headers["Content-Length"], body) == (200, "0", b"")
 
-    def test_on_the_cdn_they_pass_over_the_redirect(self, start: Start, ask: Ask) -> None:
+    def test_on_the_cdn_they_do_not_apply_to_the_redirect(self, start: Start, ask: Ask) -> None:
         hub = start(cdn=True)
         hub.faults = [Fault("*model-00001*", "cut", after=300_000)]
         path = ask(hub, "answer = hf_hub_download(REPO, NAME)")
-        # The real client throws away what it has of its last 10 MiB.
+        # The real client discards its last 10 MiB.
         assert (Path(path).read_bytes(), hub.sent[NAME]) == (DATA, SIZE + 300_000)
         assert hub.requests[f"GET cdn/{REPO}/{COMMIT}/{NAME}"] == 2
 
-    def test_a_client_that_hangs_up_is_nobody_s_trouble(self, start: Start, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_a_client_that_disconnects_is_not_reported(self, start: Start, capfd: pytest.CaptureFixture[str]) -> None:
         hub = start()
         with suppress(OSError), closing(HTTPConnection(urlsplit(hub.endpoint).netloc)) as connection:
             connection.request("GET", f"/{PATH}")
@@ -323,7 +339,7 @@ class TestFaults:
 
 
 class TestXet:
-    """Large files out of a Xet store: the address comes from the hub, the bytes do not."""
+    """Large files from a Xet store: the hub gives its address, and does not send the bytes."""
 
     DOWNLOAD = "answer = hf_hub_download(REPO, NAME)"
     STREAM = """
@@ -341,7 +357,7 @@ answer = [len(data), hashlib.sha256(data).hexdigest()]
     TOKEN = f"GET api/models/{REPO}/xet-read-token/{COMMIT}"
 
     @pytest.mark.parametrize("cdn", [False, True])
-    def test_the_real_client_takes_it_from_there(self, start: Start, ask: Ask, cdn: bool) -> None:
+    def test_the_real_client_downloads_from_it(self, start: Start, ask: Ask, cdn: bool) -> None:
         hub = start(xet=True, cdn=cdn)
         assert Path(ask(hub, self.DOWNLOAD)).read_bytes() == DATA
         assert (hub.requests[self.TOKEN], hub.sent) == (1, {})
@@ -354,7 +370,7 @@ answer = [len(data), hashlib.sha256(data).hexdigest()]
     def test_a_stream(self, start: Start, ask: Ask) -> None:
         assert ask(start(xet=True), self.STREAM) == [SIZE - 1000, hashlib.sha256(DATA[1000:]).hexdigest()]
 
-    def test_a_store_that_cannot_be_read(self, start: Start, ask: Ask) -> None:
+    def test_a_store_that_cannot_be_opened(self, start: Start, ask: Ask) -> None:
         hub = start(xet=True)
         hub.xet_broken = True
         assert (ask(hub, self.DOWNLOAD), ask(hub, self.STREAM)) == ("OSError", "OSError")
@@ -362,9 +378,9 @@ answer = [len(data), hashlib.sha256(data).hexdigest()]
     def test_damage(self, start: Start, ask: Ask) -> None:
         hub = start(xet=True)
         nothing = [0, hashlib.sha256().hexdigest()]
-        hub.xet_damage = "lost"  # hf_xet's stream sometimes just ends where it has met an error
+        hub.xet_damage = "lost"  # hf_xet's stream sometimes just ends at an error
         assert ask(hub, self.STREAM) in ("XetObjectNotFoundError", nothing)
-        hub.xet_damage = "empty"  # a stream of nothing, and no error
+        hub.xet_damage = "empty"  # an empty stream, and no error
         assert ask(hub, self.STREAM) == nothing
         hub.xet_damage = "flipped"  # the right length, and no error
         length, digest = ask(hub, self.STREAM)
