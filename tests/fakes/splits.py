@@ -11,7 +11,7 @@ Change = Callable[[gguf.GGUFWriter], object]
 
 
 def split(
-    whole: Path,
+    source: Path,
     folder: Path,
     tensors: int = 5,
     *,
@@ -19,13 +19,13 @@ def split(
     order: Callable[[list[gguf.ReaderTensor]], Sequence[gguf.ReaderTensor]] = list,
     change: Change = lambda writer: None,
 ) -> list[Path]:
-    """Write the parts of `whole`, with `tensors` in each; with `keys_alone` the first part has the keys and no tensors.
+    """Write the parts of `source`, with `tensors` in each; with `keys_alone` the first part has the keys and no tensors.
 
     `order` reorders the tensors, `change` may add or change keys. Returns the parts in order.
     """
-    found = gguf.GGUFReader(whole)
+    found = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(
-        folder / whole.name,
+        folder / source.name,
         str(found.fields["general.architecture"].contents()),
         split_max_tensors=tensors,
         small_first_shard=keys_alone,
@@ -35,7 +35,7 @@ def split(
     for tensor in order(found.tensors):
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     finish(writer)
-    return sorted(folder.glob(f"{whole.stem}-*-of-*.gguf"))
+    return sorted(folder.glob(f"{source.stem}-*-of-*.gguf"))
 
 
 def copy_keys(found: gguf.GGUFReader, writer: gguf.GGUFWriter) -> None:

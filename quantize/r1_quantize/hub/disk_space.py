@@ -53,7 +53,7 @@ def _suggestion(plan: PullPlan, checkpoint: Checkpoint | None, store: Store, *, 
 
 
 def _largest_type(checkpoint: Checkpoint, available: int) -> str | None:
-    """The largest type of a catalogue's checkpoint that fits in so many bytes."""
+    """The largest type of a catalogue's checkpoint that fits in `available` bytes."""
     try:
         source = outline(checkpoint)
     except BadFile:  # a user's own catalogue may be wrong

@@ -85,7 +85,8 @@ def _find_repository(
             cached = hub.cached_repository(request.repo)
         except ModelNotFound:
             raise exc from None
-        yield Noted(f"{exc}; using the copy in the Hugging Face cache")
+        problem = str(exc).partition(";")[0]  # without the advice to run it again
+        yield Noted(f"{problem}; using the copy in the Hugging Face cache")
         return cached
 
 

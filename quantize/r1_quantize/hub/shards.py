@@ -83,7 +83,7 @@ class ShardProvider:
         return {name: shard.at(self._local(name)) for name, shard in self._shards.items()}
 
     def start(self, wanted: Sequence[SourceFile]) -> Sequence[SourceFile]:
-        """Complete files come first, then those of which most is on the disk."""
+        """Complete files come first, then those with the most bytes on the disk."""
         self._slots = threading.Semaphore(len(self._shards) if self.keep else self.shards_at_once)
         order = sorted(wanted, key=lambda file: self._download_order(file.path.name))
         self._start_thread([file.path.name for file in order])

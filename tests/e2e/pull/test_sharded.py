@@ -77,10 +77,10 @@ class TestStreaming:
         self, sharded: Path, from_disk: bytes, environ: dict[str, str], tmp_path: Path, shards: int, at_once: int
     ) -> None:
         sizes = sorted((path.stat().st_size for path in (sharded / REPO).glob("*.safetensors")), reverse=True)
-        room = len(from_disk) + sum(sizes[:shards]) + _OVERHEAD
-        assert room < sum(sizes)
+        disk_size = len(from_disk) + sum(sizes[:shards]) + _OVERHEAD
+        assert disk_size < sum(sizes)
         with Hub(sharded) as hub:
-            done, facts = _pull_on_small_disk(hub, room, environ, tmp_path)
+            done, facts = _pull_on_small_disk(hub, disk_size, environ, tmp_path)
         assert done.returncode == 0, done.stderr
         assert facts["digest"] == hashlib.sha256(from_disk).hexdigest()
         (plan,) = [event for event in json_events(done.stdout) if event["event"] == "plan"]

@@ -215,7 +215,10 @@ class TestFromManifest:
         "manifest",
         [
             replace(MANIFEST, revision=None),
-            *(replace(MANIFEST, source=source) for source in ("a folder", "../..", "My-Tiny-BF16.gguf", "/a/b", "a--b/c")),
+            *(
+                replace(MANIFEST, source=source)
+                for source in ("a folder", "../..", "My-Tiny-BF16.gguf", "/a/b", "a--b/c")
+            ),
         ],
     )
     def test_a_model_made_from_something_on_this_disk_cannot(self, manifest: Manifest) -> None:
