@@ -54,5 +54,5 @@ class Pacer:
 
 
 if __name__ == "__main__":
-    loaded_model.generate = Pacer(loaded_model.generate)  # type: ignore[assignment]
+    loaded_model.generate = Pacer(loaded_model.generate)
     main()
