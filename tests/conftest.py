@@ -23,12 +23,12 @@ from tests.fakes.models import make_endless
 R1 = (sys.executable, "-m", "r1")
 
 _FOREIGN = ("R1_", "XDG_", "HF_", "PYTHONDONTWRITEBYTECODE")
-"""The developer's variables that the tests leave out. Without bytecode, each of a thousand processes would compile r1."""
+"""Variables of the developer that tests leave out. Without bytecode, each of many processes would compile r1 anew."""
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _restore_sigint() -> None:
-    """A shell that starts the tests in the background ignores SIGINT, and every program they start would inherit that."""
+    """A shell that starts the tests in the background ignores SIGINT, and the programs they start inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
