@@ -144,6 +144,11 @@ def _first_eighth_with(*, imatrix: bool) -> When:
 
 
 _M: _Kinds = {"attn_v": ((Q6_K, _more_bits),), "ffn_down": ((Q6_K, _more_bits),)}
+_Q3_K_M: _Kinds = {
+    "attn_v": ((Q5_K, _first(2)), (Q4_K, _always)),
+    "ffn_down": ((Q5_K, _first_part(16)), (Q4_K, _always)),
+    "attn_output": Q4_K,
+}
 _IQ4: _Kinds = {"attn_v": ((Q5_K, _grouped),), "ffn_down": ((Q5_K, _first_eighth_with(imatrix=False)),)}
 _IQ3_XS: _Kinds = {
     **{"attn_v": ((Q4_K, _grouped),), "attn_q": IQ3_XXS, "attn_k": IQ3_XXS},
@@ -173,14 +178,7 @@ _ALL = (
     _recipe("IQ4_NL", 25, IQ4_NL, _IQ4),
     _recipe("IQ4_XS", 30, IQ4_XS, _IQ4),
     _recipe("Q3_K_L", 13, Q3_K, {"attn_v": Q5_K, "ffn_down": Q5_K, "attn_output": Q5_K}),
-    _recipe(
-        *("Q3_K_M", 12, Q3_K),
-        {
-            "attn_v": ((Q5_K, _first(2)), (Q4_K, _always)),
-            "ffn_down": ((Q5_K, _first_part(16)), (Q4_K, _always)),
-            "attn_output": Q4_K,
-        },
-    ),
+    _recipe("Q3_K_M", 12, Q3_K, _Q3_K_M),
     _recipe("IQ3_M", 27, IQ3_S, {"attn_v": Q4_K, "ffn_down": ((Q4_K, _first_part(8)),), "attn_output": Q4_K}),
     _recipe("Q3_K_S", 11, Q3_K),
     _recipe("IQ3_S", 26, IQ3_S, {"attn_v": ((Q4_K, _grouped),)}),
@@ -310,7 +308,7 @@ def types_of(
     """Name → type of every matrix (see `is_matrix`) among `tensors`, which are in file order.
 
     The rules count the tensors of each kind. Like llama.cpp, they do not count a tensor with an override, which moves
-    the exceptions to other layers; only so are the bytes the same.
+    the exceptions to other layers. Without that, the bytes would differ from llama.cpp's.
     """
     matrices = [tensor for tensor in tensors if is_matrix(tensor)]
     if not recipe.quantized:

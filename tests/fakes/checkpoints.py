@@ -1,4 +1,4 @@
-"""Small checkpoints with made-up weights, in Hugging Face's layout, the same bytes on every machine.
+"""Small checkpoints with artificial weights, in Hugging Face's layout, the same bytes on every machine.
 
 A `Shape` says what the model looks like; `write` puts config.json, tokenizer.json, tokenizer_config.json,
 generation_config.json and the safetensors into a folder. The weights come from SHAKE-256, which, unlike a random
@@ -84,7 +84,7 @@ class Shape:
 
     @property
     def tensors(self) -> dict[str, tuple[int, ...]]:
-        """Name → shape of everything in the safetensors."""
+        """Name → shape of every tensor."""
         head = self.head_dim or self.hidden // self.heads
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (self.vocab, self.hidden)}
         for layer in range(self.layers):
@@ -110,7 +110,7 @@ class Shape:
 
 
 def write(folder: Path, shape: Shape = Shape(), *, dtype: str = "BF16", shards: int = 1) -> Path:
-    """The checkpoint in `folder`, which is made; with several shards there is an index too."""
+    """Writes a checkpoint to a new folder; several shards get an index."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", shape.config)
     write_json(folder / "tokenizer.json", tokenizer(llama=shape.llama))
@@ -134,7 +134,7 @@ FolderOf = Callable[[Shape], Path]
 
 
 def written_once(root: Path) -> FolderOf:
-    """Gives the checkpoint of a shape, and writes each only once."""
+    """Returns a function that gives the checkpoint of a shape and writes each one once."""
     folders: dict[Shape, Path] = {}
 
     def folder_of(shape: Shape) -> Path:
@@ -150,7 +150,7 @@ Stored = tuple[str, tuple[int, ...], bytes]
 
 
 def stored(name: str, shape: tuple[int, ...], dtype: str = "BF16") -> Stored:
-    """The tensor's weights, which depend on its name and shape alone."""
+    """A tensor's weights, which depend only on its name and shape."""
     values = weights(name, shape)
     if dtype == "BF16":
         return dtype, shape, (values.view("<u4") >> 16).astype("<u2").tobytes()
@@ -158,7 +158,7 @@ def stored(name: str, shape: tuple[int, ...], dtype: str = "BF16") -> Stored:
 
 
 def weights(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Numbers that BF16 and F16 both hold exactly, of size 2⁻⁹ to 2⁻¹; each matrix begins with a block of zeros."""
+    """Numbers from 2⁻⁹ to 2⁻¹ that BF16 and F16 hold exactly; each matrix begins with a block of zeros."""
     count = int(np.prod(shape))
     noise = np.frombuffer(shake_256(f"{name} {shape}".encode()).digest(2 * count), "<u2").astype("<u4")
     exponent = 118 + (noise >> 7 & 7)
@@ -169,7 +169,7 @@ def weights(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Stored]) -> None:
-    """A well-formed file, tensors in the order given."""
+    """Writes a valid file with the tensors in this order."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     begin = 0
     for name, (dtype, shape, data) in tensors.items():
@@ -179,18 +179,18 @@ def write_safetensors(path: Path, tensors: Mapping[str, Stored]) -> None:
 
 
 def write_raw_safetensors(path: Path, header: bytes, data: bytes, length: int | None = None) -> None:
-    """A file with any header over any data; `length` is what the file says the header's length is."""
+    """Writes a file with any header and data; `length` is the header length it claims."""
     announced = len(header) if length is None else length
     path.write_bytes(announced.to_bytes(8, "little") + header + data)
 
 
 def write_json(path: Path, content: object) -> None:
-    """One JSON file."""
+    """Writes a JSON file."""
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def tokenizer(*, llama: bool = False) -> dict[str, Any]:
-    """A tokenizer.json: the 256 bytes, four merges, and R1's control tokens; cut as Qwen's, or as Llama 3's."""
+    """A tokenizer.json: 256 bytes, four merges and R1's control tokens, split like Qwen's or Llama 3's."""
     ids = _token_ids()
     start = {"SpecialToken": {"id": CONTROL[3], "type_id": 0}}
     return {
@@ -253,7 +253,7 @@ def _token_ids() -> dict[str, int]:
 
 
 def _byte_letters() -> list[str]:
-    """GPT-2's letter for each byte: itself where it can be seen, else the next free one from U+0100 on."""
+    """GPT-2's character for each byte: itself if it is visible, else the next free one from U+0100."""
     seen = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     unseen = [byte for byte in range(256) if byte not in seen]
     return [chr(byte) if byte in seen else chr(0x100 + unseen.index(byte)) for byte in range(256)]

@@ -1,4 +1,4 @@
-"""llama.cpp's own quantizer, as a witness: it runs inside the library that is loaded anyway."""
+"""llama.cpp's own quantizer, as a reference; it is part of the loaded library."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def quantized(
     *,
     allow_requantize: bool = False,
 ) -> Path | None:
-    """What llama_model_quantize makes of a GGUF; None when it refuses. `imatrix` is a file's name and its weights."""
+    """The file llama_model_quantize makes from a GGUF; None when it refuses. `imatrix` is a name and weights."""
     target = source.with_suffix(f".{quant}.reference")
     with _log() as lines:
         params = _params(quant, imatrix, overrides)
@@ -44,7 +44,7 @@ def quantized(
 
 
 def copied(source: Path) -> Path:
-    """What llama_model_quantize makes of a GGUF, or of the first of its parts, when it only copies the tensors."""
+    """The file llama_model_quantize makes with only_copy from a GGUF or the first part of a split one."""
     target = source.with_suffix(".copy.reference")
     library = llama.llama()
     with _log() as lines:
@@ -58,7 +58,7 @@ def copied(source: Path) -> Path:
 def types(
     source: Path, quant: str, overrides: Sequence[tuple[str, TensorType]] = (), *, imatrix: bool = False
 ) -> dict[str, str]:
-    """The type that llama.cpp says it would give each tensor it changes, by name, from its dry run."""
+    """Name → type of each tensor that llama.cpp's dry run would change."""
     with _log() as lines:
         params = _params(quant, ("x", {"x": array("f", [1])}) if imatrix else None, overrides)
         params.dry_run = True
@@ -68,7 +68,7 @@ def types(
 
 
 def our_types(source: Source, quant: str, *, imatrix: bool) -> dict[str, str]:
-    """The type that r1 would give each tensor it changes, by name."""
+    """Name → type of each tensor that r1 would change."""
     recipe = RECIPES[quant]
     chosen = types_of(recipe, in_file_order(source.tensors), source.traits, imatrix=imatrix)
     stored = {tensor.name: tensor.type for tensor in source.tensors}
@@ -76,7 +76,7 @@ def our_types(source: Source, quant: str, *, imatrix: bool) -> dict[str, str]:
 
 
 def write_imatrix(path: Path, shape: Shape, *, left_out: str = "") -> Path:
-    """An importance matrix in llama.cpp's GGUF form, with entries for all matrices but the token embedding."""
+    """An importance matrix in llama.cpp's GGUF form, with entries for all matrices except the token embedding."""
     writer = gguf.GGUFWriter(path, "imatrix")
     writer.add_array("imatrix.datasets", [DATASET])
     writer.add_uint32("imatrix.chunk_count", CHUNKS)
@@ -94,7 +94,7 @@ def write_imatrix(path: Path, shape: Shape, *, left_out: str = "") -> Path:
 
 
 def read_imatrix(path: Path) -> Weights:
-    """The same file as llama.cpp's tool reads it: sums over counts, in single precision, read with gguf-py."""
+    """The weights as llama.cpp's tool computes them: sums over counts in single precision, read with gguf-py."""
     tensors = {tensor.name: tensor.data.astype("<f4").ravel() for tensor in gguf.GGUFReader(path).tensors}
     names = [name.removesuffix(".in_sum2") for name in tensors if name.endswith(".in_sum2")]
     return {name: array("f", tensors[f"{name}.in_sum2"] / tensors[f"{name}.counts"][0]) for name in names}
@@ -121,7 +121,7 @@ def _params(quant: str, imatrix: tuple[str, Weights] | None, overrides: Sequence
 
 
 def _keys(name: str, entries: int) -> Any:
-    """The quantize.imatrix.* keys, which the tool adds and the library does not."""
+    """The quantize.imatrix.* keys, which llama.cpp's tool adds and its library does not."""
     keys = (llama.llama().llama_model_kv_override * 5)()
     values = (("file", name), ("dataset", DATASET), ("entries_count", entries), ("chunks_count", CHUNKS))
     for slot, (key, value) in zip(keys, values, strict=False):
@@ -135,7 +135,7 @@ def _keys(name: str, entries: int) -> Any:
 
 @contextmanager
 def _log() -> Iterator[list[str]]:
-    """What llama.cpp says meanwhile; afterwards its log goes where it went before."""
+    """llama.cpp's log lines; restores the log callback afterwards."""
     lines: list[str] = []
     library = llama.llama()
     callback = library.llama_log_callback(lambda _level, text, _data: lines.append(text.decode("utf-8", "replace")))
