@@ -99,7 +99,7 @@ class Talk:
 
     def settle(self) -> None:
         """Waits until the KV cache holds the conversation."""
-        turns, model = len(self.chat.turns_in_context), self.chat.model
+        turns, model = len(self.chat.turns.in_context), self.chat.model
         self.until(lambda: len(model.turn_tokens) == turns and model.warmed == sum(model.turn_tokens))
 
     def __enter__(self) -> Self:

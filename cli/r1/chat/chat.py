@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from r1.chat import notices
 from r1.chat.model import ChatModel
+from r1.chat.notices import Notices, explain, why_it_ended
 from r1.chat.recorder import Recorder, RunningTurn
+from r1.chat.turns import ChatTurns, prompt_of
 from r1.chat.view import Opening, View
 from r1.chat.worker import Failed, Loaded, Loading, Noted, Ready, Warmed, Worker, WorkerEvent
 from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
-from r1.engine.prompt import Attachment, Turn, with_attachments
+from r1.engine.prompt import Attachment, Turn
 from r1.engine.sampling import MAX_SEED
 from r1.history.history import History, Question, StoredTurn
-from r1.render.reply import ReplyText, ReplyView, render_trace
+from r1.render.reply import ReplyView, render_trace
 from r1.settings import Settings
 
 _THINKING = "thinking"  # the preference in the history: show or hide
@@ -36,27 +37,18 @@ class CommandSet(Protocol):
 
 
 class Chat:
-    """One chat. All methods run on one thread; the worker generates on another and sends events to `handle`.
-
-    Longer than other classes, because it has a method for each thing that the user or the worker can do. Saving is in
-    `Recorder`, the state of the model in `ChatModel`, drawing in the view.
-    """
+    """One chat. All methods run on one thread; the worker generates on another and sends events to `handle`."""
 
     def __init__(
-        self,
-        view: View,
-        history: History,
-        settings: Settings,
-        opening: Opening,
-        worker: Worker,
-        commands: CommandSet,
+        self, view: View, history: History, settings: Settings, opening: Opening, worker: Worker, commands: CommandSet
     ) -> None:
         self.view = view
         self.history = history
         self.settings = settings
-        self.model = ChatModel(worker, opening, view)
-        self.recorder = Recorder(history, self.fail)
-        self.turns: list[StoredTurn] = []
+        self.notices = Notices(view)
+        self.model = ChatModel(worker, opening, self.notices)
+        self.recorder = Recorder(history, self.notices.fail)
+        self.turns = ChatTurns()
         self.files: list[Attachment] = []  # attached to the next message
         self.queue: list[str] = []  # sent while a reply was being made
         self.reply: ReplyView | None = None
@@ -80,31 +72,6 @@ class Chat:
     def session(self) -> int | None:
         """The chat's number in the history; None until its first question."""
         return self.recorder.session
-
-    @property
-    def tokens_used(self) -> int:
-        """Tokens of context taken by the running turn, else by the start of the next prompt."""
-        turn = self.recorder.turn
-        return turn.text.tokens if turn and turn.text.prompt_tokens else self.model.used
-
-    @property
-    def tokens_left(self) -> int:
-        return max(self.model.ready.ctx - self.tokens_used, 0) if self.model.ready else 0
-
-    @property
-    def nearly_full(self) -> bool:
-        """True when little of the context is left."""
-        return self.model.is_nearly_full(self.tokens_used)
-
-    @property
-    def turns_in_context(self) -> list[StoredTurn]:
-        """The turns that the model sees. A turn without an answer is left out: R1 was not trained on such."""
-        return [turn for turn in self.turns if turn.answer and not turn.trimmed]
-
-    def prompt_turns(self) -> list[Turn]:
-        """The same for the engine, without the turn that is about to be replaced."""
-        turns = [turn for turn in self.turns_in_context if turn is not self.edited]
-        return [Turn(_prompt(turn.asked), turn.thinking, turn.answer) for turn in turns]
 
     # --- what the user does ---
 
@@ -131,13 +98,16 @@ class Chat:
 
     def ask(self, text: str) -> None:
         """Asks the model, with the attached files; the turn being edited is replaced."""
-        prompt_turns = self.prompt_turns()
+        prompt_turns = self._prompt_turns()
         asked = _question(text, self.files, self.model, self.settings)
         self.files = []
         self.reply = self.view.open_reply(shows_thinking=self.shows_thinking)
-        self.recorder.begin(self._next_turn(asked, self.reply.text))
+        number = self.turns.next_number(self.edited)
+        turn = RunningTurn(number=number, asked=asked, text=self.reply.text, replaces=self.edited)
+        self.recorder.begin(turn)
+        self.model.begin_turn(turn.text)
         self.edited = None
-        self._worker.ask(_prompt(asked), prompt_turns, replace(self.settings, seed=asked.seed))
+        self._worker.ask(prompt_of(asked), prompt_turns, replace(self.settings, seed=asked.seed))
         self.view.changed()
 
     def retry(self, turn: StoredTurn) -> None:
@@ -181,12 +151,12 @@ class Chat:
     def show_trace(self, turn: StoredTurn) -> None:
         """Prints the thinking of a turn."""
         self.view.print(render_trace(turn.thinking, self.view.style))
-        self.say(f"thinking of turn {turn.number}")
+        self.notices.say(f"thinking of turn {turn.number}")
         self.unread = None
 
     def load(self, reference: str) -> None:
         """Loads a model in place of the present one; the conversation goes on with it."""
-        self.model.load(reference, self.prompt_turns(), self.settings)
+        self.model.load(reference, self._prompt_turns(), self.settings)
         self.view.changed()
 
     def change_settings(self, settings: Settings) -> None:
@@ -199,7 +169,7 @@ class Chat:
         self.edited = self.unread = None
         self.files = []
         self.model.warn_again()
-        self.turns = self.recorder.open_session(session)
+        self.turns[:] = self.recorder.open_session(session)
         self._rewarm()
 
     def undo(self) -> None:
@@ -211,7 +181,7 @@ class Chat:
         """Hides these turns from the model."""
         ids = {turn.id for turn in turns}
         self.recorder.trim(sorted(ids))
-        self.turns = [replace(turn, trimmed=turn.trimmed or turn.id in ids) for turn in self.turns]
+        self.turns.trim(ids)
         self.model.warn_again()
         self._rewarm()
 
@@ -237,10 +207,6 @@ class Chat:
             self._follow(event)
         self.view.changed()
 
-    def tick(self) -> None:
-        """Call it several times a second while a reply is being made: it saves the text so far."""
-        self.recorder.tick()
-
     def _follow(self, event: Prefill | Thinking | Thought | Answer | Finished) -> None:
         turn, reply = self.recorder.turn, self.reply
         if turn is None or reply is None:
@@ -250,23 +216,22 @@ class Chat:
             self._withdraw(turn.replaces)
             turn.replaces = None
         if isinstance(event, Finished):
-            self._finish(turn, reply, event)
+            self._finish(reply, event)
 
-    def _finish(self, turn: RunningTurn, reply: ReplyView, event: Finished) -> None:
-        self.model.finish_turn(turn.text.tokens, is_full=event.reason == "context")
+    def _finish(self, reply: ReplyView, event: Finished) -> None:
         stored = self.recorder.finish(event, reply.thinking_s)
         self.turns.append(stored)
         self.unread = stored if stored.thinking and not reply.shows_thinking else None
-        self._close_reply()
+        self._close_reply(event)
         if event.reason != "stop" or not event.usage.answer_tokens:
-            self.warn(notices.why_it_ended(event, self.settings, self.model.ready))
+            self.notices.warn(why_it_ended(event, self.settings, self.model.ready))
         self._next()
 
     def _next(self) -> None:
         while self.queue and not self.busy:
             self.submit(self.queue.pop(0))
         if not self.busy:
-            self._worker.warm(self.prompt_turns(), self.settings)
+            self._worker.warm(self._prompt_turns(), self.settings)
 
     def _failed(self, event: Failed) -> None:
         self.model.loading = None
@@ -278,7 +243,7 @@ class Chat:
                 self._refuse()
         self.report(event.error)
         if not event.asking:
-            self.model.load_previous(self.prompt_turns(), self.settings)
+            self.model.load_previous(self._prompt_turns(), self.settings)
 
     def _break_off(self) -> None:
         """The reply failed in the middle: its text stays."""
@@ -295,31 +260,17 @@ class Chat:
         self.files = list(turn.asked.files)
         self._unqueue()
 
-    def _close_reply(self) -> None:
+    def _close_reply(self, finished: Finished | None = None) -> None:
+        self.model.end_turn(finished)
         self.view.close_reply()
         self.reply = None
 
-    # --- the program's own lines ---
-
-    def say(self, text: str) -> None:
-        notices.say(self.view, text)
-
-    def warn(self, text: str) -> None:
-        notices.warn(self.view, text)
-
-    def fail(self, text: str) -> None:
-        notices.fail(self.view, text)
-
     def report(self, error: Exception) -> None:
         """Shows an error and what to do about it."""
-        self.fail(notices.explain(error, self.model.ready))
+        self.notices.fail(explain(error, self.model.ready))
 
-    # --- helpers ---
-
-    def _next_turn(self, asked: Question, text: ReplyText) -> RunningTurn:
-        last = self.turns[-1].number if self.turns else 0
-        number = last if self.edited is not None else last + 1
-        return RunningTurn(number=number, asked=asked, text=text, replaces=self.edited)
+    def _prompt_turns(self) -> list[Turn]:
+        return self.turns.for_prompt(without=self.edited)
 
     def _withdraw(self, turn: StoredTurn) -> None:
         self.edited = self.unread = None
@@ -333,7 +284,7 @@ class Chat:
 
     def _rewarm(self) -> None:
         if not self.busy:
-            self.model.rewarm(self.prompt_turns(), self.settings)
+            self.model.rewarm(self._prompt_turns(), self.settings)
 
 
 def _question(text: str, files: Sequence[Attachment], model: ChatModel, settings: Settings) -> Question:
@@ -349,7 +300,3 @@ def _question(text: str, files: Sequence[Attachment], model: ChatModel, settings
         max_tokens=settings.max_tokens,
         ctx=model.ready.ctx if model.ready else settings.ctx or 0,
     )
-
-
-def _prompt(asked: Question) -> str:
-    return with_attachments(asked.question, list(asked.files))

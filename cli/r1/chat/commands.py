@@ -89,12 +89,12 @@ class Commands:
         assert match is not None
         command = self.get(match[1])
         if command is None:
-            chat.fail(self._unknown(match[1]))
+            chat.notices.fail(self._unknown(match[1]))
             return
         try:
             command.run(chat, (match[2] or "").strip())
         except (R1Error, OSError) as exc:
-            chat.fail(str(exc))
+            chat.notices.fail(str(exc))
 
     def _unknown(self, name: str) -> str:
         similar = difflib.get_close_matches(name, self._by_name, 1)

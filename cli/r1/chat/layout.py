@@ -97,9 +97,9 @@ class BottomLines:
 
     def _nearly_full_text(self, chat: Chat, *, more: bool) -> StyleAndTextTuples:
         """Shown while a reply is being made: before the context is full, and not in the middle of the answer."""
-        if not (chat.busy and chat.nearly_full):
+        if not (chat.busy and chat.model.is_nearly_full):
             return []
-        text = f"the context is nearly full: {chat.tokens_left:,} tokens left"
+        text = f"the context is nearly full: {chat.model.left:,} tokens left"
         return [("class:warning", text + ("\n" if more else ""))]
 
     def _toolbar_text(self) -> StyleAndTextTuples:

@@ -1,13 +1,15 @@
-"""The model of a chat, as the chat sees it: loading or ready, and how full its context is between two turns."""
+"""The model of a chat, as the chat sees it: loading or ready, and how full its context is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from r1.chat import notices
-from r1.chat.view import Opening, View, name_of
+from r1.chat.notices import NEARLY_FULL, Notices, nearly_full
+from r1.chat.view import Opening, name_of
 from r1.chat.worker import Loading, Noted, Ready, Warmed, Worker
+from r1.engine.events import Finished
 from r1.engine.prompt import Turn
+from r1.render.reply import ReplyText
 from r1.settings import Settings
 
 ModelEvent = Loading | Noted | Ready | Warmed
@@ -16,18 +18,19 @@ ModelEvent = Loading | Noted | Ready | Warmed
 class ChatModel:
     """Follows what the worker says about loading and warming the model."""
 
-    def __init__(self, worker: Worker, opening: Opening, view: View) -> None:
+    def __init__(self, worker: Worker, opening: Opening, notices: Notices) -> None:
         self.reference = opening.reference
         self.ready: Ready | None = None
         self.loading: float | None = None  # share of the file, 0 to 1
         self.turn_tokens: tuple[int, ...] = ()  # of each turn in the context; empty until they are counted
-        self.used = 0  # tokens of context that the next prompt starts with
-        self.warmed = 0  # of these, the tokens in the KV cache
+        self.warmed = 0  # tokens of the next prompt that are in the KV cache
         self.available = opening.models
         self.check = opening.check
         self._find = opening.find
         self._worker = worker
-        self._view = view
+        self._notices = notices
+        self._running: ReplyText | None = None
+        self._next_prompt = 0  # tokens that the next prompt starts with
         self._previous: str | None = None  # the model that is replaced by the one being loaded
         self._has_warned = False
 
@@ -52,33 +55,51 @@ class ChatModel:
         if isinstance(event, Loading):
             self.loading = event.share
         elif isinstance(event, Noted):
-            notices.say(self._view, event.text)
+            self._notices.say(event.text)
         elif isinstance(event, Ready):
             self._is_ready(event)
         else:
-            self.warmed, self.turn_tokens, self.used = event.done, event.turn_tokens, sum(event.turn_tokens)
+            self.warmed, self.turn_tokens = event.done, event.turn_tokens
+            self._next_prompt = sum(event.turn_tokens)
             self._warn_when_nearly_full()
 
-    def finish_turn(self, used: int, *, is_full: bool) -> None:
-        """A turn is over and took `used` tokens. A context that is full was reported already."""
-        self.used = used
-        self._has_warned = is_full
+    def begin_turn(self, text: ReplyText) -> None:
+        """Counts the tokens of a reply while it grows."""
+        self._running = text
+
+    def end_turn(self, finished: Finished | None) -> None:
+        """The reply is over; `finished` is None when it failed. A context that is full was reported already."""
+        if finished is not None and self._running is not None:
+            self._next_prompt = self._running.tokens
+            self._has_warned = finished.reason == "context"
+        self._running = None
 
     def warn_again(self) -> None:
         """The conversation is shorter or another one: the next time the context is nearly full, say so."""
         self._has_warned = False
 
-    def is_nearly_full(self, used: int) -> bool:
-        return self.ready is not None and used >= notices.NEARLY_FULL * self.ready.ctx
+    @property
+    def used(self) -> int:
+        """Tokens of context taken by the running turn, else by the start of the next prompt."""
+        return self._running.tokens if self._running and self._running.prompt_tokens else self._next_prompt
+
+    @property
+    def left(self) -> int:
+        """Tokens of context that are free."""
+        return max(self.ready.ctx - self.used, 0) if self.ready else 0
+
+    @property
+    def is_nearly_full(self) -> bool:
+        """True when little of the context is left."""
+        return self.ready is not None and self.used >= NEARLY_FULL * self.ready.ctx
 
     def _is_ready(self, event: Ready) -> None:
         if self._previous not in {None, event.reference}:
-            text = f"the model is now {name_of(event.reference)}, with a context of {event.ctx:,} tokens"
-            notices.say(self._view, text)
+            name = name_of(event.reference)
+            self._notices.say(f"the model is now {name}, with a context of {event.ctx:,} tokens")
         self.ready, self.loading, self.reference, self._previous = event, None, event.reference, None
 
     def _warn_when_nearly_full(self) -> None:
-        is_full = self.is_nearly_full(self.used)
-        if is_full and not self._has_warned and self.ready is not None:
-            notices.warn(self._view, notices.nearly_full(self.used, self.ready))
-        self._has_warned = is_full
+        if self.is_nearly_full and not self._has_warned and self.ready is not None:
+            self._notices.warn(nearly_full(self.used, self.ready))
+        self._has_warned = self.is_nearly_full

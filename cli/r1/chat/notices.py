@@ -14,22 +14,29 @@ from r1_quantize.errors import R1Error, unexpected
 NEARLY_FULL = 0.85
 """The share of the context from which on the user is warned."""
 
-_BOLD, _RED = "1", "31"  # SGR codes
+_DIM, _BOLD, _RED = "2", "1", "31"  # SGR codes
 
 
-def say(view: View, text: str) -> None:
-    """A dim line."""
-    view.print(view.style.note(text) + "\n")
+class Notices:
+    """Prints the program's own lines in a chat."""
 
+    def __init__(self, view: View) -> None:
+        self._view = view
 
-def warn(view: View, text: str) -> None:
-    """A line that should be noticed."""
-    view.print(view.style.note(text, _BOLD) + "\n")
+    def say(self, text: str) -> None:
+        """A dim line."""
+        self._print(text, _DIM)
 
+    def warn(self, text: str) -> None:
+        """A line that should be noticed."""
+        self._print(text, _BOLD)
 
-def fail(view: View, text: str) -> None:
-    """A line about an error."""
-    view.print(view.style.note(text, _RED) + "\n")
+    def fail(self, text: str) -> None:
+        """A line about an error."""
+        self._print(text, _RED)
+
+    def _print(self, text: str, codes: str) -> None:
+        self._view.print(self._view.style.note(text, codes) + "\n")
 
 
 def explain(error: Exception, ready: Ready | None) -> str:

@@ -134,5 +134,5 @@ def _follow(chat: Chat, events: SimpleQueue[WorkerEvent]) -> Exception | None:
                 event = events.get(timeout=_POLL_S)
                 error = event.error if isinstance(event, Failed) else error
                 chat.handle(event)
-            chat.tick()
+            chat.recorder.tick()
     return error

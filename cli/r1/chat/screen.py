@@ -192,7 +192,7 @@ class Screen:
             wake.clear()
             began = time.monotonic()
             try:
-                self._chat.tick()
+                self._chat.recorder.tick()
                 self._draw()
             except Exception as exc:
                 self._fail(exc)
@@ -250,7 +250,7 @@ def run_screen(console: Console, history: History, settings: Settings, opening: 
     try:
         chat.start()
         screen.attach(chat, TypedHistory(history), settings.keys, console.environ)
-        chat.say(f"r1 · {name_of(chat.model.reference)} · /help lists commands and keys")
+        chat.notices.say(f"r1 · {name_of(chat.model.reference)} · /help lists commands and keys")
         show_conversation(chat)
         return screen.run()
     finally:

@@ -34,7 +34,7 @@ def _think(chat: Chat, argument: str) -> None:
     if argument not in {"show", "hide"}:
         raise UsageError("usage: /think show or /think hide")
     chat.show_thinking(argument == "show")
-    chat.say("thinking shown" if argument == "show" else "thinking hidden; /trace shows it")
+    chat.notices.say("thinking shown" if argument == "show" else "thinking hidden; /trace shows it")
 
 
 @COMMANDS.add(
@@ -60,7 +60,7 @@ def _retry(chat: Chat, _: str) -> None:
 def _undo(chat: Chat, _: str) -> None:
     turn = _last_turn(chat)
     chat.undo()
-    chat.say(f"removed: {_brief(turn.asked.question)}")
+    chat.notices.say(f"removed: {_brief(turn.asked.question)}")
 
 
 @COMMANDS.add("edit", "", "edit the last question and ask it again")
@@ -76,7 +76,7 @@ def _file(chat: Chat, argument: str) -> None:
         raise UsageError("usage: /file PATH, for example /file notes.txt; /file off removes all")
     if argument == "off":
         chat.files.clear()
-        chat.say("no file will be attached")
+        chat.notices.say("no file will be attached")
         return
     path = Path(argument).expanduser()
     if path.exists() and not path.is_file():
@@ -84,7 +84,7 @@ def _file(chat: Chat, argument: str) -> None:
     _require_small_enough(chat, path)
     file = read_attachment(path)
     chat.files.append(file)
-    chat.say(f"{file.name} will be attached to the next message ({len(file.content):,} characters)")
+    chat.notices.say(f"{file.name} will be attached to the next message ({len(file.content):,} characters)")
 
 
 @COMMANDS.add(
@@ -100,7 +100,7 @@ def _copy(chat: Chat, argument: str) -> None:
     if not text:
         raise UsageError(f"turn {turn.number} has no {name}")
     copy(text, os.environ, chat.view.send_escape_code)
-    chat.say(f"copied: {name} of turn {turn.number} ({len(text):,} characters)")
+    chat.notices.say(f"copied: {name} of turn {turn.number} ({len(text):,} characters)")
 
 
 # --- the model and its settings ---
@@ -116,7 +116,7 @@ def _copy(chat: Chat, argument: str) -> None:
 def _model(chat: Chat, argument: str) -> None:
     if not argument:
         names = ", ".join(chat.model.available())
-        chat.say(f"the model is {chat.model.reference}; /model NAME switches to one of: {names}")
+        chat.notices.say(f"the model is {chat.model.reference}; /model NAME switches to one of: {names}")
         return
     chat.load(chat.model.check(argument))
 
@@ -134,7 +134,7 @@ def _set(chat: Chat, argument: str) -> None:
     name, _, value = argument.partition(" ")
     value = value.strip()
     if not name:
-        chat.say(", ".join(f"{known} {_setting(chat, known)}" for known in _SETTINGS))
+        chat.notices.say(", ".join(f"{known} {_setting(chat, known)}" for known in _SETTINGS))
         return
     if name not in _SETTINGS or not value:
         raise UsageError(f"usage: /set {'|'.join(_SETTINGS)} VALUE (or default), for example /set temp 0.5")
@@ -143,7 +143,7 @@ def _set(chat: Chat, argument: str) -> None:
     if name == "ctx" and ready and (settings.ctx or 0) > ready.trained:
         raise UsageError(f"ctx: {settings.ctx:,} is too long; the model was trained for {ready.trained:,} tokens")
     chat.change_settings(settings)
-    chat.say("ctx auto" if name == "ctx" and settings.ctx is None else f"{name} {_setting(chat, name)}")
+    chat.notices.say("ctx auto" if name == "ctx" and settings.ctx is None else f"{name} {_setting(chat, name)}")
 
 
 @COMMANDS.add(
@@ -157,13 +157,13 @@ def _system(chat: Chat, argument: str) -> None:
     from r1.settings import SYSTEM_PROMPT_WARNING
 
     if not argument:
-        chat.say(f"system prompt: {chat.settings.system or 'none, as DeepSeek recommends'}")
+        chat.notices.say(f"system prompt: {chat.settings.system or 'none, as DeepSeek recommends'}")
         return
     if argument != "off" and not chat.has_warned_of_system:
         chat.has_warned_of_system = True
-        chat.warn(SYSTEM_PROMPT_WARNING)
+        chat.notices.warn(SYSTEM_PROMPT_WARNING)
     chat.change_settings(replace(chat.settings, system=None if argument == "off" else argument))
-    chat.say("system prompt removed" if argument == "off" else "system prompt set; /system off removes it")
+    chat.notices.say("system prompt removed" if argument == "off" else "system prompt set; /system off removes it")
 
 
 @COMMANDS.add("stats", "", "show the last turn's speed and the memory used", while_busy=True)
@@ -174,7 +174,7 @@ def _stats(chat: Chat, _: str) -> None:
     ready = chat.model.ready
     lines = [*_speed_lines(chat.turns), f"memory       {units.size(memory)} resident"]
     lines += [f"plan         {ready.plan}"] if ready and ready.plan else []
-    chat.say("\n".join(lines))
+    chat.notices.say("\n".join(lines))
 
 
 @COMMANDS.add("context", "", "show how the context is used, turn by turn", while_busy=True)
@@ -182,25 +182,25 @@ def _context(chat: Chat, _: str) -> None:
     ready = chat.model.ready
     if ready is None:
         raise UsageError("the model is not loaded yet")
-    used, left = chat.tokens_used, chat.tokens_left
+    used, left = chat.model.used, chat.model.left
     lines = [f"{used:,} of {ready.ctx:,} tokens used, {left:,} left (the model was trained for {ready.trained:,})"]
     lines += [
         f"  {turn.number:>3}  {tokens:>7,}  {_brief(turn.asked.question, 40)}"
-        for turn, tokens in zip(chat.turns_in_context, chat.model.turn_tokens, strict=False)
+        for turn, tokens in zip(chat.turns.in_context, chat.model.turn_tokens, strict=False)
     ]
-    left_out = len(chat.turns) - len(chat.turns_in_context)
+    left_out = len(chat.turns) - len(chat.turns.in_context)
     lines += [f"  not in the context: {_count(left_out)} (trimmed, or without an answer)"] if left_out else []
-    chat.say("\n".join(lines))
+    chat.notices.say("\n".join(lines))
 
 
 @COMMANDS.add("trim", "[N]", "drop the N oldest turns from context (or half)")
 def _trim(chat: Chat, argument: str) -> None:
-    turns = chat.turns_in_context
+    turns = chat.turns.in_context
     if len(turns) < 2:
         raise UsageError("only the last turn is in the context; /clear starts a new chat")
     count = _trim_count(argument, len(turns) - 1) if argument else _half(chat.model.turn_tokens, len(turns))
     chat.trim(turns[:count])
-    chat.say(f"the model no longer sees {count} of {_count(len(turns))}; the history keeps them")
+    chat.notices.say(f"the model no longer sees {count} of {_count(len(turns))}; the history keeps them")
 
 
 # --- chats in the history ---
@@ -210,10 +210,10 @@ def _trim(chat: Chat, argument: str) -> None:
 def _sessions(chat: Chat, _: str) -> None:
     sessions = chat.history.sessions(limit=_LISTED_SESSIONS)
     if not sessions:
-        chat.say("no chats yet")
+        chat.notices.say("no chats yet")
         return
     lines = [f"{info.id:>5}  {_date(info.updated)}  {_count(info.turns):>8}  {info.title}" for info in sessions]
-    chat.say("\n".join([*lines, "/load ID continues one"]))
+    chat.notices.say("\n".join([*lines, "/load ID continues one"]))
 
 
 @COMMANDS.add(
@@ -236,7 +236,7 @@ def _title(chat: Chat, argument: str) -> None:
     if chat.session is None:
         raise UsageError("this chat has no question yet; ask one, then name it")
     chat.history.title(chat.session, argument)
-    chat.say(f"title: {argument}")
+    chat.notices.say(f"title: {argument}")
 
 
 @COMMANDS.add(
@@ -254,13 +254,13 @@ def _export(chat: Chat, argument: str) -> None:
     chat.recorder.save()
     target = Path(path).expanduser()
     export(chat.history, chat.session, target, with_thinking=with_thinking)
-    chat.say(f"written to {target}")
+    chat.notices.say(f"written to {target}")
 
 
 @COMMANDS.add("clear", "", "start a new chat; this one stays in the history")
 def _clear(chat: Chat, _: str) -> None:
     chat.open_session(None)
-    chat.say("new chat")
+    chat.notices.say("new chat")
 
 
 @COMMANDS.add("help", "", "show this help", while_busy=True)
@@ -277,7 +277,7 @@ def show_conversation(chat: Chat) -> None:
     """Prints the turns so far; of a long chat only the last ones."""
     older = len(chat.turns) - _SHOWN_TURNS
     if older > 0:
-        chat.say(f"… {older} older turns (/export writes them all)")
+        chat.notices.say(f"… {older} older turns (/export writes them all)")
     for turn in chat.turns[-_SHOWN_TURNS:]:
         _show_turn(chat, turn)
 
@@ -290,7 +290,7 @@ def _show_turn(chat: Chat, turn: StoredTurn) -> None:
     chat.view.print(turn_lines(turn.asked.question, names, thought, turn.answer, chat.view.style))
     chat.unread = None if chat.shows_thinking or not turn.thinking else turn
     if turn.finish_reason is None:
-        chat.warn("this reply was cut off when the program ended; /retry to ask again")
+        chat.notices.warn("this reply was cut off when the program ended; /retry to ask again")
 
 
 def _last_turn(chat: Chat) -> StoredTurn:

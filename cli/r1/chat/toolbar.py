@@ -43,8 +43,8 @@ def _model(chat: Chat) -> str:
 def _context(chat: Chat, *, brief: bool) -> tuple[str, str]:
     if chat.model.ready is None:
         return "", ""
-    style = "class:warning" if chat.nearly_full else ""
-    used, left = chat.tokens_used, chat.tokens_left
+    style = "class:warning" if chat.model.is_nearly_full else ""
+    used, left = chat.model.used, chat.model.left
     if brief:
         return style, f"{_short(used)} used, {_short(left)} left"
     return style, f"context {used:,} used, {left:,} left"

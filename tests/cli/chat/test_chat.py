@@ -83,7 +83,7 @@ class TestEditing:
     def test_the_next_message_replaces_the_turn(self, talk: Talk) -> None:
         talk.say(SUM)
         talk.chat.begin_edit(talk.chat.turns[0])
-        assert (talk.view.draft, talk.chat.prompt_turns()) == (SUM, [])
+        assert (talk.view.draft, talk.chat.turns.for_prompt(talk.chat.edited)) == (SUM, [])
         talk.say(LETTERS)
         assert [(turn.number, turn.asked.question) for turn in talk.chat.turns] == [(1, LETTERS)]
         assert talk.chat.edited is None

@@ -18,6 +18,7 @@ class Failures:
 
     def __init__(self) -> None:
         self.shown: list[str] = []
+        self.notices = self
 
     def fail(self, text: str) -> None:
         self.shown.append(text)
@@ -29,7 +30,7 @@ def commands() -> Commands:
 
     @made.add("echo", "TEXT", "print a text", while_busy=True)
     def _echo(chat: Chat, argument: str) -> None:
-        chat.fail(f"<{argument}>")
+        chat.notices.fail(f"<{argument}>")
 
     @made.add("retry", "", "ask again")
     def _retry(_: Chat, __: str) -> None:

@@ -27,7 +27,8 @@ class Output(DummyOutput):
 
 def bottom(rows: int = 24, draft: str = "", **facts: Any) -> BottomLines:
     lines = BottomLines(Buffer(document=Document(draft)), Output(rows))
-    chat = {"edited": None, "files": [], "queue": [], "busy": False, "nearly_full": False, "tokens_left": 20}
+    model = SimpleNamespace(is_nearly_full=facts.pop("nearly_full", False), left=20)
+    chat = {"edited": None, "files": [], "queue": [], "busy": False, "model": model}
     lines.chat = cast(Chat, SimpleNamespace(**{**chat, **facts}))
     return lines
 

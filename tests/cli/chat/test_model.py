@@ -9,10 +9,13 @@ from typing import cast
 import pytest
 
 from r1.chat.model import ChatModel
+from r1.chat.notices import Notices
 from r1.chat.view import Opening
 from r1.chat.worker import Loading, Noted, Ready, Warmed, Worker
 from r1.engine.prompt import Turn
+from r1.render.reply import ReplyText
 from r1.settings import Settings
+from tests.fakes.chats import finished
 from tests.fakes.views import FakeView
 
 
@@ -47,7 +50,7 @@ def model(worker: FakeWorker, view: FakeView) -> ChatModel:
         find=lambda name: (name, Path(name)),
         models=lambda: ["a:Q8_0", "b:Q8_0"],
     )
-    return ChatModel(cast(Worker, worker), opening, view)
+    return ChatModel(cast(Worker, worker), opening, Notices(view))
 
 
 def ready(name: str = "a:Q8_0", ctx: int = 1000) -> Ready:
@@ -110,7 +113,9 @@ class TestNearlyFull:
         assert self.warnings(view) == 2
 
     def test_it_does_not_repeat_a_report_that_the_context_is_full(self, model: ChatModel, view: FakeView) -> None:
-        model.finish_turn(1000, is_full=True)
+        model.begin_turn(ReplyText(prompt_tokens=400, answer_tokens=600))
+        assert (model.used, model.left, model.is_nearly_full) == (1000, 0, True)
+        model.end_turn(finished("context"))
         model.handle(Warmed(0, (990,)))
         assert self.warnings(view) == 0
 
@@ -119,3 +124,9 @@ class TestNearlyFull:
         model.warn_again()
         model.handle(Warmed(0, (900,)))
         assert self.warnings(view) == 2
+
+    def test_a_reply_that_failed_leaves_the_count_as_it_was(self, model: ChatModel) -> None:
+        model.handle(Warmed(0, (100,)))
+        model.begin_turn(ReplyText(prompt_tokens=400))
+        model.end_turn(None)
+        assert (model.used, model.left) == (100, 900)

@@ -102,7 +102,7 @@ class TestCommands:
         talk.say(SUM)
         talk.settle()
         printed = talk.say("/context")
-        used = talk.chat.tokens_used
+        used = talk.chat.model.used
         total = f"{used:,} of 1,024 tokens used, {1024 - used:,} left (the model was trained for 2,048)"
         assert total in printed
         assert f"{talk.chat.model.turn_tokens[0]:>7,}  {SUM}" in printed
@@ -113,7 +113,7 @@ class TestCommands:
         talk.settle()
         assert "the model no longer sees 2 of 3 turns" in talk.say("/trim 2")
         talk.settle()
-        assert (len(talk.chat.prompt_turns()), len(talk.chat.turns)) == (1, 3)
+        assert (len(talk.chat.turns.for_prompt(talk.chat.edited)), len(talk.chat.turns)) == (1, 3)
         assert [turn.trimmed for turn in talk.history.turns(talk.chat.session or 0)] == [True, True, False]
         assert "only the last turn is in the context" in talk.say("/trim")
 

@@ -12,8 +12,10 @@ from r1.chat.worker import Ready
 
 def chat(**changes: Any) -> Chat:
     """The parts of a chat that the toolbar shows."""
-    model = {"reference": "tiny:Q8_0", "loading": None, "ready": Ready("tiny:Q8_0", ctx=4096, trained=131_072)}
-    facts = {"tokens_used": 1234, "tokens_left": 2862, "nearly_full": False, "shows_thinking": False, "turns": []}
+    ready = Ready("tiny:Q8_0", ctx=4096, trained=131_072)
+    model = {"reference": "tiny:Q8_0", "loading": None, "ready": ready}
+    model |= {"used": 1234, "left": 2862, "is_nearly_full": False}
+    facts = {"shows_thinking": False, "turns": []}
     model |= {name: changes.pop(name) for name in model.keys() & changes.keys()}
     return cast(Chat, SimpleNamespace(model=SimpleNamespace(**model), **{**facts, **changes}))
 
@@ -45,4 +47,4 @@ class TestToolbar:
         assert text(chat(ready=None)) == "tiny:Q8_0 not loaded · thinking hidden"
 
     def test_a_context_that_is_nearly_full_stands_out(self) -> None:
-        assert ("class:warning", "context 1,234 used, 2,862 left") in toolbar(chat(nearly_full=True), 80)
+        assert ("class:warning", "context 1,234 used, 2,862 left") in toolbar(chat(is_nearly_full=True), 80)
