@@ -152,11 +152,11 @@ class PartialGGUF:
             if not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
                 raise R1Error(f"{self.path} was replaced by another file meanwhile; run it again")
             self._open_journal.close()
-            journal_path(self.target).unlink(missing_ok=True)  # while we hold the lock, so that it is ours
             if os.name == "nt":
                 self._file.close()  # Windows cannot rename an open file; elsewhere the lock is held until the end
             self.path.replace(self.target)
             _sync_folder(self.target.parent)
+            journal_path(self.target).unlink(missing_ok=True)  # last: a kill before the rename must not lose the work
         except OSError as exc:
             raise R1Error(f"{self.target}: {exc.strerror}") from exc
         self._finished = True

@@ -19,7 +19,7 @@ def split(
     order: Callable[[list[gguf.ReaderTensor]], Sequence[gguf.ReaderTensor]] = list,
     change: Change = lambda writer: None,
 ) -> list[Path]:
-    """Write the parts of `source`, with `tensors` in each; with `keys_alone` the first part has the keys and no tensors.
+    """Write the parts of `source`, with `tensors` in each; with `keys_alone` the first part has only the keys.
 
     `order` reorders the tensors, `change` may add or change keys. Returns the parts in order.
     """

@@ -236,6 +236,25 @@ class TestInterrupted:
             write(tmp_path / "a.gguf", planned)
 
 
+class TestRename:
+    """A kill at any moment leaves either the complete file, or a partial one with its journal."""
+
+    def test_the_journal_outlives_the_rename(
+        self, tmp_path: Path, planned: ConversionPlan, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        replace_file, seen = Path.replace, list[bool]()
+
+        def observed(path: Path, target: Path) -> Path:
+            if path.name == PARTIAL:
+                seen.append((tmp_path / JOURNAL).exists())
+            return replace_file(path, target)
+
+        monkeypatch.setattr(Path, "replace", observed)
+        write(tmp_path / "a.gguf", planned)
+        assert seen == [True]
+        assert not (tmp_path / JOURNAL).exists()
+
+
 class TestForgotten:
     """Forgotten tensors are made again, in this run or the next."""
 

@@ -23,7 +23,7 @@ from r1_quantize.journal import read_journal
 from r1_quantize.source import Extent
 from r1_quantize.store.manifest import Manifest
 from r1_quantize.store.store import Store
-from r1_quantize.writer import free_space, journal_path
+from r1_quantize.writer import free_space, journal_path, partial_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class PullJob:
 
     def plan_quantizing(self, provider: ShardProvider, result: int, tensors: tuple[Extent, ...]) -> PullPlan:
         """The plan for making a GGUF of `result` bytes from the provider's files."""
-        progress = read_journal(journal_path(self.target))
+        progress = read_journal(journal_path(self.target)) if partial_path(self.target).exists() else None
         files = provider.file_plans(progress.files if progress and not provider.keep else {})
         shards_at_once, peak = shards_and_peak(files, result, self.free, keep=provider.keep)
         return self._plan(files, result=result, peak=peak, shards_at_once=shards_at_once, tensors=tensors)
