@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from r1.engine.events import Finished, FinishReason, Timings, Usage
 from r1.engine.prompt import Attachment
-from r1.history.history import Question, History
+from r1.history.history import History, Question
 
 USAGE = Usage(prompt_tokens=11, thinking_tokens=22, answer_tokens=33)
 TIMINGS = Timings(ttft_s=0.25, prefill_tps=400.5, decode_tps=30.25, total_s=4.5)
