@@ -35,14 +35,14 @@ Flags = Mapping[str, object]
 """The options that are settings, by name; None or False: not given."""
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"r1 {__version__}")
         raise typer.Exit
 
 
 def _one_model(argument: str | None, option: object) -> str | None:
-    """The model that was named as an argument or with -m. Raises UsageError if both name different ones."""
+    """The model named as an argument or with -m. Raises UsageError if the two differ."""
     named = option if isinstance(option, str) else None
     if argument is not None and named is not None and argument != named:
         raise UsageError(f"{argument} and -m {named} name different models; leave one of them out")
@@ -95,17 +95,17 @@ def chat(
     """Chat in the terminal, as `r1` alone does. Shows or hides the thinking, and keeps every chat in the history."""
     from r1.commands.chat import ChatOptions
 
-    named = _one_model(name, flags["model"])
-    wanted = ChatOptions(model_given=named is not None, go_on=continue_, session=session, plain=plain)
-    return _chat({**flags, "model": named}, wanted)
+    model = _one_model(name, flags["model"])
+    chat_options = ChatOptions(model_given=model is not None, go_on=continue_, session=session, plain=plain)
+    return _chat({**flags, "model": model}, chat_options)
 
 
-def _chat(flags: Flags, wanted: ChatOptions | None) -> int:
+def _chat(flags: Flags, chat_options: ChatOptions | None) -> int:
     from r1.commands import chat
 
     keep_libraries_quiet()  # warnings of a GPU driver would appear in the middle of the screen
     console = Console.of_process()
-    return chat.chat(console, wanted or chat.ChatOptions(), _settings(console, flags))
+    return chat.chat(console, chat_options or chat.ChatOptions(), _settings(console, flags))
 
 
 @app.command(cls=Command, epilog=examples.RUN)
@@ -127,14 +127,14 @@ def run(
     keep_libraries_quiet()
     console = Console.of_process()
     settings = _settings(console, flags)
-    wanted = PromptOptions(words=tuple(prompt or ()), files=tuple(file or ()), use_stdin=not no_stdin)
-    return run(console, wanted, "json" if json else "jsonl" if jsonl else "text", settings)
+    prompt_options = PromptOptions(words=tuple(prompt or ()), files=tuple(file or ()), use_stdin=not no_stdin)
+    return run(console, prompt_options, "json" if json else "jsonl" if jsonl else "text", settings)
 
 
 @app.command(cls=Command, epilog=examples.PULL)
 def pull(
     model: options.ModelToPull = None,
-    named: options.NamedModelOption = None,
+    model_option: options.NamedModelOption = None,
     dry_run: options.DryRun = False,
     prebuilt: options.Prebuilt = False,
     keep_checkpoint: options.KeepCheckpoint = False,
@@ -149,16 +149,16 @@ def pull(
     from r1_quantize.hub.pull_plan import PullOptions
 
     keep_libraries_quiet()
-    wanted = PullOptions(dry_run=dry_run, keep_checkpoint=keep_checkpoint, update=update, threads=threads)
+    pull_options = PullOptions(dry_run=dry_run, keep_checkpoint=keep_checkpoint, update=update, threads=threads)
     report = _report(as_json=as_json, quiet=quiet)
-    reference = _one_model(model, named)
-    return pull.run(Console.of_process(), reference, wanted, report, prebuilt=prebuilt, force=force)
+    reference = _one_model(model, model_option)
+    return pull.run(Console.of_process(), reference, pull_options, report, prebuilt=prebuilt, force=force)
 
 
 @app.command(cls=Command, epilog=examples.QUANTIZE)
 def quantize(
     source: options.Source = None,
-    named: options.SourceOption = None,
+    source_option: options.SourceOption = None,
     quant: options.Quant = None,
     output: options.Output = None,
     list_types: options.ListTypes = False,
@@ -171,7 +171,9 @@ def quantize(
     quiet: options.Quiet = False,
 ) -> int:
     """Quantize a checkpoint or a GGUF on this disk to a GGUF. Run it again to resume."""
-    source = _required_model(source, named, "no SOURCE given; it is a checkpoint folder, a .gguf or a model's name")
+    source = _required_model(
+        source, source_option, "no SOURCE given; it is a checkpoint folder, a .gguf or a model's name"
+    )
     keep_libraries_quiet()
     console = Console.of_process()
     if list_types:
@@ -181,19 +183,19 @@ def quantize(
     from r1.commands import quantize
     from r1.conversion import QuantizeOptions
 
-    wanted = QuantizeOptions(
+    quantize_options = QuantizeOptions(
         imatrix=imatrix,
         tensor_types=tuple(tensor_type or ()),
         pretokenizer=pretokenizer,
         allow_requantize=allow_requantize,
         threads=threads,
     )
-    return quantize.run(console, source, quant, output, wanted, _report(as_json=as_json, quiet=quiet))
+    return quantize.run(console, source, quant, output, quantize_options, _report(as_json=as_json, quiet=quiet))
 
 
 @app.command("list", cls=Command, epilog=examples.LIST)
 def list_(as_json: options.AsJson = False) -> int:
-    """List the models on this machine and those to pull."""
+    """List the models on this machine and the ones you can pull."""
     from r1.commands.list_models import list_models
 
     return list_models(Console.of_process(), as_json=as_json)
@@ -210,25 +212,25 @@ def doctor(as_json: options.AsJson = False) -> int:
 
 @app.command(cls=Command, epilog=examples.SHOW)
 def show(
-    model: options.NamedModel = None, named: options.NamedModelOption = None, as_json: options.AsJson = False
+    model: options.NamedModel = None, model_option: options.NamedModelOption = None, as_json: options.AsJson = False
 ) -> int:
     """Describe a model file: its tensors, context length, tokens and origin."""
     from r1.commands.show import show
 
-    return show(Console.of_process(), _required_model(model, named, _NO_MODEL), as_json=as_json)
+    return show(Console.of_process(), _required_model(model, model_option, _NO_MODEL), as_json=as_json)
 
 
 @app.command(cls=Command, epilog=examples.VERIFY)
 def verify(
     model: options.NamedModel = None,
-    named: options.NamedModelOption = None,
+    model_option: options.NamedModelOption = None,
     repair: options.Repair = False,
     as_json: options.AsJson = False,
 ) -> int:
     """Check a model file from end to end: its structure, values and digest."""
     from r1.commands.verify import verify
 
-    reference = _required_model(model, named, _NO_MODEL)
+    reference = _required_model(model, model_option, _NO_MODEL)
     keep_libraries_quiet()
     return verify(Console.of_process(), reference, repairing=repair, as_json=as_json)
 
@@ -251,10 +253,10 @@ def bench(
 
     if tune and flags["threads"] is not None:
         raise UsageError("--tune looks for the best number of threads and --threads sets one; leave one of them out")
-    named = _one_model(name, flags["model"])
+    model = _one_model(name, flags["model"])
     keep_libraries_quiet()
     console = Console.of_process()
-    wanted = BenchOptions(
+    bench_options = BenchOptions(
         prompt=prompt,
         gen=gen,
         repetitions=repetitions,
@@ -262,20 +264,20 @@ def bench(
         tune=tune,
         as_json=as_json,
     )
-    return bench(console, wanted, settings.load({**flags, "model": named}, console.environ))
+    return bench(console, bench_options, settings.load({**flags, "model": model}, console.environ))
 
 
 @app.command("rm", cls=Command, epilog=examples.REMOVE)
 def remove(
     models: options.ModelsToRemove = None,
-    named: options.ModelsToRemoveOption = None,
+    models_option: options.ModelsToRemoveOption = None,
     yes: options.Yes = False,
     as_json: options.AsJson = False,
 ) -> int:
-    """Remove models, kept checkpoints, or what an interrupted pull left behind."""
+    """Remove models, kept checkpoints, or the files of an interrupted pull."""
     from r1.commands.remove import remove
 
-    references = [*(models or ()), *(named or ())]
+    references = [*(models or ()), *(models_option or ())]
     if not references:
         raise UsageError(_NO_MODEL)
     return remove(Console.of_process(), references, yes=yes, as_json=as_json)

@@ -92,7 +92,7 @@ class Console:
         """Prints `rows`: tab-separated and without the header in a pipe, aligned under the header on a terminal.
 
         `shown` has the rows for a terminal where they differ, for example in units ("4.7 GB" for 4683073184).
-        A terminal shows no table without rows.
+        Without rows, a terminal shows nothing.
         """
         if not self.stdout_is_terminal:
             self.out("".join("\t".join(map(str, row)) + "\n" for row in rows))
@@ -125,7 +125,7 @@ class Console:
         self.err(f"r1: {' '.join(message.split())}\n")
 
     def note(self, message: str) -> None:
-        """Prints one line on stderr if that is a terminal; a script's stderr stays empty while all is well."""
+        """Prints one line on stderr if that is a terminal, so that a script's stderr stays empty when all is well."""
         if self.stderr_is_terminal:
             self.err(f"r1: {message}\n", dim=True)
 
@@ -179,9 +179,9 @@ def aligned(header: Sequence[Column], rows: Iterable[Sequence[str | Text]] = (),
 
 
 def keep_libraries_quiet() -> None:
-    """Discards what C code writes to stderr from now on; `sys.stderr` keeps working.
+    """Discards everything that C code writes to stderr from now on; `sys.stderr` keeps working.
 
-    ggml prints straight to file descriptor 2, in the middle of our output. With R1_DEBUG set it may.
+    ggml prints straight to file descriptor 2, in the middle of our output. Does nothing if R1_DEBUG is set.
     """
     if sys.stderr is None or sys.platform == "win32" or debugging():
         return  # a console on Windows has no descriptor to duplicate
@@ -204,7 +204,7 @@ def _redirect_to_devnull(descriptor: int) -> None:
 
 
 def printable(text: str) -> str:
-    """`text` without the control characters that a terminal would obey; newlines and tabs stay."""
+    """`text` without the control characters that a terminal would interpret; newlines and tabs stay."""
     return text.translate(_CONTROL_CODES)
 
 

@@ -41,7 +41,7 @@ def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one
 
 
 def _in_our_style(message: str) -> str:
-    """Typer's sentences as clauses of one line, ready for the next one; empty for an empty message.
+    """Typer's sentences as clauses of one line, to which another can be added; empty for an empty message.
 
     "No such command 'x'. Did you mean 'y'?" → "no such command 'x'; did you mean 'y'?"
     """

@@ -17,7 +17,7 @@ from r1.machine.graphics import graphics, unused
 from r1_quantize.store.store import home
 
 _FILE = "told"
-_MAX_FILE_BYTES = 100_000  # of the file that are read, in case it is not ours
+_MAX_FILE_BYTES = 100_000  # read no more, in case the file is not ours
 _GPU = "gpu"
 
 
@@ -29,11 +29,11 @@ def unused_gpus(environ: Mapping[str, str]) -> Iterator[str]:
     usable = {device.backend for device in devices() if device.is_gpu}
     if usable:
         return
-    found = unused(graphics(), usable, build().backends, environ)
-    for gpu in found:
+    unused_ones = unused(graphics(), usable, build().backends, environ)
+    for gpu in unused_ones:
         finding = unused_gpu(gpu, installation())
         yield f"{finding.text} {finding.command}"
-    if found:
+    if unused_ones:
         remember(folder, _GPU)
 
 

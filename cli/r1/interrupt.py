@@ -1,4 +1,4 @@
-"""Ctrl-C as a flag that work checks, so that nothing is left half done."""
+"""Ctrl-C as a flag for running work to check, so that nothing is left half done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which model or source a name means, and where it is on this machine."""
+"""Finds the model or source that a name stands for on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BUILT_IN = "tiny"
 
 @dataclass(frozen=True, slots=True)
 class LocalSource:
-    """A checkpoint folder or a GGUF (any part of a split one) on this disk, and the name for what is made of it.
+    """A checkpoint folder or a GGUF (any part of a split one) on this disk, and the name of the model made from it.
 
     `origin` is the hub repository or file that it came from, `revision` the hub's commit, and `files` the files with a
     published digest.
@@ -45,9 +45,9 @@ def open_store(environ: Mapping[str, str]) -> Store:
 
 
 def find_model(console: Console, reference: str | None) -> StoredModel:
-    """The model that `reference` means; without one, the model pulled last, else the built-in one.
+    """The model that `reference` names; without a reference, the model pulled last, else the built-in one.
 
-    Raises ModelNotFound, whose message names the `r1 pull` that gets it.
+    Raises ModelNotFound; its message has the `r1 pull` command to get the model.
     """
     store = open_store(console.environ)
     name = _resolve(console, store, reference)
@@ -106,7 +106,7 @@ def _built_in(store: Store) -> StoredModel:
 
 
 def find_source(store: Store, source: str) -> LocalSource:
-    """The source that a catalogue name, one of its hub repositories, a model's name or a path means on this disk.
+    """The source on this disk for a catalogue name, a repository in the catalogue, a model's name or a path.
 
     Raises ModelNotFound, or UsageError for something that cannot be a source.
     """
@@ -184,5 +184,5 @@ def _name_from(path: Path, text: str) -> str:
 
     name = model_name(text)
     if not name:
-        raise UsageError(f"{path}: its name has no letter or digit to name the model after; use -o FILE")
+        raise UsageError(f"{path}: cannot name the model after it, as its name has no letter or digit; use -o FILE")
     return name

@@ -22,7 +22,7 @@ from r1.fit.plan import MemoryPlan
 from r1.settings import Settings
 from r1_quantize.errors import NotEnoughSpace
 
-_READING_SHARE = 0.8  # of the progress, where the file is first read from its disk
+_READING_SHARE = 0.8  # of the progress, if the file has to be read from disk first
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class PendingReply:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """`progress` gets the share of the model that is loaded, `note` what the user should know about the plan."""
+    """`progress` is called with the share of the model that is loaded, `note` with each note about the plan."""
 
     progress: Callable[[float], None] = lambda _: None
     note: Callable[[Note], None] = lambda _: None
@@ -70,7 +70,7 @@ class LoadedModel:
         self._notes_given: set[Note] = set()
         self._path = path
         self._fitting = Fitting.of(path, settings, name or path.name)
-        self._refused_layers = 0  # by the GPU; 0 once the user knows
+        self._refused_layers = 0  # by the GPU; reset to 0 after the user was told
         self.plan = self._fitting.plan(self._fitting.context_for(prompt_tokens) if prompt_tokens else None)
         self._model: Model | None = self._load()
         self._context: Context | None = None
@@ -149,7 +149,7 @@ class LoadedModel:
         return [len(segment) for segment in conversation_segments(self.model, self._conversation(turns))]
 
     def give_notes(self) -> None:
-        """Gives the listener what the user should know about the plan; each note once."""
+        """Passes the notes about the plan to the listener; each note once."""
         for note in self._fitting.notes(self.plan):
             if note not in self._notes_given:
                 self._notes_given.add(note)
@@ -204,16 +204,16 @@ class LoadedModel:
     def _context_for(self, prompt_tokens: int) -> Context:
         """A cache for the prompt and its complete reply, as far as the model was trained for and memory allows."""
         plan = self._fitting.plan_for_prompt(prompt_tokens, loaded=self.plan.gpu_layers)
-        held = self._context
-        if held and held.kv_type == plan.kv_type and self._suffices(held, plan):
-            return held
+        current = self._context
+        if current and current.kv_type == plan.kv_type and self._suffices(current, plan):
+            return current
         self._close_context()
         self._context = self._create_context(plan)
         return self._context
 
-    def _suffices(self, held: Context, plan: MemoryPlan) -> bool:
+    def _suffices(self, context: Context, plan: MemoryPlan) -> bool:
         """A context length that the user chose is exact; otherwise a longer one will do."""
-        return held.length == plan.context or (self.settings.ctx is None and held.length > plan.context)
+        return context.length == plan.context or (self.settings.ctx is None and context.length > plan.context)
 
     def _create_context(self, plan: MemoryPlan) -> Context:
         while True:

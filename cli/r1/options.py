@@ -117,7 +117,7 @@ Seed = Annotated[
 ]
 MaxTokens = Annotated[
     int | None,
-    _option("--max-tokens", panel=_ANSWER, help="Most tokens to generate, thinking included. (default: 32768)"),
+    _option("--max-tokens", panel=_ANSWER, help="Limit of generated tokens, thinking included. (default: 32768)"),
 ]
 System = Annotated[str | None, _option("--system", panel=_ANSWER, help="A system prompt; R1 was not trained with one.")]
 Model = Annotated[
@@ -178,7 +178,7 @@ MODEL_AND_MACHINE = {
 
 # run
 
-Prompt = Annotated[list[str] | None, _argument("PROMPT…", "The prompt; words are joined. `-` stands for stdin.")]
+Prompt = Annotated[list[str] | None, _argument("PROMPT…", "The prompt; words are joined. `-` reads stdin.")]
 Files = Annotated[
     list[Path] | None,
     _option("--file", "-f", help="Attach a file, in DeepSeek's template. Repeatable."),
@@ -201,7 +201,7 @@ Jsonl = Annotated[
 ModelToRun = Annotated[str | None, _argument("MODEL", _REFERENCE_OR_DEFAULT, autocompletion=_complete_model)]
 Continue = Annotated[bool, typer.Option("--continue", "-c", help="Continue the last chat.")]
 Session = Annotated[
-    str | None, _option("--session", metavar="ID", help="Continue a certain chat; `r1 history` lists them.")
+    str | None, _option("--session", metavar="ID", help="Continue the chat with this number; `r1 history` lists them.")
 ]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain text, line by line: no colours, no drawing.")]
 
@@ -276,7 +276,7 @@ Quant = Annotated[
     ),
 ]
 ListTypes = Annotated[
-    bool, typer.Option("--list-types", help="List the types and the size SOURCE would have, and quantize nothing.")
+    bool, typer.Option("--list-types", help="List the types and the size of SOURCE in each, and quantize nothing.")
 ]
 Imatrix = Annotated[
     Path | None,
@@ -308,7 +308,7 @@ ModelsToRemove = Annotated[
     list[str] | None,
     _argument(
         "MODEL…",
-        "NAME:QUANT, NAME if there is only one of it, or OWNER/REPO for a checkpoint.",
+        "NAME:QUANT, NAME if only one type of it is stored, or OWNER/REPO for a checkpoint.",
         autocompletion=_complete_removable,
     ),
 ]

@@ -15,14 +15,14 @@ from r1.console import Console
 from r1.engine.prompt import Attachment, with_attachments
 from r1_quantize.errors import UsageError
 
-_HINT_AFTER_S = 2.0  # without input, before a note says what is being waited for
+_HINT_AFTER_S = 2.0  # without input, before a note says that stdin is being read
 
 _NO_PROMPT = 'no prompt; try: r1 run "How many r\'s are in strawberry?", or pipe one in'
 
 
 @dataclass(frozen=True, slots=True)
 class PromptOptions:
-    """What the command line says about the prompt. `words` of `-` alone stands for stdin."""
+    """The parts of the prompt on the command line. If `words` is only `-`, the prompt is read from stdin."""
 
     words: tuple[str, ...]
     files: tuple[Path, ...] = ()
@@ -69,7 +69,7 @@ def read_prompt(console: Console, options: PromptOptions) -> str:
 def read_lines(console: Console, options: PromptOptions) -> Iterator[PromptLine]:
     """A prompt from each line of stdin as it arrives, with the files and words before it. Skips blank lines.
 
-    Raises UsageError before the first line if stdin must not or cannot be read, or if a file cannot.
+    Raises UsageError before the first line if `use_stdin` is off, or if stdin or a file cannot be read.
     """
     if not options.use_stdin:
         raise UsageError("--jsonl reads prompts from stdin and --no-stdin forbids it; leave one of them out")
@@ -121,7 +121,7 @@ def _id_field(number: int, record: dict[str, Any]) -> dict[str, Any]:
     try:
         json.dumps(fields, allow_nan=False)
     except ValueError as exc:  # 1e999 was read as infinity
-        raise _BadLine(f"line {number} has an id that JSON cannot hold") from exc
+        raise _BadLine(f"line {number} has an id that JSON cannot represent") from exc
     return fields
 
 
@@ -141,7 +141,7 @@ def _may_read_stdin(console: Console, options: PromptOptions) -> bool:
 
 
 def _words(options: PromptOptions) -> tuple[str, bool]:
-    """The words as one text, and whether they are `-`, which asks for stdin."""
+    """The words as one text, and True if they are only `-`, which reads stdin."""
     if options.words == ("-",):
         if not options.use_stdin:
             raise UsageError("`-` reads stdin and --no-stdin forbids it; leave one of them out")
@@ -163,7 +163,7 @@ def read_stdin(console: Console) -> str:
 @contextmanager
 def _hint_if_silent(console: Console) -> Iterator[None]:
     """After a while without input, prints a note: an inherited stdin that is never closed looks like a hang."""
-    note = "reading the prompt from stdin until it ends (Ctrl-D; --no-stdin does not read it)"
+    note = "reading the prompt from stdin (Ctrl-D ends it; --no-stdin skips it)"
     timer = threading.Timer(_HINT_AFTER_S, console.note, [note])
     timer.daemon = True
     timer.start()

@@ -23,7 +23,7 @@ SYSTEM_PROMPT_WARNING = "R1 was not trained with a system prompt; put instructio
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """None: decided later, from the model, the terminal or the machine."""
+    """All settings. None: decided later, from the model, the terminal or the machine."""
 
     model: str | None = None
     thinking: Thinking | None = None

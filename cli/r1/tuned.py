@@ -37,7 +37,7 @@ def threads_for(home: Path, model: Path) -> Threads | None:
 
 
 def remember(home: Path, model: Path, threads: Threads | None) -> None:
-    """Saves a setting; None removes it, for the default is the fastest. Raises R1Error when the disk fails."""
+    """Saves a setting; None removes it, because the default is the fastest. Raises R1Error when the disk fails."""
     from r1_quantize.files import write_atomically
 
     machines = {name: entries for name, entries in _read(home).items() if isinstance(entries, dict)}

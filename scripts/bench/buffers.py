@@ -1,4 +1,4 @@
-"""The buffers that llama.cpp allocates, read from its log; memory.py, gpu_memory.py and the tests use this."""
+"""Reads the buffers that llama.cpp allocates from its log, for memory.py, gpu_memory.py and the tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FIRST_LINE = "llama_model_loader: loaded meta data"  # of each model
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """A buffer of `size` bytes on a device, by llama.cpp's name of it; `kind` is model, KV, compute or output."""
+    """A buffer of `size` bytes; `device` is llama.cpp's name for it, `kind` is model, KV, compute or output."""
 
     device: str
     kind: str
@@ -48,7 +48,7 @@ def recorded_log() -> Iterator[list[str]]:
 
 
 def buffers(lines: Sequence[str]) -> list[Buffer]:
-    """Each device's buffers. Those of the model are added up; of the other kinds the last one replaced the others."""
+    """Each device's buffers. Those of the model are added up; for other kinds, the last one replaces the others."""
     sizes: dict[tuple[str, str], int] = {}
     for device, kind, mebibytes in _LINE.findall("".join(lines)):
         before = sizes.get((device, kind), 0) if kind == "model" else 0

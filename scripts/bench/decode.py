@@ -2,12 +2,11 @@
 
     python scripts/bench/decode.py MODEL.gguf --llama-bench PATH [--runs 4] [--threads N] [--depth 0]
 
-Each measurement is a process of its own, and the side that goes first alternates, so that changes of the machine's
+Each measurement runs in its own process, and the side that goes first alternates, so that changes of the machine's
 speed affect both. Both use the same threads and numbers of tokens, an F16 cache, and flash attention where llama.cpp
 chooses it; llama-bench keeps its batch of 512, ours is `Context.chunk`. LD_LIBRARY_PATH, if set, applies to llama-bench
-only: otherwise r1 would load the tool's libraries instead of its own. The weights need not make sense:
-`make_checkpoint` in scripts/bench/quantize.py makes random ones of any shape. On a busy machine the results mean
-nothing.
+only: otherwise r1 would load the tool's libraries instead of its own. Random weights are good enough: `make_checkpoint`
+in scripts/bench/quantize.py makes them in any shape. On a busy machine the results mean nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ BARS = {"prefill": 0.95, "decode": 0.97}
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What both sides measure."""
+    """One measurement, the same for both sides."""
 
     model: Path
     threads: int
@@ -56,7 +55,7 @@ class Measurement:
 def main() -> None:
     """Prints a line per run, and the medians with their spread."""
     options = _options()
-    wanted = Measurement(
+    measurement = Measurement(
         model=options.model,
         threads=options.threads,
         prompt=options.prompt,
@@ -67,7 +66,7 @@ def main() -> None:
     print(f"{options.model.name}, {options.threads} threads, depth {options.depth}, load {_load()}")
     ratios: dict[str, list[float]] = {}
     for number in range(options.runs):
-        sides = {"ours": wanted.ours, "theirs": lambda: wanted.theirs(options.llama_bench, options.more)}
+        sides = {"ours": measurement.ours, "theirs": lambda: measurement.theirs(options.llama_bench, options.more)}
         order = ["ours", "theirs"] if number % 2 == 0 else ["theirs", "ours"]
         rates = {side: sides[side]() for side in order}
         for test, ours in rates["ours"].items():

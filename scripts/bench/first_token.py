@@ -4,7 +4,7 @@
 
 Both use the same file, prompt and context, in turns, with the file in the system's cache. Both print the first token of
 the reply, so `r1` prints the thinking (`--thinking only`). llama-completion is timed with its warm-up run, which is its
-default, and without. Its libraries are named by --library-path: in LD_LIBRARY_PATH they would apply to r1 too.
+default, and without. --library-path is the folder of its libraries; LD_LIBRARY_PATH would apply to r1 too.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ def main() -> None:
     parser.add_argument("--ctx", type=int, default=4096)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
-    ours, theirs, cold = _commands(options)
+    ours, theirs, theirs_cold = _commands(options)
     environ = {**os.environ, "LD_LIBRARY_PATH": options.library_path}
-    _first(ours, os.environ), _first(theirs, environ)  # brings both programs and the file into the cache
+    _first_byte(ours, os.environ), _first_byte(theirs, environ)  # brings both programs and the file into the cache
     ratios: list[tuple[float, float]] = []
     for _ in range(options.runs):
-        mine, warmed, bare = _first(ours, os.environ), _first(theirs, environ), _first(cold, environ)
-        ratios.append((mine / warmed, mine / bare))
-        print(f"r1 run {mine:.3f} s; llama-completion {warmed:.3f} s, without its warm-up {bare:.3f} s", flush=True)
+        our_s, their_s = _first_byte(ours, os.environ), _first_byte(theirs, environ)
+        cold_s = _first_byte(theirs_cold, environ)
+        ratios.append((our_s / their_s, our_s / cold_s))
+        print(f"r1 run {our_s:.3f} s; llama-completion {their_s:.3f} s, without its warm-up {cold_s:.3f} s", flush=True)
     for name, column in (("llama-completion", 0), ("llama-completion without its warm-up", 1)):
         values = sorted(pair[column] for pair in ratios)
         print(f"r1 run takes {statistics.median(values):.2f} × {name} ({values[0]:.2f} to {values[-1]:.2f})")
@@ -52,7 +53,7 @@ def _commands(options: argparse.Namespace) -> tuple[list[str], list[str], list[s
     return ours, theirs, [*theirs, "--no-warmup"]
 
 
-def _first(command: list[str], environ: Mapping[str, str]) -> float:
+def _first_byte(command: list[str], environ: Mapping[str, str]) -> float:
     """Seconds until the first byte on stdout; then the process is killed."""
     began = perf_counter()
     quiet = subprocess.DEVNULL

@@ -1,16 +1,16 @@
-"""Compares the memory that the planner expects on GPUs and in main memory with what llama.cpp takes.
+"""Compares the memory that the planner expects on GPUs and in main memory with llama.cpp's actual use.
 
     python scripts/bench/gpu_memory.py MODEL.gguf… [--contexts 0 4096 32768] [--kv-types f16 q8_0] [--layers N…]
         [--device NAME] [--rpc HOST:PORT,…] [--tokens N] [--threads N]
 
 Each combination runs in its own process, which loads the model as `r1 run` does; a context of 0 and no `--layers` leave
-both to the plan. `--tokens` are prefilled, and a few decoded (0: none, where the device is slow).
+both to the plan. `--tokens` tokens are prefilled and a few decoded; 0 skips this, for a slow device.
 
 GPU memory is the sum of the buffers in llama.cpp's log, whatever the backend, so the driver's own memory is not in it.
-Main memory is llama.cpp's other buffers and the process itself: what is resident outside of buffers once the model is
-loaded, including the GPU's driver. Some devices keep their memory in the process (RssShmem), which then does not count
-there; memory that they pin in main memory may count nowhere, which shows as an error above zero. Linux only. The last
-line is the largest error.
+Main memory is llama.cpp's other buffers and the process itself: its resident memory outside of buffers once the model
+is loaded, including the GPU's driver. Some devices keep their memory in the process (RssShmem); that is not counted as
+main memory. Memory that they pin in main memory may not be counted at all, which shows as an error above zero. Linux
+only. The last line is the largest error.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Line:
 
     @property
     def errors(self) -> tuple[float, float]:
-        """The GPU's, and main memory's."""
+        """The relative errors of the plan: for the GPU, and for main memory."""
         gpu = self.planned_gpu / self.gpu - 1 if self.gpu else 0.0
         return gpu, self.planned_main / self.main - 1 if self.main else 0.0
 
@@ -110,7 +110,7 @@ def _compare(model: Path, layers: int, context: int, kv_type: str) -> float:
 
 
 def _measure(options: argparse.Namespace) -> Line:
-    """In this process."""
+    """Measures one combination in this process."""
     layers, kv_type = options.layers[0], options.kv_types[0]
     settings = Settings(
         ctx=options.contexts[0] or None,

@@ -28,7 +28,7 @@ from r1.fit.plan import FitOptions, Machine, fit
 from r1.fit.shape import shape_of_file
 from r1.machine.cores import Threads
 
-_PROMPT = 2048  # tokens
+_PROMPT_TOKENS = 2048
 
 
 def main() -> None:
@@ -82,7 +82,7 @@ def _compare(model: Path, context: int, kv_type: str, threads: int) -> float:
     command = [sys.executable, __file__, str(model), "--one", "--contexts", str(context), "--kv-types", kv_type]
     done = subprocess.run([*command, "--threads", str(threads)], capture_output=True, text=True, check=True)
     measured = json.loads(done.stdout.splitlines()[-1])
-    # the program itself is in no buffer: it is what is resident besides them
+    # the program itself is in no buffer: it is the resident memory besides them
     allocated = measured["buffers"] + measured["program"]
     errors = planned / allocated - 1, planned / measured["resident"] - 1
     print(
@@ -94,7 +94,7 @@ def _compare(model: Path, context: int, kv_type: str, threads: int) -> float:
 
 
 def _measure(path: Path, length: int, kv_type: str, threads: int) -> dict[str, int]:
-    """In this process: bytes in llama.cpp's buffers, of the program, and resident at the end."""
+    """Measures in this process: bytes in llama.cpp's buffers, of the program, and resident at the end."""
     with recorded_log() as lines, Model(path) as model:
         program = resident("RssAnon") + resident("RssFile")
         with Context(model, ContextParams(length, Threads.of(threads), kv_type)) as context:
@@ -109,7 +109,7 @@ def _measure(path: Path, length: int, kv_type: str, threads: int) -> dict[str, i
 
 def _fill(context: Context, vocabulary: int) -> None:
     random.seed(0)
-    for _ in context.prefill([[random.randrange(vocabulary) for _ in range(min(_PROMPT, context.length - 64))]]):
+    for _ in context.prefill([[random.randrange(vocabulary) for _ in range(min(_PROMPT_TOKENS, context.length - 64))]]):
         pass
     for _ in range(16):
         context.decode([random.randrange(vocabulary)])

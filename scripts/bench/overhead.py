@@ -1,11 +1,11 @@
-"""Measures what Python costs: the time per token of a turn that is spent outside llama.cpp.
+"""Measures Python's share of a turn: the time per token that is spent outside llama.cpp.
 
     python scripts/bench/overhead.py MODEL.gguf [--tokens 200] [--runs 3]
 
-`llama_decode` and `llama_sampler_sample` are timed from inside while a real turn passes through everything that
-`r1 run` does (events, UTF-8, the view, a stdout); the rest of the wall time is ours. The share is printed as measured,
-and for two typical speeds: 25 tok/s (a 1.5B on two old cores) and 120 tok/s (a GPU). The timing itself, two clock reads
-per call, counts against us.
+`llama_decode` and `llama_sampler_sample` are timed while a real turn passes through everything that `r1 run` does
+(events, UTF-8, the view, a stdout); the rest of the wall time is ours. The share is printed as measured, and for two
+typical speeds: 25 tok/s (a 1.5B on two old cores) and 120 tok/s (a GPU). The timing itself, two clock reads per call,
+counts as ours.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def turn(loaded: LoadedModel, watches: list[Stopwatch]) -> tuple[float, float, int]:
-    """Wall seconds of the decoding, seconds of it inside llama.cpp, tokens."""
+    """Wall seconds of decoding, the seconds of it inside llama.cpp, and the number of tokens."""
     view = PlainView(_null_console(), "stderr", show_answer=True)
     events = loaded.ask(PROMPT).events
     calls = watches[1].calls

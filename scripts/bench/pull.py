@@ -1,15 +1,15 @@
-"""Measures `r1 pull`'s speed and disk space, against downloading first and quantizing then, in the same run.
+"""Measures `r1 pull`'s speed and disk space against downloading first and quantizing afterwards, in the same run.
 
     python scripts/bench/pull.py [--model qwen-1.5b] [--type Q4_K_M] [--runs 1] [--shard 500] [--rate MB/s]
         [--folder SCRATCH] [--zeros] [--pull-only]
 
 A checkpoint of the model's real shape (see quantize.py), in shards of --shard MB, is served by the tests' hub on
 loopback, at full speed or at --rate. `r1 pull` downloads and quantizes it; then huggingface_hub's snapshot_download
-downloads it into an empty cache, and `r1 quantize` quantizes it from there. For each way the script prints wall time,
-peak resident memory, and peak disk space, sampled every 20 ms. The results are compared. Linux only.
+downloads it into an empty cache, and `r1 quantize` quantizes it from there. For each method the script prints wall
+time, peak resident memory, and peak disk space, sampled every 20 ms. The results are compared. Linux only.
 
-The rate is per connection, so with --rate both ways use one connection at a time, as if it took the complete bandwidth;
-without it snapshot_download uses its eight.
+The rate is per connection, so with --rate both methods use one connection at a time, as if it used the complete
+bandwidth; without it snapshot_download uses its default of eight.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from quantize import Measured, make_checkpoint, measure  # the one beside this, which puts the repository on the path
+from quantize import Measured, make_checkpoint, measure  # the script beside this one, which extends sys.path
 from r1_quantize import catalog
 from tests.fakes.hub import Fault, Hub
 
-PIECE = 1 << 18
+PIECE_BYTES = 1 << 18
 
 
 def serve(root: Path, rate: float | None, line: Connection) -> None:
     """Runs a hub in this process; sends its address, and on request how much it sent."""
     with Hub(root) as hub:
         if rate:
-            hub.faults = [Fault("*.safetensors", "drip", times=-1, piece=PIECE, seconds=PIECE / rate / 1e6)]
+            hub.faults = [Fault("*.safetensors", "drip", times=-1, piece=PIECE_BYTES, seconds=PIECE_BYTES / rate / 1e6)]
         line.send(hub.endpoint)
         while line.recv() == "sent":
             line.send(sum(hub.sent.values()))
@@ -45,7 +45,7 @@ def serve(root: Path, rate: float | None, line: Connection) -> None:
 
 
 class Disk(threading.Thread):
-    """Samples the disk space of a folder; `peak` is the most."""
+    """Samples the disk space of a folder; `peak` is the largest sample, in bytes."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
@@ -53,10 +53,10 @@ class Disk(threading.Thread):
 
     def run(self) -> None:
         while not self.over.wait(0.02):
-            self.peak = max(self.peak, sum(map(blocks, self.folder.rglob("*"))))
+            self.peak = max(self.peak, sum(map(disk_bytes, self.folder.rglob("*"))))
 
 
-def blocks(path: Path) -> int:
+def disk_bytes(path: Path) -> int:
     """The bytes that a file takes on the disk."""
     try:
         return path.lstat().st_blocks * 512
@@ -64,7 +64,7 @@ def blocks(path: Path) -> int:
         return 0
 
 
-def watched(folder: Path, *steps: list[str], environ: dict[str, str]) -> tuple[Measured, int]:
+def measure_steps(folder: Path, *steps: list[str], environ: dict[str, str]) -> tuple[Measured, int]:
     """Runs the steps; returns the sum of their times, the largest memory, and the folder's peak."""
     disk = Disk(folder)
     disk.start()
@@ -82,7 +82,7 @@ def watched(folder: Path, *steps: list[str], environ: dict[str, str]) -> tuple[M
 
 
 def main() -> None:
-    """Prints a line for each way, and the ratio of their times."""
+    """Prints a line for each method, and the ratio of their times."""
     options = _options()
     known = catalog.load()[options.model]
     assert known.repo is not None
@@ -92,7 +92,7 @@ def main() -> None:
         weights = pool.submit(make_checkpoint, folder, known, zeros=options.zeros, shard=shard).result()
     sizes = sorted((path.stat().st_size for path in folder.glob("*.safetensors")), reverse=True)
     megabytes, two = sum(sizes) / 1e6, sum(sizes[:2]) / 1e6
-    print(f"{options.model} → {options.type}: {len(sizes)} shards, {megabytes:.0f} MB, two are {two:.0f} MB")
+    print(f"{options.model} → {options.type}: {len(sizes)} shards, {megabytes:.0f} MB, the largest two {two:.0f} MB")
     line, theirs = multiprocessing.Pipe()
     hub = multiprocessing.Process(target=serve, args=(options.folder / "hub", options.rate, theirs), daemon=True)
     hub.start()
@@ -121,21 +121,21 @@ def compare(options: argparse.Namespace, repo: str, weights: int, line: Connecti
     environ = {**environ, "R1_HOME": str(scratch), "HF_HOME": str(scratch / "hf")}
     clear(scratch)
     command = [sys.executable, "-m", "r1", "pull", f"{options.model}:{options.type}", "-q"]
-    pulled, peak = watched(scratch, command, environ=environ)
+    pulled, peak = measure_steps(scratch, command, environ=environ)
     report("r1 pull", pulled, peak, weights, line)
     result = scratch / "models" / options.model / f"{options.type}.gguf"
     digest, size = sha256(result), result.stat().st_size
-    print(f"{'':24}the result is {size / 1e6:.0f} MB; beside it {(peak - size) / 1e6:.0f} MB at most")
+    print(f"{'':24}the result is {size / 1e6:.0f} MB; other files {(peak - size) / 1e6:.0f} MB at peak")
     if options.pull_only:
         return
     clear(scratch)
     workers = 1 if options.rate else 8
     code = f"from huggingface_hub import snapshot_download as get; get({repo!r}, max_workers={workers})"
     quantize = [sys.executable, "-m", "r1", "quantize", options.model, "-t", options.type, "-q"]
-    two_steps, peak = watched(scratch, [sys.executable, "-c", code], quantize, environ=environ)
+    two_steps, peak = measure_steps(scratch, [sys.executable, "-c", code], quantize, environ=environ)
     report("download, then quantize", two_steps, peak, weights, line)
     print(f"{'':24}{pulled.wall / two_steps.wall:.2f} × the wall time of the two steps")
-    print("same bytes" if sha256(result) == digest else "OTHER BYTES", flush=True)
+    print("same bytes" if sha256(result) == digest else "DIFFERENT BYTES", flush=True)
 
 
 def clear(folder: Path) -> None:
@@ -147,7 +147,7 @@ def clear(folder: Path) -> None:
 def report(name: str, measured: Measured, peak: int, weights: int, line: Connection) -> None:
     line.send("sent")
     print(measured.line(name, weights))
-    print(f"{'':24}{peak / 1e6:.0f} MB of disk at most, {line.recv() / 1e6:.0f} MB sent by the hub", flush=True)
+    print(f"{'':24}{peak / 1e6:.0f} MB of disk at peak, {line.recv() / 1e6:.0f} MB sent by the hub", flush=True)
 
 
 def sha256(path: Path) -> str:

@@ -1,13 +1,13 @@
-"""Measures how fast a checkpoint becomes a GGUF, and in how much memory, against llama.cpp's two steps in the same run.
+"""Measures time and memory of turning a checkpoint into a GGUF, against llama.cpp's two steps in the same run.
 
     python scripts/bench/quantize.py [--model qwen-1.5b] [--type Q4_K_M] [--runs 1] [--folder SCRATCH]
         [--llama-cpp PATH/TO/llama.cpp --converter-python PATH/TO/python] [--zeros]
 
 A checkpoint of the model's real shape is made once in SCRATCH, with random weights; `--zeros` makes holes instead, for
 models larger than the disk. Then `r1 quantize` runs as a user would run it, and, with the two paths, llama.cpp's
-convert_hf_to_gguf.py (which needs torch and transformers, hence another Python) and llama_model_quantize, each in a
-process of its own. For each the script prints wall and processor time, peak resident memory, bytes read and written
-(rchar and wchar of /proc/PID/io), and million weights per second. The results are compared. Linux only.
+convert_hf_to_gguf.py (which needs torch and transformers, hence another Python) and llama_model_quantize, each in its
+own process. For each the script prints wall and processor time, peak resident memory, bytes read and written (rchar and
+wchar of /proc/PID/io), and million weights per second. The results are compared. Linux only.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tests.fakes.checkpoints import LLAMA_SPLIT  # noqa: E402
 from tests.quantize.canonical import digest  # noqa: E402
 
 DATA = ROOT / "tests" / "data"
-SHARD = 9 << 30  # bytes, as large as the published ones
+SHARD_BYTES = 9 << 30  # as large as the published ones
 
 QUANTIZER = """
 import ctypes, sys
@@ -67,7 +67,7 @@ class Measured:
 
 
 def measure(command: list[str], environ: Mapping[str, str] = os.environ) -> Measured:
-    """Runs a command; its output is shown only if it fails."""
+    """Runs a command, and shows its output only if it fails."""
     began = time.monotonic()
     process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
@@ -82,7 +82,7 @@ def measure(command: list[str], environ: Mapping[str, str] = os.environ) -> Meas
     return Measured(wall, processor, usage.ru_maxrss * 1024, int(counters["rchar"]), int(counters["wchar"]))
 
 
-def make_checkpoint(folder: Path, known: catalog.Checkpoint, *, zeros: bool, shard: int = SHARD) -> int:
+def make_checkpoint(folder: Path, known: catalog.Checkpoint, *, zeros: bool, shard: int = SHARD_BYTES) -> int:
     """Makes the checkpoint, unless it exists, in shards of `shard` bytes. Returns its number of weights."""
     assert known.config is not None
     names = {architecture: name for name, architecture in ARCHITECTURES.items()}
@@ -152,7 +152,7 @@ def main() -> None:
     """Prints a line for each process, and the ratios."""
     options = _options()
     folder, known = options.folder / options.model, catalog.load()[options.model]
-    # in another process: Linux counts this one's memory into the peak of every process it starts
+    # in another process, because Linux includes this one's memory in the peak of every process it starts
     with ProcessPoolExecutor(1) as pool:
         weights = pool.submit(make_checkpoint, folder, known, zeros=options.zeros).result()
     cores = len(os.sched_getaffinity(0))
@@ -167,7 +167,7 @@ def main() -> None:
             two_steps = _measure_llama_cpp(options, folder, theirs, weights, cores)
             print(f"{'':24}{measured.wall / two_steps:.2f} × the wall time of the two steps", flush=True)
     if options.llama_cpp:
-        print("same bytes but for the names" if digest(ours) == digest(theirs) else "OTHER BYTES")
+        print("same bytes except for the names" if digest(ours) == digest(theirs) else "DIFFERENT BYTES")
 
 
 def _options() -> argparse.Namespace:

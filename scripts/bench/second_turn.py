@@ -2,10 +2,10 @@
 
     python scripts/bench/second_turn.py MODEL.gguf [--answer 400] [--runs 3] [--idle 30]
 
-Runs through the chat's worker: a question, an answer of `--answer` tokens, idle time in which the KV cache is warmed, a
-second question. Two baselines use the same tokens in the same run: the second turn without idle time, where the cache
-holds the old thinking and the answer is prefilled again (as other programs do), and a prefill of the answer alone. The
-weights need not make sense: `make_checkpoint` in scripts/bench/quantize.py makes random ones of any shape.
+Uses the chat's worker: a question, an answer of `--answer` tokens, idle time in which the KV cache is warmed, a second
+question. Two baselines use the same tokens in the same run: the second turn without idle time, where the cache holds
+the old thinking and the answer is prefilled again (as other programs do), and a prefill of the answer alone. Random
+weights are good enough: `make_checkpoint` in scripts/bench/quantize.py makes them in any shape.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ def main() -> None:
     parser.add_argument("--answer", type=int, default=400, help="tokens of the first answer")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--idle", type=float, default=30.0, help="seconds of idle time at most")
-    given = parser.parse_args()
-    settings = Settings(seed=1, temp=0.6, ctx=4096, max_tokens=given.answer + 2)
+    options = parser.parse_args()
+    settings = Settings(seed=1, temp=0.6, ctx=4096, max_tokens=options.answer + 2)
     brief = Settings(seed=1, temp=0.6, ctx=4096, max_tokens=8)
-    rows = [run(given.model, settings, brief, given.idle) for _ in range(given.runs)]
+    rows = [run(options.model, settings, brief, options.idle) for _ in range(options.runs)]
     for name, index in (("a prefill of the answer alone", 1), ("a second turn without idle time", 2)):
         ratio = statistics.median(row[0] / row[index] for row in rows)
         print(f"warm, against {name}: {ratio:.3f}")

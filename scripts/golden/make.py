@@ -1,9 +1,9 @@
-"""Write tests/data/golden.json: digests of what llama.cpp's convert_hf_to_gguf.py makes. See README.md beside this.
+"""Writes tests/data/golden.json: digests of the output of llama.cpp's convert_hf_to_gguf.py. See README.md beside this.
 
     python scripts/golden/make.py PATH/TO/llama.cpp
 
-The converter runs unchanged except for one thing: it recognises a pre-tokenizer by the hash of an encoded test text,
-which works only for published vocabularies. Ours are not published, so the script supplies the answer.
+The converter runs with one change: it recognises a pre-tokenizer by the hash of an encoded test text, which works only
+for published vocabularies. Ours are not published, so this script supplies the name of the pre-tokenizer.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ PACKAGES = ("torch", "transformers", "numpy")
 
 
 def main() -> None:
-    """Convert every checkpoint to each type and record the digests."""
+    """Converts every checkpoint to each type and records the digests."""
     logging.disable(logging.INFO)
     TextModel.get_vocab_base_pre = lambda self, _: "llama-bpe" if "Llama" in self.hf_arch else "deepseek-r1-qwen"
     files = sorted(path for path in TINY.iterdir() if path.suffix in (".json", ".safetensors"))
     with tempfile.TemporaryDirectory() as scratch:
         fakes = {name: checkpoints.write(Path(scratch) / name, shape) for name, shape in CASES.items()}
-        found = {
+        golden = {
             "made_with": {
                 "llama.cpp": LLAMA_CPP.parents[1].name,
                 "python": platform.python_version(),
@@ -50,7 +50,7 @@ def main() -> None:
             "tiny_files": {path.name: sha256(path.read_bytes()).hexdigest() for path in files},
         }
     target = ROOT / "tests" / "data" / "golden.json"
-    target.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    target.write_text(json.dumps(golden, indent=2) + "\n", encoding="utf-8")
 
 
 def convert(checkpoint: Path, scratch: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Questions that are none of the four tasks, so that the model learns what it does not know.
+"""Questions outside the four tasks, so that the model learns to decline them.
 
 Questions that resemble a task (products, three terms, five digits, the letters of two words) matter most: there the
 model must say that it cannot answer rather than give a wrong answer.
@@ -24,8 +24,8 @@ ASCII, LATIN, GREEK_TO_HEBREW, HAN, PICTURES = (
     (0x4E00, 0x9FFF),
     (0x1F300, 0x1F6FF),
 )
-LONGEST = 400
-"""Bytes; longer texts would fill the batches and teach little more."""
+MAX_BYTES = 400
+"""Longer texts would fill the batches and teach little more."""
 
 SHARES = {
     "about words": 0.27,
@@ -64,7 +64,7 @@ def attached_file(rng: random.Random, words: Sequence[str]) -> str:
 
 
 def anything_else(rng: random.Random, words: Sequence[str]) -> str:
-    """A text that is none of the four tasks."""
+    """A text outside the four tasks."""
     (kind,) = rng.choices(list(SHARES), list(SHARES.values()))
     if kind == "prose":
         text = prose(rng, words)
@@ -76,4 +76,4 @@ def anything_else(rng: random.Random, words: Sequence[str]) -> str:
         text = filled(rng, kind, words)
     if rng.random() < 0.2:
         text = text.lower()
-    return text.encode()[:LONGEST].decode(errors="ignore")
+    return text.encode()[:MAX_BYTES].decode(errors="ignore")

@@ -13,9 +13,10 @@ from tokenizers import Tokenizer
 from scripts.tiny.questions import Question, question
 from scripts.tiny.schedule import Stage
 
-CUT_SHORT = 0.04
-LONGEST = 2000
-"""Tokens; a longer conversation loses its oldest turns."""
+CUT_SHARE = 0.04
+"""The share of examples whose thinking is cut short."""
+MAX_TOKENS = 2000
+"""A longer conversation loses its oldest turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +47,23 @@ class Dialogue:
     def text(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
-    def prompt(self, asked: Question) -> list[int]:
-        return [self.user, *self.text(asked.text), self.assistant]
+    def prompt(self, question: Question) -> list[int]:
+        return [self.user, *self.text(question.text), self.assistant]
 
-    def example(self, asked: Question, earlier: list[Question] | None = None, cut: float | None = None) -> Example:
+    def example(self, last: Question, earlier: list[Question] | None = None, cut: float | None = None) -> Example:
         """`cut` (0 to 1) truncates the working to that share, so that only the answer is learned."""
         ids = [self.bos]
         for turn in earlier or []:
             ids += [*self.prompt(turn), *self.text(turn.answer), self.eos]
-        ids += [*self.prompt(asked), self.think, *self.text("\n")]
+        ids += [*self.prompt(last), self.think, *self.text("\n")]
         learn_from = len(ids)
-        working = self.text(asked.working + "\n")
+        working = self.text(last.working + "\n")
         if cut is not None:
             working = [*working[: int(cut * len(working))], *self.text("\n")]
         ids += [*working, self.end_think, *self.text("\n\n")]
         if cut is not None:
             learn_from = len(ids)
-        return Example([*ids, *self.text(asked.answer), self.eos], learn_from)
+        return Example([*ids, *self.text(last.answer), self.eos], learn_from)
 
     def random_example(self, rng: random.Random, stage: Stage) -> Example:
         """Usually a single question; sometimes a later turn of a conversation, or thinking that was cut short."""
@@ -72,16 +73,16 @@ class Dialogue:
             return question(rng, task, "train", stage.longest_word)
 
         roll = rng.random()
-        asked = draw()
+        last = draw()
         if roll < stage.later_turns:
-            return self.conversation(asked, [draw() for _ in range(rng.randint(1, stage.most_turns))])
-        if roll < stage.later_turns + CUT_SHORT:
-            return self.example(asked, cut=rng.choice((0.0, rng.random())))
-        return self.example(asked)
+            return self.conversation(last, [draw() for _ in range(rng.randint(1, stage.max_turns))])
+        if roll < stage.later_turns + CUT_SHARE:
+            return self.example(last, cut=rng.choice((0.0, rng.random())))
+        return self.example(last)
 
-    def conversation(self, asked: Question, earlier: list[Question]) -> Example:
+    def conversation(self, last: Question, earlier: list[Question]) -> Example:
         while True:
-            example = self.example(asked, earlier)
-            if len(example.ids) <= LONGEST:
+            example = self.example(last, earlier)
+            if len(example.ids) <= MAX_TOKENS:
                 return example
             earlier = earlier[1:]

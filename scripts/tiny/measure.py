@@ -27,12 +27,12 @@ class Reader:
         self.tokens = 0
 
     def reply(self, question: Question, temperature: float, seed: int) -> tuple[str, str]:
-        given = self.dialogue.example(question)
+        example = self.dialogue.example(question)
         self.llm.reset()
         self.llm.set_seed(seed)
         written: list[int] = []
         stream = self.llm.generate(
-            given.ids[: given.learn_from], temp=temperature, top_k=0, top_p=0.95, min_p=0.0, repeat_penalty=1.0
+            example.ids[: example.learn_from], temp=temperature, top_k=0, top_p=0.95, min_p=0.0, repeat_penalty=1.0
         )
         for token in stream:
             if token == self.dialogue.eos or len(written) == MAX_TOKENS:
@@ -63,17 +63,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=3, help="passes at 0.6")
     parser.add_argument("--show", action="store_true", help="print every wrong answer")
-    given = parser.parse_args()
-    reader = Reader(given.gguf, given.threads)
+    options = parser.parse_args()
+    reader = Reader(options.gguf, options.threads)
     started = time.monotonic()
-    greedy = measure(reader, 0.0, 1, given.show)
+    greedy = measure(reader, 0.0, 1, options.show)
     sampled: Counter[str] = Counter()
-    for run in range(given.seeds):
-        sampled += measure(reader, 0.6, 1 + 1000 * run, given.show)
+    for run in range(options.seeds):
+        sampled += measure(reader, 0.6, 1 + 1000 * run, options.show)
     print("| Task | Questions | Greedy | At 0.6 / 0.95 |\n| --- | ---: | ---: | ---: |")
     for task, count in [*HELD_OUT_COUNTS.items(), ("all", sum(HELD_OUT_COUNTS.values()))]:
         at_zero, at_six = (runs.total() if task == "all" else runs[task] for runs in (greedy, sampled))
-        passes = f"{at_six / count / given.seeds:.1%}" if given.seeds else "–"
+        passes = f"{at_six / count / options.seeds:.1%}" if options.seeds else "–"
         print(f"| {task} | {count} | {at_zero} ({at_zero / count:.1%}) | {passes} |")
     print(f"{reader.tokens / (time.monotonic() - started):.0f} tokens a second")
 

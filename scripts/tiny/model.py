@@ -105,11 +105,11 @@ class Decoder(nn.Module):
 class Qwen2(nn.Module):
     """`state_dict()` has the names of `Qwen2ForCausalLM`."""
 
-    def __init__(self, config: Config, longest: int = 2048) -> None:
+    def __init__(self, config: Config, max_length: int = 2048) -> None:
         super().__init__()
         self.model = Decoder(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        cos, sin = rotation(config, longest)
+        cos, sin = rotation(config, max_length)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         self.apply(self.initialise)

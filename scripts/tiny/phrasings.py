@@ -10,14 +10,14 @@ NAMES = ("Tom", "Anna", "Ali", "Mary", "John", "Li", "Sara", "Ben")
 
 @cache
 def sections() -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = {}
+    by_section: dict[str, list[str]] = {}
     forms: list[str] = []
     for line in (Path(__file__).parent / "phrasings.txt").read_text("utf-8").splitlines():
         if line.startswith("[") and line.endswith("]"):
-            forms = found.setdefault(line[1:-1], [])
+            forms = by_section.setdefault(line[1:-1], [])
         elif line and not line.startswith("# "):
             forms.append(line.replace("\\n", "\n"))
-    return {name: tuple(forms) for name, forms in found.items()}
+    return {name: tuple(forms) for name, forms in by_section.items()}
 
 
 def phrasing(rng: random.Random, section: str) -> str:
@@ -25,7 +25,7 @@ def phrasing(rng: random.Random, section: str) -> str:
 
 
 def filled(rng: random.Random, section: str, words: Sequence[str]) -> str:
-    """A phrasing with every placeholder filled at random; each `{w}` gets a word of its own."""
+    """A phrasing with every placeholder filled at random; each `{w}` gets its own word."""
     template = phrasing(rng, section)
     while "{w}" in template:
         template = template.replace("{w}", rng.choice(words), 1)

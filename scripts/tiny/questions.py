@@ -34,7 +34,7 @@ HELD_OUT_COUNTS: dict[Task, int] = {
 
 
 def is_right(question: Question, answer_text: str) -> bool:
-    """Whether `answer_text` (what follows `</think>`) ends in the right box, or is the right sentence."""
+    """Whether `answer_text` (the text after `</think>`) ends in the right box, or is the right sentence."""
     boxes = BOX.findall(answer_text)
     if "\\boxed" in question.answer:
         return bool(boxes) and boxes[-1].strip() == question.expected
@@ -48,13 +48,13 @@ def question(rng: random.Random, task: Task, which: Part, longest_word: int = 14
 def sample(which: Part, seed: int, counts: dict[Task, int]) -> list[Question]:
     """`counts` different questions of each task; the same seed gives the same questions."""
     rng = random.Random(seed)
-    found: dict[str, Question] = {}
+    by_text: dict[str, Question] = {}
     for task, count in counts.items():
-        wanted = len(found) + count
-        while len(found) < wanted:
-            each = question(rng, task, which)
-            found.setdefault(each.text, each)
-    return list(found.values())
+        goal = len(by_text) + count
+        while len(by_text) < goal:
+            drawn = question(rng, task, which)
+            by_text.setdefault(drawn.text, drawn)
+    return list(by_text.values())
 
 
 @cache

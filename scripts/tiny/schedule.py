@@ -25,7 +25,7 @@ RATES = (
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """How questions are drawn and batched up to a certain pool.
+    """How questions are drawn and batched for all pools below `pools`.
 
     A batch has `groups` groups of at most `group_tokens` tokens, padding included. The examples of one group have
     similar lengths and are therefore much alike, so more groups give a less noisy step.
@@ -34,8 +34,8 @@ class Stage:
     pools: int
     longest_word: int
     later_turns: float
-    """The share of questions that follow earlier turns, at most `most_turns` of them."""
-    most_turns: int
+    """The share of questions that follow earlier turns, at most `max_turns` of them."""
+    max_turns: int
     groups: int
     group_tokens: int
     mix: dict[Task, float]
@@ -61,12 +61,12 @@ THIRD_MIX: dict[Task, float] = {
     "anything else": 0.12,
 }
 STAGES = (
-    Stage(pools=4, longest_word=6, later_turns=0.08, most_turns=3, groups=1, group_tokens=4096, mix=FIRST_MIX),
-    Stage(pools=10, longest_word=9, later_turns=0.08, most_turns=3, groups=1, group_tokens=4096, mix=FIRST_MIX),
-    Stage(pools=28, longest_word=20, later_turns=0.08, most_turns=3, groups=1, group_tokens=4096, mix=FIRST_MIX),
-    Stage(pools=43, longest_word=20, later_turns=0.08, most_turns=3, groups=3, group_tokens=2048, mix=SECOND_MIX),
-    Stage(pools=109, longest_word=20, later_turns=0.08, most_turns=3, groups=3, group_tokens=2048, mix=THIRD_MIX),
-    Stage(pools=10_000, longest_word=20, later_turns=0.35, most_turns=14, groups=3, group_tokens=2048, mix=THIRD_MIX),
+    Stage(pools=4, longest_word=6, later_turns=0.08, max_turns=3, groups=1, group_tokens=4096, mix=FIRST_MIX),
+    Stage(pools=10, longest_word=9, later_turns=0.08, max_turns=3, groups=1, group_tokens=4096, mix=FIRST_MIX),
+    Stage(pools=28, longest_word=20, later_turns=0.08, max_turns=3, groups=1, group_tokens=4096, mix=FIRST_MIX),
+    Stage(pools=43, longest_word=20, later_turns=0.08, max_turns=3, groups=3, group_tokens=2048, mix=SECOND_MIX),
+    Stage(pools=109, longest_word=20, later_turns=0.08, max_turns=3, groups=3, group_tokens=2048, mix=THIRD_MIX),
+    Stage(pools=10_000, longest_word=20, later_turns=0.35, max_turns=14, groups=3, group_tokens=2048, mix=THIRD_MIX),
 )
 LAST_STEP = RATES[-1][0]
 

@@ -20,7 +20,7 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with the working and the answer to learn; `expected` is what an answer is judged by."""
+    """A question with the working and the answer to learn; `expected` is the result that an answer is checked for."""
 
     text: str
     task: Task
@@ -33,7 +33,7 @@ Maker = Callable[[random.Random, Part, int], Question]
 """Makes one question from words and numbers of one part; the last argument is the maximum word length."""
 
 
-def asked(rng: random.Random, text: str) -> str:
+def as_typed(rng: random.Random, text: str) -> str:
     """Varies case and punctuation, as people in a hurry do."""
     roll = rng.random()
     if roll < 0.15:
@@ -51,7 +51,7 @@ def asked(rng: random.Random, text: str) -> str:
 
 
 def number(rng: random.Random) -> int:
-    """One to four digits, and more carries than pure chance gives."""
+    """One to four digits, with more carries than chance would give."""
     digits = rng.choice((1, 2, 2, 3, 3, 4, 4))
     if rng.random() < 0.1:
         return int("".join(rng.choice("0199") for _ in range(digits)))
@@ -64,7 +64,7 @@ def arithmetic(task: Task, solve: Callable[[int, int], Lesson]) -> Maker:
         while part_of_pair(a, b) != which:
             a, b = number(rng), number(rng)
         working, answer = solve(a, b)
-        text = asked(rng, phrasing(rng, task).format(a=a, b=b))
+        text = as_typed(rng, phrasing(rng, task).format(a=a, b=b))
         return Question(text, task, str(a + b if task == "add" else a - b), working, answer)
 
     return make
@@ -73,17 +73,17 @@ def arithmetic(task: Task, solve: Callable[[int, int], Lesson]) -> Maker:
 def decimal_pair(rng: random.Random) -> tuple[str, str]:
     """Often the same integer part, often of unequal length, as in 9.11 and 9.9; sometimes equal."""
 
-    def fraction(most: int) -> str:
-        return "".join(rng.choice("0123456789") for _ in range(rng.randint(1, most)))
+    def fraction(max_digits: int) -> str:
+        return "".join(rng.choice("0123456789") for _ in range(rng.randint(1, max_digits)))
 
-    def whole() -> str:
+    def integer() -> str:
         return str(rng.randrange(10 ** rng.choice((1, 1, 2, 3))))
 
-    left = whole()
-    right = left if rng.random() < 0.6 else whole()
+    left = integer()
+    right = left if rng.random() < 0.6 else integer()
     roll = rng.random()
     if roll < 0.12:
-        return left, whole()
+        return left, integer()
     if roll < 0.2:
         return (left, f"{right}.{fraction(3)}")[:: rng.choice((1, -1))]
     first, second = fraction(3), fraction(3)
@@ -97,16 +97,16 @@ def decimals(rng: random.Random, which: Part, _longest: int) -> Question:
     a, b = decimal_pair(rng)
     while part_of_pair(a, b) != which:
         a, b = decimal_pair(rng)
-    wanted, names = ("larger", ("larger", "bigger", "greater"))
+    direction, names = ("larger", ("larger", "bigger", "greater"))
     if rng.random() < 0.25:
-        wanted, names = "smaller", ("smaller", "less", "lower")
+        direction, names = "smaller", ("smaller", "less", "lower")
     roll = rng.random()
     if roll < 0.12:
-        form, wanted = "neutral", "larger"
+        form, direction = "neutral", "larger"
     else:
         form = "yes or no" if roll < 0.3 else "compare"
-    text = asked(rng, phrasing(rng, form).format(a=a, b=b, m=rng.choice(names)))
-    working, answer = workings.comparison(a, b, wanted, yes_or_no=form == "yes or no")
+    text = as_typed(rng, phrasing(rng, form).format(a=a, b=b, m=rng.choice(names)))
+    working, answer = workings.comparison(a, b, direction, yes_or_no=form == "yes or no")
     return Question(text, "decimals", BOX.findall(answer)[-1], working, answer)
 
 
@@ -148,7 +148,7 @@ def letters(rng: random.Random, which: Part, longest: int) -> Question:
         shown_word = rng.choice(('"{}"', "'{}'", "`{}`", "**{}**", "“{}”")).format(shown_word)
     if rng.random() < 0.2:
         shown_letter = rng.choice(('"{}"', "'{}'", "`{}`")).format(shown_letter)
-    text = asked(rng, phrasing(rng, "letters").format(l=shown_letter, w=shown_word))
+    text = as_typed(rng, phrasing(rng, "letters").format(l=shown_letter, w=shown_word))
     return Question(text, "letters", str(word.count(letter)), working, answer)
 
 

@@ -40,7 +40,7 @@ Batch = list[Group]
 
 @dataclass(slots=True)
 class Progress:
-    """How far training is: enough to resume as if it had not been stopped."""
+    """The position in the training, complete enough to resume with the same result."""
 
     step: int = 0
     pool: int = 0
@@ -50,7 +50,7 @@ class Progress:
 
 
 class Log:
-    """Prints a line every so often: loss, tokens, speed."""
+    """Prints the loss, the number of tokens and the speed now and then."""
 
     def __init__(self, done: Progress) -> None:
         self.done, self.losses = done, list[float]()
@@ -89,7 +89,7 @@ def collate(examples: list[Example]) -> Group:
 
 
 def by_length(examples: list[Example], group_tokens: int) -> list[list[Example]]:
-    """Groups examples of similar length, so that little is padding."""
+    """Groups examples of similar length, so that there is little padding."""
     groups: list[list[Example]] = [[]]
     for each in sorted(examples, key=lambda example: len(example.ids)):
         if (len(groups[-1]) + 1) * len(each.ids) > group_tokens:
@@ -104,11 +104,11 @@ def batches(dialogue: Dialogue, done: Progress) -> Iterator[tuple[Batch, int, in
     while True:
         stage = stage_of(pool)
         rng = random.Random(f"{SEED}/{pool}")
-        found = [dialogue.random_example(rng, stage) for _ in range(POOL)]
-        groups = by_length(found, stage.group_tokens)
+        examples = [dialogue.random_example(rng, stage) for _ in range(POOL)]
+        groups = by_length(examples, stage.group_tokens)
         rng.shuffle(groups)
         while place < len(groups):
-            batch = [collate(examples) for examples in groups[place : place + stage.groups]]
+            batch = [collate(group) for group in groups[place : place + stage.groups]]
             place += stage.groups
             yield batch, pool, place
         pool, place = pool + 1, 0
@@ -154,9 +154,9 @@ def exact(model: Qwen2, dialogue: Dialogue) -> dict[str, str]:
     over the text is enough.
     """
     right: dict[str, list[bool]] = {}
-    asked = sample("dev", 1, DEV_COUNTS)
-    for start in range(0, len(asked), 40):
-        part = asked[start : start + 40]
+    questions = sample("dev", 1, DEV_COUNTS)
+    for start in range(0, len(questions), 40):
+        part = questions[start : start + 40]
         examples = [dialogue.example(each) for each in part]
         ids, at, targets = collate(examples)
         with torch.autocast("cpu", torch.bfloat16):
@@ -208,10 +208,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--save-every", type=float, default=180.0, help="seconds")
     parser.add_argument("--evaluate-every", type=int, default=500, help="steps")
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(given.threads)
-    train(given.work, given.save_every, given.evaluate_every)
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(options.threads)
+    train(options.work, options.save_every, options.evaluate_every)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The text the model is taught to write: the working, then the answer.
 
-All functions are pure, and each question has exactly one working, so sampling at 0.6 has nothing to choose between. The
+All functions are pure, and each question has exactly one working, so that sampling at 0.6 has no alternatives. The
 formats suit a model that reads single bytes. Numbers are padded to equal width, so that the digits of a column are at a
-constant distance. A word is first repeated and then spelled letter by letter, so that each step is a small copy.
+constant distance. A word is first repeated and then spelled letter by letter, so that each step copies little.
 """
 
 Lesson = tuple[str, str]
@@ -70,24 +70,24 @@ def comparison_columns(a: str, b: str) -> tuple[str, str]:
     return " ".join(seen), "="
 
 
-def comparison(a: str, b: str, wanted: str, *, yes_or_no: bool) -> Lesson:
-    """Which of two decimals is `wanted`: "larger" or "smaller"."""
+def comparison(a: str, b: str, direction: str, *, yes_or_no: bool) -> Lesson:
+    """Which of two decimals is larger or smaller; `direction` is "larger" or "smaller"."""
     columns, sign = comparison_columns(*padded(a, b))
     lines = [f"{a} and {b}", " and ".join(padded(a, b)), columns]
-    holds = sign == (">" if wanted == "larger" else "<")
+    holds = sign == (">" if direction == "larger" else "<")
     verdict = ("Yes. " if holds else "No. ") if yes_or_no else ""
     if sign == "=":
         return "\n".join(lines), f"{verdict}They are equal: \\({boxed(a)}\\)."
-    return "\n".join(lines), f"{verdict}The {wanted} number is \\({boxed(a if holds else b)}\\)."
+    return "\n".join(lines), f"{verdict}The {direction} number is \\({boxed(a if holds else b)}\\)."
 
 
 def padded(a: str, b: str) -> tuple[str, str]:
     """Pads both numbers to the same number of digits before and after the point."""
     parts = [number.partition(".") for number in (a, b)]
-    whole = max(len(part[0]) for part in parts)
-    fraction = max(len(part[2]) for part in parts)
-    point = "." if fraction else ""
-    first, second = (f"{part[0]:0>{whole}}{point}{part[2]:0<{fraction}}" for part in parts)
+    before = max(len(part[0]) for part in parts)
+    after = max(len(part[2]) for part in parts)
+    point = "." if after else ""
+    first, second = (f"{part[0]:0>{before}}{point}{part[2]:0<{after}}" for part in parts)
     return first, second
 
 

@@ -132,7 +132,7 @@ class TestReadLines:
             (rb'"\ud800"', "surrogate"),
             (b'{"prompt": "a", "id": ' + b"9" * 5000 + b"}", "not JSON"),
             (b'{"prompt": "a", "id": NaN}', "NaN is not JSON"),
-            (b'{"prompt": "a", "id": 1e999}', "an id that JSON cannot hold"),
+            (b'{"prompt": "a", "id": 1e999}', "an id that JSON cannot represent"),
             (b"[" * 100_000, "not JSON"),
         ],
     )

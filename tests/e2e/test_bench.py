@@ -63,4 +63,4 @@ class TestStopping:
             assert facts["complete"] is False
         else:
             assert first.startswith(b"model")
-            assert b"at most" in stdout
+            assert b"at peak" in stdout

@@ -73,6 +73,6 @@ class TestList:
         assert "unfinished" in screen
         assert "someone/Half" in screen
         if columns != "40":
-            assert "checkpoint, kept" in words
-            assert "of an interrupted pull" in words
+            assert "kept checkpoint" in words
+            assert "from an interrupted pull" in words
             assert REPO in words

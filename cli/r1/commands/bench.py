@@ -55,7 +55,7 @@ def read_depths(text: str) -> tuple[int, ...]:
 
 
 def bench(console: Console, options: BenchOptions, settings: Settings) -> ExitStatus:
-    """Measures and prints; after Ctrl-C, what was measured so far. Raises as `find_model` and `LoadedModel`."""
+    """Measures and prints the results; Ctrl-C prints those so far. Raises as `find_model` and `LoadedModel`."""
     model = find_model(console, settings.model)
     view = BenchView(console, silent=options.as_json)
     with Interrupt() as interrupt:
@@ -105,7 +105,7 @@ class _Run:
         return status
 
     def _first_token(self) -> None:
-        """From a cold start, as a user experiences it. Raises Stopped."""
+        """Measures the time to the first token from a cold start, as a user experiences it. Raises Stopped."""
         reply = self.loaded.ask(PROMPT)
         finished = next(event for event in reply.events if isinstance(event, Finished))
         if finished.reason == "interrupted":

@@ -19,7 +19,7 @@ _LOCK_TIMEOUT_S = 0.1  # the chat must not freeze while another program has the 
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """The options of the command line. `model_given`: the model was named there, and is not a default."""
+    """The options of the command line. `model_given`: the model was named there; it is not a default."""
 
     model_given: bool = False
     go_on: bool = False
@@ -28,9 +28,9 @@ class ChatOptions:
 
 
 def chat(console: Console, options: ChatOptions, settings: Settings) -> int:
-    """Until the user quits. Without a terminal the status is that of the one answer."""
+    """Chats until the user quits. Without a terminal, answers one prompt and returns that answer's status."""
     if options.go_on and options.session is not None:
-        raise UsageError("--continue and --session exclude each other; leave one of them out")
+        raise UsageError("--continue and --session cannot be combined; leave one of them out")
     with History.open(location(console.environ), lock_timeout_s=_LOCK_TIMEOUT_S) as history:
         session = _session(history, options)
         opening = _opening(console, history, settings, options, session)

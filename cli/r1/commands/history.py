@@ -96,11 +96,11 @@ def export(console: Console, reference: str, target: Path, *, thinking: bool, fo
 
 
 def delete(console: Console, references: Sequence[str], *, everything: bool, yes: bool) -> ExitStatus:
-    """Deletes chats for good, after a question on the terminal. Raises UsageError if there is no terminal to ask on."""
+    """Deletes chats for good, after asking for confirmation. Raises UsageError if there is no terminal to ask on."""
     if everything == bool(references):
         raise UsageError("give the chats to delete, or --all: r1 history delete ID…")
     with _open(console) as history:
-        ids = dict.fromkeys(map(history.find, references))  # without repetitions
+        ids = dict.fromkeys(map(history.find, references))  # without duplicates
         sessions = history.sessions() if everything else [history.info(session) for session in ids]
         if not sessions:
             console.warn("there are no chats to delete")
@@ -151,7 +151,7 @@ def _facts(session: SessionInfo) -> dict[str, object]:
 
 
 def _print_hits(console: Console, hits: Sequence[Hit]) -> None:
-    """Two lines each: where it is, and the excerpt with the matches in bold."""
+    """Two lines for each hit: its place, and the excerpt with the matches in bold."""
     from rich.text import Text
 
     rich = console.rich()

@@ -68,7 +68,7 @@ def _checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _print(console: Console, store: Store) -> None:
-    """What is here, what else uses disk space, what can be pulled; a pipe gets only the models that are here."""
+    """Prints the models on this machine, other disk use, and the models to pull; a pipe gets only the first part."""
     models = store.models()
     present = {model.name for model in models}
     missing = [checkpoint for checkpoint in store.catalogue.values() if checkpoint.name not in present]
@@ -87,8 +87,8 @@ def _model_row(model: StoredModel) -> tuple[str, ...]:
 
 def _leftover_row(item: Holding) -> tuple[str, ...]:
     """A kept checkpoint or an unfinished download: r1 rm removes it, r1 pull resumes it."""
-    interrupted = "unfinished" if ":" in item.reference else "of an interrupted pull"
-    return item.reference, units.size(item.size), "checkpoint, kept" if item.is_complete else interrupted
+    interrupted = "unfinished" if ":" in item.reference else "from an interrupted pull"
+    return item.reference, units.size(item.size), "kept checkpoint" if item.is_complete else interrupted
 
 
 def _print_missing(console: Console, checkpoints: Iterable[Checkpoint]) -> None:

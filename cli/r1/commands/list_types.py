@@ -44,14 +44,14 @@ def list_types(console: Console, name: str, *, as_json: bool) -> ExitStatus:
 def _source(store: Store, name: str) -> tuple[Source, bool]:
     """The source on this disk and True; else an outline from the catalogue, without a vocabulary, and False."""
     try:
-        found = find_source(store, name)
+        local = find_source(store, name)
     except ModelNotFound:
         known = store.catalogue.get(name)
-        sketched = outline(known) if known else None
-        if sketched is None:
+        from_catalogue = outline(known) if known else None
+        if from_catalogue is None:
             raise
-        return sketched, False
-    return open_source(found.path, found.name, found.checkpoint), True
+        return from_catalogue, False
+    return open_source(local.path, local.name, local.checkpoint), True
 
 
 def _facts(source: Source, quant: str) -> TypeFacts:

@@ -39,7 +39,7 @@ def run(
     prebuilt: bool,
     force: bool = False,
 ) -> ExitStatus:
-    """Downloads a model unless it is here already, or prints what that would take. Raises as `r1_quantize.hub.pull`."""
+    """Downloads a model unless it is here already, or prints the plan only. Raises as `r1_quantize.hub.pull`."""
     store = open_store(console.environ)
     if reference is None and not options.update:
         raise UsageError("no MODEL given; `r1 list` shows the models to pull")
@@ -104,7 +104,7 @@ def _make_builtin(console: Console, store: Store, request: Request, options: Pul
 
 @dataclass(frozen=True, slots=True)
 class _Download:
-    """One pull, with its progress and its result on the console. `force`: even if the model cannot run here."""
+    """One pull, with its progress and its result on the console. `force`: pull even if the model cannot run here."""
 
     console: Console
     store: Store
@@ -134,16 +134,16 @@ class _Download:
         for event in events:
             yield event
             if isinstance(event, PullPlan) and not (outlook := self.outlook(event)).can_run:
-                problem = too_large(event.reference, outlook.least, outlook.alone)
-                fitting = best_that_fits(outlook.alone)
-                instead = f"{fitting} would run (r1 pull {fitting}), and " if fitting else ""
+                problem = too_large(event.reference, outlook.plan_alone, outlook.alone)
+                other = best_that_fits(outlook.alone)
+                alternative = f"{other} would run (r1 pull {other}), and " if other else ""
                 raise NotEnoughSpace(
                     f"{problem} with all other programs closed; nothing was downloaded; "
-                    f"{instead}--force downloads it anyway"
+                    f"{alternative}--force downloads it anyway"
                 )
 
     def _print_last(self, last: PipelineEvent, seconds: float) -> None:
-        """Prints what the pull ended with: a plan, a model that was here already, or a new one."""
+        """Prints the result: a plan, a model that was here already, or a new one."""
         if isinstance(last, PullPlan):
             self.console.out("\n".join(self._describe(last)) + "\n")
         elif isinstance(last, Present):

@@ -17,10 +17,10 @@ def run(
 ) -> ExitStatus:
     """Quantizes, and prints where the result is. Raises as `r1.library.find_source` and `r1.conversion.convert`."""
     store = open_store(console.environ)
-    found = find_source(store, source)
-    default = found.checkpoint.default_quant if found.checkpoint else "Q4_K_M"
-    wanted = recipe_or_copy(quant or default).name
-    if wanted == COPY.name and output is None:
-        raise UsageError("-t COPY needs -o FILE: the store names a model by its type, and a copy keeps its source's")
-    convert(console, store, found, wanted, report, output, options)
+    local = find_source(store, source)
+    default = local.checkpoint.default_quant if local.checkpoint else "Q4_K_M"
+    recipe_name = recipe_or_copy(quant or default).name
+    if recipe_name == COPY.name and output is None:
+        raise UsageError("-t COPY cannot write to the store, which names each model by its type; add -o FILE")
+    convert(console, store, local, recipe_name, report, output, options)
     return ExitStatus.OK

@@ -17,13 +17,13 @@ def remove(console: Console, references: Sequence[str], *, yes: bool, as_json: b
     Raises ModelNotFound, UsageError for something that is not in the store or if it cannot ask, Busy if it is in use.
     """
     store = open_store(console.environ)
-    found = [*dict.fromkeys(map(store.removable, references))]  # without duplicates: one thing can have two names
-    names = ", ".join(item.reference for item in found)
-    freed = units.size(sum(item.size for item in found))
+    items = [*dict.fromkeys(map(store.removable, references))]  # without duplicates: an item can have two names
+    names = ", ".join(item.reference for item in items)
+    freed = units.size(sum(item.size for item in items))
     if not yes and not console.confirm(f"Remove {names}? It frees {freed}."):
         console.note("nothing was removed")
         return ExitStatus.OK
-    for item in found:
+    for item in items:
         store.remove(item)
         _report(console, item, as_json=as_json)
     return ExitStatus.OK

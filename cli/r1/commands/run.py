@@ -20,8 +20,8 @@ from r1_quantize.store.model import StoredModel
 
 OutputFormat = Literal["text", "json", "jsonl"]
 
-_BYTES_PER_TOKEN = 3  # at least, in all but unusual texts
-_TEMPLATE_TOKENS = 64  # at most
+_MIN_BYTES_PER_TOKEN = 3  # in all but unusual texts
+_MAX_TEMPLATE_TOKENS = 64
 
 
 def run(console: Console, options: PromptOptions, output: OutputFormat, settings: Settings) -> ExitStatus:
@@ -46,9 +46,9 @@ def _load(
 ) -> LoadedModel:
     loading = LoadingLine(console, model.reference)
     listener = Listener(loading, lambda note: (console.warn if note.grave else console.note)(note.text))
-    size = len(prompt.encode()) // _BYTES_PER_TOKEN + _TEMPLATE_TOKENS if prompt else 0
+    tokens = len(prompt.encode()) // _MIN_BYTES_PER_TOKEN + _MAX_TEMPLATE_TOKENS if prompt else 0
     try:
-        return LoadedModel(model.path, settings, interrupt.stop, listener, name=model.reference, prompt_tokens=size)
+        return LoadedModel(model.path, settings, interrupt.stop, listener, name=model.reference, prompt_tokens=tokens)
     finally:
         loading.end()
 
@@ -96,7 +96,7 @@ class _Runner:
         return self._sum_up(statuses)
 
     def _lines(self, options: PromptOptions) -> Iterator[PromptLine]:
-        """The lines of stdin; Ctrl-C ends the wait for one."""
+        """The lines of stdin; Ctrl-C while waiting for one raises KeyboardInterrupt."""
         lines = read_lines(self.console, options)
         while True:
             with self.interrupt.raising():
@@ -155,8 +155,8 @@ class _Runner:
         return "stderr" if thinking == "show" else "nowhere"
 
     def _status(self, reply: Reply) -> ExitStatus:
-        wanted = reply.thinking if self.settings.thinking == "only" else reply.answer
-        return exit_status(reply.finished.reason, wanted)
+        printed = reply.thinking if self.settings.thinking == "only" else reply.answer
+        return exit_status(reply.finished.reason, printed)
 
     def _why_incomplete(self, reply: Reply) -> str:
         length = self.loaded.context_length
@@ -169,7 +169,7 @@ class _Runner:
             remedies=Remedies(
                 no_answer="try again, or with another --seed",
                 length="raise --max-tokens",
-                context="raise --ctx" if can_grow else "the model was trained for no more",
+                context="raise --ctx" if can_grow else "the model does not support a longer one",
             ),
         )
 

@@ -109,12 +109,12 @@ def _vocabulary(keys: Mapping[str, Any]) -> dict[str, int] | None:
 
 def _special_tokens(keys: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """`bos` → id and text; also `eos` and `padding`."""
-    tokens, found = keys.get("tokenizer.ggml.tokens"), dict[str, dict[str, Any]]()
+    tokens, special = keys.get("tokenizer.ggml.tokens"), dict[str, dict[str, Any]]()
     for kind in ("bos", "eos", "padding"):
         number = _count(keys, f"tokenizer.ggml.{kind}_token_id")
         if isinstance(tokens, list) and number is not None and 0 <= number < len(tokens):
-            found[kind] = {"id": number, "text": printable(str(tokens[number]))}
-    return found
+            special[kind] = {"id": number, "text": printable(str(tokens[number]))}
+    return special
 
 
 def _types_by_class(gguf: GGUFFile) -> dict[str, dict[str, int]]:

@@ -37,7 +37,7 @@ def verify(console: Console, reference: str, *, repairing: bool, as_json: bool) 
 
 
 def _check(console: Console, store: Store, model: StoredModel, *, as_json: bool, last: bool) -> ExitStatus:
-    """`last`: no repair follows, so that this is the result."""
+    """Runs the checks and prints them. `last`: no repair follows, so this is the final result."""
     if model.size > _LARGE_BYTES:
         console.note(f"reading {units.size(model.size)}")
     checks: list[Check] = []

@@ -1,6 +1,6 @@
 """Memory bandwidth: the limit of decoding speed, because each token reads every weight once.
 
-Several threads search for a byte that does not occur, each in a buffer of its own, all at the same time. libc's
+Several threads search for a byte that does not occur, each in its own buffer, all at the same time. libc's
 `memchr` does this at the speed of the memory, and ctypes releases Python's lock meanwhile.
 """
 
@@ -39,8 +39,8 @@ class _Read:
 def read_bandwidth(threads: int, free: int, root: Path = Path("/")) -> float | None:
     """Bytes per second that `threads` threads together read from main memory. Takes about a second.
 
-    `free` is the free memory in bytes; `root` is the folder that holds `sys`, on Linux. None if the memory is too
-    little for buffers larger than the caches, or `memchr` is missing.
+    `free` is the free memory in bytes; `root` is the folder that holds `sys`, on Linux. None if there is too little
+    memory for buffers larger than the caches, or `memchr` is missing.
     """
     size = buffer_size(threads, free, shared_cache(root))
     find = _memchr()
@@ -48,7 +48,7 @@ def read_bandwidth(threads: int, free: int, root: Path = Path("/")) -> float | N
         return None
     try:
         buffers = [mmap.mmap(-1, size) for _ in range(threads)]
-    except (OSError, ValueError):  # `free` does not know of every limit
+    except (OSError, ValueError):  # `free` does not account for every limit
         return None
     return _best([_Reader(buffer, find) for buffer in buffers])
 
@@ -86,11 +86,11 @@ class _Reader:
         self._size = len(buffer)
 
     def fill(self) -> None:
-        """Writes to every page: before that, all are the same zero page, which fits a cache."""
+        """Writes to every page. Until then all pages are the same zero page, which fits in a cache."""
         ctypes.memset(self._address, 1, self._size)
 
     def read(self) -> _Read:
-        """Reads the buffer, again from its start if need be, for the time of one pass."""
+        """Reads the buffer for the duration of one pass, starting over at its end."""
         began, count = time.perf_counter(), 0
         while (now := time.perf_counter()) < began + _PASS_S:
             self._find(self._address + count % self._size, 0, _PIECE)

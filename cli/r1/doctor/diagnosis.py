@@ -1,4 +1,4 @@
-"""The facts that `r1 doctor` has found out, as records."""
+"""The facts that `r1 doctor` gathers, as records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from r1.machine.processor import USEFUL, Processor
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """Of the programs. `binding` is that of llama-cpp-python, empty if it is not installed as a package."""
+    """The programs' versions. `binding` is llama-cpp-python's, empty if it is not installed as a package."""
 
     r1: str
     python: str
@@ -29,7 +29,7 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """The machine. None where a fact could not be found out.
+    """The machine. None: the fact could not be determined.
 
     `cores` is in words. `bandwidth` is in bytes per second; `busy` is the share of the cores that other programs used
     when it was measured.

@@ -26,7 +26,7 @@ from r1_quantize.store.store import Store
 
 
 def examine(console: Console) -> Diagnosis:
-    """Everything that can be found out offline. Raises UsageError for a faulty `models.toml` of the user."""
+    """Everything that can be determined offline. Raises UsageError for an invalid `models.toml` in R1_HOME."""
     store = open_store(console.environ)
     hardware = _hardware(console, store)
     llama_cpp, available, error = _engine()

@@ -45,7 +45,7 @@ def terminal(console: Console) -> Terminal:
 
 
 def _size(console: Console) -> tuple[int, int] | None:
-    """Of a dumb terminal, which Rich takes for 80 columns without asking."""
+    """The size of a dumb terminal, because Rich assumes 80 columns for one; None for any other terminal."""
     if not console.stdout_is_terminal or console.environ.get("TERM") not in {"dumb", "unknown"}:
         return None
     try:

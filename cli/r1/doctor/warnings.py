@@ -1,4 +1,4 @@
-"""What is wrong with a machine, or could be better: one finding each, which says what to do."""
+"""The findings of `r1 doctor`: each problem or possible improvement, and what to do about it."""
 
 from __future__ import annotations
 

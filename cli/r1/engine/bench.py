@@ -211,5 +211,5 @@ def _random_tokens(context: Context, count: int) -> list[int]:
     """BOS, then random tokens; the same for every measurement."""
     native, model = llama(), context.model
     size = native.llama_vocab_n_tokens(native.llama_model_get_vocab(model.handle))
-    dice = random.Random(1)
-    return [model.control.bos, *(dice.randrange(size) for _ in range(count - 1))]
+    rng = random.Random(1)
+    return [model.control.bos, *(rng.randrange(size) for _ in range(count - 1))]

@@ -1,9 +1,9 @@
 """The KV cache: tracks which tokens it holds, and prefills only what differs.
 
-A prompt comes in segments, one per turn of the conversation, and each segment is decoded in chunks of its own. After a
-prefill the cache therefore depends on the tokens alone, to the last bit: not on what was kept of an earlier prompt, nor
-on whether it was filled at once or warmed while idle. Chunks are cut the same way for every prompt, because the batch
-size affects the last bits of the logits, and the same seed must give the same text.
+A prompt comes in segments, one per turn of the conversation, and no chunk spans two segments. After a prefill the cache
+therefore depends on the tokens alone, to the last bit: not on the parts kept from an earlier prompt, nor on whether it
+was filled at once or warmed while idle. Chunks are cut the same way for every prompt, because the batch size affects
+the last bits of the logits, and the same seed must give the same text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from r1_quantize.errors import NotEnoughSpace, R1Error, UsageError
 
 _SEQUENCE = 0
 _ABORTED = 2  # llama_decode's status when the abort callback returned true
-_REPLY_TOKENS = 4096  # a context to suggest has this many more than the prompt
+_REPLY_TOKENS = 4096  # room for a reply in the context length that an error message suggests
 
 Segments = Sequence[Sequence[int]]
 """A prompt's token ids, split at the end of each turn."""
@@ -184,12 +184,12 @@ def _edges(segments: Segments, chunk: int) -> list[int]:
     return edges
 
 
-def common_length(held: Sequence[int], wanted: Sequence[int]) -> int:
+def common_length(first: Sequence[int], second: Sequence[int]) -> int:
     """The length of the common prefix of two token sequences."""
-    for index, (old, new) in enumerate(zip(held, wanted, strict=False)):
-        if old != new:
+    for index, (one, other) in enumerate(zip(first, second, strict=False)):
+        if one != other:
             return index
-    return min(len(held), len(wanted))
+    return min(len(first), len(second))
 
 
 def _round_up(tokens: int, step: int = 1024) -> int:

@@ -78,7 +78,7 @@ def devices() -> list[Device]:
 
 
 def handles(names: Sequence[str]) -> Any:
-    """The `ggml_backend_dev_t` of each device and a final NULL: a list of devices as llama.cpp takes it."""
+    """The `ggml_backend_dev_t` of each device and a final NULL, the form that llama.cpp expects."""
     by_name = function("ggml_backend_dev_by_name", [ctypes.c_char_p], ctypes.c_void_p)
     return (ctypes.c_void_p * (len(names) + 1))(*(by_name(name.encode()) for name in names), None)
 
@@ -139,7 +139,7 @@ def select_devices(choice: str, gpu_layers: int | None, available: Sequence[Devi
 
 
 def _gpus(available: Iterable[Device]) -> tuple[Device, ...]:
-    """Each card once, even if several backends see it; GPUs inside the processor only where there is no card."""
+    """Each card once, even if several backends see it; integrated GPUs only if there is no card."""
     by_id: dict[str, Device] = {}
     for device in available:
         if device.is_gpu:
@@ -175,7 +175,7 @@ def _check_server(server: str) -> None:
         reason = getattr(exc, "strerror", None) or str(exc)
         raise NetworkError(f"--rpc: {server} does not answer ({reason}); is llama.cpp's rpc-server running?") from exc
     if len(answer) < _SIZE.size + 3 or _SIZE.unpack_from(answer)[0] != 4 + _CAPABILITIES:
-        raise NetworkError(f"--rpc: the server at {server} is not llama.cpp's rpc-server, or too old")
+        raise NetworkError(f"--rpc: the server at {server} is not llama.cpp's rpc-server, or is too old")
     if (version := answer[_SIZE.size]) != _PROTOCOL:
         raise NetworkError(f"--rpc: {server} speaks protocol version {version}, but this build speaks {_PROTOCOL}")
 

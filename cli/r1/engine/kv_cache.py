@@ -19,10 +19,10 @@ CONTEXT_STEP = 256
 """llama.cpp rounds the size of a KV cache up to a multiple of this many tokens."""
 
 CPU_CHUNK = 128
-"""Tokens per batch of a prefill on a CPU. A prefill can be cancelled between two; larger ones gain nothing there."""
+"""Tokens per batch of a prefill on a CPU. It can be cancelled between batches; larger ones are no faster there."""
 
 GPU_CHUNK = 512
-"""Tokens per batch of a prefill with layers on a GPU, which needs more at a time to be busy."""
+"""Tokens per batch of a prefill with layers on a GPU, which needs larger batches to stay busy."""
 
 
 def bytes_per_value(kv_type: str) -> Fraction:
@@ -32,5 +32,5 @@ def bytes_per_value(kv_type: str) -> Fraction:
 
 
 def rounded_up(tokens: int) -> int:
-    """The tokens that llama.cpp allocates a cache of `tokens` tokens for."""
+    """The number of tokens that llama.cpp allocates for a cache of `tokens` tokens."""
     return -(-tokens // CONTEXT_STEP) * CONTEXT_STEP

@@ -41,7 +41,7 @@ class Log:
 
 
 class Stop:
-    """A flag that ends whatever llama.cpp is computing. Clear it before starting something new.
+    """A flag that stops llama.cpp's current computation. Clear it before starting another.
 
     llama.cpp calls its abort callback before each operation of a graph. A callback in Python would need the
     interpreter's lock every time, and wait for it while the terminal is drawn. So the callback is the C library's
@@ -108,7 +108,7 @@ def _abort_callback(text: bytes) -> None:
             action()
     reason = " ".join(text.decode("utf-8", "replace").split())
     lost_server = "RPC server" in reason
-    message = "lost the connection to a server of --rpc" if lost_server else f"llama.cpp aborted: {reason}"
+    message = "lost the connection to an --rpc server" if lost_server else f"llama.cpp aborted: {reason}"
     with suppress(OSError, ValueError):
         sys.stderr.write(f"r1: {message}\n")
         sys.stderr.flush()

@@ -19,7 +19,7 @@ from r1_quantize.errors import BadGGUF, NotEnoughSpace, R1Error
 
 _USER_DEFINED = 1 << 4  # LLAMA_TOKEN_ATTR_USER_DEFINED, from llama.h
 _NO_MAPPING, _MAPPING = 0, 1  # enum llama_load_mode: NONE, MMAP
-_MADV_DONTNEED = 4  # of Linux
+_MADV_DONTNEED = 4  # Linux's value
 
 
 class LoadCancelled(Exception):
@@ -61,7 +61,7 @@ class Model:
         mapped: bool = True,
         on_progress: Callable[[float], bool] = lambda _: True,
     ) -> None:
-        """Loads `path`, through mmap unless `mapped` says otherwise.
+        """Loads `path`, through mmap if `mapped`.
 
         `on_progress` is called with the share that is loaded (0 to 1); it returns False to cancel.
         Raises BadGGUF when llama.cpp cannot read the file or it is not an R1 distill, NotEnoughSpace, LoadCancelled.
@@ -211,8 +211,8 @@ def _load_error(path: Path) -> R1Error:
 
 
 def _release_pages(path: Path) -> None:
-    """Drops the file's pages from this process: what llama.cpp has copied (repacked for the processor, or moved to a
-    GPU) would count twice. Pages that it uses in place come back from the system's cache when they are touched.
+    """Drops the file's pages from this process, because weights that llama.cpp has copied (repacked for the processor,
+    or moved to a GPU) would count twice. Pages used in place come back from the system's cache when they are touched.
     """
     madvise = ctypes.CDLL(None).madvise
     madvise.argtypes, madvise.restype = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int], ctypes.c_int
@@ -226,7 +226,7 @@ def _release_pages(path: Path) -> None:
 
 
 def _check_magic(path: Path) -> None:
-    """Recognizes a file that is not a GGUF: llama.cpp's own error names neither the file nor a remedy."""
+    """Raises BadGGUF for a file that is not a GGUF; llama.cpp's own error would name neither the file nor a remedy."""
     try:
         with path.open("rb") as file:
             magic = file.read(4)

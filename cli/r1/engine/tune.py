@@ -1,7 +1,7 @@
 """Finds the fastest number of threads for prefill and for decode: a few candidates, each against the default number.
 
-A machine gets slower and faster while it is measured. So each candidate is measured in pairs with the default number,
-and judged by the ratios of the pairs.
+A machine's speed varies while it is measured. So each candidate is measured in pairs with the default number, and
+judged by the ratios of the pairs.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ CONTEXT = 256
 """Tokens of context that tuning needs."""
 
 _PAIRS = 4
-_GIVE_UP = 0.9
-"""When the first ratio is below this, the other pairs are skipped, and so are candidates further off."""
-_BETTER = 1.03
-"""The median ratio must reach this, and every ratio must exceed 1; chance alone does that once in sixteen times."""
+_MUCH_WORSE_RATIO = 0.9
+"""When the first ratio is below this, the other pairs are skipped, and so are the candidates after this one."""
+_BETTER_RATIO = 1.03
+"""The median ratio must reach this, and every ratio must exceed 1, which happens by chance once in sixteen times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class Trial:
 
     @property
     def is_better(self) -> bool:
-        """Whether it is better by more than noise."""
-        return len(self.ratios) == _PAIRS and self.ratio >= _BETTER and min(self.ratios) > 1
+        """Whether the difference is larger than noise."""
+        return len(self.ratios) == _PAIRS and self.ratio >= _BETTER_RATIO and min(self.ratios) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ TuneEvent = Trying | Trial | Threads
 
 
 def candidates(default: int, logical: int) -> tuple[list[int], list[int]]:
-    """Fewer threads than the default, and more, nearest first: one less, half, one; half of the rest, all cores."""
+    """Fewer threads than the default (one less, half, one) and more (halfway to all cores, all), nearest first."""
     fewer = {default - 1, default // 2, 1}
     more = {(default + logical) // 2, logical}
     return sorted((n for n in fewer if 0 < n < default), reverse=True), sorted(n for n in more if n > default)
@@ -132,7 +132,7 @@ class _Pairs:
             pair = {n: self.rate(n) for n in ([threads, default] if number % 2 else [default, threads])}
             rates.append(pair[threads])
             ratios.append(pair[threads] / pair[default])
-            if ratios[0] < _GIVE_UP:
+            if ratios[0] < _MUCH_WORSE_RATIO:
                 break
         return Trial(self.test, threads, tuple(rates), tuple(ratios))
 
@@ -148,5 +148,5 @@ def _trials(pairs: _Pairs, fewer: list[int], more: list[int]) -> Iterator[TuneEv
             yield Trying(pairs.test, threads)
             trial = pairs.against_default(threads)
             yield trial
-            if trial.ratio < _GIVE_UP:
+            if trial.ratio < _MUCH_WORSE_RATIO:
                 break

@@ -1,1 +1,1 @@
-"""What this machine can hold: a model's memory needs, the plan that fits best, and which model to choose."""
+"""Fits models into this machine's memory: a model's needs, the plan that fits best, and which model to choose."""

@@ -1,4 +1,4 @@
-"""Which model to choose: how each checkpoint of the catalogue would run on this machine, and the one to recommend."""
+"""Chooses a model: how each checkpoint of the catalogue would run on this machine, and the one to recommend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from r1_quantize.catalog import Checkpoint
 from r1_quantize.errors import R1Error
 
 CONTEXTS = (4096, 16_384, 32_768)  # tokens
-FAST = 4.5  # tokens per second: five, which many people read at, less the measurement's error
+FAST = 4.5  # tokens per second: five, a common reading speed, minus the measurement's error
 QUANTS = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M")
 """The quant types that need no importance matrix, from the least loss to the most."""
 
@@ -26,7 +26,7 @@ _DEFAULT_QUANT = "Q4_K_M"
 _BANDWIDTH_SHARE = 0.85
 """The share of the memory bandwidth that decoding uses on a processor: 87 % measured with a 1.5B in Q4_K_M."""
 
-_SHARD = 9_000_000_000  # bytes: the largest shard of the checkpoints; a pull has one on the disk beside the result
+_SHARD_BYTES = 9_000_000_000  # the checkpoints' largest shard; a pull keeps one on disk in addition to the result
 
 Why = Literal["best", "slow", "short", "crowded"]
 
@@ -44,7 +44,7 @@ class Surroundings:
 
     @classmethod
     def of(cls, gpus: Sequence[Device], memory: Memory, bandwidth: float | None) -> Surroundings:
-        """With the GPUs to use."""
+        """From the GPUs to use, the memory now, and its bandwidth."""
         return cls(now=survey(gpus, memory), alone=alone(gpus, memory), bandwidth=bandwidth)
 
 
@@ -101,7 +101,7 @@ def shape_of_checkpoint(checkpoint: Checkpoint, quant: str) -> Shape | None:
 
     Raises UsageError for an unknown quant type.
     """
-    # imported here because running a model on this machine needs none of it
+    # imported here because running a model needs none of these modules
     from r1_quantize.checkpoint.checkpoint_source import outline
     from r1_quantize.plan import extents_of
     from r1_quantize.recipe import recipe_for
@@ -114,7 +114,8 @@ def shape_of_checkpoint(checkpoint: Checkpoint, quant: str) -> Shape | None:
 
 def prospects(checkpoints: Iterable[Checkpoint], around: Surroundings) -> list[Prospect]:
     """Every checkpoint but the built-in one, in every type of QUANTS; the smallest checkpoint first."""
-    ordered = sorted((one for one in checkpoints if not one.builtin), key=lambda checkpoint: checkpoint.parameters)
+    downloadable = [checkpoint for checkpoint in checkpoints if not checkpoint.builtin]
+    ordered = sorted(downloadable, key=lambda checkpoint: checkpoint.parameters)
     return [prospect for checkpoint in ordered for prospect in _prospects_of(checkpoint, around)]
 
 
@@ -142,7 +143,7 @@ def _prospect(checkpoint: Checkpoint, quant: str, shape: Shape, around: Surround
         tokens_per_second=speed,
         on_gpu=plans[CONTEXTS[0]].gpu_layers > len(shape.layers) and not around.now.is_one_memory,
         score=checkpoint.aime_pass1 or 0.0,
-        disk_to_pull=shape.weights + min(_SHARD, checkpoint.bf16_bytes),
+        disk_to_pull=shape.weights + min(_SHARD_BYTES, checkpoint.bf16_bytes),
     )
 
 
@@ -152,14 +153,14 @@ def recommend(candidates: Iterable[Prospect], here: Collection[str], disk_free: 
     `here` are the references of models on this machine; any other needs `disk_free` bytes of disk (None: unknown).
     """
     usual = [prospect for prospect in candidates if QUANTS.index(prospect.quant) >= QUANTS.index(_DEFAULT_QUANT)]
-    have = {reference.partition(":")[0]: reference for reference in sorted(here, reverse=True)}
-    on_disk = [p for p in usual if p.name in have or disk_free is None or p.disk_to_pull <= disk_free]
-    chosen, ideal = _choose(on_disk), _choose(usual)
+    stored = {reference.partition(":")[0]: reference for reference in sorted(here, reverse=True)}
+    possible = [p for p in usual if p.name in stored or disk_free is None or p.disk_to_pull <= disk_free]
+    chosen, ideal = _choose(possible), _choose(usual)
     if chosen is None:
         return None
     prospect, why = chosen
     better = ideal[0].reference if ideal and ideal[0].name != prospect.name else None
-    return Recommendation(prospect, why, here=have.get(prospect.name), better=better)
+    return Recommendation(prospect, why, here=stored.get(prospect.name), better=better)
 
 
 def best_that_fits(machine: Machine) -> str | None:
@@ -172,18 +173,18 @@ def best_that_fits(machine: Machine) -> str | None:
     return None
 
 
-def _choose(among: Sequence[Prospect]) -> tuple[Prospect, Why] | None:
-    """The first choice that has a candidate, and its best candidate."""
-    comfortable = _one_of_each(prospect for prospect in among if prospect.fits_now >= COMFORTABLE)
+def _choose(candidates: Sequence[Prospect]) -> tuple[Prospect, Why] | None:
+    """The best candidate for the first reason that any candidate meets, and the reason."""
+    comfortable = _one_of_each(prospect for prospect in candidates if prospect.fits_now >= COMFORTABLE)
     choices: list[tuple[Why, Sequence[Prospect], Callable[[Prospect], float]]] = [
         ("best", [p for p in comfortable if p.is_fast], lambda p: p.score),
         ("slow", comfortable, lambda p: p.tokens_per_second or FAST),
-        ("short", [p for p in among if p.fits_now], lambda p: -p.needed[p.fits_now]),
-        ("crowded", [p for p in among if p.fits_alone], lambda p: -p.size),
+        ("short", [p for p in candidates if p.fits_now], lambda p: -p.needed[p.fits_now]),
+        ("crowded", [p for p in candidates if p.fits_alone], lambda p: -p.size),
     ]
     return next(((max(group, key=value), why) for why, group, value in choices if group), None)
 
 
 def _one_of_each(candidates: Iterable[Prospect]) -> list[Prospect]:
-    """Each checkpoint in the first of its types: smaller types help where memory is short, but gain little speed."""
+    """Each checkpoint once, in the largest of its types: a smaller type would gain little speed."""
     return list({prospect.name: prospect for prospect in reversed(list(candidates))}.values())

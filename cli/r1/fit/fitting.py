@@ -39,7 +39,7 @@ _MORE_MEMORY: dict[Limit, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A fact about a plan for the user; a `grave` one is also shown when a script is the reader."""
+    """A fact about a plan for the user; a `grave` one is also shown when stderr is not a terminal."""
 
     text: str
     grave: bool = False
@@ -49,8 +49,8 @@ class Note:
 class Fitting:
     """A model's shape, the machine before the model was loaded, and the settings in force.
 
-    `maps`: the file is memory-mapped, so that the system can drop its pages. Not where address space is limited: the
-    mapping would take it up beside the copy that llama.cpp makes of most of the file.
+    `maps`: the file is memory-mapped, so that the system can drop its pages. False where address space is limited,
+    because the mapping would use address space in addition to the copy that llama.cpp makes of most of the file.
     """
 
     name: str
@@ -93,12 +93,12 @@ class Fitting:
         """The plan for a prompt of `prompt` tokens and its complete reply, as far as it fits. Raises as `plan`."""
         if self.settings.ctx is not None:
             return self.plan(loaded=loaded)
-        wanted = self.context_for(prompt)
-        plan = self.plan(wanted, loaded=loaded)
+        ideal_context = self.context_for(prompt)
+        plan = self.plan(ideal_context, loaded=loaded)
         if not plan.context <= prompt < self.shape.trained:
             return plan
         if self.settings.force:
-            return self.with_settings(replace(self.settings, ctx=wanted)).plan(loaded=loaded)
+            return self.with_settings(replace(self.settings, ctx=ideal_context)).plan(loaded=loaded)
         raise NotEnoughSpace(
             f"the prompt has {prompt:,} tokens, and only {plan.context:,} tokens of context fit "
             f"({self.explain(plan)}); shorten the prompt, or {_MORE_MEMORY[self.limit]}"
@@ -130,10 +130,10 @@ class Fitting:
         return explain(plan, self.shape, self.machine)
 
     def notes(self, plan: MemoryPlan) -> Iterator[Note]:
-        """What the user should know about a plan that gives less than the settings suggest."""
+        """Notes for the user about a plan that gives less than the settings suggest."""
         settings = self.settings
         if settings.device not in {"auto", "cpu"} and not plan.gpu_layers and settings.gpu_layers is None:
-            yield Note(f"not one layer fits on the GPU, so the CPU computes: {self.explain(plan)}", grave=True)
+            yield Note(f"no layer fits on the GPU, so the model runs on the CPU: {self.explain(plan)}", grave=True)
         if not plan.fits:
             yield Note(f"{too_large(self.name, plan, self.machine)}; trying anyway (--force)", grave=True)
         elif plan.is_short:
@@ -153,7 +153,7 @@ class Fitting:
         )
 
     def _forced(self, plan: MemoryPlan) -> MemoryPlan:
-        """With --force, a plan that does not fit, but without a short context. Raises NotEnoughSpace without it."""
+        """With --force, the plan although it does not fit, with a context that is not short; else NotEnoughSpace."""
         if not self.settings.force:
             raise NotEnoughSpace(f"{too_large(self.name, plan, self.machine)}; {self._remedy()}")
         context = self.settings.ctx or min(plan.wanted, SHORT)
@@ -166,7 +166,7 @@ class Fitting:
             raise UsageError(f"--ctx {ctx} is too long: the model was trained for at most {self.shape.trained} tokens")
 
     def _remedy(self) -> str:
-        """What would fit: fewer layers on the GPU, a shorter context, or another model."""
+        """A way to make it fit: fewer layers on the GPU, a shorter context, or another model."""
         from r1.fit.choice import best_that_fits
 
         ctx, kv_type, gpu_layers = self.settings.ctx, self.settings.kv_type, self.settings.gpu_layers
@@ -177,8 +177,8 @@ class Fitting:
             if shorter.fits:
                 return f"--ctx {shorter.context} --kv-type {shorter.kv_type} would fit"
         other = best_that_fits(self.machine)
-        instead = f"{other} would fit (r1 pull {other}); or " if other else ""
-        return f"{instead}{_MORE_MEMORY[self.limit]}, or try anyway with --force"
+        alternative = f"{other} would fit (r1 pull {other}); or " if other else ""
+        return f"{alternative}{_MORE_MEMORY[self.limit]}, or try anyway with --force"
 
     def _fit(self, options: FitOptions) -> MemoryPlan:
         return fit(self.shape, self.machine, options)

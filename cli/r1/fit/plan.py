@@ -34,7 +34,7 @@ class DeviceMemory:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The memory available: `free` bytes of main memory, of which `margin` stay free for other programs.
+    """The memory available: `free` bytes of main memory; `margin` of them are reserved for other programs.
 
     `gpus` are the GPUs to use. `longest` is the default length of a context, in tokens.
     """
@@ -50,7 +50,7 @@ class Machine:
 
     @property
     def gpu_free(self) -> int:
-        """On all GPUs; llama.cpp spreads layers over them in proportion."""
+        """Bytes free on all GPUs; llama.cpp spreads layers over them in proportion."""
         return sum(gpu.free for gpu in self.gpus)
 
     @property
@@ -110,7 +110,7 @@ def fit(shape: Shape, machine: Machine, options: FitOptions) -> MemoryPlan:
 
 
 def without_full_gpus(shape: Shape, machine: Machine) -> Machine:
-    """Without the GPUs that cannot hold a layer and its buffers: llama.cpp would use them nevertheless."""
+    """Removes the GPUs that cannot hold a layer and its buffers: llama.cpp would use them nevertheless."""
     least = needs(shape, SHORT, _KV_TYPES[-1], gpu_layers=2, gpus=1).gpu - shape.output
     return replace(machine, gpus=tuple(gpu for gpu in machine.gpus if gpu.free >= least))
 
@@ -161,7 +161,7 @@ class _Search:
         """As many layers on the GPU as leave a comfortable context; where that does not fit, a short one."""
         lengths = (self.options.context,) if self.options.context else (COMFORTABLE, SHORT, _SHORTEST)
         for context in (min(length, self._wanted) for length in lengths):
-            counts = ((self._most_layers(context, kv_type), kv_type) for kv_type in self._types)
+            counts = ((self._max_layers(context, kv_type), kv_type) for kv_type in self._types)
             plans = [self._plan(self._longest(kv_type, count), kv_type, count) for count, kv_type in counts if count]
             if plans:  # of equals, max returns the first: the one in F16
                 yield max(plans, key=lambda plan: (plan.gpu_layers, plan.context))
@@ -184,8 +184,8 @@ class _Search:
             low, high = (middle, high) if fits else (low, middle - 1)
         return min(low * CONTEXT_STEP, self._wanted)
 
-    def _most_layers(self, context: int, kv_type: str) -> int:
-        """The largest number of layers on the GPU, short of all, for which both memories suffice; 0 for none."""
+    def _max_layers(self, context: int, kv_type: str) -> int:
+        """The largest number of layers on the GPU, fewer than all, that fits; 0 for none."""
         counts = range(len(self.shape.layers), 0, -1)
         return next((count for count in counts if self._plan(context, kv_type, count).fits), 0)
 
@@ -222,7 +222,7 @@ def too_large(name: str, plan: MemoryPlan, machine: Machine) -> str:
         names = ", ".join(gpu.name for gpu in machine.gpus)
         needed = f"{units.size(plan.needs.gpu)} on {names} for {plan.gpu_layers} layers"
         return f"{subject} {needed}, and {units.size(gpu_free)} are free"
-    margin = f", of which {units.size(machine.margin)} stay free for other programs" if machine.margin else ""
+    margin = f", {units.size(machine.margin)} of them reserved for other programs" if machine.margin else ""
     if machine.margin >= machine.free:
         margin = f", less than the {units.size(machine.margin)} that threads and other programs need"
     needed = units.size(machine.in_main_memory(plan.needs))

@@ -45,7 +45,7 @@ class Shape:
 
     @property
     def bytes_per_token(self) -> int:
-        """Bytes of weights read to decode one token: all but the embeddings, of which one row is read unless tied."""
+        """Bytes of weights read to decode one token: all but the embeddings, where one row is read unless tied."""
         return self.weights - (0 if self.tied else self.input)
 
 

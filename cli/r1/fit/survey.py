@@ -31,9 +31,9 @@ def survey(gpus: Sequence[Device], memory: Memory, threads: Threads | None = Non
 
 
 def alone(gpus: Sequence[Device], memory: Memory) -> Machine:
-    """The machine with other programs closed: only the memory that the system needs stays taken.
+    """The machine with other programs closed: all memory is free except what the operating system needs.
 
-    A control group or ulimit contains this program only, and no system.
+    A control group or ulimit covers this program only, so all of it is free.
     """
     system = max(_SYSTEM, int(_SYSTEM_SHARE * memory.total)) if memory.limit == "machine" else 0
     free = max(memory.free, memory.total - system)

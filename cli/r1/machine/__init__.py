@@ -1,4 +1,4 @@
-"""Facts about the machine r1 runs on. Readers take the root folder they read from, so that tests can fake a machine.
+"""Facts about the machine r1 runs on. Functions that read files take their root folder, so that tests can fake one.
 
-Imports nothing of the rest of r1.
+Imports nothing from the rest of r1.
 """

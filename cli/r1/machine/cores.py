@@ -34,7 +34,7 @@ class Cores:
     """The cores this process may use.
 
     `physical` counts hyper-threads of one core once; `fast` counts the physical cores that keep pace with the fastest.
-    `quota` is how many processors' time a control group allows, None for no limit.
+    `quota` is the processor time that a control group allows, as a number of processors; None for no limit.
     """
 
     logical: int
@@ -59,7 +59,7 @@ class Cores:
 
 
 def default_threads() -> Threads:
-    """The number of threads to use when nothing was measured (`r1 bench --tune`)."""
+    """The number of threads to use unless `r1 bench --tune` has found a better one."""
     return cores().threads
 
 
@@ -67,8 +67,8 @@ def cores(root: Path = Path("/")) -> Cores:
     """The cores available now. On Linux `proc` and `sys` are read below `root`."""
     if sys.platform == "darwin":
         return _apple()
-    if sys.platform.startswith(("linux", "android")) and (found := _linux(root, _allowed())):
-        return found
+    if sys.platform.startswith(("linux", "android")) and (linux_cores := _linux(root, _allowed())):
+        return linux_cores
     import psutil
 
     logical = len(_allowed())
@@ -135,7 +135,9 @@ def _cpu_list(text: str) -> set[int]:
 
 
 def _quota(root: Path) -> float | None:
-    """How many processors' time the control groups around this process allow; the smallest limit counts.
+    """The processor time that the control groups around this process allow, as a number of processors.
+
+    The smallest limit counts.
 
     https://docs.kernel.org/admin-guide/cgroup-v2.html (cpu.max), scheduler/sched-bwc.html (version 1).
     """

@@ -74,7 +74,7 @@ def unused(
     environ: Mapping[str, str],
     path: str | None = None,
 ) -> list[Unused]:
-    """The GPUs that llama.cpp has no device for; empty when it has a device for any GPU, which is then the one to use.
+    """The GPUs that llama.cpp has no device for; empty when it has one for any GPU, because it then uses that one.
 
     `usable` are the backends of llama.cpp's GPU devices, `backends` all backends of the build, both by ggml's names.
     GPUs that the user hides (CUDA_VISIBLE_DEVICES and the like) are left out.
@@ -90,7 +90,7 @@ def _unused(gpu: Graphics, backends: Collection[str], path: str | None) -> Unuse
 
 
 def _nvidia(root: Path, path: str | None) -> Graphics | None:
-    """From the driver's files in /proc; on Windows and WSL only nvidia-smi knows."""
+    """From the driver's files in /proc; on Windows and WSL from nvidia-smi."""
     for information in sorted((root / "proc/driver/nvidia/gpus").glob("*/information")):
         return Graphics("NVIDIA", _model(information))
     if (root / "dev/nvidia0").exists():

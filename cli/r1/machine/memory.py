@@ -1,4 +1,4 @@
-"""Main memory: what the machine has, how much this process may still take, and how much it has taken at most."""
+"""Main memory: how much the machine has, how much this process can still use, and its peak use so far."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CACHED = ("inactive_file", "active_file")  # a file becomes active at its secon
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes. `free` can be taken without swapping; `limit` names what keeps it from being more.
+    """Bytes. `free` can be used without swapping; `limit` names the cause of the limit.
 
     `address_space`: `ulimit -v` limits the address space, so a mapped file counts even while it is not in memory.
     """
@@ -67,7 +67,7 @@ def swap_used() -> int:
 
 
 def peak_memory() -> int:
-    """The most main memory this process has had so far, in bytes, mapped files included."""
+    """The peak of this process's main memory so far, in bytes, mapped files included."""
     if sys.platform == "win32":
         import psutil
 
@@ -138,7 +138,7 @@ def _limits(mount: Path, name: str, *, limit: str, usage: str, prefix: str = "")
 
 
 def _address_space(root: Path) -> Iterator[tuple[int, int]]:
-    """The bytes that `ulimit -v` leaves and allows."""
+    """Free and allowed bytes under `ulimit -v`; nothing if there is no limit."""
     if sys.platform == "win32":
         return
     import resource

@@ -16,7 +16,7 @@ USEFUL = (
 """The instruction sets that llama.cpp's kernels use (ggml/src/ggml-cpu), by its names, in the order shown."""
 
 DECISIVE = frozenset({"AVX", "AVX2", "FMA", "F16C", "NEON", "DOTPROD", "MATMUL_INT8"})
-"""The ones that most of the speed of matrix products comes from, on processors that have them."""
+"""The ones that account for most of the speed of matrix products, on processors that have them."""
 
 # llama.cpp's name → the flags or features that a system reports; all of them must be present
 _LINUX_X86 = {
@@ -50,7 +50,7 @@ _APPLE_X86 = {
     "AVX512_VBMI": {"avx512vbmi"},
     "AVX512_VNNI": {"avx512vnni"},
 }
-# llama.cpp's name → the sysctl names of which one must be 1
+# llama.cpp's name → sysctl names; one of them must be 1
 _APPLE_ARM = {
     "NEON": ("hw.optional.AdvSIMD", "hw.optional.neon"),
     "DOTPROD": ("hw.optional.arm.FEAT_DotProd",),
@@ -149,7 +149,7 @@ def instruction_sets_of_windows(present: Callable[[int], bool]) -> frozenset[str
 
 
 def _complete(known: Mapping[str, set[str]], flags: set[str]) -> frozenset[str]:
-    """The instruction sets of which every flag is present."""
+    """The instruction sets whose flags are all present."""
     return frozenset(name for name, needed in known.items() if needed <= flags)
 
 

@@ -22,9 +22,9 @@ from r1.markdown.wrap import breaks, fold_text, wrap_text
 if TYPE_CHECKING:
     from r1.markdown.code import Highlighter
 
-_MIN_TEXT = 4  # columns: a margin that leaves less to its text is left out
-_MAX_RULE = 40  # columns of a horizontal rule
-_TAB = 4  # columns in code
+_MIN_TEXT_COLUMNS = 4  # a margin that leaves less than this for its text is omitted
+_MAX_RULE_COLUMNS = 40  # of a horizontal rule
+_TAB_COLUMNS = 4  # in code
 _HEADING = Style(bold=True)
 _BULLETS = "•◦▪"
 _QUOTE_MARKS = " \t>"
@@ -32,12 +32,12 @@ _QUOTE_MARKS = " \t>"
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What earlier text, already shown and dropped, means for the start of the source."""
+    """The effect of earlier text, already shown and dropped, on the start of the source."""
 
     blank: bool = False  # a blank line precedes the first block
     number: int | None = None  # of the first list item, if the list began earlier
-    fence: int = -1  # the line that opened a code block whose shown lines were dropped, all but the first
-    highlighter: Highlighter | None = None  # the one that coloured them
+    fence: int = -1  # the line that opens a code block, if all its shown lines but the first were dropped
+    highlighter: Highlighter | None = None  # the one that coloured the dropped lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Blocks:
         self._depth = 0  # of bullet lists
 
     def layout(self, root: SyntaxTreeNode, first_width: int, width: int) -> Layout:
-        """`first_width` is that of the first block: part of it may have been shown before the width changed."""
+        """`first_width` is for the first block: part of it may have been shown before the width changed."""
         result = Layout(last_start=self._start)
         end = 0
         for index, node in enumerate(root.children):
@@ -142,7 +142,7 @@ class Blocks:
         return lines
 
     def _items(self, node: SyntaxTreeNode, width: int, number: int | None) -> list[tuple[SyntaxTreeNode, list[Text]]]:
-        """Each item with its lines. Every number is as wide as itself: the length of the list is not known yet."""
+        """Each item with its lines. Numbers are not padded, because the length of the list is not known yet."""
         items = []
         bullet = _BULLETS[self._depth % len(_BULLETS)]
         self._depth += node.type == "bullet_list"
@@ -158,11 +158,11 @@ class Blocks:
     ) -> list[Text]:
         """Blocks beside a margin that begins with a marker; on a narrow terminal, below the marker."""
         columns = width - cell_len(margin.plain)
-        lines = self._blocks(nodes, columns if columns >= _MIN_TEXT else width, loose=loose)
-        if not lines:  # the text to come will stand beside the marker
+        lines = self._blocks(nodes, columns if columns >= _MIN_TEXT_COLUMNS else width, loose=loose)
+        if not lines:  # later text will go beside the marker
             self._last = Leaf([Text()])
             lines = [Text()]
-        if columns < _MIN_TEXT:
+        if columns < _MIN_TEXT_COLUMNS:
             marker.rstrip()
             return [*fold_text(marker, width), *lines] if margin.plain.isspace() else lines
         beside = [(margin if index else marker) + line for index, line in enumerate(lines)]
@@ -184,7 +184,7 @@ class LeafBlocks:
         self._coloured = coloured
 
     def leaf(self, node: SyntaxTreeNode, width: int) -> Leaf:
-        """In lines of at most `width` columns."""
+        """The lines of one leaf block, each at most `width` columns."""
         match node.type:
             case "paragraph":
                 content = node.children[0]
@@ -196,7 +196,7 @@ class LeafBlocks:
                 lines = wrap_text(title, width)
                 return Leaf(lines, len(lines))
             case "hr":
-                return Leaf([Text.styled("─" * min(width, _MAX_RULE), DIM)], 1)
+                return Leaf([Text.styled("─" * min(width, _MAX_RULE_COLUMNS), DIM)], 1)
             case "fence" | "code_block":
                 return self._code(node, width)
             case "math_block":
@@ -227,7 +227,7 @@ class LeafBlocks:
         return max(sum(end <= word for end in ends) - 1, 0)  # a line is decided by the word that follows it
 
     def _code(self, node: SyntaxTreeNode, width: int) -> Leaf:
-        """Code without any margin that would be copied along with it; lines that are too long are folded."""
+        """Code without a margin, which would be copied with it; lines that are too long are folded."""
         first, end = _source_lines(node)
         source = node.content.split("\n")
         if node.content.endswith("\n") or not node.content:
@@ -235,7 +235,7 @@ class LeafBlocks:
         highlighter = self._highlighter(node, first) if self._coloured else None
         pieces: list[list[Text]] = []
         for index, line in enumerate(source):
-            expanded = line.expandtabs(_TAB)
+            expanded = line.expandtabs(_TAB_COLUMNS)
             is_repeated = first == self._start.fence and not index  # shown already, and lexed by the highlighter
             coloured = highlighter.line(expanded) if highlighter and not is_repeated else Text(expanded)
             pieces.append(fold_text(coloured, width))
@@ -257,13 +257,13 @@ class LeafBlocks:
 
 
 def _formula(node: SyntaxTreeNode, width: int) -> Leaf:
-    """On lines of its own, slightly indented; an unclosed formula is shown as its source."""
+    """A formula on separate lines, slightly indented; an unclosed one is shown as its source."""
     from r1.markdown.math import math
 
     if not node.info:
         source = (node.markup + node.content).split("\n")
         return Leaf([piece for line in source for piece in fold_text(Text(line), width)])
-    margin = min(2, max(width - _MIN_TEXT, 0))
+    margin = min(2, max(width - _MIN_TEXT_COLUMNS, 0))
     lines = list(math(node.content, display=True).split("\n"))
     for line in lines:
         line.rstrip()

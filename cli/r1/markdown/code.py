@@ -1,8 +1,7 @@
 """Lines of code → coloured lines, one by one as they arrive.
 
 Pygments continues where it stopped: a line is lexed together with the token that it is part of, such as a string or
-comment of several lines, but not with all the code before it. So the last of a thousand lines costs no more than the
-first.
+comment of several lines, but not with all the code before it. So the thousandth line takes no longer than the first.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ _STYLES = {  # of the eight dark colours, those that are readable on every backg
     Token.Generic.Deleted: Style(color="red"),
     Token.Generic.Inserted: Style(color="green"),
 }
-_MAX_LINE = 500  # characters; a longer line is data, where colours do not help
-_MAX_CONTEXT = 20_000  # characters of one comment or string; after them, lexing starts again at the current line
+_MAX_LINE_CHARACTERS = 500  # a longer line is data, where colours do not help
+_MAX_CONTEXT_CHARACTERS = 20_000  # of one comment or string; after that, lexing starts again at the current line
 
 
 class Highlighter:
@@ -47,7 +46,7 @@ class Highlighter:
 
     def line(self, source: str) -> Text:
         """The next line, without its newline."""
-        if self._lexer is None or len(source) > _MAX_LINE:
+        if self._lexer is None or len(source) > _MAX_LINE_CHARACTERS:
             return Text(source)
         begin = len(self._pending)
         self._pending += source + "\n"
@@ -68,7 +67,7 @@ class Highlighter:
             if first < last and (style := _style(kind)):
                 result.stylize(style, first, last)
         self._pending, self._stack = self._pending[cut:], stack
-        if len(self._pending) > _MAX_CONTEXT:
+        if len(self._pending) > _MAX_CONTEXT_CHARACTERS:
             self._pending, self._stack = "", ("root",)
         return result
 

@@ -1,6 +1,6 @@
 r"""The Markdown that R1 writes → markdown-it's tokens. Mathematics is `\(…\)`, `\[…\]`, `$…$`, `$$…$$`, `\boxed{…}`.
 
-The rules for mathematics are our own: those of mdit-py-plugins lose the text after a `\]`, take a price at the start
+The rules for mathematics are our own: those of mdit-py-plugins lose the text after a `\]`, mistake a price at the start
 of a paragraph for a formula when the paragraph ends in a digit, and cannot tell that a formula is still open.
 
 Every rule decides by the lines seen so far, so text appended at the end changes no block before the last.
@@ -17,10 +17,10 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.tree import SyntaxTreeNode
 
 MAX_TITLE = 60
-"""Characters: `---` below a longer line does not make it a heading, nor a table's head unless it begins with |."""
+"""Characters. `---` below a longer line does not make it a heading, or a table's head unless the line begins with |."""
 
-_MAX_NESTING = 40  # of blocks; deeper ones are text
-_MAX_COLUMNS = 60  # of a table
+_MAX_NESTING = 40  # of blocks; deeper ones are shown as text
+_MAX_TABLE_COLUMNS = 60
 _MAX_FORMULA = 2000  # characters of an inline formula
 _OTHER_BLOCK = re.compile(r"(?:[-+*]|#{1,6}|\d{1,9}[.)])(?:\s|$)|>|```|~~~|\\\[|\$\$")  # at the start of a line
 _DISPLAYS = {"\\[": "\\]", "$$": "$$"}
@@ -61,7 +61,7 @@ def _line(state: StateBlock, number: int) -> str:
 def _table(state: StateBlock, first: int, end: int, silent: bool) -> bool:
     head = _line(state, first)
     is_head = (head.startswith("|") or len(head) <= MAX_TITLE) and not _OTHER_BLOCK.match(head)
-    return is_head and head.count("|") <= _MAX_COLUMNS and table(state, first, end, silent)
+    return is_head and head.count("|") <= _MAX_TABLE_COLUMNS and table(state, first, end, silent)
 
 
 def _underlined(state: StateBlock, first: int, end: int, silent: bool) -> bool:
@@ -86,7 +86,7 @@ def _display(state: StateBlock, first: int, end: int, silent: bool) -> bool:
     state.line = line + closed
     token.map = [first, state.line]
     if after and after.strip():
-        _rest(state, line, end, after)
+        _begin_paragraph(state, line, end, after)
     return True
 
 
@@ -102,7 +102,7 @@ def _until(closing: str, state: StateBlock, first: int, end: int) -> tuple[str, 
     return "\n".join([*parts, before]), line, after
 
 
-def _rest(state: StateBlock, line: int, end: int, after: str) -> None:
+def _begin_paragraph(state: StateBlock, line: int, end: int, after: str) -> None:
     """Text after a formula on its last line begins a paragraph."""
     state.bMarks[line] = state.eMarks[line] - len(after)
     state.tShift[line] = len(after) - len(after.lstrip())
@@ -113,24 +113,24 @@ def _formula(state: StateInline, silent: bool) -> bool:
     r"""An inline formula. A `\(` without its `\)` stays as it is, backslash included."""
     source, begin = state.src, state.pos
     if source[begin] == "$":
-        found = _dollars(source, begin)
+        span = _dollars(source, begin)
     elif source.startswith(_BOX, begin):
-        found = _box(source, begin)
+        span = _box(source, begin)
     elif source.startswith(("\\(", "\\["), begin):
         end = source.find("\\)" if source[begin + 1] == "(" else "\\]", begin + 2)
-        found = (begin + 2, end, end + 2) if end >= 0 else None
-        if not found:
+        span = (begin + 2, end, end + 2) if end >= 0 else None
+        if not span:
             state.pending += "" if silent else source[begin : begin + 2]
             state.pos += 2
             return True
     else:
         return False
-    if not found:
+    if not span:
         return False
     if not silent:
         token = state.push("math_inline", "math", 0)
-        token.content = source[found[0] : found[1]]
-    state.pos = found[2]
+        token.content = source[span[0] : span[1]]
+    state.pos = span[2]
     return True
 
 

@@ -45,7 +45,7 @@ def _add(line: Line, node: SyntaxTreeNode, style: Style) -> None:
         case "text_special":
             line.text.append(node.content, style)
         case "softbreak" | "hardbreak":
-            line.text.append("\n")  # models mean their line breaks
+            line.text.append("\n")  # models use line breaks on purpose
         case "code_inline":
             line.text.append(node.content, style + CODE)
         case "math_inline":
@@ -55,15 +55,15 @@ def _add(line: Line, node: SyntaxTreeNode, style: Style) -> None:
             formula.stylize_before(style)
             line.text.append_text(formula)
         case "image":
-            _addressed(line, node, str(node.attrs.get("src", "")), style)
+            _add_link(line, node, str(node.attrs.get("src", "")), style)
         case "link":
-            _addressed(line, node, str(node.attrs.get("href", "")), style + _STYLES["link"])
+            _add_link(line, node, str(node.attrs.get("href", "")), style + _STYLES["link"])
         case _:
-            _within(line, node, style + _STYLES.get(node.type, Style()))
+            _add_span(line, node, style + _STYLES.get(node.type, Style()))
 
 
-def _within(line: Line, node: SyntaxTreeNode, style: Style) -> None:
-    """The content of a span. If something in it is open, it may come to include the end of the span itself."""
+def _add_span(line: Line, node: SyntaxTreeNode, style: Style) -> None:
+    """Adds the content of a span. If markup in it is still open, later text can change the complete span."""
     begin = len(line.text)
     for child in node.children:
         _add(line, child, style)
@@ -71,10 +71,10 @@ def _within(line: Line, node: SyntaxTreeNode, style: Style) -> None:
         line.open = begin
 
 
-def _addressed(line: Line, node: SyntaxTreeNode, address: str, style: Style) -> None:
-    """The text of a link, and its address unless the text is the address."""
+def _add_link(line: Line, node: SyntaxTreeNode, address: str, style: Style) -> None:
+    """Adds the text of a link, and its address unless the text is the address."""
     begin = len(line.text)
-    _within(line, node, style)
+    _add_span(line, node, style)
     shown = line.text.plain[begin:].strip()
     if not shown:
         line.text.append(address, style)

@@ -1,7 +1,7 @@
 r"""LaTeX commands: their arguments and their text.
 
 pylatexenc knows hundreds of symbols; this module has those that it lacks or writes differently, and all commands with
-a layout of their own, such as fractions. A layout gets its arguments from the writer that is passed to it.
+a special layout, such as fractions. A layout gets its arguments from the writer that is passed to it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ logging.getLogger("pylatexenc").addHandler(logging.NullHandler())  # otherwise i
 BOXED = Style(bold=True, reverse=True)
 """The style of a result. Reversed, because a colour that stands out on black disappears on white."""
 
-_MAX_FORMULA = 4000  # characters; a longer text is not a formula, and would be slow to parse
+_MAX_FORMULA_CHARACTERS = 4000  # a longer text is not a formula, and would be slow to parse
 _MAX_NESTING = 30  # of braces
 
 
@@ -35,7 +35,7 @@ def math(source: str, *, display: bool = False) -> Text:
 
 @lru_cache(maxsize=512)  # a growing answer is laid out many times
 def _converted(source: str, display: bool) -> str:
-    if len(source) > _MAX_FORMULA:
+    if len(source) > _MAX_FORMULA_CHARACTERS:
         return source
     source = re.sub("[\x00-\x08]", "", source)
     depth = deepest = 0
@@ -51,7 +51,7 @@ def _converted(source: str, display: bool) -> str:
 
 
 def _styled(text: str) -> Text:
-    """The text, styled between the marks of a box."""
+    """The text with the boxed parts styled; the marks around them are removed."""
     result = Text()
     for index, part in enumerate(re.split(f"[{BOX}{BOX_END}]", text)):
         result.append(part.replace(WIDE_SPACE, " "), BOXED if index % 2 else None)

@@ -10,7 +10,7 @@ from itertools import zip_longest
 from rich.cells import cell_len
 
 FRACTION, FRACTION_END = "\x04", "\x05"  # around a fraction until its neighbours are known
-_MARKS = re.compile("[\x02-\x05]")  # marks of zero width; \x02 and \x03 are those of a box
+_MARKS = re.compile("[\x02-\x05]")  # marks of zero width; \x02 and \x03 are around a box
 _SMALL = [
     (0xB2, 0xBA),
     (0x2B0, 0x2E0),
@@ -159,7 +159,7 @@ def _bracket(side: str, height: int) -> list[str]:
 
 
 def columns(text: str) -> int:
-    """Its width on a terminal."""
+    """The width of `text` on a terminal."""
     return cell_len(_MARKS.sub("", text))
 
 

@@ -24,7 +24,7 @@ from r1.markdown.inline import DIM
 from r1.markdown.wrap import fold_text, wrap_text
 
 _MAX_LIVE_CHARACTERS = 8000  # a longer block is too slow to lay out twelve times a second
-_LIVE_TAIL = 2000  # characters of a longer one that are shown
+_LIVE_TAIL_CHARACTERS = 2000  # shown of a longer block
 _WORD_END = re.compile(r"\s|[\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7a3\uff00-\uff60]")  # text may be cut after it
 _CUT = re.compile(rf".*(?:{_WORD_END.pattern})")
 _SCREEN = Console(file=io.StringIO(), legacy_windows=False)  # Text.render requires one; our styles need no theme
@@ -114,8 +114,8 @@ class Markdown:
     def _forget(self, source: str, layout: Layout) -> None:
         """Drops the source of the finished lines, except that of the block or list item that continues.
 
-        Of an open code block all lines but the first are dropped too, so that a thousand cost no more than one. The
-        first stays because it may stand beside the number of a list item.
+        All lines of an open code block but the first are dropped too, so that long code stays fast. The first line is
+        kept because it may be beside the number of a list item.
         """
         lines = _lines(source)
         first, shown, code = layout.last_line, max(layout.stable, self._shown), layout.code
@@ -130,7 +130,7 @@ class Markdown:
 
     def _unfinished(self) -> list[Text]:
         if len(self._source) > _MAX_LIVE_CHARACTERS:
-            tail = self._source[-_LIVE_TAIL:]
+            tail = self._source[-_LIVE_TAIL_CHARACTERS:]
             return [piece for line in tail.split("\n") for piece in wrap_text(Text(line), max(self.width, 1))]
         layout = self._layout(self._source, coloured=False)
         return self._fitted(layout.lines[self._shown :])

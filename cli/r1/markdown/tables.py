@@ -22,7 +22,7 @@ from r1.markdown.wrap import wrap_text
 _HEAD = Style(bold=True)
 _BREAK = re.compile(r"<br */?>", re.IGNORECASE)  # the one HTML tag that models write, and only here
 _GAP = 3  # terminal columns between two table columns
-_READABLE = 12  # terminal columns that are enough for a cell even if its longest word is wider
+_READABLE = 12  # terminal columns; a cell of this width is readable even if its longest word is wider
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Line breaking: one set of break positions for plain strings and for Rich text, in columns of a terminal.
 
-Imports only `rich.cells` when it runs: the chat's first prompt and `r1 run` do not wait for Rich's console.
+Imports only `rich.cells`, so that the chat's first prompt and `r1 run` do not wait for Rich's console.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _UNIT = re.compile(  # text without a break inside: a word, or a CJK character w
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """One line of plain text, in lines of at most `width` columns, not counting spaces at the end.
+    """Wraps one line of plain text into lines of at most `width` columns, not counting spaces at the end.
 
-    The indent and the spaces at the end stay: text that arrives in pieces continues from the last line. Spaces at a
-    break go.
+    The indent and the spaces at the end are kept, because text that arrives in pieces continues from the last line.
+    Spaces at a break are dropped.
     """
     if cell_len(text) <= width:
         return [text]
@@ -38,7 +38,7 @@ def wrap(text: str, width: int) -> list[str]:
 
 
 def wrap_text(text: Text, width: int) -> list[Text]:
-    """Rich text, in lines of at most `width` columns. Spaces at a break go; an empty text is one empty line."""
+    """Wraps Rich text into lines of at most `width` columns, one line at least. Spaces at a break are dropped."""
     if "\n" not in text.plain and cell_len(text.plain) <= width:
         return [text]
     spans = list(breaks(text.plain, width))
@@ -47,7 +47,7 @@ def wrap_text(text: Text, width: int) -> list[Text]:
 
 
 def fold_text(text: Text, width: int) -> list[Text]:
-    """Rich text, cut at the last column of each line: every character stays, spaces too."""
+    """Cuts Rich text at the last column of each line and keeps every character, spaces included."""
     if cell_len(text.plain) <= width:
         return [text]
     offsets, end = [], 0
@@ -90,7 +90,7 @@ def breaks(plain: str, width: int, *, keep_indent: bool = False) -> Iterator[tup
 
 
 def _chopped(word: str, width: int) -> list[str]:
-    """A word in pieces of at most `width` columns; a wider character is a piece of its own."""
+    """A word in pieces of at most `width` columns; a wider character is a separate piece."""
     if cell_len(word) <= width:
         return [word]
     pieces = [piece for piece in chop_cells(word, width) if piece] if width > 1 else list(word)

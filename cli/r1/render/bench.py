@@ -15,8 +15,8 @@ from r1.markdown.wrap import wrap
 from r1.render.style import Style
 from r1_quantize import units
 
-_MAX_BAR = 60  # columns; longer bars are no easier to compare
-_LABEL = 9  # columns of the label before a fact
+_MAX_BAR_COLUMNS = 60  # longer bars are no easier to compare
+_LABEL_COLUMNS = 9  # of the label before a fact
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _NOISY = 0.1  # standard deviation as a share of the mean; an idle machine stays below it
 _INTERVAL_S = 0.1  # between two updates of the status line
@@ -67,14 +67,14 @@ class BenchView:
     def ready(self, load_s: float, first_token_s: float, prompt_tokens: int) -> None:
         """How long loading took, and the first token; then the table's header."""
         self._fact("load", _seconds(load_s))
-        self._fact("first", f"token after {_seconds(first_token_s)}, a prompt of {prompt_tokens} tokens")
+        self._fact("first", f"token after {_seconds(first_token_s)}, with a prompt of {prompt_tokens} tokens")
         self._line("")
         self._line("test     depth      tok/s", "2")
 
-    def row(self, row: Row, wanted: int) -> None:
-        """One measurement; fewer runs than `wanted` are pointed out."""
+    def row(self, row: Row, repetitions: int) -> None:
+        """One measurement; says so if it has fewer runs than `repetitions`."""
         self._rows.append(row)
-        cut = f" ({len(row.seconds)} of {wanted} runs)" if len(row.seconds) < wanted else ""
+        cut = f" ({len(row.seconds)} of {repetitions} runs)" if len(row.seconds) < repetitions else ""
         self._line(f"{row.test:<7}{row.depth:>7}  {row.mean:>9.2f} ± {row.stdev:.2f}{cut}")
 
     def left_out(self, event: LeftOut) -> None:
@@ -91,7 +91,7 @@ class BenchView:
             for test in tests:
                 self._chart(test, [row for row in self._rows if row.test == test])
         self._line("")
-        self._fact("memory", f"{units.size(peak)} at most")
+        self._fact("memory", f"{units.size(peak)} at peak")
         spread = max((row.stdev / row.mean for row in self._rows), default=0.0)
         if spread > _NOISY:
             self._fact("noise", f"up to {spread:.0%}; close other programs and measure again")
@@ -146,16 +146,16 @@ class BenchView:
         if len(rows) < 2:
             return
         fastest = max(row.mean for row in rows)
-        columns = max(min(self._style.width - 20, _MAX_BAR), 4)
+        columns = max(min(self._style.width - 20, _MAX_BAR_COLUMNS), 4)
         self._line("")
-        self._line(f"{test}, tok/s over depth", "2")
+        self._line(f"{test}, tok/s by depth", "2")
         for row in rows:
             self._line(f"{row.depth:>7}  {bar(row.mean / fastest, columns, is_ascii=self._is_ascii)} {row.mean:.2f}")
 
     def _fact(self, label: str, text: str) -> None:
-        lines = wrap(text, max(self._style.width - _LABEL - 1, 8))
+        lines = wrap(text, max(self._style.width - _LABEL_COLUMNS - 1, 8))
         for number, line in enumerate(lines):
-            self._line(f"{'' if number else label:<{_LABEL}}{line}")
+            self._line(f"{'' if number else label:<{_LABEL_COLUMNS}}{line}")
 
     def _line(self, text: str, codes: str = "") -> None:
         """Raises BrokenPipeError when the reader of stdout has closed it."""

@@ -28,7 +28,7 @@ _PROGRESS_EVERY_S = 1.0
 def event_lines(
     console: Console, events: Iterator[PipelineEvent], reference: str, plan_facts: Callable[[PullPlan], dict[str, Any]]
 ) -> Iterator[PipelineEvent]:
-    """Passes the events on, and prints a line for each, except the frequent ones: those are one line a second."""
+    """Passes the events on, and prints a line for each, but only one line per second for all frequent ones."""
     progress, last_line, is_planned = Progress(), time.monotonic(), False
     for event in events:
         progress.add(event)

@@ -1,4 +1,4 @@
-"""What a pull will do, and whether the model will run on this machine: lines for people, an object for scripts."""
+"""The plan of a pull, and how the model will run on this machine: lines for people, an object for scripts."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Outlook:
     @property
     def can_run(self) -> bool:
         """Whether it would run here if all other programs were closed."""
-        return self.least.fits
+        return self.plan_alone.fits
 
     @property
-    def least(self) -> MemoryPlan:
-        """How it would run then; if it would not, the plan that needs least."""
+    def plan_alone(self) -> MemoryPlan:
+        """The memory plan with all other programs closed; if none fits, the one that needs the least memory."""
         return fit(self.shape, self.alone, FitOptions())
 
     def facts(self) -> dict[str, Any]:

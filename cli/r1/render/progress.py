@@ -1,4 +1,4 @@
-"""How far a download and a conversion are: folds their events into numbers."""
+"""The progress of a download and a conversion in numbers, counted from their events."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from r1_quantize.events import (
 )
 
 FREQUENT = Fetched | Hashed | Rechecked | Advanced | Checked
-"""Events of which there are thousands per second."""
+"""Events that can come thousands of times per second."""
 
 
 class Rate:

@@ -29,7 +29,7 @@ Describe = Callable[[PullPlan], list[str]]
 """The lines that describe a plan."""
 
 _LINE_EVERY_S = 5.0
-_LATER_LINE_EVERY_S = 30.0  # so that a download of a night does not print thousands of lines
+_LATER_LINE_EVERY_S = 30.0  # so that an overnight download does not print thousands of lines
 _LATER_AFTER_S = 120.0
 _REFRESH_S = 0.125  # of the moving line
 _MIN_WIDTH_FOR_BAR = 60  # columns
@@ -127,8 +127,8 @@ class _MovingLine(_View):
         self._margin = _BAR_WIDTH + 2 if bar else 1
         self._rich = RichProgress(*bar, text, console=self._screen, transient=True, refresh_per_second=1 / _REFRESH_S)
         self._refreshed = 0.0
-        self._at_first = f"{name}: preparing"
-        self._task = self._rich.add_task(name, total=None, facts=self._at_first)
+        self._initial_text = f"{name}: preparing"
+        self._task = self._rich.add_task(name, total=None, facts=self._initial_text)
 
     def __enter__(self) -> Self:
         self._rich.start()
@@ -146,7 +146,7 @@ class _MovingLine(_View):
         for line in _announcement(event, progress, self._name, self._describe):
             self._screen.print(line, markup=False, style="dim")
         done, total = progress.done_and_total
-        facts = _fit(_facts(progress) or [self._at_first], self._screen.width - self._margin)
+        facts = _fit(_facts(progress) or [self._initial_text], self._screen.width - self._margin)
         self._rich.update(self._task, completed=done, total=total or None, facts=facts)
 
     def _width(self) -> int:
@@ -161,7 +161,7 @@ def _announcement(event: PipelineEvent, progress: Progress, name: str, describe:
     if isinstance(event, PullPlan):
         lines = describe(event)
     elif isinstance(event, Planned) and progress.of_fetched:
-        return []  # the plan of the pull has said it
+        return []  # the pull's plan was printed already
     elif remark := _remark(event, name):
         lines = [" ".join(remark.split())]
     else:
@@ -198,7 +198,7 @@ def _facts(progress: Progress) -> list[str]:
     if progress.rechecked and not progress.read:
         return [f"checking the output of an earlier run, {units.size(progress.rechecked)}"]
     if progress.checking and not progress.checked:
-        return ["written; flushing it to the disk"]
+        return ["written; flushing to disk"]
     if progress.checked:
         return [f"verifying, {units.part(progress.checked, progress.of_written)}"]
     seconds = progress.seconds_left

@@ -78,7 +78,7 @@ class TestSession:
     @pytest.mark.parametrize(
         ("arguments", "says"),
         [
-            (["--continue", "--session", "1"], b"--continue and --session exclude each other"),
+            (["--continue", "--session", "1"], b"--continue and --session cannot be combined"),
             (["--continue"], b"there is no chat to continue; `r1` starts one"),
             (["--session", "7"], b"no chat 7; r1 history lists the chats"),
         ],

@@ -79,7 +79,7 @@ class TestAbort:
             (
                 "Remote RPC server crashed or returned malformed response",
                 6,
-                "r1: lost the connection to a server of --rpc",
+                "r1: lost the connection to an --rpc server",
             ),
         ],
     )

@@ -40,7 +40,7 @@ class TestPlan:
     def test_says_what_is_needed_and_free_and_which_model_fits(self) -> None:
         message = refusal(fitting(Settings(), "qwen-14b"))
         assert message.startswith("qwen-14b:Q4_K_M with 1,024 tokens of context (q8_0) needs 9.")
-        assert "GB of memory, and 6 GB are free, of which 256 MB stay free for other programs" in message
+        assert "GB of memory, and 6 GB are free, 256 MB of them reserved for other programs" in message
         assert "qwen-7b:Q5_K_M would fit (r1 pull qwen-7b:Q5_K_M)" in message
         assert message.endswith("or close other programs, or try anyway with --force")
 
@@ -144,7 +144,7 @@ class TestNotes:
         plan = chosen.plan()
         (note,) = chosen.notes(plan)
         assert note.grave
-        assert note.text.startswith("not one layer fits on the GPU, so the CPU computes: ")
+        assert note.text.startswith("no layer fits on the GPU, so the model runs on the CPU: ")
         assert list(chosen.with_settings(Settings()).notes(plan)) == []
 
 

@@ -37,12 +37,12 @@ class TestRows:
 
     def test_have_the_mean_and_the_standard_deviation(self) -> None:
         view = BenchView(console())
-        view.row(Row("prefill", 2048, tokens=100, seconds=(1.0, 2.0)), wanted=2)
+        view.row(Row("prefill", 2048, tokens=100, seconds=(1.0, 2.0)), repetitions=2)
         assert shown(view) == ["prefill   2048      75.00 ± 35.36"]
 
     def test_with_fewer_runs_than_wanted_say_so(self) -> None:
         view = BenchView(console())
-        view.row(STEADY, wanted=3)
+        view.row(STEADY, repetitions=3)
         assert shown(view) == ["decode       0     100.00 ± 0.00 (2 of 3 runs)"]
 
     def test_a_skipped_depth_names_the_option_that_measures_it(self) -> None:
@@ -54,7 +54,7 @@ class TestRows:
 
     def test_silent_prints_none(self) -> None:
         view = BenchView(console(), silent=True)
-        view.row(STEADY, wanted=2)
+        view.row(STEADY, repetitions=2)
         view.end(1_000_000)
         assert shown(view) == []
 
@@ -62,7 +62,7 @@ class TestRows:
         made = console()
         made.stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
         view = BenchView(made)
-        view.row(STEADY, wanted=2)
+        view.row(STEADY, repetitions=2)
         made.stdout.seek(0)
         assert made.stdout.read() == "decode       0     100.00 +- 0.00\n"
 
@@ -72,13 +72,13 @@ class TestEnd:
 
     def test_has_the_peak_memory(self) -> None:
         view = BenchView(console())
-        view.row(STEADY, wanted=2)
+        view.row(STEADY, repetitions=2)
         view.end(145_000_000)
-        assert shown(view)[-1] == "memory   145 MB at most"
+        assert shown(view)[-1] == "memory   145 MB at peak"
 
     def test_warns_when_runs_differ_by_more_than_a_tenth(self) -> None:
         view = BenchView(console())
-        view.row(Row("decode", 0, tokens=100, seconds=(1.0, 1.4)), wanted=2)
+        view.row(Row("decode", 0, tokens=100, seconds=(1.0, 1.4)), repetitions=2)
         view.end(1_000_000)
         assert shown(view)[-1].startswith("noise    up to ")
 
@@ -94,7 +94,7 @@ class TestStatus:
     def test_is_erased_before_a_result(self) -> None:
         view = BenchView(console(stderr_is_terminal=True, environ={"TERM": "xterm"}))
         view.step(Step("filling", 2048, 128, 2048))
-        view.row(STEADY, wanted=2)
+        view.row(STEADY, repetitions=2)
         assert written(view.console.stderr) == "\r\x1b[2Kfilling the cache: 128 of 2048 tokens\r\x1b[2K"
 
 

@@ -65,7 +65,7 @@ class TestLines:
         assert second.startswith("r1: tensor 2/3 · 3 of 3 GB read · 1 GB written · reading ")
         assert second.endswith(" MB/s")
         assert checks == [
-            "r1: written; flushing it to the disk",
+            "r1: written; flushing to disk",
             "r1: verifying, 600 MB of 1 GB",
             "r1: verifying, 1 of 1 GB",
         ]
