@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from r1.app import app
-from r1.chat.slash import COMMANDS
+from r1.chat.slash_commands import COMMANDS
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus
 from tests.conftest import Run

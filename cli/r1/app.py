@@ -120,7 +120,7 @@ def run(
 ) -> int:
     """Answer one prompt, from the command line or stdin. Prints the answer, and only the answer, on stdout."""
     from r1.commands.run import run
-    from r1.request import PromptOptions
+    from r1.prompt_input import PromptOptions
 
     if json and jsonl:
         raise UsageError("--json is for one prompt and --jsonl for many; leave one of them out")
@@ -146,7 +146,7 @@ def pull(
 ) -> int:
     """Download a model from the hub and quantize it on the way. Run it again to resume."""
     from r1.commands import pull
-    from r1_quantize.hub.pull_plan import PullOptions
+    from r1_quantize.hub.pull_job import PullOptions
 
     keep_libraries_quiet()
     pull_options = PullOptions(dry_run=dry_run, keep_checkpoint=keep_checkpoint, update=update, threads=threads)

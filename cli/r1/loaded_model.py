@@ -14,11 +14,11 @@ from r1.engine.events import Event
 from r1.engine.generate import generate
 from r1.engine.llama import Stop
 from r1.engine.model import LoadCancelled, Model
-from r1.engine.prefetch import prefetch
 from r1.engine.prompt import Conversation, Turn, conversation_segments, prompt_segments
+from r1.engine.read_ahead import read_ahead
 from r1.engine.sampling import SamplingParams
-from r1.fit.fitting import Fitting, Note, threads_of
 from r1.fit.plan import MemoryPlan
+from r1.fit.planner import MemoryPlanner, Note, threads_of
 from r1.settings import Settings
 from r1_quantize.errors import NotEnoughSpace
 
@@ -69,9 +69,9 @@ class LoadedModel:
         self._listener = listener or Listener()
         self._notes_given: set[Note] = set()
         self._path = path
-        self._fitting = Fitting.of(path, settings, name or path.name)
+        self._planner = MemoryPlanner.of(path, settings, name or path.name)
         self._refused_layers = 0  # by the GPU; reset to 0 after the user was told
-        self.plan = self._fitting.plan(self._fitting.context_for(prompt_tokens) if prompt_tokens else None)
+        self.plan = self._planner.plan(self._planner.context_for(prompt_tokens) if prompt_tokens else None)
         self._model: Model | None = self._load()
         self._context: Context | None = None
         self._load_s = perf_counter() - began
@@ -79,7 +79,7 @@ class LoadedModel:
     @property
     def settings(self) -> Settings:
         """The settings in force; change them with `configure`."""
-        return self._fitting.settings
+        return self._planner.settings
 
     @property
     def model(self) -> Model:
@@ -103,7 +103,7 @@ class LoadedModel:
     def configure(self, settings: Settings) -> None:
         """Applies new settings, and creates a KV cache for them unless the present one suits. Raises as `ask`."""
         began = perf_counter()
-        self._fitting = self._fitting.with_settings(settings)
+        self._planner = self._planner.with_settings(settings)
         self._context_for(0)
         self._load_s += perf_counter() - began
 
@@ -150,14 +150,14 @@ class LoadedModel:
 
     def give_notes(self) -> None:
         """Passes the notes about the plan to the listener; each note once."""
-        for note in self._fitting.notes(self.plan):
+        for note in self._planner.notes(self.plan):
             if note not in self._notes_given:
                 self._notes_given.add(note)
                 self._listener.note(note)
 
     def explain(self) -> str:
         """The plan for this machine, in one line."""
-        return self._fitting.explain(self.plan)
+        return self._planner.explain(self.plan)
 
     def close(self) -> None:
         self._close_context()
@@ -192,18 +192,18 @@ class LoadedModel:
             self._listener.progress(_READING_SHARE + (1 - _READING_SHARE) * share if reads_first else share)
             return not self._stop()
 
-        if not prefetch(self._path, self._fitting.machine.usable, reading):
+        if not read_ahead(self._path, self._planner.machine.usable, reading):
             raise LoadCancelled
         while True:
-            placement = self._fitting.placement(self.plan)
+            placement = self._planner.placement(self.plan)
             try:
-                return Model(self._path, placement, mapped=self._fitting.maps, on_progress=loading)
+                return Model(self._path, placement, mapped=self._planner.maps, on_progress=loading)
             except NotEnoughSpace as exc:
                 self._step_down(exc)
 
     def _context_for(self, prompt_tokens: int) -> Context:
         """A cache for the prompt and its complete reply, as far as the model was trained for and memory allows."""
-        plan = self._fitting.plan_for_prompt(prompt_tokens, loaded=self.plan.gpu_layers)
+        plan = self._planner.plan_for_prompt(prompt_tokens, loaded=self.plan.gpu_layers)
         current = self._context
         if current and current.kv_type == plan.kv_type and self._suffices(current, plan):
             return current
@@ -226,7 +226,7 @@ class LoadedModel:
                 self._step_down(exc)
                 self.model.close()
                 self._model = None
-                plan = self._fitting.plan(plan.context, loaded=self.plan.gpu_layers)
+                plan = self._planner.plan(plan.context, loaded=self.plan.gpu_layers)
                 continue
             self.plan = plan
             self._note_refused_layers()
@@ -241,7 +241,7 @@ class LoadedModel:
             refused = f"the GPU refused {self.settings.gpu_layers} layers ({refusal})"
             raise NotEnoughSpace(f"{refused}; without --gpu-layers r1 uses as many as fit") from refusal
         self._refused_layers = self._refused_layers or self.plan.gpu_layers
-        self.plan = self._fitting.plan_after_refusal(self.plan)
+        self.plan = self._planner.plan_after_refusal(self.plan)
 
     def _note_refused_layers(self) -> None:
         if self._refused_layers:

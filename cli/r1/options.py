@@ -62,7 +62,7 @@ def _complete_removable(incomplete: str) -> list[str]:
 
     store = open_store(os.environ)
     names = [model.reference for model in store.models()]
-    names += [holding.reference for holding in (*store.unfinished(), *store.checkpoints())]
+    names += [item.reference for item in (*store.unfinished(), *store.checkpoints())]
     return _starting_with(incomplete, names)
 
 

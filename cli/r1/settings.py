@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from r1.engine.kv_cache import KV_TYPES
+from r1.engine.kv_types import KV_TYPES
 from r1.engine.sampling import MAX_SEED
 from r1_quantize.errors import UsageError
 

@@ -17,7 +17,7 @@ from r1_quantize.events import Advanced, PipelineEvent, Rejected, Resumed, Tenso
 from r1_quantize.file_provider import FileProvider
 from r1_quantize.files import Digest, HashedFile, SourceFile
 from r1_quantize.ggml import Conversion, Piece, Quantizer
-from r1_quantize.journal import FileRecord, Progress, TensorRecord
+from r1_quantize.journal import FileRecord, JournalContent, TensorRecord
 from r1_quantize.plan import ConversionPlan, PlannedTensor
 from r1_quantize.source import Source
 from r1_quantize.writer import PartialGGUF
@@ -151,7 +151,7 @@ class Converter:
         )
 
 
-def resumed(plan: ConversionPlan, progress: Progress) -> Resumed:
+def resumed(plan: ConversionPlan, progress: JournalContent) -> Resumed:
     """How far the finished tensors are."""
     finished = [tensor for tensor in plan.tensors if tensor.name in progress.tensors]
     return Resumed(
@@ -162,7 +162,12 @@ def resumed(plan: ConversionPlan, progress: Progress) -> Resumed:
 
 
 def _pieces(
-    file: HashedFile, tensors: list[PlannedTensor], progress: Progress, read_up_to: dict[str, str], *, published: bool
+    file: HashedFile,
+    tensors: list[PlannedTensor],
+    progress: JournalContent,
+    read_up_to: dict[str, str],
+    *,
+    published: bool,
 ) -> Iterator[Piece[PlannedTensor]]:
     """The pieces of the unfinished tensors, in the order of the file.
 

@@ -40,7 +40,7 @@ class FileRecord:
 
 
 @dataclass(slots=True)
-class Progress:
+class JournalContent:
     """The content of a journal. `job` is a digest of everything that determines the result, except the weights."""
 
     job: str = ""
@@ -48,20 +48,20 @@ class Progress:
     files: dict[str, FileRecord] = field(default_factory=dict)
 
 
-def read_journal(path: Path) -> Progress | None:
+def read_journal(path: Path) -> JournalContent | None:
     """The progress of an earlier run; None when there is no journal. Skips invalid lines."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError:
         return None
-    progress = Progress()
+    progress = JournalContent()
     for line in lines:
         with suppress(ValueError, TypeError, KeyError, OverflowError, RecursionError):
             _add_line(progress, json.loads(line))
     return progress
 
 
-def _add_line(progress: Progress, line: Mapping[str, Any]) -> None:
+def _add_line(progress: JournalContent, line: Mapping[str, Any]) -> None:
     if "job" in line:
         progress.job = str(line["job"])
     elif "tensor" in line:
@@ -82,7 +82,7 @@ def _digest(value: object) -> str:
 class Journal:
     """Writes a journal. Every method raises OSError when the disk fails."""
 
-    def __init__(self, path: Path, kept: Progress) -> None:
+    def __init__(self, path: Path, kept: JournalContent) -> None:
         """Start a new journal with the progress `kept` from an older one."""
         fresh = path.with_name(path.name + ".new")
         fresh.unlink(missing_ok=True)

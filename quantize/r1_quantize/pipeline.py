@@ -26,8 +26,8 @@ from r1_quantize.imatrix import Imatrix, read_imatrix
 from r1_quantize.plan import ConversionPlan, plan, recipe_needs_imatrix, size_of
 from r1_quantize.recipe import RECIPES, Override, recipe_or_copy
 from r1_quantize.source import Source
-from r1_quantize.store.holding import allocated_bytes
 from r1_quantize.store.manifest import Manifest, tools
+from r1_quantize.store.removable import allocated_bytes
 from r1_quantize.writer import PartialGGUF, free_space, journal_path, partial_path, salvage
 
 

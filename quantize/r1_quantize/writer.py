@@ -22,7 +22,7 @@ from typing import Self
 from r1_quantize.errors import BadValue, R1Error, UsageError
 from r1_quantize.files import Digest, HashedFile, disk_error, try_lock
 from r1_quantize.gguf import reader
-from r1_quantize.journal import FileRecord, Journal, Progress, TensorRecord, read_journal
+from r1_quantize.journal import FileRecord, Journal, JournalContent, TensorRecord, read_journal
 from r1_quantize.plan import ConversionPlan, PlannedTensor, padded
 from r1_quantize.store.manifest import Manifest
 
@@ -44,7 +44,7 @@ class PartialGGUF:
         self.target = target
         self.path = partial_path(target)
         self.started_over: str | None = None
-        self.progress = Progress(job=job)
+        self.progress = JournalContent(job=job)
         self._plan = plan
         self._journal: Journal | None = None
         self._began = self._finished = False
@@ -109,13 +109,13 @@ class PartialGGUF:
 
     def start_over(self) -> None:
         """Discard all progress."""
-        self._restart_journal(Progress(job=self.progress.job))
+        self._restart_journal(JournalContent(job=self.progress.job))
 
     def forget(self, names: Iterable[str]) -> None:
         """Mark tensors as unfinished again."""
         gone = set(names)
         kept = {name: record for name, record in self.progress.tensors.items() if name not in gone}
-        self._restart_journal(Progress(job=self.progress.job, tensors=kept, files=self.progress.files))
+        self._restart_journal(JournalContent(job=self.progress.job, tensors=kept, files=self.progress.files))
 
     def checksums(self) -> dict[str, int]:
         """Tensor → the CRC-32 of its bytes, once all tensors are finished."""
@@ -166,7 +166,7 @@ class PartialGGUF:
         assert self._journal is not None, "`begin` comes first"
         return self._journal
 
-    def _restart_journal(self, progress: Progress) -> None:
+    def _restart_journal(self, progress: JournalContent) -> None:
         self.progress = progress
         self._open_journal.close()
         with self._disk_errors():
@@ -260,7 +260,7 @@ def salvage(target: Path, plan: ConversionPlan, job: str, manifest: Manifest) ->
     }
     files = {name: FileRecord(stamp=(0, 0, 0), digest=digest) for name, digest in manifest.source_sha256.items()}
     try:
-        Journal(journal_path(target), Progress(job=job, tensors=tensors, files=files)).close()
+        Journal(journal_path(target), JournalContent(job=job, tensors=tensors, files=files)).close()
         target.replace(partial_path(target))  # before truncating: a shortened file must not look finished
         os.truncate(partial_path(target), plan.size)
     except OSError as exc:

@@ -11,7 +11,7 @@ from r1.doctor.installation import Installation
 from r1.doctor.terminal import Terminal
 from r1.engine.build import Build
 from r1.engine.devices import Device
-from r1.fit.choice import Surroundings, prospects, recommend
+from r1.fit.recommendation import Surroundings, prospects, recommend
 from r1.machine.cores import Threads
 from r1.machine.disk import Disk
 from r1.machine.graphics import Graphics, Unused

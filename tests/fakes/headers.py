@@ -6,7 +6,7 @@ import ctypes
 from dataclasses import replace
 from pathlib import Path
 
-from r1.engine.kv_cache import KV_TYPES
+from r1.engine.kv_types import KV_TYPES
 from r1.engine.llama import llama
 from r1_quantize import catalog
 from r1_quantize.checkpoint.checkpoint_source import outline

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from typing import Self
 
 from r1.chat.chat import Chat
-from r1.chat.slash import COMMANDS
+from r1.chat.slash_commands import COMMANDS
 from r1.chat.view import Opening
 from r1.chat.worker import Worker, WorkerEvent
 from r1.history.history import History

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from r1_quantize.journal import FileRecord, Journal, Progress, TensorRecord, read_journal
+from r1_quantize.journal import FileRecord, Journal, JournalContent, TensorRecord, read_journal
 
 TENSORS = {
     "token_embd.weight": TensorRecord(0, "0" * 64),
@@ -21,7 +21,7 @@ FILES = {
     ),
     "größe.gguf": FileRecord((0, -1, 0), "b" * 64),
 }
-WHOLE = Progress("the job", TENSORS, FILES)
+WHOLE = JournalContent("the job", TENSORS, FILES)
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "some.gguf.partial.journal"
 
 
-def write(path: Path, progress: Progress = WHOLE) -> None:
+def write(path: Path, progress: JournalContent = WHOLE) -> None:
     """Writes a journal record by record."""
-    journal = Journal(path, Progress(progress.job))
+    journal = Journal(path, JournalContent(progress.job))
     for name, tensor in progress.tensors.items():
         journal.tensor(name, tensor)
     for name, file in progress.files.items():
@@ -54,32 +54,32 @@ class TestRoundTrip:
         assert read_journal(tmp_path) is None
 
     def test_each_record_is_written_at_once(self, path: Path) -> None:
-        journal = Journal(path, Progress("the job"))
-        assert read_journal(path) == Progress("the job")
+        journal = Journal(path, JournalContent("the job"))
+        assert read_journal(path) == JournalContent("the job")
         for count, (name, tensor) in enumerate(TENSORS.items(), start=1):
             journal.tensor(name, tensor)
-            assert read_journal(path) == Progress("the job", dict(list(TENSORS.items())[:count]))
+            assert read_journal(path) == JournalContent("the job", dict(list(TENSORS.items())[:count]))
         journal.close()
 
     def test_a_new_journal_starts_with_what_is_kept(self, path: Path) -> None:
         write(path)
-        kept = Progress("another job", {"a": TensorRecord(1, "a" * 64)}, {"b": FileRecord((2, 3, 4), "b" * 64)})
+        kept = JournalContent("another job", {"a": TensorRecord(1, "a" * 64)}, {"b": FileRecord((2, 3, 4), "b" * 64)})
         Journal(path, kept).close()
         assert read_journal(path) == kept
 
     def test_records_follow_what_is_kept(self, path: Path) -> None:
-        journal = Journal(path, Progress("the job", {"a": TensorRecord(1, "a" * 64)}))
+        journal = Journal(path, JournalContent("the job", {"a": TensorRecord(1, "a" * 64)}))
         journal.tensor("b", TensorRecord(2, "b" * 64))
         journal.file("c", FileRecord((3, 4, 5), "c" * 64))
         journal.close()
         expected = {"a": TensorRecord(1, "a" * 64), "b": TensorRecord(2, "b" * 64)}
-        assert read_journal(path) == Progress("the job", expected, {"c": FileRecord((3, 4, 5), "c" * 64)})
+        assert read_journal(path) == JournalContent("the job", expected, {"c": FileRecord((3, 4, 5), "c" * 64)})
 
     def test_the_last_record_of_a_tensor_counts(self, path: Path) -> None:
-        journal = Journal(path, Progress("the job", {"a": TensorRecord(1, "a" * 64)}))
+        journal = Journal(path, JournalContent("the job", {"a": TensorRecord(1, "a" * 64)}))
         journal.tensor("a", TensorRecord(2, "b" * 64))
         journal.close()
-        assert read_journal(path) == Progress("the job", {"a": TensorRecord(2, "b" * 64)})
+        assert read_journal(path) == JournalContent("the job", {"a": TensorRecord(2, "b" * 64)})
 
     def test_is_lines_of_json(self, path: Path) -> None:
         write(path)
@@ -96,14 +96,14 @@ class TestDamage:
     """Invalid lines are skipped, and the others count."""
 
     def test_a_torn_last_line_loses_only_itself(self, path: Path) -> None:
-        progress = Progress("the job", TENSORS)
+        progress = JournalContent("the job", TENSORS)
         write(path, progress)
         whole = path.read_bytes()
         last = whole.rindex(b"\n", 0, -1) + 1
         *earlier, _ = TENSORS.items()
         for length in range(last, len(whole) - 1):
             path.write_bytes(whole[:length])
-            assert read_journal(path) == Progress("the job", dict(earlier))
+            assert read_journal(path) == JournalContent("the job", dict(earlier))
         path.write_bytes(whole[:-1])  # all of the line but its end
         assert read_journal(path) == progress
 
@@ -168,7 +168,7 @@ class TestDamage:
     @pytest.mark.parametrize("seed", range(50))
     def test_random_bytes_record_nothing(self, path: Path, seed: int) -> None:
         path.write_bytes(shake_256(bytes([seed])).digest(10_000))
-        assert read_journal(path) == Progress()
+        assert read_journal(path) == JournalContent()
 
     def test_flipped_bits_raise_nothing(self, path: Path) -> None:
         write(path)
@@ -177,8 +177,8 @@ class TestDamage:
             whole[at] ^= 1 << at % 8
             path.write_bytes(whole)
             whole[at] ^= 1 << at % 8
-            assert isinstance(read_journal(path), Progress)
+            assert isinstance(read_journal(path), JournalContent)
 
     def test_an_empty_journal_records_nothing(self, path: Path) -> None:
         path.write_bytes(b"")
-        assert read_journal(path) == Progress()
+        assert read_journal(path) == JournalContent()

@@ -195,7 +195,7 @@ class Chat:
 
     def handle(self, event: WorkerEvent) -> None:
         """Takes in an event of the worker."""
-        self.recorder.retry()
+        self.recorder.write_owed()
         if isinstance(event, Failed):
             self._failed(event)
         elif isinstance(event, Loaded):

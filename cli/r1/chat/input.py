@@ -16,14 +16,14 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 
 from r1.chat.chat import Chat
-from r1.chat.commands import Command, Commands
+from r1.chat.registry import Registry, SlashCommand
 from r1.history.history import History
 from r1_quantize.errors import R1Error
 
 _MAX_TYPED = 1000  # texts that Up goes back through
 
 
-def key_bindings(chat: Chat, draft: Buffer, commands: Commands, hint: Callable[[str], None]) -> KeyBindings:
+def key_bindings(chat: Chat, draft: Buffer, commands: Registry, hint: Callable[[str], None]) -> KeyBindings:
     """The keys of the chat; `hint` shows a short text for a moment."""
     keys = KeyBindings()
     writing = has_focus(draft) & ~is_searching
@@ -101,7 +101,7 @@ def _means_answer_now(chat: Chat, draft: Buffer) -> bool:
 class CommandCompleter(Completer):
     """Completes commands and their arguments; leaves messages alone."""
 
-    def __init__(self, chat: Chat, commands: Commands) -> None:
+    def __init__(self, chat: Chat, commands: Registry) -> None:
         self._chat = chat
         self._commands = commands
         self._paths = PathCompleter(expanduser=True)
@@ -123,7 +123,7 @@ class CommandCompleter(Completer):
             if command.name.startswith(begun):
                 yield Completion(command.name, -len(begun), display=command.usage, display_meta=command.help)
 
-    def _arguments(self, command: Command, argument: str, event: CompleteEvent) -> Iterable[Completion]:
+    def _arguments(self, command: SlashCommand, argument: str, event: CompleteEvent) -> Iterable[Completion]:
         try:
             words = list(command.completions(self._chat))
         except (R1Error, OSError):  # completion must not end the chat

@@ -6,7 +6,7 @@ from r1.chat.view import View
 from r1.chat.worker import Ready
 from r1.engine.context import PromptTooLong
 from r1.engine.events import Finished
-from r1.engine.kv_cache import CONTEXT_STEP
+from r1.engine.kv_types import CONTEXT_STEP
 from r1.render.outcome import Remedies, why_incomplete
 from r1.settings import Settings
 from r1_quantize.errors import R1Error, unexpected

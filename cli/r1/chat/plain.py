@@ -11,18 +11,18 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from r1.chat.chat import Chat
-from r1.chat.slash import COMMANDS, show_conversation
+from r1.chat.slash_commands import COMMANDS, show_conversation
 from r1.chat.view import Opening
 from r1.chat.worker import Failed, Worker, WorkerEvent
 from r1.console import Console
 from r1.engine.events import Event
 from r1.history.history import History
 from r1.interrupt import Interrupt
+from r1.prompt_input import read_stdin
 from r1.render.outcome import exit_status
 from r1.render.plain import PlainView
 from r1.render.reply import PROMPT, ReplyView
 from r1.render.style import Style
-from r1.request import read_stdin
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus, R1Error, UsageError
 

@@ -162,7 +162,7 @@ class Recorder:
         with self._tolerant():
             self._history.set_preference(name, value)
 
-    def retry(self) -> None:
+    def write_owed(self) -> None:
         """Writes what a locked database refused, until it is locked again."""
         while self._owed:
             try:
@@ -177,13 +177,13 @@ class Recorder:
         """Saves the rest, and waits a while for a database that is locked."""
         self.save()
         for _ in range(_CLOSE_RETRIES):
-            self.retry()
+            self.write_owed()
         self._history.close()
 
     def _owe(self, write: Callable[[], None]) -> None:
         """A write that must not be lost: done now, or when the database is no longer locked."""
         self._owed.append(write)
-        self.retry()
+        self.write_owed()
 
     @contextmanager
     def _tolerant(self) -> Iterator[None]:

@@ -24,7 +24,7 @@ from prompt_toolkit.output import ColorDepth
 from r1.chat.chat import Chat
 from r1.chat.input import CommandCompleter, TypedHistory, key_bindings
 from r1.chat.layout import STYLE, BottomLines
-from r1.chat.slash import COMMANDS, show_conversation
+from r1.chat.slash_commands import COMMANDS, show_conversation
 from r1.chat.terminal import ChatApplication, terminal_output, terminal_restorer, wraps_lines
 from r1.chat.view import Opening, name_of
 from r1.chat.worker import Worker, WorkerEvent

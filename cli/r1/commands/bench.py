@@ -12,7 +12,7 @@ from r1.engine.bench import LeftOut, Row, make_plan, measure
 from r1.engine.build import binding_version, ggml_version
 from r1.engine.context import Context, Stopped
 from r1.engine.events import Finished
-from r1.engine.kv_cache import rounded_up
+from r1.engine.kv_types import rounded_up
 from r1.engine.model import LoadCancelled
 from r1.engine.tune import CONTEXT, Trial, Trying, threads_of, tune
 from r1.interrupt import Interrupt

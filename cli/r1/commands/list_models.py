@@ -10,8 +10,8 @@ from r1.library import open_store
 from r1_quantize import units
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.errors import ExitStatus
-from r1_quantize.store.holding import Holding
 from r1_quantize.store.model import StoredModel
+from r1_quantize.store.removable import Removable
 from r1_quantize.store.store import Store
 
 _WIDE = 60  # columns; from here on the table of models to pull has a column for licences
@@ -85,7 +85,7 @@ def _model_row(model: StoredModel) -> tuple[str, ...]:
     return model.reference, units.size(model.size), model.manifest.source if model.manifest else "?"
 
 
-def _leftover_row(item: Holding) -> tuple[str, ...]:
+def _leftover_row(item: Removable) -> tuple[str, ...]:
     """A kept checkpoint or an unfinished download: r1 rm removes it, r1 pull resumes it."""
     interrupted = "unfinished" if ":" in item.reference else "from an interrupted pull"
     return item.reference, units.size(item.size), "kept checkpoint" if item.is_complete else interrupted

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from r1.console import Console
 from r1.conversion import convert, print_result
 from r1.engine.devices import devices, select_devices
-from r1.fit.choice import best_that_fits
 from r1.fit.plan import too_large
+from r1.fit.recommendation import best_that_fits
 from r1.fit.shape import shape_of
 from r1.fit.survey import alone, survey
 from r1.interrupt import exit_on_sigterm
@@ -23,7 +23,7 @@ from r1.render.progress_line import Report, follow
 from r1_quantize.errors import ExitStatus, NotEnoughSpace, R1Error, UsageError
 from r1_quantize.events import Finished, PipelineEvent, Present, PullPlan
 from r1_quantize.hub.pull import pull
-from r1_quantize.hub.pull_plan import PullOptions
+from r1_quantize.hub.pull_job import PullOptions
 from r1_quantize.hub.request import Request, request_for, request_from_manifest
 from r1_quantize.recipe import recipe_for
 from r1_quantize.store.manifest import Manifest

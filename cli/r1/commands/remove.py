@@ -8,7 +8,7 @@ from r1.console import Console
 from r1.library import open_store
 from r1_quantize import units
 from r1_quantize.errors import ExitStatus
-from r1_quantize.store.holding import Holding
+from r1_quantize.store.removable import Removable
 
 
 def remove(console: Console, references: Sequence[str], *, yes: bool, as_json: bool) -> ExitStatus:
@@ -29,7 +29,7 @@ def remove(console: Console, references: Sequence[str], *, yes: bool, as_json: b
     return ExitStatus.OK
 
 
-def _report(console: Console, item: Holding, *, as_json: bool) -> None:
+def _report(console: Console, item: Removable, *, as_json: bool) -> None:
     if as_json:
         paths = [str(path) for path in item.paths]
         console.json({"removed": item.reference, "bytes": item.size, "paths": paths}, one_line=True)

@@ -11,9 +11,9 @@ from r1.engine.model import LoadCancelled
 from r1.interrupt import Interrupt
 from r1.library import find_model
 from r1.loaded_model import Listener, LoadedModel
+from r1.prompt_input import PromptLine, PromptOptions, read_lines, read_prompt, require_prompt
 from r1.render.outcome import Remedies, exit_status, why_incomplete
 from r1.render.plain import LoadingLine, PlainView, Reply, TraceTo, follow
-from r1.request import PromptLine, PromptOptions, read_lines, read_prompt, require_prompt
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus, R1Error
 from r1_quantize.store.model import StoredModel

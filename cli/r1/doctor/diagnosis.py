@@ -9,7 +9,7 @@ from r1.doctor.installation import Installation
 from r1.doctor.terminal import Terminal
 from r1.engine.build import Build
 from r1.engine.devices import Device
-from r1.fit.choice import Prospect, Recommendation
+from r1.fit.recommendation import Prospect, Recommendation
 from r1.machine.cores import Threads
 from r1.machine.disk import Disk
 from r1.machine.graphics import Unused

@@ -12,7 +12,7 @@ from r1.doctor.installation import installation
 from r1.doctor.terminal import terminal
 from r1.engine.build import Build, binding_version, build
 from r1.engine.devices import Device, devices, select_devices
-from r1.fit.choice import Surroundings, prospects, recommend
+from r1.fit.recommendation import Surroundings, prospects, recommend
 from r1.fit.survey import is_phone
 from r1.library import open_store
 from r1.machine.cores import busy_share, cores, default_threads

@@ -8,7 +8,7 @@ from typing import Any
 from r1.doctor.diagnosis import Diagnosis
 from r1.doctor.warnings import findings
 from r1.engine.devices import Device
-from r1.fit.choice import Prospect
+from r1.fit.recommendation import Prospect
 from r1.machine.disk import Disk
 from r1.machine.processor import USEFUL
 

@@ -11,8 +11,8 @@ from rich.text import Text
 from r1.console import printable
 from r1.doctor.diagnosis import Diagnosis
 from r1.doctor.warnings import findings
-from r1.fit.choice import CONTEXTS, Prospect, Recommendation
 from r1.fit.plan import COMFORTABLE
+from r1.fit.recommendation import CONTEXTS, Prospect, Recommendation
 from r1.machine.disk import Disk
 from r1.machine.processor import USEFUL
 from r1_quantize import units

@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Literal
 
 from r1.engine.context import Context, Stopped
-from r1.engine.kv_cache import CONTEXT_STEP
+from r1.engine.kv_types import CONTEXT_STEP
 from r1.engine.llama import llama
 from r1_quantize.errors import UsageError
 
@@ -106,8 +106,8 @@ def make_plan(prompt: int, gen: int, repetitions: int, depths: Sequence[int] | N
         )
     if depths:
         return BenchPlan(prompt, gen, repetitions, depths=tuple(sorted(set(depths))))
-    fitting = {depth if depth <= max_depth else max_depth // CONTEXT_STEP * CONTEXT_STEP for depth in DEPTHS}
-    return BenchPlan(prompt, gen, repetitions, depths=tuple(sorted(fitting)), max_fill_s=_MAX_FILL_S)
+    fitting_depths = {depth if depth <= max_depth else max_depth // CONTEXT_STEP * CONTEXT_STEP for depth in DEPTHS}
+    return BenchPlan(prompt, gen, repetitions, depths=tuple(sorted(fitting_depths)), max_fill_s=_MAX_FILL_S)
 
 
 def _test_tokens(prompt: int, gen: int) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from r1.engine.kv_cache import CPU_CHUNK, GPU_CHUNK, KV_TYPES
+from r1.engine.kv_types import CPU_CHUNK, GPU_CHUNK, KV_TYPES
 from r1.engine.llama import Stop, llama, log
 from r1.engine.model import Model
 from r1.machine.cores import Threads, default_threads

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from r1.engine.kv_cache import CPU_CHUNK, GPU_CHUNK, bytes_per_value, rounded_up
+from r1.engine.kv_types import CPU_CHUNK, GPU_CHUNK, bytes_per_value, rounded_up
 from r1.fit.shape import Shape
 
 _PIPELINED = 4  # chunks, llama.cpp's GGML_SCHED_MAX_COPIES

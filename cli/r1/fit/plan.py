@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from r1.engine.kv_cache import CONTEXT_STEP
+from r1.engine.kv_types import CONTEXT_STEP
 from r1.fit.needs import Needs, needs
 from r1.fit.shape import Shape
 from r1_quantize import units

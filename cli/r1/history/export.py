@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from r1.history.history import History
-from r1.history.schema import SessionInfo, StoredTurn
+from r1.history.rows import SessionInfo, StoredTurn
 from r1_quantize import units
 from r1_quantize.errors import UsageError
 from r1_quantize.files import write_atomically

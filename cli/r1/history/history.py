@@ -21,9 +21,9 @@ from typing import Self
 
 from r1.engine.events import Finished
 from r1.engine.prompt import Attachment
-from r1.history import database, schema
-from r1.history.schema import Question, SessionInfo, StoredTurn, clean
-from r1.history.search import Hit, Query
+from r1.history import database, rows
+from r1.history.rows import Question, SessionInfo, StoredTurn, clean
+from r1.history.search import Hit, Query, find_hits
 from r1_quantize.errors import R1Error, UsageError
 from r1_quantize.store.store import home
 
@@ -65,14 +65,14 @@ class History:
             if session is None:
                 cursor = db.execute(
                     "INSERT INTO sessions (title, started, updated) VALUES (?, ?, ?)",
-                    (schema.first_title(asked), now, now),
+                    (rows.first_title(asked), now, now),
                 )
                 number = int(cursor.lastrowid or 0)
             else:
                 number = session
-                for turn in db.execute(schema.CUT_OFF, (number,)).fetchall():
-                    schema.fold(db, *turn)
-            turn = schema.insert_turn(db, number, now, asked)
+                for turn in db.execute(rows.CUT_OFF, (number,)).fetchall():
+                    rows.fold(db, *turn)
+            turn = rows.insert_turn(db, number, now, asked)
             db.execute("UPDATE sessions SET updated = ? WHERE id = ?", (now, number))
         return number, turn
 
@@ -93,11 +93,11 @@ class History:
     ) -> None:
         """Ends the turn. `text` is its thinking and answer; None if no piece of them is missing."""
         with self._writing(durable=True) as db:
-            schema.fold(db, turn)
+            rows.fold(db, turn)
             if text is not None:
                 thinking, answer = map(clean, text)
                 db.execute("UPDATE turns SET thinking = ?, answer = ? WHERE id = ?", (thinking, answer, turn))
-            _require(schema.finish_turn(db, turn, finished, thinking_s, load_s))
+            _require(rows.finish_turn(db, turn, finished, thinking_s, load_s))
             db.execute(
                 "UPDATE sessions SET updated = ? WHERE id = (SELECT session FROM turns WHERE id = ?)",
                 (round(time.time(), 6), turn),
@@ -161,23 +161,23 @@ class History:
         """The conversation in order, without withdrawn turns; replies that were cut off as far as they came."""
         with self._reading() as db:
             files: dict[int, list[Attachment]] = {}
-            for turn, name, content in db.execute(schema.FILES, (session,)):
+            for turn, name, content in db.execute(rows.FILES, (session,)):
                 files.setdefault(turn, []).append(Attachment(name, content))
-            rows = db.execute(schema.TURNS, (session,)).fetchall()
-        return [schema.stored_turn(row, tuple(files.get(row["turn"], ()))) for row in rows]
+            turns = db.execute(rows.TURNS, (session,)).fetchall()
+        return [rows.stored_turn(row, tuple(files.get(row["turn"], ()))) for row in turns]
 
     def sessions(self, limit: int | None = None) -> list[SessionInfo]:
         """The newest first."""
         with self._reading() as db:
-            rows = db.execute(
-                f"{schema.SESSIONS} ORDER BY updated DESC, id DESC LIMIT ?", (-1 if limit is None else limit,)
+            sessions = db.execute(
+                f"{rows.SESSIONS} ORDER BY updated DESC, id DESC LIMIT ?", (-1 if limit is None else limit,)
             )
-            return [SessionInfo(**row) for row in rows]
+            return [SessionInfo(**row) for row in sessions]
 
     def info(self, session: int) -> SessionInfo:
         """Raises UsageError when there is no such chat."""
         with self._reading() as db:
-            row = db.execute(f"{schema.SESSIONS} WHERE id = ?", (session,)).fetchone()
+            row = db.execute(f"{rows.SESSIONS} WHERE id = ?", (session,)).fetchone()
         if row is None:
             raise UsageError(f"no chat {session}; r1 history lists the chats")
         return SessionInfo(**row)
@@ -198,20 +198,14 @@ class History:
         """Turns that have every term, newest first; before them chats that have them only in their title."""
         query = Query.parse(clean(words))
         with self._reading() as db:
-            hits: list[Hit] = []
-            for turn, *raw in db.execute(schema.TEXTS):
-                if query.may_match(raw) and (hit := schema.turn_hit(db, query, turn, tuple(raw))):
-                    hits.append(hit)
-                if len(hits) == limit:
-                    break
-            return [*schema.title_hits(db, query, {hit.session for hit in hits}), *hits][:limit]
+            return find_hits(db, query, limit)
 
     # --- drafts and preferences ---
 
     def typed(self, limit: int) -> list[str]:
         """Earlier input, the newest first: questions, commands and saved drafts."""
         with self._reading() as db:
-            return [text for (text,) in db.execute(schema.TYPED, (limit,))]
+            return [text for (text,) in db.execute(rows.TYPED, (limit,))]
 
     def add_draft(self, text: str) -> None:
         """Saves a command or a draft for `typed`."""

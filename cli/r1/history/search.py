@@ -13,7 +13,8 @@ the turn's UTF-8, lowered byte by byte. Only the rest is decoded and searched as
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,14 @@ Place = Literal["question", "answer", "thinking", "title", "file"]
 
 _BEFORE, _AFTER = 50, 110  # characters of an excerpt around the start of the first match
 _TERM = re.compile(r'"([^"]*)"?|([^\s"]+)')
+
+_TEXTS = """
+    SELECT turn, CAST(question AS BLOB), CAST(answer AS BLOB), CAST(thinking AS BLOB), CAST(coalesce(
+        (SELECT group_concat(name || char(10) || content, char(10)) FROM files WHERE turn = transcript.turn), ''
+    ) AS BLOB)
+    FROM transcript ORDER BY turn DESC
+"""
+"""As bytes: most turns are ruled out without being decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +109,49 @@ def _needle(word: str) -> bytes:
 
 def _is_caseless(char: str) -> bool:
     return char.isascii() or char == char.lower() == char.upper() == char.casefold()
+
+
+def find_hits(db: sqlite3.Connection, query: Query, limit: int) -> list[Hit]:
+    """Titles that have every term, then turns that do; newest first, at most `limit`."""
+    hits: list[Hit] = []
+    for turn, *raw in db.execute(_TEXTS):
+        if query.may_match(raw) and (hit := _turn_hit(db, query, turn, tuple(raw))):
+            hits.append(hit)
+        if len(hits) == limit:
+            break
+    return [*_title_hits(db, query, {hit.session for hit in hits}), *hits][:limit]
+
+
+def _turn_hit(db: sqlite3.Connection, query: Query, turn: int, raw: tuple[bytes, ...]) -> Hit | None:
+    """The turn of a row of `_TEXTS`, if it has every term."""
+    places: tuple[Place, ...] = ("question", "answer", "thinking", "file")
+    texts = {place: text.decode("utf-8", "replace") for place, text in zip(places, raw, strict=True)}
+    place = query.best_place(texts)
+    if place is None:
+        return None
+    row = db.execute("SELECT session, title, number, withdrawn FROM transcript WHERE turn = ?", (turn,)).fetchone()
+    excerpt, spans = query.excerpt(texts[place])
+    return Hit(
+        session=row["session"],
+        title=row["title"],
+        number=row["number"],
+        where=place,
+        excerpt=excerpt,
+        spans=spans,
+        withdrawn=bool(row["withdrawn"]),
+    )
+
+
+def _title_hits(db: sqlite3.Connection, query: Query, found: set[int]) -> Iterator[Hit]:
+    """Titles that have every term, newest first.
+
+    Sessions in `found` are left out, and titles that only repeat the start of the first question.
+    """
+    titles = db.execute("SELECT id, title FROM sessions ORDER BY updated DESC, id DESC").fetchall()
+    for session, title in titles:
+        if session in found or not query.best_place({"title": title}):
+            continue
+        question = db.execute("SELECT question FROM turns WHERE session = ? ORDER BY id LIMIT 1", (session,)).fetchone()
+        if title.removesuffix("…") not in " ".join(question[0].split()):
+            excerpt, spans = query.excerpt(title)
+            yield Hit(session=session, title=title, number=0, where="title", excerpt=excerpt, spans=spans)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from r1.fit.choice import CONTEXTS
 from r1.fit.needs import needs
 from r1.fit.plan import FitOptions, Machine, MemoryPlan, fit
+from r1.fit.recommendation import CONTEXTS
 from r1.fit.shape import Shape
 from r1_quantize import units
 from r1_quantize.events import PullPlan

@@ -18,8 +18,8 @@ from r1_quantize.hub import hub, staging
 from r1_quantize.hub.download import ATTEMPTS, run_in_thread
 from r1_quantize.hub.headers import damaged_in_cache, discard_headers
 from r1_quantize.hub.hub import NotAsListed, RevisionGone
-from r1_quantize.hub.pull_make import DownloadMaker, QuantizingMaker, maker_for
-from r1_quantize.hub.pull_plan import PullJob, PullOptions, present
+from r1_quantize.hub.pull_job import PullJob, PullOptions, present
+from r1_quantize.hub.pull_makers import DownloadMaker, QuantizingMaker, maker_for
 from r1_quantize.hub.repository import Repository
 from r1_quantize.hub.request import Request, resolve
 from r1_quantize.hub.shards import Shard

@@ -25,7 +25,7 @@ from r1_quantize.hub.download import Connection, fetch_range, run_in_thread
 from r1_quantize.hub.headers import gguf_parts
 from r1_quantize.hub.hub import RevisionGone
 from r1_quantize.hub.pull import run
-from r1_quantize.hub.pull_plan import PullJob, PullOptions
+from r1_quantize.hub.pull_job import PullJob, PullOptions
 from r1_quantize.hub.repository import RemoteFile, Repository
 from r1_quantize.hub.request import request_from_manifest, resolve
 from r1_quantize.hub.shards import Shard

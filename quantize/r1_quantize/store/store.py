@@ -17,8 +17,8 @@ from pathlib import Path
 from r1_quantize.catalog import NAME, Checkpoint
 from r1_quantize.errors import Busy, ModelNotFound, R1Error, UsageError
 from r1_quantize.files import lock_file
-from r1_quantize.store.holding import Holding, files_of_model, holding_of
 from r1_quantize.store.model import QUANT, StoredModel, manifest_beside, model_at, model_in_store
+from r1_quantize.store.removable import Removable, files_of_model, removable_of
 
 RECORD = "repository.json"
 """The file in a checkpoint's folder that lists the files of the checkpoint and their digests."""
@@ -125,17 +125,17 @@ class Store:
         """The folder of a checkpoint that was kept when it was pulled."""
         return next((folder for folder in self.checkpoint_folders(repo) if (folder / KEPT).exists()), None)
 
-    def unfinished(self) -> list[Holding]:
+    def unfinished(self) -> list[Removable]:
         """The unfinished models."""
         partials = sorted((self.root / "models").glob(f"*/*{_PARTIAL}"))
         models = [(path.parent, path.name.removesuffix(_PARTIAL)) for path in partials]
-        return [holding_of(f"{folder.name}:{quant}", files_of_model(folder, quant)) for folder, quant in models]
+        return [removable_of(f"{folder.name}:{quant}", files_of_model(folder, quant)) for folder, quant in models]
 
-    def checkpoints(self) -> list[Holding]:
+    def checkpoints(self) -> list[Removable]:
         """The repositories with files on this disk: kept checkpoints and remains of interrupted pulls."""
         repositories = {path.parent.parent for path in (self.root / "checkpoints").glob(f"*/*/{RECORD}")}
         return [
-            holding_of(
+            removable_of(
                 folder.name.replace("--", "/"),
                 sorted({path.parent for path in folder.glob(f"*/{RECORD}")}),  # not the lock: others may wait for it
                 is_complete=any(folder.glob(f"*/{KEPT}")),
@@ -143,8 +143,8 @@ class Store:
             for folder in sorted(repositories)
         ]
 
-    def removable(self, reference: str) -> Holding:
-        """The holding for NAME:QUANT, for NAME if it has one quant, or for OWNER/REPO, a checkpoint.
+    def removable(self, reference: str) -> Removable:
+        """The item for NAME:QUANT, for NAME if it has one quant, or for OWNER/REPO, a checkpoint.
 
         Raises ModelNotFound, or UsageError for a file outside the store or an ambiguous name.
         """
@@ -164,16 +164,16 @@ class Store:
             raise ModelNotFound(f"{reference} is not on this machine; r1 list shows what is")
         is_complete = self.stored(name, wanted) is not None
         files = files_of_model(self.path(name, wanted).parent, wanted)
-        return holding_of(f"{name}:{wanted}", files, is_complete=is_complete)
+        return removable_of(f"{name}:{wanted}", files, is_complete=is_complete)
 
-    def remove(self, holding: Holding) -> None:
+    def remove(self, item: Removable) -> None:
         """Raises Busy when another process holds the lock, R1Error when the disk fails."""
-        name, _, quant = holding.reference.partition(":")
-        with self.lock(name, quant) if quant else self.lock_checkpoint(holding.reference):
+        name, _, quant = item.reference.partition(":")
+        with self.lock(name, quant) if quant else self.lock_checkpoint(item.reference):
             with suppress(ModelNotFound):  # already gone
-                holding = self.removable(holding.reference)  # it may have changed before we held the lock
+                item = self.removable(item.reference)  # it may have changed before we held the lock
             try:
-                for path in holding.paths:
+                for path in item.paths:
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             except OSError as exc:
                 raise R1Error(f"{exc.filename}: {exc.strerror}") from exc

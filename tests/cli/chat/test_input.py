@@ -12,7 +12,7 @@ from prompt_toolkit.document import Document
 
 from r1.chat.chat import Chat
 from r1.chat.input import CommandCompleter, TypedHistory
-from r1.chat.slash import COMMANDS
+from r1.chat.slash_commands import COMMANDS
 from r1.history.history import History
 from r1_quantize.errors import R1Error
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from r1.doctor.diagnosis import Diagnosis
 from r1.doctor.tables import recommended, show, shown_prospects
-from r1.fit.choice import Prospect
+from r1.fit.recommendation import Prospect
 from r1.machine.power import Power
 from tests.fakes.diagnoses import CUDA, HARDWARE, diagnosis, diagnosis_with
 

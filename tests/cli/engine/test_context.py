@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from r1.engine.context import Context, ContextParams, Stopped, common_length
-from r1.engine.kv_cache import CPU_CHUNK, KV_TYPES
+from r1.engine.kv_types import CPU_CHUNK, KV_TYPES
 from r1.engine.llama import Stop, llama
 from r1.engine.model import Model
 from r1.machine.cores import Threads

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from r1.engine.kv_cache import CPU_CHUNK, GPU_CHUNK
-from r1.fit.choice import shape_of_checkpoint
+from r1.engine.kv_types import CPU_CHUNK, GPU_CHUNK
 from r1.fit.needs import needs
+from r1.fit.recommendation import shape_of_checkpoint
 from r1.fit.shape import Shape
 from r1_quantize import catalog
 from tests.fakes.headers import compute_buffer, write_header

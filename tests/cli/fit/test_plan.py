@@ -8,9 +8,9 @@ from itertools import product
 
 import pytest
 
-from r1.fit.choice import shape_of_checkpoint
 from r1.fit.needs import Needs, needs
 from r1.fit.plan import DeviceMemory, FitOptions, Machine, MemoryPlan, fit, without_full_gpus
+from r1.fit.recommendation import shape_of_checkpoint
 from r1.fit.shape import Shape
 from r1_quantize import catalog
 

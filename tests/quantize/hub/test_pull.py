@@ -10,10 +10,10 @@ import pytest
 from r1_quantize import catalog
 from r1_quantize.errors import BadFile, NetworkError
 from r1_quantize.events import Arrived, Finished, Noted, PipelineEvent, Planned, Present, PullPlan
-from r1_quantize.hub import download, pull_make
+from r1_quantize.hub import download, pull_makers
 from r1_quantize.hub import pull as module
 from r1_quantize.hub.pull import pull
-from r1_quantize.hub.pull_plan import PullOptions
+from r1_quantize.hub.pull_job import PullOptions
 from r1_quantize.hub.request import request_for
 from r1_quantize.store.store import Store
 from tests.fakes.hub import COMMIT, Fault, Hub
@@ -93,7 +93,7 @@ class TestHeaders:
             attempts.append(len(attempts) + 1)
             if len(attempts) <= times:
                 raise BadFile(f"nonsense, attempt {len(attempts)}")
-            return pull_make.maker_for(*arguments)  # type: ignore[arg-type]
+            return pull_makers.maker_for(*arguments)  # type: ignore[arg-type]
 
         monkeypatch.setattr(module, "maker_for", maker_for)
         return attempts

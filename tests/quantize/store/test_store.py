@@ -16,7 +16,7 @@ import pytest
 
 from r1_quantize import catalog
 from r1_quantize.errors import Busy, ModelNotFound, R1Error, UsageError
-from r1_quantize.store.holding import allocated_bytes
+from r1_quantize.store.removable import allocated_bytes
 from r1_quantize.store.store import KEPT, RECORD, Store, home
 from tests.quantize.store.test_manifest import MANIFEST
 
@@ -279,7 +279,7 @@ class TestCheckpointFolders:
         assert store.kept_checkpoint(REPO) == kept
 
 
-class TestHoldings:
+class TestRemovables:
     """Unfinished models and files of checkpoints take space too."""
 
     def test_are_none_in_a_home_that_does_not_exist(self, store: Store) -> None:
@@ -406,7 +406,7 @@ with store.lock_checkpoint(sys.argv[2]):
 
 
 class TestRemove:
-    """Removes the holding and nothing else."""
+    """Removes the item and nothing else."""
 
     def test_a_model(self, store: Store) -> None:
         put(store, "qwen-7b", "Q4_K_M")

@@ -1,4 +1,4 @@
-"""`r1_quantize.hub.pull_make`: a ready-made GGUF, and the parts of a split one, become the model they are."""
+"""`r1_quantize.hub.pull_makers`: a ready-made GGUF, and the parts of a split one, become the model they are."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from r1_quantize.errors import BadFile, NotEnoughSpace
 from r1_quantize.events import Fetched, PipelineEvent, Rejected
 from r1_quantize.hub import hub, staging
 from r1_quantize.hub.pull import pull
-from r1_quantize.hub.pull_make import DownloadMaker, QuantizingMaker, maker_for
-from r1_quantize.hub.pull_plan import PullJob, PullOptions
+from r1_quantize.hub.pull_job import PullJob, PullOptions
+from r1_quantize.hub.pull_makers import DownloadMaker, QuantizingMaker, maker_for
 from r1_quantize.hub.request import request_for, resolve
 from r1_quantize.store.store import Store
 from tests.fakes import splits
@@ -94,7 +94,7 @@ class TestMakerFor:
     def test_too_small_a_disk_is_refused_before_anything_is_made(
         self, store: Store, served: Hub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("r1_quantize.hub.pull_plan.free_space", lambda _: 1000)
+        monkeypatch.setattr("r1_quantize.hub.pull_job.free_space", lambda _: 1000)
         maker = self.maker(self.job(store, f"hf:{REPO}:Q8_0"))
         with pytest.raises(NotEnoughSpace):
             next(maker.make())

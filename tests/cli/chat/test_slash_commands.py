@@ -1,4 +1,4 @@
-"""`r1.chat.slash`: what each command does, with the real model and a view that only records."""
+"""`r1.chat.slash_commands`: what each command does, with the real model and a view that only records."""
 
 from __future__ import annotations
 

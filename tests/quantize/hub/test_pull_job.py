@@ -1,4 +1,4 @@
-"""`r1_quantize.hub.pull_plan`: when there is nothing to pull, who may write, and how much disk a plan needs."""
+"""`r1_quantize.hub.pull_job`: when there is nothing to pull, who may write, and how much disk a plan needs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from r1_quantize import catalog
 from r1_quantize.errors import Busy, UsageError
 from r1_quantize.events import FilePlan, WaitingForLock
-from r1_quantize.hub import pull_plan, staging
-from r1_quantize.hub.pull_plan import PullJob, PullOptions, present
+from r1_quantize.hub import pull_job, staging
+from r1_quantize.hub.pull_job import PullJob, PullOptions, present
 from r1_quantize.hub.repository import RemoteFile, Repository
 from r1_quantize.hub.request import request_for
 from r1_quantize.hub.shards import Shard, ShardProvider
@@ -141,7 +141,7 @@ class TestPlan:
 
     @pytest.fixture(autouse=True)
     def _free(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pull_plan, "free_space", lambda _: 100_000_000)
+        monkeypatch.setattr(pull_job, "free_space", lambda _: 100_000_000)
 
     def provider(self, job: PullJob, tmp_path: Path, *names: str, keep: bool = False) -> ShardProvider:
         shards = [Shard(job.repository.files[name], tmp_path / f"{name}.header") for name in names]

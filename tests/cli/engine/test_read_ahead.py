@@ -1,4 +1,4 @@
-"""`r1.engine.prefetch`: reading a file into the system's cache."""
+"""`r1.engine.read_ahead`: reading a file into the system's cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from r1.engine.prefetch import _missing, prefetch
+from r1.engine.read_ahead import _missing, read_ahead
 
 SIZE = 100 << 20
 AVAILABLE = 1 << 30
@@ -45,7 +45,7 @@ class TestPrefetch:
 
     def test_reads_what_is_missing_and_reports_progress(self, cold: Path) -> None:
         shares: list[float] = []
-        assert prefetch(cold, AVAILABLE, lambda share: not shares.append(share))  # type: ignore[func-returns-value]
+        assert read_ahead(cold, AVAILABLE, lambda share: not shares.append(share))  # type: ignore[func-returns-value]
         assert missing(cold) == 0
         assert shares == sorted(shares)
         assert len(shares) >= 10
@@ -53,21 +53,21 @@ class TestPrefetch:
         assert 0.8 < shares[-1] <= 1
 
     def test_does_nothing_the_second_time(self, cold: Path) -> None:
-        prefetch(cold, AVAILABLE, lambda _: True)
+        read_ahead(cold, AVAILABLE, lambda _: True)
         shares: list[float] = []
-        prefetch(cold, AVAILABLE, lambda share: not shares.append(share))  # type: ignore[func-returns-value]
+        read_ahead(cold, AVAILABLE, lambda share: not shares.append(share))  # type: ignore[func-returns-value]
         assert shares == []
 
     def test_can_be_cancelled(self, cold: Path) -> None:
-        assert not prefetch(cold, AVAILABLE, lambda share: share < 0.3)
+        assert not read_ahead(cold, AVAILABLE, lambda share: share < 0.3)
         assert missing(cold) > 0
 
     def test_leaves_a_file_alone_that_does_not_fit(self, cold: Path) -> None:
-        assert prefetch(cold, SIZE - 1, lambda _: False)
+        assert read_ahead(cold, SIZE - 1, lambda _: False)
         assert missing(cold) > 0
 
     def test_ignores_a_missing_file(self, tmp_path: Path) -> None:
-        assert prefetch(tmp_path / "none.gguf", AVAILABLE, lambda _: False)
+        assert read_ahead(tmp_path / "none.gguf", AVAILABLE, lambda _: False)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has mincore")

@@ -1,4 +1,4 @@
-"""`r1.fit.fitting`: settings and a machine → a plan, or a refusal that says what would fit."""
+"""`r1.fit.planner`: settings and a machine → a plan, or a refusal that says what would fit."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from r1.fit.choice import shape_of_checkpoint
-from r1.fit.fitting import Fitting
 from r1.fit.plan import DeviceMemory, Machine
+from r1.fit.planner import MemoryPlanner
+from r1.fit.recommendation import shape_of_checkpoint
 from r1.machine.memory import Limit
 from r1.settings import Settings
 from r1_quantize import catalog
@@ -20,17 +20,17 @@ GB = 1_000_000_000
 LAPTOP = Machine(free=6 * GB, margin=256_000_000)
 
 
-def fitting(settings: Settings, name: str = "qwen-7b", machine: Machine = LAPTOP) -> Fitting:
+def planner(settings: Settings, name: str = "qwen-7b", machine: Machine = LAPTOP) -> MemoryPlanner:
     """A checkpoint in Q4_K_M on `machine`."""
     shape = shape_of_checkpoint(catalog.load()[name], "Q4_K_M")
     assert shape is not None
-    return Fitting(f"{name}:Q4_K_M", shape, machine, settings)
+    return MemoryPlanner(f"{name}:Q4_K_M", shape, machine, settings)
 
 
-def refusal(fitting: Fitting) -> str:
+def refusal(made: MemoryPlanner) -> str:
     """The message of the error."""
     with pytest.raises(NotEnoughSpace) as caught:
-        fitting.plan()
+        made.plan()
     return str(caught.value)
 
 
@@ -38,14 +38,14 @@ class TestPlan:
     """The settings are met, or refused with what would fit."""
 
     def test_says_what_is_needed_and_free_and_which_model_fits(self) -> None:
-        message = refusal(fitting(Settings(), "qwen-14b"))
+        message = refusal(planner(Settings(), "qwen-14b"))
         assert message.startswith("qwen-14b:Q4_K_M with 1,024 tokens of context (q8_0) needs 9.")
         assert "GB of memory, and 6 GB are free, 256 MB of them reserved for other programs" in message
         assert "qwen-7b:Q5_K_M would fit (r1 pull qwen-7b:Q5_K_M)" in message
         assert message.endswith("or close other programs, or try anyway with --force")
 
     def test_what_it_says_would_fit_does(self) -> None:
-        tight = fitting(Settings(ctx=65_536), machine=replace(LAPTOP, free=int(5.5 * GB)))
+        tight = planner(Settings(ctx=65_536), machine=replace(LAPTOP, free=int(5.5 * GB)))
         options = re.search(r"--ctx (\d+) --kv-type (\w+) would fit", refusal(tight))
         assert options is not None
         context, kv_type = int(options[1]), options[2]
@@ -53,25 +53,25 @@ class TestPlan:
         assert "would fit" in refusal(tight.with_settings(Settings(ctx=context + 256, kv_type=kv_type)))
 
     def test_where_nothing_fits_no_model_is_suggested(self) -> None:
-        message = refusal(fitting(Settings(), machine=Machine(GB // 10)))
+        message = refusal(planner(Settings(), machine=Machine(GB // 10)))
         assert message.endswith("100 MB are free; close other programs, or try anyway with --force")
 
     @pytest.mark.parametrize(("limit", "remedy"), [("cgroup", "the container's memory limit"), ("ulimit", "ulimit -v")])
     def test_a_limit_is_what_should_be_raised(self, limit: Limit, remedy: str) -> None:
-        limited = replace(fitting(Settings(), "qwen-14b"), limit=limit)
+        limited = replace(planner(Settings(), "qwen-14b"), limit=limit)
         assert f"raise {remedy}, or try anyway" in refusal(limited)
 
     def test_says_when_threads_need_more_than_is_free(self) -> None:
-        message = refusal(fitting(Settings(), machine=Machine(free=GB // 10, margin=GB)))
+        message = refusal(planner(Settings(), machine=Machine(free=GB // 10, margin=GB)))
         assert "100 MB are free, less than the 1 GB that threads and other programs need; " in message
 
     def test_names_the_card_that_layers_do_not_fit(self) -> None:
         machine = replace(LAPTOP, gpus=(DeviceMemory("CUDA0", 2 * GB),))
-        message = refusal(fitting(Settings(gpu_layers=99), machine=machine))
+        message = refusal(planner(Settings(gpu_layers=99), machine=machine))
         assert "on CUDA0 for 29 layers, and 2 GB are free; without --gpu-layers r1 uses as many as fit" in message
 
     def test_force_tries_anyway_and_says_so(self) -> None:
-        forced = fitting(Settings(force=True), "qwen-14b")
+        forced = planner(Settings(force=True), "qwen-14b")
         plan = forced.plan()
         assert not plan.fits
         (note,) = forced.notes(plan)
@@ -82,26 +82,26 @@ class TestPlan:
 
     def test_more_context_than_the_model_was_trained_for_is_a_usage_error(self) -> None:
         with pytest.raises(UsageError, match="trained for at most 131072"):
-            fitting(Settings(ctx=131_073)).plan()
+            planner(Settings(ctx=131_073)).plan()
 
     def test_a_shorter_reply_gets_a_shorter_context(self) -> None:
-        assert fitting(Settings()).plan(512).context == 512
-        assert fitting(Settings()).plan(1 << 30).context <= 131_072
+        assert planner(Settings()).plan(512).context == 512
+        assert planner(Settings()).plan(1 << 30).context <= 131_072
 
 
 class TestPlanForPrompt:
     """A context for a prompt and its complete reply."""
 
     def test_has_the_length_of_both_rounded_up(self) -> None:
-        short = fitting(Settings(max_tokens=20))
+        short = planner(Settings(max_tokens=20))
         assert short.plan_for_prompt(300, loaded=0).context == 512
         assert short.plan_for_prompt(0, loaded=0).context == 256
 
     def test_the_users_context_does_not_grow_with_the_prompt(self) -> None:
-        assert fitting(Settings(ctx=1024)).plan_for_prompt(5000, loaded=0).context == 1024
+        assert planner(Settings(ctx=1024)).plan_for_prompt(5000, loaded=0).context == 1024
 
     def test_a_prompt_that_exceeds_the_memory_is_refused_with_both_lengths(self) -> None:
-        tight = fitting(Settings(), machine=Machine(int(4.9 * GB)))
+        tight = planner(Settings(), machine=Machine(int(4.9 * GB)))
         fits = tight.plan().context
         with pytest.raises(
             NotEnoughSpace, match=rf"prompt has 100,000 tokens, and only {fits:,} tokens of context fit"
@@ -109,7 +109,7 @@ class TestPlanForPrompt:
             tight.plan_for_prompt(100_000, loaded=0)
 
     def test_force_plans_for_it_anyway(self) -> None:
-        tight = fitting(Settings(force=True, max_tokens=256), machine=Machine(int(4.9 * GB)))
+        tight = planner(Settings(force=True, max_tokens=256), machine=Machine(int(4.9 * GB)))
         plan = tight.plan_for_prompt(100_000, loaded=0)
         assert not plan.fits
         assert plan.context >= 100_256
@@ -119,7 +119,7 @@ class TestNotes:
     """What the user should know about a plan."""
 
     def notes(self, free: float, **options: object) -> list[tuple[str, bool]]:
-        found = fitting(Settings(**options), machine=Machine(int(free * GB)))  # type: ignore[arg-type]
+        found = planner(Settings(**options), machine=Machine(int(free * GB)))  # type: ignore[arg-type]
         return [(note.text, note.grave) for note in found.notes(found.plan())]
 
     def test_there_are_none_when_everything_fits(self) -> None:
@@ -140,7 +140,7 @@ class TestNotes:
 
     def test_a_gpu_that_was_chosen_but_holds_no_layer_is_grave(self) -> None:
         machine = replace(LAPTOP, free=16 * GB, gpus=(DeviceMemory("CUDA0", GB // 10),))
-        chosen = fitting(Settings(device="gpu"), machine=machine)
+        chosen = planner(Settings(device="gpu"), machine=machine)
         plan = chosen.plan()
         (note,) = chosen.notes(plan)
         assert note.grave
@@ -152,24 +152,24 @@ class TestExplain:
     """The plan in one line."""
 
     def test_on_a_processor(self) -> None:
-        found = fitting(Settings(ctx=4096))
+        found = planner(Settings(ctx=4096))
         text = found.explain(found.plan())
         assert text.startswith("4,096 tokens of context in an F16 cache: 5.")
         assert text.endswith(" GB of 6 GB free memory")
 
     def test_with_some_layers_on_a_card(self) -> None:
-        found = fitting(Settings(), machine=replace(LAPTOP, gpus=(DeviceMemory("CUDA0", 4 * GB),)))
+        found = planner(Settings(), machine=replace(LAPTOP, gpus=(DeviceMemory("CUDA0", 4 * GB),)))
         plan = found.plan()
         assert f"{plan.gpu_layers} of 29 layers on CUDA0: " in found.explain(plan)
         assert found.placement(plan).devices == ("CUDA0",)
 
     def test_with_every_layer_on_a_card(self) -> None:
-        found = fitting(Settings(), machine=replace(LAPTOP, gpus=(DeviceMemory("CUDA0", 24 * GB),)))
+        found = planner(Settings(), machine=replace(LAPTOP, gpus=(DeviceMemory("CUDA0", 24 * GB),)))
         assert "cache, every layer on CUDA0: " in found.explain(found.plan())
 
 
 def test_after_a_refusal_there_are_half_as_many_layers_and_in_the_end_none() -> None:
-    found = fitting(Settings(), machine=replace(LAPTOP, gpus=(DeviceMemory("CUDA0", 24 * GB),)))
+    found = planner(Settings(), machine=replace(LAPTOP, gpus=(DeviceMemory("CUDA0", 24 * GB),)))
     plan, counts = found.plan(), []
     while plan.gpu_layers:
         plan = found.plan_after_refusal(plan)
@@ -179,6 +179,6 @@ def test_after_a_refusal_there_are_half_as_many_layers_and_in_the_end_none() -> 
 
 
 def test_this_machine_runs_the_built_in_model(tiny_path: Path) -> None:
-    found = Fitting.of(tiny_path, Settings(), "tiny:Q8_0")
+    found = MemoryPlanner.of(tiny_path, Settings(), "tiny:Q8_0")
     assert found.plan().fits
     assert found.plan().context == 2048

@@ -1,4 +1,4 @@
-"""`r1.request`: words, stdin and files → prompts."""
+"""`r1.prompt_input`: words, stdin and files → prompts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from r1.request import PromptOptions, read_lines, read_prompt, require_prompt
+from r1.prompt_input import PromptOptions, read_lines, read_prompt, require_prompt
 from r1_quantize.errors import UsageError
 from tests.fakes.consoles import console
 

@@ -12,7 +12,7 @@ _MODEL_SUFFIXES = (".gguf", ".json", ".json.next", ".gguf.partial", ".gguf.parti
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class Removable:
     """Something that can be removed: a model, an unfinished model, or files of a checkpoint."""
 
     reference: str
@@ -21,10 +21,10 @@ class Holding:
     is_complete: bool
 
 
-def holding_of(reference: str, paths: Sequence[Path], *, is_complete: bool = False) -> Holding:
-    """The holding made of these files and folders."""
+def removable_of(reference: str, paths: Sequence[Path], *, is_complete: bool = False) -> Removable:
+    """What can be removed: these files and folders."""
     files = [file for path in paths for file in (_files_in(path) if path.is_dir() else [path])]
-    return Holding(
+    return Removable(
         reference=reference, size=sum(map(allocated_bytes, files)), paths=tuple(paths), is_complete=is_complete
     )
 

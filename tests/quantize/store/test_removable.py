@@ -1,4 +1,4 @@
-"""`r1_quantize.store.holding`: the files of a model or checkpoint, and the disk space they take."""
+"""`r1_quantize.store.removable`: the files of a model or checkpoint, and the disk space they take."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from r1_quantize.store.holding import allocated_bytes, files_of_model, holding_of
+from r1_quantize.store.removable import allocated_bytes, files_of_model, removable_of
 
 
 class TestAllocatedBytes:
@@ -47,14 +47,14 @@ class TestFilesOfModel:
         assert files_of_model(tmp_path, "Q8_0") == []
 
 
-class TestHoldingOf:
+class TestRemovableOf:
     """The sum of all files, in folders too."""
 
     def test_adds_up_files_in_folders(self, tmp_path: Path) -> None:
         (tmp_path / "folder" / "deeper").mkdir(parents=True)
         for path in (tmp_path / "a", tmp_path / "folder" / "b", tmp_path / "folder" / "deeper" / "c"):
             path.write_bytes(bytes(range(256)) * 40)
-        found = holding_of("x:Q8_0", [tmp_path / "a", tmp_path / "folder"], is_complete=True)
+        found = removable_of("x:Q8_0", [tmp_path / "a", tmp_path / "folder"], is_complete=True)
         assert (found.reference, found.is_complete) == ("x:Q8_0", True)
         assert found.size == 3 * 256 * 40
         assert found.paths == (tmp_path / "a", tmp_path / "folder")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from r1.engine.devices import Device, Placement, connect, devices, select_devices
-from r1.engine.kv_cache import rounded_up
+from r1.engine.kv_types import rounded_up
 from r1.fit.needs import needs
 from r1.fit.plan import (
     SHORT,
@@ -46,7 +46,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitting:
+class MemoryPlanner:
     """A model's shape, the machine before the model was loaded, and the settings in force.
 
     `maps`: the file is memory-mapped, so that the system can drop its pages. False where address space is limited,
@@ -61,7 +61,7 @@ class Fitting:
     limit: Limit = "machine"
 
     @classmethod
-    def of(cls, path: Path, settings: Settings, name: str) -> Fitting:
+    def of(cls, path: Path, settings: Settings, name: str) -> MemoryPlanner:
         """Raises BadGGUF, UsageError (no such device), NetworkError (an RPC server does not answer)."""
         shape = shape_of_file(path)
         available = memory()
@@ -75,7 +75,7 @@ class Fitting:
             limit=available.limit,
         )
 
-    def with_settings(self, settings: Settings) -> Fitting:
+    def with_settings(self, settings: Settings) -> MemoryPlanner:
         """The same model and machine under other settings. The GPUs stay those selected at first."""
         return replace(self, settings=settings)
 
@@ -167,7 +167,7 @@ class Fitting:
 
     def _remedy(self) -> str:
         """A way to make it fit: fewer layers on the GPU, a shorter context, or another model."""
-        from r1.fit.choice import best_that_fits
+        from r1.fit.recommendation import best_that_fits
 
         ctx, kv_type, gpu_layers = self.settings.ctx, self.settings.kv_type, self.settings.gpu_layers
         if gpu_layers and self._fit(FitOptions(context=ctx, kv_type=kv_type)).fits:

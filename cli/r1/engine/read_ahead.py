@@ -17,7 +17,7 @@ _MIN_MISSING = 64 << 20  # bytes; less is read soon enough by llama.cpp itself
 _PROT_READ, _MAP_SHARED = 1, 1
 
 
-def prefetch(path: Path, available: int, on_progress: Callable[[float], bool]) -> bool:
+def read_ahead(path: Path, available: int, on_progress: Callable[[float], bool]) -> bool:
     """Reads the uncached parts of the file, if the file fits `available` bytes of memory.
 
     `on_progress` is called with the share that is cached (0 to 1); when it returns False, this does too.

@@ -19,7 +19,7 @@ from r1_quantize.files import disk_error, remove_file
 from r1_quantize.gguf import reader
 from r1_quantize.gguf_source import gguf_source_of
 from r1_quantize.hub.disk_space import check_disk_space
-from r1_quantize.hub.pull_plan import PullJob
+from r1_quantize.hub.pull_job import PullJob
 from r1_quantize.hub.repository import RemoteFile
 from r1_quantize.hub.shards import Shard, ShardProvider
 from r1_quantize.pipeline import Job, quantize

@@ -1,4 +1,4 @@
-"""`r1.history.schema`: every column comes back in its own field."""
+"""`r1.history.rows`: every column comes back in its own field."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from r1.engine.events import Finished, Timings, Usage
 from r1.engine.prompt import Attachment
 from r1.history.history import History, Question
-from r1.history.schema import clean, first_title
+from r1.history.rows import clean, first_title
 
 QUESTION = Question(
     question="why?",

@@ -21,7 +21,7 @@ Completions = Callable[[Chat], Iterable[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class SlashCommand:
     """One slash command.
 
     `completions` are the words that Tab offers after it; with `takes_path` Tab offers paths too. With `while_busy` it
@@ -41,11 +41,11 @@ class Command:
         return f"/{self.name} {self.arguments}".rstrip()
 
 
-class Commands:
+class Registry:
     """The slash commands of a chat, in the order of /help."""
 
     def __init__(self) -> None:
-        self._by_name: dict[str, Command] = {}
+        self._by_name: dict[str, SlashCommand] = {}
 
     def add(
         self,
@@ -60,15 +60,15 @@ class Commands:
         """Registers the decorated function."""
 
         def register(run: Run) -> Run:
-            self._by_name[name] = Command(name, arguments, help, run, completions, takes_path, while_busy)
+            self._by_name[name] = SlashCommand(name, arguments, help, run, completions, takes_path, while_busy)
             return run
 
         return register
 
-    def __iter__(self) -> Iterator[Command]:
+    def __iter__(self) -> Iterator[SlashCommand]:
         return iter(self._by_name.values())
 
-    def get(self, name: str) -> Command | None:
+    def get(self, name: str) -> SlashCommand | None:
         return self._by_name.get(name)
 
     def is_command(self, text: str) -> bool:
@@ -113,7 +113,7 @@ KEYS = (
 )
 
 
-def help_lines(commands: Commands, style: Style) -> str:
+def help_lines(commands: Registry, style: Style) -> str:
     """A line for each command and each key; on narrow screens the explanation goes below."""
     rows = [(command.usage, command.help) for command in commands]
     wide = style.width >= _TWO_COLUMNS_FROM

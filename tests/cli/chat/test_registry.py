@@ -1,4 +1,4 @@
-"""`r1.chat.commands`: the registry of slash commands, and the text of /help."""
+"""`r1.chat.registry`: the registry of slash commands, and the text of /help."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 
 from r1.chat.chat import Chat
-from r1.chat.commands import Commands, help_lines
-from r1.chat.slash import COMMANDS
+from r1.chat.registry import Registry, help_lines
+from r1.chat.slash_commands import COMMANDS
 from r1.render.style import Style
 from r1_quantize.errors import UsageError
 
@@ -25,8 +25,8 @@ class Failures:
 
 
 @pytest.fixture
-def commands() -> Commands:
-    made = Commands()
+def commands() -> Registry:
+    made = Registry()
 
     @made.add("echo", "TEXT", "print a text", while_busy=True)
     def _echo(chat: Chat, argument: str) -> None:
@@ -39,7 +39,7 @@ def commands() -> Commands:
     return made
 
 
-def run(commands: Commands, text: str) -> list[str]:
+def run(commands: Registry, text: str) -> list[str]:
     chat = Failures()
     commands.run(cast(Chat, chat), text)
     return chat.shown
@@ -49,27 +49,27 @@ class TestCommands:
     """Text is recognized as a command, and runs with its argument."""
 
     @pytest.mark.parametrize("text", ["/echo", "/echo a b", "/unknown", "/", "/echo two\nlines", "/echo  "])
-    def test_a_slash_and_letters_make_a_command(self, commands: Commands, text: str) -> None:
+    def test_a_slash_and_letters_make_a_command(self, commands: Registry, text: str) -> None:
         assert commands.is_command(text)
 
     @pytest.mark.parametrize("text", ["/etc/passwd", " /echo", "/Echo", "/2", "echo", "a /echo", "//"])
-    def test_everything_else_is_a_message(self, commands: Commands, text: str) -> None:
+    def test_everything_else_is_a_message(self, commands: Registry, text: str) -> None:
         assert not commands.is_command(text)
 
-    def test_the_argument_arrives_without_surrounding_space(self, commands: Commands) -> None:
+    def test_the_argument_arrives_without_surrounding_space(self, commands: Registry) -> None:
         assert run(commands, "/echo   a  b\nc ") == ["<a  b\nc>"]
         assert run(commands, "/echo") == ["<>"]
 
-    def test_an_error_is_shown_in_the_chat(self, commands: Commands) -> None:
+    def test_an_error_is_shown_in_the_chat(self, commands: Registry) -> None:
         assert run(commands, "/retry") == ["nothing to retry"]
 
-    def test_a_similar_name_is_suggested(self, commands: Commands) -> None:
+    def test_a_similar_name_is_suggested(self, commands: Registry) -> None:
         assert run(commands, "/ecko") == [
             "unknown command /ecko; did you mean /echo? (start with a space to send it as a message)"
         ]
         assert run(commands, "/xyz")[0].startswith("unknown command /xyz; /help lists the commands")
 
-    def test_messages_and_most_commands_wait_for_the_end_of_a_reply(self, commands: Commands) -> None:
+    def test_messages_and_most_commands_wait_for_the_end_of_a_reply(self, commands: Registry) -> None:
         assert commands.must_wait("a message")
         assert commands.must_wait("/retry")
         assert not commands.must_wait("/echo x")
@@ -86,7 +86,7 @@ class TestHelp:
         for command in COMMANDS:
             assert any(line.startswith(f"/{command.name}") for line in lines)
 
-    def test_explanations_are_beside_the_commands_if_the_screen_is_wide(self, commands: Commands) -> None:
+    def test_explanations_are_beside_the_commands_if_the_screen_is_wide(self, commands: Registry) -> None:
         first = help_lines(commands, Style(80, colour=False)).splitlines()[0]
         assert first.split(maxsplit=2) == ["/echo", "TEXT", "print a text"]
         narrow = help_lines(commands, Style(40, colour=False)).splitlines()

@@ -9,14 +9,14 @@ from datetime import datetime
 from pathlib import Path
 
 from r1.chat.chat import Chat
-from r1.chat.commands import Commands, help_lines
+from r1.chat.registry import Registry, help_lines
 from r1.chat.terminal import copy
 from r1.history.history import StoredTurn
 from r1.render.reply import turn_lines
 from r1_quantize import units
 from r1_quantize.errors import UsageError
 
-COMMANDS = Commands()
+COMMANDS = Registry()
 
 _SETTINGS = ("temp", "top-p", "max-tokens", "seed", "ctx")
 _DEFAULT_WORDS = {"auto", "default", "random"}
@@ -70,7 +70,7 @@ def _edit(chat: Chat, _: str) -> None:
 
 @COMMANDS.add("file", "PATH|off", "attach a file to the next message", takes_path=True, while_busy=True)
 def _file(chat: Chat, argument: str) -> None:
-    from r1.request import read_attachment
+    from r1.prompt_input import read_attachment
 
     if not argument:
         raise UsageError("usage: /file PATH, for example /file notes.txt; /file off removes all")

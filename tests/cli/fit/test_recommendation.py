@@ -1,4 +1,4 @@
-"""`r1.fit.choice`: how each checkpoint would run here, and which one to recommend."""
+"""`r1.fit.recommendation`: how each checkpoint would run here, and which one to recommend."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from r1.fit.choice import (
+from r1.fit.plan import Machine
+from r1.fit.recommendation import (
     QUANTS,
     Prospect,
     Recommendation,
@@ -18,7 +19,6 @@ from r1.fit.choice import (
     recommend,
     shape_of_checkpoint,
 )
-from r1.fit.plan import Machine
 from r1.fit.shape import shape_of_file
 from r1.machine.memory import Memory
 from r1_quantize import catalog

@@ -1,4 +1,4 @@
-"""`r1.engine.kv_cache`: facts that must agree with ggml and llama.cpp."""
+"""`r1.engine.kv_types`: facts that must agree with ggml and llama.cpp."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from r1.engine.context import Context, ContextParams
-from r1.engine.kv_cache import CONTEXT_STEP, KV_TYPES, bytes_per_value, rounded_up
+from r1.engine.kv_types import CONTEXT_STEP, KV_TYPES, bytes_per_value, rounded_up
 from r1.engine.llama import llama
 from r1.engine.model import Model
 from r1.machine.cores import Threads
