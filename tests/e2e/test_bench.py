@@ -24,7 +24,7 @@ class TestLines:
         text = done.stdout.decode()
         found = re.findall(r"^(prefill|decode) +(\d+) +[\d.]+ ± [\d.]+$", text, re.MULTILINE)
         assert found == [("prefill", "0"), ("decode", "0"), ("prefill", "64"), ("decode", "64")]
-        assert re.search(r"^memory +[\d.]+ MB at most$", text, re.MULTILINE)
+        assert re.search(r"^memory +[\d.]+ MB at peak$", text, re.MULTILINE)
         assert "\x1b" not in text
         assert "█" not in text
 

