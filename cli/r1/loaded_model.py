@@ -59,7 +59,7 @@ class LoadedModel:
         name: str = "",
         prompt_tokens: int = 0,
     ) -> None:
-        """Loads the model. `name` is shown to the user; `stop` ends whatever is running.
+        """Loads the model. `name` is shown to the user; `stop` ends loading and replies.
 
         `prompt_tokens` estimates the length of the prompt when there will be only one (0: unknown). Raises BadGGUF,
         UsageError (no such device, `ctx` too long for the model), NotEnoughSpace, LoadCancelled.

@@ -26,7 +26,7 @@ def ensure_tiny(store: Store) -> StoredModel:
 
 
 def _make(store: Store, checkpoint: Checkpoint) -> None:
-    from r1_quantize.pipeline import Job, quantize  # heavy, and every `r1 run` without a model comes through here
+    from r1_quantize.pipeline import Job, quantize  # slow to import, and usually the model exists already
 
     name, quant = checkpoint.name, checkpoint.default_quant
     job = Job(

@@ -1,7 +1,7 @@
-"""Reads a source's files and writes the converted tensors, resuming what an earlier run finished.
+"""Reads a source's files and writes the converted tensors, resuming after an earlier run.
 
 The files are read one after the other, front to back, each byte once: the bytes that are hashed for the manifest are
-the bytes that are quantized. Each tensor is written to its place in the result as it comes.
+the bytes that are quantized. Each tensor is written to its place in the result as soon as it is read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SourceChanged(Exception):
     """A source file is no longer the one from which the finished tensors were made."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} changed since the work on it began")
+        super().__init__(f"{path} changed after a part of it was converted")
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class Converter:
     plan: ConversionPlan
     source: Source
     provider: FileProvider
-    algorithm: Callable[[], Digest]  # for the digests of what is read
+    algorithm: Callable[[], Digest]  # for the digests of the source files
     quantizer: Quantizer
     result: PartialGGUF
     file_digests: dict[str, str] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Converter:
 
     def run(self) -> Iterator[PipelineEvent]:
         """Convert every unfinished tensor. Raises SourceChanged when a finished one came from another file."""
-        if stale := self._made_of_other_files():
+        if stale := self._stale_tensors():
             self.result.forget(stale)
             yield resumed(self.plan, self.result.progress)
         computed = sum(tensor.source.file is None for tensor in self.plan.tensors)
@@ -54,7 +54,7 @@ class Converter:
             self.file_digests[file.path.name] = yield from self._convert_file(file)
             self.provider.release(file)
 
-    def _made_of_other_files(self) -> list[str]:
+    def _stale_tensors(self) -> list[str]:
         """The finished tensors whose source file has since been published with another digest."""
         finished = self.result.progress.tensors
         return [
@@ -66,14 +66,14 @@ class Converter:
 
     def _unfinished_files(self) -> list[SourceFile]:
         """The files to read; releases those that an earlier run finished."""
-        wanted = []
+        unfinished = []
         for file in self.source.files:
             if digest := self._digest_if_finished(file):
                 self.file_digests[file.path.name] = digest
                 self.provider.release(file)
             else:
-                wanted.append(file)
-        return wanted
+                unfinished.append(file)
+        return unfinished
 
     def _digest_if_finished(self, file: SourceFile) -> str | None:
         """The digest of a file that an earlier run finished; None for any other."""
@@ -85,7 +85,7 @@ class Converter:
         return record.digest if same else None
 
     def _convert_file(self, file: SourceFile) -> Generator[PipelineEvent, None, str]:
-        """Read one file and write everything made of it; returns its digest."""
+        """Read one file and write everything made from it; returns its digest."""
         while True:
             path = yield from self.provider.take(file)
             digest = yield from self._convert_attempt(file, path)
@@ -115,7 +115,7 @@ class Converter:
             return digest
 
     def _discard(self, file: SourceFile) -> None:
-        """Forget the tensors made of a file that turned out to be damaged."""
+        """Forget the tensors made from a file that turned out to be damaged."""
         tensors = self.plan.of_file(file.path)
         self.tensors_done -= sum(tensor.name in self.result.progress.tensors for tensor in tensors)
         self.result.forget(tensor.name for tensor in tensors)
@@ -124,9 +124,9 @@ class Converter:
         self, file: HashedFile, tensors: list[PlannedTensor], published: str | None
     ) -> Iterator[PipelineEvent]:
         """Convert the tensors of one file. `published` is the digest of the complete file, or None."""
-        read_up_to: dict[str, str] = {}
+        digest_up_to: dict[str, str] = {}
         values = max((_conversion(tensor).values_at_once for tensor in tensors), default=1)
-        pieces = _pieces(file, tensors, self.result.progress, read_up_to, published=published is not None)
+        pieces = _pieces(file, tensors, self.result.progress, digest_up_to, published=published is not None)
         written = crc = 0
         for piece, data in self.quantizer.convert(pieces, values):
             tensor = piece.tag
@@ -136,7 +136,7 @@ class Converter:
             yield Advanced(name=tensor.name, bytes_in=piece.nbytes, bytes_out=len(data))
             yield from self.provider.poll()
             if written == tensor.nbytes:
-                yield self._finish_tensor(tensor, TensorRecord(crc, published or read_up_to[tensor.name]))
+                yield self._finish_tensor(tensor, TensorRecord(crc, published or digest_up_to[tensor.name]))
                 written = crc = 0
 
     def _finish_tensor(self, tensor: PlannedTensor, record: TensorRecord) -> TensorDone:
@@ -152,7 +152,7 @@ class Converter:
 
 
 def resumed(plan: ConversionPlan, progress: JournalContent) -> Resumed:
-    """How far the finished tensors are."""
+    """The event that reports the finished tensors."""
     finished = [tensor for tensor in plan.tensors if tensor.name in progress.tensors]
     return Resumed(
         tensors=len(finished),
@@ -165,13 +165,13 @@ def _pieces(
     file: HashedFile,
     tensors: list[PlannedTensor],
     progress: JournalContent,
-    read_up_to: dict[str, str],
+    digest_up_to: dict[str, str],
     *,
     published: bool,
 ) -> Iterator[Piece[PlannedTensor]]:
     """The pieces of the unfinished tensors, in the order of the file.
 
-    `read_up_to` receives the digest of the file up to a tensor's end before the tensor's last piece is converted.
+    `digest_up_to` receives the digest of the file up to a tensor's end before the tensor's last piece is converted.
     Finished tensors are read too, so that a changed file is noticed, unless the file's digest is `published`.
     """
     for tensor in tensors:
@@ -187,7 +187,7 @@ def _pieces(
             offset = source.offset + source.type.bytes_of(first * conversion.columns)
             count = min(conversion.rows_at_once, rows - first)
             yield Piece(conversion=conversion, rows=count, read=partial(file.read_into, offset), tag=tensor)
-        read_up_to[tensor.name] = file.digest
+        digest_up_to[tensor.name] = file.digest
 
 
 def _conversion(tensor: PlannedTensor) -> Conversion:

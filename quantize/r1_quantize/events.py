@@ -1,4 +1,4 @@
-"""The events of a download and a conversion; everything shown of their progress comes from these. Sizes are bytes."""
+"""The events of a download and a conversion; all progress displays are based on these. Sizes are bytes."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class FileProvider(Protocol):
 
     @property
     def files(self) -> Mapping[str, SourceFile]:
-        """Name -> file, for those that are not in the source's folder, or not yet, or have a published digest."""
+        """Name -> file, for files with a published digest and files that are not (yet) in the source's folder."""
 
     def start(self, wanted: Sequence[SourceFile]) -> Sequence[SourceFile]:
         """Start fetching files; returns them in the order in which to take them."""

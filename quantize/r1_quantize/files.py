@@ -57,8 +57,8 @@ def disk_error(path: Path, exc: OSError, needed: int | None = None) -> R1Error:
     if exc.errno not in DISK_FULL:
         return R1Error(f"{path}: {exc.strerror}")
     free = units.size(shutil.disk_usage(path.parent).free)
-    wanted = f": {units.size(needed)} needed, {free} free" if needed is not None else ""
-    return NotEnoughSpace(f"{path}: {exc.strerror}{wanted}; free some space and run it again to resume")
+    sizes = f": {units.size(needed)} needed, {free} free" if needed is not None else ""
+    return NotEnoughSpace(f"{path}: {exc.strerror}{sizes}; free some space and run it again to resume")
 
 
 if sys.platform == "win32":
@@ -118,7 +118,7 @@ class Digest(Protocol):
 
 
 def sha256() -> Digest:
-    """A new SHA-256. Loads OpenSSL only now, which `r1 list` and `r1 run` can do without."""
+    """A new SHA-256. Loads OpenSSL only now, because `r1 list` and `r1 run` do not need it."""
     import hashlib
 
     return hashlib.sha256()
@@ -213,7 +213,7 @@ class SourceFile:
     """A file of `size` bytes that is at `path`, or will be once it is downloaded.
 
     `stamp` is that of the file when its header was read; None until it is on this disk. `sha256` is the digest its
-    publisher gives, or None. For a file that is still to come, `header` is a file with its first bytes.
+    publisher gives, or None. For a file that is not downloaded yet, `header` is a file with its first bytes.
     """
 
     path: Path
@@ -230,7 +230,7 @@ class SourceFile:
 
     @contextmanager
     def open_header(self) -> Iterator[tuple[BinaryIO, SourceFile]]:
-        """Open the file, or what there is of its header, together with the file's current size and stamp.
+        """Open the file, or the file with its header, and return it with the file's current size and stamp.
 
         Raises OSError.
         """

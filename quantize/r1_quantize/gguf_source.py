@@ -23,11 +23,11 @@ _SPLIT_COUNT = Keys.Split.LLM_KV_SPLIT_COUNT
 _SPLIT_TENSORS = Keys.Split.LLM_KV_SPLIT_TENSORS_COUNT
 _DEFAULT_ALIGNMENT = uint32(Keys.General.ALIGNMENT, DEFAULT_ALIGNMENT)
 _OUTDATED = (_SPLIT_NO, _SPLIT_COUNT, _SPLIT_TENSORS, Keys.General.ALIGNMENT)
-"""Keys that do not hold for the result, which is one file with the default alignment."""
+"""Keys that do not apply to the result, which is one file with the default alignment."""
 
 
 def gguf_source(path: Path) -> Source:
-    """The GGUF at `path`, or all the parts of a split GGUF if `path` is one of them; parts lie in one folder.
+    """The GGUF at `path`, or all parts of a split GGUF if `path` is one of them; all parts are in one folder.
 
     Raises BadGGUF when a file is damaged or of an unknown architecture, or when parts are missing or do not belong
     together.
@@ -39,7 +39,7 @@ def gguf_source(path: Path) -> Source:
 
 
 def gguf_source_of(files: Sequence[SourceFile]) -> Source:
-    """The same for one file, or for all parts in order. Only the headers need to be on this disk.
+    """The source made of one file, or of all parts in order. Only the headers need to be on this disk.
 
     Raises BadGGUF as `gguf_source` does, and TruncatedGGUF when a header is incomplete.
     """
@@ -71,11 +71,11 @@ def _check_all_exist(path: Path, parts: Sequence[Path]) -> None:
         raise BadGGUF(f"{path}: {absent} missing; put all {len(parts)} parts in one folder")
 
 
-def _check_not_a_part(found: GGUFFile) -> None:
+def _check_not_a_part(gguf: GGUFFile) -> None:
     """Refuse one part of a split GGUF. A file that llama-gguf-split has joined says that it has 0 parts."""
-    if (count := _count(found, _SPLIT_COUNT, 1, minimum=0)) > 1:
+    if (count := _count(gguf, _SPLIT_COUNT, 1, minimum=0)) > 1:
         raise BadGGUF(
-            f"{found.path}: one of {count} parts, but not named like one; put all parts in one folder, named "
+            f"{gguf.path}: one of {count} parts, but not named like one; put all parts in one folder, named "
             f"NAME-00001-of-{count:05}.gguf and so on"
         )
 
@@ -147,27 +147,27 @@ def _tensor(path: Path, info: reader.TensorInfo) -> Tensor:
     )
 
 
-def _traits(found: GGUFFile, names: set[str]) -> Traits:
-    architecture = found.metadata.get(Keys.General.ARCHITECTURE)
+def _traits(gguf: GGUFFile, names: set[str]) -> Traits:
+    architecture = gguf.metadata.get(Keys.General.ARCHITECTURE)
     if architecture not in ARCHITECTURES.values():
         known = ", ".join(ARCHITECTURES.values())
-        raise BadGGUF(f"{found.path}: unknown architecture {architecture!r:.40}; r1 knows {known}")
+        raise BadGGUF(f"{gguf.path}: unknown architecture {architecture!r:.40}; r1 knows {known}")
     block_count = Keys.LLM.BLOCK_COUNT.format(arch=architecture)
-    layers = _count(found, block_count)
+    layers = _count(gguf, block_count)
     required = required_tensors(str(architecture), layers)
     if required is None:
-        raise BadGGUF(f"{found.path}: {block_count} is {layers:,}, more than llama.cpp runs")
+        raise BadGGUF(f"{gguf.path}: {block_count} is {layers:,}, more than llama.cpp runs")
     if missing := [tensor for tensor in required if tensor not in names]:
-        raise BadGGUF(f"{found.path}: the tensor {missing[0]} is missing")
-    heads = _count(found, Keys.Attention.HEAD_COUNT.format(arch=architecture))
-    kv_heads = _count(found, Keys.Attention.HEAD_COUNT_KV.format(arch=architecture), heads)
+        raise BadGGUF(f"{gguf.path}: the tensor {missing[0]} is missing")
+    heads = _count(gguf, Keys.Attention.HEAD_COUNT.format(arch=architecture))
+    kv_heads = _count(gguf, Keys.Attention.HEAD_COUNT_KV.format(arch=architecture), heads)
     if heads % kv_heads:
-        raise BadGGUF(f"{found.path}: {heads} query heads do not divide into {kv_heads} groups")
+        raise BadGGUF(f"{gguf.path}: {heads} query heads do not divide into {kv_heads} groups")
     return Traits.of(str(architecture), layers, heads, kv_heads, tied="output.weight" not in names)
 
 
-def _count(found: GGUFFile, key: str, default: int | None = None, *, minimum: int = 1) -> int:
-    value = found.metadata.get(key, default)
+def _count(gguf: GGUFFile, key: str, default: int | None = None, *, minimum: int = 1) -> int:
+    value = gguf.metadata.get(key, default)
     if type(value) is not int or value < minimum:
-        raise BadGGUF(f"{found.path}: {key} is {value!r:.40}, expected a number{' above 0' if minimum else ''}")
+        raise BadGGUF(f"{gguf.path}: {key} is {value!r:.40}, expected a number{' above 0' if minimum else ''}")
     return value

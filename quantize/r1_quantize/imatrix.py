@@ -27,7 +27,7 @@ from r1_quantize.gguf.tensor_type import TensorType
 
 _MAX_BYTES = 64 << 20  # a 70B model's takes 25 million
 _MAX_WEIGHT = 1e15  # a mean of squares is far smaller; larger or negative weights make kernels abort the process
-_MAX_TEXT_BYTES = 127  # llama.cpp cuts a text given to its tool here
+_MAX_TEXT_BYTES = 127  # llama.cpp's tool cuts longer texts to this length
 _SUMS, _COUNTS = ".in_sum2", ".counts"
 
 
@@ -43,15 +43,16 @@ class Imatrix:
 
     def of(self, name: str, columns: int) -> array[float] | None:
         """The weights of one tensor; None when it has none. Raises BadFile when they have another size."""
-        found = self.weights.get(name)
-        if found is None or len(found) == columns:
-            return found
+        weights = self.weights.get(name)
+        if weights is None or len(weights) == columns:
+            return weights
         if name == "token_embd.weight":  # looked up, not multiplied: llama.cpp ignores its entry too
             return None
-        raise BadFile(f"{self.path}: {len(found)} weights for {name}, which has {columns} columns; another model's?")
+        problem = f"{len(weights)} weights for {name}, which has {columns} columns"
+        raise BadFile(f"{self.path}: {problem}; is it for another model?")
 
     def entries(self) -> Iterator[Entry]:
-        """The keys that llama.cpp's tool writes, in its order; of the path only the file name."""
+        """The keys that llama.cpp's tool writes, in its order, but with the file name instead of the path."""
         yield string("quantize.imatrix.file", _shortened(self.path.name))
         if self.dataset:
             yield string("quantize.imatrix.dataset", _shortened(self.dataset))
@@ -85,22 +86,22 @@ def read_imatrix(path: Path) -> Imatrix:
 _Parsed = tuple[dict[str, "array[float]"], str | None, int]
 
 
-def _from_gguf(found: GGUFFile, data: bytes) -> _Parsed:
-    tensors = {tensor.name: tensor for tensor in found.tensors}
-    keys = found.metadata
+def _from_gguf(gguf: GGUFFile, data: bytes) -> _Parsed:
+    tensors = {tensor.name: tensor for tensor in gguf.tensors}
+    keys = gguf.metadata
     required = (Keys.IMatrix.DATASETS, Keys.IMatrix.CHUNK_COUNT, Keys.IMatrix.CHUNK_SIZE)
     if missing := [key for key in required if key not in keys]:
-        raise BadGGUF(f"{found.path}: not an importance matrix; it lacks {missing[0]}")
+        raise BadGGUF(f"{gguf.path}: not an importance matrix; it lacks {missing[0]}")
     weights = {}
     for name in sorted(name.removesuffix(_SUMS) for name in tensors if name.endswith(_SUMS)):
         sums, counts = tensors[name + _SUMS], tensors.get(name + _COUNTS)
         if counts is None or {sums.type, counts.type} != {TensorType.F32}:
-            raise BadGGUF(f"{found.path}: the entry for {name!r:.80} is not a pair of F32 tensors")
+            raise BadGGUF(f"{gguf.path}: the entry for {name!r:.80} is not a pair of F32 tensors")
         if sums.nbytes % counts.nbytes:
-            raise BadGGUF(f"{found.path}: the sums for {name!r:.80} are not a multiple of its counts")
+            raise BadGGUF(f"{gguf.path}: the sums for {name!r:.80} are not a multiple of its counts")
         weights[name] = _averages(_floats_of(sums, data), _floats_of(counts, data))
     if not weights:
-        raise BadGGUF(f"{found.path}: the importance matrix has no entries")
+        raise BadGGUF(f"{gguf.path}: the importance matrix has no entries")
     return weights, _first_string(keys[Keys.IMatrix.DATASETS]), _count(keys[Keys.IMatrix.CHUNK_COUNT])
 
 

@@ -60,7 +60,7 @@ class Job:
 
 
 def quantize(job: Job) -> Generator[PipelineEvent, None, None]:
-    """Make the GGUF; events come as the work goes on.
+    """Make the GGUF, yielding events while the work goes on.
 
     Closing the iterator early keeps the work so far; the next call with the same job resumes it. Raises UsageError
     (unknown type, an importance matrix is needed), BadFile, NotEnoughSpace, or R1Error when the target cannot be
@@ -121,7 +121,7 @@ def open_source(
 
 
 def _check_target(job: Job, source: Source) -> None:
-    """Check that nothing we write is one of the files we read."""
+    """Check that none of the files to write is one of the files to read."""
     read = [
         *(file.path for file in source.files),
         *(source.path / name for name in source.digests),
@@ -146,13 +146,13 @@ def _largest_that_fits(source: Source, free: int) -> str:
     sizes = [(size_of(source, recipe)[0], recipe.name) for recipe in usable]
     fitting = [(size, name) for size, name in sizes if size <= free]
     if not fitting:
-        return "no type of it would fit"
+        return "no type would fit"
     size, name = max(fitting)
     return f"{name} would fit, with {units.size(size)}"
 
 
 def _job_digest(job: Job, planned: ConversionPlan, source: Source, imatrix: Imatrix | None) -> str:
-    """Identifies an unfinished file: the header, which every setting changes, and what is not in the header."""
+    """Identifies an unfinished file: a digest of the header, and of the inputs that do not change the header."""
     digest = sha256(planned.header)
     files = [(file.path.name, file.size) for file in source.files]
     others = files, imatrix and imatrix.sha256, sorted(tools().items()), job.manifest is None

@@ -238,10 +238,10 @@ def _check_imatrix(recipe: Recipe, types: dict[str, TensorType], imatrix: Imatri
         return
     for name, kind in types.items():
         if needs_imatrix(recipe, name, kind):
-            instead = _ALTERNATIVES.get(recipe.name, "Q2_K" if recipe.smallest else "another type for it")
+            alternative = _ALTERNATIVES.get(recipe.name, "Q2_K" if recipe.smallest else "another type for it")
             raise UsageError(
                 f"{name} would be {kind.name} in {recipe.name}, which needs an importance matrix; pass --imatrix FILE, "
-                f"or choose {instead}"
+                f"or choose {alternative}"
             )
 
 

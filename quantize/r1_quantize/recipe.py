@@ -37,14 +37,14 @@ class Traits:
 
     @classmethod
     def of(cls, architecture: str, layers: int, heads: int, kv_heads: int, *, tied: bool) -> Traits:
-        """llama.cpp takes a model of 80 layers for a 70B; a Llama must also have grouped heads."""
+        """llama.cpp treats a model of 80 layers as a 70B; a Llama must also have grouped heads."""
         is_70b = layers == 80 and (architecture != "llama" or heads > kv_heads)
         return cls(layers=layers, heads_per_kv_head=heads // kv_heads, is_70b=is_70b, tied=tied)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a rule depends on: tensor `index` of its kind among `count`, and facts about the complete file."""
+    """The inputs of a rule: the tensor is number `index` of the `count` of its kind, and facts about the file."""
 
     index: int
     count: int
@@ -143,7 +143,7 @@ def _first_eighth_with(*, imatrix: bool) -> When:
     return lambda place: place.imatrix is imatrix and place.index < place.count // 8
 
 
-_M: _Kinds = {"attn_v": ((Q6_K, _more_bits),), "ffn_down": ((Q6_K, _more_bits),)}
+_K_M: _Kinds = {"attn_v": ((Q6_K, _more_bits),), "ffn_down": ((Q6_K, _more_bits),)}
 _Q3_K_M: _Kinds = {
     "attn_v": ((Q5_K, _first(2)), (Q4_K, _always)),
     "ffn_down": ((Q5_K, _first_part(16)), (Q4_K, _always)),
@@ -167,11 +167,11 @@ _ALL = (
     _recipe("BF16", 32, BF16),
     _recipe("Q8_0", 7, Q8_0, output=Q8_0),
     _recipe("Q6_K", 18, Q6_K),
-    _recipe("Q5_K_M", 17, Q5_K, _M),
+    _recipe("Q5_K_M", 17, Q5_K, _K_M),
     _recipe("Q5_K_S", 16, Q5_K),
     _recipe("Q5_1", 9, Q5_1),
     _recipe("Q5_0", 8, Q5_0, {"ffn_down": ((Q5_1, _first_eighth_with(imatrix=True)),)}),
-    _recipe("Q4_K_M", 15, Q4_K, _M),
+    _recipe("Q4_K_M", 15, Q4_K, _K_M),
     _recipe("Q4_K_S", 14, Q4_K, {"attn_v": ((Q5_K, _first(4)),), "ffn_down": ((Q5_K, _first_part(8)),)}),
     _recipe("Q4_1", 3, Q4_1),
     _recipe("Q4_0", 2, Q4_0, {"ffn_down": ((Q4_1, _first_eighth_with(imatrix=True)),)}),

@@ -1,4 +1,4 @@
-"""What is quantized, from a checkpoint or a GGUF: key-value pairs, and tensors at places in files."""
+"""The input of a conversion, from a checkpoint or a GGUF: key-value pairs, and where each tensor's values are."""
 
 from __future__ import annotations
 

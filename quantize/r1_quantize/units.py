@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def size(count: int) -> str:
-    """Bytes in decimal units, as shops and file managers count them: 1.12 GB."""
+    """Bytes in decimal units, as disk makers and file managers count them: 1.12 GB."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 999.5:  # more would round to 1000 at three digits

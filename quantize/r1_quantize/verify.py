@@ -21,7 +21,7 @@ from r1_quantize.gguf.reader import GGUFFile, TensorInfo
 from r1_quantize.recipe import TENSOR_TYPES
 from r1_quantize.store.manifest import Manifest
 
-_READ_BYTES = 4 << 20  # at once, at most
+_READ_BYTES = 4 << 20  # per read
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,45 +44,45 @@ def verify(path: Path) -> Iterator[Check]:
     except BadFile as exc:
         yield Check("manifest", False, str(exc))
     try:
-        found = reader.read(path)
+        gguf = reader.read(path)
     except BadGGUF as exc:
         yield Check("structure", False, str(exc))
         return
-    yield Check("structure", True, f"{len(found.tensors)} tensors, all inside the file's {found.size:,} bytes")
-    yield _tensors(found)
-    yield _types(found, manifest)
-    yield _control_tokens(found)
+    yield Check("structure", True, f"{len(gguf.tensors)} tensors, all inside the file's {gguf.size:,} bytes")
+    yield _tensors(gguf)
+    yield _types(gguf, manifest)
+    yield _control_tokens(gguf)
     if manifest is not None:
-        yield _size(found, manifest)
+        yield _size(gguf, manifest)
     try:
-        bad, digest = _read_through(found)
+        bad, digest = _read_through(gguf)
     except BadFile as exc:
         yield Check("values", False, str(exc))
         return
-    yield _values(found, bad)
-    yield _digest(found, digest, manifest)
+    yield _values(gguf, bad)
+    yield _digest(gguf, digest, manifest)
 
 
-def checksums(found: GGUFFile) -> Iterator[tuple[TensorInfo, int]]:
+def checksums(gguf: GGUFFile) -> Iterator[tuple[TensorInfo, int]]:
     """Each tensor with the CRC-32 of its bytes on disk. Raises BadFile."""
     buffer = memoryview(bytearray(_READ_BYTES))
     try:
-        with found.path.open("rb", buffering=0) as file:
-            for tensor in found.tensors:
+        with gguf.path.open("rb", buffering=0) as file:
+            for tensor in gguf.tensors:
                 file.seek(tensor.offset)
                 crc, left = 0, tensor.nbytes
                 while left and (count := file.readinto(buffer[: min(left, _READ_BYTES)])):
                     crc, left = zlib.crc32(buffer[:count], crc), left - count
                 yield tensor, crc
     except OSError as exc:
-        raise BadFile(f"{found.path}: {exc.strerror}") from exc
+        raise BadFile(f"{gguf.path}: {exc.strerror}") from exc
 
 
-def _tensors(found: GGUFFile) -> Check:
+def _tensors(gguf: GGUFFile) -> Check:
     """Check that no tensor of the architecture is missing."""
-    architecture = found.metadata.get(Keys.General.ARCHITECTURE)
+    architecture = gguf.metadata.get(Keys.General.ARCHITECTURE)
     block_count = Keys.LLM.BLOCK_COUNT.format(arch=architecture)
-    layers = found.metadata.get(block_count)
+    layers = gguf.metadata.get(block_count)
     if architecture not in ARCHITECTURES.values():
         known = " and ".join(ARCHITECTURES.values())
         return Check("tensors", False, f"unknown architecture {architecture!r:.40}; R1 was distilled into {known}")
@@ -90,16 +90,16 @@ def _tensors(found: GGUFFile) -> Check:
         return Check("tensors", False, f"{block_count} is missing")
     if (required := required_tensors(str(architecture), layers)) is None:
         return Check("tensors", False, f"{layers:,} layers; llama.cpp runs 1 to {MAX_LAYERS}")
-    names = {tensor.name for tensor in found.tensors}
+    names = {tensor.name for tensor in gguf.tensors}
     if missing := [name for name in required if name not in names]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         return Check("tensors", False, f"{missing[0]}{more} missing")
     return Check("tensors", True, f"all tensors of {layers} {architecture} layers present")
 
 
-def _types(found: GGUFFile, manifest: Manifest | None) -> Check:
+def _types(gguf: GGUFFile, manifest: Manifest | None) -> Check:
     """Check that r1 knows every tensor's type, and that the types are those in the manifest."""
-    counts = Counter(tensor.type.name for tensor in found.tensors)
+    counts = Counter(tensor.type.name for tensor in gguf.tensors)
     present = ", ".join(f"{kind} × {count}" for kind, count in counts.most_common())
     if unknown := sorted(counts.keys() - TENSOR_TYPES.keys()):
         return Check("types", False, f"{present}; r1 cannot check {', '.join(unknown)}")
@@ -109,27 +109,27 @@ def _types(found: GGUFFile, manifest: Manifest | None) -> Check:
     return Check("types", True, present)
 
 
-def _control_tokens(found: GGUFFile) -> Check:
-    tokens = found.metadata.get(Keys.Tokenizer.LIST)
+def _control_tokens(gguf: GGUFFile) -> Check:
+    tokens = gguf.metadata.get(Keys.Tokenizer.LIST)
     missing = [token for token in CONTROL_TOKENS.values() if not isinstance(tokens, list) or token not in tokens]
     if missing:
         return Check("tokens", False, f"the vocabulary lacks {', '.join(missing)}")
     return Check("tokens", True, f"all {len(CONTROL_TOKENS)} control tokens of R1 are in the vocabulary")
 
 
-def _size(found: GGUFFile, manifest: Manifest) -> Check:
-    if found.size != manifest.size:
-        return Check("size", False, f"{found.size:,} bytes; the manifest has {manifest.size:,}")
-    return Check("size", True, f"{found.size:,} bytes, as in the manifest")
+def _size(gguf: GGUFFile, manifest: Manifest) -> Check:
+    if gguf.size != manifest.size:
+        return Check("size", False, f"{gguf.size:,} bytes; the manifest has {manifest.size:,}")
+    return Check("size", True, f"{gguf.size:,} bytes, as in the manifest")
 
 
-def _read_through(found: GGUFFile) -> tuple[list[str], str]:
+def _read_through(gguf: GGUFFile) -> tuple[list[str], str]:
     """The names of tensors with values that are not finite, and the SHA-256 of the file. Raises BadFile."""
     kernels, bad = Kernels(), []
     buffer = ctypes.create_string_buffer(_READ_BYTES)
     view, address = memoryview(buffer).cast("B"), ctypes.addressof(buffer)
-    with HashedFile(found.path) as file:
-        for tensor in found.tensors:
+    with HashedFile(gguf.path) as file:
+        for tensor in gguf.tensors:
             if tensor.type.name in TENSOR_TYPES and not _finite(kernels, file, tensor, view, address):
                 bad.append(tensor.name)
         return bad, file.finish()
@@ -146,31 +146,31 @@ def _finite(kernels: Kernels, file: HashedFile, tensor: TensorInfo, view: memory
     return True
 
 
-def _values(found: GGUFFile, bad: list[str]) -> Check:
+def _values(gguf: GGUFFile, bad: list[str]) -> Check:
     if bad:
         more = f" and {len(bad) - 1} more tensors" if len(bad) > 1 else ""
         return Check("values", False, f"{bad[0]!r:.80}{more}: a value is NaN or infinite")
-    return Check("values", True, f"all values of {len(found.tensors)} tensors are finite")
+    return Check("values", True, f"all values of {len(gguf.tensors)} tensors are finite")
 
 
-def _digest(found: GGUFFile, digest: str, manifest: Manifest | None) -> Check:
+def _digest(gguf: GGUFFile, digest: str, manifest: Manifest | None) -> Check:
     if manifest is None:
         return Check("digest", True, f"SHA-256 {digest}; no manifest to compare it with")
     if digest != manifest.sha256:
-        where = _damage(found, manifest)
+        where = _damage(gguf, manifest)
         return Check("digest", False, f"SHA-256 {digest}; the manifest has {manifest.sha256}{where}")
     return Check("digest", True, f"SHA-256 {digest}, as in the manifest")
 
 
-def _damage(found: GGUFFile, manifest: Manifest) -> str:
+def _damage(gguf: GGUFFile, manifest: Manifest) -> str:
     """Where the file is damaged, as far as the manifest can tell."""
     if not manifest.tensor_crc32:
         return ""
     try:
-        bad = [tensor.name for tensor, crc in checksums(found) if crc != manifest.tensor_crc32.get(tensor.name)]
+        bad = [tensor.name for tensor, crc in checksums(gguf) if crc != manifest.tensor_crc32.get(tensor.name)]
     except BadFile:
         return ""
     if not bad:
         return "; damaged: the header"
-    more = f" and {len(bad) - 1} more of {len(found.tensors)} tensors" if len(bad) > 1 else ""
+    more = f" and {len(bad) - 1} more of {len(gguf.tensors)} tensors" if len(bad) > 1 else ""
     return f"; damaged: {bad[0]:.80}{more}"

@@ -30,10 +30,10 @@ _READ_BYTES = 1 << 20  # read back at once
 
 
 class PartialGGUF:
-    """An unfinished file. Leaving the context without `rename` keeps it for the next run if that can use it.
+    """An unfinished file. Leaving the context without `rename` keeps it for the next run, if that can use it.
 
-    `progress` is the finished part of it. `started_over` says why an older unfinished file was discarded; None when
-    none was. Both are known once `begin` is exhausted.
+    `progress` is the finished part. `started_over` says why an older unfinished file was discarded; None when there
+    was none to discard. Both are known once `begin` is exhausted.
     """
 
     def __init__(self, target: Path, plan: ConversionPlan, job: str) -> None:
@@ -61,11 +61,11 @@ class PartialGGUF:
     ) -> None:
         if self._journal:
             self._journal.close()
-        # Until `begin` has looked at it, an older run's file may be of use, so it stays.
+        # Until `begin` has checked it, the file of an older run may be useful, so it stays.
         useless = isinstance(error, BadValue) or (self._began and not self.progress.tensors)
         if useless and not self._finished and os.name != "nt":
             self._remove()  # while we hold the lock: afterwards it may be another process's file
-        with suppress(OSError):  # on a full disk, closing fails like writing did; that error is already on its way
+        with suppress(OSError):  # on a full disk, closing fails like writing did; that error is already being raised
             self._file.close()
         if useless and not self._finished and os.name == "nt":  # Windows cannot remove an open file
             self._remove()
@@ -178,7 +178,7 @@ class PartialGGUF:
         older = read_journal(journal_path(self.target)) if size else None
         if older is None or (older.job, size) != (self.progress.job, self._plan.size):
             if older is not None and older.tensors:
-                self.started_over = "the options, the source or r1 itself changed since the work on it began"
+                self.started_over = "the options, the source or r1 itself changed since the earlier run"
             self._file.truncate(0)
             return
         buffer = memoryview(bytearray(_READ_BYTES))
@@ -229,7 +229,7 @@ def journal_path(target: Path) -> Path:
 
 
 def free_space(target: Path) -> int:
-    """The bytes a file may take there: the free space of the disk plus what its unfinished file already takes."""
+    """The bytes a file may take there: the free space of the disk plus the size of its unfinished file."""
     folder = next(folder for folder in target.absolute().parents if folder.exists())
     try:
         free = shutil.disk_usage(folder).free

@@ -122,7 +122,7 @@ def with_rows(folder: Path, name: str, scale: float) -> Path:
     return folder
 
 
-class TestTheProcessLives:
+class TestTheProcessSurvives:
     """ggml aborts the process on unexpected input, so such input must not reach it."""
 
     @pytest.mark.parametrize("scale", [1e14, 1e30])
@@ -166,7 +166,7 @@ class TestTheProcessLives:
         assert (done.returncode, done.stderr.count(b"\n")) == (7, 1), done.stderr
 
 
-class TestTheSourceLives:
+class TestTheSourceIsNotOverwritten:
     """No -o overwrites a file of the source."""
 
     @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])

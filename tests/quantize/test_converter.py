@@ -56,7 +56,7 @@ class TestSourceChanged:
         self.change_weight(source, keep_time=keep_time)
         events = events_of(source, target)
         started_over = next(event for event in events if isinstance(event, StartedOver))
-        assert started_over.reason.endswith("model.safetensors changed since the work on it began")
+        assert started_over.reason.endswith("model.safetensors changed after a part of it was converted")
         assert [event.index for event in events if isinstance(event, TensorDone)] == list(range(1, 28))
         assert target.read_bytes() == make(source, "Q8_0").read_bytes()
 

@@ -260,14 +260,14 @@ class TestQuantizing:
     @pytest.mark.parametrize("quant", ["Q4_K_M", "Q8_0", "BF16"])
     def test_same_bytes(self, fake: Path, make: Make, folder: Path, start: str, quant: str) -> None:
         parts = splits.split(make(fake, start), folder)
-        assert make(parts[1], quant).read_bytes() == whole(quantizer.quantized(parts[0], quant))
+        assert make(parts[1], quant).read_bytes() == bytes_of(quantizer.quantized(parts[0], quant))
 
     def test_quantized_tensors_need_a_flag(self, gguf: Path, make: Make, folder: Path) -> None:
         parts = splits.split(gguf, folder)
         with pytest.raises(UsageError, match=rf"{parts[0].stem}.*\.gguf: .* is already Q8_0.*--allow-requantize"):
             make(parts[0], "Q4_K_M")
         made = make(parts[0], "Q4_K_M", allow_requantize=True)
-        assert made.read_bytes() == whole(quantizer.quantized(parts[0], "Q4_K_M", allow_requantize=True))
+        assert made.read_bytes() == bytes_of(quantizer.quantized(parts[0], "Q4_K_M", allow_requantize=True))
 
     def test_a_part_that_changes_during_the_work_is_noticed(self, fake: Path, make: Make, folder: Path) -> None:
         parts = splits.split(make(fake, "F32"), folder)
@@ -280,7 +280,7 @@ class TestQuantizing:
                 list(events)
 
 
-def whole(path: Path | None) -> bytes:
+def bytes_of(path: Path | None) -> bytes:
     """The bytes of a file llama.cpp did not refuse to make."""
     assert path is not None
     return path.read_bytes()

@@ -211,10 +211,10 @@ class TestRefused:
     @pytest.mark.parametrize("shape", [Shape(layers=2), Shape(layers=2, llama=True)])
     def test_any_tensor_missing(self, path: Path, shape: Shape) -> None:
         architecture = "llama" if shape.llama else "qwen2"
-        whole = names(shape)
-        for name in whole:
+        complete = names(shape)
+        for name in complete:
             if name != "output.weight":
-                others = [other for other in whole if other != name]
+                others = [other for other in complete if other != name]
                 write(path, others, counts(architecture), architecture=architecture)
                 self.check(path, f"the tensor {name} is missing")
 
@@ -261,14 +261,14 @@ class TestParts:
     @pytest.mark.parametrize("tensors", [1, 5, 25])
     def test_any_part_stands_for_all(self, gguf: Path, folder: Path, tensors: int, keys_alone: bool) -> None:
         parts = splits.split(gguf, folder, tensors, keys_alone=keys_alone)
-        whole = gguf_source(gguf)
+        complete = gguf_source(gguf)
         for part in {parts[0], parts[1], parts[-1]}:
             found = gguf_source(part)
             assert (found.path, found.is_gguf, found.digests) == (parts[0], True, {})
             assert [(file.path, file.size) for file in found.files] == [(p, p.stat().st_size) for p in parts]
-            assert (found.entries, found.traits) == (whole.entries, whole.traits)
+            assert (found.entries, found.traits) == (complete.entries, complete.traits)
             assert [(t.name, t.shape, t.type) for t in found.tensors] == [
-                (t.name, t.shape, t.type) for t in whole.tensors
+                (t.name, t.shape, t.type) for t in complete.tensors
             ]
 
     def test_tensors_are_where_gguf_py_finds_them(self, gguf: Path, folder: Path) -> None:
@@ -281,8 +281,8 @@ class TestParts:
 
     def test_tensors_are_in_the_order_of_the_parts(self, gguf: Path, folder: Path) -> None:
         parts = splits.split(gguf, folder, 5, order=lambda tensors: tensors[::-1])
-        whole = [tensor.name for tensor in gguf_source(gguf).tensors]
-        assert [tensor.name for tensor in gguf_source(parts[0]).tensors] == whole[::-1]
+        complete = [tensor.name for tensor in gguf_source(gguf).tensors]
+        assert [tensor.name for tensor in gguf_source(parts[0]).tensors] == complete[::-1]
 
     def test_parts_may_be_links_to_files_of_other_names(self, gguf: Path, folder: Path, tmp_path: Path) -> None:
         parts = splits.split(gguf, folder)

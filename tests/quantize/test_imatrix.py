@@ -216,7 +216,7 @@ class TestOf:
 
     @pytest.mark.parametrize("columns", [1, 31, 64])
     def test_of_another_size_are_refused(self, found: Imatrix, path: Path, columns: int) -> None:
-        said = f"{path}: 32 weights for blk.0.attn_q.weight, which has {columns} columns; another model's"
+        said = f"{path}: 32 weights for blk.0.attn_q.weight, which has {columns} columns; is it for another model"
         with pytest.raises(BadFile, match=said):
             found.of("blk.0.attn_q.weight", columns)
 

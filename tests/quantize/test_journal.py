@@ -1,4 +1,4 @@
-"""`r1_quantize.journal`: progress is recorded, and survives whatever a power cut leaves of it."""
+"""`r1_quantize.journal`: progress is recorded, and a journal damaged by a power cut can still be read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = {
     ),
     "größe.gguf": FileRecord((0, -1, 0), "b" * 64),
 }
-WHOLE = JournalContent("the job", TENSORS, FILES)
+COMPLETE = JournalContent("the job", TENSORS, FILES)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "some.gguf.partial.journal"
 
 
-def write(path: Path, progress: JournalContent = WHOLE) -> None:
+def write(path: Path, progress: JournalContent = COMPLETE) -> None:
     """Writes a journal record by record."""
     journal = Journal(path, JournalContent(progress.job))
     for name, tensor in progress.tensors.items():
@@ -45,7 +45,7 @@ class TestRoundTrip:
 
     def test_reads_back_what_was_recorded(self, path: Path) -> None:
         write(path)
-        assert read_journal(path) == WHOLE
+        assert read_journal(path) == COMPLETE
 
     def test_a_missing_journal_is_none(self, path: Path) -> None:
         assert read_journal(path) is None
@@ -89,7 +89,7 @@ class TestRoundTrip:
 
     def test_a_failed_write_raises(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="No such file"):
-            Journal(tmp_path / "none" / "journal", WHOLE)
+            Journal(tmp_path / "none" / "journal", COMPLETE)
 
 
 class TestDamage:
@@ -98,20 +98,20 @@ class TestDamage:
     def test_a_torn_last_line_loses_only_itself(self, path: Path) -> None:
         progress = JournalContent("the job", TENSORS)
         write(path, progress)
-        whole = path.read_bytes()
-        last = whole.rindex(b"\n", 0, -1) + 1
+        content = path.read_bytes()
+        last = content.rindex(b"\n", 0, -1) + 1
         *earlier, _ = TENSORS.items()
-        for length in range(last, len(whole) - 1):
-            path.write_bytes(whole[:length])
+        for length in range(last, len(content) - 1):
+            path.write_bytes(content[:length])
             assert read_journal(path) == JournalContent("the job", dict(earlier))
-        path.write_bytes(whole[:-1])  # all of the line but its end
+        path.write_bytes(content[:-1])  # all of the line but its end
         assert read_journal(path) == progress
 
     def test_cut_anywhere_it_has_only_what_was_recorded(self, path: Path) -> None:
         write(path)
-        whole = path.read_bytes()
-        for length in range(len(whole)):
-            path.write_bytes(whole[:length])
+        content = path.read_bytes()
+        for length in range(len(content)):
+            path.write_bytes(content[:length])
             found = read_journal(path)
             assert found is not None
             assert found.job in {"", "the job"}
@@ -163,7 +163,7 @@ class TestDamage:
         lines = path.read_bytes().splitlines()
         for at in range(len(lines) + 1):
             path.write_bytes(b"\n".join([*lines[:at], line, *lines[at:]]) + b"\n")
-            assert read_journal(path) == WHOLE
+            assert read_journal(path) == COMPLETE
 
     @pytest.mark.parametrize("seed", range(50))
     def test_random_bytes_record_nothing(self, path: Path, seed: int) -> None:
@@ -172,11 +172,11 @@ class TestDamage:
 
     def test_flipped_bits_raise_nothing(self, path: Path) -> None:
         write(path)
-        whole = bytearray(path.read_bytes())
-        for at in range(len(whole)):
-            whole[at] ^= 1 << at % 8
-            path.write_bytes(whole)
-            whole[at] ^= 1 << at % 8
+        content = bytearray(path.read_bytes())
+        for at in range(len(content)):
+            content[at] ^= 1 << at % 8
+            path.write_bytes(content)
+            content[at] ^= 1 << at % 8
             assert isinstance(read_journal(path), JournalContent)
 
     def test_an_empty_journal_records_nothing(self, path: Path) -> None:

@@ -1,8 +1,8 @@
-"""A converted GGUF computes what the checkpoint means: llama.cpp's logits are those of a forward pass in NumPy.
+"""A converted GGUF gives the checkpoint's results: llama.cpp's logits are those of a forward pass in NumPy.
 
 In an F32 file nothing is rounded, so there the two agree closely, and the smallest mistake in rows, rotation, biases
-or frequencies shows. With BF16 weights llama.cpp rounds what it multiplies them with to BF16 as well, which hides
-the smaller mistakes; that the weights themselves are the same is for `test_identity` to say.
+or frequencies shows. With BF16 weights llama.cpp rounds the other factors to BF16 as well, which hides smaller
+mistakes; `test_identity` shows that the weights themselves are the same.
 """
 
 from __future__ import annotations

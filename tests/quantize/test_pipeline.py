@@ -197,7 +197,7 @@ class TestDiskSpace:
         with pytest.raises(NotEnoughSpace, match=said):
             events_of(fake, tmp_path / "a.gguf", "Q8_0")
         monkeypatch.setattr("r1_quantize.pipeline.free_space", lambda _: 1000)
-        with pytest.raises(NotEnoughSpace, match="no type of it would fit"):
+        with pytest.raises(NotEnoughSpace, match="no type would fit"):
             events_of(fake, tmp_path / "a.gguf", "Q8_0")
         assert names_in(tmp_path) == []
 

@@ -45,7 +45,7 @@ class TestSplit:
 
 
 class TestExpected:
-    """What counts as right, worked out here once more in another way."""
+    """The right answers, computed here in a different way."""
 
     @pytest.mark.parametrize("questions", [held_out(), TRAINED_ON], ids=["held out", "trained on"])
     def test_sums_counts_and_comparisons(self, questions: list[Question]) -> None:

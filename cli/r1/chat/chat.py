@@ -1,4 +1,4 @@
-"""A chat as it goes on: its turns, the reply being made, and the messages that wait for it."""
+"""A running chat: its turns, the reply being generated, and the messages queued behind it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CommandSet(Protocol):
         """True for text that is meant for the program, and not for the model."""
 
     def must_wait(self, text: str) -> bool:
-        """True for text that has to wait for the end of the reply being made."""
+        """True for text that has to wait for the end of the reply being generated."""
 
     def run(self, chat: Chat, text: str) -> None:
         """Runs a command; shows its errors in the chat."""
@@ -50,7 +50,7 @@ class Chat:
         self.recorder = Recorder(history, self.notices.fail)
         self.turns = ChatTurns()
         self.files: list[Attachment] = []  # attached to the next message
-        self.queue: list[str] = []  # sent while a reply was being made
+        self.queue: list[str] = []  # sent while a reply was being generated
         self.reply: ReplyView | None = None
         self.edited: StoredTurn | None = None  # the turn that the next message replaces
         self.unread: StoredTurn | None = None  # the last turn, while its thinking has not been shown
@@ -65,7 +65,7 @@ class Chat:
 
     @property
     def busy(self) -> bool:
-        """True while a reply is being made."""
+        """True while a reply is being generated."""
         return self.recorder.turn is not None
 
     @property
@@ -82,7 +82,7 @@ class Chat:
         self.load(self.model.reference)
 
     def submit(self, text: str) -> None:
-        """Takes a message or a command. While a reply is being made, messages and some commands are queued."""
+        """Takes a message or a command. While a reply is being generated, messages and some commands are queued."""
         if not text.strip():
             return
         if self.busy and self._commands.must_wait(text):
@@ -139,7 +139,7 @@ class Chat:
         return True
 
     def show_thinking(self, shows: bool) -> None:
-        """Shows or hides the thinking, of the running reply too, and remembers that."""
+        """Shows or hides the thinking, also of the running reply, and saves that as the preference."""
         self.shows_thinking = shows
         if self.reply is not None:
             self.reply.shows_thinking = shows
@@ -155,7 +155,7 @@ class Chat:
         self.unread = None
 
     def load(self, reference: str) -> None:
-        """Loads a model in place of the present one; the conversation goes on with it."""
+        """Loads a model in place of the present one; the conversation continues with it."""
         self.model.load(reference, self._prompt_turns(), self.settings)
         self.view.changed()
 
@@ -194,8 +194,8 @@ class Chat:
     # --- what the worker reports ---
 
     def handle(self, event: WorkerEvent) -> None:
-        """Takes in an event of the worker."""
-        self.recorder.write_owed()
+        """Handles one event from the worker."""
+        self.recorder.write_pending()
         if isinstance(event, Failed):
             self._failed(event)
         elif isinstance(event, Loaded):

@@ -85,7 +85,7 @@ class BottomLines:
         return [("class:quiet", self.activity)] if self.activity and self._is_roomy() else []
 
     def _pending_text(self) -> StyleAndTextTuples:
-        """What belongs to the next message, and the messages that are queued."""
+        """Lines about the next message (the turn it replaces, its files), and the queued messages."""
         if self.chat is None:
             return []
         edited = self.chat.edited
@@ -96,7 +96,7 @@ class BottomLines:
         return [*self._nearly_full_text(self.chat, more=bool(lines)), *quiet]
 
     def _nearly_full_text(self, chat: Chat, *, more: bool) -> StyleAndTextTuples:
-        """Shown while a reply is being made: before the context is full, and not in the middle of the answer."""
+        """Shown while a reply is being generated: before the context is full, and not in the middle of the answer."""
         if not (chat.busy and chat.model.is_nearly_full):
             return []
         text = f"the context is nearly full: {chat.model.left:,} tokens left"

@@ -1,4 +1,4 @@
-"""The model of a chat, as the chat sees it: loading or ready, and how full its context is."""
+"""The chat's model: whether it is loading or ready, and how full its context is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ModelEvent = Loading | Noted | Ready | Warmed
 
 
 class ChatModel:
-    """Follows what the worker says about loading and warming the model."""
+    """Follows the worker's events about loading and warming the model."""
 
     def __init__(self, worker: Worker, opening: Opening, notices: Notices) -> None:
         self.reference = opening.reference
@@ -42,7 +42,7 @@ class ChatModel:
         self._worker.warm(turns, settings)
 
     def load_previous(self, turns: Sequence[Turn], settings: Settings) -> None:
-        """After a failed load: loads the model that was there before, unless it still is."""
+        """After a failed load: loads the previous model again, unless it is still loaded."""
         if self.ready is None and self._previous is not None:
             self.load(self._previous, turns, settings)
 
@@ -75,7 +75,7 @@ class ChatModel:
         self._running = None
 
     def warn_again(self) -> None:
-        """The conversation is shorter or another one: the next time the context is nearly full, say so."""
+        """Warns again when the context is nearly full; call it when the conversation got shorter or was replaced."""
         self._has_warned = False
 
     @property

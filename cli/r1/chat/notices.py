@@ -1,4 +1,4 @@
-"""The program's own lines in a chat: how they are printed, and what they say about limits and errors."""
+"""The program's messages in a chat: printing them, and their texts about limits and errors."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from r1.settings import Settings
 from r1_quantize.errors import R1Error, unexpected
 
 NEARLY_FULL = 0.85
-"""The share of the context from which on the user is warned."""
+"""The user is warned when this share of the context is used."""
 
 _DIM, _BOLD, _RED = "2", "1", "31"  # SGR codes
 
 
 class Notices:
-    """Prints the program's own lines in a chat."""
+    """Prints the program's messages in a chat."""
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -28,11 +28,11 @@ class Notices:
         self._print(text, _DIM)
 
     def warn(self, text: str) -> None:
-        """A line that should be noticed."""
+        """A bold line, for a warning."""
         self._print(text, _BOLD)
 
     def fail(self, text: str) -> None:
-        """A line about an error."""
+        """A red line, for an error."""
         self._print(text, _RED)
 
     def _print(self, text: str, codes: str) -> None:
@@ -40,7 +40,7 @@ class Notices:
 
 
 def explain(error: Exception, ready: Ready | None) -> str:
-    """What went wrong, and what to do about it."""
+    """The message about an error, and what to do about it."""
     if isinstance(error, PromptTooLong):
         return (
             f"the prompt is too long: {error.tokens:,} tokens, and the context holds {error.length:,}; press Up to "
@@ -53,28 +53,28 @@ def why_it_ended(event: Finished, settings: Settings, ready: Ready | None) -> st
     """Why a reply is incomplete, and what to do about it."""
     if event.reason == "interrupted":
         return "stopped; the reply so far is saved (/retry to ask again)"
-    held = ready.ctx if ready else 0
+    context = ready.ctx if ready else 0
     return why_incomplete(
         event.reason,
         answered=bool(event.usage.answer_tokens),
         max_tokens=settings.max_tokens,
-        context=held,
+        context=context,
         remedies=Remedies(
             no_answer="/retry to try again",
             length="/set max-tokens N, then /retry",
-            context=_make_room(ready, held),
+            context=_make_room(ready, context),
         ),
     )
 
 
 def nearly_full(used: int, ready: Ready) -> str:
-    """The tokens that are left, while there still are some."""
+    """The warning that few tokens of context are left."""
     left = max(ready.ctx - used, 0)
     return f"the context is nearly full: {left:,} of {ready.ctx:,} tokens left; {_make_room(ready, used)}"
 
 
 def _make_room(ready: Ready | None, needed: int) -> str:
-    """The commands that help; none to enlarge a context that is as long as the model was trained for."""
+    """The commands that make room; enlarging the context is one of them unless it is as long as the model supports."""
     enlarge = ""
     if ready is not None and ready.ctx < ready.trained:
         roomy = -(-2 * max(ready.ctx, needed) // CONTEXT_STEP) * CONTEXT_STEP

@@ -1,4 +1,4 @@
-"""The chat without a drawing terminal: lines in, plain text out, the same commands.
+"""The chat on a terminal that cannot redraw, or in a pipe: lines in, plain text out, the same commands.
 
 Answers go to stdout, everything else to stderr. On a terminal each line is a message. A pipe is read to its end and is
 one message, so that a text of many lines is not split.
@@ -44,7 +44,7 @@ class _PlainReply(ReplyView):
 
 
 class PlainChat:
-    """The view of a chat on streams."""
+    """Shows a chat on the standard streams."""
 
     def __init__(self, console: Console) -> None:
         self.style = Style(_COLUMNS, colour=False)
@@ -78,7 +78,7 @@ class PlainChat:
 
 
 def run_plain(console: Console, history: History, settings: Settings, opening: Opening) -> int:
-    """Until the input ends; a pipe gets the exit status of its one answer."""
+    """Chats until the input ends. With a pipe, answers once and returns the exit status of that answer."""
     if console.stdin is None:
         raise UsageError("the chat reads from stdin, but stdin is closed")
     events: SimpleQueue[WorkerEvent] = SimpleQueue()
@@ -124,7 +124,7 @@ def _talk(console: Console, chat: Chat, view: PlainChat, events: SimpleQueue[Wor
 
 
 def _follow(chat: Chat, events: SimpleQueue[WorkerEvent]) -> Exception | None:
-    """Handles events until no reply is being made; returns the error of the last one that failed."""
+    """Handles events until no reply is being generated; returns the error of the last one that failed."""
     error: Exception | None = None
     with Interrupt() as interrupted:
         while chat.busy or not events.empty():

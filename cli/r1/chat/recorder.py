@@ -13,7 +13,7 @@ from r1.render.reply import ReplyText
 from r1_quantize.errors import Busy, R1Error, UsageError
 
 _SAVE_INTERVAL_S = 0.4
-"""Between two writes of a reply that is being made. With the time between two frames it is what a kill loses."""
+"""Between two writes of a running reply. This plus the time between two frames is the most that a kill loses."""
 
 _CLOSE_RETRIES = 20  # at the end of a chat; each try waits for the lock as long as the history's timeout
 
@@ -51,7 +51,7 @@ class RunningTurn:
 class Recorder:
     """Saves one chat. The chat goes on when its history cannot be written; `fail` shows that to the user, once.
 
-    A database that another program has locked is no failure: the write is retried later, in the same order.
+    A database locked by another program does not count as a failure: the write is retried later, in the same order.
     """
 
     def __init__(self, history: History, fail: Callable[[str], None]) -> None:
@@ -60,7 +60,7 @@ class Recorder:
         self._history = history
         self._fail = fail
         self._failure_is_shown = False
-        self._owed: list[Callable[[], None]] = []  # writes that found the database locked
+        self._pending_writes: list[Callable[[], None]] = []  # refused because the database was locked
         self._saved_thinking = 0  # pieces of the running turn that are in the history
         self._saved_answer = 0
         self._saved_at = 0.0
@@ -98,7 +98,7 @@ class Recorder:
     def finish(self, event: Finished, thinking_s: float | None) -> StoredTurn:
         """Ends the running turn."""
         turn = self._take_turn()
-        self._owe(lambda: self._finish(turn, event, thinking_s))
+        self._write_or_retry(lambda: self._finish(turn, event, thinking_s))
         return turn.stored(event, thinking_s)
 
     def break_off(self, thinking_s: float | None) -> StoredTurn:
@@ -106,11 +106,11 @@ class Recorder:
         return self._take_turn().stored(None, thinking_s)
 
     def discard(self, *, with_session: bool) -> RunningTurn:
-        """Removes a running turn that never began to be answered, and the session if it has no other turn."""
+        """Removes a running turn whose answer never began, and the session if it has no other turn."""
         turn, self.turn = self.turn, None
         assert turn is not None
         if turn.id:
-            self._owe(lambda: self._history.discard(turn.id))
+            self._write_or_retry(lambda: self._history.discard(turn.id))
             self.session = None if with_session else self.session
         return turn
 
@@ -121,7 +121,7 @@ class Recorder:
         return turn
 
     def _insert(self, turn: RunningTurn) -> None:
-        """Into the session; into a new one if another process has deleted it."""
+        """Adds the turn to the session, or to a new one if another process has deleted it."""
         try:
             self.session, turn.id = self._history.begin(self.session, turn.asked)
         except UsageError:
@@ -145,7 +145,7 @@ class Recorder:
     def withdraw(self, turn: StoredTurn) -> None:
         """Takes a turn out of the conversation; the history keeps it."""
         if turn.id:
-            self._owe(lambda: self._history.withdraw(turn.id))
+            self._write_or_retry(lambda: self._history.withdraw(turn.id))
 
     def trim(self, turns: Sequence[int]) -> None:
         """Notes that the model no longer sees these turns (ids)."""
@@ -162,28 +162,28 @@ class Recorder:
         with self._tolerant():
             self._history.set_preference(name, value)
 
-    def write_owed(self) -> None:
-        """Writes what a locked database refused, until it is locked again."""
-        while self._owed:
+    def write_pending(self) -> None:
+        """Repeats the writes that a locked database refused; stops if it is still locked."""
+        while self._pending_writes:
             try:
-                self._owed[0]()
+                self._pending_writes[0]()
             except Busy:
                 return
             except R1Error as exc:
                 self._show_failure(exc)
-            self._owed.pop(0)
+            self._pending_writes.pop(0)
 
     def close(self) -> None:
         """Saves the rest, and waits a while for a database that is locked."""
         self.save()
         for _ in range(_CLOSE_RETRIES):
-            self.write_owed()
+            self.write_pending()
         self._history.close()
 
-    def _owe(self, write: Callable[[], None]) -> None:
+    def _write_or_retry(self, write: Callable[[], None]) -> None:
         """A write that must not be lost: done now, or when the database is no longer locked."""
-        self._owed.append(write)
-        self.write_owed()
+        self._pending_writes.append(write)
+        self.write_pending()
 
     @contextmanager
     def _tolerant(self) -> Iterator[None]:

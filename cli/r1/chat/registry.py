@@ -1,4 +1,4 @@
-"""Slash commands: what one is, the registry that finds and runs them, and the text of /help."""
+"""The registry of slash commands, which finds and runs them, and the text of /help."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SlashCommand:
     """One slash command.
 
     `completions` are the words that Tab offers after it; with `takes_path` Tab offers paths too. With `while_busy` it
-    runs at once while a reply is being made; otherwise it waits for the end of the reply.
+    runs at once while a reply is being generated; otherwise it waits for the end of the reply.
     """
 
     name: str

@@ -35,7 +35,7 @@ from r1.render.reply import ReplyView, question_lines
 from r1.render.style import Style
 from r1.settings import Settings
 
-_FRAMES_PER_S = 12  # while a reply is being made
+_FRAMES_PER_S = 12  # while a reply is being generated
 _IDLE_FACTOR = 8  # the pause after a frame, as a multiple of the time it took to draw
 _MAX_PAUSE_S = 0.25
 _HINT_S = 2.0
@@ -86,7 +86,7 @@ class Screen:
         self._app.editing_mode = EditingMode.VI if keys == "vi" else EditingMode.EMACS
 
     def run(self) -> int:
-        """Until the user quits. Raises what went wrong, after restoring the terminal."""
+        """Runs until the user quits. Raises an error only after restoring the terminal."""
         return asyncio.run(self._run())
 
     # --- the view of the chat ---
@@ -146,9 +146,9 @@ class Screen:
         self._bottom.hint = text
         self._app.invalidate()
         if self._loop is not None:
-            self._loop.call_later(_HINT_S, self._forget_hint, text)
+            self._loop.call_later(_HINT_S, self._clear_hint, text)
 
-    def _forget_hint(self, text: str) -> None:
+    def _clear_hint(self, text: str) -> None:
         if self._bottom.hint == text:
             self._bottom.hint = ""
             self._app.invalidate()
@@ -216,7 +216,7 @@ class Screen:
         self.style.width = self._output.get_size().columns
 
     def _on_text(self, draft: Buffer) -> None:
-        """Emptying the draft ends an edit. (Sending it does not: a reset of the buffer is no change of its text.)"""
+        """Emptying the draft ends an edit. (Sending it does not: resetting the buffer does not count as a change.)"""
         if not draft.text:
             self._chat.end_edit()
 
@@ -229,7 +229,7 @@ class Screen:
 
     @contextmanager
     def _signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        """SIGTERM and SIGHUP end the chat in an orderly way: terminal restored, reply saved."""
+        """Ends the chat cleanly on SIGTERM and SIGHUP: restores the terminal and saves the reply."""
         names = ("SIGTERM", "SIGHUP")
         numbers = [getattr(signal, name) for name in names if hasattr(signal, name) and sys.platform != "win32"]
         for number in numbers:

@@ -149,7 +149,7 @@ def _set(chat: Chat, argument: str) -> None:
 @COMMANDS.add(
     "system",
     "[TEXT|off]",
-    "set a system prompt (R1 was trained without)",
+    "set a system prompt (R1 was trained without one)",
     completions=lambda _: ("off",),
     while_busy=True,
 )
@@ -319,7 +319,7 @@ def _require_small_enough(chat: Chat, path: Path) -> None:
 
 
 def _text_to_copy(turn: StoredTurn, words: Sequence[str]) -> tuple[str, str]:
-    """The name of what /copy is asked for, and its text."""
+    """The name and the text of what /copy should copy."""
     if not words:
         return "answer", turn.answer
     if list(words) == ["trace"]:
@@ -365,10 +365,10 @@ def _speed_lines(turns: Sequence[StoredTurn]) -> list[str]:
     return []
 
 
-def _trim_count(word: str, most: int) -> int:
-    count = _number(word, most)
+def _trim_count(word: str, maximum: int) -> int:
+    count = _number(word, maximum)
     if count is None:
-        turns = "only 1 turn" if most == 1 else f"1 to {most} turns"
+        turns = "only 1 turn" if maximum == 1 else f"1 to {maximum} turns"
         raise UsageError(f"/trim can drop {turns} here; the last one stays")
     return count
 
@@ -385,18 +385,18 @@ def _half(turn_tokens: Sequence[int], turns: int) -> int:
     return max(count, 1)
 
 
-def _number(word: str, most: int) -> int | None:
-    """A number from 1 to `most`; None for anything else."""
-    return int(word) if word.isdecimal() and 1 <= int(word) <= most else None
+def _number(word: str, maximum: int) -> int | None:
+    """A number from 1 to `maximum`; None for anything else."""
+    return int(word) if word.isdecimal() and 1 <= int(word) <= maximum else None
 
 
 def _count(turns: int) -> str:
     return "1 turn" if turns == 1 else f"{turns} turns"
 
 
-def _brief(text: str, most: int = 60) -> str:
+def _brief(text: str, max_length: int = 60) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    return line if len(line) <= max_length else f"{line[: max_length - 1]}…"
 
 
 def _date(moment: float) -> str:

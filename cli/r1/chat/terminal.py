@@ -32,7 +32,7 @@ from r1_quantize.errors import debugging
 
 
 class _AtomicOutput(Vt100_Output):
-    """Writes what belongs together in one piece, so that no terminal shows half a frame."""
+    """Can hold output back and write it in one piece, so that no terminal shows half a frame."""
 
     held = False
     styled = True
@@ -53,7 +53,7 @@ class _AtomicOutput(Vt100_Output):
 
 
 def terminal_output(stdout: TextIO, *, styled: bool) -> Output:
-    """An output that never asks for the cursor position: the answer would mix with what the user types."""
+    """An output that never asks the terminal for the cursor position: its answer would mix with the user's typing."""
     if sys.platform == "win32":
         return create_output(stdout)
     output = _AtomicOutput.from_pty(stdout)
@@ -107,7 +107,7 @@ class ChatApplication(Application[int]):
         return self._running_in_terminal  # private: only the context manager that sets it is public
 
     def print_above(self, text: str) -> None:
-        """Prints lines above what is drawn, in one piece with drawing it again."""
+        """Prints lines above the drawn ones, and draws those again, all in one write."""
         with in_one_write(self.output):
             running = self.is_running
             if running:
@@ -117,7 +117,7 @@ class ChatApplication(Application[int]):
                 self._redraw()  # private: `invalidate` would draw later, in a second write, which flickers
 
     def tolerate_key_errors(self, report: Callable[[Exception], None]) -> None:
-        """A key that fails is reported and the chat goes on."""
+        """Reports a key that fails, instead of ending the chat."""
         self.key_processor = _TolerantKeys(self.key_processor._bindings, report)  # private: no public way to its keys
 
     def _on_resize(self) -> None:

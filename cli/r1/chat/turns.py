@@ -1,4 +1,4 @@
-"""The turns of a chat: which of them the model sees, and how the engine takes them."""
+"""The turns of a chat: which of them the model sees, and their form for the engine."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class ChatTurns(list[StoredTurn]):
 
     @property
     def in_context(self) -> list[StoredTurn]:
-        """The turns that the model sees. A turn without an answer is left out: R1 was not trained on such."""
+        """The turns that the model sees. A turn without an answer is left out, because R1 was not trained on such."""
         return [turn for turn in self if turn.answer and not turn.trimmed]
 
     def for_prompt(self, without: StoredTurn | None) -> list[Turn]:
-        """The same for the engine, without the turn that is about to be replaced."""
+        """The same turns in the engine's form, except the one that is about to be replaced."""
         return [
             Turn(prompt_of(turn.asked), turn.thinking, turn.answer) for turn in self.in_context if turn is not without
         ]

@@ -1,4 +1,4 @@
-"""What a chat needs from its view, and what it is opened with."""
+"""The interface of a chat's view, and the parameters for opening a chat."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Opening:
     """How a chat is opened.
 
     `check` returns a model's full name, quickly; raises ModelNotFound. `find` returns its name and file, and may take
-    time: it makes the built-in model. `hints` are lines about this machine. `shows_thinking` None: as it was last.
+    time: it makes the built-in model. `hints` are lines about this machine. `shows_thinking` None: as in the last chat.
     """
 
     reference: str

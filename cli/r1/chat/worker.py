@@ -1,6 +1,6 @@
 """The thread that runs llama.cpp for the chat: it loads models, answers, and warms the KV cache between turns.
 
-R1's template drops old thinking, so after an answer the KV cache does not hold what the next prompt starts with. The
+R1's template drops old thinking, so after an answer the KV cache does not match the start of the next prompt. The
 worker decodes the difference while the user reads and types, and the next prompt needs only the rest.
 """
 
@@ -59,7 +59,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Warmed:
-    """`done` tokens of the next prompt are in the KV cache. `turn_tokens`: the tokens of each turn before it."""
+    """`done` tokens of the next prompt are in the KV cache. `turn_tokens` are the tokens of each turn before it."""
 
     done: int
     turn_tokens: tuple[int, ...]
@@ -110,7 +110,7 @@ class Worker:
         self._hints = hints
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._stop = Stop()
-        self._latest: _Job | None = None  # the last job, warming aside; `stop` cancels it
+        self._latest: _Job | None = None  # the last job that is not warming; `stop` cancels it
         self._running: _Job | None = None
         self._latest_open: _Open | None = None  # earlier ones are skipped
         self._model: LoadedModel | None = None
@@ -141,7 +141,7 @@ class Worker:
         self.warm(turns, settings)
 
     def stop(self) -> None:
-        """Ends the latest job as soon as possible, or as soon as it begins; its events so far stand."""
+        """Ends the latest job as soon as possible, or as soon as it begins; its events so far remain valid."""
         if self._latest is not None:
             self._latest.is_cancelled = True
             if self._running is self._latest:
@@ -160,7 +160,7 @@ class Worker:
         self._thread.join(_JOIN_TIMEOUT_S)
 
     def _stop_warming(self) -> None:
-        """In the middle of a batch: its result is of no use any more."""
+        """Stops warming in the middle of a batch, because its result is no longer needed."""
         if isinstance(self._running, _Warm):
             self._stop.set()
 
@@ -217,7 +217,7 @@ class Worker:
             self._emit(Noted(hint))
 
     def _find(self, job: _Open) -> tuple[str, Path]:
-        """When there is no such model, the present one stays."""
+        """The model's name and file. If there is no such model, the present one stays loaded."""
         try:
             return job.find()
         except R1Error:
@@ -247,7 +247,7 @@ class Worker:
                 return
 
     def _configure(self, model: LoadedModel, settings: Settings) -> None:
-        """Applies the settings; reports a KV cache of another length."""
+        """Applies the settings; emits Ready if the length of the KV cache has changed."""
         before = model.context_length
         model.configure(replace(settings, ctx=settings.ctx or self._default_ctx))
         if model.context_length != before:

@@ -110,7 +110,7 @@ def fit(shape: Shape, machine: Machine, options: FitOptions) -> MemoryPlan:
 
 
 def without_full_gpus(shape: Shape, machine: Machine) -> Machine:
-    """Removes the GPUs that cannot hold a layer and its buffers: llama.cpp would use them nevertheless."""
+    """Removes the GPUs that cannot hold a layer and its buffers, because llama.cpp would use them anyway."""
     least = needs(shape, SHORT, _KV_TYPES[-1], gpu_layers=2, gpus=1).gpu - shape.output
     return replace(machine, gpus=tuple(gpu for gpu in machine.gpus if gpu.free >= least))
 

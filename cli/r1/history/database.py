@@ -65,7 +65,7 @@ def locked_error(path: Path) -> Busy:
 
 
 def deleted_error() -> UsageError:
-    """For a row that is missing, or that another row refers to and is missing."""
+    """For a missing row, or a row that refers to a missing one."""
     return UsageError("another r1 has deleted this chat; start a new one")
 
 
@@ -90,7 +90,7 @@ def _as_error(path: Path, exc: sqlite3.Error) -> R1Error:
 
 
 def _create(path: Path) -> None:
-    """An empty file that only its owner may read. -wal and -shm get the same permissions."""
+    """Creates an empty file that only its owner may read. -wal and -shm get the same permissions."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -137,8 +137,8 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
     """On a read-only disk SQLite cannot create its -shm file, and so reads the file as one that never changes."""
-    alone = "" if path.with_name(path.name + "-shm").exists() else "&immutable=1"
-    uri = f"{path.absolute().as_uri()}?mode=ro{alone}"
+    immutable = "" if path.with_name(path.name + "-shm").exists() else "&immutable=1"
+    uri = f"{path.absolute().as_uri()}?mode=ro{immutable}"
     return sqlite3.connect(uri, uri=True, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
 
 
@@ -159,7 +159,7 @@ def _prepare(path: Path, database: sqlite3.Connection, *, read_only: bool) -> No
 
 
 def _migrate(path: Path, database: sqlite3.Connection) -> None:
-    """In one transaction: a process that dies in the middle leaves the older version intact."""
+    """Updates in one transaction, so that a process that dies in the middle leaves the older version intact."""
     database.execute("BEGIN EXCLUSIVE")
     try:
         version = _version(database)  # another process may have been first

@@ -173,7 +173,7 @@ def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
-# --- Markdown of others inside our document ---
+# --- Markdown of the chat inside our document ---
 
 _HEADING_SHIFT = 2  # levels; the document's own headings are # and ##
 

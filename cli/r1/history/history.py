@@ -2,8 +2,8 @@
 
 The start and the end of a turn are committed with `synchronous = FULL`: they are on the disk when the call returns,
 and so is everything before them, because there is one log. The pieces in between are committed with NORMAL, which does
-not wait for the disk: a killed process loses none of them, only a power failure can. Each piece is a row of its own,
-so that its cost does not grow with the reply.
+not wait for the disk: a killed process loses none of them, only a power failure can. Each piece is a separate row, so
+that its cost does not grow with the reply.
 
 All methods raise the errors of `database.translate_errors`, and UsageError when another process has deleted the chat.
 """
@@ -56,7 +56,7 @@ class History:
             connection.execute(f"PRAGMA busy_timeout = {round(1000 * lock_timeout_s)}")
         return cls(path, connection)
 
-    # --- a turn while it is made ---
+    # --- the running turn ---
 
     def begin(self, session: int | None, asked: Question) -> tuple[int, int]:
         """Adds a turn to the session (None: a new one); returns the session and the turn's id. Durable."""
@@ -138,7 +138,7 @@ class History:
     def delete(self, *sessions: int) -> None:
         """Deletes chats for good: neither the file nor its log has a word of them when this returns.
 
-        With the last chat the drafts are deleted, which belong to no chat.
+        Deleting the last chat also deletes the drafts, which belong to no chat.
 
         `secure_delete` wipes deleted rows, but not copies in the gaps of pages that SQLite split or merged before.
         VACUUM writes a file without those, and the checkpoint empties the log.
@@ -158,7 +158,7 @@ class History:
     # --- reading ---
 
     def turns(self, session: int) -> list[StoredTurn]:
-        """The conversation in order, without withdrawn turns; replies that were cut off as far as they came."""
+        """The conversation in order, without withdrawn turns. A reply that was cut off has the text it had so far."""
         with self._reading() as db:
             files: dict[int, list[Attachment]] = {}
             for turn, name, content in db.execute(rows.FILES, (session,)):
@@ -242,7 +242,7 @@ class History:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Statements that all see the same state, whatever others write meanwhile."""
+        """Statements that all see the same state, even if other processes write in the meantime."""
         with self._lock, database.translate_errors(self.path), _transaction(self._db, "BEGIN"):
             yield self._db
 

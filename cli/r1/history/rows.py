@@ -49,7 +49,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class StoredTurn:
-    """A turn in the history. `finish_reason` None: the reply was cut off, or is still being made.
+    """A turn in the history. `finish_reason` None: the reply was cut off, or is still being generated.
 
     `id` is the key that the methods of `History` take, `number` its place in the conversation, from 1.
     """

@@ -1,6 +1,5 @@
 """The tables of the history, and their versions.
 
-
 sessions ─┬─ turns ─┬─ files      attached to a question
           │         └─ pieces     the reply so far, until `History.finish` folds it into its turn
           └─ transcript           a view of everything, for people with the `sqlite3` program
@@ -13,7 +12,7 @@ from __future__ import annotations
 APPLICATION_ID = 0x72316368  # "r1ch"
 
 MIGRATIONS = (
-    # The long texts are the last columns: to read a column behind them SQLite walks over all of their pages.
+    # The long texts are the last columns, because SQLite reads all of their pages to get to a column after them.
     # AUTOINCREMENT, so that the number of a deleted chat is never used again.
     """
     CREATE TABLE sessions (

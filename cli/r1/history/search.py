@@ -1,13 +1,13 @@
 """Search in chats: words and phrases, in any case and any language.
 
 A scan without an index. Measured on 10,000 turns of 4 KB and 1,000 traces of 50 KB (96 MB, English, Chinese and
-Russian), a scan takes 0.2 to 0.6 s. FTS5 answers in a millisecond, but its default tokenizer takes a Chinese sentence
-for one word, and its trigram tokenizer, with 115 MB and 8 s of indexing, finds no word of two characters, which most
-Chinese words are. FTS5 does not see a reply before it is over, is missing from some builds of SQLite, and would keep
-copies of deleted words.
+Russian), a scan takes 0.2 to 0.6 s. FTS5 answers in a millisecond, but its default tokenizer treats a Chinese sentence
+as one word, and its trigram tokenizer, with 115 MB and 8 s of indexing, cannot find words of two characters, and most
+Chinese words have two. FTS5 does not see a reply before it is over, is missing from some builds of SQLite, and would
+keep copies of deleted words.
 
 The scan is fast because most turns are ruled out as bytes: the part of a term that is ASCII or caseless must occur in
-the turn's UTF-8, lowered byte by byte. Only the rest is decoded and searched as text.
+the turn's UTF-8 with its ASCII letters in lower case. Only the other turns are decoded and searched as text.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The terms of a search. `patterns` decide; `needles` rule most texts out quickly."""
+    """The terms of a search. `patterns` find them; `needles` rule most texts out quickly."""
 
     patterns: tuple[re.Pattern[str], ...]
     needles: tuple[bytes, ...]
@@ -73,7 +73,7 @@ class Query:
         return all(needle in haystack for needle in self.needles)
 
     def best_place(self, texts: Mapping[Place, str]) -> Place | None:
-        """The text with most terms, if the texts together have them all; the first of several."""
+        """The text with the most terms, if the texts together have them all; of equals, the first."""
         matches = {place: [bool(pattern.search(text)) for pattern in self.patterns] for place, text in texts.items()}
         if not all(map(any, zip(*matches.values(), strict=True))):
             return None
@@ -142,14 +142,14 @@ def _turn_hit(db: sqlite3.Connection, query: Query, turn: int, raw: tuple[bytes,
     )
 
 
-def _title_hits(db: sqlite3.Connection, query: Query, found: set[int]) -> Iterator[Hit]:
+def _title_hits(db: sqlite3.Connection, query: Query, skip: set[int]) -> Iterator[Hit]:
     """Titles that have every term, newest first.
 
-    Sessions in `found` are left out, and titles that only repeat the start of the first question.
+    Leaves out the sessions in `skip`, and titles that only repeat the start of the first question.
     """
     titles = db.execute("SELECT id, title FROM sessions ORDER BY updated DESC, id DESC").fetchall()
     for session, title in titles:
-        if session in found or not query.best_place({"title": title}):
+        if session in skip or not query.best_place({"title": title}):
             continue
         question = db.execute("SELECT question FROM turns WHERE session = ? ORDER BY id LIMIT 1", (session,)).fetchone()
         if title.removesuffix("…") not in " ".join(question[0].split()):

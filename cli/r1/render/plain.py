@@ -88,7 +88,7 @@ class LoadingLine:
         self._shown = False
 
     def __call__(self, share: float) -> None:
-        """`share` is what is loaded, from 0 to 1."""
+        """`share` is the share that is loaded, from 0 to 1."""
         now = time.monotonic()
         if not self._console.has_style or now < self._next:
             return

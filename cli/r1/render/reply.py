@@ -1,4 +1,4 @@
-"""A reply while it is being made: lines ready for the scrollback, live lines, and one line of activity."""
+"""A reply while it is being generated: lines ready for the scrollback, live lines, and one line of activity."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WAIT_SHOWN_AFTER_S = 0.5  # a shorter wait gets no activity line
 
 @dataclass(slots=True)
 class ReplyText:
-    """The text of one reply so far, in the pieces it came in, and its token counts."""
+    """The text of one reply so far, in the pieces in which it arrived, and its token counts."""
 
     thinking: list[str] = field(default_factory=list)
     answer: list[str] = field(default_factory=list)
@@ -32,7 +32,7 @@ class ReplyText:
     answer_tokens: int = 0
 
     def add(self, event: Event) -> None:
-        """Takes in one event of the turn."""
+        """Adds one event of the turn."""
         if isinstance(event, Prefill):
             self.prompt_tokens = event.total
         elif isinstance(event, Thinking):
@@ -66,7 +66,7 @@ class Frame:
 
 
 class ReplyView:
-    """Follows one turn and draws it. `shows_thinking` may change at any moment."""
+    """Follows one turn and draws it. `shows_thinking` may change at any time."""
 
     def __init__(self, style: Style, *, shows_thinking: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self.text = ReplyText()
@@ -96,7 +96,7 @@ class ReplyView:
         return (self._thinking_ended or self._clock()) - self._thinking_began
 
     def show(self, event: Event) -> None:
-        """Takes in an event; the next frame shows it."""
+        """Adds an event; the next frame shows it."""
         self.text.add(event)
         if isinstance(event, Prefill):
             self._prefill = event
@@ -108,7 +108,7 @@ class ReplyView:
             self.end()
 
     def end(self) -> None:
-        """No more events come; the next frame has all that is left."""
+        """No more events follow; the next frame has everything that is left."""
         self._end_thinking()
         self._is_over = True
 
@@ -179,7 +179,7 @@ class ReplyView:
 
 
 _BAR = "│ "
-_BAR_FROM_COLUMNS = 13  # on a narrower screen the bar takes too much of the line
+_MIN_COLUMNS_FOR_BAR = 13  # on a narrower screen the bar takes too much of the line
 
 
 class Trace:
@@ -207,7 +207,7 @@ class Trace:
 
     @property
     def _bar(self) -> str:
-        return _BAR if self._style.width >= _BAR_FROM_COLUMNS else ""
+        return _BAR if self._style.width >= _MIN_COLUMNS_FOR_BAR else ""
 
     def _lines(self, lines: list[str]) -> str:
         return "".join(f"{self._style.dim((self._bar + line).rstrip())}\n" for line in lines)
@@ -223,7 +223,7 @@ def render_trace(text: str, style: Style) -> str:
 
 
 def thought_line(seconds: float | None, tokens: int) -> str:
-    """The line that sums up a trace. `seconds` is None when the program was killed before it could note them."""
+    """The line that sums up a trace. `seconds` is None when the program was killed before it could save them."""
     return "thought for an unknown time" if seconds is None else f"thought for {_duration(seconds)} · {tokens:,} tokens"
 
 
@@ -237,8 +237,8 @@ def question_lines(question: str, style: Style, files: Sequence[str] = ()) -> st
     for line in printable(question).expandtabs(4).split("\n"):
         lines += wrap(line, max(style.width - 1 - len(PROMPT), 8))
     marks = [PROMPT, *[" " * len(PROMPT)] * len(lines)]
-    asked = "".join(f"{style.styled((mark + line).rstrip(), '1')}\n" for mark, line in zip(marks, lines, strict=False))
-    return asked + "".join(style.note(f"  attached: {name}") for name in files)
+    bold = "".join(f"{style.styled((mark + line).rstrip(), '1')}\n" for mark, line in zip(marks, lines, strict=False))
+    return bold + "".join(style.note(f"  attached: {name}") for name in files)
 
 
 def answer_lines(answer: str, style: Style) -> str:
@@ -252,9 +252,9 @@ def turn_lines(
     question: str, files: Sequence[str], thought: tuple[float | None, int, str] | None, answer: str, style: Style
 ) -> str:
     """A finished turn, with blank lines between its parts. `thought` is seconds, tokens and the trace to show."""
-    folded = ""
+    thinking_lines = ""
     if thought is not None:
         seconds, tokens, trace = thought
-        folded = f"\n{render_trace(trace, style)}{style.note(thought_line(seconds, tokens))}"
-    answered = f"\n{answer_lines(answer, style)}" if answer else ""
-    return f"{question_lines(question, style, files)}{folded}{answered}\n"
+        thinking_lines = f"\n{render_trace(trace, style)}{style.note(thought_line(seconds, tokens))}"
+    rendered_answer = f"\n{answer_lines(answer, style)}" if answer else ""
+    return f"{question_lines(question, style, files)}{thinking_lines}{rendered_answer}\n"

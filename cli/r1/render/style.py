@@ -1,4 +1,4 @@
-"""How wide the output is, whether it may be coloured, and how the chat's own messages look."""
+"""The width and colours of the output, and the layout of the program's messages."""
 
 from __future__ import annotations
 

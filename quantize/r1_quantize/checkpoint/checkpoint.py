@@ -55,9 +55,9 @@ class CheckpointFolder:
 
     def json(self, name: str) -> dict[str, Any]:
         """The object in a required JSON file."""
-        if (found := self.optional_json(name)) is None:
+        if (value := self.optional_json(name)) is None:
             raise BadCheckpoint(f"{self.path}: {name} is missing; a checkpoint has it beside its *.safetensors")
-        return found
+        return value
 
     def optional_json(self, name: str) -> dict[str, Any] | None:
         """The object in a JSON file; None when there is no such file."""
@@ -73,18 +73,18 @@ class CheckpointFolder:
         return _text(self.path / name, data)
 
     def _tensors(self) -> dict[str, ShardTensor]:
-        where = self._weight_map()
-        names = sorted(set(where.values())) if where else self._shard_names()
+        weight_map = self._weight_map()
+        names = sorted(set(weight_map.values())) if weight_map else self._shard_names()
         tensors: dict[str, ShardTensor] = {}
         for name in names:
             shard = safetensors.read_file(self._shard(name))
             self.shards.append(shard)
             for tensor, stored in shard.tensors.items():
-                if tensor in tensors or where.get(tensor, name) != name:
+                if tensor in tensors or weight_map.get(tensor, name) != name:
                     raise BadCheckpoint(f"{shard.file.path}: the tensor {tensor} belongs to another shard")
                 tensors[tensor] = ShardTensor(shard.file.path, stored)
-        if missing := sorted(where.keys() - tensors.keys()):
-            raise BadCheckpoint(f"{self.path / where[missing[0]]}: the tensor {missing[0]} is missing")
+        if missing := sorted(weight_map.keys() - tensors.keys()):
+            raise BadCheckpoint(f"{self.path / weight_map[missing[0]]}: the tensor {missing[0]} is missing")
         return tensors
 
     def _shard(self, name: str) -> SourceFile:
@@ -116,14 +116,14 @@ def shard_names(path: Path, files: Iterable[str]) -> list[str]:
 
 def _weight_map(path: Path, index: dict[str, Any]) -> dict[str, str]:
     """Tensor -> shard."""
-    where = index.get("weight_map")
-    if not isinstance(where, dict) or not where:
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
         raise BadCheckpoint(f"{path}: no weight_map")
-    for tensor, shard in where.items():
-        plain = isinstance(shard, str) and shard.endswith(".safetensors") and not set(shard) & set("/\\:\0")
-        if not plain:
+    for tensor, shard in weight_map.items():
+        is_safe = isinstance(shard, str) and shard.endswith(".safetensors") and not set(shard) & set("/\\:\0")
+        if not is_safe:
             raise BadCheckpoint(f"{path}: {tensor!r:.80} points to {shard!r:.80}")
-    return where
+    return weight_map
 
 
 def _shards_among(path: Path, files: Iterable[str]) -> list[str]:
@@ -142,12 +142,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def _json(path: Path, text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError) as exc:
         raise BadCheckpoint(f"{path}: not JSON ({exc})") from exc
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise BadCheckpoint(f"{path}: not a JSON object")
-    return found
+    return value
 
 
 def _text(path: Path, data: bytes) -> str:

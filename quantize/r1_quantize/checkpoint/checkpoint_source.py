@@ -109,25 +109,25 @@ def _stored(folder: CheckpointFolder, architecture: Architecture) -> Iterator[Te
     for source, tensor in folder.tensors.items():
         if source.endswith(_IGNORED):
             continue
-        stored, found = tensor.stored, expected.get(source)
-        if found is None:
+        stored, known_weight = tensor.stored, expected.get(source)
+        if known_weight is None:
             raise BadCheckpoint(
                 f"{tensor.shard}: unknown tensor {source:.80}; {architecture.name} has none of that name"
             )
-        if stored.shape != found.shape:
-            wanted = f"config.json asks for {list(found.shape)}"
-            raise BadCheckpoint(f"{tensor.shard}: {source} is {list(stored.shape)}, {wanted}")
+        if stored.shape != known_weight.shape:
+            shapes = f"{list(stored.shape)}, but config.json requires {list(known_weight.shape)}"
+            raise BadCheckpoint(f"{tensor.shard}: {source} is {shapes}")
         if stored.type is None:
             raise BadCheckpoint(f"{tensor.shard}: {source} is {stored.dtype}, not BF16, F16 or F32")
         yield Tensor(
-            name=found.name,
-            shape=found.shape,
+            name=known_weight.name,
+            shape=known_weight.shape,
             type=stored.type,
             default_type=TensorType.F32,
             label=f"{tensor.shard}: {source}",
             file=tensor.shard,
             offset=stored.offset,
-            rotary_heads=found.rotary_heads,
+            rotary_heads=known_weight.rotary_heads,
         )
 
 
@@ -164,7 +164,7 @@ def _sampling(folder: CheckpointFolder) -> Iterator[Entry]:
 
 
 def _naming(name: str, known: catalog.Checkpoint | None) -> Iterator[Entry]:
-    """The keys that say what the model is called and whose it is; they have no effect on how it runs."""
+    """The keys for the model's name, publisher and licence; they have no effect on how it runs."""
     yield string(Keys.General.NAME, known.title if known else name)
     if known and known.repo:
         yield string(Keys.General.ORGANIZATION, known.repo.partition("/")[0])

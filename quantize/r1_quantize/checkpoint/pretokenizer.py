@@ -45,8 +45,8 @@ def pretokenizer_of(tokenizer: dict[str, Any]) -> str:
 
     Raises BadCheckpoint, quoting the definition, when it is not a known one.
     """
-    normalizer, cut = tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer")
-    match cut:
+    normalizer, pre_tokenizer = tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer")
+    match pre_tokenizer:
         case {
             "type": "Sequence",
             "pretokenizers": [
@@ -59,10 +59,10 @@ def pretokenizer_of(tokenizer: dict[str, Any]) -> str:
                 return "deepseek-r1-qwen" if _adds_bos(tokenizer) else "qwen2"
             if (kind, pattern) == _LLAMA_3:
                 return "llama-bpe"
-    found = json.dumps({"normalizer": normalizer, "pre_tokenizer": cut}, ensure_ascii=False)
+    definition = json.dumps({"normalizer": normalizer, "pre_tokenizer": pre_tokenizer}, ensure_ascii=False)
     raise BadCheckpoint(
         "tokenizer.json: unknown pre-tokenizer; r1 knows those of Qwen 2 and Llama 3; "
-        f"choose one of llama.cpp's with --pretokenizer NAME; found {found:.600}"
+        f"choose one of llama.cpp's with --pretokenizer NAME; found {definition:.600}"
     )
 
 

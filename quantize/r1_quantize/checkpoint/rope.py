@@ -19,7 +19,7 @@ from r1_quantize.gguf.metadata import float32, string, to_float32, uint32
 from r1_quantize.gguf.reader import Entry
 
 _DEFAULT_THETA = 10_000.0  # transformers' default
-_MIN = 0.001  # of any number here; only files made to do harm have smaller ones
+_MIN = 0.001  # of any number here; only malicious files have smaller ones
 _YARN = {
     # config.json -> GGUF key, in the order of the keys
     "extrapolation_factor": Keys.Rope.SCALING_YARN_EXT_FACTOR,

@@ -28,7 +28,7 @@ _FLOATS = {"BF16": TensorType.BF16, "F16": TensorType.F16, "F32": TensorType.F32
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where a tensor lies in its file. `shape` is (rows, columns) or (values,); `offset` is in the file."""
+    """A tensor's place in its file. `shape` is (rows, columns) or (values,); `offset` is from the file's start."""
 
     name: str
     dtype: str
@@ -84,13 +84,13 @@ class _HeaderReader:
         if not 2 <= length <= min(_MAX_HEADER_BYTES, self._size - 8):
             raise self._bad(f"a header of {length:,} bytes in a file of {self._size:,}")
         try:
-            found = json.loads(file.read(length), object_pairs_hook=_unique)
+            header = json.loads(file.read(length), object_pairs_hook=_unique)
         except (ValueError, RecursionError) as exc:
             raise self._bad(f"the header is not JSON ({exc})") from exc
-        if not isinstance(found, dict):
+        if not isinstance(header, dict):
             raise self._bad("the header is not a JSON object")
-        found.pop("__metadata__", None)
-        tensors = [self._tensor(name, entry, 8 + length) for name, entry in found.items()]
+        header.pop("__metadata__", None)
+        tensors = [self._tensor(name, entry, 8 + length) for name, entry in header.items()]
         self._check_layout(tensors, 8 + length)
         by_name = {tensor.name: tensor for tensor in sorted(tensors, key=lambda tensor: tensor.name)}
         return SafetensorsFile(self._file, by_name)
@@ -128,7 +128,7 @@ class _HeaderReader:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    values = dict(pairs)
+    if len(values) != len(pairs):
         raise ValueError("duplicate key")
-    return found
+    return values

@@ -53,8 +53,8 @@ def vocabulary(
         added = {token["content"]: token["id"] for token in _added_tokens(tokenizer)}
         for kind, number in _special_ids(config, folder.config, added, size).items():
             yield uint32(_SPECIAL_IDS[kind], number)
-        for kind, wanted in _additions(tokenizer, config).items():
-            yield boolean(_ADDITIONS[kind], wanted)
+        for kind, is_added in _additions(tokenizer, config).items():
+            yield boolean(_ADDITIONS[kind], is_added)
         if (template := _chat_template(folder, config)) is not None:
             yield string(Keys.Tokenizer.CHAT_TEMPLATE, template)
     except UnicodeEncodeError as exc:
@@ -135,24 +135,24 @@ def _special_text(config: dict[str, Any], kind: str) -> str:
 
 def _additions(tokenizer: dict[str, Any], config: dict[str, Any]) -> dict[str, bool]:
     """Which of bos, eos and sep are added to a text: by the post-processor, else by tokenizer_config.json."""
-    found: dict[str, bool] = {}
+    additions: dict[str, bool] = {}
     for step in post_processors(tokenizer):
         match step:
             case {"type": "ByteLevel"}:
-                found.setdefault("bos", False)
-                found.setdefault("eos", False)
+                additions.setdefault("bos", False)
+                additions.setdefault("eos", False)
             case {"type": "TemplateProcessing", "single": [*single], "pair": [*pair]}:
-                found |= _template_additions(_pieces(single), _pieces(pair), config)
+                additions |= _template_additions(_pieces(single), _pieces(pair), config)
     for kind in ("bos", "eos", "sep"):
-        if isinstance(wanted := config.get(f"add_{kind}_token"), bool):
-            found.setdefault(kind, wanted)
-    return found
+        if isinstance(is_added := config.get(f"add_{kind}_token"), bool):
+            additions.setdefault(kind, is_added)
+    return additions
 
 
 def _template_additions(single: list[str | None], pair: list[str | None], config: dict[str, Any]) -> dict[str, bool]:
     """The tokens a TemplateProcessing step adds around one text, and between two."""
     first, last = (single[0], single[-1]) if len(single) > 1 else (None, None)
-    found = {kind: True for kind, token in (("bos", first), ("eos", last)) if token}
+    additions = {kind: True for kind, token in (("bos", first), ("eos", last)) if token}
     if first and pair[:1] == [first]:
         pair = pair[1:]
     if last and pair[-1:] == [last]:
@@ -160,8 +160,8 @@ def _template_additions(single: list[str | None], pair: list[str | None], config
     between = pair[1:-1]
     if between and pair[0] is None and pair[-1] is None:
         separators = (_special_text(config, "sep"), _special_text(config, "eos"))
-        found["sep"] = bool((between[0] in separators and not last) or (between[1:] and between[1] in separators))
-    return found
+        additions["sep"] = bool((between[0] in separators and not last) or (between[1:] and between[1] in separators))
+    return additions
 
 
 def _pieces(template: list[Any]) -> list[str | None]:
@@ -180,12 +180,12 @@ def _pieces(template: list[Any]) -> list[str | None]:
 
 def _chat_template(folder: CheckpointFolder, config: dict[str, Any]) -> str | None:
     """The Jinja template, from tokenizer_config.json or else from a separate file."""
-    found = config.get("chat_template")
-    if found is None:
-        found = folder.optional_text("chat_template.jinja")
-    if found is None:
-        found = (folder.optional_json("chat_template.json") or {}).get("chat_template")
-    if isinstance(found, list):
-        named = (entry for entry in found if isinstance(entry, dict) and entry.get("name") == "default")
-        found = next(named, {}).get("template")
-    return found if isinstance(found, str) and found else None
+    template = config.get("chat_template")
+    if template is None:
+        template = folder.optional_text("chat_template.jinja")
+    if template is None:
+        template = (folder.optional_json("chat_template.json") or {}).get("chat_template")
+    if isinstance(template, list):
+        defaults = (entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default")
+        template = next(defaults, {}).get("template")
+    return template if isinstance(template, str) and template else None

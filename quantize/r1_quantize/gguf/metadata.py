@@ -52,7 +52,7 @@ def int32s(key: str, values: Sequence[int]) -> Entry:
 
 
 def encode_header(entries: Sequence[Entry], tensors: Sequence[tuple[str, tuple[int, ...], TensorType]]) -> bytes:
-    """Everything before the first tensor but the padding: counts, `entries`, then name, shape and type of each tensor.
+    """Everything before the first tensor, without padding: counts, `entries`, and name, shape and type of each tensor.
 
     A shape is (rows, columns) or (values,). The tensors follow each other in this order, each at an aligned offset.
     """

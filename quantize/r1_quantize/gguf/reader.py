@@ -132,7 +132,7 @@ def read_file(file: SourceFile) -> GGUFFile:
             available = opened.seek(0, 2)
             if available < _MIN_FILE_BYTES:
                 raise BadGGUF(f"{file.path}: not a GGUF, only {available} bytes long")
-            # Map no more than a header can be: with limited address space there may be none left for the weights.
+            # Map no more than the largest header: with a limited address space, the weights need the rest.
             mapped = min(available, _MAX_HEADER_BYTES + 8)
             with mmap.mmap(opened.fileno(), mapped, access=mmap.ACCESS_READ) as data:
                 return _Parser(data, current, available).parse()

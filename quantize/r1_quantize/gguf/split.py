@@ -7,7 +7,7 @@ import re
 from r1_quantize.errors import BadGGUF
 
 MAX_PARTS = 1000
-"""More than any published model has; bounds the files a single name can make us look for."""
+"""More than any published model has; limits how many files one name can make r1 look for."""
 
 _PART = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", re.DOTALL)
 

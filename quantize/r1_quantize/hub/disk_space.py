@@ -1,4 +1,4 @@
-"""How much disk a pull needs, and what to suggest when there is too little."""
+"""The disk space that a pull needs, and suggestions when there is too little."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Download one file from the hub: resume what an earlier run left, retry, and accept it only with the hub's digest.
 
-The bytes that have come so far are in NAME.partial, which is only ever appended to.
+The bytes received so far are in NAME.partial, which is only ever appended to.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _Result = TypeVar("_Result")
 
 
 class Stopped(Exception):
-    """The caller no longer wants the bytes."""
+    """The caller has stopped the download."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def fetch(repository: Repository, file: RemoteFile, target: Path, connection: Co
     while fetches_left:
         with _PartialFile(partial_of(target), file) as partial:
             partial.resume(connection.hashed)
-            # If most of the file was left by an earlier run, that part may be what is wrong: such a try is free.
+            # If an earlier run left most of the file, that part may be the damaged one: such an attempt does not count.
             fetches_left -= 2 * partial.size <= file.size
             connection.report(Fetching(file.name, file.size, partial.size))
             fetch_range(repository, file, partial.size, file.size, partial.append, connection, xet=xet)
@@ -133,10 +133,10 @@ def fetch(repository: Repository, file: RemoteFile, target: Path, connection: Co
                 return
             partial.remove()
         xet = False  # Xet may have sent the wrong bytes
-        reason = f"it came with the digest {digest[:12]}…, and the hub says {file.digest[:12]}…"
+        reason = f"it arrived with the digest {digest[:12]}…, but the hub lists {file.digest[:12]}…"
         connection.report(Rejected(file.name, file.size, reason))
     raise NotAsListed(
-        f"{repository.name}/{file.name}: {reason}, {_MAX_FETCHES} times; it was discarded. Try again later, or from "
+        f"{repository.name}/{file.name}: {reason}, {_MAX_FETCHES} times, so it was discarded; try again later, or from "
         "another network"
     )
 
@@ -219,10 +219,10 @@ def _chunks_between(body: hub.Body, start: int, end: int, connection: Connection
     for chunk in body.chunks:
         if connection.stop.is_set():
             raise Stopped
-        wanted = memoryview(chunk)[max(0, start - at) : max(0, end - at)]
+        part = memoryview(chunk)[max(0, start - at) : max(0, end - at)]
         at += len(chunk)
-        if wanted:
-            yield wanted
+        if part:
+            yield part
         elif at <= start:
             connection.report(Fetched(None, len(chunk)))
         if at >= end:

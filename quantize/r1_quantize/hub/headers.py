@@ -1,6 +1,6 @@
 """Download the small files of a repository, and the headers of its large ones: enough to plan the conversion.
 
-The bytes that are downloaded of a large file are kept as the first part of its download.
+The bytes downloaded from a large file are kept as the first part of its download.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def damaged_in_cache(shards: Iterable[Shard], connection: Connection) -> list[st
 
 
 def discard_headers(shards: Iterable[Shard], folder: Path) -> None:
-    """Delete headers that made no sense, so that they are downloaded again: they could not be verified."""
+    """Delete invalid headers, which could not be verified, so that they are downloaded again."""
     for shard in shards:
         with suppress(OSError):
             partial_of(folder / shard.name).unlink(missing_ok=True)
@@ -100,9 +100,9 @@ class _HeaderFetcher:
     header_end: Callable[[SourceFile, int], int]
 
     def fetch(self, file: RemoteFile, *, use_cache: bool, is_retry: bool = False) -> Shard:
-        """The shard of a large file, with its header on this disk. A header that makes no sense is fetched once more.
+        """The shard of a large file, with its header on this disk. An invalid header is fetched once more.
 
-        Raises BadFile when it still makes none, or when the file is what the hub lists.
+        Raises BadFile when it is still invalid, or when the file has the digest that the hub lists.
         """
         local = self.folder / file.name.rpartition("/")[2]
         if local.exists() and local.stat().st_size != file.size:
@@ -116,7 +116,7 @@ class _HeaderFetcher:
             self._write_header(file, source, local, shard.header)
         except BadFile:
             if source and file.matches(source, self.connection.hashed):
-                raise  # it is what the hub has
+                raise  # the file on the hub is the same
             remove_file(local if source == local else partial_of(local))
             if is_retry:
                 raise
@@ -133,7 +133,7 @@ class _HeaderFetcher:
             read = count
             count = self.header_end(SourceFile(local, file.size, sha256=file.sha256, header=new), count)
         try:
-            os.truncate(new, count)  # the rest is read once the complete file has come
+            os.truncate(new, count)  # the rest is read once the file is complete
             new.replace(header)
         except OSError as exc:
             raise disk_error(header, exc) from exc

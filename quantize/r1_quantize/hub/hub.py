@@ -2,7 +2,7 @@
 
 The only importer of huggingface_hub, which is slow to import. It reads HF_HOME, HF_ENDPOINT, HF_TOKEN and
 HF_HUB_OFFLINE, and provides metadata, tokens, redirects, the cache and Xet. Its own downloads are not used: since 1.18
-they forget what they had when a process ends (huggingface_hub issue 4196).
+they lose partial files when a process ends (huggingface_hub issue 4196).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
 WEIGHTS = ("*.safetensors",)
-"""Never pickles or code."""
+"""The only files of weights that are used; never pickles or code."""
 
 _TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}
 _XET_CONFIG = {
@@ -46,7 +46,7 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/(?:[0-9]+|\*)")
 
 
 class TransientError(Exception):
-    """A failure that a retry may not meet. `retry_after` is the seconds the hub asks to wait; None if it does not say.
+    """A failure that may be gone on a retry. `retry_after` is the seconds the hub asks to wait, or None.
 
     `cause` is a detail for the final message, such as "Connection refused".
     """
@@ -71,12 +71,12 @@ class NotAsListed(NetworkError):
 
 
 class RevisionGone(NetworkError):
-    """The hub no longer has the commit that was asked for."""
+    """The hub no longer has the requested commit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A response body. `start` is its offset in the file: the one asked for, or 0 if the hub ignores ranges."""
+    """A response body. `start` is its offset in the file: the requested one, or 0 if the hub ignores ranges."""
 
     start: int
     chunks: Iterator[bytes]
@@ -210,7 +210,7 @@ def _remote_file(sibling: Any) -> RemoteFile:
 def _file_in_cache(path: Path) -> RemoteFile:
     """A file of the cache, with its digest: the cache links to a blob that is named after the hub's ETag.
 
-    Where the system has no links there is no published digest, so the file's own is taken.
+    Where the system has no links there is no published digest, so the file itself is hashed.
     """
     digest, size = path.resolve().name if path.is_symlink() else "", path.stat().st_size
     if re.fullmatch("[0-9a-f]{40}", digest):
@@ -277,7 +277,7 @@ def _connection_failure(exc: Exception) -> TransientError:
         case httpx2.TimeoutException():
             return TransientError("the hub stopped responding")
         case httpx2.TooManyRedirects():
-            return TransientError("the hub redirects in circles")
+            return TransientError("the hub redirects in a loop")
         case httpx2.ProxyError():
             return TransientError("the proxy refused the connection")
         case _:
@@ -307,7 +307,7 @@ def _refusal(what: str, exc: HfHubHTTPError) -> Exception:
     match exc:
         case GatedRepoError():
             then = " with the account of your token" if _has_token() else f", then {_TOKEN_ADVICE}"
-            return NetworkError(f"{what} requires consent; give it at {constants.ENDPOINT}/{repo}{then}")
+            return NetworkError(f"{what} requires consent; accept its terms at {constants.ENDPOINT}/{repo}{then}")
         case RevisionNotFoundError():
             return RevisionGone(f"{what}: the hub no longer has that commit")
         case RemoteEntryNotFoundError():

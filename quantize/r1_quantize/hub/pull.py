@@ -1,8 +1,8 @@
 """Pull a model: from a repository on the hub to a checked GGUF in the store, as a stream of events.
 
 A checkpoint is downloaded shard by shard. Each is quantized while the next one is downloaded, then deleted. The parts
-of a split GGUF are joined the same way; a single GGUF is taken as it is. When a pull is interrupted, its files stay in
-the staging folder, and the next pull resumes.
+of a split GGUF are joined the same way; a single GGUF is stored unchanged. When a pull is interrupted, its files stay
+in the staging folder, and the next pull resumes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from r1_quantize.hub.request import Request, resolve
 from r1_quantize.hub.shards import Shard
 from r1_quantize.store.store import Store
 
-_FIRST_ATTEMPTS = 3  # to reach the hub at all; a download in progress is more patient
+_FIRST_ATTEMPTS = 3  # to reach the hub at all; a download in progress gets more
 
 
 def pull(store: Store, request: Request, options: PullOptions) -> Generator[PipelineEvent, None, None]:
@@ -70,9 +70,9 @@ def run(job: PullJob) -> Iterator[PipelineEvent]:
 def _find_repository(
     store: Store, request: Request, options: PullOptions
 ) -> Generator[PipelineEvent, None, Repository]:
-    """The repository at the commit of an interrupted pull or a kept checkpoint if that will do, else at its newest.
+    """The repository at the commit of an interrupted pull or a kept checkpoint if that has the model, else the newest.
 
-    If the hub cannot be reached, a checkpoint in the Hugging Face cache will do.
+    If the hub cannot be reached, a checkpoint in the Hugging Face cache is used.
     """
     for repository in staging.recorded_repositories(store, request.repo) if not options.update else ():
         with suppress(ModelNotFound):
@@ -109,7 +109,7 @@ def _plan(
 ) -> Generator[PipelineEvent, None, tuple[list[Shard], QuantizingMaker | DownloadMaker]]:
     """Download the headers and plan with them.
 
-    Headers cannot be verified before the files are complete. If they make no sense, they are downloaded once more,
+    Headers cannot be verified before the files are complete. If they are invalid, they are downloaded once more,
     bypassing damaged files in the Hugging Face cache.
     """
     skip_cache: list[str] = []
@@ -126,5 +126,5 @@ def _plan(
             failure = exc
         skip_cache = yield from run_in_thread(partial(damaged_in_cache, shards))
     if failure:
-        yield Noted(f"{failure}; downloaded it again, and it is sound now")
+        yield Noted(f"{failure}; downloaded it again, and now it is valid")
     return shards, maker

@@ -1,4 +1,4 @@
-"""What a pull is and what it will do: its options, locks and staging folder, the files it needs, and its disk use."""
+"""A pull: its options, locks and staging folder, and its plan with the files it needs and its disk use."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class PullJob:
 
     @property
     def free(self) -> int:
-        """The bytes that the pull may use, including those of the half-made model."""
+        """The bytes that the pull may use, including those of the unfinished model."""
         return free_space(self.target)
 
     def present(self) -> Present | None:
@@ -85,7 +85,7 @@ class PullJob:
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="r1-")))
 
     def keeps_checkpoint(self, folder: Path) -> bool:
-        """Whether the downloaded shards stay."""
+        """Whether the downloaded shards are kept."""
         return self.options.keep_checkpoint or staging.is_kept(folder)
 
     def fetch_headers(self, folder: Path, connection: Connection, skip_cache: Collection[str] = ()) -> list[Shard]:

@@ -1,4 +1,4 @@
-"""Make the model that a pull is for: quantize the shards, join the parts of a GGUF, or take a single GGUF as it is.
+"""Make the model of a pull: quantize the shards, join the parts of a GGUF, or store a single GGUF unchanged.
 
 Each maker plans when it is created, from the headers alone, and starts when `make` is called.
 """
@@ -30,7 +30,7 @@ from r1_quantize.writer import journal_path, partial_path
 
 
 def maker_for(job: PullJob, folder: Path, shards: list[Shard]) -> QuantizingMaker | DownloadMaker:
-    """Plan how to make the model from these shards. Raises BadFile when their headers make no sense."""
+    """Plan how to make the model from these shards. Raises BadFile when their headers are invalid."""
     if job.request.file is None:
         return QuantizingMaker(job, folder, shards, source=folder, quant=job.request.quant)
     if len(shards) > 1:
@@ -106,10 +106,10 @@ class DownloadMaker:
     def _fetch(self) -> Generator[PipelineEvent, None, Path]:
         """Download the file, unless an earlier run left it undamaged; returns where it is."""
         remote, provider = self._shard.remote, self._provider
-        was_here = provider.bytes_on_disk(self._shard.name) == remote.size
+        was_on_disk = provider.bytes_on_disk(self._shard.name) == remote.size
         (file,) = provider.start([self._file])
         path = yield from provider.take(file)
-        if was_here and not remote.matches(path):
+        if was_on_disk and not remote.matches(path):
             provider.reject(file)
             yield Rejected(self._shard.name, remote.size, f"{path} has changed since it was downloaded")
             path = yield from provider.take(file)
@@ -122,11 +122,11 @@ class DownloadMaker:
         try:
             if not self._can_rename(path):
                 path = _copy_beside(path, target)
-            settle = manifest.stage(self._job.manifest_path, path)
+            commit = manifest.stage(self._job.manifest_path, path)
             path.replace(target)
         except OSError as exc:
             raise disk_error(target, exc) from exc
-        settle()
+        commit()
         remove_file(partial_path(target))
         remove_file(journal_path(target))
 

@@ -1,7 +1,7 @@
 """Repair a damaged model in the store, downloading as little as possible.
 
-A model made from a checkpoint is made again where its tensors do not have the checksums in the manifest, from the
-shards with these tensors. Of a GGUF that was downloaded as it is, only the damaged ranges are downloaded.
+In a model made from a checkpoint, the tensors without the checksums in the manifest are made again from their shards.
+For a GGUF that was downloaded unchanged, only the damaged ranges are downloaded again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _Range = tuple[int, int]
 
 
 def repair(store: Store, model: StoredModel, threads: int | None = None) -> Generator[PipelineEvent, None, None]:
-    """Raises UsageError when it is not known how the model was made, and what `pull.pull` raises."""
+    """Repair a model. Raises UsageError when it is not known how it was made, and what `pull.pull` raises."""
     manifest = model.manifest
     if model.quant is None or manifest is None:
         raise UsageError(f"{model.reference} has no manifest, so it cannot be repaired; get it again")
@@ -73,7 +73,7 @@ def _find_repository(
 
 
 def _repair_download(job: PullJob, remote: RemoteFile, manifest: Manifest) -> Iterator[PipelineEvent]:
-    """Repair a GGUF that was downloaded as it is, in place. Raises BadFile when that fails."""
+    """Repair, in place, a GGUF that was downloaded unchanged. Raises BadFile when that fails."""
     started = time.monotonic()
     with ExitStack() as stack:
         yield from job.lock(stack)
@@ -87,7 +87,7 @@ def _repair_download(job: PullJob, remote: RemoteFile, manifest: Manifest) -> It
             gaps = list(_gaps(gguf))
             yield from run_in_thread(partial(_fetch_ranges, job.repository, remote, gaps, file))
         repaired = remote.matches(job.target)
-        staging.clean_up(folder, [shard], keep=False)  # its header too, which may be what is wrong
+        staging.clean_up(folder, [shard], keep=False)  # its header too, which may be the damaged part
         if not repaired:
             raise BadFile(f"{job.target} is still damaged; check the disk, or remove it and pull it again")
     yield Finished(job.target, remote.size, time.monotonic() - started)
@@ -136,7 +136,7 @@ def _write(file: BinaryIO, piece: memoryview) -> None:
 
 
 def _gaps(gguf: GGUFFile) -> Iterator[_Range]:
-    """The ranges outside tensors: the header, which has no checksum of its own, and the padding after each tensor."""
+    """The ranges outside tensors: the header, which has no checksum, and the padding after each tensor."""
     starts = [gguf.data_offset, *(tensor.offset for tensor in gguf.tensors), gguf.size]
     ends = [0, gguf.data_offset, *(tensor.offset + tensor.nbytes for tensor in gguf.tensors)]
     for end, start in zip(ends, starts, strict=True):

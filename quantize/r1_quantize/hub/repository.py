@@ -49,7 +49,7 @@ class RemoteFile:
         return hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
 
     def matches(self, path: Path, hashed: Callable[[int], None] = lambda _: None) -> bool:
-        """Whether the file at `path` has this size and digest. It is read; `hashed` gets the counts of bytes."""
+        """Whether the file at `path` has this size and digest. Reads it; `hashed` is called with counts of bytes."""
         try:
             if path.stat().st_size != self.size:
                 return False
@@ -127,12 +127,12 @@ def checked_repository(name: str, commit: object, files: Iterable[RemoteFile]) -
 
 
 def is_repo(name: str) -> bool:
-    """Whether it is a valid OWNER/NAME."""
+    """Whether `name` is a valid OWNER/NAME."""
     return _REPO.fullmatch(name) is not None and ".." not in name and "--" not in name
 
 
 def is_safe_name(name: object) -> bool:
-    """Whether it is a relative path that stays inside its folder, on every platform."""
+    """Whether `name` is a relative path that stays inside its folder, on every platform."""
     if not isinstance(name, str) or not name or len(name) > _MAX_NAME_LENGTH:
         return False
     parts = PurePosixPath(name).parts

@@ -23,7 +23,7 @@ _QUANT_SUFFIX = re.compile(
 class Request:
     """The model to get: its name and quant type here, and the repository it comes from.
 
-    Without `file` the repository's checkpoint is quantized; with it, that GGUF is downloaded as it is.
+    Without `file` the repository's checkpoint is quantized; with it, that GGUF is downloaded unchanged.
     """
 
     name: str

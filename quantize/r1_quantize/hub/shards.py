@@ -133,11 +133,11 @@ class ShardProvider:
             yield from self.take(self._shards[name].at(self._local(name)))
 
     def is_cached(self, name: str) -> bool:
-        """Whether the Hugging Face cache has it."""
+        """Whether the Hugging Face cache has this shard."""
         return name in self._cached
 
     def file_plans(self, already_read: Mapping[str, FileRecord]) -> tuple[FilePlan, ...]:
-        """What has to be downloaded; `already_read` are the files that an earlier run has finished with."""
+        """The plan for each shard; `already_read` are the files that an earlier run has finished."""
         return tuple(
             FilePlan(name, shard.remote.size, self._bytes_done(shard, already_read.get(name)))
             for name, shard in self._shards.items()
@@ -220,13 +220,13 @@ class ShardProvider:
         """The bytes of a shard that need no download; a prefix that was read for the header does not count."""
         if record and record.digest == shard.remote.sha256:
             return shard.remote.size
-        here = self.bytes_on_disk(shard.name)
-        return here if here > _MAX_PREFIX_BYTES or here == shard.remote.size else 0
+        on_disk = self.bytes_on_disk(shard.name)
+        return on_disk if on_disk > _MAX_PREFIX_BYTES or on_disk == shard.remote.size else 0
 
     def _download_order(self, name: str) -> tuple[bool, int]:
         """The sort key of `start`."""
-        here = self.bytes_on_disk(name)
-        return here < self._shards[name].remote.size, -here
+        on_disk = self.bytes_on_disk(name)
+        return on_disk < self._shards[name].remote.size, -on_disk
 
     def _path(self, name: str) -> Path:
         return self._cached.get(name) or self._local(name)

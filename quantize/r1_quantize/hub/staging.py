@@ -57,7 +57,7 @@ def unpin(folder: Path) -> None:
 
 
 def is_kept(folder: Path) -> bool:
-    """Whether the checkpoint there is complete and to be kept."""
+    """Whether the checkpoint in `folder` is complete and to be kept."""
     return (folder / KEPT).exists()
 
 
@@ -72,9 +72,9 @@ def kept_files(folder: Path) -> dict[str, SourceFile]:
 
 
 def clean_up(folder: Path, shards: Sequence[Shard], *, keep: bool) -> None:
-    """Delete what a finished pull downloaded, except with `keep`, or what another pull of the repository needs."""
+    """Delete the files of a finished pull, except the shards with `keep`, and the files of another unfinished pull."""
     complete = [shard for shard in shards if (folder / shard.name).is_file()]
-    keep = keep and bool(complete)  # no second copy of what is in the Hugging Face cache
+    keep = keep and bool(complete)  # if all shards are in the Hugging Face cache, there is nothing to keep here
     for shard in shards:
         for suffix in (".header",) if keep else ("", ".partial", ".header"):
             (folder / f"{shard.name}{suffix}").unlink(missing_ok=True)

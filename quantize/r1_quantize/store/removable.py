@@ -1,4 +1,4 @@
-"""What can be removed from the store, and the disk space it takes."""
+"""The items that can be removed from the store, and the disk space they take."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MODEL_SUFFIXES = (".gguf", ".json", ".json.next", ".gguf.partial", ".gguf.parti
 
 @dataclass(frozen=True, slots=True)
 class Removable:
-    """Something that can be removed: a model, an unfinished model, or files of a checkpoint."""
+    """An item in the store that can be removed: a model, an unfinished model, or files of a checkpoint."""
 
     reference: str
     size: int  # bytes on disk
@@ -22,7 +22,7 @@ class Removable:
 
 
 def removable_of(reference: str, paths: Sequence[Path], *, is_complete: bool = False) -> Removable:
-    """What can be removed: these files and folders."""
+    """The item made up of these files and folders."""
     files = [file for path in paths for file in (_files_in(path) if path.is_dir() else [path])]
     return Removable(
         reference=reference, size=sum(map(allocated_bytes, files)), paths=tuple(paths), is_complete=is_complete

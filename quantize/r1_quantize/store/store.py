@@ -1,4 +1,4 @@
-"""Where models live: HOME/models/NAME/QUANT.gguf, each with its manifest, QUANT.json, beside it.
+"""The store of models: HOME/models/NAME/QUANT.gguf, each with its manifest, QUANT.json, beside it.
 
 Only a file whose name ends in `.gguf` is a model. An unfinished one has the suffix `.partial`, and the process that
 makes it holds the lock of its target. Imports only the standard library, platformdirs and light modules of ours,
@@ -108,7 +108,7 @@ class Store:
     def checkpoint_folders(self, repo: str) -> list[Path]:
         """The existing folders of a repository, the most recently changed first."""
         records = self._checkpoints(repo).glob(f"*/{RECORD}")
-        return sorted((path.parent for path in records), key=_touched, reverse=True)
+        return sorted((path.parent for path in records), key=_changed_at, reverse=True)
 
     def lock(self, name: str, quant: str, *, wait: bool = False) -> AbstractContextManager[None]:
         """Hold the lock for writing `name:quant`; creates its folder.
@@ -154,17 +154,17 @@ class Store:
         if _is_path(reference):
             if Path(reference).exists():
                 raise UsageError(f"{reference} is not in the store; remove the file itself")
-            raise ModelNotFound(f"{reference} is not on this machine; r1 list shows what is")
+            raise ModelNotFound(f"{reference} is not on this machine; r1 list shows the models that are")
         name, _, quant = reference.partition(":")
         quants = self._quants(name)
         if not quant and len(quants) > 1:
             raise UsageError(f"{name} has several types; choose one of {', '.join(f'{name}:{q}' for q in quants)}")
-        wanted = quant.upper() or "".join(quants)
-        if wanted not in quants:
-            raise ModelNotFound(f"{reference} is not on this machine; r1 list shows what is")
-        is_complete = self.stored(name, wanted) is not None
-        files = files_of_model(self.path(name, wanted).parent, wanted)
-        return removable_of(f"{name}:{wanted}", files, is_complete=is_complete)
+        chosen = quant.upper() or "".join(quants)
+        if chosen not in quants:
+            raise ModelNotFound(f"{reference} is not on this machine; r1 list shows the models that are")
+        is_complete = self.stored(name, chosen) is not None
+        files = files_of_model(self.path(name, chosen).parent, chosen)
+        return removable_of(f"{name}:{chosen}", files, is_complete=is_complete)
 
     def remove(self, item: Removable) -> None:
         """Raises Busy when another process holds the lock, R1Error when the disk fails."""
@@ -201,14 +201,14 @@ class Store:
         return f"no model is called {name!r}; r1 knows {', '.join(names)}"
 
     def _not_stored(self, known: Checkpoint, quant: str) -> str:
-        wanted = f"{known.name}:{quant}"
+        reference = f"{known.name}:{quant}"
         others = ", ".join(model.reference for model in self._of(known.name))
-        missing = f"{wanted} is not on this machine{f' (but {others} is)' if others else ''}"
+        missing = f"{reference} is not on this machine{f' (but {others} is)' if others else ''}"
         from r1_quantize.recipe import RECIPES  # slow to import
 
         if quant not in RECIPES:
             return f"{missing}, and {quant} is not a type r1 makes; see r1 quantize --list-types"
-        command = f"r1 quantize {known.name} -t {quant}" if known.builtin else f"r1 pull {wanted}"
+        command = f"r1 quantize {known.name} -t {quant}" if known.builtin else f"r1 pull {reference}"
         return f"{missing}; get it with: {command}"
 
 
@@ -216,16 +216,16 @@ class Store:
 def _lock(path: Path, what: str, *, wait: bool) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = lock_file(path, wait=wait)
+        locked = lock_file(path, wait=wait)
     except BlockingIOError as exc:
         raise Busy(f"{what} by another r1 ({exc}); wait for it to finish") from exc
     except OSError as exc:
         raise UsageError(f"{path.parent}: {exc.strerror}; set R1_HOME to another folder") from exc
-    with held:
+    with locked:
         yield
 
 
-def _touched(folder: Path) -> float:
+def _changed_at(folder: Path) -> float:
     try:
         return folder.stat().st_mtime
     except OSError:  # another process has just removed it

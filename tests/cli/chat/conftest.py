@@ -20,7 +20,7 @@ OpenTalk = Callable[..., Talk]
 @pytest.fixture
 def open_talk(tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenTalk]:
     """Opens a chat; all use the same history."""
-    monkeypatch.setenv("SSH_TTY", "/dev/pts/0")  # the tests must not change the clipboard of who runs them
+    monkeypatch.setenv("SSH_TTY", "/dev/pts/0")  # the tests must not change the developer's clipboard
     monkeypatch.delenv("TMUX", raising=False)
     opened: list[Talk] = []
 

@@ -121,7 +121,7 @@ class TestLockedHistory:
             notebook.recorder.finish(finished(), 0.5)
             assert notebook.recorder.session is None
         assert notebook.saved() == []
-        notebook.recorder.write_owed()
+        notebook.recorder.write_pending()
         (turn,) = notebook.saved()
         assert (turn.asked.question, turn.thinking, turn.answer) == ("why?", "Hm.", "Because.")
         assert notebook.failures == []

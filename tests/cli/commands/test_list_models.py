@@ -1,4 +1,4 @@
-"""`r1 list`: the models on this machine and those to pull."""
+"""`r1 list`: the models on this machine and the ones to pull."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class TestPhone:
 
 
 class TestSmallGPU:
-    """16 GB of memory, and a card with 6 GB, of which the driver and the desktop leave 5.5."""
+    """16 GB of memory, and a card with 6 GB; the driver and the desktop leave 5.5 of them."""
 
     MACHINE = Machine(free=12 * GB, gpus=(DeviceMemory("CUDA0", int(5.5 * GB)),))
 

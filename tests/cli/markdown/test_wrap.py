@@ -88,11 +88,11 @@ class TestWrap:
     def test_an_indent_counts_as_part_of_the_first_word(self) -> None:
         assert wrap("    abcdefgh", 8) == ["    abcd", "efgh"]
 
-    def test_spaces_at_the_end_stay(self) -> None:
+    def test_spaces_at_the_end_are_kept(self) -> None:
         assert wrap("one two ", 80) == ["one two "]
         assert wrap("one two   ", 7) == ["one two   "]
 
-    def test_spaces_at_a_break_go(self) -> None:
+    def test_spaces_at_a_break_are_dropped(self) -> None:
         assert wrap("one    two", 5) == ["one", "two"]
 
     @pytest.mark.parametrize("seed", range(10))

@@ -103,7 +103,7 @@ class TestPassingFaults:
         assert person.sent - undisturbed.sent <= undisturbed.shard
         if "flip" in {fault.kind for fault in hub.faults}:  # that file is downloaded twice, and no other
             (file,) = (file for file in (*NAMES, *SMALL) if fnmatchcase(f"cdn/{file}", hub.faults[0].match))
-            assert f"{file}: it came with the digest" in done.stderr.decode()
+            assert f"{file}: it arrived with the digest" in done.stderr.decode()
             size = (hub.root / REPO / file).stat().st_size
             assert (hub.sent[file], person.sent - undisturbed.sent) == (2 * size, size)
 
@@ -173,7 +173,7 @@ LASTING: dict[str, tuple[str, list[Fault], Change | None]] = {
     "the listing is cut at its first byte": ("the connection broke", [Fault("api/*", "cut", -1)], None),
     "every shard is empty": ("the connection ended early", [Fault("*.safetensors", "empty", -1)], None),
     "a shard always arrives damaged": ("it was discarded", [Fault(AT_THIRD, "flip", -1, after=999_999)], None),
-    "a redirect to itself": ("redirects in circles", [Fault(AT_THIRD, "loop", -1)], None),
+    "a redirect to itself": ("redirects in a loop", [Fault(AT_THIRD, "loop", -1)], None),
     "the hub asks to wait an hour": (
         "asks for 3,600 seconds",
         [Fault(AT_THIRD, "status", -1, status=429, headers={"Retry-After": "3600"})],

@@ -1,4 +1,4 @@
-"""`r1 pull` from a hostile hub: one line, nothing written outside the home, nothing that stays in it."""
+"""`r1 pull` from a hostile hub: one line, nothing is written outside the home, and nothing stays in it."""
 
 from __future__ import annotations
 

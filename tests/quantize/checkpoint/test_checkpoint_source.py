@@ -66,7 +66,7 @@ class TestBadCheckpoints:
     def test_a_tensor_of_the_wrong_shape(self, tmp_path: Path, shape: tuple[int, ...]) -> None:
         name = "model.layers.0.mlp.down_proj.weight"
         source = self.rewrite(tmp_path / "c", {name: checkpoints.stored(name, shape)})
-        said = rf"{name} is \[{', '.join(map(str, shape))}\], config.json asks for \[256, 512\]"
+        said = rf"{name} is \[{', '.join(map(str, shape))}\], but config.json requires \[256, 512\]"
         self.check(source, tmp_path / "out", said)
 
     def test_a_tensor_of_the_wrong_type(self, tmp_path: Path) -> None:

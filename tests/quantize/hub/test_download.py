@@ -258,7 +258,7 @@ class TestWrongBytes:
         remote.hub.faults = [Fault(MATCH, "flip", times=-1, after=0)]
         recorded = Recorded()
         with pytest.raises(
-            NetworkError, match=r"2 times; it was discarded\. Try again later, or from another"
+            NetworkError, match="2 times, so it was discarded; try again later, or from another"
         ) as caught:
             remote.fetch(recorded)
         assert f"{REPO}/{NAME}" in str(caught.value)
@@ -267,7 +267,7 @@ class TestWrongBytes:
 
     def test_a_listing_with_the_wrong_digest(self, remote: Remote) -> None:
         remote.file = replace(remote.file, sha256="0" * 64)
-        with pytest.raises(NetworkError, match="and the hub says 000000000000…, 2 times"):
+        with pytest.raises(NetworkError, match="but the hub lists 000000000000…, 2 times"):
             remote.fetch()
         assert names_in(remote.target.parent) == []
 

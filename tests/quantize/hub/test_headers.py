@@ -255,7 +255,7 @@ class TestRefused:
         checkpoints.write(origin)
         started, repository = start()
         started.faults = [Fault("*/config.json", "flip", times=-1, after=0)]
-        with pytest.raises(NetworkError, match=r"config\.json: it came with the digest"):
+        with pytest.raises(NetworkError, match=r"config\.json: it arrived with the digest"):
             checkpoint_shards(repository, folder, Recorded().connection)
         assert not (folder / "config.json").exists()
 

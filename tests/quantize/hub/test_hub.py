@@ -123,7 +123,7 @@ class TestLookUp:
             lambda info: {**info, "createdAt": 7},
         ],
     )
-    def test_an_answer_that_makes_no_sense(self, served: Serve, lie: Callable[[dict[str, Any]], Any]) -> None:
+    def test_an_answer_that_is_not_a_listing(self, served: Serve, lie: Callable[[dict[str, Any]], Any]) -> None:
         started = served()
         started.info_overrides = lie
         with pytest.raises((NetworkError, BadCheckpoint)) as caught:
@@ -168,7 +168,7 @@ class TestRefusals:
         started = served(token="hf_x")
         started.gated, started.gated_info = {REPO}, True
         repository = hub.look_up(REPO)
-        consent = f"requires consent; give it at {started.endpoint}/{REPO}"
+        consent = f"requires consent; accept its terms at {started.endpoint}/{REPO}"
         with pytest.raises(NetworkError, match=f"{consent}, then set HF_TOKEN"):
             read(repository)
         started.refused = {REPO}
@@ -327,7 +327,7 @@ class TestTransient:
         started = served()
         repository = hub.look_up(REPO)
         started.faults = [Fault(FILE, "loop", times=-1)]
-        with pytest.raises(TransientError, match="redirects in circles"):
+        with pytest.raises(TransientError, match="redirects in a loop"):
             read(repository)
 
 

@@ -83,7 +83,7 @@ class TestSteps:
 
 
 class TestHeaders:
-    """Headers that make no sense are downloaded once more, and only once."""
+    """Invalid headers are downloaded once more, and only once."""
 
     def fail(self, monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
         """Make planning fail this many times; returns a list that grows with each attempt."""
@@ -102,7 +102,7 @@ class TestHeaders:
         attempts = self.fail(monkeypatch, times=1)
         events = pulled(store)
         assert attempts == [1, 2]
-        assert notes(events) == ["nonsense, attempt 1; downloaded it again, and it is sound now"]
+        assert notes(events) == ["nonsense, attempt 1; downloaded it again, and now it is valid"]
         assert isinstance(events[-1], Finished)
         assert served.requests[f"GET {REPO}/resolve/{COMMIT}/{SHARD}"] == 3  # two headers, and the rest
 
@@ -115,7 +115,7 @@ class TestHeaders:
 
 
 class TestHubFails:
-    """A commit that is gone is replaced by the newest; without the hub the Hugging Face cache will do."""
+    """A commit that is gone is replaced by the newest; without the hub the Hugging Face cache is used."""
 
     def test_the_commit_is_gone(self, store: Store, served: Hub) -> None:
         def forget(request: str) -> None:

@@ -1,4 +1,4 @@
-"""`r1_quantize.hub.pull_makers`: a ready-made GGUF, and the parts of a split one, become the model they are."""
+"""`r1_quantize.hub.pull_makers`: a ready-made GGUF, and the parts of a split one, become a model in the store."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class TestMakerFor:
         assert maker.plan.peak == maker.plan.result + maker.plan.to_fetch
         assert store.models() == []
 
-    def test_a_header_that_makes_no_sense(self, store: Store, served: Hub) -> None:
+    def test_an_invalid_header(self, store: Store, served: Hub) -> None:
         job = self.job(store, f"hf:{REPO}:Q8_0")
         folder = staging.prepare(job.store, job.repository)
         shards = job.fetch_headers(folder, Recorded().connection)

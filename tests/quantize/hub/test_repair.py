@@ -191,7 +191,7 @@ class TestCheckpoint:
 
 
 class TestGGUF:
-    """Of a GGUF that was downloaded as it is, only the damaged ranges are downloaded."""
+    """For a GGUF that was downloaded unchanged, only the damaged ranges are downloaded again."""
 
     @pytest.fixture
     def model(self, pulled: tuple[Hub, Pulled], origin: Path, tmp_path: Path, gguf: Path) -> StoredModel:
