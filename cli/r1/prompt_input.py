@@ -183,7 +183,7 @@ def read_attachment(path: Path) -> Attachment:
         content = path.read_bytes()
     except OSError as exc:
         raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
-    name = os.fsencode(path.name).decode("utf-8", "replace")  # a name can have other bytes, but the prompt must be UTF-8
+    name = os.fsencode(path.name).decode("utf-8", "replace")  # a file name can have other bytes
     return Attachment(name, _decode(str(path), content))
 
 

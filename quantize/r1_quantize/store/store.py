@@ -154,14 +154,14 @@ class Store:
         if _is_path(reference):
             if Path(reference).exists():
                 raise UsageError(f"{reference} is not in the store; remove the file itself")
-            raise ModelNotFound(f"{reference} is not on this machine; r1 list shows the models that are")
+            raise ModelNotFound(f"{reference} is not on this machine; see r1 list")
         name, _, quant = reference.partition(":")
         quants = self._quants(name)
         if not quant and len(quants) > 1:
             raise UsageError(f"{name} has several types; choose one of {', '.join(f'{name}:{q}' for q in quants)}")
         chosen = quant.upper() or "".join(quants)
         if chosen not in quants:
-            raise ModelNotFound(f"{reference} is not on this machine; r1 list shows the models that are")
+            raise ModelNotFound(f"{reference} is not on this machine; see r1 list")
         is_complete = self.stored(name, chosen) is not None
         files = files_of_model(self.path(name, chosen).parent, chosen)
         return removable_of(f"{name}:{chosen}", files, is_complete=is_complete)

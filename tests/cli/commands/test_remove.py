@@ -84,7 +84,7 @@ class TestScripts:
     def test_a_missing_model_keeps_the_others(self, rm: Run, full_home: Path) -> None:
         before = files_in(full_home)
         done = rm("-y", "qwen-7b:Q8_0", "qwen-14b")
-        assert (done.returncode, done.stderr) == (4, b"r1: qwen-14b is not on this machine; r1 list shows the models that are\n")
+        assert (done.returncode, done.stderr) == (4, b"r1: qwen-14b is not on this machine; see r1 list\n")
         assert files_in(full_home) == before
 
     @pytest.mark.parametrize(

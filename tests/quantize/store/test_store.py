@@ -376,7 +376,7 @@ class TestRemovable:
     )
     def test_a_model_that_is_not_stored(self, store: Store, reference: str) -> None:
         put(store, "llama-8b", "Q8_0")
-        with pytest.raises(ModelNotFound, match="is not on this machine; r1 list shows the models that are"):
+        with pytest.raises(ModelNotFound, match="is not on this machine; see r1 list"):
             store.removable(reference)
 
     @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ class TestRemovable:
     )
     def test_a_missing_path(self, store: Store, reference: str) -> None:
         checkpoint(store)
-        with pytest.raises(ModelNotFound, match="is not on this machine; r1 list shows the models that are"):
+        with pytest.raises(ModelNotFound, match="is not on this machine; see r1 list"):
             store.removable(reference)
 
     @pytest.mark.parametrize("reference", ["/", "/etc/passwd"])
