@@ -126,4 +126,4 @@ HISTORY_DELETE = """Examples:
     r1 history delete -y 3 4 5
     r1 history delete --all
 
-Asks for confirmation; -y does not ask."""
+Asks for confirmation, unless -y is given."""

@@ -142,7 +142,9 @@ KvType = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    _option("--threads", panel=_MACHINE, help="Threads. (default: the fast cores, or what r1 bench --tune found)"),
+    _option(
+        "--threads", panel=_MACHINE, help="Number of threads. (default: the fast cores, or what r1 bench --tune found)"
+    ),
 ]
 Device = Annotated[
     str | None,
@@ -245,7 +247,7 @@ ModelToPull = Annotated[
         autocompletion=_complete_model,
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would download, and download nothing large.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan without downloading anything large.")]
 Prebuilt = Annotated[bool, typer.Option("--prebuilt", help="Download a ready-made GGUF instead of quantizing.")]
 KeepCheckpoint = Annotated[
     bool, typer.Option("--keep-checkpoint", help="Keep the checkpoint, so that other types need no download.")
@@ -298,7 +300,7 @@ AllowRequantize = Annotated[
     bool, typer.Option("--allow-requantize", help="Quantize an already quantized GGUF, at a loss of quality.")
 ]
 QuantizeThreads = Annotated[
-    int | None, _option("--threads", min=1, max=256, metavar="N", help="Threads. (default: every core)")
+    int | None, _option("--threads", min=1, max=256, metavar="N", help="Number of threads. (default: every core)")
 ]
 Output = Annotated[
     Path | None, _option("--output", "-o", help="The file to write. (default: the model's place in R1_HOME)")
