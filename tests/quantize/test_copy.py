@@ -244,7 +244,7 @@ class TestRefused:
 
     def test_without_disk_space(self, gguf: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pipeline, "free_space", lambda target: 1000)
-        with pytest.raises(NotEnoughSpace, match=r"1\.44 MB needed on this disk, 1 kB free; no type of it"):
+        with pytest.raises(NotEnoughSpace, match=r"1\.44 MB needed on this disk, 1 kB free; no type would fit"):
             make(gguf, "COPY")
 
     @pytest.mark.parametrize("quant", ["COP", "COPY_M", " COPY"])

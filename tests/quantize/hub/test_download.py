@@ -134,7 +134,7 @@ class TestResume:
         assert remote.target.read_bytes() == DATA
         rejected = recorded.of(Rejected)
         assert [(event.file, event.size) for event in rejected] == [(NAME, SIZE)]
-        assert f"the hub says {hashlib.sha256(DATA).hexdigest()[:12]}" in rejected[0].reason
+        assert f"the hub lists {hashlib.sha256(DATA).hexdigest()[:12]}" in rejected[0].reason
 
     def test_a_hub_without_ranges_sends_them_again_and_they_are_skipped(self, remote: Remote) -> None:
         remote.partial.write_bytes(DATA[:2_000_000])
