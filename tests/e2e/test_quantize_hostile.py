@@ -17,6 +17,7 @@ from r1_quantize.gguf.tensor_type import TensorType
 from tests.conftest import Run
 from tests.fakes import checkpoints, quantizer
 from tests.fakes.checkpoints import Shape
+from tests.fakes.in_process import run_each
 
 INDEX = "model.safetensors.index.json"
 Harm = Callable[[Path], object]
@@ -122,35 +123,49 @@ def with_rows(folder: Path, name: str, scale: float) -> Path:
     return folder
 
 
+def write_importance(path: Path, weight: float) -> Path:
+    """An importance matrix in llama.cpp's .dat form, with the same weight for every column of every matrix."""
+    names = (w.name for w in architecture_of(Shape(layers=1).config).weights if len(w.shape) == 2)
+    columns = {name: 512 if "ffn_down" in name else 256 for name in names}
+    data = struct.pack("<i", len(columns))
+    for name, count in columns.items():
+        data += struct.pack("<i", len(name)) + name.encode() + struct.pack("<ii", 1, count)
+        data += struct.pack(f"<{count}f", *[weight] * count)
+    path.write_bytes(data)
+    return path
+
+
 class TestTheProcessSurvives:
     """ggml aborts the process on unexpected input, so such input must not reach it."""
 
-    @pytest.mark.parametrize("scale", [1e14, 1e30])
     @pytest.mark.parametrize("quant", ["IQ3_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "Q2_K"])
-    def test_with_absurdly_large_weights(self, r1: Run, tmp_path: Path, quant: str, scale: float) -> None:
-        folder = with_rows(tmp_path / "c", "model.layers.0.mlp.up_proj.weight", scale)
+    def test_with_absurdly_large_weights(self, environ: dict[str, str], tmp_path: Path, quant: str) -> None:
         imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", Shape(layers=1))
-        done = r1("quantize", folder, "-t", quant, "--imatrix", imatrix, "-o", tmp_path / "a.gguf", "-q")
-        assert done.returncode in {0, 7}, done.stderr
-        if done.returncode:
-            assert b"up_proj.weight: a value is NaN, infinite or too large for" in done.stderr
-            assert not list(tmp_path.glob("a.gguf*"))
+        scales = [1e14, 1e30]
+        commands = []
+        for scale in scales:
+            folder = with_rows(tmp_path / f"{scale}", "model.layers.0.mlp.up_proj.weight", scale)
+            target = tmp_path / f"{scale}.gguf"
+            commands.append(["quantize", folder, "-t", quant, "--imatrix", imatrix, "-o", target, "-q"])
+        outcomes = run_each(commands, environ)
+        assert len(outcomes) == len(scales)
+        for scale, (status, stderr) in zip(scales, outcomes, strict=True):
+            assert status in {0, 7}, stderr
+            if status:
+                assert "up_proj.weight: a value is NaN, infinite or too large for" in stderr
+                assert not list(tmp_path.glob(f"{scale}.gguf*"))
 
-    @pytest.mark.parametrize("weight", [-1.0, 3e38, 1e-42, 0.0])
     @pytest.mark.parametrize("quant", ["IQ3_S", "IQ2_XXS", "IQ1_M", "Q4_K_M"])
-    def test_with_odd_importance(self, r1: Run, tmp_path: Path, quant: str, weight: float) -> None:
+    def test_with_odd_importance(self, environ: dict[str, str], tmp_path: Path, quant: str) -> None:
         folder = checkpoints.write(tmp_path / "c", Shape(layers=1))
-        names = (w.name for w in architecture_of(Shape(layers=1).config).weights if len(w.shape) == 2)
-        columns = {name: 512 if "ffn_down" in name else 256 for name in names}
-        data = struct.pack("<i", len(columns))
-        for name, count in columns.items():
-            data += struct.pack("<i", len(name)) + name.encode() + struct.pack("<ii", 1, count)
-            data += struct.pack(f"<{count}f", *[weight] * count)
-        (tmp_path / "imatrix.dat").write_bytes(data)
-        done = r1(
-            "quantize", folder, "-t", quant, "--imatrix", tmp_path / "imatrix.dat", "-o", tmp_path / "a.gguf", "-q"
-        )
-        assert done.returncode == (7 if weight in {-1.0, 3e38} else 0), done.stderr
+        importance = {-1.0: 7, 3e38: 7, 1e-42: 0, 0.0: 0}
+        commands = []
+        for weight in importance:
+            imatrix = write_importance(tmp_path / f"{weight}.dat", weight)
+            target = tmp_path / f"{weight}.gguf"
+            commands.append(["quantize", folder, "-t", quant, "--imatrix", imatrix, "-o", target, "-q"])
+        outcomes = run_each(commands, environ)
+        assert [outcome.status for outcome in outcomes] == list(importance.values()), outcomes
 
     @pytest.mark.parametrize("kind", ["I8", "I16", "I32", "I64", "F64", "Q8_K"])
     def test_with_matrices_of_types_that_are_not_weights(self, r1: Run, tmp_path: Path, kind: str) -> None:

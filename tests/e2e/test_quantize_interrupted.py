@@ -17,7 +17,7 @@ from tests.conftest import R1, Run, Start
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Shape
 
-SHAPE = Shape(layers=10, hidden=512, inner=1024, heads=8, kv_heads=2)
+SHAPE = Shape(layers=6, hidden=512, inner=1024, heads=8, kv_heads=2)
 KILLS = 20
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")

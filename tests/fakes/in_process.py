@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 from unittest.mock import patch
 
 from r1 import app as module
@@ -14,6 +17,7 @@ from r1.console import Console
 from r1.exit import run_app
 from tests.fakes.consoles import console, written
 from tests.fakes.hub import huggingface_client
+from tests.fakes.paths import ROOT
 
 
 def run_here(*arguments: str | Path, environ: Mapping[str, str]) -> subprocess.CompletedProcess[bytes]:
@@ -28,3 +32,39 @@ def run_here(*arguments: str | Path, environ: Mapping[str, str]) -> subprocess.C
         status = run_app(module.app)
     output, errors = written(made.stdout).encode(), written(made.stderr).encode()
     return subprocess.CompletedProcess(command, status, output, errors)
+
+
+def run_each(commands: Sequence[Sequence[str | Path]], environ: Mapping[str, str]) -> list[Outcome]:
+    """The outcome of each command, all run one after the other in one new process; fewer if the process died.
+
+    What a process computes only once, such as the tables of the smallest quant types, is then paid for only once.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fakes.in_process"],
+        input=json.dumps([[str(argument) for argument in command] for command in commands]),
+        env=dict(environ),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return [Outcome(*json.loads(line)) for line in done.stdout.splitlines()]
+
+
+class Outcome(NamedTuple):
+    """The exit status of a command, and what it printed on stderr."""
+
+    status: int
+    stderr: str
+
+
+def main() -> None:
+    """Run the commands on stdin, a list of lists as JSON; print a line for each as it ends."""
+    for command in json.load(sys.stdin):
+        done = run_here(*command, environ=os.environ)
+        print(json.dumps([int(done.returncode), done.stderr.decode()]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
