@@ -14,7 +14,7 @@ import pytest
 from r1.history.history import History
 from tests.conftest import R1, Run
 from tests.e2e.terminal import Terminal, without_style
-from tests.fakes.chats import asked, say
+from tests.fakes.chats import say, write_three_chats
 
 
 @pytest.fixture
@@ -24,15 +24,7 @@ def own(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def chats(own: Path) -> Path:
-    """Three chats: one of two turns with a file, one that was cut off, one in Chinese."""
-    with History.open(own / "history.db") as history:
-        session, _ = say(
-            history, None, asked("Does wood float?", ("notes.txt", "A duck.")), "Yes, it does.", "Hmm, wood."
-        )
-        say(history, session, "And \x1b[31mred\x1b[0m stone?", "No.\n\n```\n# not a heading\n```", "Stone sinks.")
-        say(history, None, asked("Cut off?", model="qwen-7b:Q4_K_M"), "It w", "Wait", reason=None)
-        say(history, None, "草莓里有几个字母？", "三个。", "数一数。")
-    return own / "history.db"
+    return write_three_chats(own / "history.db")
 
 
 @pytest.fixture

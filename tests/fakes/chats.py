@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from r1.engine.events import Finished, FinishReason, Timings, Usage
 from r1.engine.prompt import Attachment
 from r1.history.history import History, Question
@@ -46,3 +48,14 @@ def say(
     if reason is not None:
         history.finish(turn, finished(reason), 1.5, 0.125)
     return session, turn
+
+
+def write_three_chats(path: Path) -> Path:
+    """A history with three chats: one of two turns with a file, one that was cut off, one in Chinese."""
+    with History.open(path) as history:
+        wood = asked("Does wood float?", ("notes.txt", "A duck."))
+        session, _ = say(history, None, wood, "Yes, it does.", "Hmm, wood.")
+        say(history, session, "And \x1b[31mred\x1b[0m stone?", "No.\n\n```\n# not a heading\n```", "Stone sinks.")
+        say(history, None, asked("Cut off?", model="qwen-7b:Q4_K_M"), "It w", "Wait", reason=None)
+        say(history, None, "草莓里有几个字母？", "三个。", "数一数。")
+    return path

@@ -20,6 +20,7 @@ from r1_quantize.gguf_source import gguf_source, gguf_source_of
 from r1_quantize.recipe import Traits
 from tests.fakes import checkpoints, splits
 from tests.fakes.checkpoints import Shape
+from tests.fakes.ggufs import write_gguf
 from tests.quantize.conftest import Make
 
 ARCHITECTURES = {"qwen2": reference.MODEL_ARCH.QWEN2, "llama": reference.MODEL_ARCH.LLAMA}
@@ -52,27 +53,8 @@ def write(
     shaped: Mapping[str, NDArray[Any]] | None = None,
 ) -> Path:
     """A GGUF written by gguf-py; all tensors hold a few numbers, except those in `shaped`."""
-    writer = reference.GGUFWriter(path, architecture)
-    for key, value in keys.items():
-        match value:
-            case list():
-                writer.add_array(key, value)
-            case str():
-                writer.add_string(key, value)
-            case float():
-                writer.add_float32(key, value)
-            case bool():
-                writer.add_bool(key, value)
-            case int():
-                writer.add_uint32(key, value) if value >= 0 else writer.add_int32(key, value)
-    add(writer)
-    for name in tensors:
-        writer.add_tensor(name, (shaped or {}).get(name, np.ones((2, 8), "<f4")))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+    values = {name: (shaped or {}).get(name, np.ones((2, 8), "<f4")) for name in tensors}
+    return write_gguf(path, architecture, keys, values, add)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from r1_quantize.errors import BadFile, UsageError
 from r1_quantize.gguf import metadata
 from r1_quantize.gguf.reader import Entry
 from r1_quantize.imatrix import Imatrix, read_imatrix
+from tests.fakes.ggufs import write_gguf
 
 Floats = NDArray[np.float32]
 KEYS: dict[str, Any] = {
@@ -38,27 +39,9 @@ SUMS = {name: measured(name, columns) for name, columns in COLUMNS.items()}
 COUNTS = {name: 100 + 7 * index for index, name in enumerate(COLUMNS)}
 
 
-def write_gguf(path: Path, tensors: Mapping[str, NDArray[Any]], keys: Mapping[str, Any] = KEYS) -> Path:
-    """A file with these tensors and keys, written by gguf-py."""
-    writer = gguf.GGUFWriter(path, "imatrix")
-    writer.add_type("imatrix")
-    for key, value in keys.items():
-        match value:
-            case list():
-                writer.add_array(key, value)
-            case str():
-                writer.add_string(key, value)
-            case float():
-                writer.add_float32(key, value)
-            case _:
-                writer.add_uint32(key, value)
-    for name, values in tensors.items():
-        writer.add_tensor(name, values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+def write_imatrix(path: Path, tensors: Mapping[str, NDArray[Any]], keys: Mapping[str, Any] = KEYS) -> Path:
+    """An importance matrix in its GGUF form, with these tensors and keys."""
+    return write_gguf(path, "imatrix", keys, tensors, lambda writer: writer.add_type("imatrix"))
 
 
 def pairs(sums: Mapping[str, Floats] = SUMS, counts: Mapping[str, float] = COUNTS) -> dict[str, NDArray[Any]]:
@@ -114,29 +97,29 @@ class TestGGUF:
     """The form llama-imatrix writes: sums of squares and token counts."""
 
     def test_weights_are_sums_over_counts(self, path: Path) -> None:
-        found = read_imatrix(write_gguf(path, pairs()))
+        found = read_imatrix(write_imatrix(path, pairs()))
         assert lists(found) == averages()
         assert (found.path, found.dataset, found.chunks) == (path, "calibration.txt", 125)
         assert found.sha256 == sha256(path.read_bytes()).hexdigest()
 
     def test_the_order_of_the_tensors_does_not_matter(self, path: Path) -> None:
         tensors = dict(reversed(pairs().items()))
-        assert lists(read_imatrix(write_gguf(path, tensors))) == averages()
+        assert lists(read_imatrix(write_imatrix(path, tensors))) == averages()
 
     @pytest.mark.parametrize(("count", "rounded"), [(2.4, 2), (2.5, 3), (0.5, 1), (3.0, 3), (1e7, 10_000_000)])
     def test_a_count_is_rounded_to_a_whole_number(self, path: Path, count: float, rounded: int) -> None:
-        found = read_imatrix(write_gguf(path, pairs(counts=dict.fromkeys(SUMS, count))))
+        found = read_imatrix(write_imatrix(path, pairs(counts=dict.fromkeys(SUMS, count))))
         assert lists(found) == averages(counts=dict.fromkeys(SUMS, rounded))
 
     @pytest.mark.parametrize("count", [0.0, -3.0, 0.4, -0.4, float("nan"), float("inf")])
     def test_columns_without_measurements_count_evenly(self, path: Path, count: float) -> None:
-        found = read_imatrix(write_gguf(path, pairs(counts=dict.fromkeys(SUMS, count))))
+        found = read_imatrix(write_imatrix(path, pairs(counts=dict.fromkeys(SUMS, count))))
         assert lists(found) == {name: [1.0] * columns for name, columns in COLUMNS.items()}
 
     def test_each_expert_is_averaged_separately(self, path: Path) -> None:
         sums = measured("experts", 24).reshape(3, 8)
         counts = np.array([[10], [0], [3]], "<f4")
-        found = read_imatrix(write_gguf(path, {"x.in_sum2": sums, "x.counts": counts}))
+        found = read_imatrix(write_imatrix(path, {"x.in_sum2": sums, "x.counts": counts}))
         expected = np.stack([sums[0] / np.float32(10), np.ones(8, "<f4"), sums[2] / np.float32(3)])
         assert lists(found) == {"x": expected.ravel().tolist()}
 
@@ -156,7 +139,7 @@ class TestGGUF:
     def test_has_the_dataset_and_chunks(
         self, path: Path, keys: dict[str, Any], dataset: str | None, chunks: int
     ) -> None:
-        found = read_imatrix(write_gguf(path, pairs(), KEYS | keys))
+        found = read_imatrix(write_imatrix(path, pairs(), KEYS | keys))
         assert (found.dataset, found.chunks) == (dataset, chunks)
 
 
@@ -194,7 +177,7 @@ class TestLegacy:
 
     def test_equals_the_newer_form(self, tmp_path: Path) -> None:
         (tmp_path / "old.dat").write_bytes(legacy(tail=end(125, b"calibration.txt")))
-        old, new = read_imatrix(tmp_path / "old.dat"), read_imatrix(write_gguf(tmp_path / "new.gguf", pairs()))
+        old, new = read_imatrix(tmp_path / "old.dat"), read_imatrix(write_imatrix(tmp_path / "new.gguf", pairs()))
         assert (lists(old), old.dataset, old.chunks) == (lists(new), new.dataset, new.chunks)
 
 
@@ -203,7 +186,7 @@ class TestOf:
 
     @pytest.fixture
     def found(self, path: Path) -> Imatrix:
-        return read_imatrix(write_gguf(path, pairs()))
+        return read_imatrix(write_imatrix(path, pairs()))
 
     def test_are_those_measured(self, found: Imatrix) -> None:
         for name, columns in COLUMNS.items():
@@ -310,12 +293,12 @@ class TestHostileBytes:
 
     @pytest.mark.parametrize("key", KEYS)
     def test_without_a_key(self, path: Path, key: str) -> None:
-        write_gguf(path, pairs(), {name: value for name, value in KEYS.items() if name != key})
+        write_imatrix(path, pairs(), {name: value for name, value in KEYS.items() if name != key})
         refused(path, f"it lacks {key}")
 
     @pytest.mark.parametrize("tensors", [{}, {"blk.0.attn_q.weight": np.ones((1, 32), "<f4")}])
     def test_without_entries(self, path: Path, tensors: dict[str, Floats]) -> None:
-        write_gguf(path, tensors)
+        write_imatrix(path, tensors)
         refused(path, "the importance matrix has no entries")
 
     @pytest.mark.parametrize(
@@ -331,7 +314,7 @@ class TestHostileBytes:
     def test_half_an_entry(self, path: Path, change: Callable[[dict[str, NDArray[Any]]], object]) -> None:
         tensors = pairs()
         change(tensors)
-        write_gguf(path, tensors)
+        write_imatrix(path, tensors)
         refused(path, "the entry for 'blk.0.attn_q.weight' is not a pair of F32 tensors")
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -341,7 +324,7 @@ class TestHostileBytes:
         (tmp_path / "old.dat").write_bytes(legacy(sums, {"a": 1, "b": count}))
         refused(tmp_path / "old.dat", "'b' has a weight that is not between 0 and 1e\\+15")
         if count:
-            write_gguf(tmp_path / "new.gguf", pairs(sums, {"a": 1, "b": count}))
+            write_imatrix(tmp_path / "new.gguf", pairs(sums, {"a": 1, "b": count}))
             refused(tmp_path / "new.gguf", "'b' has a weight that is not between 0 and 1e\\+15")
 
     def test_the_older_form_cut_short_at_any_byte(self, path: Path) -> None:
@@ -383,7 +366,7 @@ class TestHostileBytes:
             refused(path, "not an importance matrix, or cut short in ")
 
     def test_the_newer_form_cut_short_anywhere(self, path: Path) -> None:
-        whole = write_gguf(path, pairs()).read_bytes()
+        whole = write_imatrix(path, pairs()).read_bytes()
         tensors = gguf.GGUFReader(path).tensors
         last = max(int(tensor.data_offset + tensor.n_bytes) for tensor in tensors)
         for length in range(last):
@@ -393,7 +376,7 @@ class TestHostileBytes:
 
     @pytest.mark.parametrize("form", ["older", "newer"])
     def test_flipped_bits_give_weights_or_bad_file(self, path: Path, form: str) -> None:
-        path.write_bytes(legacy(tail=end(125, b"calibration.txt"))) if form == "older" else write_gguf(path, pairs())
+        path.write_bytes(legacy(tail=end(125, b"calibration.txt"))) if form == "older" else write_imatrix(path, pairs())
         whole = bytearray(path.read_bytes())
         random = Random(1)
         refused = 0
