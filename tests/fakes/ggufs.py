@@ -17,7 +17,7 @@ def write_gguf(
     tensors: Mapping[str, NDArray[Any]],
     add: Callable[[gguf.GGUFWriter], object] = lambda _: None,
 ) -> Path:
-    """Writes a file with these keys and tensors. A key with the value None is left out; `add` adds keys of other types."""
+    """Writes a file with these keys and tensors. Keys whose value is None are left out; `add` adds further ones."""
     writer = gguf.GGUFWriter(path, architecture)
     for key, value in keys.items():
         if value is not None:
