@@ -80,7 +80,7 @@ def _facts(model: StoredModel, gguf: GGUFFile) -> dict[str, Any]:
 def _origin(model: StoredModel) -> dict[str, Any]:
     manifest = model.manifest
     if manifest is None:
-        return {"source": "not recorded"}
+        return {"source": "not on record"}
     return {
         "tensor_types": manifest.tensor_types,
         "source": manifest.source,

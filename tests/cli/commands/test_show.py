@@ -29,7 +29,7 @@ class TestShow:
         copy = shutil.copy(tiny_path, tmp_path / "copy.gguf")
         done = r1("show", copy)
         assert done.returncode == 0
-        assert "not recorded" in done.stdout.decode()
+        assert "not on record" in done.stdout.decode()
 
     def test_metadata_of_the_wrong_type_is_left_out(self, r1: Run, tiny_path: Path, tmp_path: Path) -> None:
         data = tiny_path.read_bytes()
