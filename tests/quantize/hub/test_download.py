@@ -187,7 +187,7 @@ class TestBadConnections:
         recorded = remote.fetch()
         assert remote.target.read_bytes() == DATA
         assert len(recorded.of(Waiting)) == waits
-        assert not on record.of(Rejected)
+        assert not recorded.of(Rejected)
         assert sum(event.bytes for event in recorded.of(Fetched) if event.file) == SIZE - here
 
     def test_no_byte_is_requested_twice(self, remote: Remote) -> None:
@@ -200,7 +200,7 @@ class TestBadConnections:
         remote.hub.faults = [Fault(MATCH, "garbage_range", range_only=True)]
         recorded = remote.fetch()
         assert remote.target.read_bytes() == DATA
-        assert not on record.of(Rejected)
+        assert not recorded.of(Rejected)
 
     def test_a_hub_without_ranges_that_always_breaks_at_the_same_place(self, remote: Remote) -> None:
         remote.partial.write_bytes(DATA[:2_000_000])
@@ -299,7 +299,7 @@ class TestWrongBytes:
         recorded = remote.fetch()
         assert remote.target.read_bytes() == DATA
         assert recorded.of(Noted) == [Noted("the hub's Xet storage failed; using plain HTTP")]
-        assert not on record.of(Waiting)
+        assert not recorded.of(Waiting)
 
 
 class TestPrefix:
