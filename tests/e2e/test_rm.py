@@ -30,7 +30,7 @@ class TestPeople:
             return terminal.status, without_style(screen)
 
     @pytest.mark.parametrize("keys", ["y\n", "Yes\n", " YES \n"])
-    def test_yes(self, environ: dict[str, str], own: Path, keys: str) -> None:
+    def test_yes_removes_it(self, environ: dict[str, str], own: Path, keys: str) -> None:
         size = (own / "models" / "llama-8b" / "Q6_K.gguf.partial").stat().st_size
         status, screen = self.answered(environ, own, keys, "llama-8b")
         assert status == 0
@@ -39,7 +39,7 @@ class TestPeople:
         assert not [name for name in files_in(own) if "llama-8b" in name]
 
     @pytest.mark.parametrize("keys", ["\n", "n\n", "no\n", "yesterday\n", "\x04"])
-    def test_anything_else(self, environ: dict[str, str], own: Path, keys: str) -> None:
+    def test_any_other_answer_keeps_it(self, environ: dict[str, str], own: Path, keys: str) -> None:
         before = files_in(own)
         status, screen = self.answered(environ, own, keys, "llama-8b", REPO)
         assert status == 0

@@ -20,17 +20,19 @@ from tests.fakes.hub import huggingface_client
 from tests.fakes.paths import ROOT
 
 
-def run_here(*arguments: str | Path, environ: Mapping[str, str]) -> subprocess.CompletedProcess[bytes]:
+def run_here(
+    *arguments: str | Path, environ: Mapping[str, str], stdin: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
     """Run a command with this environment and no terminal. Only in the main thread: some commands handle signals."""
     command = ["r1", *map(str, arguments)]
-    made = console(b"", environ=environ)
+    made = console(stdin, environ=environ)
     with ExitStack() as stack:
         stack.enter_context(patch.multiple(sys, argv=command, stdout=made.stdout, stderr=made.stderr))
         stack.enter_context(patch.object(Console, "of_process", lambda: made))
-        stack.enter_context(patch.object(module, "keep_libraries_quiet", lambda: None))
+        stack.enter_context(patch.object(module, "keep_libraries_quiet", lambda: None))  # it redirects descriptor 2
         stack.enter_context(huggingface_client(environ))
         status = run_app(module.app)
-    output, errors = written(made.stdout).encode(), written(made.stderr).encode()
+    output, errors = (written(stream).encode("utf-8", "backslashreplace") for stream in (made.stdout, made.stderr))
     return subprocess.CompletedProcess(command, status, output, errors)
 
 

@@ -1,4 +1,4 @@
-"""`r1 pull` while the hub fails in passing: one run, the same bytes, and hardly more of them transferred."""
+"""`r1 pull` from a hub that fails, for a moment or for good."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from tests.e2e.pull.person import (
     wait_until,
 )
 from tests.fakes import checkpoints
-from tests.fakes.hub import COMMIT, Hub
+from tests.fakes.hub import COMMIT, Fault, Hub
 
 
 class Gate:
@@ -129,12 +129,14 @@ class TestSignals:
     def test_the_message_says_how_to_resume(
         self, hub: Hub, person: Person, undisturbed: Undisturbed, sent: signal.Signals, status: int
     ) -> None:
-        gate = Gate(hub, NAMES[3])
+        person.variables = {"HF_HUB_DOWNLOAD_TIMEOUT": f"{TIMEOUT_S:.0f}"}
+        # The prefix is shorter than `after`, so the first of the two requests is not disturbed.
+        hub.faults = [Fault(f"*/{NAMES[3]}", "stall", 2, after=500_000, seconds=TIMEOUT_S)]
         process = person.start()
-        wait_until(gate.reached.is_set, process)
+        wait_until(lambda: hub.sent[NAMES[3]] >= PREFIX + 500_000, process)
         process.send_signal(sent)
         done = person.end(process)
-        gate.open()
+        hub.faults = []
         assert done.returncode == status
         line = done.stderr.decode().splitlines()[-1]
         assert line.startswith("r1: stopped (")

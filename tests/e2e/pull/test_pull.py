@@ -73,6 +73,7 @@ def pulled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pulled]:
         away = {**variables(hub, folder), "XDG_CONFIG_HOME": str(folder / "config"), "HOME": str(folder)}
         command = [*R1, "pull", "qwen-1.5b:Q8_0"]
         done = subprocess.run(command, env={**kept, **away}, capture_output=True, timeout=TIMEOUT_S, check=False)
+        assert done.returncode == 0, done.stderr.decode()
         yield Pulled(hub, away, done)
 
 
@@ -107,6 +108,7 @@ class TestPull:
 
     def test_nothing_else_is_requested(self, pulled: Pulled) -> None:
         paths = {request.partition(" ")[2] for request in pulled.hub.requests}
+        assert paths
         assert all(path.startswith((f"api/models/{REPO}", f"{REPO}/resolve/{COMMIT}/")) for path in paths)
 
     def test_every_byte_is_downloaded_once(self, pulled: Pulled) -> None:
@@ -126,18 +128,18 @@ class TestPull:
 
 
 class TestOutput:
-    """The plan and the progress, in words and for scripts."""
+    """The plan and the progress, in words and for scripts; from processes, as libraries may write to descriptor 2."""
 
-    def test_a_dry_run_in_words(self, call: Run, away: dict[str, str]) -> None:
-        done = call("pull", "qwen-1.5b:Q8_0", "--dry-run", **away)
+    def test_a_dry_run_in_words(self, r1: Run, away: dict[str, str]) -> None:
+        done = r1("pull", "qwen-1.5b:Q8_0", "--dry-run", **away)
         first, *rest = done.stdout.decode().splitlines()
         assert (done.returncode, done.stderr) == (0, b"")
         assert (first, rest[0].split()) == ("qwen-1.5b:Q8_0", ["from", f"{REPO},", "commit", COMMIT[:12]])
         assert [line.split()[0] for line in rest] == ["from", "download", "disk", "memory", "this", "licence"]
         assert max(map(len, rest)) <= 80
 
-    def test_events_are_a_json_object_a_line(self, call: Run, away: dict[str, str]) -> None:
-        done = call("pull", "qwen-1.5b:Q8_0", "--json", **away)
+    def test_events_are_a_json_object_a_line(self, r1: Run, away: dict[str, str]) -> None:
+        done = r1("pull", "qwen-1.5b:Q8_0", "--json", **away)
         events = json_events(done.stdout)
         assert (done.returncode, done.stderr) == (0, b"")
         assert events[0]["event"] == "plan"
@@ -146,8 +148,8 @@ class TestOutput:
         path = str(model_of(away))
         assert events[-1] == {"event": "finished", "reference": "qwen-1.5b:Q8_0", "path": path, "bytes": size}
 
-    def test_quiet_prints_nothing(self, call: Run, away: dict[str, str]) -> None:
-        done = call("pull", "qwen-1.5b:Q8_0", "-q", **away)
+    def test_quiet_prints_nothing(self, r1: Run, away: dict[str, str]) -> None:
+        done = r1("pull", "qwen-1.5b:Q8_0", "-q", **away)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
     @pytest.mark.parametrize("columns", [40, 80, 200])
@@ -276,9 +278,9 @@ class TestRepair:
 class TestFailures:
     """A failure of the network is one line and exit 6; unusable input is refused before any weights are downloaded."""
 
-    def test_a_hub_that_is_down(self, call: Run, away: dict[str, str]) -> None:
+    def test_a_hub_that_is_down(self, r1: Run, away: dict[str, str]) -> None:
         unreachable = {**away, "HF_ENDPOINT": "http://127.0.0.1:9"}
-        done = call("pull", "qwen-1.5b", "-q", **unreachable)
+        done = r1("pull", "qwen-1.5b", "-q", **unreachable)
         assert (done.returncode, done.stderr.count(b"\n")) == (6, 1)
         assert done.stderr.startswith(b"r1: cannot reach the hub (3 attempts: ")
         assert done.stderr.endswith(b"); run it again to resume\n")
