@@ -24,7 +24,8 @@ app = typer.Typer(
     name="r1",
     cls=Group,
     help="DeepSeek-R1's distilled models on your own machine: offline, in a terminal.",
-    epilog="Only `r1 pull` needs a network. R1_* variables and config.toml can hold settings, too.",
+    epilog="Only `r1 pull`, `r1 verify --repair` and `--rpc` need a network. R1_* variables and config.toml can hold "
+    "settings, too.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -96,7 +97,7 @@ def chat(
     from r1.commands.chat import ChatOptions
 
     model = _one_model(name, flags["model"])
-    chat_options = ChatOptions(model_given=model is not None, go_on=continue_, session=session, plain=plain)
+    chat_options = ChatOptions(model_given=model is not None, resume_last=continue_, session=session, plain=plain)
     return _chat({**flags, "model": model}, chat_options)
 
 

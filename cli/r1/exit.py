@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -45,8 +46,9 @@ def _in_our_style(message: str) -> str:
 
     "No such command 'x'. Did you mean 'y'?" → "no such command 'x'; did you mean 'y'?"
     """
-    clauses = [text[:1].lower() + text[1:] for text in message.rstrip(".").split(". ")]
-    line = "; ".join(clauses)
+    line = message[:1].lower() + message[1:].rstrip(".")
+    line = line.replace(". Did you mean ", "; did you mean ")
+    line = re.sub(r" \(Possible options: (.+)\)$", r"; did you mean \1?", line)
     return line if line.endswith("?") or not line else f"{line};"
 
 

@@ -11,7 +11,8 @@
         ├── BadGGUF                 a .gguf
         └── BadValue                a weight that cannot be converted
 
-Every message is one line that says what is wrong and what to do; only `r1.exit` prints it. A reply that was cut short
+Every message is one line that says what is wrong and what to do; `r1.exit` prints it, except where the work goes on:
+in the chat, with `--jsonl`, and with `pull --update`. A reply that was cut short
 (3), Ctrl-C (130) and a closed stdout (141) are outcomes, not errors: commands return their `ExitStatus`.
 """
 

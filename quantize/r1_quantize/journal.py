@@ -2,7 +2,7 @@
 
 Each line is a JSON object: first the job, then the tensors and source files as they are finished. Lines are only
 appended. None of it is trusted: after a power cut a line may exist without its tensor, so `writer` compares each
-tensor's checksum with the disk, and `pipeline` compares the source's digests with what it reads.
+tensor's checksum with the disk, and `converter` compares the source's digests with what it reads.
 """
 
 from __future__ import annotations

@@ -228,7 +228,7 @@ def recipe_for(quant: str) -> Recipe:
     if (recipe := RECIPES.get(ALIASES.get(name, name))) is None:
         near = difflib.get_close_matches(name[:20], RECIPES, n=3) or ["Q4_K_M"]
         raise UsageError(
-            f"unknown type {quant!r:.40}; did you mean {' or '.join(near)}? r1 quantize --list-types shows all"
+            f"unknown type {quant!r:.40}; did you mean {' or '.join(near)}? r1 quantize SOURCE --list-types shows all"
         )
     return recipe
 

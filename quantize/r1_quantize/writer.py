@@ -37,7 +37,7 @@ class PartialGGUF:
     """
 
     def __init__(self, target: Path, plan: ConversionPlan, job: str) -> None:
-        """`job` is a digest of everything that determines the result, except the weights; see `journal.Progress`.
+        """`job` is a digest of everything that determines the result, except the weights; see `journal.JournalContent`.
 
         Raises UsageError when the file cannot be written there, R1Error when another process is making it.
         """
@@ -151,15 +151,23 @@ class PartialGGUF:
         try:
             if not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
                 raise R1Error(f"{self.path} was replaced by another file meanwhile; run it again")
+            ours = journal_path(self.target).stat()
             self._open_journal.close()
             if os.name == "nt":
                 self._file.close()  # Windows cannot rename an open file; elsewhere the lock is held until the end
             self.path.replace(self.target)
             _sync_folder(self.target.parent)
-            journal_path(self.target).unlink(missing_ok=True)  # last: a kill before the rename must not lose the work
+            self._remove_journal(ours)  # last: a kill before the rename must not lose the work
         except OSError as exc:
             raise R1Error(f"{self.target}: {exc.strerror}") from exc
         self._finished = True
+
+    def _remove_journal(self, ours: os.stat_result) -> None:
+        """Once the file has its name, another process may start over and write a journal of its own, which stays."""
+        journal = journal_path(self.target)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(journal.stat(), ours):
+                journal.unlink()
 
     @property
     def _open_journal(self) -> Journal:

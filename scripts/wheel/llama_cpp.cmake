@@ -1,5 +1,6 @@
 # CMake reads this right after llama-cpp-python's `project(llama_cpp)`; the Makefile asks for it.
-# It leaves out what r1 never loads. What remains is compiled with upstream's own flags, so the kernels stay the same.
+# It leaves out what r1 never loads. What remains is compiled with upstream's own flags, so the kernels stay the same,
+# except with the versions of GCC below.
 
 set(LLAVA_BUILD OFF)        # libmtmd, for images and sound
 set(LLAMA_BUILD_COMMON OFF) # shared by llama.cpp's own programs; the wheel does not contain it

@@ -19,6 +19,7 @@ from r1.engine.sampling import MAX_SEED
 from r1.history.history import History, Question, StoredTurn
 from r1.render.reply import ReplyView, render_trace
 from r1.settings import Settings
+from r1_quantize.errors import R1Error
 
 _THINKING = "thinking"  # the preference in the history: show or hide
 
@@ -55,13 +56,11 @@ class Chat:
         self.edited: StoredTurn | None = None  # the turn that the next message replaces
         self.unread: StoredTurn | None = None  # the last turn, while its thinking has not been shown
         self.has_warned_of_system = settings.system is not None
-        is_shown = history.preference(_THINKING) == "show"
-        self.shows_thinking = is_shown if opening.shows_thinking is None else opening.shows_thinking
+        remembered = history.preference(_THINKING) == "show"
+        self.shows_thinking = remembered if opening.shows_thinking is None else opening.shows_thinking
         self._first_session = opening.session
         self._worker = worker
         self._commands = commands
-
-    # --- state ---
 
     @property
     def busy(self) -> bool:
@@ -77,8 +76,11 @@ class Chat:
 
     def start(self) -> None:
         """Opens the session that was named, if any, and loads the model."""
-        if self._first_session is not None:
-            self.open_session(self._first_session)
+        try:
+            if self._first_session is not None:
+                self.open_session(self._first_session)
+        except R1Error as exc:  # the model is loaded all the same; /load tries again
+            self.notices.fail(str(exc))
         self.load(self.model.reference)
 
     def submit(self, text: str) -> None:
@@ -165,11 +167,10 @@ class Chat:
         self._rewarm()
 
     def open_session(self, session: int | None) -> None:
-        """Continues a session of the history, or starts a new one."""
-        self.edited = self.unread = None
-        self.files = []
-        self.model.warn_again()
+        """Continues a session of the history, or starts a new one. Raises R1Error when it cannot be read."""
         self.turns[:] = self.recorder.open_session(session)
+        self.edited, self.unread, self.files = None, None, []
+        self.model.warn_again()
         self._rewarm()
 
     def undo(self) -> None:
@@ -251,6 +252,7 @@ class Chat:
             self.reply.end()
             self.turns.append(self.recorder.break_off(self.reply.thinking_s))
         self._close_reply()
+        self._unqueue()
 
     def _refuse(self) -> None:
         """The question could not be asked: Up restores it, and everything else is as it was before."""

@@ -65,7 +65,7 @@ class PlainChat:
 
     def set_draft(self, text: str) -> None:
         """There is no draft here: the text is printed, to be typed again."""
-        self.print(f"not sent: {text}")
+        self.print(f"draft: {text}")
 
     def send_escape_code(self, code: str) -> None:
         """Plain text has no escape codes."""

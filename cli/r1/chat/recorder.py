@@ -51,7 +51,8 @@ class RunningTurn:
 class Recorder:
     """Saves one chat. The chat goes on when its history cannot be written; `fail` shows that to the user, once.
 
-    A database locked by another program does not count as a failure: the write is retried later, in the same order.
+    A database locked by another program does not count as a failure: what ends, removes or trims a turn is written
+    later, in the same order. The running reply is complete in memory, so its next piece holds what a lock refused.
     """
 
     def __init__(self, history: History, fail: Callable[[str], None]) -> None:
@@ -103,7 +104,12 @@ class Recorder:
 
     def break_off(self, thinking_s: float | None) -> StoredTurn:
         """Ends a running turn that failed in the middle: its text stays, as after a kill."""
-        return self._take_turn().stored(None, thinking_s)
+        turn = self._take_turn()
+        thinking = "".join(turn.text.thinking[self._saved_thinking :])
+        answer = "".join(turn.text.answer[self._saved_answer :])
+        if thinking or answer:  # the database is locked
+            self._write_or_retry(lambda: self._add_rest(turn, thinking, answer))
+        return turn.stored(None, thinking_s)
 
     def discard(self, *, with_session: bool) -> RunningTurn:
         """Removes a running turn whose answer never began, and the session if it has no other turn."""
@@ -127,6 +133,11 @@ class Recorder:
         except UsageError:
             self.session, turn.id = self._history.begin(None, turn.asked)
 
+    def _add_rest(self, turn: RunningTurn, thinking: str, answer: str) -> None:
+        if not turn.id:
+            self._insert(turn)
+        self._history.add(turn.id, thinking, answer)
+
     def _finish(self, turn: RunningTurn, event: Finished, thinking_s: float | None) -> None:
         if not turn.id:
             self._insert(turn)
@@ -136,11 +147,13 @@ class Recorder:
     # --- the rest of the chat ---
 
     def open_session(self, session: int | None) -> list[StoredTurn]:
-        """Continues a session of the history (None: a new one); returns its turns."""
+        """Continues a session of the history (None: a new one); returns its turns.
+
+        Raises R1Error when it cannot be read; the present session then stays.
+        """
+        turns = [] if session is None else self._history.turns(session)
         self.session = session
-        with self._tolerant():
-            return [] if session is None else self._history.turns(session)
-        return []
+        return turns
 
     def withdraw(self, turn: StoredTurn) -> None:
         """Takes a turn out of the conversation; the history keeps it."""
@@ -149,9 +162,9 @@ class Recorder:
 
     def trim(self, turns: Sequence[int]) -> None:
         """Notes that the model no longer sees these turns (ids)."""
-        if self.session is not None:
-            with self._tolerant():
-                self._history.trim(self.session, turns)
+        session = self.session
+        if session is not None:
+            self._write_or_retry(lambda: self._history.trim(session, turns))
 
     def save_draft(self, text: str) -> None:
         """Saves text that was typed but is not a question; Up restores it, in later chats too."""

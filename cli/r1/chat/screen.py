@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -52,6 +53,7 @@ class Screen:
         self._reply: ReplyView | None = None
         self._held_lines: list[str] = []  # printed once an editor gives the terminal back
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting = threading.Lock()  # the worker may already have events while the loop starts
         self._wake: asyncio.Event | None = None
         self._status: int | None = None
         self._failure: BaseException | None = None
@@ -155,16 +157,18 @@ class Screen:
 
     def receive(self, event: WorkerEvent) -> None:
         """Called on the worker's thread."""
-        if self._loop is None:
-            self._early_events.append(event)
-            return
+        with self._starting:
+            if self._loop is None:
+                self._early_events.append(event)
+                return
         with suppress(RuntimeError):  # the loop is closed: the chat is over
             self._loop.call_soon_threadsafe(self._handle, event)
 
     # --- running ---
 
     async def _run(self) -> int:
-        self._loop = asyncio.get_running_loop()
+        with self._starting:  # an event comes either before this, and is handled below, or after it
+            self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._on_exception)
         self._wake = asyncio.Event()
         for event in self._early_events:

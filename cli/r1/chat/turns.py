@@ -18,8 +18,11 @@ class ChatTurns(list[StoredTurn]):
 
     def for_prompt(self, without: StoredTurn | None) -> list[Turn]:
         """The same turns in the engine's form, except the one that is about to be replaced."""
+        replaced = without.number if without is not None else 0
         return [
-            Turn(prompt_of(turn.asked), turn.thinking, turn.answer) for turn in self.in_context if turn is not without
+            Turn(prompt_of(turn.asked), turn.thinking, turn.answer)
+            for turn in self.in_context
+            if turn.number != replaced
         ]
 
     def next_number(self, replaced: StoredTurn | None) -> int:

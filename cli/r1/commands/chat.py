@@ -22,14 +22,14 @@ class ChatOptions:
     """The options of the command line. `model_given`: the model was named there; it is not a default."""
 
     model_given: bool = False
-    go_on: bool = False
+    resume_last: bool = False
     session: str | None = None
     plain: bool = False
 
 
 def chat(console: Console, options: ChatOptions, settings: Settings) -> int:
     """Chats until the user quits. Without a terminal, answers one prompt and returns that answer's status."""
-    if options.go_on and options.session is not None:
+    if options.resume_last and options.session is not None:
         raise UsageError("--continue and --session cannot be combined; leave one of them out")
     with History.open(location(console.environ), lock_timeout_s=_LOCK_TIMEOUT_S) as history:
         session = _session(history, options)
@@ -46,7 +46,7 @@ def chat(console: Console, options: ChatOptions, settings: Settings) -> int:
 def _session(history: History, options: ChatOptions) -> int | None:
     if options.session is not None:
         return history.find(options.session)
-    if not options.go_on:
+    if not options.resume_last:
         return None
     latest = history.latest()
     if latest is None:

@@ -86,11 +86,8 @@ def export(console: Console, reference: str, target: Path, *, thinking: bool, fo
         if str(target) == "-":
             console.out(to_markdown(history.info(session), history.turns(session), thinking))
             return ExitStatus.OK
-        try:
-            write_export(history, session, target, with_thinking=thinking, force=force)
-        except UsageError as exc:
-            hint = " or pass --force to overwrite it" if target.is_file() and not force else ""
-            raise UsageError(f"{exc}{hint}") from exc
+        remedy = "choose another name" + ("" if target.is_dir() else " or pass --force to overwrite it")
+        write_export(history, session, target, with_thinking=thinking, force=force, remedy=remedy)
     console.note(f"chat {session} written to {target}")
     return ExitStatus.OK
 

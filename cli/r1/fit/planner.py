@@ -176,7 +176,10 @@ class MemoryPlanner:
             shorter = self._fit(FitOptions(up_to=ctx, kv_type=kv_type, gpu_layers=gpu_layers))
             if shorter.fits:
                 return f"--ctx {shorter.context} --kv-type {shorter.kv_type} would fit"
-        other = best_that_fits(self.machine)
+        try:
+            other = best_that_fits(self.machine)
+        except (ImportError, MemoryError, OSError):  # it loads gguf and numpy, perhaps where memory is already short
+            other = None
         alternative = f"{other} would fit (r1 pull {other}); or " if other else ""
         return f"{alternative}{_MORE_MEMORY[self.limit]}, or try anyway with --force"
 

@@ -42,12 +42,23 @@ _REMARKS = {
 Format = Callable[[SessionInfo, Sequence[StoredTurn], bool], str]
 
 
-def export(history: History, session: int, target: Path, *, with_thinking: bool, force: bool = False) -> None:
-    """Writes a chat in the format of the target's suffix. Raises UsageError for another suffix or an existing file."""
+def export(
+    history: History,
+    session: int,
+    target: Path,
+    *,
+    with_thinking: bool,
+    force: bool = False,
+    remedy: str = "choose another name",
+) -> None:
+    """Writes a chat in the format of the target's suffix.
+
+    Raises UsageError for another suffix, and for a file that exists, with `remedy`.
+    """
     to_format = _format_of(target)
     text = to_format(history.info(session), history.turns(session), with_thinking)
     if target.is_dir() or (target.exists() and not force):
-        raise UsageError(f"{target} already exists; choose another name")
+        raise UsageError(f"{target} already exists; {remedy}")
     write_atomically(target, text if text.endswith("\n") else text + "\n")
 
 

@@ -103,7 +103,7 @@ class _Lines(_View):
         if isinstance(event, Waiting):
             self._console.warn(f"{event.reason}; {progress.waiting[0]}")
             self._last_line = now
-        every = _LINE_EVERY_S if now - self._began < _LATER_AFTER_S else max(_LINE_EVERY_S, _LATER_LINE_EVERY_S)
+        every = _LINE_EVERY_S if now - self._began < _LATER_AFTER_S else _LATER_LINE_EVERY_S
         if now - self._last_line >= every and isinstance(event, FREQUENT):
             self._last_line = now
             self._console.warn(" · ".join(_facts(progress)))

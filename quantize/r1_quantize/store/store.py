@@ -207,7 +207,7 @@ class Store:
         from r1_quantize.recipe import RECIPES  # slow to import
 
         if quant not in RECIPES:
-            return f"{missing}, and {quant} is not a type r1 makes; see r1 quantize --list-types"
+            return f"{missing}, and {quant!r} is an unknown type; see r1 quantize {known.name} --list-types"
         command = f"r1 quantize {known.name} -t {quant}" if known.builtin else f"r1 pull {reference}"
         return f"{missing}; get it with: {command}"
 
