@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from r1.machine.graphics import Graphics, Unused, graphics, unused
+from tests.fakes.programs import write_program
 
 # chapter "Using the /proc File System Interface" of the NVIDIA driver's README
 INFORMATION = """Model: \t\t NVIDIA GeForce RTX 4090
@@ -21,14 +22,6 @@ RTX = Graphics("NVIDIA", "GeForce RTX 4090")
 
 def seen(root: Path, path: str = "/nowhere", system: str = "linux", architecture: str = "x86_64") -> list[Graphics]:
     return graphics(root, path, system, architecture)
-
-
-def program(folder: Path, name: str, script: str = "") -> str:
-    """Writes an executable script; returns the PATH that finds it."""
-    file = folder / name
-    file.write_text(f"#!{sys.executable}\n{script}\n")
-    file.chmod(0o755)
-    return str(folder)
 
 
 class TestGraphics:
@@ -48,13 +41,13 @@ class TestGraphics:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="scripts are not executable on Windows")
     def test_without_driver_files_nvidia_smi_is_asked(self, tmp_path: Path) -> None:
-        path = program(tmp_path, "nvidia-smi", f"print({LISTED!r})")
+        path = write_program(tmp_path, "nvidia-smi", f"print({LISTED!r})")
         assert seen(tmp_path, path) == [Graphics("NVIDIA", "GeForce GTX 1650")]
 
     @pytest.mark.skipif(sys.platform == "win32", reason="scripts are not executable on Windows")
     @pytest.mark.parametrize("script", ["print('No devices found.')", "raise SystemExit(9)"])
     def test_nvidia_smi_without_a_gpu_finds_none(self, tmp_path: Path, script: str) -> None:
-        assert seen(tmp_path, program(tmp_path, "nvidia-smi", script)) == []
+        assert seen(tmp_path, write_program(tmp_path, "nvidia-smi", script)) == []
 
     def test_apple_silicon_has_one(self, tmp_path: Path) -> None:
         assert seen(tmp_path, system="darwin", architecture="arm64") == [Graphics("Apple")]
@@ -87,11 +80,11 @@ class TestUnused:
         assert self.of(set(), {"CPU"}, CUDA_VISIBLE_DEVICES="0")
 
     def test_names_what_has_to_be_installed_first(self, tmp_path: Path) -> None:
-        path = program(tmp_path, "glslc")
+        path = write_program(tmp_path, "glslc")
         amd = [Graphics("AMD")]
         assert unused(amd, (), (), {}, "/nowhere") == [Unused(amd[0], "-DGGML_VULKAN=on", "the Vulkan SDK")]
         assert unused(amd, (), (), {}, path) == [Unused(amd[0], "-DGGML_VULKAN=on", "")]
-        assert unused(amd, (), (), {}, program(tmp_path, "hipcc")) == [Unused(amd[0], "-DGGML_HIP=on", "")]
+        assert unused(amd, (), (), {}, write_program(tmp_path, "hipcc")) == [Unused(amd[0], "-DGGML_HIP=on", "")]
 
     def test_metal_needs_nothing_first(self) -> None:
         assert unused([Graphics("Apple")], (), (), {}) == [Unused(Graphics("Apple"), "-DGGML_METAL=on", "")]

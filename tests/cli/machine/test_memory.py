@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
-from r1.machine.memory import memory, peak_memory
+from r1.machine.memory import Memory, memory, peak_memory
 
 GB = 1_000_000_000
 ONLY_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has these limits")
@@ -24,33 +26,57 @@ def write(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
+@pytest.fixture
+def no_ulimit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the tests ran without `ulimit -v`."""
+    resource = pytest.importorskip("resource")
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: unlimited)
+
+
+@contextmanager
+def measured_by_psutil() -> Iterator[list[Memory]]:
+    """Yields a list. What is put into it must agree with psutil, measured before and after: free memory changes."""
+    found: list[Memory] = []
+    before = psutil.virtual_memory()
+    yield found
+    after = psutil.virtual_memory()
+    least, most = sorted((before.available, after.available))
+    assert found
+    for memory_found in found:
+        assert memory_found.total == before.total
+        assert 0.95 * least <= memory_found.free <= 1.05 * most
+
+
 class TestMemory:
     """The smallest of what the machine, its control groups and `ulimit -v` leave."""
 
-    def test_without_a_limit_it_is_the_machines(self, tmp_path: Path) -> None:
-        found = memory(tmp_path)
-        if found.limit == "machine":
-            assert found.total == psutil.virtual_memory().total
-            assert found.free == pytest.approx(psutil.virtual_memory().available, rel=0.05)
+    @pytest.mark.usefixtures("no_ulimit")
+    def test_without_a_limit_all_memory_counts(self, tmp_path: Path) -> None:
+        with measured_by_psutil() as found:
+            found.append(memory(tmp_path))
+        assert found[0].limit == "machine"
 
     @ONLY_LINUX
-    def test_linux_itself_says_what_psutil_would(self) -> None:
-        found = memory()
-        if found.limit == "machine":
-            assert found.total == psutil.virtual_memory().total
-            assert found.free == pytest.approx(psutil.virtual_memory().available, rel=0.05)
+    @pytest.mark.usefixtures("no_ulimit")
+    def test_proc_meminfo_agrees_with_psutil(self) -> None:
+        if memory().limit != "machine":
+            pytest.skip("the tests run in a control group with a limit")
+        with measured_by_psutil() as found:
+            found.append(memory())
 
+    @pytest.mark.usefixtures("no_ulimit")
     def test_linux_counts_in_kilobytes(self, tmp_path: Path) -> None:
         found = memory(write(tmp_path, {"proc/meminfo": "MemTotal: 8000000 kB\nMemAvailable: 6000000 kB\n"}))
-        if found.limit == "machine":
-            assert (found.total, found.free) == (8_192_000_000, 6_144_000_000)
+        assert (found.total, found.free, found.limit) == (8_192_000_000, 6_144_000_000, "machine")
 
+    @pytest.mark.usefixtures("no_ulimit")
     @pytest.mark.parametrize(
         "text", ["MemTotal: 8000000 kB\nMemFree: 1 kB\n", "MemTotal: 1 kB\nMemAvailable: 2 kB\n", "MemTotal:\n", "\0"]
     )
     def test_a_strange_meminfo_is_left_to_psutil(self, tmp_path: Path, text: str) -> None:
         found = memory(write(tmp_path, {"proc/meminfo": text}))
-        assert found.limit != "machine" or found.total == psutil.virtual_memory().total
+        assert (found.limit, found.total) == ("machine", psutil.virtual_memory().total)
 
     def test_a_version_2_group_leaves_its_limit_less_its_usage(self, tmp_path: Path) -> None:
         files = {
@@ -122,9 +148,10 @@ class TestMemory:
             {"sys/fs/cgroup/memory.max": "²", "sys/fs/cgroup/memory.current": "\0"},
         ],
     )
+    @pytest.mark.usefixtures("no_ulimit")
     def test_invalid_files_set_no_limit(self, files: dict[str, str], tmp_path: Path) -> None:
         invalid = {"proc/self/cgroup": "0::/\n", **files}
-        assert memory(write(tmp_path, invalid)).limit in {"machine", "ulimit"}
+        assert memory(write(tmp_path, invalid)).limit == "machine"
 
     def test_a_statistic_without_a_number_is_ignored(self, tmp_path: Path) -> None:
         files = {

@@ -11,6 +11,7 @@ import pytest
 
 from r1.machine import power as module
 from r1.machine.power import Power, power
+from tests.fakes.programs import write_program
 
 # https://wiki.termux.com/wiki/Termux-battery-status
 TERMUX = '{"health": "GOOD", "percentage": 84, "plugged": "%s", "status": "DISCHARGING", "temperature": 25.6}'
@@ -23,10 +24,7 @@ def sensors(percent: float, plugged: bool | None) -> Callable[[], object]:
 
 def phone(folder: Path, script: str) -> str:
     """Writes a fake of Termux's program; returns the PATH that finds it."""
-    program = folder / "termux-battery-status"
-    program.write_text(f"#!{sys.executable}\n{script}\n")
-    program.chmod(0o755)
-    return str(folder)
+    return write_program(folder, "termux-battery-status", script)
 
 
 class TestSensors:
