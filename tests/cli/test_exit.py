@@ -54,6 +54,19 @@ class TestRunApp:
         status_of(UsageError("first\nsecond\x1b[31m"))
         assert capsys.readouterr().err == "r1: first second[31m\n"
 
+    @pytest.mark.parametrize(
+        ("typers", "ours"),
+        [
+            ("Not an option (Possible options: --ctx)", "invalid value: Not an option; did you mean --ctx?"),
+            ("File 'My notes. Part 2.md' does not exist.", "invalid value: File 'My notes. Part 2.md' does not exist;"),
+        ],
+    )
+    def test_typers_messages_follow_our_style_and_keep_the_users_words(
+        self, capsys: pytest.CaptureFixture[str], typers: str, ours: str
+    ) -> None:
+        status_of(typer.BadParameter(typers))
+        assert ours in capsys.readouterr().err
+
     @pytest.mark.parametrize(("value", "shown"), [("1", True), ("0", False), ("", False)])
     def test_r1_debug_prints_the_traceback_of_an_unexpected_error(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, value: str, shown: bool

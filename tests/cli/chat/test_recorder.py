@@ -14,6 +14,7 @@ from r1.chat.recorder import Recorder, RunningTurn
 from r1.engine.events import Answer, Thinking
 from r1.history.history import History, StoredTurn
 from r1.render.reply import ReplyText
+from r1_quantize.errors import BadFile
 from tests.fakes.chats import asked, finished
 
 
@@ -126,6 +127,25 @@ class TestLockedHistory:
         assert (turn.asked.question, turn.thinking, turn.answer) == ("why?", "Hm.", "Because.")
         assert notebook.failures == []
 
+    def test_the_end_of_a_reply_that_broke_off_is_saved_afterwards(self, notebook: Notebook) -> None:
+        text = notebook.begin("why?")
+        text.add(Answer("Be", 1))
+        notebook.recorder.save()
+        with notebook.locked():
+            text.add(Answer("cause", 2))
+            notebook.recorder.break_off(None)
+        notebook.recorder.write_pending()
+        assert [(turn.answer, turn.finish_reason) for turn in notebook.saved()] == [("Because", None)]
+
+    def test_a_trim_is_saved_afterwards(self, notebook: Notebook) -> None:
+        notebook.begin("one").add(Answer("1", 1))
+        turn = notebook.recorder.finish(finished(), None)
+        with notebook.locked():
+            notebook.recorder.trim([turn.id])
+        assert [saved.trimmed for saved in notebook.saved()] == [False]
+        notebook.recorder.write_pending()
+        assert [saved.trimmed for saved in notebook.saved()] == [True]
+
     def test_closing_waits_for_the_lock(self, tmp_path: Path) -> None:
         notebook = Notebook(tmp_path / "history.db")
         with notebook.locked():
@@ -160,3 +180,22 @@ class TestHistoryThatFails:
         notebook.begin("two", number=2)
         assert notebook.recorder.session != first
         assert [turn.asked.question for turn in notebook.saved()] == ["two"]
+
+
+class TestOpeningASession:
+    """Another chat takes the place of the present one only when it could be read."""
+
+    def test_a_chat_that_cannot_be_read_leaves_the_present_one(
+        self, notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        notebook.begin("one").add(Answer("1", 1))
+        notebook.recorder.finish(finished(), None)
+        present = notebook.recorder.session
+
+        def unreadable(_history: History, _session: int) -> list[StoredTurn]:
+            raise BadFile("history.db is damaged")
+
+        monkeypatch.setattr(History, "turns", unreadable)
+        with pytest.raises(BadFile):
+            notebook.recorder.open_session(7)
+        assert notebook.recorder.session == present
