@@ -193,6 +193,10 @@ class TestTheCheckItself:
         text = "Use `r1 list`:\n\n    $ r1 run -q\n    42\n\n```\nr1 rm x\n```\n\n- a point\n    goes on\n"
         assert [*code_of(text)] == ["```", "r1 rm x", "```", "    $ r1 run -q", "    42", "r1 list"]
 
+    @pytest.mark.parametrize("pattern", [_LINK, _PATH, _MODULE, _VARIABLE], ids=lambda pattern: pattern.pattern)
+    def test_finds_what_it_looks_for(self, pattern: re.Pattern[str]) -> None:
+        assert any(pattern.search(page.read_text(encoding="utf-8")) for page in PAGES)
+
     def test_makes_anchors_as_github_does(self) -> None:
         assert slug("`--json` and `--jsonl`, etc.") == "--json-and---jsonl-etc"
 
@@ -246,7 +250,8 @@ class TestScripting:
     )
     def test_lists_every_key_of_json(self, r1: Run, arguments: list[str]) -> None:
         printed = json.loads(r1(*arguments).stdout)
-        assert keys_of(printed) <= set(re.findall(r"\w+", self.text))
+        listed = {word for code in code_of(self.text) for word in re.findall(r"\w+", code)}
+        assert keys_of(printed) <= listed
 
     def test_names_every_command_that_speaks_json(self) -> None:
         named = {span.removeprefix("r1 ") for span in _SPAN.findall(self.text)}

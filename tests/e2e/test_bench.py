@@ -6,10 +6,11 @@ import json
 import re
 import signal
 import subprocess
+import sys
 
 import pytest
 
-from tests.conftest import R1, Run, Start
+from tests.conftest import R1, Run
 from tests.e2e.terminal import Terminal, without_style
 
 BRIEF = ("bench", "-m", "tiny", "-p", "16", "-n", "4", "-r", "2", "--depths", "0,64")
@@ -47,20 +48,35 @@ class TestLines:
 class TestStopping:
     """Ctrl-C prints what was measured so far."""
 
+    ANNOUNCED = (
+        "import sys\n"
+        "from r1.commands import bench\n"
+        "from r1.__main__ import main\n"
+        "measure = bench.measure\n"
+        "def announced(*arguments):\n"
+        "    print('measuring', file=sys.stderr, flush=True)\n"
+        "    yield from measure(*arguments)\n"
+        "bench.measure = announced\n"
+        "main()\n"
+    )
+    """The program, except that it prints a line as it begins to measure."""
+
     @pytest.mark.parametrize("form", [(), ("--json",)])
-    def test_in_the_middle(self, start: Start, form: tuple[str, ...]) -> None:
-        process = start("bench", "-m", "tiny", "-p", "16", "-n", "4", "-r", "1000", "--depths", "0,128,256,512", *form)
-        assert process.stdout is not None
-        assert process.stderr is not None
-        first = b"" if form else process.stdout.readline()
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(timeout=1.0 if form else 0.1)
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
+    def test_in_the_middle(self, environ: dict[str, str], form: tuple[str, ...]) -> None:
+        options = ("-m", "tiny", "-p", "16", "-n", "4", "-r", "1000", "--depths", "0,128,256,512", *form)
+        command = [sys.executable, "-c", self.ANNOUNCED, "bench", *options]
+        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            try:
+                assert process.stderr is not None
+                assert process.stderr.readline() == b"measuring\n"
+                process.send_signal(signal.SIGINT)
+                stdout, stderr = process.communicate(timeout=300)
+            finally:
+                process.kill()
         assert (process.returncode, stderr) == (130, b"")
         if form:
             facts = json.loads(stdout)
             assert facts["complete"] is False
         else:
-            assert first.startswith(b"model")
+            assert stdout.startswith(b"model")
             assert b"at peak" in stdout

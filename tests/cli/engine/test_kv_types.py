@@ -13,7 +13,7 @@ from r1.machine.cores import Threads
 
 
 @pytest.mark.parametrize("name", KV_TYPES)
-def test_the_size_of_a_value_is_ggmls(name: str) -> None:
+def test_the_size_of_a_value_equals_ggmls(name: str) -> None:
     values, nbytes = GGML_QUANT_SIZES[GGMLQuantizationType[name.upper()]]
     assert bytes_per_value(name) == nbytes / values
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
-from r1.machine.memory import Memory, memory, peak_memory
+from r1.machine.memory import memory, peak_memory
 
-GB = 1_000_000_000
 ONLY_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has these limits")
 
 
@@ -34,18 +31,14 @@ def no_ulimit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda kind: unlimited)
 
 
-@contextmanager
-def measured_by_psutil() -> Iterator[list[Memory]]:
-    """Yields a list. What is put into it must agree with psutil, measured before and after: free memory changes."""
-    found: list[Memory] = []
+def assert_agrees_with_psutil(root: Path) -> None:
+    """Measures before and after: free memory changes all the time."""
     before = psutil.virtual_memory()
-    yield found
+    found = memory(root)
     after = psutil.virtual_memory()
     least, most = sorted((before.available, after.available))
-    assert found
-    for memory_found in found:
-        assert memory_found.total == before.total
-        assert 0.95 * least <= memory_found.free <= 1.05 * most
+    assert (found.limit, found.total) == ("machine", before.total)
+    assert 0.95 * least <= found.free <= 1.05 * most
 
 
 class TestMemory:
@@ -53,17 +46,14 @@ class TestMemory:
 
     @pytest.mark.usefixtures("no_ulimit")
     def test_without_a_limit_all_memory_counts(self, tmp_path: Path) -> None:
-        with measured_by_psutil() as found:
-            found.append(memory(tmp_path))
-        assert found[0].limit == "machine"
+        assert_agrees_with_psutil(tmp_path)
 
     @ONLY_LINUX
     @pytest.mark.usefixtures("no_ulimit")
     def test_proc_meminfo_agrees_with_psutil(self) -> None:
         if memory().limit != "machine":
             pytest.skip("the tests run in a control group with a limit")
-        with measured_by_psutil() as found:
-            found.append(memory())
+        assert_agrees_with_psutil(Path("/"))
 
     @pytest.mark.usefixtures("no_ulimit")
     def test_linux_counts_in_kilobytes(self, tmp_path: Path) -> None:

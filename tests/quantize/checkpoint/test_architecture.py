@@ -6,7 +6,6 @@ import json
 import struct
 from typing import Any
 
-import gguf
 import pytest
 
 from r1_quantize.checkpoint.architecture import ARCHITECTURES, architecture_of, required_tensors
@@ -20,7 +19,21 @@ from tests.fakes.paths import DATA
 CONFIG = Shape().config
 LLAMA = Shape(llama=True).config
 DISTILLS = json.loads((DATA / "r1-distill-configs.json").read_text())
-REFERENCE = {"qwen2": gguf.MODEL_ARCH.QWEN2, "llama": gguf.MODEL_ARCH.LLAMA}
+NAMES = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+"""Names in a checkpoint → names in a GGUF, without layer numbers and suffixes."""
 
 
 def keys(entries: tuple[Entry, ...]) -> list[str]:
@@ -28,12 +41,13 @@ def keys(entries: tuple[Entry, ...]) -> list[str]:
     return [entry.key for entry in entries]
 
 
-def their_name(architecture: str, source: str) -> str:
-    """gguf-py's name for a tensor of a checkpoint."""
-    names = gguf.get_tensor_name_map(REFERENCE[architecture], 8)
-    found = names.get_name(source, try_suffixes=(".weight", ".bias"))
-    assert found is not None
-    return found
+def gguf_name(source: str) -> str:
+    """The name in a GGUF of a tensor of a checkpoint: model.layers.3.mlp.up_proj.weight → blk.3.ffn_up.weight."""
+    name, _, suffix = source.rpartition(".")
+    if name.startswith("model.layers."):
+        layer, _, within = name.removeprefix("model.layers.").partition(".")
+        return f"blk.{layer}.{NAMES[within]}.{suffix}"
+    return f"{NAMES[name]}.{suffix}"
 
 
 class TestWeights:
@@ -53,10 +67,10 @@ class TestWeights:
         assert {weight.source: weight.shape for weight in weights} == shape.tensors
 
     @pytest.mark.parametrize("shape", [Shape(), Shape(llama=True, biased=True)])
-    def test_have_the_names_gguf_py_gives_them(self, shape: Shape) -> None:
+    def test_have_llama_cpps_names(self, shape: Shape) -> None:
         found = architecture_of(shape.config)
         assert {weight.name: weight.source for weight in found.weights} == {
-            their_name(found.name, source): source for source in shape.tensors
+            gguf_name(source): source for source in shape.tensors
         }
 
     @pytest.mark.parametrize("config", [CONFIG, LLAMA])
@@ -194,7 +208,7 @@ class TestRequiredTensors:
         found = required_tensors(name, 3)
         assert found is not None
         assert len(found) == len(set(found))
-        assert set(found) == {their_name(name, source) for source in shape.tensors}
+        assert set(found) == {gguf_name(source) for source in shape.tensors}
 
     @pytest.mark.parametrize(("name", "layers"), [("gemma", 2), ("", 2), ("llama", 0), ("llama", -1), ("llama", 513)])
     def test_are_none_for_an_impossible_model(self, name: str, layers: int) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gguf import Keys
 from numpy.typing import NDArray
 
 from r1_quantize.checkpoint.rope import Rope, rope_of
@@ -22,11 +21,6 @@ YARN_DEFAULTS = {
     # transformers' defaults for a factor of 4, including the paper's 0.1 ln(s) + 1; llama.cpp uses only these
     **{"beta_slow": 1.0, "beta_fast": 32, "attention_factor": 1.138629436, "extrapolation_factor": 1.0},
 }
-
-
-def key(template: str, architecture: str = "qwen2") -> str:
-    """The key for an architecture."""
-    return template.format(arch=architecture)
 
 
 class TestPlain:
@@ -62,25 +56,25 @@ class TestScaling:
     def test_linear(self, architecture: str, name: str, place: str) -> None:
         found = rope_of({"rope_theta": 1e4, place: {name: "linear", "factor": 2.5}}, architecture, 64)
         assert found.scaling == (
-            string(key(Keys.Rope.SCALING_TYPE, architecture), "linear"),
-            float32(key(Keys.Rope.SCALING_FACTOR, architecture), 2.5),
+            string(f"{architecture}.rope.scaling.type", "linear"),
+            float32(f"{architecture}.rope.scaling.factor", 2.5),
         )
         assert (found.theta, found.factors) == (1e4, b"")
 
     def test_yarn(self, architecture: str) -> None:
         assert rope_of({"rope_scaling": YARN}, architecture, 64).scaling == (
-            string(key(Keys.Rope.SCALING_TYPE, architecture), "yarn"),
-            float32(key(Keys.Rope.SCALING_FACTOR, architecture), 4.0),
-            uint32(key(Keys.Rope.SCALING_ORIG_CTX_LEN, architecture), 32768),
+            string(f"{architecture}.rope.scaling.type", "yarn"),
+            float32(f"{architecture}.rope.scaling.factor", 4.0),
+            uint32(f"{architecture}.rope.scaling.original_context_length", 32768),
         )
 
     def test_yarn_with_all_its_keys(self, architecture: str) -> None:
         found = rope_of({"rope_scaling": YARN | YARN_DEFAULTS}, architecture, 64)
         assert found.scaling[3:] == (
-            float32(key(Keys.Rope.SCALING_YARN_EXT_FACTOR, architecture), 1.0),
-            float32(key(Keys.Rope.SCALING_YARN_ATTN_FACTOR, architecture), 1.138629436),
-            float32(key(Keys.Rope.SCALING_YARN_BETA_FAST, architecture), 32.0),
-            float32(key(Keys.Rope.SCALING_YARN_BETA_SLOW, architecture), 1.0),
+            float32(f"{architecture}.rope.scaling.yarn_ext_factor", 1.0),
+            float32(f"{architecture}.rope.scaling.yarn_attn_factor", 1.138629436),
+            float32(f"{architecture}.rope.scaling.yarn_beta_fast", 32.0),
+            float32(f"{architecture}.rope.scaling.yarn_beta_slow", 1.0),
         )
 
     @pytest.mark.parametrize("name", ["extrapolation_factor", "attention_factor", "beta_fast", "beta_slow"])

@@ -7,14 +7,14 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from r1_quantize import catalog
+from r1_quantize import catalog, files
 from r1_quantize.errors import Busy, ModelNotFound, R1Error, UsageError
 from r1_quantize.store.removable import allocated_bytes
 from r1_quantize.store.store import KEPT, RECORD, Store, home
@@ -208,7 +208,7 @@ class TestLock:
         assert holder.stdin is not None
         holder.stdin.close()
         with store.lock("qwen-7b", "Q8_0", wait=True):
-            assert holder.wait(timeout=5) == 0
+            assert holder.wait(timeout=300) == 0
 
     def test_a_killed_holder_releases_it(self, store: Store, holder: Holder) -> None:
         holder.kill()
@@ -443,22 +443,32 @@ class TestRemove:
             store.remove(store.removable(REPO))
         assert all(path.exists() for path in (folder, *paths))
 
-    def test_a_waiting_process_gets_the_lock_alone(self, store: Store) -> None:
+    def test_a_waiting_process_gets_the_lock_alone(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         checkpoint(store)
-        ready, done = threading.Event(), threading.Event()
+        refused, ready, done = threading.Event(), threading.Event(), threading.Event()
+        try_lock = files.try_lock
+
+        def noticed(file: BinaryIO) -> bool:
+            """Lock the open file; set `refused` when another process holds the lock."""
+            if try_lock(file):
+                return True
+            refused.set()
+            return False
 
         def wait() -> None:
             with store.lock_checkpoint(REPO, wait=True):
                 ready.set()
-                done.wait(60)
+                done.wait(300)
+
+        monkeypatch.setattr(files, "try_lock", noticed)
 
         waiting = threading.Thread(target=wait)
         with store.lock_checkpoint(REPO):
             waiting.start()
-            time.sleep(0.2)  # it has opened the lock file
+            assert refused.wait(300)
             for path in store.removable(REPO).paths:
                 shutil.rmtree(path)  # like `remove`, which holds the lock
-        assert ready.wait(60)
+        assert ready.wait(300)
         with pytest.raises(Busy), store.lock_checkpoint(REPO):
             pass
         done.set()
