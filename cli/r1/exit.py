@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import sys
 import traceback
@@ -11,7 +10,7 @@ from collections.abc import Callable
 import typer
 
 from r1.console import abandon, printable
-from r1_quantize.errors import ExitStatus, R1Error, debugging, unexpected
+from r1_quantize.errors import DISK_FULL, ExitStatus, R1Error, debugging, unexpected
 
 
 def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one return per outcome
@@ -35,7 +34,7 @@ def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one
     except R1Error as exc:
         return _fail(str(exc), exc.exit_status)
     except OSError as exc:
-        return _disk_full(exc) if exc.errno in {errno.ENOSPC, errno.EDQUOT} else _unexpected(exc)
+        return _disk_full(exc) if exc.errno in DISK_FULL else _unexpected(exc)
     except Exception as exc:
         return _unexpected(exc)
     return int(status) if isinstance(status, int) else ExitStatus.OK

@@ -18,9 +18,13 @@ in the chat, with `--jsonl`, and with `pull --update`. A reply that was cut shor
 
 from __future__ import annotations
 
+import errno
 import os
 from enum import IntEnum
 from typing import ClassVar
+
+DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""The errno values of a full disk, quotas and file size limits included."""
 
 
 class ExitStatus(IntEnum):

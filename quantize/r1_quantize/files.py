@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import sys
@@ -17,10 +16,7 @@ from types import TracebackType
 from typing import IO, Any, BinaryIO, Protocol, Self
 
 from r1_quantize import units
-from r1_quantize.errors import BadFile, NotEnoughSpace, R1Error
-
-DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-"""The errno values of a full disk, quotas and file size limits included."""
+from r1_quantize.errors import DISK_FULL, BadFile, NotEnoughSpace, R1Error
 
 Stamp = tuple[int, int, int]
 """Identifies an unchanged file: size in bytes, mtime and ctime in nanoseconds. Programs cannot set the ctime."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 
 def size(count: int) -> str:
     """Bytes in decimal units, as disk makers and file managers count them: 1.12 GB."""
@@ -11,6 +13,16 @@ def size(count: int) -> str:
             return f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:.3g} TB"
+
+
+def count(number: int, noun: str) -> str:
+    """1 turn, 2 turns."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def minute(moment: float) -> str:
+    """A time in seconds since 1970 as local date and time: 2026-01-31 14:05."""
+    return datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M")
 
 
 def part(done: int, total: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from r1_quantize import units
@@ -65,3 +67,18 @@ def test_parameters(count: int, text: str) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert units.duration(seconds) == text
+
+
+class TestCounts:
+    """A number with its noun, and a time to the minute."""
+
+    @pytest.mark.parametrize(("number", "text"), [(0, "0 turns"), (1, "1 turn"), (2, "2 turns")])
+    def test_only_one_is_singular(self, number: int, text: str) -> None:
+        assert units.count(number, "turn") == text
+
+    def test_a_minute_is_local_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TZ", "UTC-2")
+        time.tzset()
+        assert units.minute(1_000_000_000) == "2001-09-09 03:46"
+        monkeypatch.undo()
+        time.tzset()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 from r1.chat.chat import Chat
@@ -189,7 +188,9 @@ def _context(chat: Chat, _: str) -> None:
         for turn, tokens in zip(chat.turns.in_context, chat.model.turn_tokens, strict=False)
     ]
     left_out = len(chat.turns) - len(chat.turns.in_context)
-    lines += [f"  not in the context: {_count(left_out)} (trimmed, or without an answer)"] if left_out else []
+    lines += (
+        [f"  not in the context: {units.count(left_out, 'turn')} (trimmed, or without an answer)"] if left_out else []
+    )
     chat.notices.say("\n".join(lines))
 
 
@@ -200,7 +201,7 @@ def _trim(chat: Chat, argument: str) -> None:
         raise UsageError("only the last turn is in the context; /clear starts a new chat")
     count = _trim_count(argument, len(turns) - 1) if argument else _half(chat.model.turn_tokens, len(turns))
     chat.trim(turns[:count])
-    chat.notices.say(f"the model no longer sees {count} of {_count(len(turns))}; the history keeps them")
+    chat.notices.say(f"the model no longer sees {count} of {units.count(len(turns), 'turn')}; the history keeps them")
 
 
 # --- chats in the history ---
@@ -212,7 +213,10 @@ def _sessions(chat: Chat, _: str) -> None:
     if not sessions:
         chat.notices.say("no chats yet")
         return
-    lines = [f"{info.id:>5}  {_date(info.updated)}  {_count(info.turns):>8}  {info.title}" for info in sessions]
+    lines = [
+        f"{info.id:>5}  {units.minute(info.updated)}  {units.count(info.turns, 'turn'):>8}  {info.title}"
+        for info in sessions
+    ]
     chat.notices.say("\n".join([*lines, "/load ID continues one"]))
 
 
@@ -390,14 +394,6 @@ def _number(word: str, maximum: int) -> int | None:
     return int(word) if word.isdecimal() and 1 <= int(word) <= maximum else None
 
 
-def _count(turns: int) -> str:
-    return "1 turn" if turns == 1 else f"{turns} turns"
-
-
 def _brief(text: str, max_length: int = 60) -> str:
     line = " ".join(text.split())
     return line if len(line) <= max_length else f"{line[: max_length - 1]}…"
-
-
-def _date(moment: float) -> str:
-    return datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M")

@@ -13,6 +13,7 @@ from r1.console import Column, Console, printable
 from r1.history.export import chat_facts, to_markdown, to_text
 from r1.history.export import export as write_export
 from r1.history.history import History, Hit, SessionInfo, location
+from r1_quantize import units
 from r1_quantize.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
@@ -118,25 +119,17 @@ def _in_words(sessions: Sequence[SessionInfo]) -> str:
     if len(sessions) > _MAX_NAMED:
         turns = sum(session.turns for session in sessions)
         return f"{len(sessions)} chats ({turns} turns)"
-    return ", ".join(f"chat {one.id}, “{one.title}” ({_turns(one)})" for one in sessions)
-
-
-def _turns(session: SessionInfo) -> str:
-    return f"{session.turns} turn{'s' if session.turns != 1 else ''}"
-
-
-def _date(session: SessionInfo) -> str:
-    return datetime.fromtimestamp(session.updated).strftime("%Y-%m-%d %H:%M")
+    return ", ".join(f"chat {one.id}, “{one.title}” ({units.count(one.turns, 'turn')})" for one in sessions)
 
 
 def _row(session: SessionInfo) -> tuple[str, ...]:
-    return str(session.id), _date(session), str(session.turns), session.model, session.title
+    return str(session.id), units.minute(session.updated), str(session.turns), session.model, session.title
 
 
 def _narrow_row(session: SessionInfo) -> tuple[str | Text, ...]:
     from rich.text import Text
 
-    details = f"\n{_date(session)}, {_turns(session)}, {session.model}"
+    details = f"\n{units.minute(session.updated)}, {units.count(session.turns, 'turn')}, {session.model}"
     return str(session.id), Text(printable(session.title)) + Text(printable(details), style="dim")
 
 

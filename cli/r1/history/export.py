@@ -88,7 +88,7 @@ def to_markdown(info: SessionInfo, turns: Sequence[StoredTurn], with_thinking: b
 
 def to_text(info: SessionInfo, turns: Sequence[StoredTurn], with_thinking: bool) -> str:
     """A transcript whose own lines fit 40 columns; questions and answers are unchanged."""
-    began = datetime.fromtimestamp(info.started).strftime("%Y-%m-%d %H:%M")
+    began = units.minute(info.started)
     blocks = [f"{info.title}\nchat {info.id} · {began}"]
     model = ""
     for turn in turns:

@@ -59,7 +59,9 @@ class BenchView:
     def subject(self, subject: Subject) -> None:
         """The model, the device and the cache."""
         decode, prefill = subject.threads.decode, subject.threads.prefill
-        threads = _count(decode, "thread") if decode == prefill else f"{prefill} threads to prefill, {decode} to decode"
+        threads = (
+            units.count(decode, "thread") if decode == prefill else f"{prefill} threads to prefill, {decode} to decode"
+        )
         self._fact("model", f"{subject.model}, {units.size(subject.size)}")
         self._fact("on", f"{subject.device}, {threads}")
         self._fact("cache", f"{subject.kv_type}, {subject.context} tokens")
@@ -126,7 +128,7 @@ class BenchView:
         self._line("test     threads      tok/s  against the default", "2")
 
     def trying(self, event: Trying) -> None:
-        self.status(f"{event.test} with {_count(event.threads, 'thread')}")
+        self.status(f"{event.test} with {units.count(event.threads, 'thread')}")
 
     def trial(self, trial: Trial) -> None:
         """One candidate, with the median, smallest and largest of its ratios."""
@@ -138,7 +140,9 @@ class BenchView:
 
     def tuned(self, best: Threads, saved_in: str | None) -> None:
         """The result; `saved_in` None: the default is the fastest."""
-        best_text = f"prefill with {_count(best.prefill, 'thread')}, decode with {_count(best.decode, 'thread')}"
+        best_text = (
+            f"prefill with {units.count(best.prefill, 'thread')}, decode with {units.count(best.decode, 'thread')}"
+        )
         self._line("")
         self._fact("best", f"{best_text}; saved in {saved_in}" if saved_in else f"{best_text}, as by default")
 
@@ -192,7 +196,3 @@ def _can_show(encoding: str | None) -> bool:
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
