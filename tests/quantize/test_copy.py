@@ -222,7 +222,9 @@ class TestRefused:
     def test_options_that_have_no_effect(self, gguf: Path, make: Make, tmp_path: Path) -> None:
         imatrix = quantizer.write_imatrix(tmp_path / "imatrix.gguf", Shape())
         for useless in ({"imatrix": imatrix}, {"overrides": [Override.parse("ffn_down=Q4_K")]}):
-            with pytest.raises(UsageError, match="COPY leaves every tensor unchanged"):
+            with pytest.raises(
+                UsageError, match="COPY leaves every tensor unchanged; drop --imatrix and --tensor-type"
+            ):
                 make(gguf, "COPY", **useless)
 
     def test_onto_a_part(self, gguf: Path, folder: Path) -> None:

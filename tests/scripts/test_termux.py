@@ -46,7 +46,7 @@ def test_versions_are_those_of_the_project() -> None:
 
 
 def test_nothing_is_missing() -> None:
-    """Judged by the packages installed here, except pydantic: Termux gets an older Typer, which does not need it."""
+    """Judged by the packages installed here."""
     seen, waiting = set[str](), set(ours())
     while waiting:
         name = waiting.pop()

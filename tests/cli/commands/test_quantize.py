@@ -146,6 +146,7 @@ class TestRequantize:
         done = r1("quantize", tiny_path, "-t", "COPY", R1_HOME=str(own_home))
         assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
         assert b"-t COPY cannot write to the store" in done.stderr
+        assert b"add -o FILE" in done.stderr
         assert sorted(own_home.rglob("*")) == before
 
     def test_a_source_is_never_its_own_output(self, r1: Run, own_home: Path, tmp_path: Path) -> None:

@@ -122,11 +122,16 @@ class TestAskingAgain:
         listed = after_strawberry.said_after("/context").splitlines()[1:]
         assert [line.split(maxsplit=2)[2] for line in listed] == ["How many r's are in raspberry?"]
 
-    @pytest.mark.parametrize("end", ["\x03", "\x7f" * len(STRAWBERRY)], ids=["ctrl-c", "backspace"])
-    def test_an_edit_that_is_given_up_changes_nothing(self, after_strawberry: Screen, end: str) -> None:
+    @pytest.mark.parametrize(
+        ("end", "said"),
+        [("\x03", "draft saved; press Up to restore it"), ("\x7f" * len(STRAWBERRY), "")],
+        ids=["ctrl-c", "backspace"],
+    )
+    def test_an_edit_that_is_given_up_changes_nothing(self, after_strawberry: Screen, end: str, said: str) -> None:
         after_strawberry.enter("/edit")
         after_strawberry.wait_for(lambda: after_strawberry.draft().startswith(f"> {STRAWBERRY}\n"))
         after_strawberry.type(end)
+        after_strawberry.wait_for(said)
         after_strawberry.wait_for(lambda: after_strawberry.draft().startswith(">\n"))
         after_strawberry.wait_for(lambda: "replaces turn" not in "\n".join(after_strawberry.screen()))
         after_strawberry.said_after("hello", GREETED)
@@ -169,8 +174,8 @@ class TestAfterATurn:
         assert re.fullmatch(
             r"prefill      [0-9.]+ tok/s\n"
             r"decode       [0-9.]+ tok/s\n"
-            r"first token  [0-9]\.[0-9]{2} s\n"
-            r"total        [0-9]\.[0-9] s, 54 thinking \+ 56 answer tokens\n"
+            r"first token  [0-9]+\.[0-9]{2} s\n"
+            r"total        [0-9]+\.[0-9] s, 54 thinking \+ 56 answer tokens\n"
             r"memory       [0-9.]+ MB resident\n"
             r"plan         2,048 tokens of context in an F16 cache: .* free memory",
             shared_after_strawberry.said_after("/stats"),
@@ -244,7 +249,7 @@ class TestSettings:
             ("colour 1", USAGE_SET),
         ],
     )
-    def test_each_setting(self, shared: Screen, given: str, said: str) -> None:
+    def test_a_setting_is_changed_or_refused(self, shared: Screen, given: str, said: str) -> None:
         assert shared.said_after(f"/set {given}") == said
 
     def test_they_apply_from_the_next_turn_on(self, chat: Screen) -> None:

@@ -72,7 +72,7 @@ class TestEarlierInput:
             again.type(UP)
             again.wait_for(lambda line=expected: again.draft().startswith(f"> {line}\n"))
 
-    def test_ctrl_r_finds_it(self, chat: Screen, opened: Open) -> None:
+    def test_ctrl_r_finds_an_earlier_question(self, chat: Screen, opened: Open) -> None:
         chat.said_after(STRAWBERRY, THREE)
         chat.said_after("hello", GREETED)
         chat.wait_for("context 246 used")
@@ -104,6 +104,8 @@ class TestEarlierInput:
         shared.wait_for(lambda: "I-search" not in "\n".join(shared.screen()))
         shared.type("abc")
         shared.wait_for(lambda: shared.draft().startswith("> abc\n"))
+        shared.type(ctrl("C"))
+        shared.wait_for(lambda: shared.draft().startswith(">\n"))
 
 
 class TestEditing:
