@@ -317,8 +317,34 @@ HOSTILE = {
 def test_hostile_text_is_shown_in_time(text: str) -> None:
     began = time.process_time()
     shown = plain(text, 40)
-    assert time.process_time() - began < 6
+    assert time.process_time() - began < 10  # the slowest takes half a second
     assert max(map(cell_len, shown.split("\n"))) <= 40
+
+
+@pytest.mark.parametrize(
+    ("head", "piece", "count"),
+    [
+        ("", "[", 5000),
+        ("", "\\", 5000),
+        ("", "_a", 5000),
+        ("", "\\boxed{", 750),
+        ("|a|b|\n|-|-|\n", "|c|d|\n", 500),
+    ],
+    ids=["brackets", "backslashes", "emphasis", "boxes", "rows"],
+)
+def test_the_time_for_hostile_text_grows_with_its_length(head: str, piece: str, count: int) -> None:
+    """Four times the text takes about four times as long, and 16 times where it is quadratic."""
+    assert processor_time(head + piece * 4 * count) < 9 * processor_time(head + piece * count)
+
+
+def processor_time(text: str) -> float:
+    """The seconds to render a text, the best of three."""
+    times = []
+    for _ in range(3):
+        began = time.process_time()
+        plain(text, 40)
+        times.append(time.process_time() - began)
+    return min(times)
 
 
 def test_the_last_of_two_thousand_lines_of_code_costs_no_more_than_the_first() -> None:
