@@ -93,7 +93,7 @@ class TestAbort:
             "abort = function('ggml_abort', [ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p], None)\n"
             f"abort(b'a.c', 1, {reason.encode()!r})\n"
         )
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
         assert (done.returncode, done.stdout) == (status, "restored\n")
         (line,) = done.stderr.splitlines()
         assert line.startswith(message)

@@ -431,7 +431,7 @@ class TestRunInThread:
         events = run_in_thread(task)
         next(events)
         events.close()
-        assert ended.wait(60)
+        assert ended.wait(300)
 
 
 class TestCall:
