@@ -15,6 +15,8 @@ from pathlib import Path
 _STEP = 8 << 20  # bytes per read; a slow disk takes half a second for it
 _MIN_MISSING = 64 << 20  # bytes; less is read soon enough by llama.cpp itself
 _PROT_READ, _MAP_SHARED = 1, 1
+_LOWEST_BIT = bytes(byte & 1 for byte in range(256))
+"""A table for `bytes.translate`, which looks at the pages of a large file a hundred times faster than a loop."""
 
 
 def read_ahead(path: Path, available: int, on_progress: Callable[[float], bool]) -> bool:
@@ -46,11 +48,11 @@ def _missing(descriptor: int, size: int) -> list[int]:
     flags = _residency(descriptor, size)
     per_step = _STEP // os.sysconf("SC_PAGE_SIZE")
     steps = (flags[start : start + per_step] for start in range(0, len(flags), per_step))
-    return [index * _STEP for index, step in enumerate(steps) if not all(byte & 1 for byte in step)]
+    return [index * _STEP for index, step in enumerate(steps) if b"\0" in step]
 
 
 def _residency(descriptor: int, size: int) -> bytes:
-    """mincore's byte for each page of the file, its lowest bit set when the page is cached; empty when it fails."""
+    """1 for each page of the file that is cached, else 0; empty when mincore fails, whose lowest bit says so."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
@@ -63,4 +65,4 @@ def _residency(descriptor: int, size: int) -> bytes:
     pages = ctypes.create_string_buffer(count)
     succeeded = libc.mincore(address, size, pages) == 0
     libc.munmap(address, size)
-    return bytes(pages.raw[:count]) if succeeded else b""
+    return pages.raw[:count].translate(_LOWEST_BIT) if succeeded else b""
