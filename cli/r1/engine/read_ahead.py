@@ -16,7 +16,7 @@ _STEP = 8 << 20  # bytes per read; a slow disk takes half a second for it
 _MIN_MISSING = 64 << 20  # bytes; less is read soon enough by llama.cpp itself
 _PROT_READ, _MAP_SHARED = 1, 1
 _LOWEST_BIT = bytes(byte & 1 for byte in range(256))
-"""A table for `bytes.translate`, which looks at the pages of a large file a hundred times faster than a loop."""
+"""A table for `bytes.translate`, which looks at the pages of a large file much faster than a loop."""
 
 
 def read_ahead(path: Path, available: int, on_progress: Callable[[float], bool]) -> bool:
