@@ -23,7 +23,7 @@ from tests.fakes.models import make_endless
 R1 = (sys.executable, "-m", "r1")
 
 _FOREIGN = ("R1_", "XDG_", "HF_", "PYTHONDONTWRITEBYTECODE")
-"""Variables of the developer that tests leave out. Without bytecode, each of many processes would compile r1 anew."""
+"""Variables of the developer that tests leave out. Without bytecode, each of many processes would compile r1 again."""
 
 
 @pytest.fixture(scope="session", autouse=True)
