@@ -5,6 +5,7 @@ Imports only the standard library and `r1_quantize.errors`, because `r1 list` an
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -106,6 +107,8 @@ def _check(where: str, key: str, value: object) -> None:
         raise UsageError(f"{where}: {value!r} has the wrong type")
     if isinstance(value, list) and not (value and all(isinstance(item, str) for item in value)):
         raise UsageError(f"{where}: expected a list of licence names")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{where}: {value} is not a number")
     if key in {"parameters", "context_length"} and isinstance(value, int) and value <= 0:
         raise UsageError(f"{where}: expected a number above 0")
 
