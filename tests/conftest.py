@@ -22,6 +22,12 @@ from tests.fakes.models import make_endless
 
 R1 = (sys.executable, "-m", "r1")
 
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, because tests of terminals, kills and retries mostly wait."""
+    return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 _FOREIGN = ("R1_", "XDG_", "HF_", "PYTHONDONTWRITEBYTECODE")
 """Variables of the developer that tests leave out. Without bytecode, each of many processes would compile r1 again."""
 

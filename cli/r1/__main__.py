@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+
+_GC_THRESHOLD = 50_000  # new objects; with the default of 700, collecting takes 7 ms of a start
 
 
 def main() -> None:
     """Runs the command line and exits with its status."""
+    gc.set_threshold(_GC_THRESHOLD)
     try:
         from r1.app import app
         from r1.exit import run_app

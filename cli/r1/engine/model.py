@@ -19,6 +19,7 @@ from r1_quantize.errors import BadGGUF, NotEnoughSpace, R1Error
 
 _USER_DEFINED = 1 << 4  # LLAMA_TOKEN_ATTR_USER_DEFINED, from llama.h
 _NO_MAPPING, _MAPPING = 0, 1  # enum llama_load_mode: NONE, MMAP
+_MIN_RELEASED = 256 << 20  # bytes
 _MADV_DONTNEED = 4  # Linux's value
 
 
@@ -212,7 +213,8 @@ def _load_error(path: Path) -> R1Error:
 
 def _release_pages(path: Path) -> None:
     """Drops the file's pages from this process, because weights that llama.cpp has copied (repacked for the processor,
-    or moved to a GPU) would count twice. Pages used in place come back from the system's cache when they are touched.
+    or moved to a GPU) would count twice. Pages used in place come back from the system's cache when they are touched,
+    which delays the first token; a small file is not worth that.
     """
     madvise = ctypes.CDLL(None).madvise
     madvise.argtypes, madvise.restype = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int], ctypes.c_int
@@ -220,8 +222,8 @@ def _release_pages(path: Path) -> None:
         lines = [line.rstrip("\n").split(maxsplit=5) for line in maps]
     prefix = re.sub(r"-\d{5}-of-\d{5}\.gguf$", "-", str(path.resolve()))  # of all parts of a split file
     for addresses, rights, *_, file in (line for line in lines if len(line) == 6):
-        if file.startswith(prefix) and rights == "r--s":
-            start, end = (int(part, 16) for part in addresses.split("-"))
+        start, end = (int(part, 16) for part in addresses.split("-"))
+        if file.startswith(prefix) and rights == "r--s" and end - start >= _MIN_RELEASED:
             madvise(start, end - start, _MADV_DONTNEED)
 
 
