@@ -6,7 +6,7 @@
 Each combination runs in its own process, which loads the model as `r1 run` does; a context of 0 and no `--layers` leave
 both to the plan. `--tokens` tokens are prefilled and a few decoded; 0 skips this, for a slow device.
 
-GPU memory is the sum of the buffers in llama.cpp's log, whatever the backend, so the driver's own memory is not in it.
+GPU memory is the sum of the buffers in llama.cpp's log for any backend, so the driver's own memory is not in it.
 Main memory is llama.cpp's other buffers and the process itself: its resident memory outside of buffers once the model
 is loaded, including the GPU's driver. Some devices keep their memory in the process (RssShmem); that is not counted as
 main memory. Memory that they pin in main memory may not be counted at all, which shows as an error above zero. Linux

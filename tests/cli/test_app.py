@@ -67,7 +67,7 @@ WITH_ARGUMENT = ["chat", "bench", "pull", "quantize", "show", "verify"]
 
 
 def model_in(arguments: tuple[Any, ...]) -> str | None:
-    """The model that a command was called with, wherever it takes it."""
+    """The model that a command was called with, from its argument or from -m."""
     (found,) = {
         argument.model if isinstance(argument, Settings) else argument
         for argument in arguments

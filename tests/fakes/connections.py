@@ -12,7 +12,7 @@ _Kind = TypeVar("_Kind")
 
 
 class NeverWaits(threading.Event):
-    """An event whose `wait` returns at once, whatever the timeout."""
+    """An event whose `wait` returns at once and ignores the timeout."""
 
     def wait(self, timeout: float | None = None) -> bool:
         return self.is_set()

@@ -1,4 +1,4 @@
-"""Where the checkout and the tests' data are, whatever folder a test is in."""
+"""The folders of the checkout, the tests' data and the built-in checkpoint, for tests in any folder."""
 
 from __future__ import annotations
 

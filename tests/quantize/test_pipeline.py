@@ -1,4 +1,4 @@
-"""`r1_quantize.pipeline`: makes a GGUF, as events; wherever it ends, no unfinished file looks finished."""
+"""`r1_quantize.pipeline`: makes a GGUF as events; an interrupted run never leaves a file that looks finished."""
 
 from __future__ import annotations
 

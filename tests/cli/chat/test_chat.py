@@ -104,7 +104,7 @@ class TestEditing:
 
 
 class TestFailures:
-    """The chat goes on, and whatever can be saved is saved."""
+    """The chat goes on and saves what it can."""
 
     def test_a_session_deleted_by_another_process(self, talk: Talk) -> None:
         talk.say(SUM)
