@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from importlib import metadata
 
 from packaging.requirements import Requirement
@@ -26,12 +27,13 @@ def listed() -> dict[str, Requirement]:
     return {canonicalize_name(requirement.name): requirement for requirement in requirements}
 
 
-def needed(lines: list[str]) -> dict[str, Requirement]:
+def needed(lines: list[str], extras: Iterable[str] = ()) -> dict[str, Requirement]:
     requirements = [Requirement(line) for line in lines]
     return {
         canonicalize_name(requirement.name): requirement
         for requirement in requirements
-        if requirement.marker is None or requirement.marker.evaluate({**TERMUX, "extra": ""})
+        if requirement.marker is None
+        or any(requirement.marker.evaluate({**TERMUX, "extra": extra}) for extra in ("", *extras))
     }
 
 
@@ -47,9 +49,10 @@ def test_versions_are_those_of_the_project() -> None:
 
 def test_nothing_is_missing() -> None:
     """Judged by the packages installed here."""
-    seen, waiting = set[str](), set(ours())
+    seen, waiting = set[str](), ours()
     while waiting:
-        name = waiting.pop()
+        name, requirement = waiting.popitem()
         seen.add(name)
-        waiting |= needed(metadata.requires(name) or []).keys() - seen - NEVER_LOADED
+        more = needed(metadata.requires(name) or [], requirement.extras)
+        waiting |= {other: more[other] for other in more.keys() - seen - NEVER_LOADED}
     assert seen - FROM_PKG == set(listed())
