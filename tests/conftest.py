@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from r1.engine.context import Context, ContextParams
 from r1.engine.model import Model
@@ -21,6 +22,14 @@ from r1_quantize.store.store import Store
 from tests.fakes.models import make_endless
 
 R1 = (sys.executable, "-m", "r1")
+
+# The same examples in every run; `pytest --hypothesis-profile long` looks for new ones, for as long as it takes.
+_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile("default", derandomize=True, deadline=None, database=None, suppress_health_check=_SLOW)
+settings.register_profile(
+    "long", max_examples=20_000, deadline=None, database=None, print_blob=True, suppress_health_check=_SLOW
+)
+settings.load_profile("default")
 
 
 def pytest_xdist_auto_num_workers() -> int:
