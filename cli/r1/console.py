@@ -35,7 +35,10 @@ class Column:
 
 @dataclass(slots=True)
 class Console:
-    """The standard streams of a process and its environment. `stdin` is None if it was closed at the start."""
+    """The standard streams of a process and its environment. `stdin` is None if it was closed at the start.
+
+    A `quiet` console prints no notes and no status lines; results, warnings and errors stay.
+    """
 
     stdin: BinaryIO | None
     stdout: TextIO
@@ -44,9 +47,10 @@ class Console:
     stdin_is_terminal: bool
     stdout_is_terminal: bool
     stderr_is_terminal: bool
+    quiet: bool = False
 
     @classmethod
-    def of_process(cls) -> Console:
+    def of_process(cls, *, quiet: bool = False) -> Console:
         """This process's streams. Pipes get UTF-8 and bare newlines in every locale; terminals keep their encoding.
 
         Raises BrokenPipeError if stdout was closed before the start, as if its reader had gone away.
@@ -70,6 +74,7 @@ class Console:
             stdin_is_terminal=bool(sys.stdin and sys.stdin.isatty()),
             stdout_is_terminal=sys.stdout.isatty(),
             stderr_is_terminal=stderr.isatty(),
+            quiet=quiet,
         )
 
     def out(self, text: str) -> None:
@@ -126,11 +131,13 @@ class Console:
 
     def note(self, message: str) -> None:
         """Prints one line on stderr if that is a terminal, so that a script's stderr stays empty when all is well."""
-        if self.stderr_is_terminal:
+        if self.stderr_is_terminal and not self.quiet:
             self.err(f"r1: {message}\n", dim=True)
 
     def rewrite(self, line: str) -> None:
         """Replaces the previous status line, dim, on a stderr that `has_style`; an empty line removes it."""
+        if self.quiet:
+            return
         try:
             self.stderr.write(f"\r\x1b[K\x1b[2m{printable(line)}\x1b[22m" if line else "\r\x1b[K")
             self.stderr.flush()

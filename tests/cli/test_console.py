@@ -40,6 +40,14 @@ class TestStderr:
         assert written(script.stderr) == ""
         assert written(person.stderr) == "\x1b[2mr1: hello\n\x1b[22m"
 
+    def test_a_quiet_console_prints_neither_notes_nor_status_lines_but_warnings(self) -> None:
+        made = console(stderr_is_terminal=True, environ={"TERM": "xterm"})
+        made.quiet = True
+        made.note("hello")
+        made.rewrite("loading")
+        made.warn("bad")
+        assert written(made.stderr) == "r1: bad\n"
+
     def test_a_warning_is_one_line(self) -> None:
         made = console()
         made.warn("first\nsecond")
