@@ -90,14 +90,14 @@ def chat(
     flags: Flags,
     name: options.ModelToRun = None,
     continue_: options.Continue = False,
-    session: options.Session = None,
+    chat_id: options.ChatToContinue = None,
     plain: options.Plain = False,
 ) -> int:
     """Chat in the terminal, as `r1` alone does. Shows or hides the thinking, and keeps every chat in the history."""
     from r1.commands.chat import ChatOptions
 
     model = _one_model(name, flags["model"])
-    chat_options = ChatOptions(model_given=model is not None, resume_last=continue_, session=session, plain=plain)
+    chat_options = ChatOptions(model_given=model is not None, resume_last=continue_, session=chat_id, plain=plain)
     return _chat({**flags, "model": model}, chat_options)
 
 

@@ -15,7 +15,7 @@ CHAT = """Examples:
     r1
     r1 chat qwen-7b
     r1 chat --continue
-    r1 chat --session 12 --thinking show
+    r1 chat --chat 12 --thinking show
 
 In the chat, /help lists commands and keys, and /set changes settings."""
 

@@ -202,8 +202,8 @@ Jsonl = Annotated[
 
 ModelToRun = Annotated[str | None, _argument("MODEL", _REFERENCE_OR_DEFAULT, autocompletion=_complete_model)]
 Continue = Annotated[bool, typer.Option("--continue", "-c", help="Continue the last chat.")]
-Session = Annotated[
-    str | None, _option("--session", metavar="ID", help="Continue the chat with this number; `r1 history` lists them.")
+ChatToContinue = Annotated[
+    str | None, _option("--chat", metavar="ID", help="Continue the chat with this number; `r1 history` lists them.")
 ]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain text, line by line: no colours, no drawing.")]
 

@@ -4,6 +4,7 @@
     ├── Busy                    1   another process holds the lock
     ├── UsageError              2   a flag, a value or an input that cannot be used
     ├── ModelNotFound           4   the model is not on this machine; the message names the `r1 pull` that gets it
+    ├── ChatNotFound            4   the history has no such chat
     ├── NotEnoughSpace          5   memory or disk: how much is needed, how much is free
     ├── NetworkError            6   the network or the hub failed; running it again resumes
     └── BadFile                 7   a damaged or unsupported file
@@ -34,7 +35,7 @@ class ExitStatus(IntEnum):
     UNFORESEEN = 1
     USAGE = 2
     INCOMPLETE = 3
-    NO_MODEL = 4
+    NOT_FOUND = 4
     NO_SPACE = 5
     NETWORK = 6
     BAD_FILE = 7
@@ -61,7 +62,13 @@ class UsageError(R1Error):
 class ModelNotFound(R1Error):
     """The model is not on this machine."""
 
-    exit_status = ExitStatus.NO_MODEL
+    exit_status = ExitStatus.NOT_FOUND
+
+
+class ChatNotFound(R1Error):
+    """The history has no such chat."""
+
+    exit_status = ExitStatus.NOT_FOUND
 
 
 class NotEnoughSpace(R1Error):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from r1.engine.events import Finished
 from r1.history.history import History, Question, StoredTurn
 from r1.render.reply import ReplyText
-from r1_quantize.errors import Busy, R1Error, UsageError
+from r1_quantize.errors import Busy, ChatNotFound, R1Error
 
 _SAVE_INTERVAL_S = 0.4
 """Between two writes of a running reply. This plus the time between two frames is the most that a kill loses."""
@@ -130,7 +130,7 @@ class Recorder:
         """Adds the turn to the session, or to a new one if another process has deleted it."""
         try:
             self.session, turn.id = self._history.begin(self.session, turn.asked)
-        except UsageError:
+        except ChatNotFound:
             self.session, turn.id = self._history.begin(None, turn.asked)
 
     def _add_rest(self, turn: RunningTurn, thinking: str, answer: str) -> None:

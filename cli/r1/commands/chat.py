@@ -12,7 +12,7 @@ from r1.console import Console
 from r1.history.history import History, location
 from r1.library import find_model, known_models, resolve_model
 from r1.settings import Settings
-from r1_quantize.errors import ModelNotFound, UsageError
+from r1_quantize.errors import ChatNotFound, ModelNotFound, UsageError
 
 _LOCK_TIMEOUT_S = 0.1  # the chat must not freeze while another program has the history locked; it retries later
 
@@ -30,7 +30,7 @@ class ChatOptions:
 def chat(console: Console, options: ChatOptions, settings: Settings) -> int:
     """Chats until the user quits. Without a terminal, answers one prompt and returns that answer's status."""
     if options.resume_last and options.session is not None:
-        raise UsageError("--continue and --session cannot be combined; leave one of them out")
+        raise UsageError("--continue and --chat cannot be combined; leave one of them out")
     with History.open(location(console.environ), lock_timeout_s=_LOCK_TIMEOUT_S) as history:
         session = _session(history, options)
         opening = _opening(console, history, settings, options, session)
@@ -50,7 +50,7 @@ def _session(history: History, options: ChatOptions) -> int | None:
         return None
     latest = history.latest()
     if latest is None:
-        raise UsageError("there is no chat to continue; `r1` starts one")
+        raise ChatNotFound("there is no chat to continue; `r1` starts one")
     return latest
 
 

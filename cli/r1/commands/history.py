@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _NO_CHATS = "no chats yet; `r1` starts one"
+_NOTHING_TO_DELETE = "there are no chats to delete"
 _MIN_TABLE_COLUMNS = 60  # on a narrower terminal each chat takes two lines
 _MAX_NAMED = 3  # chats that a question names one by one
 
@@ -57,7 +58,7 @@ def search(console: Console, words: Sequence[str], *, as_json: bool) -> ExitStat
     else:
         console.warn(_NO_CHATS)
     if as_json:
-        console.json([asdict(hit) for hit in hits])
+        console.json([_hit_facts(hit) for hit in hits])
     elif console.stdout_is_terminal:
         _print_hits(console, hits)
     else:
@@ -97,11 +98,14 @@ def delete(console: Console, references: Sequence[str], *, everything: bool, yes
     """Deletes chats for good, after asking for confirmation. Raises UsageError if there is no terminal to ask on."""
     if everything == bool(references):
         raise UsageError("give the chats to delete, or --all: r1 history delete ID…")
+    if everything and not location(console.environ).exists():
+        console.warn(_NOTHING_TO_DELETE)
+        return ExitStatus.OK
     with _open(console) as history:
         ids = dict.fromkeys(map(history.find, references))  # without duplicates
         sessions = history.sessions() if everything else [history.info(session) for session in ids]
         if not sessions:
-            console.warn("there are no chats to delete")
+            console.warn(_NOTHING_TO_DELETE)
             return ExitStatus.OK
         if not yes and not console.confirm(f"Delete {_in_words(sessions)} for good?"):
             console.note("nothing was deleted")
@@ -138,6 +142,12 @@ def _facts(session: SessionInfo) -> dict[str, object]:
         datetime.fromtimestamp(moment).astimezone().isoformat() for moment in (session.started, session.updated)
     )
     return {**asdict(session), "started": started, "updated": updated}
+
+
+def _hit_facts(hit: Hit) -> dict[str, object]:
+    """Hits and lists have the same key for a chat's number: `id`."""
+    facts = asdict(hit)
+    return {"id": facts.pop("session"), **facts}
 
 
 def _print_hits(console: Console, hits: Sequence[Hit]) -> None:

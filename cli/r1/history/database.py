@@ -8,6 +8,7 @@ WAL mode, because two chats may write at once while a third process reads, and a
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from r1.history.schema import APPLICATION_ID, MIGRATIONS
-from r1_quantize.errors import BadFile, Busy, NotEnoughSpace, R1Error, UsageError
+from r1_quantize.errors import DISK_FULL, BadFile, Busy, ChatNotFound, NotEnoughSpace, R1Error, UsageError
 
 LOCK_TIMEOUT_S = 10.0
 """How long to wait for another process that is writing; a commit takes milliseconds."""
@@ -28,12 +29,12 @@ _HEADER, _WAL_HEADER, _FRAME_HEADER = 100, 32, 24  # bytes; https://sqlite.org/f
 def connect(path: Path, *, must_exist: bool) -> sqlite3.Connection:
     """Opens the database at `path` and updates it to this version.
 
-    Raises UsageError when it must exist and does not, BadFile for a foreign or newer file, which stays unchanged, and
-    the errors of `translate_errors`.
+    Raises ChatNotFound when it must exist and does not, BadFile for a foreign or newer file, which stays unchanged,
+    and the errors of `translate_errors`.
     """
     with translate_errors(path):
         if must_exist and not path.exists():
-            raise UsageError("no chats yet; `r1` starts one")
+            raise ChatNotFound("no chats yet; `r1` starts one")
         if not must_exist:
             _create(path)
         _refuse_foreign(path)
@@ -57,16 +58,16 @@ def translate_errors(path: Path) -> Iterator[None]:
     except sqlite3.Error as exc:
         raise _as_error(path, exc) from exc
     except OSError as exc:
-        raise R1Error(f"{path}: {exc.strerror}; chats cannot be saved there, set R1_HOME to another folder") from exc
+        raise _as_file_error(path, exc) from exc
 
 
 def locked_error(path: Path) -> Busy:
     return Busy(f"{path}: locked by another program for {LOCK_TIMEOUT_S:.0f} s; close that and try again")
 
 
-def deleted_error() -> UsageError:
+def deleted_error() -> ChatNotFound:
     """For a missing row, or a row that refers to a missing one."""
-    return UsageError("another r1 has deleted this chat; start a new one")
+    return ChatNotFound("another r1 has deleted this chat; start a new one")
 
 
 def _as_error(path: Path, exc: sqlite3.Error) -> R1Error:
@@ -77,7 +78,7 @@ def _as_error(path: Path, exc: sqlite3.Error) -> R1Error:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return locked_error(path)
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
-            return R1Error(f"{path}: cannot be written; check its permissions, or set R1_HOME to another folder")
+            return UsageError(f"{path}: cannot be written; check its permissions, or set R1_HOME to another folder")
         case sqlite3.SQLITE_CONSTRAINT:
             return deleted_error()
         case sqlite3.SQLITE_IOERR:
@@ -87,6 +88,15 @@ def _as_error(path: Path, exc: sqlite3.Error) -> R1Error:
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_ERROR:
             return BadFile(f"{path}: damaged ({exc}); move it away and r1 creates a new one")
     return R1Error(f"{path}: {exc}")
+
+
+def _as_file_error(path: Path, exc: OSError) -> R1Error:
+    """R1_HOME cannot be used: a UsageError, as in `Store`, except where the disk is full or fails."""
+    if exc.errno in DISK_FULL:
+        return NotEnoughSpace(f"{path}: no space left on its disk; free some, saved chats are not affected")
+    if exc.errno == errno.EIO:
+        return R1Error(f"{path}: disk error ({exc.strerror}); earlier chats may be intact")
+    return UsageError(f"{path}: {exc.strerror}; chats cannot be saved there, set R1_HOME to another folder")
 
 
 def _create(path: Path) -> None:
@@ -150,7 +160,9 @@ def _prepare(path: Path, database: sqlite3.Connection, *, read_only: bool) -> No
     version = _version(database)
     _refuse_newer(path, version)
     if read_only and version < len(MIGRATIONS):
-        raise R1Error(f"{path}: written by an older r1, and cannot be updated on a read-only disk")
+        raise UsageError(
+            f"{path}: written by an older r1, and cannot be updated on a read-only disk; copy it to another R1_HOME"
+        )
     if read_only:
         return
     if version < len(MIGRATIONS):

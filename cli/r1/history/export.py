@@ -2,8 +2,8 @@
 
 The JSON; its keys never change meaning, and `version` counts changes that break readers:
 
-    {"format": "r1-chat", "version": 1,
-     "session": {"id", "title", "model", "turns", "started", "updated"},
+    {"format": "r1-chat", "version": 2,
+     "chat": {"id", "title", "model", "turns", "started", "updated"},
      "turns": [{"id", "number", "started", "question", "files": [{"name", "content"}],
                 "model", "system", "seed", "temp", "top_p", "max_tokens", "ctx",
                 "thinking" (only if requested), "answer",
@@ -12,7 +12,7 @@ The JSON; its keys never change meaning, and `version` counts changes that break
                 "usage": {"prompt_tokens", "thinking_tokens", "answer_tokens"} or null,
                 "timings": {"ttft_s", "prefill_tps", "decode_tps", "total_s"} or null}]}
 
-Times are ISO 8601 in UTC.
+Times are ISO 8601 in UTC. In version 1, `chat` was called `session`.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def chat_facts(info: SessionInfo, turns: Sequence[StoredTurn], with_thinking: bo
     """The same as `to_json`, not yet as text."""
     return {
         "format": "r1-chat",
-        "version": 1,
-        "session": {**asdict(info), "started": _iso(info.started), "updated": _iso(info.updated)},
+        "version": 2,
+        "chat": {**asdict(info), "started": _iso(info.started), "updated": _iso(info.updated)},
         "turns": [_turn_facts(turn, with_thinking) for turn in turns],
     }
 

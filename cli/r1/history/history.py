@@ -5,7 +5,8 @@ and so is everything before them, because there is one log. The pieces in betwee
 not wait for the disk: a killed process loses none of them, only a power failure can. Each piece is a separate row, so
 that its cost does not grow with the reply.
 
-All methods raise the errors of `database.translate_errors`, and UsageError when another process has deleted the chat.
+All methods raise the errors of `database.translate_errors`, and ChatNotFound when another process has deleted the
+chat.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from r1.engine.prompt import Attachment
 from r1.history import database, rows
 from r1.history.rows import Question, SessionInfo, StoredTurn, clean
 from r1.history.search import Hit, Query, find_hits
-from r1_quantize.errors import R1Error, UsageError
+from r1_quantize.errors import ChatNotFound, R1Error, UsageError
 from r1_quantize.store.store import home
 
 __all__ = ["History", "Hit", "Question", "SessionInfo", "StoredTurn", "location"]
 
-_NUMBER = re.compile("#?([0-9]{1,18})")
+_NUMBER = re.compile("#?([0-9]+)")
+_MAX_NUMBER = 2**63 - 1  # of an SQLite row
+_MAX_DIGITS = len(str(_MAX_NUMBER))
 
 
 def location(environ: Mapping[str, str]) -> Path:
@@ -175,11 +178,13 @@ class History:
             return [SessionInfo(**row) for row in sessions]
 
     def info(self, session: int) -> SessionInfo:
-        """Raises UsageError when there is no such chat."""
-        with self._reading() as db:
-            row = db.execute(f"{rows.SESSIONS} WHERE id = ?", (session,)).fetchone()
+        """Raises ChatNotFound."""
+        row = None
+        if session <= _MAX_NUMBER:
+            with self._reading() as db:
+                row = db.execute(f"{rows.SESSIONS} WHERE id = ?", (session,)).fetchone()
         if row is None:
-            raise UsageError(f"no chat {session}; r1 history lists the chats")
+            raise ChatNotFound(f"no chat {session}; r1 history lists the chats")
         return SessionInfo(**row)
 
     def latest(self) -> int | None:
@@ -188,11 +193,14 @@ class History:
         return newest[0].id if newest else None
 
     def find(self, reference: str) -> int:
-        """The session that `reference` names: 3 or #3. Raises UsageError when there is none."""
+        """The session that `reference` names: 3 or #3. Raises ChatNotFound, or UsageError for another form."""
         match = _NUMBER.fullmatch(reference.strip())
         if match is None:
             raise UsageError(f"{reference!r} is not a chat number; r1 history lists the chats")
-        return self.info(int(match[1])).id
+        digits = match[1].lstrip("0") or "0"
+        if len(digits) > _MAX_DIGITS:  # int() refuses thousands of digits
+            raise ChatNotFound(f"no chat {digits[:_MAX_DIGITS]}…; r1 history lists the chats")
+        return self.info(int(digits)).id
 
     def search(self, words: str, limit: int = 50) -> list[Hit]:
         """Turns that have every term, newest first; before them chats that have them only in their title."""
@@ -260,6 +268,6 @@ def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
 
 
 def _require(changed: sqlite3.Cursor) -> None:
-    """Raises UsageError when no row was changed."""
+    """Raises ChatNotFound when no row was changed."""
     if changed.rowcount == 0:
         raise database.deleted_error()

@@ -72,20 +72,21 @@ class TestSession:
     def test_session_opens_any_chat(self, chat: Chat, own_home: Path) -> None:
         for question in ("one", "two"):
             chat(question=question)
-        assert chat("--session", "#1", question="three").returncode == 0
+        assert chat("--chat", "#1", question="three").returncode == 0
         assert [turn.asked.question for turn in turns(own_home, 1)] == ["one", "three"]
 
     @pytest.mark.parametrize(
-        ("arguments", "says"),
+        ("arguments", "status", "says"),
         [
-            (["--continue", "--session", "1"], b"--continue and --session cannot be combined"),
-            (["--continue"], b"there is no chat to continue; `r1` starts one"),
-            (["--session", "7"], b"no chat 7; r1 history lists the chats"),
+            (["--continue", "--chat", "1"], 2, b"--continue and --chat cannot be combined"),
+            (["--continue"], 4, b"there is no chat to continue; `r1` starts one"),
+            (["--chat", "7"], 4, b"no chat 7; r1 history lists the chats"),
+            (["--chat", "x"], 2, b"'x' is not a chat number; r1 history lists the chats"),
         ],
     )
-    def test_sessions_that_cannot_be_opened(self, chat: Chat, arguments: list[str], says: bytes) -> None:
+    def test_chats_that_cannot_be_opened(self, chat: Chat, arguments: list[str], status: int, says: bytes) -> None:
         done = chat(*arguments)
-        assert (done.returncode, done.stdout) == (2, b"")
+        assert (done.returncode, done.stdout) == (status, b"")
         assert says in done.stderr
 
     def test_a_chat_whose_model_was_removed_continues_with_the_default(self, chat: Chat, own_home: Path) -> None:

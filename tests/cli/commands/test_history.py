@@ -49,7 +49,12 @@ class TestWithoutChats:
     @pytest.mark.parametrize("arguments", [["show", "1"], ["delete", "1"], ["export", "1", "-"]], ids=repr)
     def test_there_is_nothing_to_show(self, history: Run, arguments: list[str]) -> None:
         done = history(*arguments)
-        assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"r1: no chats yet; `r1` starts one\n")
+        assert (done.returncode, done.stdout, done.stderr) == (4, b"", b"r1: no chats yet; `r1` starts one\n")
+
+    def test_there_is_nothing_to_delete(self, history: Run, own: Path) -> None:
+        done = history("delete", "--all", "-y")
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"r1: there are no chats to delete\n")
+        assert not own.exists()
 
 
 @pytest.mark.usefixtures("chats")
@@ -83,7 +88,7 @@ class TestScripts:
         assert printed(history("search", "it does")) == "1\t1\tanswer\tYes, it does.\n"
         assert printed(history("search", "does it")) == ""
         (hit,) = json.loads(printed(history("search", "--json", "wait")))
-        assert (hit["session"], hit["number"], hit["where"], hit["spans"]) == (2, 1, "thinking", [[0, 4]])
+        assert (hit["id"], hit["number"], hit["where"], hit["spans"]) == (2, 1, "thinking", [[0, 4]])
 
     def test_a_chat_is_shown_exactly(self, history: Run) -> None:
         text = printed(history("show", "1"))
@@ -103,7 +108,7 @@ class TestScripts:
     @pytest.mark.parametrize("command", ["show", "delete", "export"])
     def test_a_chat_that_does_not_exist(self, history: Run, command: str) -> None:
         done = history(command, "9", *(["-"] if command == "export" else []))
-        assert (done.returncode, done.stdout) == (2, b"")
+        assert (done.returncode, done.stdout) == (4, b"")
         assert done.stderr == b"r1: no chat 9; r1 history lists the chats\n"
 
     def test_wrong_use_names_the_right_help(self, history: Run) -> None:
@@ -170,5 +175,5 @@ class TestDelete:
     @pytest.mark.parametrize("arguments", [[], ["--all", "1"], ["1", "9"], ["x"]], ids=repr)
     def test_unclear_arguments_delete_nothing(self, history: Run, chats: Path, arguments: list[str]) -> None:
         before = chats.read_bytes()
-        assert history("delete", "-y", *arguments).returncode == 2
+        assert history("delete", "-y", *arguments).returncode == (4 if "9" in arguments else 2)
         assert chats.read_bytes() == before

@@ -17,7 +17,7 @@ import pytest
 
 from r1.history import database
 from r1.history.history import History
-from r1_quantize.errors import BadFile, Busy, ExitStatus, NotEnoughSpace, R1Error, UsageError
+from r1_quantize.errors import BadFile, Busy, ChatNotFound, ExitStatus, NotEnoughSpace, UsageError
 from tests.fakes.chats import asked, say
 from tests.fakes.paths import ROOT
 
@@ -124,7 +124,7 @@ class TestRefusals:
             history.sessions()
 
     def test_nothing_is_created_if_the_file_must_exist(self, tmp_path: Path, path: Path) -> None:
-        with pytest.raises(UsageError, match="no chats yet; `r1` starts one"):
+        with pytest.raises(ChatNotFound, match="no chats yet; `r1` starts one"):
             History.open(path, must_exist=True)
         assert list(tmp_path.iterdir()) == []
 
@@ -197,7 +197,7 @@ class TestTrouble:
         ("size", "before", "error"),
         [
             ("400k", "", "NotEnoughSpace {path}: no space left on its disk; free some, saved chats are not affected"),
-            ("4m", "mount -o remount,ro {folder}", "R1Error {path}: cannot be written; check its permissions"),
+            ("4m", "mount -o remount,ro {folder}", "UsageError {path}: cannot be written; check its permissions"),
         ],
         ids=["full", "read-only"],
     )
@@ -212,7 +212,7 @@ class TestTrouble:
         program = "History.open(path.with_name('other.sqlite3'))"
         printed = on_a_small_disk(tmp_path, "4m", "mount -o remount,ro {folder}", program)
         assert printed.startswith(
-            f"R1Error {tmp_path}/other.sqlite3: Read-only file system; chats cannot be saved there"
+            f"UsageError {tmp_path}/other.sqlite3: Read-only file system; chats cannot be saved there"
         )
 
     def test_chats_on_a_read_only_disk_can_be_read(self, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ class TestTrouble:
     def test_a_folder_in_its_place_and_a_file_in_its_folders_place(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         for wrong in (tmp_path, tmp_path / "file" / "history.db"):
-            with pytest.raises(R1Error, match="chats cannot be saved there") as refused:
+            with pytest.raises(UsageError, match="chats cannot be saved there") as refused:
                 History.open(wrong)
             assert "\n" not in str(refused.value)
 

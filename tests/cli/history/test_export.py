@@ -162,9 +162,9 @@ class TestJson:
 
     def test_a_chat_can_be_rebuilt_from_it(self) -> None:
         facts = json.loads(to_json(INFO, [FIRST, SECOND], with_thinking=True))
-        assert (facts["format"], facts["version"]) == ("r1-chat", 1)
+        assert (facts["format"], facts["version"]) == ("r1-chat", 2)
         assert [rebuilt(turn) for turn in facts["turns"]] == [FIRST, SECOND]
-        session = facts["session"]
+        session = facts["chat"]
         times = {key: datetime.fromisoformat(session[key]).timestamp() for key in ("started", "updated")}
         assert SessionInfo(**{**session, **times}) == INFO
 
@@ -187,7 +187,7 @@ class TestFile:
         for name in ("a.md", "b.MARKDOWN", "c.json"):
             export(history, 1, tmp_path / name, with_thinking=False)
         assert (tmp_path / "a.md").read_text(encoding="utf-8") == (tmp_path / "b.MARKDOWN").read_text(encoding="utf-8")
-        assert json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))["session"]["title"] == "why?"
+        assert json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))["chat"]["title"] == "why?"
 
     @pytest.mark.parametrize("name", ["a.txt", "a", "a.md.html"])
     def test_other_suffixes_are_refused(self, history: History, tmp_path: Path, name: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from r1.history.history import History, StoredTurn
-from r1_quantize.errors import UsageError
+from r1_quantize.errors import ChatNotFound, UsageError
 from tests.fakes.chats import TIMINGS, USAGE, asked, finished, say
 
 
@@ -197,7 +197,7 @@ class TestConversations:
         assert say(history, None, "another")[0] != later
         say(history, later, "and on")
         assert len(again(path).turns(later)) == 2
-        with pytest.raises(UsageError):
+        with pytest.raises(ChatNotFound):
             again(path).begin(later + 99, asked())
 
     @pytest.mark.parametrize(
@@ -230,10 +230,16 @@ class TestConversations:
         say(history, None, "one")
         assert history.find(reference) == 1
 
-    @pytest.mark.parametrize("reference", ["2", "0", "-1", "", "x", "1.0", "９", "9" * 18, "9" * 40])
-    def test_a_chat_that_does_not_exist_is_refused(self, history: History, reference: str) -> None:
+    @pytest.mark.parametrize("reference", ["2", "0", "#2", "002", "9" * 18, str(2**63), "9" * 40, "9" * 5000])
+    def test_a_chat_that_does_not_exist_is_not_found(self, history: History, reference: str) -> None:
         say(history, None, "one")
-        with pytest.raises(UsageError, match="r1 history lists the chats"):
+        with pytest.raises(ChatNotFound, match=r"^no chat [0-9]+…?; r1 history lists the chats$"):
+            history.find(reference)
+
+    @pytest.mark.parametrize("reference", ["-1", "", "x", "1.0", "９", "1 2", "##1"])
+    def test_what_is_no_number_is_a_usage_error(self, history: History, reference: str) -> None:
+        say(history, None, "one")
+        with pytest.raises(UsageError, match="is not a chat number; r1 history lists the chats"):
             history.find(reference)
 
     def test_preferences_are_remembered(self, history: History, path: Path, again: Again) -> None:
@@ -273,7 +279,7 @@ class TestDeleting:
     def test_several_chats_are_deleted_together_or_not_at_all(self, history: History) -> None:
         first, _ = say(history, None, "one")
         second, _ = say(history, None, "two")
-        with pytest.raises(UsageError):
+        with pytest.raises(ChatNotFound):
             history.delete(first, 99)
         assert len(history.sessions()) == 2
         history.delete(first, second)
@@ -290,7 +296,7 @@ class TestDeleting:
             lambda: history.trim(session, [turn]),
             lambda: history.title(session, "x"),
         ):
-            with pytest.raises(UsageError, match="another r1 has deleted this chat; start a new one"):
+            with pytest.raises(ChatNotFound, match="another r1 has deleted this chat; start a new one"):
                 write()
         fresh, _ = say(history, None, "three")
         assert [one.id for one in history.sessions()] == [fresh]

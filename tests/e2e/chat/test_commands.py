@@ -339,7 +339,7 @@ class TestSessions:
         with History.open(own_home / "history.db") as history:
             say(history, None, asked("Does wood float?"), "Yes.")
             say(history, None, asked("Cut off?"), "It w", reason=None)
-        first = opened("chat", "--session", "1")
+        first = opened("chat", "--chat", "1")
         first.wait_for("used")
         assert "\n> Does wood float?\n\nthought for 1 s · 22 tokens\n\nYes.\n\n>" in "\n".join(first.screen())
         latest = opened("chat", "--continue")
