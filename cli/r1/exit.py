@@ -1,16 +1,25 @@
-"""The end of a command: errors become one line on stderr and an exit code."""
+"""The end of a command: errors become one line on stderr and an exit code; with `--json` also an object on stdout.
+
+The object is one line, `{"error": MESSAGE, "exit_code": N}`. In the output of `pull` and `quantize`, where each object
+has an `event`, it begins with `"event": "failed"`.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import traceback
 from collections.abc import Callable
+from itertools import takewhile
+from typing import TextIO
 
 import typer
 
 from r1.console import abandon, printable
 from r1_quantize.errors import DISK_FULL, ExitStatus, R1Error, debugging, unexpected
+
+_WITH_EVENTS = {"pull", "quantize"}
 
 
 def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one return per outcome
@@ -24,6 +33,7 @@ def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one
         message = _in_our_style(exc.format_message())  # empty if the help has just been printed
         return _fail(f"{message} see {_help_command(exc)}", ExitStatus.USAGE) if message else ExitStatus.OK
     except (KeyboardInterrupt, typer.Abort):
+        _print_object("interrupted", ExitStatus.INTERRUPTED)
         return ExitStatus.INTERRUPTED
     except BrokenPipeError:
         return _closed_pipe()
@@ -61,17 +71,35 @@ def _help_command(exc: typer.TyperException) -> str:
 
 
 def _fail(message: str, status: ExitStatus) -> ExitStatus:
+    line = printable(" ".join(message.split()))
     if sys.stderr is not None:
-        try:
-            sys.stderr.write(f"r1: {printable(' '.join(message.split()))}\n")
-            sys.stderr.flush()
-        except OSError:
-            abandon(sys.stderr)
+        _print(sys.stderr, f"r1: {line}\n")
+    _print_object(line, status)
     return status
 
 
+def _print_object(error: str, status: ExitStatus) -> None:
+    """Prints the object for an error if JSON was requested; in ASCII, which every encoding of stdout has."""
+    options = list(takewhile(lambda argument: argument != "--", sys.argv[1:]))  # the parser may have refused them
+    if {"--json", "--jsonl"}.isdisjoint(options):
+        return
+    command = next((option for option in options if not option.startswith("-")), None)
+    event = {"event": "failed"} if command in _WITH_EVENTS else {}
+    _print(sys.stdout, json.dumps({**event, "error": error, "exit_code": int(status)}) + "\n")
+
+
+def _print(stream: TextIO, line: str) -> None:
+    """Writes a last line. A broken stream must not change the exit code."""
+    try:
+        stream.write(line)
+        stream.flush()
+    except OSError:
+        abandon(stream)
+
+
 def _disk_full(exc: OSError) -> ExitStatus:
-    abandon(sys.stdout)
+    if exc.filename is None:
+        abandon(sys.stdout)
     return _fail(f"cannot write to {exc.filename or 'stdout'}: no space left", ExitStatus.NO_SPACE)
 
 

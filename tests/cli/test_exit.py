@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
+import sys
 
 import pytest
 import typer
@@ -81,3 +84,66 @@ class TestRunApp:
     def test_a_full_disk_is_named(self, capsys: pytest.CaptureFixture[str], filename: str | None, where: str) -> None:
         status_of(OSError(errno.ENOSPC, "No space left on device", filename))
         assert capsys.readouterr().err == f"r1: cannot write to {where}: no space left\n"
+
+
+class TestErrorObject:
+    """With --json an error is also one JSON object on stdout, so that a script that parses stdout always can."""
+
+    def objects(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, error: BaseException
+    ) -> list[object]:
+        monkeypatch.setattr(sys, "argv", ["r1", *command.split()])
+        status_of(error)
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    @pytest.mark.parametrize(
+        "command", ["run --json q", "run --jsonl", "--json q", "list --json", "history show 3 --json", "--json history"]
+    )
+    def test_has_the_message_and_the_exit_code(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+    ) -> None:
+        error = ModelNotFound("no model\nis “here”")
+        printed = self.objects(capsys, monkeypatch, command, error)
+        assert printed == [{"error": "no model is “here”", "exit_code": 4}]
+
+    @pytest.mark.parametrize("command", ["pull --json x", "--json quantize x", "quantize -q x -t Q8_0 --json"])
+    def test_is_an_event_among_events(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+    ) -> None:
+        printed = self.objects(capsys, monkeypatch, command, NetworkError("gone"))
+        assert printed == [{"event": "failed", "error": "gone", "exit_code": 6}]
+
+    @pytest.mark.parametrize("command", ["run q", "run -- --json", "list", "pull x -- --jsonl"])
+    def test_is_absent_without_the_option(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+    ) -> None:
+        assert self.objects(capsys, monkeypatch, command, ModelNotFound("x")) == []
+
+    @pytest.mark.parametrize(
+        ("error", "text", "status"),
+        [
+            (typer.BadParameter("No", param_hint="'--ctx'"), "invalid value for '--ctx': No; see r1 --help", 2),
+            (KeyboardInterrupt(), "interrupted", 130),
+            (RuntimeError("boom"), "unexpected error: RuntimeError: boom (R1_DEBUG=1 prints the traceback)", 1),
+            (OSError(errno.ENOSPC, "No space left", "/m.gguf"), "cannot write to /m.gguf: no space left", 5),
+        ],
+        ids=["usage", "Ctrl-C", "unexpected", "full disk"],
+    )
+    def test_every_kind_of_error_has_one(
+        self,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        error: BaseException,
+        text: str,
+        status: int,
+    ) -> None:
+        assert self.objects(capsys, monkeypatch, "doctor --json", error) == [{"error": text, "exit_code": status}]
+
+    def test_a_reader_that_has_gone_does_not_change_the_exit_code(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Gone(io.StringIO):
+            def write(self, _: str) -> int:
+                raise BrokenPipeError
+
+        monkeypatch.setattr(sys, "argv", ["r1", "list", "--json"])
+        monkeypatch.setattr(sys, "stdout", Gone())
+        assert status_of(UsageError("x")) == 2
