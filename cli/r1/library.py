@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from r1.console import Console
 from r1_quantize import catalog
+from r1_quantize.catalog import as_quant
 from r1_quantize.errors import ModelNotFound, UsageError
+from r1_quantize.files import expanded
 from r1_quantize.store.model import StoredModel
 from r1_quantize.store.store import Store, home
 
@@ -39,9 +41,12 @@ class LocalSource:
 
 
 def open_store(environ: Mapping[str, str]) -> Store:
-    """The store under R1_HOME; the user's models.toml there extends the catalogue."""
+    """The store under R1_HOME; the user's models.toml there extends the catalogue. Raises UsageError."""
     root = home(environ)
-    return Store(root, catalog.load(root / "models.toml"))
+    try:
+        return Store(root, catalog.load(root / "models.toml"))
+    except OSError as exc:
+        raise UsageError(f"{root}: {exc.strerror}; set R1_HOME to another folder") from exc
 
 
 def find_model(console: Console, reference: str | None) -> StoredModel:
@@ -95,7 +100,7 @@ def _built_in_name(store: Store) -> str:
 
 def _is_built_in(store: Store, reference: str) -> bool:
     name, _, quant = reference.partition(":")
-    return name == BUILT_IN and quant.upper() in {"", store.catalogue[BUILT_IN].default_quant}
+    return name == BUILT_IN and as_quant(quant) in {"", store.catalogue[BUILT_IN].default_quant}
 
 
 def _built_in(store: Store) -> StoredModel:
@@ -113,7 +118,7 @@ def find_source(store: Store, source: str) -> LocalSource:
     for checkpoint in store.catalogue.values():
         if source in {checkpoint.name, checkpoint.repo}:
             return _checkpoint_source(store, checkpoint)
-    path = Path(source).expanduser()
+    path = expanded(source)
     if not source:
         raise UsageError("SOURCE is empty; it is a checkpoint folder, a .gguf or a model's name")
     if path.is_dir():

@@ -22,6 +22,11 @@ _HERE = Path(__file__).parent
 _PACKAGED = (_HERE / "models.toml", _HERE.parents[1] / "models.toml")  # in a wheel; in a working tree
 
 
+def as_quant(text: str) -> str:
+    """A quant type as this program writes it: `ud-q4_k_xl` and `UD-Q4_K_XL` → UD_Q4_K_XL."""
+    return text.upper().replace("-", "_")
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """One published checkpoint. The first of `licences` is its own, the others are its base models'."""
@@ -117,5 +122,5 @@ def _checkpoint(name: str, table: dict[str, Any], path: Path) -> Checkpoint:
     if missing := sorted(_REQUIRED - table.keys()):
         raise UsageError(f"{path}: [{name}] lacks {', '.join(missing)}")
     return Checkpoint(
-        name=name, **(table | {"licences": tuple(table["licences"]), "default_quant": table["default_quant"].upper()})
+        name=name, **(table | {"licences": tuple(table["licences"]), "default_quant": as_quant(table["default_quant"])})
     )

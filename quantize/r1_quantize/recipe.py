@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from r1_quantize.catalog import as_quant
 from r1_quantize.errors import UsageError
 from r1_quantize.gguf.tensor_type import TensorType
 
@@ -224,7 +225,7 @@ _OUTSIDE_LAYERS = {"token_embd.weight", "output.weight"}
 
 def recipe_for(quant: str) -> Recipe:
     """The recipe named `quant`, in upper or lower case. Raises UsageError for an unknown one."""
-    name = quant.upper()
+    name = as_quant(quant)
     if (recipe := RECIPES.get(ALIASES.get(name, name))) is None:
         near = difflib.get_close_matches(name[:20], RECIPES, n=3) or ["Q4_K_M"]
         raise UsageError(

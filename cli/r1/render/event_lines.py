@@ -28,15 +28,19 @@ _PROGRESS_EVERY_S = 1.0
 def event_lines(
     console: Console, events: Iterator[PipelineEvent], reference: str, plan_facts: Callable[[PullPlan], dict[str, Any]]
 ) -> Iterator[PipelineEvent]:
-    """Passes the events on, and prints a line for each, but only one line per second for all frequent ones."""
+    """Passes the events on, and prints a line for each, but only one line per second for all frequent ones.
+
+    No line about the work comes before the plan, however slow the machine: only that r1 waits for another process or for
+    the hub, and notes.
+    """
     progress, last_line, is_planned = Progress(), time.monotonic(), False
     for event in events:
         progress.add(event)
         if isinstance(event, PullPlan):
-            is_planned = True
+            is_planned, last_line = True, time.monotonic()
             console.json({"event": "plan", **plan_facts(event)}, one_line=True)
-        elif isinstance(event, Fetching) and not is_planned:
-            pass  # a small file that the plan is based on
+        elif isinstance(event, Fetching | FREQUENT) and not is_planned:
+            pass  # about the small files and headers that the plan is based on
         elif facts := _facts(event, reference):
             console.json(facts, one_line=True)
         elif isinstance(event, FREQUENT) and time.monotonic() - last_line >= _PROGRESS_EVERY_S:
@@ -58,7 +62,7 @@ def _facts(event: PipelineEvent, reference: str) -> dict[str, Any] | None:  # no
         case Rejected():
             return {"event": "rejected", "file": event.file, "reason": event.reason}
         case Waiting():
-            return {"event": "waiting", "seconds": event.seconds, "reason": event.reason}
+            return {"event": "waiting", "wait_s": event.seconds, "reason": event.reason}
         case StartedOver():
             return {"event": "started_over", "reason": event.reason}
         case Finished() | Present():

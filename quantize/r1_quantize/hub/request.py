@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from r1_quantize.catalog import Checkpoint
+from r1_quantize.catalog import Checkpoint, as_quant
 from r1_quantize.errors import BadGGUF, ModelNotFound, UsageError
 from r1_quantize.gguf.split import joined_name, part_names
 from r1_quantize.hub.repository import Repository, is_repo, is_safe_name
@@ -54,7 +54,7 @@ def request_for(reference: str, catalogue: Mapping[str, Checkpoint], *, prebuilt
     if repo is None:
         key = "prebuilt" if prebuilt else "repo"
         raise ModelNotFound(f"{name} has no {key!r} entry in models.toml, so it cannot be pulled")
-    quant = (quant or checkpoint.default_quant).upper()
+    quant = as_quant(quant or checkpoint.default_quant)
     return Request(name, quant if prebuilt else recipe_for(quant).name, repo, checkpoint, prebuilt=prebuilt)
 
 
@@ -72,7 +72,7 @@ def _hub_request(text: str, catalogue: Mapping[str, Checkpoint]) -> Request:
     known = next((checkpoint for checkpoint in catalogue.values() if checkpoint.repo == repo), None)
     default = known.default_quant if known else "Q4_K_M"
     name = known.name if known else model_name(re.sub(r"[-_.]gguf$", "", repo.partition("/")[2], flags=re.IGNORECASE))
-    return Request(name, (quant or default).upper(), repo, known)
+    return Request(name, as_quant(quant or default), repo, known)
 
 
 def request_from_manifest(
@@ -144,7 +144,7 @@ def _stem(file: str) -> str:
 def quant_in(file: str) -> str:
     """The quant type at the end of a GGUF's file name, as this program writes it; GGUF if there is none."""
     suffix = _QUANT_SUFFIX.search(_stem(file))
-    return suffix[1].upper().replace("-", "_") if suffix else "GGUF"
+    return as_quant(suffix[1]) if suffix else "GGUF"
 
 
 def model_name(text: str) -> str:

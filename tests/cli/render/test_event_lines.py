@@ -69,7 +69,7 @@ class TestEvents:
             (WaitingForLock("it is being made"), {"event": "queued", "reason": "it is being made"}),
             (Arrived("b.gguf", 10), {"event": "arrived", "file": "b.gguf", "bytes": 10}),
             (Rejected("b.gguf", 10, "it is bad"), {"event": "rejected", "file": "b.gguf", "reason": "it is bad"}),
-            (Waiting(0.5, "it failed"), {"event": "waiting", "seconds": 0.5, "reason": "it failed"}),
+            (Waiting(0.5, "it failed"), {"event": "waiting", "wait_s": 0.5, "reason": "it failed"}),
             (StartedOver("it changed"), {"event": "started_over", "reason": "it changed"}),
             (
                 Finished(Path("/m/Q.gguf"), 10, 1.5),
@@ -102,6 +102,12 @@ class TestEvents:
         assert plan == {"event": "plan", "repo": "owner/model"}
         assert fetching == {"event": "fetching", "file": "a/b.gguf", "bytes": 10, "here": 3}
 
+    @pytest.mark.parametrize("event", [Fetched("config.json", 1), Hashed(1)], ids=lambda value: type(value).__name__)
+    def test_no_progress_comes_before_the_plan_on_a_slow_machine(self, clock: Clock, event: PipelineEvent) -> None:
+        before = [event] * 100
+        assert [line["event"] for line in lines(*before, PULL, clock=clock, seconds=60)] == ["plan"]
+        assert [line["event"] for line in lines(*before, PULL, event, clock=clock, seconds=60)] == ["plan", "progress"]
+
     def test_text_from_the_hub_cannot_break_a_line(self) -> None:
         _, found = lines(PULL, Fetching(HOSTILE, 1, 0))
         assert found["file"] == HOSTILE
@@ -119,7 +125,7 @@ class TestProgress:
 
     @pytest.mark.parametrize(("seconds", "count"), [(0.01, 9), (0.3, 250), (1.0, 999), (60.0, 999)])
     def test_once_a_second_at_most(self, clock: Clock, seconds: float, count: int) -> None:
-        found = self.progress(*[Fetched("a", 1)] * 1000, clock=clock, seconds=seconds)
+        found = self.progress(PULL, *[Fetched("a", 1)] * 1000, clock=clock, seconds=seconds)
         assert count - 2 <= len(found) <= count + 1
 
     def test_has_the_right_counts(self, clock: Clock) -> None:

@@ -42,9 +42,8 @@ def left_over(away: dict[str, str]) -> list[str]:
 
 
 def json_events(stdout: bytes) -> list[dict[str, object]]:
-    """The events of `--json` without `progress`, which is printed once a second: a fast machine prints none of it."""
-    events = [json.loads(line) for line in stdout.splitlines()]
-    return [event for event in events if event["event"] != "progress"]
+    """The events of `--json`."""
+    return [json.loads(line) for line in stdout.splitlines()]
 
 
 def overwrite(path: Path, offset: int) -> None:

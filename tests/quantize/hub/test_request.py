@@ -42,7 +42,7 @@ class TestCatalogue:
         assert (found.checkpoint, found.file, found.prebuilt) == (KNOWN[name], None, False)
         assert found.reference == f"{name}:{KNOWN[name].default_quant}"
 
-    @pytest.mark.parametrize("quant", ["q8_0", "Q8_0"])
+    @pytest.mark.parametrize("quant", ["q8_0", "Q8_0", "q8-0"])
     def test_a_name_with_a_quant_type(self, quant: str) -> None:
         assert request(f"qwen-7b:{quant}").reference == "qwen-7b:Q8_0"
 
@@ -77,6 +77,10 @@ class TestOnTheHub:
             ("hf:someone/My-Finetune-GGUF", "my-finetune", "Q4_K_M"),
             ("hf:someone/my.model_gguf:Q8_0", "my.model", "Q8_0"),
             ("hf:someone/-_My Model_-", "my-model", "Q4_K_M"),
+            ("hf:unsloth/R1-GGUF:UD-Q4_K_XL", "r1", "UD_Q4_K_XL"),
+            ("hf:unsloth/R1-GGUF:ud-q4_k_xl", "r1", "UD_Q4_K_XL"),
+            ("hf:unsloth/R1-GGUF:UD_Q4_K_XL", "r1", "UD_Q4_K_XL"),
+            ("hf:someone/m:Q4-K-M", "m", "Q4_K_M"),
         ],
     )
     def test_a_repository(self, reference: str, name: str, quant: str) -> None:
@@ -101,6 +105,12 @@ class TestOnTheHub:
     def test_a_file(self, file: str, reference: str) -> None:
         found = request(f"hf:{REPO}/{file}")
         assert (found.reference, found.repo, found.file) == (reference, REPO, file)
+
+    @pytest.mark.parametrize("typed", ["UD-Q4_K_XL", "UD_Q4_K_XL", "ud-q4_k_xl"])
+    def test_a_type_with_a_dash_is_the_one_in_the_file_name(self, typed: str) -> None:
+        files = repository("R1-UD-Q4_K_XL.gguf", "R1-Q4_K_XL.gguf")
+        assert resolve(request(f"hf:{REPO}:{typed}"), files).file == "R1-UD-Q4_K_XL.gguf"
+        assert resolve(request(f"qwen-7b:{typed}", prebuilt=True), files).file == "R1-UD-Q4_K_XL.gguf"
 
     def test_every_resulting_name_is_valid_in_the_store(self) -> None:
         store = Store(NOWHERE, KNOWN)
