@@ -10,13 +10,19 @@ from r1_quantize.source import Extent
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The conversion is planned and checked; nothing has been written yet."""
+    """The conversion is planned and checked; nothing has been written yet.
+
+    `notes` say how the source was read where that is unusual. `missing_tokens` are the control tokens of R1 that the
+    vocabulary lacks; r1 cannot run the result if there are any.
+    """
 
     source: Path
     quant: str
     tensors: tuple[Extent, ...]  # of the result
     bytes_in: int
     bytes_out: int
+    notes: tuple[str, ...] = ()
+    missing_tokens: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,10 @@ class FilePlan:
 
 @dataclass(frozen=True, slots=True)
 class PullPlan:
-    """What a pull will do, before it downloads anything large. `peak` is the most disk space it takes."""
+    """What a pull will do, before it downloads anything large. `peak` is the most disk space it takes.
+
+    For `notes` and `missing_tokens` see `Planned`.
+    """
 
     reference: str
     repo: str
@@ -107,6 +116,8 @@ class PullPlan:
     free: int
     shards_at_once: int
     tensors: tuple[Extent, ...]  # of the result
+    notes: tuple[str, ...] = ()
+    missing_tokens: tuple[str, ...] = ()
 
     @property
     def to_fetch(self) -> int:

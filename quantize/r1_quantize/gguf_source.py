@@ -15,6 +15,7 @@ from r1_quantize.gguf.metadata import uint32
 from r1_quantize.gguf.reader import DEFAULT_ALIGNMENT, GGUFFile
 from r1_quantize.gguf.split import part_names
 from r1_quantize.gguf.tensor_type import UNREADABLE
+from r1_quantize.gguf.vocabulary import check_vocabulary
 from r1_quantize.recipe import Traits
 from r1_quantize.source import Source, Tensor
 
@@ -45,6 +46,7 @@ def gguf_source_of(files: Sequence[SourceFile]) -> Source:
     """
     parts = [reader.read_file(file) for file in files]
     first = parts[0]
+    check_vocabulary(first)
     if len(parts) > 1:
         _check_parts(parts)
     else:

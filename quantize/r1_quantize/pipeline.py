@@ -21,6 +21,7 @@ from r1_quantize.files import Crc32, Digest, SourceFile
 from r1_quantize.ggml import Quantizer
 from r1_quantize.gguf.split import part_names
 from r1_quantize.gguf.tensor_type import WITH_TABLES
+from r1_quantize.gguf.vocabulary import missing_control_tokens
 from r1_quantize.gguf_source import gguf_source, gguf_source_of
 from r1_quantize.imatrix import Imatrix, read_imatrix
 from r1_quantize.plan import ConversionPlan, plan, recipe_needs_imatrix, size_of
@@ -79,6 +80,8 @@ def quantize(job: Job) -> Generator[PipelineEvent, None, None]:
         tensors=tuple(tensor.extent for tensor in planned.tensors),
         bytes_in=planned.bytes_in,
         bytes_out=planned.size,
+        notes=source.notes,
+        missing_tokens=missing_control_tokens(source.entries),
     )
     _check_space(job, source, planned)
     # 2. read every weight once, and write it converted
@@ -217,4 +220,5 @@ def _manifest(job: Job, source: Source, converter: Converter, imatrix: Imatrix |
         imatrix_sha256=imatrix.sha256 if imatrix else None,
         tensor_types=[str(override) for override in job.overrides],
         tensor_crc32=converter.result.checksums(),
+        missing_tokens=[*missing_control_tokens(source.entries)],
     )

@@ -65,7 +65,8 @@ class Source:
 
     `entries` and `tensors` are those of a complete GGUF, in its order. `files` hold the tensors, in the best order to
     read them. `digests` maps every other file that was read to its SHA-256. `is_gguf` means that llama.cpp would use
-    its quantizer alone, without its converter, so the tensors are written in the quantizer's order.
+    its quantizer alone, without its converter, so the tensors are written in the quantizer's order. `notes` say how the
+    source was read where that is unusual.
     """
 
     path: Path
@@ -75,3 +76,4 @@ class Source:
     files: tuple[SourceFile, ...]
     digests: Mapping[str, str]
     is_gguf: bool
+    notes: tuple[str, ...] = ()

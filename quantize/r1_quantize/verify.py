@@ -18,6 +18,7 @@ from r1_quantize.files import HashedFile
 from r1_quantize.ggml import Kernels
 from r1_quantize.gguf import reader
 from r1_quantize.gguf.reader import GGUFFile, TensorInfo
+from r1_quantize.gguf.vocabulary import duplicate, missing_control_tokens, token_texts
 from r1_quantize.recipe import TENSOR_TYPES
 from r1_quantize.store.manifest import Manifest
 
@@ -51,7 +52,7 @@ def verify(path: Path) -> Iterator[Check]:
     yield Check("structure", True, f"{len(gguf.tensors)} tensors, all inside the file's {gguf.size:,} bytes")
     yield _tensors(gguf)
     yield _types(gguf, manifest)
-    yield _control_tokens(gguf)
+    yield _tokens(gguf)
     if manifest is not None:
         yield _size(gguf, manifest)
     try:
@@ -109,10 +110,11 @@ def _types(gguf: GGUFFile, manifest: Manifest | None) -> Check:
     return Check("types", True, present)
 
 
-def _control_tokens(gguf: GGUFFile) -> Check:
-    tokens = gguf.metadata.get(Keys.Tokenizer.LIST)
-    missing = [token for token in CONTROL_TOKENS.values() if not isinstance(tokens, list) or token not in tokens]
-    if missing:
+def _tokens(gguf: GGUFFile) -> Check:
+    """Check that llama.cpp can load the vocabulary, and that it has R1's control tokens."""
+    if problem := duplicate(token_texts(gguf.entries)):
+        return Check("tokens", False, f"{problem}; llama.cpp cannot load it")
+    if missing := missing_control_tokens(gguf.entries):
         return Check("tokens", False, f"the vocabulary lacks {', '.join(missing)}")
     return Check("tokens", True, f"all {len(CONTROL_TOKENS)} control tokens of R1 are in the vocabulary")
 

@@ -11,12 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from r1_quantize.events import Checked, Finished, PipelineEvent, Planned, PullPlan, Rejected
 from r1_quantize.files import disk_error, remove_file
 from r1_quantize.gguf import reader
+from r1_quantize.gguf.vocabulary import missing_control_tokens
 from r1_quantize.gguf_source import gguf_source_of
 from r1_quantize.hub.disk_space import check_disk_space
 from r1_quantize.hub.pull_job import PullJob
@@ -50,7 +52,11 @@ class QuantizingMaker:
         assert isinstance(planned, Planned), "a conversion begins with Planned"
         self._planned = planned
         plan = job.plan_repair if job.damaged else job.plan_quantizing
-        self.plan: PullPlan = plan(self._provider, planned.bytes_out, planned.tensors)
+        self.plan: PullPlan = replace(
+            plan(self._provider, planned.bytes_out, planned.tensors),
+            notes=planned.notes,
+            missing_tokens=planned.missing_tokens,
+        )
 
     def make(self) -> Iterator[PipelineEvent]:
         """Raises what `pipeline.quantize` and `download.fetch` raise, and NotEnoughSpace before either starts."""
@@ -91,8 +97,9 @@ class DownloadMaker:
         self._shard = shard
         self._provider = ShardProvider(job.repository, folder, [shard], keep=False)
         (self._file,) = self._provider.files.values()
-        tensors = tuple(tensor.extent for tensor in gguf_source_of([self._file]).tensors)
-        self.plan = job.plan_download(self._provider, tensors)
+        source = gguf_source_of([self._file])
+        plan = job.plan_download(self._provider, tuple(tensor.extent for tensor in source.tensors))
+        self.plan = replace(plan, missing_tokens=missing_control_tokens(source.entries))
 
     def make(self) -> Iterator[PipelineEvent]:
         """Raises what `download.fetch` raises, and NotEnoughSpace before it starts."""
@@ -155,6 +162,7 @@ def _manifest_of(job: PullJob, path: Path, file: RemoteFile) -> Generator[Pipeli
         tools=tools(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         tensor_crc32=tensor_crc32,
+        missing_tokens=[*missing_control_tokens(gguf.entries)],
     )
 
 

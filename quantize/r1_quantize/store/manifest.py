@@ -34,6 +34,7 @@ class Manifest:
     imatrix_sha256: str | None = None  # of the importance matrix it was made with
     tensor_types: list[str] = field(default_factory=list)  # PATTERN=TYPE, the overrides of the recipe
     tensor_crc32: dict[str, int] = field(default_factory=dict)  # of each tensor's bytes, to find a damaged one
+    missing_tokens: list[str] | None = None  # R1's control tokens that the vocabulary lacks; None: never checked
 
     def to_json(self) -> str:
         """The content of the file, ending in a newline."""
@@ -146,5 +147,11 @@ _KEYS: dict[str, Callable[[object], bool]] = {
     "imatrix_sha256": lambda value: value is None or _digest(value),
     "tensor_types": lambda value: isinstance(value, list) and all(map(_text, value)),
     "tensor_crc32": _table_of(_count),
+    "missing_tokens": lambda value: value is None or (isinstance(value, list) and all(map(_text, value))),
 }
-_REQUIRED = _KEYS.keys() - {"imatrix_sha256", "tensor_types", "tensor_crc32"}  # the first manifests lacked these
+_REQUIRED = _KEYS.keys() - {
+    "imatrix_sha256",
+    "tensor_types",
+    "tensor_crc32",
+    "missing_tokens",
+}  # the first manifests lacked these

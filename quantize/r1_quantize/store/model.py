@@ -32,6 +32,21 @@ class StoredModel:
         return self.manifest is None or self.manifest.size == self.size
 
     @property
+    def missing_tokens(self) -> tuple[str, ...]:
+        """R1's control tokens that its vocabulary lacks; r1 cannot run it if there are any.
+
+        On record in its manifest; for a model without that record, read from its header. Empty for a damaged file.
+        """
+        if self.manifest is not None and self.manifest.missing_tokens is not None:
+            return tuple(self.manifest.missing_tokens)
+        from r1_quantize.gguf import reader, vocabulary  # rarely needed
+
+        try:
+            return vocabulary.missing_control_tokens(reader.read(self.path).entries)
+        except BadFile:
+            return ()
+
+    @property
     def reference(self) -> str:
         """The name a user types for this model."""
         return f"{self.name}:{self.quant}" if self.quant else str(self.path)

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from r1_quantize.catalog import NAME, Checkpoint
+from r1_quantize.catalog import NAME, Checkpoint, as_quant
 from r1_quantize.errors import Busy, ModelNotFound, R1Error, UsageError
-from r1_quantize.files import lock_file
+from r1_quantize.files import expanded, lock_file
 from r1_quantize.store.model import QUANT, StoredModel, manifest_beside, model_at, model_in_store
 from r1_quantize.store.removable import Removable, files_of_model, removable_of
 
@@ -30,12 +30,22 @@ _PARTIAL = ".gguf.partial"
 
 
 def home(environ: Mapping[str, str]) -> Path:
-    """R1_HOME, else the platform's folder for application data. Creates nothing."""
+    """R1_HOME, else the platform's folder for application data. Creates nothing.
+
+    Raises UsageError where there is no such folder, as for a user without a home.
+    """
     if chosen := environ.get("R1_HOME"):
-        return Path(chosen).expanduser()
+        folder = expanded(chosen)
+        if folder.parts[:1] and folder.parts[0].startswith("~"):
+            raise UsageError(f"R1_HOME: there is no home folder for {chosen}; give the full path of a folder")
+        return folder
     from platformdirs import user_data_path
 
-    return user_data_path("r1", appauthor=False)
+    with suppress(RuntimeError):
+        folder = user_data_path("r1", appauthor=False)
+        if folder.is_absolute():
+            return folder
+    raise UsageError("this user has no home folder; set R1_HOME to a folder for models and chats")
 
 
 class Store:
@@ -69,16 +79,16 @@ class Store:
         ModelNotFound, with the command that gets the model or similar names, and UsageError for a bad name.
         """
         if _is_path(reference):
-            return model_at(Path(reference).expanduser())
+            return model_at(expanded(reference))
         name, _, quant = reference.partition(":")
         if quant:
-            model = self.stored(name, quant.upper())
+            model = self.stored(name, as_quant(quant))
         else:
             known = self.catalogue.get(name)
             model = self.stored(name, known.default_quant) if known else None
             model = model or max(self._of(name), key=_modified, default=None)
         if model is None:
-            raise ModelNotFound(self._not_found(name, quant.upper()))
+            raise ModelNotFound(self._not_found(name, as_quant(quant)))
         return model
 
     def stored(self, name: str, quant: str) -> StoredModel | None:
@@ -92,14 +102,28 @@ class Store:
             return None
         for partial in sorted((self.root / "models" / name).glob(f"*{_PARTIAL}")):
             path = partial.with_suffix("")
-            if not path.exists() and quant.upper() in {"", path.stem} and (manifest := manifest_beside(path)):
+            if not path.exists() and as_quant(quant) in {"", path.stem} and (manifest := manifest_beside(path)):
                 return StoredModel(name=name, quant=path.stem, path=path, size=0, modified=0, manifest=manifest)
         return None
 
     def newest(self) -> StoredModel | None:
-        """The model stored last, except the built-in one."""
+        """The model stored last that r1 can run, except the built-in one."""
         built_in = {name for name, checkpoint in self.catalogue.items() if checkpoint.builtin}
-        return max((model for model in self.models() if model.name not in built_in), key=_modified, default=None)
+        models = (model for model in self.models() if model.name not in built_in)
+        newest_first = sorted(models, key=_modified, reverse=True)
+        return next((model for model in newest_first if self.is_checked(model) or not model.missing_tokens), None)
+
+    def is_checked(self, model: StoredModel) -> bool:
+        """Whether it is on record that r1 can run the model's vocabulary, so that its header need not be read.
+
+        So it is with a model that was checked when it was made, and with one made from a checkpoint of the catalogue.
+        """
+        manifest, known = model.manifest, self.catalogue.get(model.name)
+        if manifest is None:
+            return False
+        if manifest.missing_tokens is not None:
+            return not manifest.missing_tokens
+        return known is not None and manifest.source in {known.repo, known.prebuilt}
 
     def checkpoint_folder(self, repo: str, commit: str) -> Path:
         """The folder for the files of a hub repository at one commit, while they are needed or if they are kept."""
@@ -159,7 +183,7 @@ class Store:
         quants = self._quants(name)
         if not quant and len(quants) > 1:
             raise UsageError(f"{name} has several types; choose one of {', '.join(f'{name}:{q}' for q in quants)}")
-        chosen = quant.upper() or "".join(quants)
+        chosen = as_quant(quant) or "".join(quants)
         if chosen not in quants:
             raise ModelNotFound(f"{reference} is not on this machine; see r1 list")
         is_complete = self.stored(name, chosen) is not None
