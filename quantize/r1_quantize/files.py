@@ -26,6 +26,14 @@ _LOCKED_BYTE = 1 << 40  # Windows locks bytes, and a locked byte cannot be read:
 _SKIP_BYTES = 1 << 20  # read at once when only the digest needs them
 
 
+def expanded(path: str) -> Path:
+    """`path` with the home folder for its `~` or `~user`; unchanged, as in a shell, where there is no such folder.
+
+    `Path.expanduser` raises RuntimeError there.
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write a file that appears with its complete content or not at all. Raises R1Error when the disk fails."""
     partial = path.with_name(path.name + ".partial")

@@ -14,6 +14,7 @@ from r1.history.history import StoredTurn
 from r1.render.reply import turn_lines
 from r1_quantize import units
 from r1_quantize.errors import UsageError
+from r1_quantize.files import expanded
 
 COMMANDS = Registry()
 
@@ -77,7 +78,7 @@ def _file(chat: Chat, argument: str) -> None:
         chat.files.clear()
         chat.notices.say("no file will be attached")
         return
-    path = Path(argument).expanduser()
+    path = expanded(argument)
     if path.exists() and not path.is_file():
         raise UsageError(f"{path}: not a regular file")
     _require_small_enough(chat, path)
@@ -256,7 +257,7 @@ def _export(chat: Chat, argument: str) -> None:
     if chat.session is None:
         raise UsageError("this chat has no question yet")
     chat.recorder.save()
-    target = Path(path).expanduser()
+    target = expanded(path)
     export(chat.history, chat.session, target, with_thinking=with_thinking)
     chat.notices.say(f"written to {target}")
 

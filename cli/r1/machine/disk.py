@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from r1_quantize.files import expanded
+
 _LOW_BYTES = 5_000_000_000  # about the size of a 7B in four bits
 _LOW_SHARE = 0.05
 
@@ -57,4 +59,4 @@ def hub_cache(environ: Mapping[str, str]) -> Path:
 
 
 def _expanded(path: str) -> Path:
-    return Path(os.path.expandvars(path)).expanduser()
+    return expanded(os.path.expandvars(path))
