@@ -98,7 +98,8 @@ def _json(rng: random.Random, path: Path) -> None:
     elif path.suffix == ".toml":
         value = json.dumps(rng.choice(VALUES[1:]))
         key = rng.choice(["temp", "seed", "model", "ctx", "threads", "device", "keys", "thinking", "x", "[tiny]\nrepo"])
-        path.write_text(f"{rng.choice(['', '\ufeff'])}{key} = {value}\n")
+        mark = rng.choice(["", "\ufeff"])
+        path.write_text(f"{mark}{key} = {value}\n")
     else:
         raise ValueError("not JSON")
 
