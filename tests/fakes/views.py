@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import Self
 
 from r1.chat.chat import Chat
+from r1.chat.print_order import PrintOrder
 from r1.chat.slash_commands import COMMANDS
 from r1.chat.view import Opening
 from r1.chat.worker import Worker, WorkerEvent
@@ -30,10 +31,15 @@ class FakeView:
     draft: str = ""
     codes: list[str] = field(default_factory=list)
     left: bool = False
-    reply: ReplyView | None = None
+
+    def __post_init__(self) -> None:
+        self.order = PrintOrder(self.write)
+
+    def write(self, lines: str) -> None:
+        self.printed += lines
 
     def print(self, lines: str) -> None:
-        self.printed += lines
+        self.order.print(lines)
 
     def show_question(self, question: str, files: Sequence[str]) -> None:
         self.print(f"> {question}\n")
@@ -42,12 +48,14 @@ class FakeView:
         self.draft = text
 
     def open_reply(self, *, shows_thinking: bool) -> ReplyView:
-        self.reply = ReplyView(self.style, shows_thinking=shows_thinking)
-        return self.reply
+        reply = ReplyView(self.style, shows_thinking=shows_thinking)
+        self.order.begin(reply)
+        return reply
 
-    def close_reply(self) -> None:
-        if self.reply is not None:
-            self.print(self.reply.frame(0).finished)
+    def close_reply(self, ending: str) -> None:
+        if self.order.reply is not None:
+            self.write(self.order.reply.frame(0).finished)
+        self.order.end(ending)
 
     def send_escape_code(self, code: str) -> None:
         self.codes.append(code)

@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from r1.chat.model import ChatModel
+from r1.chat.next_message import NextMessage
 from r1.chat.notices import Notices, explain, why_it_ended
 from r1.chat.recorder import Recorder, RunningTurn
+from r1.chat.thinking import ThinkingDisplay
 from r1.chat.turns import ChatTurns, prompt_of
 from r1.chat.view import Opening, View
 from r1.chat.worker import Failed, Loaded, Loading, Noted, Ready, Warmed, Worker, WorkerEvent
@@ -17,9 +19,9 @@ from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
 from r1.engine.prompt import Attachment, Turn
 from r1.engine.sampling import MAX_SEED
 from r1.history.history import History, Question, StoredTurn
-from r1.render.reply import ReplyView, render_trace
-from r1.settings import Settings
-from r1_quantize.errors import R1Error
+from r1.render.reply import ReplyView
+from r1.settings import SYSTEM_PROMPT_WARNING, Settings
+from r1_quantize.errors import NotEnoughSpace, R1Error, UsageError
 
 _THINKING = "thinking"  # the preference in the history: show or hide
 
@@ -50,14 +52,14 @@ class Chat:
         self.model = ChatModel(worker, opening, self.notices)
         self.recorder = Recorder(history, self.notices.fail)
         self.turns = ChatTurns()
-        self.files: list[Attachment] = []  # attached to the next message
+        self.next = NextMessage()
         self.queue: list[str] = []  # sent while a reply was being generated
         self.reply: ReplyView | None = None
-        self.edited: StoredTurn | None = None  # the turn that the next message replaces
-        self.unread: StoredTurn | None = None  # the last turn, while its thinking has not been shown
-        self.has_warned_of_system = settings.system is not None
         remembered = history.preference(_THINKING) == "show"
-        self.shows_thinking = remembered if opening.shows_thinking is None else opening.shows_thinking
+        shows_thinking = remembered if opening.shows_thinking is None else opening.shows_thinking
+        self.thinking = ThinkingDisplay(view, self.notices, is_shown=shows_thinking)
+        self._has_warned_of_system = settings.system is not None
+        self._previous_ctx = settings.ctx  # goes into effect again if the present one cannot be used
         self._first_session = opening.session
         self._worker = worker
         self._commands = commands
@@ -95,38 +97,31 @@ class Chat:
             self._commands.run(self, text)
             self.recorder.save_draft(text)
         else:
-            self.view.show_question(text, [file.name for file in self.files])
+            self.view.show_question(text, [file.name for file in self.next.files])
             self.ask(text)
 
     def ask(self, text: str) -> None:
         """Asks the model, with the attached files; the turn being edited is replaced."""
         prompt_turns = self._prompt_turns()
-        asked = _question(text, self.files, self.model, self.settings)
-        self.files = []
-        self.reply = self.view.open_reply(shows_thinking=self.shows_thinking)
-        number = self.turns.next_number(self.edited)
-        turn = RunningTurn(number=number, asked=asked, text=self.reply.text, replaces=self.edited)
+        asked = _question(text, self.next.files, self.model, self.settings)
+        self.reply = self.view.open_reply(shows_thinking=self.thinking.is_shown)
+        replaced = self.next.replaces
+        turn = RunningTurn(self.turns.next_number(replaced), asked, self.reply.text, replaces=replaced)
+        self.next.clear()
         self.recorder.begin(turn)
         self.model.begin_turn(turn.text)
-        self.edited = None
         self._worker.ask(prompt_of(asked), prompt_turns, replace(self.settings, seed=asked.seed))
         self.view.changed()
 
     def retry(self, turn: StoredTurn) -> None:
         """Asks a question again; the new answer replaces the old one."""
-        self.edited = turn
-        self.files = list(turn.asked.files)
+        self.next.begin_edit(turn)
         self.ask(turn.asked.question)
 
     def begin_edit(self, turn: StoredTurn) -> None:
         """Puts a question into the draft; the next message replaces its turn, unless the draft is emptied first."""
-        self.edited = turn
-        self.files = list(turn.asked.files)
+        self.next.begin_edit(turn)
         self.view.set_draft(turn.asked.question)
-
-    def end_edit(self) -> None:
-        """The next message is a new turn after all."""
-        self.edited = None
 
     def interrupt(self) -> None:
         """Stops the reply and keeps its text. Queued messages go back into the draft."""
@@ -142,19 +137,9 @@ class Chat:
 
     def show_thinking(self, shows: bool) -> None:
         """Shows or hides the thinking, also of the running reply, and saves that as the preference."""
-        self.shows_thinking = shows
-        if self.reply is not None:
-            self.reply.shows_thinking = shows
-        elif shows and self.unread is not None:
-            self.show_trace(self.unread)
+        self.thinking.show(shows, self.reply)
         self.recorder.save_preference(_THINKING, "show" if shows else "hide")
         self.view.changed()
-
-    def show_trace(self, turn: StoredTurn) -> None:
-        """Prints the thinking of a turn."""
-        self.view.print(render_trace(turn.thinking, self.view.style))
-        self.notices.say(f"thinking of turn {turn.number}")
-        self.unread = None
 
     def load(self, reference: str) -> None:
         """Loads a model in place of the present one; the conversation continues with it."""
@@ -162,15 +147,21 @@ class Chat:
         self.view.changed()
 
     def change_settings(self, settings: Settings) -> None:
-        """Applies from the next turn on."""
+        """Applies from the next turn on. The first system prompt gets a warning."""
+        if settings.system is not None and not self._has_warned_of_system:
+            self._has_warned_of_system = True
+            self.notices.warn(SYSTEM_PROMPT_WARNING)
+        if settings.ctx != self.settings.ctx:
+            self._previous_ctx = self.settings.ctx
         self.settings = settings
         self._rewarm()
 
     def open_session(self, session: int | None) -> None:
         """Continues a session of the history, or starts a new one. Raises R1Error when it cannot be read."""
         self.turns[:] = self.recorder.open_session(session)
-        self.edited, self.unread, self.files = None, None, []
-        self.model.warn_again()
+        self.next.clear()
+        self.thinking.forget()
+        self.model.forget_tokens()
         self._rewarm()
 
     def undo(self) -> None:
@@ -222,10 +213,10 @@ class Chat:
     def _finish(self, reply: ReplyView, event: Finished) -> None:
         stored = self.recorder.finish(event, reply.thinking_s)
         self.turns.append(stored)
-        self.unread = stored if stored.thinking and not reply.shows_thinking else None
-        self._close_reply(event)
-        if event.reason != "stop" or not event.usage.answer_tokens:
-            self.notices.warn(why_it_ended(event, self.settings, self.model.ready))
+        self.thinking.turn_ended(stored, was_shown=reply.shows_thinking)
+        is_whole = event.reason == "stop" and event.usage.answer_tokens
+        ending = "" if is_whole else self.notices.warning(why_it_ended(event, self.settings, self.model.ready))
+        self._close_reply(ending, event)
         self._next()
 
     def _next(self) -> None:
@@ -235,36 +226,39 @@ class Chat:
             self._worker.warm(self._prompt_turns(), self.settings)
 
     def _failed(self, event: Failed) -> None:
-        self.model.loading = None
-        turn = self.recorder.turn
-        if turn is not None and event.asking:
-            if turn.text.prompt_tokens:
-                self._break_off()
-            else:
-                self._refuse()
-        self.report(event.error)
+        self.model.loading_failed()
+        if self.recorder.turn is not None and event.asking:
+            self._end_failed_turn(self.recorder.turn, event.error)
+        else:
+            self.report(event.error)
+        if isinstance(event.error, NotEnoughSpace | UsageError):
+            self._restore_ctx()
         if not event.asking:
             self.model.load_previous(self._prompt_turns(), self.settings)
 
-    def _break_off(self) -> None:
-        """The reply failed in the middle: its text stays."""
-        if self.reply is not None:
+    def _end_failed_turn(self, turn: RunningTurn, error: Exception) -> None:
+        """A reply that failed in the middle keeps its text. If it never began, Up restores the question."""
+        if turn.text.prompt_tokens and self.reply is not None:
             self.reply.end()
             self.turns.append(self.recorder.break_off(self.reply.thinking_s))
-        self._close_reply()
+        else:
+            self.recorder.discard(with_session=not self.turns)
+            self.recorder.save_draft(turn.asked.question)
+            self.next.files = list(turn.asked.files)
+        self._close_reply(self.notices.failure(explain(error, self.model.ready)))
         self._unqueue()
 
-    def _refuse(self) -> None:
-        """The question could not be asked: Up restores it, and everything else is as it was before."""
-        self._close_reply()
-        turn = self.recorder.discard(with_session=not self.turns)
-        self.recorder.save_draft(turn.asked.question)
-        self.files = list(turn.asked.files)
-        self._unqueue()
+    def _restore_ctx(self) -> None:
+        """Goes back to the context length that was set before, if the present one turned out not to be usable."""
+        ready, ctx = self.model.ready, self._previous_ctx
+        if ready is not None and self.settings.ctx not in {None, ctx, ready.ctx}:
+            self._previous_ctx = None
+            self.change_settings(replace(self.settings, ctx=ctx))
+            self.notices.say(f"ctx is {'auto' if ctx is None else f'{ctx:,}'} again")
 
-    def _close_reply(self, finished: Finished | None = None) -> None:
+    def _close_reply(self, ending: str, finished: Finished | None = None) -> None:
         self.model.end_turn(finished)
-        self.view.close_reply()
+        self.view.close_reply(ending)
         self.reply = None
 
     def report(self, error: Exception) -> None:
@@ -272,10 +266,11 @@ class Chat:
         self.notices.fail(explain(error, self.model.ready))
 
     def _prompt_turns(self) -> list[Turn]:
-        return self.turns.for_prompt(without=self.edited)
+        return self.turns.for_prompt(without=self.next.replaces)
 
     def _withdraw(self, turn: StoredTurn) -> None:
-        self.edited = self.unread = None
+        self.next.end_edit()
+        self.thinking.forget()
         self.turns.remove(turn)
         self.recorder.withdraw(turn)
 

@@ -54,10 +54,10 @@ def key_bindings(chat: Chat, draft: Buffer, commands: Registry, hint: Callable[[
         elif draft.text:
             chat.recorder.save_draft(draft.text)
             draft.reset(append_to_history=True)
-            chat.end_edit()
+            chat.next.end_edit()
             hint("draft saved; press Up to restore it")
-        elif chat.files:
-            chat.files.clear()
+        elif chat.next.files:
+            chat.next.detach_all()
             hint("no file will be attached")
         else:
             hint("press Ctrl-D to quit")
@@ -73,7 +73,7 @@ def key_bindings(chat: Chat, draft: Buffer, commands: Registry, hint: Callable[[
 
     @bind("c-t")
     def _toggle_thinking(_: KeyPressEvent) -> None:
-        chat.show_thinking(not chat.shows_thinking)
+        chat.show_thinking(not chat.thinking.is_shown)
 
     @bind("escape", filter=writing & Condition(lambda: _means_answer_now(chat, draft)))
     def _answer_now(_: KeyPressEvent) -> None:

@@ -34,11 +34,12 @@ _MIN_ROWS_FOR_ACTIVITY = 5
 
 
 class BottomLines:
-    """Live lines, activity, pending messages, draft, completion menu, toolbar; from top to bottom."""
+    """Live lines, activity, held lines, pending messages, draft, completion menu, toolbar; from top to bottom."""
 
     def __init__(self, draft: Buffer, output: Output) -> None:
         self.live = ""
         self.activity = ""
+        self.held = ""  # lines that are printed after the reply
         self.hint = ""  # takes the place of the toolbar
         self.chat: Chat | None = None
         self._draft = draft
@@ -58,6 +59,7 @@ class BottomLines:
                 _lines(lambda: ANSI(self.live), lambda: bool(self.live)),
                 _lines(self._activity_text, lambda: bool(self._activity_text())),
                 _lines(lambda: "", lambda: bool(self.live or self.activity) and self._is_roomy()),
+                _lines(lambda: ANSI(self._held_text()), lambda: bool(self.held)),
                 _lines(self._pending_text, lambda: bool(self._pending_text())),
                 draft,
                 ConditionalContainer(Window(height=_MENU_ROWS), has_completions),
@@ -70,7 +72,8 @@ class BottomLines:
 
     def rows_for_live_lines(self) -> int:
         rows: int = self._output.get_size().rows
-        return max(rows - self._draft.document.line_count - 5, 0)
+        held = len(self._held_text().split("\n")) if self.held else 0
+        return max(rows - self._draft.document.line_count - held - 5, 0)
 
     def _is_roomy(self) -> bool:
         return bool(self._output.get_size().rows >= _MIN_ROWS_FOR_ACTIVITY)
@@ -84,13 +87,21 @@ class BottomLines:
     def _activity_text(self) -> StyleAndTextTuples:
         return [("class:quiet", self.activity)] if self.activity and self._is_roomy() else []
 
+    def _held_text(self) -> str:
+        """The last of the held lines, on at most a third of the screen, and a blank line."""
+        rows = max(self._output.get_size().rows // 3, 1)
+        lines = self.held.rstrip("\n").split("\n")
+        if len(lines) > rows:
+            lines = ["…", *lines[len(lines) - rows + 1 :]]
+        return "\n".join(lines) + "\n"
+
     def _pending_text(self) -> StyleAndTextTuples:
         """Lines about the next message (the turn it replaces, its files), and the queued messages."""
         if self.chat is None:
             return []
-        edited = self.chat.edited
-        lines = [f"replaces turn {edited.number}"] if edited else []
-        lines += [f"attached: {file.name}" for file in self.chat.files]
+        replaced = self.chat.next.replaces
+        lines = [f"replaces turn {replaced.number}"] if replaced else []
+        lines += [f"attached: {file.name}" for file in self.chat.next.files]
         lines += [f"queued: {' '.join(text.split())}" for text in self.chat.queue]
         quiet = [("class:quiet", "\n".join(lines))] if lines else []
         return [*self._nearly_full_text(self.chat, more=bool(lines)), *quiet]

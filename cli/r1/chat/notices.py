@@ -25,18 +25,26 @@ class Notices:
 
     def say(self, text: str) -> None:
         """A dim line."""
-        self._print(text, _DIM)
+        self._view.print(self._lines(text, _DIM))
 
     def warn(self, text: str) -> None:
         """A bold line, for a warning."""
-        self._print(text, _BOLD)
+        self._view.print(self.warning(text))
 
     def fail(self, text: str) -> None:
         """A red line, for an error."""
-        self._print(text, _RED)
+        self._view.print(self.failure(text))
 
-    def _print(self, text: str, codes: str) -> None:
-        self._view.print(self._view.style.note(text, codes) + "\n")
+    def warning(self, text: str) -> str:
+        """The lines that `warn` prints."""
+        return self._lines(text, _BOLD)
+
+    def failure(self, text: str) -> str:
+        """The lines that `fail` prints."""
+        return self._lines(text, _RED)
+
+    def _lines(self, text: str, codes: str) -> str:
+        return self._view.style.note(text, codes) + "\n"
 
 
 def explain(error: Exception, ready: Ready | None) -> str:

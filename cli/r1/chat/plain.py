@@ -11,6 +11,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from r1.chat.chat import Chat
+from r1.chat.print_order import PrintOrder
 from r1.chat.slash_commands import COMMANDS, show_conversation
 from r1.chat.view import Opening
 from r1.chat.worker import Failed, Worker, WorkerEvent
@@ -50,15 +51,19 @@ class PlainChat:
         self.style = Style(_COLUMNS, colour=False)
         self.has_left = False
         self._console = console
+        self._order = PrintOrder(lambda lines: console.err(lines.rstrip("\n") + "\n" if lines else ""))
 
     def print(self, lines: str) -> None:
-        self._console.err(lines.rstrip("\n") + "\n" if lines else "")
+        self._order.print(lines)
 
     def open_reply(self, *, shows_thinking: bool) -> ReplyView:
-        return _PlainReply(self._console, self.style, shows_thinking=shows_thinking)
+        reply = _PlainReply(self._console, self.style, shows_thinking=shows_thinking)
+        self._order.begin(reply)
+        return reply
 
-    def close_reply(self) -> None:
-        """Everything is printed already."""
+    def close_reply(self, ending: str) -> None:
+        """The text is printed already."""
+        self._order.end(ending)
 
     def show_question(self, question: str, files: Sequence[str]) -> None:
         """The terminal already shows what was typed."""

@@ -25,6 +25,8 @@ from prompt_toolkit.output import ColorDepth
 from r1.chat.chat import Chat
 from r1.chat.input import CommandCompleter, TypedHistory, key_bindings
 from r1.chat.layout import STYLE, BottomLines
+from r1.chat.model import LOADING_SHOWN_AFTER_S
+from r1.chat.print_order import PrintOrder
 from r1.chat.slash_commands import COMMANDS, show_conversation
 from r1.chat.terminal import ChatApplication, terminal_output, terminal_restorer, wraps_lines
 from r1.chat.view import Opening, name_of
@@ -50,7 +52,7 @@ class Screen:
         self._output = terminal_output(stdout, styled=colour)
         self.style = Style(self._output.get_size().columns, colour)
         self._ended_blank = True  # the scrollback ends with a blank line
-        self._reply: ReplyView | None = None
+        self._order = PrintOrder(self._print)
         self._held_lines: list[str] = []  # printed once an editor gives the terminal back
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = threading.Lock()  # the worker may already have events while the loop starts
@@ -82,7 +84,7 @@ class Screen:
         self._chat = self._bottom.chat = chat
         self._draft.completer = CommandCompleter(chat, COMMANDS)
         self._draft.history = typed
-        self._app.wraps = lambda: wraps_lines(environ, drawing=self._reply is not None)
+        self._app.wraps = lambda: wraps_lines(environ, drawing=self._order.reply is not None)
         self._app.key_bindings = key_bindings(chat, self._draft, COMMANDS, self.hint)
         self._app.tolerate_key_errors(chat.report)
         self._app.editing_mode = EditingMode.VI if keys == "vi" else EditingMode.EMACS
@@ -94,7 +96,11 @@ class Screen:
     # --- the view of the chat ---
 
     def print(self, lines: str) -> None:
-        """Prints above the draft."""
+        """Prints above the draft; while a reply is written, shows the lines below it until it ends."""
+        self._order.print(lines)
+        self._bottom.held = self._order.held
+
+    def _print(self, lines: str) -> None:
         if not lines and not self._held_lines:
             return
         if self._loop is not None and self._app.is_suspended:
@@ -106,17 +112,18 @@ class Screen:
         self._app.print_above(text)
 
     def open_reply(self, *, shows_thinking: bool) -> ReplyView:
-        self._reply = ReplyView(self.style, shows_thinking=shows_thinking)
-        return self._reply
+        reply = ReplyView(self.style, shows_thinking=shows_thinking)
+        self._order.begin(reply)
+        return reply
 
-    def close_reply(self) -> None:
-        if self._reply is not None:
-            lines = self._reply.frame(0).finished
-            self._bottom.live = self._bottom.activity = ""
-            self.print(lines)
+    def close_reply(self, ending: str) -> None:
+        if self._order.reply is not None:
+            lines = self._order.reply.frame(0).finished
+            self._bottom.live = self._bottom.activity = self._bottom.held = ""
+            self._print(lines)
             if not self._ended_blank:
-                self.print("\n")
-        self._reply = None
+                self._print("\n")
+        self._order.end(ending)
 
     def show_question(self, question: str, files: Sequence[str]) -> None:
         self.print(question_lines(question, self.style, files) + "\n")
@@ -135,9 +142,9 @@ class Screen:
 
     def leave(self, status: int = 0) -> None:
         self._status = status
-        if self._reply is not None:
-            self._reply.end()
-            self.close_reply()
+        if self._order.reply is not None:
+            self._order.reply.end()
+            self.close_reply("")
         if self._app.is_running and not self._app.is_done:
             self._app.exit(result=status)
 
@@ -205,15 +212,17 @@ class Screen:
             await asyncio.sleep(min(max(1 / _FRAMES_PER_S, _IDLE_FACTOR * took_s), _MAX_PAUSE_S))
             if self._chat.busy:
                 wake.set()
+            elif self._chat.model.loading is not None:  # the toolbar shows it if it takes long
+                asyncio.get_running_loop().call_later(LOADING_SHOWN_AFTER_S, wake.set)
 
     def _draw(self) -> None:
-        self.print("")  # lines held back while an editor had the terminal
-        if self._reply is None:
+        self._print("")  # lines held back while an editor had the terminal
+        if self._order.reply is None:
             self._bottom.live = self._bottom.activity = ""
         elif not self._app.is_suspended:
-            frame = self._reply.frame(self._bottom.rows_for_live_lines())
+            frame = self._order.reply.frame(self._bottom.rows_for_live_lines())
             self._bottom.live, self._bottom.activity = frame.live, frame.activity
-            self.print(frame.finished)
+            self._print(frame.finished)
         self._app.invalidate()
 
     def _measure(self, _: object) -> None:
@@ -222,7 +231,7 @@ class Screen:
     def _on_text(self, draft: Buffer) -> None:
         """Emptying the draft ends an edit. (Sending it does not: resetting the buffer does not count as a change.)"""
         if not draft.text:
-            self._chat.end_edit()
+            self._chat.next.end_edit()
 
     def _on_exception(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self._fail(context.get("exception") or RuntimeError(context["message"]))

@@ -48,7 +48,7 @@ def _trace(chat: Chat, argument: str) -> None:
     turn = _turn(chat, argument)
     if not turn.thinking:
         raise UsageError(f"turn {turn.number} has no thinking")
-    chat.show_trace(turn)
+    chat.thinking.print(turn)
 
 
 @COMMANDS.add("retry", "", "ask the last question again")
@@ -75,7 +75,7 @@ def _file(chat: Chat, argument: str) -> None:
     if not argument:
         raise UsageError("usage: /file PATH, for example /file notes.txt; /file off removes all")
     if argument == "off":
-        chat.files.clear()
+        chat.next.detach_all()
         chat.notices.say("no file will be attached")
         return
     path = expanded(argument)
@@ -83,7 +83,7 @@ def _file(chat: Chat, argument: str) -> None:
         raise UsageError(f"{path}: not a regular file")
     _require_small_enough(chat, path)
     file = read_attachment(path)
-    chat.files.append(file)
+    chat.next.attach(file)
     chat.notices.say(f"{file.name} will be attached to the next message ({len(file.content):,} characters)")
 
 
@@ -154,14 +154,9 @@ def _set(chat: Chat, argument: str) -> None:
     while_busy=True,
 )
 def _system(chat: Chat, argument: str) -> None:
-    from r1.settings import SYSTEM_PROMPT_WARNING
-
     if not argument:
         chat.notices.say(f"system prompt: {chat.settings.system or 'none, as DeepSeek recommends'}")
         return
-    if argument != "off" and not chat.has_warned_of_system:
-        chat.has_warned_of_system = True
-        chat.notices.warn(SYSTEM_PROMPT_WARNING)
     chat.change_settings(replace(chat.settings, system=None if argument == "off" else argument))
     chat.notices.say("system prompt removed" if argument == "off" else "system prompt set; /system off removes it")
 
@@ -289,11 +284,11 @@ def show_conversation(chat: Chat) -> None:
 
 def _show_turn(chat: Chat, turn: StoredTurn) -> None:
     tokens = turn.usage.thinking_tokens if turn.usage else 0
-    trace = turn.thinking if chat.shows_thinking else ""
+    trace = turn.thinking if chat.thinking.is_shown else ""
     thought = (turn.thinking_s, tokens, trace) if turn.thinking else None
     names = [file.name for file in turn.asked.files]
     chat.view.print(turn_lines(turn.asked.question, names, thought, turn.answer, chat.view.style))
-    chat.unread = None if chat.shows_thinking or not turn.thinking else turn
+    chat.thinking.turn_ended(turn, was_shown=chat.thinking.is_shown)
     if turn.finish_reason is None:
         chat.notices.warn("this reply was cut off when the program ended; /retry to ask again")
 

@@ -1,4 +1,4 @@
-"""The line below the draft: model, context used and left, thinking shown or hidden, the last speed."""
+"""The line below the draft: vi mode, model, context used and left, thinking shown or hidden, the last speed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from r1.chat.view import name_of
 _SEPARATOR = " · "
 
 
-def toolbar(chat: Chat, width: int) -> list[tuple[str, str]]:
-    """Fragments of style class and text; on a narrow screen shorter, and on several lines."""
-    full, brief = _parts(chat, brief=False), _parts(chat, brief=True)
+def toolbar(chat: Chat, width: int, vi_mode: str = "") -> list[tuple[str, str]]:
+    """Fragments of style class and text; on a narrow screen shorter, and on several lines. `vi_mode` comes first."""
+    full, brief = (_parts(chat, vi_mode, brief=brief) for brief in (False, True))
     parts = full if _width(full) < width else brief
     fragments: list[tuple[str, str]] = []
     column = 0
@@ -23,9 +23,9 @@ def toolbar(chat: Chat, width: int) -> list[tuple[str, str]]:
     return fragments
 
 
-def _parts(chat: Chat, *, brief: bool) -> list[tuple[str, str]]:
-    thinking = "shown" if chat.shows_thinking else "hidden"
-    parts = [("", _model(chat)), _context(chat, brief=brief), ("", f"thinking {thinking}"), ("", _speed(chat))]
+def _parts(chat: Chat, vi_mode: str, *, brief: bool) -> list[tuple[str, str]]:
+    thinking = ("", "thinking shown" if chat.thinking.is_shown else "thinking hidden")
+    parts = [("", vi_mode), ("", _model(chat)), _context(chat, brief=brief), thinking, ("", _speed(chat))]
     return [(style, text) for style, text in parts if text]
 
 
@@ -34,14 +34,14 @@ def _width(parts: list[tuple[str, str]]) -> int:
 
 
 def _model(chat: Chat) -> str:
-    name, loading = name_of(chat.model.reference), chat.model.loading
+    name, loading = name_of(chat.model.reference), chat.model.loading_to_show
     if loading is not None:
         return f"loading {name} {loading:.0%}" if loading < 1 else f"preparing {name}"
-    return name if chat.model.ready else f"{name} not loaded"
+    return name if chat.model.ready or chat.model.loading is not None else f"{name} not loaded"
 
 
 def _context(chat: Chat, *, brief: bool) -> tuple[str, str]:
-    if chat.model.ready is None:
+    if not chat.model.is_counted:
         return "", ""
     style = "class:warning" if chat.model.is_nearly_full else ""
     used, left = chat.model.used, chat.model.left
@@ -51,8 +51,7 @@ def _context(chat: Chat, *, brief: bool) -> tuple[str, str]:
 
 
 def _speed(chat: Chat) -> str:
-    timings = chat.turns[-1].timings if chat.turns else None
-    return f"{timings.decode_tps:.1f} tok/s" if timings and timings.decode_tps else ""
+    return f"{chat.model.decode_tps:.1f} tok/s" if chat.model.decode_tps else ""
 
 
 def _short(tokens: int) -> str:

@@ -17,7 +17,7 @@ class View(Protocol):
     style: Style
 
     def print(self, lines: str) -> None:
-        """Prints lines to the scrollback; each ends in a newline."""
+        """Prints lines to the scrollback; each ends in a newline. While a reply is written they wait for its end."""
 
     def show_question(self, question: str, files: Sequence[str]) -> None:
         """Prints a message or command that was sent, with the names of the attached files."""
@@ -28,8 +28,8 @@ class View(Protocol):
     def open_reply(self, *, shows_thinking: bool) -> ReplyView:
         """Begins a reply; the view draws it as it grows."""
 
-    def close_reply(self) -> None:
-        """Ends the reply and draws the rest of it."""
+    def close_reply(self, ending: str) -> None:
+        """Ends the reply: draws the rest of it, then the lines of `ending`, then what was printed meanwhile."""
 
     def send_escape_code(self, code: str) -> None:
         """Sends an escape code to the terminal, if there is one."""

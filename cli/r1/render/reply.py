@@ -85,6 +85,11 @@ class ReplyView:
         self._is_over = False
 
     @property
+    def has_begun(self) -> bool:
+        """True once the model reads the prompt; before that it may still be loading."""
+        return self._prefill is not None
+
+    @property
     def is_thinking(self) -> bool:
         return self._thinking_began is not None and self._thinking_ended is None and not self._is_over
 

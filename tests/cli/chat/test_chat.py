@@ -83,15 +83,15 @@ class TestEditing:
     def test_the_next_message_replaces_the_turn(self, talk: Talk) -> None:
         talk.say(SUM)
         talk.chat.begin_edit(talk.chat.turns[0])
-        assert (talk.view.draft, talk.chat.turns.for_prompt(talk.chat.edited)) == (SUM, [])
+        assert (talk.view.draft, talk.chat.turns.for_prompt(talk.chat.next.replaces)) == (SUM, [])
         talk.say(LETTERS)
         assert [(turn.number, turn.asked.question) for turn in talk.chat.turns] == [(1, LETTERS)]
-        assert talk.chat.edited is None
+        assert talk.chat.next.replaces is None
 
     def test_an_edit_that_has_ended_replaces_nothing(self, talk: Talk) -> None:
         talk.say(SUM)
         talk.chat.begin_edit(talk.chat.turns[0])
-        talk.chat.end_edit()
+        talk.chat.next.end_edit()
         talk.say(LETTERS)
         assert [turn.asked.question for turn in talk.chat.turns] == [SUM, LETTERS]
 

@@ -28,7 +28,8 @@ class Output(DummyOutput):
 def bottom(rows: int = 24, draft: str = "", **facts: Any) -> BottomLines:
     lines = BottomLines(Buffer(document=Document(draft)), Output(rows))
     model = SimpleNamespace(is_nearly_full=facts.pop("nearly_full", False), left=20)
-    chat = {"edited": None, "files": [], "queue": [], "busy": False, "model": model}
+    upcoming = SimpleNamespace(replaces=facts.pop("replaces", None), files=facts.pop("files", []))
+    chat = {"next": upcoming, "queue": [], "busy": False, "model": model}
     lines.chat = cast(Chat, SimpleNamespace(**{**chat, **facts}))
     return lines
 
@@ -45,7 +46,7 @@ class TestPendingText:
 
     def test_an_edit_files_and_queued_messages(self) -> None:
         lines = bottom(
-            edited=SimpleNamespace(number=3),
+            replaces=SimpleNamespace(number=3),
             files=[Attachment("a.txt", "x"), Attachment("b.txt", "y")],
             queue=["two\nlines", "/undo"],
         )

@@ -20,7 +20,7 @@ class TestCommands:
 
     def test_think_shows_or_hides_the_thinking_and_is_remembered(self, talk: Talk) -> None:
         talk.say("/think show")
-        assert talk.chat.shows_thinking
+        assert talk.chat.thinking.is_shown
         assert talk.history.preference("thinking") == "show"
         assert "│ 17 + 25" in talk.say(SUM)
         talk.say("/think hide")
@@ -113,7 +113,7 @@ class TestCommands:
         talk.settle()
         assert "the model no longer sees 2 of 3 turns" in talk.say("/trim 2")
         talk.settle()
-        assert (len(talk.chat.turns.for_prompt(talk.chat.edited)), len(talk.chat.turns)) == (1, 3)
+        assert (len(talk.chat.turns.for_prompt(talk.chat.next.replaces)), len(talk.chat.turns)) == (1, 3)
         assert [turn.trimmed for turn in talk.history.turns(talk.chat.session or 0)] == [True, True, False]
         assert "only the last turn is in the context" in talk.say("/trim")
 

@@ -13,15 +13,14 @@ from r1.chat.worker import Ready
 def chat(**changes: Any) -> Chat:
     """The parts of a chat that the toolbar shows."""
     ready = Ready("tiny:Q8_0", ctx=4096, trained=131_072)
-    model = {"reference": "tiny:Q8_0", "loading": None, "ready": ready}
-    model |= {"used": 1234, "left": 2862, "is_nearly_full": False}
-    facts = {"shows_thinking": False, "turns": []}
-    model |= {name: changes.pop(name) for name in model.keys() & changes.keys()}
-    return cast(Chat, SimpleNamespace(model=SimpleNamespace(**model), **{**facts, **changes}))
+    model = {"reference": "tiny:Q8_0", "loading": None, "ready": ready, "decode_tps": None}
+    model |= {"used": 1234, "left": 2862, "is_nearly_full": False, "is_counted": True} | changes
+    model.setdefault("loading_to_show", model["loading"])
+    return cast(Chat, SimpleNamespace(model=SimpleNamespace(**model), thinking=SimpleNamespace(is_shown=False)))
 
 
-def text(shown: Chat, width: int = 80) -> str:
-    return "".join(part for _, part in toolbar(shown, width))
+def text(shown: Chat, width: int = 80, vi_mode: str = "") -> str:
+    return "".join(part for _, part in toolbar(shown, width, vi_mode))
 
 
 class TestToolbar:
@@ -40,11 +39,23 @@ class TestToolbar:
             assert all(part in shown for part in ("tiny:Q8_0", "used", "left", "thinking hidden"))
 
     def test_loading_shows_its_progress(self) -> None:
-        assert text(chat(loading=0.42, ready=None)).startswith("loading tiny:Q8_0 42%")
-        assert text(chat(loading=1.0, ready=None)).startswith("preparing tiny:Q8_0")
+        assert text(chat(loading=0.42, ready=None, is_counted=False)) == "loading tiny:Q8_0 42% · thinking hidden"
+        assert text(chat(loading=1.0, ready=None, is_counted=False)) == "preparing tiny:Q8_0 · thinking hidden"
+
+    def test_a_load_that_has_just_begun_is_not_announced(self) -> None:
+        begun = chat(loading=0.0, loading_to_show=None, ready=None, is_counted=False)
+        assert text(begun) == "tiny:Q8_0 · thinking hidden"
 
     def test_a_model_that_failed_to_load(self) -> None:
-        assert text(chat(ready=None)) == "tiny:Q8_0 not loaded · thinking hidden"
+        assert text(chat(ready=None, is_counted=False)) == "tiny:Q8_0 not loaded · thinking hidden"
+
+    def test_tokens_that_are_not_counted_yet_are_left_out(self) -> None:
+        assert text(chat(is_counted=False)) == "tiny:Q8_0 · thinking hidden"
+
+    def test_the_models_last_speed_and_the_vi_mode(self) -> None:
+        said = text(chat(decode_tps=12.34), vi_mode="vi: normal")
+        assert said == "vi: normal · tiny:Q8_0 · 1.2k used, 2.9k left · thinking hidden · 12.3 tok/s"
+        assert text(chat(decode_tps=12.34), 120, "vi: normal").startswith("vi: normal · tiny:Q8_0 · context 1,234 used")
 
     def test_a_context_that_is_nearly_full_stands_out(self) -> None:
         assert ("class:warning", "context 1,234 used, 2,862 left") in toolbar(chat(is_nearly_full=True), 80)
