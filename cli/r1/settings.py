@@ -86,8 +86,13 @@ def _up_to(maximum: int) -> _Rule:
     return _Rule(_integer, f"a whole number from 1 to {maximum}", lambda value: 1 <= value <= maximum)
 
 
+def _lower(value: object) -> str:
+    """In any case, as llama.cpp and `r1 doctor` print CPU and F16."""
+    return _string(value).strip().lower()
+
+
 def _one_of(choices: tuple[str, ...]) -> _Rule:
-    return _Rule(_string, f"one of {', '.join(choices)}", lambda value: value in choices)
+    return _Rule(_lower, f"one of {', '.join(choices)}", lambda value: value in choices)
 
 
 _RULES: dict[str, _Rule] = {
@@ -100,7 +105,7 @@ _RULES: dict[str, _Rule] = {
     "max_tokens": _up_to(2**30),
     "ctx": _up_to(2**30),
     "threads": _up_to(512),  # GGML_MAX_N_THREADS
-    "device": _Rule(_string, "auto, cpu, gpu or a device's name", bool),
+    "device": _Rule(_lower, "auto, cpu, gpu or a device's name", bool),
     "gpu_layers": _Rule(_integer, "a whole number from 0 to 1000", lambda value: 0 <= value <= 1000),
     "rpc": _Rule(_string, "HOST:PORT,…", bool),
     "kv_type": _one_of(tuple(KV_TYPES)),
@@ -115,7 +120,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
     Raises UsageError, which names the flag, variable or key, for an invalid value, and for unknown keys.
     """
     file = config_file()
-    config = _read(file) if file.exists() else {}
+    config = _read(file) if file else {}
     chosen: dict[str, object] = {}
     for field in dataclasses.fields(Settings):
         name = field.name
@@ -138,19 +143,31 @@ def changed(settings: Settings, name: str, value: object) -> Settings:
     return dataclasses.replace(settings, **{field: chosen})  # type: ignore[arg-type]
 
 
-def config_file() -> Path:
-    """`config.toml` in the platform's folder for configuration."""
+def config_file() -> Path | None:
+    """`config.toml` in the platform's folder for configuration; None for a user without a home folder."""
     from platformdirs import user_config_path
 
-    return user_config_path("r1", appauthor=False) / "config.toml"
+    try:
+        folder = user_config_path("r1", appauthor=False)
+    except RuntimeError:
+        return None
+    return folder / "config.toml" if folder.is_absolute() else None
 
 
 def _read(file: Path) -> dict[str, object]:
     import tomllib
 
     try:
-        config = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        text = file.read_text(encoding="utf-8-sig")  # Windows programs begin it with a byte order mark
+        config = tomllib.loads(text)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as exc:
+        remedy = "make it a readable file, or set HOME to your own home folder"
+        raise UsageError(f"{file}: {exc.strerror}; {remedy}") from exc
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"{file}: not UTF-8 (byte {exc.start + 1}); save it as UTF-8") from exc
+    except tomllib.TOMLDecodeError as exc:
         raise UsageError(f"{file}: cannot be read as TOML: {exc}") from exc
     if unknown := sorted(config.keys() - _RULES.keys()):
         raise UsageError(f"{file}: unknown setting {unknown[0]!r}; known: {', '.join(_RULES)}")

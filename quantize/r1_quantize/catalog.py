@@ -89,7 +89,7 @@ def load(user_file: Path | None = None) -> dict[str, Checkpoint]:
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     """The tables of one file, with every key and type checked."""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise UsageError(f"{path}: {exc}") from exc
     for name, table in tables.items():

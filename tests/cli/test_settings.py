@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from r1.settings import Settings, load
+from r1.settings import Settings, config_file, load
 from r1_quantize.errors import UsageError
 
 
@@ -65,8 +65,55 @@ class TestLoad:
 
     def test_a_config_file_that_is_a_folder_is_an_error(self, config: Path) -> None:
         config.mkdir()
-        with pytest.raises(UsageError, match=r"config\.toml"):
+        with pytest.raises(UsageError, match=r"config\.toml: .*; make it a readable file"):
             load({}, {})
+
+    def test_a_folder_below_a_file_has_no_config_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "file").write_text("")
+        monkeypatch.setattr("r1.settings.config_file", lambda: tmp_path / "file" / "config.toml")
+        assert load({}, {}) == Settings()
+
+    @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+    def test_a_config_file_of_another_user_is_an_error(
+        self, config: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+    ) -> None:
+        def refuse(*_: object, **__: object) -> str:
+            raise error
+
+        monkeypatch.setattr(Path, "read_text", refuse)
+        with pytest.raises(UsageError, match=rf"config\.toml: {error.strerror}; .* set HOME to your own home folder$"):
+            load({}, {})
+
+    def test_a_byte_order_mark_is_skipped(self, config: Path) -> None:
+        config.write_bytes(b"\xef\xbb\xbftemp = 0.5\r\n")
+        assert load({}, {}) == Settings(temp=0.5)
+
+    def test_another_encoding_is_an_error(self, config: Path) -> None:
+        config.write_bytes("temp = 0.5\n".encode("utf-16"))
+        with pytest.raises(UsageError, match=r"config\.toml: not UTF-8 \(byte 1\); save it as UTF-8$"):
+            load({}, {})
+
+    @pytest.mark.parametrize(
+        ("name", "value", "meant"),
+        [
+            ("device", "CPU", "cpu"),
+            ("device", "Cpu", "cpu"),
+            ("device", "GPU", "gpu"),
+            ("device", " Auto ", "auto"),
+            ("device", "CUDA0,Vulkan1", "cuda0,vulkan1"),
+            ("kv_type", "F16", "f16"),
+            ("kv_type", "Q8_0", "q8_0"),
+            ("kv_type", "IQ4_NL", "iq4_nl"),
+            ("thinking", "Hide", "hide"),
+            ("keys", "VI", "vi"),
+        ],
+    )
+    def test_words_are_not_case_sensitive(self, config: Path, name: str, value: str, meant: str) -> None:
+        """r1 itself prints CPU and F16."""
+        assert load({name: value}, {}) == Settings(**{name: meant})
+        assert load({}, {f"R1_{name.upper()}": value}) == Settings(**{name: meant})
+        config.write_text(f'{name} = "{value}"\n', encoding="utf-8")
+        assert load({}, {}) == Settings(**{name: meant})
 
     def test_an_error_names_the_bad_variable(self, config: Path) -> None:
         with pytest.raises(UsageError, match="R1_THREADS: 'many' is not a whole number"):
@@ -88,3 +135,22 @@ class TestLoad:
         with pytest.raises(UsageError, match=reason) as caught:
             load({}, {})
         assert str(config) in str(caught.value)
+
+
+class TestConfigFile:
+    """Where the file is."""
+
+    def test_is_in_the_folder_of_the_platform(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("platformdirs.user_config_path", lambda *_, **__: tmp_path / "r1")
+        assert config_file() == tmp_path / "r1" / "config.toml"
+
+    def test_a_user_without_a_home_folder_has_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """platformdirs raises RuntimeError; older versions return `~/.config`, which must not be read as a name."""
+
+        def refuse(*_: object, **__: object) -> Path:
+            raise RuntimeError("could not determine the home directory")
+
+        for answer in (refuse, lambda *_, **__: Path("~/.config/r1")):
+            monkeypatch.setattr("platformdirs.user_config_path", answer)
+            assert config_file() is None
+            assert load({}, {}) == Settings()

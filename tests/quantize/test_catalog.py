@@ -180,6 +180,11 @@ class TestUsersFile:
             self.load(tmp_path, text)
         assert str(tmp_path / "models.toml") in str(caught.value)
 
+    def test_may_begin_with_a_byte_order_mark(self, tmp_path: Path) -> None:
+        file = tmp_path / "models.toml"
+        file.write_bytes(b'\xef\xbb\xbf[qwen-7b]\r\ndefault_quant = "Q8_0"\r\n')
+        assert catalog.load(file)["qwen-7b"].default_quant == "Q8_0"
+
     def test_that_is_not_utf_8(self, tmp_path: Path) -> None:
         (tmp_path / "models.toml").write_bytes(b"\xff")
         with pytest.raises(UsageError, match=r"models\.toml"):

@@ -23,13 +23,35 @@ from r1_quantize.files import (
     HashedFile,
     SourceFile,
     disk_error,
+    expanded,
     lock_file,
     remove_file,
     try_lock,
     write_atomically,
 )
+from tests.fakes.paths import ROOT
 from tests.quantize.conftest import names_in
 from tests.quantize.test_writer import at_most_bytes_a_file
+
+
+class TestExpanded:
+    """A path as a shell would read it."""
+
+    @pytest.mark.parametrize("path", ["~nosuchuser", "~nosuchuser/x.gguf", "./~", "a/~/b", "/~", "", "x~"])
+    def test_is_unchanged_without_a_home_folder(self, path: str) -> None:
+        assert expanded(path) == Path(path)
+
+    def test_a_tilde_is_the_home_folder(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("USERPROFILE", str(tmp_path))
+        assert expanded("~/x.gguf") == tmp_path / "x.gguf"
+        assert expanded("~") == tmp_path
+
+    def test_every_path_is_expanded_this_way(self) -> None:
+        """`Path.expanduser` raises RuntimeError for a user who does not exist or has no home folder."""
+        sources = [path for root in ("cli", "quantize") for path in (ROOT / root).rglob("*.py")]
+        users = [path.name for path in sources if ".expanduser(" in path.read_text(encoding="utf-8")]
+        assert users == ["files.py"]
 
 
 class TestWriteAtomically:

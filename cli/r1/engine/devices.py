@@ -152,13 +152,17 @@ def _gpus(available: Iterable[Device]) -> tuple[Device, ...]:
 
 
 def _named(choice: str, available: Sequence[Device]) -> tuple[Device, ...]:
-    by_name = {device.name.lower(): device for device in available}
+    """The GPUs that `choice` lists by name (CUDA0) or by backend (cuda, metal)."""
     names = [name.strip().lower() for name in choice.split(",") if name.strip()]
+    chosen: dict[str, Device] = {}
     for name in names or [choice]:
-        if name not in by_name:
+        backend = _METAL.lower() if name == "metal" else name
+        found = [device for device in available if name == device.name.lower() or backend == device.backend.lower()]
+        if not found:
             known = ", ".join(device.name for device in available)
             raise UsageError(f"no device {name!r} (--device {choice}); use {known}, or auto, cpu, gpu")
-    return tuple(by_name[name] for name in dict.fromkeys(names) if by_name[name].is_gpu)
+        chosen |= {device.name: device for device in found if device.is_gpu}
+    return tuple(chosen.values())
 
 
 def _check_server(server: str) -> None:

@@ -132,7 +132,7 @@ class MemoryPlanner:
     def notes(self, plan: MemoryPlan) -> Iterator[Note]:
         """Notes for the user about a plan that gives less than the settings suggest."""
         settings = self.settings
-        if settings.device not in {"auto", "cpu"} and not plan.gpu_layers and settings.gpu_layers is None:
+        if self.machine.gpus and settings.device != "auto" and not plan.gpu_layers and settings.gpu_layers is None:
             yield Note(f"no layer fits on the GPU, so the model runs on the CPU: {self.explain(plan)}", grave=True)
         if not plan.fits:
             yield Note(f"{too_large(self.name, plan, self.machine)}; trying anyway (--force)", grave=True)

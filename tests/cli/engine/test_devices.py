@@ -91,6 +91,13 @@ class TestSelectDevices:
         assert select_devices("CUDA0, Vulkan1", None, [CPU, CARD, INSIDE]) == (CARD, INSIDE)
         assert select_devices("CPU", None, [CPU, CARD]) == ()
 
+    def test_the_name_of_a_backend_selects_all_of_its_gpus(self) -> None:
+        first, second = Device("CUDA0", "gpu", backend="CUDA"), Device("CUDA1", "gpu", backend="CUDA")
+        apple = Device("MTL0", "gpu", backend="MTL")
+        assert select_devices("Cuda", None, [CPU, first, second, apple]) == (first, second)
+        assert select_devices("metal", None, [CPU, first, second, apple]) == (apple,)
+        assert select_devices("CUDA1,CUDA", None, [CPU, first, second]) == (second, first)
+
     def test_an_unknown_name_is_refused_with_the_known_ones(self) -> None:
         with pytest.raises(UsageError, match=r"no device 'tpu' .*; use CPU, CUDA0, or auto, cpu, gpu"):
             select_devices("tpu", None, [CPU, CARD])

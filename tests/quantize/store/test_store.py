@@ -46,6 +46,23 @@ class TestHome:
         assert home({"R1_HOME": "~/models"}) == Path.home() / "models"
 
     @pytest.mark.parametrize("environ", [{}, {"R1_HOME": ""}])
+    @pytest.mark.parametrize("chosen", ["~nosuchuser", "~nosuchuser/models"])
+    def test_a_tilde_without_a_home_is_refused(self, chosen: str) -> None:
+        """As a path it would be a folder called ~nosuchuser, in any folder that r1 is started in."""
+        with pytest.raises(UsageError, match=f"^R1_HOME: there is no home folder for {chosen}; give the full path"):
+            home({"R1_HOME": chosen})
+
+    def test_a_user_without_a_home_is_asked_for_r1_home(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """platformdirs raises RuntimeError; older versions return `~/.local/share`."""
+
+        def refuse(*_: object, **__: object) -> Path:
+            raise RuntimeError("could not determine the home directory")
+
+        for answer in (refuse, lambda *_, **__: Path("~/.local/share/r1")):
+            monkeypatch.setattr("platformdirs.user_data_path", answer)
+            with pytest.raises(UsageError, match="^this user has no home folder; set R1_HOME to a folder"):
+                home({})
+
     def test_else_the_platforms_folder(self, environ: dict[str, str]) -> None:
         assert home(environ).name == "r1"
 
