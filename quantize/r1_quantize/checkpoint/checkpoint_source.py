@@ -39,20 +39,22 @@ def checkpoint_source(
     """The tensors and metadata of a checkpoint.
 
     `known` is its entry in the catalogue; without one, general.name is `name`. `pretokenizer` overrides what
-    `pretokenizer_of` finds. Raises BadCheckpoint when r1 does not know the architecture, or a tensor is missing or of
+    `recognise` finds. Raises BadCheckpoint when r1 does not know the architecture, or a tensor is missing or of
     the wrong shape or type.
     """
     architecture = architecture_of(folder.config)
     tensors = (*_computed(architecture), *_stored(folder, architecture))
     tied = all(tensor.name != _OUTPUT for tensor in tensors)
+    words = vocabulary(folder, architecture, pretokenizer)
     return Source(
         path=folder.path,
-        entries=tuple(_entries(folder, architecture, name, known, pretokenizer)),
+        entries=(*_entries(folder, architecture, name, known), *words.entries),
         tensors=tensors,
         traits=architecture.traits(tied=tied),
         files=tuple(shard.file for shard in folder.shards),
         digests=folder.digests,
         is_gguf=False,
+        notes=words.notes,
     )
 
 
@@ -136,9 +138,8 @@ def _entries(
     architecture: Architecture,
     name: str,
     known: catalog.Checkpoint | None,
-    pretokenizer: str | None,
 ) -> Iterator[Entry]:
-    """All metadata of a BF16 file; `plan` replaces the file type."""
+    """All metadata of a BF16 file but the vocabulary; `plan` replaces the file type."""
     yield string(Keys.General.ARCHITECTURE, architecture.name)
     yield string(Keys.General.TYPE, "model")
     yield from _sampling(folder)
@@ -147,7 +148,6 @@ def _entries(
     yield uint32(Keys.General.FILE_TYPE, LlamaFileType.MOSTLY_BF16)
     yield from architecture.late_entries
     yield uint32(Keys.General.QUANTIZATION_VERSION, GGML_QUANT_VERSION)
-    yield from vocabulary(folder, architecture, pretokenizer)
 
 
 def _sampling(folder: CheckpointFolder) -> Iterator[Entry]:

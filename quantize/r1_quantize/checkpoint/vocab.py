@@ -6,16 +6,18 @@ The converter's part is in gguf-py's SpecialVocab. How text is split before the 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from gguf.constants import Keys, TokenType
 
 from r1_quantize.checkpoint.architecture import Architecture
 from r1_quantize.checkpoint.checkpoint import CheckpointFolder
-from r1_quantize.checkpoint.pretokenizer import post_processors, pretokenizer_of
+from r1_quantize.checkpoint.pretokenizer import Pretokenizer, post_processors, recognise
 from r1_quantize.errors import BadCheckpoint
 from r1_quantize.gguf.metadata import boolean, int32s, string, strings, uint32
 from r1_quantize.gguf.reader import Entry
+from r1_quantize.gguf.vocabulary import duplicate
 
 _SPECIAL_IDS = {
     # the name in tokenizer_config.json and config.json -> GGUF key, in the order of the keys
@@ -29,36 +31,53 @@ _SPECIAL_IDS = {
 _ADDITIONS = {"bos": Keys.Tokenizer.ADD_BOS, "eos": Keys.Tokenizer.ADD_EOS, "sep": Keys.Tokenizer.ADD_SEP}
 
 
-def vocabulary(
-    folder: CheckpointFolder, architecture: Architecture, pretokenizer: str | None = None
-) -> Iterator[Entry]:
-    """The tokenizer.ggml.* entries, with unused tokens up to the architecture's `vocab_size`.
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The tokenizer.ggml.* entries. `notes` say how tokenizer.json was read where that is unusual."""
 
-    `pretokenizer` overrides what `pretokenizer_of` finds. Raises BadCheckpoint when tokenizer.json is missing, is not a
-    byte-level BPE, or has ids beyond that size.
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...]
+
+
+def vocabulary(folder: CheckpointFolder, architecture: Architecture, pretokenizer: str | None = None) -> Vocabulary:
+    """The vocabulary of a checkpoint, with unused tokens up to the architecture's `vocab_size`.
+
+    `pretokenizer` overrides what `recognise` finds. Raises BadCheckpoint when tokenizer.json is missing, is not a
+    byte-level BPE, has ids beyond that size or two tokens of the same text.
     """
-    size = architecture.vocab_size
     tokenizer = folder.json("tokenizer.json")
-    config = folder.optional_json("tokenizer_config.json") or {}
     try:
-        prefixed = config.get("add_prefix_space")
-        if architecture.name == "llama" and isinstance(prefixed, bool):
-            yield boolean(Keys.Tokenizer.ADD_PREFIX, prefixed)
-        yield string(Keys.Tokenizer.MODEL, "gpt2")
-        yield string(Keys.Tokenizer.PRE, pretokenizer or pretokenizer_of(tokenizer))
-        tokens = _tokens(tokenizer, size)
-        yield strings(Keys.Tokenizer.LIST, [text for text, _ in tokens])
-        yield int32s(Keys.Tokenizer.TOKEN_TYPE, [kind for _, kind in tokens])
-        yield strings(Keys.Tokenizer.MERGES, _merges(tokenizer))
-        added = {token["content"]: token["id"] for token in _added_tokens(tokenizer)}
-        for kind, number in _special_ids(config, folder.config, added, size).items():
-            yield uint32(_SPECIAL_IDS[kind], number)
-        for kind, is_added in _additions(tokenizer, config).items():
-            yield boolean(_ADDITIONS[kind], is_added)
-        if (template := _chat_template(folder, config)) is not None:
-            yield string(Keys.Tokenizer.CHAT_TEMPLATE, template)
+        pre = Pretokenizer(pretokenizer) if pretokenizer else recognise(tokenizer)
+        entries = tuple(_entries(folder, architecture, tokenizer, pre))
     except UnicodeEncodeError as exc:
         raise BadCheckpoint(f"{folder.path}: the tokenizer has text that is not Unicode ({exc.reason})") from exc
+    return Vocabulary(entries, (pre.note,) if pre.note else ())
+
+
+def _entries(
+    folder: CheckpointFolder, architecture: Architecture, tokenizer: dict[str, Any], pretokenizer: Pretokenizer
+) -> Iterator[Entry]:
+    """Raises UnicodeEncodeError when a text has lone surrogates."""
+    size = architecture.vocab_size
+    config = folder.optional_json("tokenizer_config.json") or {}
+    prefixed = config.get("add_prefix_space")
+    if architecture.name == "llama" and isinstance(prefixed, bool) and pretokenizer.note is None:
+        yield boolean(Keys.Tokenizer.ADD_PREFIX, prefixed)
+    yield string(Keys.Tokenizer.MODEL, "gpt2")
+    yield string(Keys.Tokenizer.PRE, pretokenizer.name)
+    tokens = _tokens(tokenizer, size)
+    if problem := duplicate([text.encode() for text, _ in tokens]):
+        raise BadCheckpoint(f"tokenizer.json: {problem}, so llama.cpp cannot load it; rename one of them")
+    yield strings(Keys.Tokenizer.LIST, [text for text, _ in tokens])
+    yield int32s(Keys.Tokenizer.TOKEN_TYPE, [kind for _, kind in tokens])
+    yield strings(Keys.Tokenizer.MERGES, _merges(tokenizer))
+    added = {token["content"]: token["id"] for token in _added_tokens(tokenizer)}
+    for kind, number in _special_ids(config, folder.config, added, size).items():
+        yield uint32(_SPECIAL_IDS[kind], number)
+    for kind, is_added in _additions(tokenizer, config).items():
+        yield boolean(_ADDITIONS[kind], is_added)
+    if (template := _chat_template(folder, config)) is not None:
+        yield string(Keys.Tokenizer.CHAT_TEMPLATE, template)
 
 
 def _tokens(tokenizer: dict[str, Any], size: int) -> list[tuple[str, TokenType]]:

@@ -149,9 +149,5 @@ _KEYS: dict[str, Callable[[object], bool]] = {
     "tensor_crc32": _table_of(_count),
     "missing_tokens": lambda value: value is None or (isinstance(value, list) and all(map(_text, value))),
 }
-_REQUIRED = _KEYS.keys() - {
-    "imatrix_sha256",
-    "tensor_types",
-    "tensor_crc32",
-    "missing_tokens",
-}  # the first manifests lacked these
+_LATER = {"imatrix_sha256", "tensor_types", "tensor_crc32", "missing_tokens"}  # the first manifests lacked these
+_REQUIRED = _KEYS.keys() - _LATER
