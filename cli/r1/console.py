@@ -9,9 +9,10 @@ import io
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from r1_quantize.errors import UsageError, debugging
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+_COLUMNS = 80  # of a terminal that does not know its width
 _CONTROL_CODES = {code: None for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t"}
 
 
@@ -48,6 +50,8 @@ class Console:
     stdout_is_terminal: bool
     stderr_is_terminal: bool
     quiet: bool = False
+    _has_status: bool = field(default=False, init=False)  # the cursor is on a status line
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
     @classmethod
     def of_process(cls, *, quiet: bool = False) -> Console:
@@ -79,8 +83,11 @@ class Console:
 
     def out(self, text: str) -> None:
         """Writes to stdout and flushes. A pipe gets the text unchanged, a terminal gets it without control codes."""
-        self.stdout.write(printable(text) if self.stdout_is_terminal else text)
-        self.stdout.flush()
+        with self._lock:
+            if self.stdout_is_terminal:
+                self.rewrite("")
+            self.stdout.write(printable(text) if self.stdout_is_terminal else text)
+            self.stdout.flush()
 
     def json(self, value: object, *, one_line: bool = False) -> None:
         """Prints `value` as indented JSON, or on one line for JSON Lines. Raises ValueError for NaN and infinity."""
@@ -111,7 +118,7 @@ class Console:
         return RichConsole(file=self.stdout, highlight=False)
 
     def err(self, text: str, *, dim: bool = False) -> None:
-        """Writes to stderr and flushes; dim if the terminal supports it.
+        """Writes to stderr and flushes; dim if the terminal supports it. Removes the status line first.
 
         Write errors are ignored: a broken stderr must not cost the answer or change the exit code.
         """
@@ -119,11 +126,9 @@ class Console:
             text = printable(text)
             if dim and self.has_style:
                 text = f"\x1b[2m{text}\x1b[22m"
-        try:
-            self.stderr.write(text)
-            self.stderr.flush()
-        except OSError:
-            abandon(self.stderr)
+        with self._lock:
+            self.rewrite("")
+            self._write_to_stderr(text)
 
     def warn(self, message: str) -> None:
         """Prints one line on stderr, for scripts too."""
@@ -135,11 +140,22 @@ class Console:
             self.err(f"r1: {message}\n", dim=True)
 
     def rewrite(self, line: str) -> None:
-        """Replaces the previous status line, dim, on a stderr that `has_style`; an empty line removes it."""
-        if self.quiet:
+        """Replaces the status line, dim, on a stderr that `has_style`; an empty line removes it.
+
+        Does nothing for a quiet console, and in the background, where the terminal belongs to another program.
+        """
+        if self.quiet or (line and not in_foreground(self.stderr)):
             return
+        with self._lock:
+            if line:
+                self._write_to_stderr(f"\r\x1b[K\x1b[2m{printable(line)}\x1b[22m")
+            elif self._has_status:
+                self._write_to_stderr("\r\x1b[K")
+            self._has_status = bool(line)
+
+    def _write_to_stderr(self, text: str) -> None:
         try:
-            self.stderr.write(f"\r\x1b[K\x1b[2m{printable(line)}\x1b[22m" if line else "\r\x1b[K")
+            self.stderr.write(text)
             self.stderr.flush()
         except OSError:
             abandon(self.stderr)
@@ -154,6 +170,17 @@ class Console:
         self.err(f"{question} [y/N] ")
         answer = self.stdin.readline() if self.stdin else b""
         return answer.decode("utf-8", "replace").strip().lower() in {"y", "yes"}
+
+    @property
+    def columns(self) -> int:
+        """The width of stderr's terminal, or 80. COLUMNS overrides it."""
+        given = self.environ.get("COLUMNS", "")
+        if given.isdecimal() and int(given) > 0:
+            return int(given)
+        try:
+            return os.get_terminal_size(self.stderr.fileno()).columns or _COLUMNS
+        except OSError:  # a stream in memory, or the terminal is gone
+            return _COLUMNS
 
     @property
     def has_style(self) -> bool:
@@ -196,6 +223,16 @@ def keep_libraries_quiet() -> None:
     descriptor = sys.stderr.fileno()
     sys.stderr = open(os.dup(descriptor), "w", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123, SIM115
     _redirect_to_devnull(descriptor)
+
+
+def in_foreground(stream: TextIO) -> bool:
+    """False if `stream` is a terminal on which another job of the shell is in the foreground."""
+    if sys.platform == "win32":
+        return True
+    try:
+        return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
+    except OSError:  # not the controlling terminal, or a stream in memory
+        return True
 
 
 def abandon(stream: TextIO) -> None:

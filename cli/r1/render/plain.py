@@ -1,20 +1,20 @@
-"""A reply as plain text: the answer on stdout, the thinking where it was asked for; and the loading line before it."""
+"""A reply as plain text: the answer on stdout, the thinking where it was asked for, and a status line meanwhile."""
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Literal
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TextIO
 
 from r1.console import Console
 from r1.engine.events import Answer, Event, Finished, Thinking
+from r1.render.activity import Activity, shortened
+from r1.render.status_line import StatusLine
 
+Stream = Literal["stdout", "stderr"]
 TraceTo = Literal["stdout", "stderr", "nowhere"]
-
-_LOADING_AFTER_S = 0.5  # of loading, before the line appears
-_REFRESH_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,80 +26,140 @@ class Reply:
     answer: str
 
 
-@dataclass(slots=True)
-class PlainView:
-    """Prints events as they arrive. Each text ends with one newline."""
+class _Line:
+    """The line that is being written, in the pieces in which it arrives."""
 
-    console: Console
-    trace_to: TraceTo
-    show_answer: bool
-    _open: Literal["stdout", "stderr"] | None = field(default=None, init=False)  # has text without a final newline
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+
+    def add(self, text: str) -> Iterator[str]:
+        """Yields each line that `text` completes, with its newline."""
+        *ends, rest = text.split("\n")
+        for end in ends:
+            yield f"{self.take()}{end}\n"
+        self._pieces.append(rest)
+
+    def take(self) -> str:
+        """The line so far; the next one begins."""
+        text = "".join(self._pieces)
+        self._pieces.clear()
+        return text
+
+
+class PlainView:
+    """Prints events as they arrive; each text ends with one newline.
+
+    A terminal gets each piece at once. Everything else gets complete lines in one write each, so that the lines of
+    several processes that share a pipe stay whole. While nothing appears, a status line does: see `StatusLine`.
+    """
+
+    def __init__(
+        self, console: Console, trace_to: TraceTo, *, show_answer: bool, status: StatusLine | None = None
+    ) -> None:
+        self.trace_to = trace_to
+        self._console = console
+        self._show_answer = show_answer
+        self._activity = Activity()
+        self._status = status or StatusLine(console)
+        self._status.begin(self._wordings)
+        self._line = _Line()
+        self._open: Stream | None = None  # has text without a final newline
+        self._stdout_is_unseen = _is_file(console.stdout)
 
     def show(self, event: Event) -> None:
         """Raises BrokenPipeError if the reader of stdout went away."""
-        if isinstance(event, Thinking) and self.trace_to != "nowhere":
-            self._write(self.trace_to, event.text)
-        elif isinstance(event, Answer) and self.show_answer:
+        self._activity.add(event)
+        if isinstance(event, Thinking):
+            self._print(self.trace_to, event.text)
+        elif isinstance(event, Answer):
             if self._open == "stderr":
-                self._close()
-            self._write("stdout", event.text)
+                self._end_text()
+            self._print("stdout" if self._show_answer else "nowhere", event.text)
         elif isinstance(event, Finished):
-            self._close()
+            self.close()
 
-    def _write(self, stream: Literal["stdout", "stderr"], text: str) -> None:
+    def close(self) -> None:
+        """Removes the status line and ends the text. To be called if the reply ends without Finished."""
+        self._status.end()
+        self._end_text()
+
+    def _wordings(self) -> list[str]:
+        return shortened(self._activity.parts())
+
+    def _print(self, stream: TraceTo, text: str) -> None:
+        if stream == "nowhere" or (stream == "stdout" and self._stdout_is_unseen):
+            self._status.begin(self._wordings)
+        if stream == "nowhere":
+            return
         self._open = stream
-        if stream == "stderr":
-            self.console.err(text, dim=True)
-        else:
-            self.console.out(text)
+        for part in [text] if self._is_terminal(stream) else self._line.add(text):
+            self._write(stream, part)
 
-    def _close(self) -> None:
-        """Ends the open text. A terminal that shows both thinking and answer gets a blank line between them."""
-        if self._open == "stdout":
-            self.console.out("\n")
-        elif self._open == "stderr":
-            both = self.console.stderr_is_terminal and self.console.stdout_is_terminal
-            self.console.err("\n\n" if both and self.show_answer else "\n")
+    def _write(self, stream: Stream, text: str) -> None:
+        if stream == "stderr":
+            self._status.end()
+            self._console.err(text, dim=True)
+        else:
+            if not self._stdout_is_unseen:
+                self._status.end()  # also for a pipe: its reader may write to the same terminal
+            self._console.out(text)
+
+    def _end_text(self) -> None:
+        """A terminal that shows both thinking and answer gets a blank line between them."""
+        if self._open is None:
+            return
+        both = self._open == "stderr" and self._console.stderr_is_terminal and self._console.stdout_is_terminal
+        blank = "\n" if both and self._show_answer else ""
+        self._write(self._open, f"{self._line.take()}\n{blank}")
         self._open = None
+
+    def _is_terminal(self, stream: Stream) -> bool:
+        return self._console.stdout_is_terminal if stream == "stdout" else self._console.stderr_is_terminal
 
 
 def follow(events: Iterable[Event], view: PlainView) -> Reply:
     """Shows the events of a reply up to `Finished`, and returns the reply."""
     thinking: list[str] = []
     answer: list[str] = []
-    for event in events:
-        view.show(event)
-        if isinstance(event, Thinking):
-            thinking.append(event.text)
-        elif isinstance(event, Answer):
-            answer.append(event.text)
-        elif isinstance(event, Finished):
-            return Reply(event, "".join(thinking), "".join(answer))
+    try:
+        for event in events:
+            view.show(event)
+            if isinstance(event, Thinking):
+                thinking.append(event.text)
+            elif isinstance(event, Answer):
+                answer.append(event.text)
+            elif isinstance(event, Finished):
+                return Reply(event, "".join(thinking), "".join(answer))
+    finally:
+        view.close()
     raise AssertionError("a reply ends with Finished")
 
 
 class LoadingLine:
-    """On a terminal, a line with the share of the model that is loaded, if loading takes long enough to notice."""
+    """A status line with the share of the model that is loaded."""
 
-    def __init__(self, console: Console, name: str) -> None:
-        self._console = console
+    def __init__(self, console: Console, name: str, status: StatusLine | None = None) -> None:
         self._name = name
-        self._next = time.monotonic() + _LOADING_AFTER_S
-        self._shown = False
+        self._share = 0.0
+        self._status = status or StatusLine(console)
+        self._status.begin(self._wordings)
 
     def __call__(self, share: float) -> None:
         """`share` is the share that is loaded, from 0 to 1."""
-        now = time.monotonic()
-        if not self._console.has_style or now < self._next:
-            return
-        self._next = now + _REFRESH_S
-        self._shown = True
-        line = f"loading {self._name} · {share:.0%}"
-        fits = len(line) < shutil.get_terminal_size().columns
-        self._console.rewrite(line if fits else f"loading · {share:.0%}")
+        self._share = share
 
     def end(self) -> None:
         """Removes the line."""
-        if self._shown:
-            self._console.rewrite("")
-            self._shown = False
+        self._status.end()
+
+    def _wordings(self) -> list[str]:
+        return [f"loading {self._name} · {self._share:.0%}", f"loading · {self._share:.0%}"]
+
+
+def _is_file(stream: TextIO) -> bool:
+    """Whether nobody sees what is written: the stream leads to a file or device, not to a terminal or a program."""
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except OSError:  # a stream in memory
+        return False
+    return not (stream.isatty() or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from r1.console import printable
 from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought
 from r1.markdown.wrap import wrap
+from r1.render.activity import Activity
 from r1.render.style import Style
 from r1_quantize import units
 
@@ -74,9 +75,7 @@ class ReplyView:
         self._style = style
         self._clock = clock
         self._began = clock()
-        self._prefill: Prefill | None = None
-        self._thinking_began: float | None = None
-        self._thinking_ended: float | None = None
+        self._activity = Activity(clock)
         self._trace = Trace(style)
         self._drawn_thinking = 0  # pieces that went to the scrollback or to the live line
         self._answer: Markdown | None = None
@@ -87,34 +86,27 @@ class ReplyView:
     @property
     def has_begun(self) -> bool:
         """True once the model reads the prompt; before that it may still be loading."""
-        return self._prefill is not None
+        return self._activity.has_begun
 
     @property
     def is_thinking(self) -> bool:
-        return self._thinking_began is not None and self._thinking_ended is None and not self._is_over
+        return self._activity.is_thinking
 
     @property
     def thinking_s(self) -> float | None:
         """Seconds of thinking so far; None before it began."""
-        if self._thinking_began is None:
-            return None
-        return (self._thinking_ended or self._clock()) - self._thinking_began
+        return self._activity.thinking_s
 
     def show(self, event: Event) -> None:
         """Adds an event; the next frame shows it."""
         self.text.add(event)
-        if isinstance(event, Prefill):
-            self._prefill = event
-            if event.done == event.total:
-                self._thinking_began = self._clock()
-        elif isinstance(event, Thought):
-            self._end_thinking()
-        elif isinstance(event, Finished):
+        self._activity.add(event)
+        if isinstance(event, Finished):
             self.end()
 
     def end(self) -> None:
         """No more events follow; the next frame has everything that is left."""
-        self._end_thinking()
+        self._activity.end_thinking()
         self._is_over = True
 
     def frame(self, rows: int) -> Frame:
@@ -122,11 +114,7 @@ class ReplyView:
         finished = [self._draw_trace(), self._close_trace(), self._draw_answer()]
         if self._is_over and self._answer is not None:
             finished.append(self._answer.end())
-        return Frame("".join(finished), self._live(rows), "" if self._is_over else self._activity())
-
-    def _end_thinking(self) -> None:
-        if self._thinking_began is not None and self._thinking_ended is None:
-            self._thinking_ended = self._clock()
+        return Frame("".join(finished), self._live(rows), "" if self._is_over else self._activity_line())
 
     def _draw_trace(self) -> str:
         if not self.shows_thinking or self._answer is not None:
@@ -138,7 +126,7 @@ class ReplyView:
 
     def _close_trace(self) -> str:
         """The line that sums up the thinking, once it is over."""
-        if self.is_thinking or self._trace_is_closed or self._thinking_ended is None or not self.text.thinking:
+        if self.is_thinking or self._trace_is_closed or self.thinking_s is None or not self.text.thinking:
             return ""
         self._trace_is_closed = True
         return self._style.note(thought_line(self.thinking_s, self.text.thinking_tokens)) + "\n"
@@ -162,19 +150,12 @@ class ReplyView:
             return self._answer.live(rows)
         return self._trace.live() if self.shows_thinking else ""
 
-    def _activity(self) -> str:
+    def _activity_line(self) -> str:
         if self.is_thinking:
             key = "hides" if self.shows_thinking else "shows"
-            tokens = f"{self.text.thinking_tokens:,} tokens"
-            return self._fit(
-                ["thinking", _duration(self.thinking_s or 0), tokens, f"Ctrl-T {key} it", "Esc answers now"]
-            )
-        if self._answer is None and self._clock() - self._began > _WAIT_SHOWN_AFTER_S:
-            if self._prefill is None:
-                return "waiting for the model"
-            if self._prefill.done < self._prefill.total:
-                return f"reading the prompt · {self._prefill.done:,} of {self._prefill.total:,} tokens"
-        return ""
+            return self._fit([*self._activity.parts(), f"Ctrl-T {key} it", "Esc answers now"])
+        waits = self._answer is None and self.thinking_s is None and self._clock() - self._began > _WAIT_SHOWN_AFTER_S
+        return " · ".join(self._activity.parts()) if waits else ""
 
     def _fit(self, parts: list[str]) -> str:
         """As many of the parts as fit on one line; the first ones matter most."""

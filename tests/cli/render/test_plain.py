@@ -1,13 +1,19 @@
-"""`r1.render.plain`: which event goes to which stream, and the line that shows how much is loaded."""
+"""`r1.render.plain`: which event goes to which stream and when, and what a status line says meanwhile."""
 
 from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from r1.console import Console
-from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Timings, Usage
-from r1.render import plain
+from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought, Timings, Usage
 from r1.render.plain import LoadingLine, PlainView, TraceTo, follow
+from r1.render.status_line import StatusLine
+from r1_quantize.errors import R1Error
+from tests.fakes.clock import Clock
 from tests.fakes.consoles import console, written
 
 END = Finished("stop", Usage(1, 2, 3), Timings(0, 0, 0, 0))
@@ -15,7 +21,7 @@ TURN: list[Event] = [Prefill(0, 4), Prefill(4, 4), Thinking("hm"), Thinking(" so
 
 
 def shown(made: Console, trace_to: TraceTo, *, show_answer: bool = True) -> tuple[str, str]:
-    follow(TURN, PlainView(made, trace_to, show_answer))
+    follow(TURN, PlainView(made, trace_to, show_answer=show_answer))
     return written(made.stdout), written(made.stderr)
 
 
@@ -58,68 +64,156 @@ class TestFollow:
         assert (reply.thinking, reply.answer, reply.finished) == ("hm so", "ab", END)
 
 
-class Clock:
-    """Stands still until a test advances it."""
+class Writes(io.StringIO):
+    """Keeps each write apart."""
 
     def __init__(self) -> None:
-        self.now = 100.0
+        super().__init__()
+        self.each: list[str] = []
 
-    def monotonic(self) -> float:
-        return self.now
+    def write(self, text: str) -> int:
+        self.each.append(text)
+        return super().write(text)
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(plain, "time", made)
-    return made
+def split_console(**terminals: bool) -> tuple[Console, Writes, Writes]:
+    made, out, err = console(**terminals), Writes(), Writes()
+    made.stdout, made.stderr = out, err
+    return made, out, err
+
+
+PIECES = ["One\n", "\nTwo", " and", " a half\nThree\nFo", "ur"]
+LINES = ["One\n", "\n", "Two and a half\n", "Three\n", "Four\n"]
+
+
+class TestWholeLines:
+    """Where no terminal is behind a stream, each line is one write, made as soon as the line is complete."""
+
+    def test_an_answer(self) -> None:
+        made, out, _ = split_console()
+        follow([*map(Answer, PIECES), END], PlainView(made, "nowhere", show_answer=True))
+        assert out.each == LINES
+
+    def test_a_trace_on_stderr(self) -> None:
+        made, _, err = split_console(stdout_is_terminal=True)
+        follow([*map(Thinking, PIECES), END], PlainView(made, "stderr", show_answer=True))
+        assert err.each == LINES
+
+    def test_a_trace_on_stdout(self) -> None:
+        made, out, _ = split_console(stderr_is_terminal=True)
+        follow([*map(Thinking, PIECES), END], PlainView(made, "stdout", show_answer=False))
+        assert out.each == LINES
+
+    def test_a_terminal_gets_each_piece_at_once(self) -> None:
+        made, out, _ = split_console(stdout_is_terminal=True)
+        follow([*map(Answer, PIECES), END], PlainView(made, "nowhere", show_answer=True))
+        assert out.each == [*PIECES, "\n"]
+
+    def test_a_line_does_not_wait_for_the_next(self) -> None:
+        made, out, _ = split_console()
+        view = PlainView(made, "nowhere", show_answer=True)
+        view.show(Answer("One"))
+        assert out.each == []
+        view.show(Answer(".\nTw"))
+        assert out.each == ["One.\n"]
+
+    def test_an_error_ends_the_line_that_was_begun(self) -> None:
+        made, out, _ = split_console()
+
+        def events() -> Iterator[Event]:
+            yield Answer("One\nTw")
+            raise R1Error("the model broke")
+
+        with pytest.raises(R1Error):
+            follow(events(), PlainView(made, "nowhere", show_answer=True))
+        assert out.each == ["One\n", "Tw\n"]
+
+
+def person(*, stdout_is_terminal: bool) -> Console:
+    environ = {"TERM": "xterm", "COLUMNS": "80"}
+    return console(stdout_is_terminal=stdout_is_terminal, stderr_is_terminal=True, environ=environ)
+
+
+class TestStatus:
+    """While nothing appears, a line on stderr says what is going on."""
+
+    def view(self, made: Console, clock: Clock, trace_to: TraceTo, *, show_answer: bool) -> PlainView:
+        return PlainView(made, trace_to, show_answer=show_answer, status=StatusLine(made, clock.ticker, clock))
+
+    def said(self, made: Console, clock: Clock, view: PlainView, *events: Event) -> str:
+        """What stderr says within a second of these events."""
+        for event in events:
+            view.show(event)
+        before = len(written(made.stderr))
+        clock.advance(1)
+        return written(made.stderr)[before:]
+
+    def test_hidden_thinking_is_counted_and_the_answer_removes_the_line(self) -> None:
+        made, clock = person(stdout_is_terminal=True), Clock()
+        view = self.view(made, clock, "nowhere", show_answer=True)
+        assert "waiting for the model" in self.said(made, clock, view)
+        assert "reading the prompt · 1,024 of 9,000 tokens" in self.said(made, clock, view, Prefill(1024, 9000))
+        assert "thinking · " in self.said(made, clock, view, Prefill(9000, 9000), Thinking("a", 431))
+        assert self.said(made, clock, view, Thought(432), Answer("b", 1)) == ""
+        assert written(made.stderr).endswith("\r\x1b[K")
+        assert self.said(made, clock, view, END) == ""
+
+    def test_thinking_that_is_shown_is_not_counted(self) -> None:
+        made, clock = person(stdout_is_terminal=True), Clock()
+        view = self.view(made, clock, "stderr", show_answer=True)
+        assert self.said(made, clock, view, Prefill(4, 4), Thinking("a", 1)) == ""
+        assert self.said(made, clock, view, Thought(2), Answer("b", 1), END) == ""
+        assert "thinking ·" not in written(made.stderr)
+
+    def test_json_is_counted_to_the_end(self) -> None:
+        made, clock = person(stdout_is_terminal=False), Clock()
+        view = self.view(made, clock, "nowhere", show_answer=False)
+        assert "431 tokens" in self.said(made, clock, view, Prefill(4, 4), Thinking("a", 431))
+        assert "answering · " in self.said(made, clock, view, Thought(432), Answer("b", 9))
+        assert self.said(made, clock, view, END) == ""
+        assert written(made.stderr).endswith("\r\x1b[K")
+
+    def test_the_first_line_in_a_pipe_removes_it_because_the_reader_may_print_it(self) -> None:
+        made, clock = person(stdout_is_terminal=False), Clock()
+        view = self.view(made, clock, "stdout", show_answer=False)
+        assert "thinking" in self.said(made, clock, view, Prefill(4, 4), Thinking("a", 1))
+        assert self.said(made, clock, view, Thinking("\nb", 2)) == ""
+        assert self.said(made, clock, view, Thinking("c\nd", 4), END) == ""
+
+    def test_a_file_behind_stdout_leaves_it(self, tmp_path: Path) -> None:
+        made, clock = person(stdout_is_terminal=False), Clock()
+        with (tmp_path / "answer").open("w", encoding="utf-8") as file:
+            made.stdout = file
+            view = self.view(made, clock, "stderr", show_answer=True)
+            assert self.said(made, clock, view, Prefill(4, 4), Thinking("a", 1)) == ""
+            assert "answering · " in self.said(made, clock, view, Thought(2), Answer("b\nc", 9))
+            view.show(END)
+        assert (tmp_path / "answer").read_text(encoding="utf-8") == "b\nc\n"
+
+    def test_ctrl_c_leaves_a_clean_line(self) -> None:
+        made, clock = person(stdout_is_terminal=True), Clock()
+
+        def events() -> Iterator[Event]:
+            yield Prefill(4, 4)
+            clock.advance(1)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            follow(events(), self.view(made, clock, "nowhere", show_answer=True))
+        assert "thinking" in written(made.stderr)
+        assert written(made.stderr).endswith("\r\x1b[K")
 
 
 class TestLoadingLine:
-    """Appears after half a second, is rewritten in place and removed at the end."""
+    """The model's name where it fits, and the share that is loaded."""
 
-    def test_does_not_appear_if_loading_is_quick(self, clock: Clock) -> None:
-        made = console(stderr_is_terminal=True)
-        line = LoadingLine(made, "qwen-7b:Q4_K_M")
-        clock.now += 0.4
+    @pytest.mark.parametrize(("columns", "shown"), [("80", "loading a-model:Q4_K_M · 50%"), ("20", "loading · 50%")])
+    def test_says_how_much_is_loaded(self, columns: str, shown: str) -> None:
+        made, clock = person(stdout_is_terminal=True), Clock()
+        made.environ = {"TERM": "xterm", "COLUMNS": columns}
+        line = LoadingLine(made, "a-model:Q4_K_M", StatusLine(made, clock.ticker, clock))
         line(0.5)
+        clock.advance(1)
         line.end()
-        assert written(made.stderr) == ""
-
-    def test_counts_up_and_is_removed(self, clock: Clock) -> None:
-        made = console(stderr_is_terminal=True)
-        line = LoadingLine(made, "qwen-7b:Q4_K_M")
-        for share in (0.25, 0.5):
-            clock.now += 0.6
-            line(share)
-        line.end()
-        said = written(made.stderr)
-        assert "loading qwen-7b:Q4_K_M · 25%" in said
-        assert said.index("25%") < said.index("50%")
-        assert said.endswith("\r\x1b[K")
-        assert "\n" not in said
-
-    def test_is_redrawn_at_most_ten_times_a_second(self, clock: Clock) -> None:
-        made = console(stderr_is_terminal=True)
-        line = LoadingLine(made, "x")
-        clock.now += 1
-        for step in range(1000):
-            clock.now += 0.001
-            line(step / 1000)
-        assert 8 <= written(made.stderr).count("loading") <= 12
-
-    def test_fits_a_narrow_terminal(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("COLUMNS", "20")
-        made = console(stderr_is_terminal=True)
-        line = LoadingLine(made, "a-model-with-a-long-name:Q4_K_M")
-        clock.now += 1
-        line(0.5)
-        assert "loading · 50%" in written(made.stderr)
-
-    def test_does_not_appear_in_a_pipe(self, clock: Clock) -> None:
-        made = console()
-        line = LoadingLine(made, "x")
-        clock.now += 10
-        line(0.5)
-        line.end()
-        assert written(made.stderr) == ""
+        assert shown in written(made.stderr)
+        assert written(made.stderr).endswith("\r\x1b[K")
