@@ -18,6 +18,7 @@ from tests.fakes.paths import ROOT
 FLOORS = (
     ("r1.__main__",),
     ("r1.app",),
+    ("r1.dispatch",),
     ("r1.commands", "r1.options", "r1.examples", "r1.help", "r1.exit"),
     ("r1.chat", "r1.hints", "r1.conversion"),
     ("r1.doctor",),

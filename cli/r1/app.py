@@ -12,18 +12,21 @@ import typer
 
 from r1 import __version__, examples, options
 from r1.console import Console, keep_libraries_quiet
+from r1.dispatch import PromptCommand, RootGroup
 from r1.help import Command, Group
 from r1_quantize.errors import UsageError
 
 if TYPE_CHECKING:
-    from r1.commands.chat import ChatOptions
     from r1.render.progress_line import Report
     from r1.settings import Settings
 
 app = typer.Typer(
     name="r1",
-    cls=Group,
-    help="DeepSeek-R1's distilled models on your own machine: offline, in a terminal.",
+    cls=RootGroup,
+    subcommand_metavar="[COMMAND | PROMPT…]",
+    help="DeepSeek-R1's distilled models on your own machine: offline, in a terminal. Without a command, "
+    '`r1` opens the chat, and `r1 "PROMPT"` or a pipe into `r1` is answered as by `r1 run`; it takes the options of '
+    "both.",
     epilog="Only `r1 pull`, `r1 verify --repair` and `--rpc` need a network. R1_* variables and config.toml can hold "
     "settings, too.",
     pretty_exceptions_enable=False,
@@ -74,14 +77,13 @@ def _report(*, as_json: bool, quiet: bool) -> Report:
     return "json" if as_json else "nothing" if quiet else "lines"
 
 
-@app.callback(invoke_without_command=True)
+@app.callback()
 def _root(
-    context: typer.Context,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-) -> int | None:
-    return _chat({}, None) if context.invoked_subcommand is None else None
+) -> None:
+    """The options of `r1` itself; `RootGroup` finds the command of a line without one."""
 
 
 @app.command(cls=Command, epilog=examples.CHAT)
@@ -94,22 +96,16 @@ def chat(
     plain: options.Plain = False,
 ) -> int:
     """Chat in the terminal, as `r1` alone does. Shows or hides the thinking, and keeps every chat in the history."""
-    from r1.commands.chat import ChatOptions
+    from r1.commands.chat import ChatOptions, chat
 
     model = _one_model(name, flags["model"])
     chat_options = ChatOptions(model_given=model is not None, resume_last=continue_, session=chat_id, plain=plain)
-    return _chat({**flags, "model": model}, chat_options)
-
-
-def _chat(flags: Flags, chat_options: ChatOptions | None) -> int:
-    from r1.commands import chat
-
     keep_libraries_quiet()  # warnings of a GPU driver would appear in the middle of the screen
     console = Console.of_process()
-    return chat.chat(console, chat_options or chat.ChatOptions(), _settings(console, flags))
+    return chat(console, chat_options, _settings(console, {**flags, "model": model}))
 
 
-@app.command(cls=Command, epilog=examples.RUN)
+@app.command(cls=PromptCommand, epilog=examples.RUN)
 @options.with_settings({"thinking": options.Thinking}, options.SAMPLING, options.MODEL_AND_MACHINE)
 def run(
     flags: Flags,

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 BUILT_IN = "tiny"
 
+_QUANT = re.compile(r"(ud[-_])?(i?q|tq|bf|f|mxfp)\d", re.IGNORECASE)
+_FOREIGN_NAME = re.compile(
+    r"deepseek-r1(:((?P<tag>[\d.]+)b\b.*|latest))?"  # on Ollama
+    r"|(hf:|hf\.co/|huggingface\.co/)?[\w.-]+/deepseek-r1-distill-(qwen|llama)-(?P<size>[\d.]+)b.*"  # on the hub
+)
+
 
 @dataclass(frozen=True, slots=True)
 class LocalSource:
@@ -79,6 +85,24 @@ def known_models(environ: Mapping[str, str]) -> list[str]:
     store = open_store(environ)
     names = [model.reference for model in store.models()]
     return list(dict.fromkeys([*names, _built_in_name(store)]))
+
+
+def named_by(environ: Mapping[str, str], word: str) -> str | None:
+    """The model of this machine or the catalogue whose name is exactly `word`; also by its name on Ollama or the hub.
+
+    None for other words, such as the first word of a prompt.
+    """
+    store = open_store(environ)
+    name, _, quant = word.partition(":")
+    names = {*store.catalogue, *(model.name for model in store.models())}
+    if name in names and (not quant or _QUANT.match(quant)):
+        return word
+    if word.endswith(".gguf") and Path(word).is_file():
+        return word
+    if match := _FOREIGN_NAME.fullmatch(word.lower()):
+        size = match["tag"] or match["size"] or "7"
+        return next((name for name in store.catalogue if name.endswith(f"-{size}b")), None)
+    return None
 
 
 def look_up(store: Store, reference: str) -> StoredModel:

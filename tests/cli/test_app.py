@@ -177,10 +177,14 @@ class TestUsageErrors:
         ("arguments", "line"),
         [
             (["history", "export", "--bad"], "no such option: --bad; see r1 history export --help"),
-            (["shov"], "no such command 'shov'; did you mean 'show'? see r1 --help"),
+            (["shov"], "no such command 'shov'; did you mean `r1 show`? to ask the model: r1 run shov"),
             (["run", "--temp", "hot"], "invalid value for '--temp': 'hot' is not a valid float; see r1 run --help"),
             (["history", "show"], "missing argument 'ID'; see r1 history show --help"),
-            (["list", "x"], "got unexpected extra argument(s) (x); see r1 list --help"),
+            (
+                ["list", "x"],
+                "got unexpected extra argument(s) (x); a prompt that begins with a command's name goes after `--`; "
+                "see r1 list --help",
+            ),
         ],
     )
     def test_have_our_style(self, call: Call, arguments: list[str], line: str) -> None:

@@ -51,7 +51,7 @@ class TestExitCodes:
             (["run", "-f", "/nonexistent/file", "hi"], None, 2, "/nonexistent/file: cannot be read"),
             (["run", "--temp", "-1", "hi"], None, 2, "--temp: -1.0 is not a number from 0 to 10"),
             (["run", "--no-such-option"], None, 2, "no such option: --no-such-option"),
-            (["no-such-command"], None, 2, "no such command 'no-such-command'"),
+            (["lst"], None, 2, "no such command 'lst'; did you mean `r1 list`?"),
             (["run", "--json", "--jsonl", "hi"], None, 2, "--json is for one prompt"),
             (
                 ["run", "--ctx", "1000000", "hi"],

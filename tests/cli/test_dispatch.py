@@ -1,0 +1,301 @@
+"""`r1.dispatch`: the command that a line without one means."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from r1 import app as module
+from r1.commands import chat, list_models, pull, remove, run, show
+from r1.commands.chat import ChatOptions
+from r1.console import Console
+from r1.exit import run_app
+from r1.prompt_input import PromptOptions
+from r1.settings import Settings
+from tests.fakes.consoles import console, written
+
+
+class Outcome(NamedTuple):
+    """The command that was called with its arguments; or the exit status and what was printed."""
+
+    command: str | None
+    arguments: tuple[Any, ...]
+    status: int
+    stdout: str
+    stderr: str
+
+    def of(self, kind: type[Any]) -> Any:
+        """The argument of this type."""
+        return next(argument for argument in self.arguments if isinstance(argument, kind))
+
+
+Call = Callable[..., Outcome]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Reads a line as a shell does, and runs it; the commands only record how they are called."""
+    calls: list[tuple[str, tuple[Any, ...]]] = []
+
+    def recording(name: str) -> Callable[..., int]:
+        def record(*arguments: Any, **options: Any) -> int:
+            calls.append((name, (*arguments[1:], *options.values())))
+            return 0
+
+        return record
+
+    for owner, name in ((run, "run"), (chat, "chat"), (list_models, "list_models"), (pull, "run"), (show, "show")):
+        monkeypatch.setattr(owner, name, recording(owner.__name__.rpartition(".")[2]))
+    monkeypatch.setattr(remove, "remove", recording("remove"))
+    monkeypatch.setattr(module, "keep_libraries_quiet", lambda: None)
+    monkeypatch.setattr("r1.settings.config_file", lambda: tmp_path / "config.toml")
+    monkeypatch.setenv("R1_HOME", str(tmp_path))
+
+    def begin(line: str, *, terminal: bool = True) -> Outcome:
+        made = console(None if terminal else b"", environ={"R1_HOME": str(tmp_path)})
+        monkeypatch.setattr(sys, "argv", shlex.split(line))
+        monkeypatch.setattr(sys, "stdout", made.stdout)
+        monkeypatch.setattr(sys, "stderr", made.stderr)
+        monkeypatch.setattr(Console, "of_process", lambda: made)
+        calls.clear()
+        status = run_app(module.app)
+        command, arguments = calls[0] if calls else (None, ())
+        return Outcome(command, arguments, int(status), written(made.stdout), written(made.stderr))
+
+    return begin
+
+
+class TestPrompts:
+    """What is no command is a prompt, and goes to `run`."""
+
+    @pytest.mark.parametrize(
+        ("line", "words"),
+        [
+            ('r1 "What is 2+2?"', "What is 2+2?"),
+            ("r1 What is it", "What is it"),
+            ("r1 how many legs has a spider", "how many legs has a spider"),  # "how" is close to "show"
+            ("r1 delete all files on Windows, how", "delete all files on Windows, how"),  # "delete" is `rm` elsewhere
+            ("r1 help me with French", "help me with French"),
+            ('r1 "list all primes"', "list all primes"),
+            ("r1 -- list files", "list files"),
+            ("r1 -- list", "list"),
+            ('r1 -- "-5 + 3"', "-5 + 3"),
+            ('r1 run -- "-5 + 3"', "-5 + 3"),
+            ("r1 hello", "hello"),
+            ("r1 tiny", "tiny"),
+            ("r1 -", "-"),
+            ("r1 2+2", "2+2"),
+            ("r1 你好", "你好"),
+            ('r1 -m tiny "hi"', "hi"),
+            ('r1 "hi" -m tiny', "hi"),
+            ("r1 --model=tiny --temp 0 hi there", "hi there"),
+            ("r1 --temp 0 -- list", "list"),
+            ("r1 -mtiny hi", "hi"),
+            ("r1 -f notes.txt hi", "hi"),
+            ("r1 -fnotes.txt hi", "hi"),
+            ("r1 -m list hi", "hi"),  # "list" is the option's value
+            ("r1 --seed -1 hi", None),  # a value may begin with a dash; it is not allowed for another reason
+        ],
+    )
+    @pytest.mark.parametrize("terminal", [True, False])
+    def test_reach_run(self, call: Call, line: str, words: str | None, terminal: bool) -> None:
+        done = call(line, terminal=terminal)
+        if words is None:
+            assert (done.command, done.status) == (None, 2)
+            return
+        assert (done.command, done.stderr) == ("run", "")
+        assert " ".join(done.of(PromptOptions).words) == words
+
+    def test_take_the_options_of_run(self, call: Call) -> None:
+        done = call("r1 -m qwen-7b --temp 0 --json -f a.txt -f b.txt --no-stdin --thinking only question")
+        options, settings = done.of(PromptOptions), done.of(Settings)
+        assert (options.words, options.files) == (("question",), (Path("a.txt"), Path("b.txt")))
+        assert (settings.model, settings.temp, settings.thinking) == ("qwen-7b", 0.0, "only")
+        assert not options.use_stdin
+        assert "json" in done.arguments
+
+    @pytest.mark.parametrize("line", ["r1 -f notes.txt", "r1 --json", "r1 --jsonl", "r1 --no-stdin"])
+    def test_options_that_only_run_has_need_no_words(self, call: Call, line: str) -> None:
+        assert call(line).command == "run"
+
+
+class TestChats:
+    """Without a prompt, a person at a terminal chats; a pipe is a prompt."""
+
+    @pytest.mark.parametrize("line", ["r1", "r1 -m tiny", "r1 --temp 0 --ctx 512", "r1 --thinking hide", "r1 --"])
+    def test_without_a_prompt_stdin_decides(self, call: Call, line: str) -> None:
+        assert call(line).command == "chat"
+        assert call(line, terminal=False).command == "run"
+
+    @pytest.mark.parametrize(
+        ("line", "options"),
+        [
+            ("r1 -c", ChatOptions(resume_last=True)),
+            ("r1 --continue", ChatOptions(resume_last=True)),
+            ("r1 --chat 3", ChatOptions(session="3")),
+            ("r1 --plain", ChatOptions(plain=True)),
+            ("r1 -m tiny -c", ChatOptions(resume_last=True, model_given=True)),
+            ("r1 chat tiny", ChatOptions(model_given=True)),
+        ],
+    )
+    @pytest.mark.parametrize("terminal", [True, False])
+    def test_options_that_only_a_chat_has(self, call: Call, line: str, options: ChatOptions, terminal: bool) -> None:
+        done = call(line, terminal=terminal)
+        assert (done.command, done.of(ChatOptions)) == ("chat", options)
+
+
+class TestCommands:
+    """A command's name is the command, wherever options stand."""
+
+    @pytest.mark.parametrize(
+        ("line", "command"),
+        [
+            ("r1 list", "list_models"),
+            ("r1 --json list", "list_models"),
+            ("r1 pull tiny", "pull"),
+            ("r1 --force pull tiny", "pull"),
+            ("r1 -m tiny show", "show"),
+            ("r1 -m tiny rm", "remove"),
+            ("r1 -m tiny run x", "run"),
+            ("r1 -m tiny chat", "chat"),
+        ],
+    )
+    def test_options_before_it_move_behind_it(self, call: Call, line: str, command: str) -> None:
+        done = call(line)
+        assert (done.command, done.stderr) == (command, "")
+
+    def test_the_option_nearest_to_the_end_wins(self, call: Call) -> None:
+        assert call("r1 --temp 0 run --temp 1 x").of(Settings).temp == 1.0
+
+    def test_options_move_behind_a_subcommand(self, call: Call) -> None:
+        assert call("r1 --json history list").stdout == "[]\n"
+
+    def test_an_option_without_its_command_is_its_own_error(self, call: Call) -> None:
+        assert "see r1 show --help" in call("r1 --temp 0 show tiny").stderr
+
+
+class TestOwnOptions:
+    """`--help` and `--version` are those of `r1` itself where no command or prompt comes before them."""
+
+    @pytest.mark.parametrize("line", ["r1 -V", "r1 --version", "r1 -m tiny -V", "r1 -V list", "r1 --bogus -V"])
+    def test_the_version(self, call: Call, line: str) -> None:
+        done = call(line)
+        assert (done.status, done.stdout.split()[0], done.command) == (0, "r1", None)
+
+    @pytest.mark.parametrize("line", ["r1 -h", "r1 --help", "r1 -m tiny --help"])
+    def test_the_help(self, call: Call, line: str) -> None:
+        assert call(line).stdout.startswith("Usage: r1 [OPTIONS] [COMMAND | PROMPT…]\n")
+
+    @pytest.mark.parametrize("line", ["r1 question --help", "r1 run -h", "r1 --help run question"])
+    def test_the_help_of_run(self, call: Call, line: str) -> None:
+        usage = "Usage: r1 [" if line.startswith("r1 --help") else "Usage: r1 run "
+        assert call(line).stdout.startswith(usage)
+
+
+class TestMistakes:
+    """Exit code 2, and one line that says what to type instead."""
+
+    @pytest.mark.parametrize(
+        ("line", "meant"),
+        [
+            ("r1 lst", "r1 list"),
+            ("r1 List", "r1 list"),
+            ("r1 shov tiny", "r1 show tiny"),
+            ("r1 shwo qwen-7b:Q4_K_M", "r1 show qwen-7b:Q4_K_M"),
+            ("r1 histroy show 3", "r1 history show 3"),
+            ("r1 chatt qwen-7b", "r1 chat qwen-7b"),
+            ('r1 rn "what is it"', "r1 run 'what is it'"),
+            ("r1 quantise", "r1 quantize"),
+            ("r1 ls", "r1 list"),
+            ("r1 ps", "r1 list"),
+            ("r1 models", "r1 list"),
+            ("r1 delete qwen-7b", "r1 rm qwen-7b"),
+            ("r1 download", "r1 pull"),
+            ("r1 download deepseek-r1:7b", "r1 pull deepseek-r1:7b"),
+            ("r1 update", "r1 pull --update"),
+            ("r1 help", "r1 --help"),
+            ("r1 help run", "r1 run --help"),
+            ("r1 help history", "r1 history --help"),
+            ("r1 version", "r1 --version"),
+            ("r1 sessions", "r1 history"),
+            ("r1 search", "r1 history search"),
+            ("r1 -m tiny lst", "r1 list"),
+        ],
+    )
+    def test_a_word_that_is_meant_as_a_command(self, call: Call, line: str, meant: str) -> None:
+        done = call(line)
+        words = line.removeprefix("r1 ").removeprefix("-m tiny ").replace('"', "'")
+        assert (done.command, done.status, done.stderr.count("\n")) == (None, 2, 1)
+        assert f"did you mean `{meant}`? to ask the model: r1 run {words}\n" in done.stderr
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("r1 --tmep 0", "no such option: --tmep; did you mean --temp? see r1 --help"),
+            ('r1 "-5 + 3"', "no such option: -5; a prompt that begins with a dash goes after `--`; see r1 --help"),
+            ("r1 -x", "no such option: -x; a prompt that begins with a dash goes after `--`; see r1 --help"),
+            (
+                'r1 run "-5 + 3"',
+                "no such option: -5; a prompt that begins with a dash goes after `--`; see r1 run --help",
+            ),
+            (
+                'r1 "-make a list"',  # not -m with the value "ake a list"
+                "no such option: -make; a prompt that begins with a dash goes after `--`; see r1 --help",
+            ),
+            (
+                'r1 run "-find it"',
+                "no such option: -find; a prompt that begins with a dash goes after `--`; see r1 run --help",
+            ),
+            ("r1 run --kvtype f16", "no such option: --kvtype; did you mean --kv-type? see r1 run --help"),
+            (
+                "r1 list all primes",
+                "got unexpected extra argument(s) (all primes); a prompt that begins with a command's name goes after "
+                "`--`; see r1 list --help",
+            ),
+            ('r1 -c "hi"', "-c is an option of `r1 chat`, and a prompt is for `r1 run`; leave one of them out"),
+            (
+                "r1 --chat 3 --json",
+                "--chat is an option of `r1 chat`, and --json of `r1 run`; leave one of them out",
+            ),
+        ],
+    )
+    def test_of_options(self, call: Call, line: str, message: str) -> None:
+        done = call(line)
+        assert (done.command, done.status, done.stderr) == (None, 2, f"r1: {message}\n")
+
+    def test_a_value_attached_to_its_option_may_have_a_space_if_it_is_a_file(self, call: Call, tmp_path: Path) -> None:
+        file = tmp_path / "my notes.txt"
+        file.write_text("x", encoding="utf-8")
+        assert call(f"r1 '-f{file}' hi").of(PromptOptions).files == (file,)
+
+
+class TestCompletion:
+    """Shell completion of lines without a command."""
+
+    @pytest.mark.parametrize(
+        ("line", "offered", "not_offered"),
+        [
+            ("r1 ", {"run", "chat", "list"}, set()),
+            ("r1 --", {"--temp", "--json", "--continue", "--version"}, set()),
+            ("r1 -m ", {"qwen-7b"}, {"run"}),
+            ("r1 -m tiny ", {"run", "chat"}, set()),
+            ("r1 question --", {"--temp", "--json"}, {"--continue", "--version"}),
+            ("r1 --json show ", {"qwen-7b"}, {"run"}),
+            ("r1 history ", {"search", "export"}, {"run"}),
+        ],
+    )
+    def test_offers(
+        self, call: Call, monkeypatch: pytest.MonkeyPatch, line: str, offered: set[str], not_offered: set[str]
+    ) -> None:
+        words = shlex.split(line) + ([""] if line.endswith(" ") else [])
+        monkeypatch.setenv("_R1_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+        found = set(call("r1").stdout.split())
+        assert offered <= found
+        assert not not_offered & found
