@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 
 from r1.chat.chat import Chat
 from r1.chat.print_order import PrintOrder
-from r1.chat.slash_commands import COMMANDS, show_conversation
+from r1.chat.slash_commands import COMMANDS, show_conversation, show_other_model
 from r1.chat.view import Opening
 from r1.chat.worker import Failed, Worker, WorkerEvent
 from r1.console import Console
@@ -94,6 +94,7 @@ def run_plain(console: Console, history: History, settings: Settings, opening: O
         if not console.stdin_is_terminal:
             return _answer_pipe(console, chat, events)
         show_conversation(chat)
+        show_other_model(chat)
         _talk(console, chat, view, events)
         return ExitStatus.OK
     finally:

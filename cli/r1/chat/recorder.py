@@ -151,6 +151,7 @@ class Recorder:
 
         Raises R1Error when it cannot be read; the present session then stays.
         """
+        self.write_pending()
         turns = [] if session is None else self._history.turns(session)
         self.session = session
         return turns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from r1.chat.chat import Chat
 from r1.markdown.wrap import wrap
 from r1.render.style import Style
-from r1_quantize.errors import R1Error
+from r1_quantize.errors import R1Error, UsageError
 
 _COMMAND = re.compile(r"/([a-z]*)(?:\s+(.*))?", re.DOTALL)  # a path such as /etc/passwd is a message
 
@@ -25,7 +26,8 @@ class SlashCommand:
     """One slash command.
 
     `completions` are the words that Tab offers after it; with `takes_path` Tab offers paths too. With `while_busy` it
-    runs at once while a reply is being generated; otherwise it waits for the end of the reply.
+    runs at once while a reply is being generated; otherwise it waits for the end of the reply. The docstring of `run`
+    is what /help COMMAND adds to `help`.
     """
 
     name: str
@@ -40,12 +42,17 @@ class SlashCommand:
     def usage(self) -> str:
         return f"/{self.name} {self.arguments}".rstrip()
 
+    @property
+    def details(self) -> str:
+        return inspect.cleandoc(self.run.__doc__ or "")
+
 
 class Registry:
     """The slash commands of a chat, in the order of /help."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, SlashCommand] = {}
+        self._aliases: dict[str, str] = {}
 
     def add(
         self,
@@ -65,11 +72,24 @@ class Registry:
 
         return register
 
+    def alias(self, alias: str, name: str) -> None:
+        """Another name for a command; /help and Tab leave it out."""
+        self._aliases[alias] = name
+
     def __iter__(self) -> Iterator[SlashCommand]:
         return iter(self._by_name.values())
 
     def get(self, name: str) -> SlashCommand | None:
-        return self._by_name.get(name)
+        return self._by_name.get(self._aliases.get(name, name))
+
+    def require(self, name: str) -> SlashCommand:
+        """Raises UsageError, which suggests a similar name."""
+        command = self.get(name)
+        if command is None:
+            similar = difflib.get_close_matches(name, [*self._by_name, *self._aliases], 1)
+            hint = f"did you mean /{similar[0]}?" if similar else "/help lists the commands"
+            raise UsageError(f"unknown command /{name}; {hint}")
+        return command
 
     def is_command(self, text: str) -> bool:
         """True for anything that has the form of a command, known or not."""
@@ -87,28 +107,24 @@ class Registry:
         """Runs the command in `text`. An error is shown in the chat."""
         match = _COMMAND.fullmatch(text.rstrip())
         assert match is not None
-        command = self.get(match[1])
-        if command is None:
-            chat.notices.fail(self._unknown(match[1]))
+        try:
+            command = self.require(match[1])
+        except UsageError as exc:
+            chat.notices.fail(f"{exc} (start with a space to send it as a message)")
             return
         try:
             command.run(chat, (match[2] or "").strip())
         except (R1Error, OSError) as exc:
             chat.notices.fail(str(exc))
 
-    def _unknown(self, name: str) -> str:
-        similar = difflib.get_close_matches(name, self._by_name, 1)
-        hint = f"did you mean /{similar[0]}?" if similar else "/help lists the commands"
-        return f"unknown command /{name}; {hint} (start with a space to send it as a message)"
-
 
 KEYS = (
     ("Enter", "send; Alt-Enter or Ctrl-J for a new line"),
     ("Ctrl-T", "show or hide the thinking"),
     ("Esc", "stop thinking and answer now"),
-    ("Ctrl-C", "stop the reply; save the draft (Up restores it)"),
+    ("Ctrl-C", "stop the reply; save the draft (Up restores it); twice: quit"),
     ("Ctrl-R", "search earlier input"),
-    ("Ctrl-X Ctrl-E", "edit the message in $EDITOR"),
+    ("Ctrl-X Ctrl-E", "edit the message in $EDITOR, with long pastes in full"),
     ("Ctrl-D", "quit"),
 )
 
@@ -119,6 +135,12 @@ def help_lines(commands: Registry, style: Style) -> str:
     wide = style.width >= _TWO_COLUMNS_FROM
     column = max(len(usage) for usage, _ in [*rows, *KEYS]) + 2 if wide else 0
     return f"{_table(rows, style, column)}\n{_table(list(KEYS), style, column)}"
+
+
+def command_help(command: SlashCommand, style: Style) -> str:
+    """The usage of one command and all that there is to know about it."""
+    text = "".join(f"  {line}".rstrip() + "\n" for line in [command.help, *command.details.split("\n")])
+    return style.note(command.usage, "1") + style.note(text.rstrip("\n"))
 
 
 def _table(rows: list[tuple[str, str]], style: Style, column: int) -> str:

@@ -27,7 +27,7 @@ from r1.chat.input import CommandCompleter, TypedHistory, key_bindings
 from r1.chat.layout import STYLE, BottomLines
 from r1.chat.model import LOADING_SHOWN_AFTER_S
 from r1.chat.print_order import PrintOrder
-from r1.chat.slash_commands import COMMANDS, show_conversation
+from r1.chat.slash_commands import COMMANDS, show_conversation, show_other_model
 from r1.chat.terminal import ChatApplication, terminal_output, terminal_restorer, wraps_lines
 from r1.chat.view import Opening, name_of
 from r1.chat.worker import Worker, WorkerEvent
@@ -265,6 +265,7 @@ def run_screen(console: Console, history: History, settings: Settings, opening: 
         screen.attach(chat, TypedHistory(history), settings.keys, console.environ)
         chat.notices.say(f"r1 · {name_of(chat.model.reference)} · /help lists commands and keys")
         show_conversation(chat)
+        show_other_model(chat)
         return screen.run()
     finally:
         chat.close()

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from r1.chat.chat import Chat
-from r1.chat.registry import Registry, help_lines
+from r1.chat.registry import Registry, command_help, help_lines
 from r1.chat.terminal import copy
+from r1.chat.view import name_of
 from r1.history.history import StoredTurn
 from r1.render.reply import turn_lines
 from r1_quantize import units
-from r1_quantize.errors import UsageError
+from r1_quantize.errors import R1Error, UsageError
 from r1_quantize.files import expanded
 
 COMMANDS = Registry()
@@ -31,6 +32,7 @@ _SHOWN_TURNS = 20  # of a session that is opened
     "think", "show|hide", "show or hide the thinking (Ctrl-T)", completions=lambda _: ("show", "hide"), while_busy=True
 )
 def _think(chat: Chat, argument: str) -> None:
+    """The choice is remembered for later chats."""
     if argument not in {"show", "hide"}:
         raise UsageError("usage: /think show or /think hide")
     chat.show_thinking(argument == "show")
@@ -45,6 +47,7 @@ def _think(chat: Chat, argument: str) -> None:
     while_busy=True,
 )
 def _trace(chat: Chat, argument: str) -> None:
+    """/trace 2 shows that of turn 2. Turns are numbered from 1."""
     turn = _turn(chat, argument)
     if not turn.thinking:
         raise UsageError(f"turn {turn.number} has no thinking")
@@ -53,11 +56,13 @@ def _trace(chat: Chat, argument: str) -> None:
 
 @COMMANDS.add("retry", "", "ask the last question again")
 def _retry(chat: Chat, _: str) -> None:
+    """The new answer replaces the old one."""
     chat.retry(_last_turn(chat))
 
 
 @COMMANDS.add("undo", "", "remove the last question and its answer")
 def _undo(chat: Chat, _: str) -> None:
+    """The model no longer sees the turn."""
     turn = _last_turn(chat)
     chat.undo()
     chat.notices.say(f"removed: {_brief(turn.asked.question)}")
@@ -65,11 +70,13 @@ def _undo(chat: Chat, _: str) -> None:
 
 @COMMANDS.add("edit", "", "edit the last question and ask it again")
 def _edit(chat: Chat, _: str) -> None:
+    """The new turn replaces the old one. Empty the draft to keep the old one."""
     chat.begin_edit(_last_turn(chat))
 
 
 @COMMANDS.add("file", "PATH|off", "attach a file to the next message", takes_path=True, while_busy=True)
 def _file(chat: Chat, argument: str) -> None:
+    """The file must be text in UTF-8. Several files may be attached. /file off removes all of them."""
     from r1.prompt_input import read_attachment
 
     if not argument:
@@ -95,6 +102,7 @@ def _file(chat: Chat, argument: str) -> None:
     while_busy=True,
 )
 def _copy(chat: Chat, argument: str) -> None:
+    """/copy copies the last answer, /copy code 2 its second code block, /copy trace the thinking before it."""
     turn = _last_turn(chat)
     name, text = _text_to_copy(turn, argument.split())
     if not text:
@@ -114,11 +122,16 @@ def _copy(chat: Chat, argument: str) -> None:
     takes_path=True,
 )
 def _model(chat: Chat, argument: str) -> None:
+    """/model shows the present model. NAME is one that `r1 list` shows, or the path of a .gguf file."""
     if not argument:
         names = ", ".join(chat.model.available())
         chat.notices.say(f"the model is {chat.model.reference}; /model NAME switches to one of: {names}")
         return
-    chat.load(chat.model.check(argument))
+    reference = chat.model.check(argument)
+    if chat.model.ready is not None and reference == chat.model.reference:
+        chat.notices.say(f"the model is already {name_of(reference)}")
+    else:
+        chat.load(reference)
 
 
 @COMMANDS.add(
@@ -129,14 +142,24 @@ def _model(chat: Chat, argument: str) -> None:
     while_busy=True,
 )
 def _set(chat: Chat, argument: str) -> None:
+    """/set shows all settings, /set temp one of them. /set temp default restores DeepSeek's recommendation.
+
+    temp        0 to 10; 0: always the most likely token
+    top-p       above 0, at most 1
+    max-tokens  the longest reply, with its thinking
+    seed        a number, or random
+    ctx         tokens of context, or auto
+    """
     from r1.settings import changed
 
-    name, _, value = argument.partition(" ")
-    value = value.strip()
+    name, value = [*argument.split(maxsplit=1), "", ""][:2]
     if not name:
         chat.notices.say(", ".join(f"{known} {_setting(chat, known)}" for known in _SETTINGS))
         return
-    if name not in _SETTINGS or not value:
+    if name in _SETTINGS and not value:
+        chat.notices.say(f"{name} {_setting(chat, name)}")
+        return
+    if name not in _SETTINGS:
         raise UsageError(f"usage: /set {'|'.join(_SETTINGS)} VALUE (or default), for example /set temp 0.5")
     settings = changed(chat.settings, name, None if value in _DEFAULT_WORDS else value)
     ready = chat.model.ready
@@ -154,6 +177,7 @@ def _set(chat: Chat, argument: str) -> None:
     while_busy=True,
 )
 def _system(chat: Chat, argument: str) -> None:
+    """/system shows it, /system off removes it. It applies from the next message on."""
     if not argument:
         chat.notices.say(f"system prompt: {chat.settings.system or 'none, as DeepSeek recommends'}")
         return
@@ -167,7 +191,7 @@ def _stats(chat: Chat, _: str) -> None:
 
     memory = psutil.Process().memory_info().rss
     ready = chat.model.ready
-    lines = [*_speed_lines(chat.turns), f"memory       {units.size(memory)} resident"]
+    lines = [*_speed_lines(chat), f"memory       {units.size(memory)} resident"]
     lines += [f"plan         {ready.plan}"] if ready and ready.plan else []
     chat.notices.say("\n".join(lines))
 
@@ -177,6 +201,8 @@ def _context(chat: Chat, _: str) -> None:
     ready = chat.model.ready
     if ready is None:
         raise UsageError("the model is not loaded yet")
+    if not chat.model.is_counted:
+        raise UsageError("the tokens are not counted yet; try again in a moment")
     used, left = chat.model.used, chat.model.left
     lines = [f"{used:,} of {ready.ctx:,} tokens used, {left:,} left (the model was trained for {ready.trained:,})"]
     lines += [
@@ -192,6 +218,7 @@ def _context(chat: Chat, _: str) -> None:
 
 @COMMANDS.add("trim", "[N]", "drop the N oldest turns from context (or half)")
 def _trim(chat: Chat, argument: str) -> None:
+    """The model no longer sees them; the history keeps them. The last turn always stays."""
     turns = chat.turns.in_context
     if len(turns) < 2:
         raise UsageError("only the last turn is in the context; /clear starts a new chat")
@@ -203,8 +230,8 @@ def _trim(chat: Chat, argument: str) -> None:
 # --- chats in the history ---
 
 
-@COMMANDS.add("sessions", "", "list earlier chats", while_busy=True)
-def _sessions(chat: Chat, _: str) -> None:
+@COMMANDS.add("history", "", "list earlier chats", while_busy=True)
+def _history(chat: Chat, _: str) -> None:
     sessions = chat.history.sessions(limit=_LISTED_SESSIONS)
     if not sessions:
         chat.notices.say("no chats yet")
@@ -216,6 +243,9 @@ def _sessions(chat: Chat, _: str) -> None:
     chat.notices.say("\n".join([*lines, "/load ID continues one"]))
 
 
+COMMANDS.alias("sessions", "history")
+
+
 @COMMANDS.add(
     "load",
     "ID",
@@ -223,14 +253,17 @@ def _sessions(chat: Chat, _: str) -> None:
     completions=lambda chat: [str(info.id) for info in chat.history.sessions(_LISTED_SESSIONS)],
 )
 def _load(chat: Chat, argument: str) -> None:
+    """ID is the number before it in /history. The present model stays."""
     if not argument:
-        raise UsageError("usage: /load ID; /sessions lists the chats")
+        raise UsageError("usage: /load ID; /history lists the chats")
     chat.open_session(chat.history.find(argument))
     show_conversation(chat)
+    show_other_model(chat)
 
 
 @COMMANDS.add("title", "TEXT", "name this chat", while_busy=True)
 def _title(chat: Chat, argument: str) -> None:
+    """/history lists the chat under this title. Without one it is listed under its first question."""
     if not argument:
         raise UsageError("usage: /title TEXT")
     if chat.session is None:
@@ -243,17 +276,24 @@ def _title(chat: Chat, argument: str) -> None:
     "export", "FILE [--with-thinking]", "write this chat to a .md or .json file", takes_path=True, while_busy=True
 )
 def _export(chat: Chat, argument: str) -> None:
+    """--with-thinking writes the thinking too. --force overwrites a file that exists."""
     from r1.history.export import export
 
-    with_thinking = argument.endswith("--with-thinking")
-    path = argument.removesuffix("--with-thinking").strip()
+    path, flags = _without_flags(argument, {"--with-thinking", "--force"})
     if not path:
         raise UsageError("usage: /export FILE.md or /export FILE.json, with --with-thinking for the thinking too")
     if chat.session is None:
         raise UsageError("this chat has no question yet")
     chat.recorder.save()
     target = expanded(path)
-    export(chat.history, chat.session, target, with_thinking=with_thinking)
+    export(
+        chat.history,
+        chat.session,
+        target,
+        with_thinking="--with-thinking" in flags,
+        force="--force" in flags,
+        remedy="choose another name, or add --force",
+    )
     chat.notices.say(f"written to {target}")
 
 
@@ -263,14 +303,25 @@ def _clear(chat: Chat, _: str) -> None:
     chat.notices.say("new chat")
 
 
-@COMMANDS.add("help", "", "show this help", while_busy=True)
-def _help(chat: Chat, _: str) -> None:
-    chat.view.print(help_lines(COMMANDS, chat.view.style) + "\n")
+@COMMANDS.add(
+    "help",
+    "[COMMAND]",
+    "show this help, or more about a command",
+    completions=lambda _: [command.name for command in COMMANDS],
+    while_busy=True,
+)
+def _help(chat: Chat, argument: str) -> None:
+    style, name = chat.view.style, argument.removeprefix("/")
+    chat.view.print((command_help(COMMANDS.require(name), style) if name else help_lines(COMMANDS, style)) + "\n")
 
 
-@COMMANDS.add("quit", "", "quit (Ctrl-D)", while_busy=True)
+@COMMANDS.add("quit", "", "quit (also /exit or Ctrl-D)", while_busy=True)
 def _quit(chat: Chat, _: str) -> None:
+    """The chat is saved; `r1 chat --continue` goes on with it."""
     chat.view.leave()
+
+
+COMMANDS.alias("exit", "quit")
 
 
 def show_conversation(chat: Chat) -> None:
@@ -280,6 +331,18 @@ def show_conversation(chat: Chat) -> None:
         chat.notices.say(f"… {older} older turns (/export writes them all)")
     for turn in chat.turns[-_SHOWN_TURNS:]:
         _show_turn(chat, turn)
+
+
+def show_other_model(chat: Chat) -> None:
+    """Says so if the last turn was answered by a model other than the present one."""
+    used = chat.turns[-1].asked.model if chat.turns else chat.model.reference
+    if used == chat.model.reference:
+        return
+    try:
+        remedy = f"; /model {chat.model.check(used)} switches back"
+    except R1Error:
+        remedy = f"; {name_of(used)} is no longer on this machine"
+    chat.notices.say(f"this chat used {name_of(used)}, and continues with {name_of(chat.model.reference)}{remedy}")
 
 
 def _show_turn(chat: Chat, turn: StoredTurn) -> None:
@@ -350,19 +413,36 @@ def _setting(chat: Chat, name: str) -> str:
     return "random" if value is None else str(value)
 
 
-def _speed_lines(turns: Sequence[StoredTurn]) -> list[str]:
-    """About the last turn that was measured; nothing when there is none."""
-    for turn in reversed(turns):
+def _speed_lines(chat: Chat) -> list[str]:
+    """About the last turn that was measured, and its model if that is not the present one; nothing if there is none."""
+    for turn in reversed(chat.turns):
         if turn.timings and turn.usage:
             timings, usage = turn.timings, turn.usage
             tokens = f"{usage.thinking_tokens:,} thinking + {usage.answer_tokens:,} answer"
+            is_other = turn.asked.model != chat.model.reference
             return [
+                *([f"model        {name_of(turn.asked.model)} (turn {turn.number})"] if is_other else []),
                 f"prefill      {timings.prefill_tps:.1f} tok/s",
                 f"decode       {timings.decode_tps:.1f} tok/s",
                 f"first token  {timings.ttft_s:.2f} s",
                 f"total        {timings.total_s:.1f} s, {tokens} tokens",
             ]
     return []
+
+
+def _without_flags(argument: str, known: set[str]) -> tuple[str, set[str]]:
+    """The path in `argument`, which may have spaces, and the flags before or after it."""
+    path, flags = argument.strip(), set[str]()
+    while path and (words := path.split()):
+        if words[-1] in known:
+            flags.add(words[-1])
+            path = path.removesuffix(words[-1]).rstrip()
+        elif words[0] in known:
+            flags.add(words[0])
+            path = path.removeprefix(words[0]).lstrip()
+        else:
+            break
+    return path, flags
 
 
 def _trim_count(word: str, maximum: int) -> int:

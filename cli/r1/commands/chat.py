@@ -64,7 +64,8 @@ def _opening(
         try:
             reference = resolve_model(console, turns[-1].asked.model)
         except ModelNotFound:
-            console.warn(f"this chat used {turns[-1].asked.model}, which is no longer on this machine")
+            if not console.stdin_is_terminal:  # otherwise the chat says so
+                console.warn(f"this chat used {turns[-1].asked.model}, which is no longer on this machine")
     return Opening(
         reference=resolve_model(console, reference),
         check=lambda name: resolve_model(console, name),
@@ -72,8 +73,15 @@ def _opening(
         models=lambda: known_models(console.environ),
         hints=lambda: _hints(console, settings),
         session=session,
-        shows_thinking=None if settings.thinking is None else settings.thinking != "hide",
+        shows_thinking=_shows_thinking(console, settings),
     )
+
+
+def _shows_thinking(console: Console, settings: Settings) -> bool | None:
+    """What was asked for; else, for a pipe, what `r1 run` does, and for a person (None) what the last chat did."""
+    if settings.thinking is not None:
+        return settings.thinking != "hide"
+    return None if console.stdin_is_terminal else console.stderr_is_terminal
 
 
 def _find(console: Console, reference: str) -> tuple[str, Path]:

@@ -125,7 +125,7 @@ class TestCommands:
         assert (talk.chat.session, talk.chat.turns) == (None, [])
         talk.say(LETTERS)
         assert talk.chat.session != first
-        assert "  1 turn  Sums" in talk.say("/sessions")
+        assert "  1 turn  Sums" in talk.say("/history")
         assert "17 + 25 = 42" in talk.say(f"/load {first}")
         assert talk.chat.session == first
         assert "no chat 99;" in talk.say("/load 99")
