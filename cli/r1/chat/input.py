@@ -13,19 +13,26 @@ from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import Condition, has_focus, is_searching, vi_navigation_mode
 from prompt_toolkit.history import History as Strings
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.key_binding.vi_state import InputMode
 from prompt_toolkit.keys import Keys
 
 from r1.chat.chat import Chat
+from r1.chat.leaving import LEAVING_HINT, PressedTwice
+from r1.chat.pastes import Pastes
 from r1.chat.registry import Registry, SlashCommand
 from r1.history.history import History
 from r1_quantize.errors import R1Error
 
 _MAX_TYPED = 1000  # texts that Up goes back through
+_VI_MODES = {InputMode.INSERT: "insert", InputMode.INSERT_MULTIPLE: "insert", InputMode.NAVIGATION: "normal"}
 
 
-def key_bindings(chat: Chat, draft: Buffer, commands: Registry, hint: Callable[[str], None]) -> KeyBindings:
+def key_bindings(
+    chat: Chat, draft: Buffer, pastes: Pastes, commands: Registry, hint: Callable[[str], None]
+) -> KeyBindings:
     """The keys of the chat; `hint` shows a short text for a moment."""
     keys = KeyBindings()
+    leaves = PressedTwice()
     writing = has_focus(draft) & ~is_searching
     bind = keys.add
 
@@ -36,9 +43,14 @@ def key_bindings(chat: Chat, draft: Buffer, commands: Registry, hint: Callable[[
         elif draft.complete_state and draft.complete_state.current_completion:
             draft.complete_state = None
         else:
+            pastes.unfold(draft)
             text = draft.text
             draft.reset(append_to_history=bool(text.strip()))
             chat.submit(text)
+
+    @bind(Keys.BracketedPaste, filter=writing)
+    def _paste(event: KeyPressEvent) -> None:
+        draft.insert_text(pastes.folded(event.data.replace("\r\n", "\n").replace("\r", "\n")))
 
     @bind("escape", "enter", filter=writing)
     @bind("c-j", filter=writing)
@@ -52,6 +64,7 @@ def key_bindings(chat: Chat, draft: Buffer, commands: Registry, hint: Callable[[
             chat.interrupt()
             hint("stopping")
         elif draft.text:
+            pastes.unfold(draft)
             chat.recorder.save_draft(draft.text)
             draft.reset(append_to_history=True)
             chat.next.end_edit()
@@ -59,8 +72,10 @@ def key_bindings(chat: Chat, draft: Buffer, commands: Registry, hint: Callable[[
         elif chat.next.files:
             chat.next.detach_all()
             hint("no file will be attached")
+        elif leaves():
+            chat.view.leave()
         else:
-            hint("press Ctrl-D to quit")
+            hint(LEAVING_HINT)
 
     @bind("c-d", filter=writing & Condition(lambda: not draft.text))
     def _leave(_: KeyPressEvent) -> None:
@@ -69,6 +84,7 @@ def key_bindings(chat: Chat, draft: Buffer, commands: Registry, hint: Callable[[
     @bind("c-x", "c-e", filter=writing)
     @bind("v", filter=writing & vi_navigation_mode)
     def _open_editor(_: KeyPressEvent) -> None:
+        pastes.unfold(draft)
         draft.open_in_editor().add_done_callback(lambda _: chat.view.changed())
 
     @bind("c-t")
@@ -85,6 +101,16 @@ def key_bindings(chat: Chat, draft: Buffer, commands: Registry, hint: Callable[[
         event.app.suspend_to_background()
 
     return keys
+
+
+def vi_mode() -> str:
+    """The mode of vi's keys, for example `vi: normal`; empty with the usual keys."""
+    app = get_app()
+    if app.editing_mode != EditingMode.VI:
+        return ""
+    if app.current_buffer.selection_state is not None:
+        return "vi: visual"
+    return f"vi: {_VI_MODES.get(app.vi_state.input_mode, 'replace')}"
 
 
 def _is_pasting(event: KeyPressEvent) -> bool:

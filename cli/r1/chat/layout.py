@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from textwrap import shorten
 
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.filters import Condition, has_completions, is_searching
@@ -19,24 +20,29 @@ from prompt_toolkit.layout import (
     Window,
 )
 from prompt_toolkit.layout.menus import CompletionsMenu
+from prompt_toolkit.layout.processors import TabsProcessor
 from prompt_toolkit.output import Output
 from prompt_toolkit.styles import Style as PromptStyle
 from prompt_toolkit.widgets import SearchToolbar
 
 from r1.chat.chat import Chat
+from r1.chat.input import vi_mode
+from r1.chat.pastes import PasteLabels, Pastes
 from r1.chat.toolbar import toolbar
 from r1.render.reply import PROMPT
 
 STYLE = PromptStyle.from_dict({"prompt": "bold", "quiet": "dim", "warning": "nodim bold"})
 
 _MENU_ROWS = 8
+_TAB_COLUMNS = 4
+_MAX_QUEUED = 200  # characters shown of a queued message
 _MIN_ROWS_FOR_ACTIVITY = 5
 
 
 class BottomLines:
     """Live lines, activity, held lines, pending messages, draft, completion menu, toolbar; from top to bottom."""
 
-    def __init__(self, draft: Buffer, output: Output) -> None:
+    def __init__(self, draft: Buffer, output: Output, pastes: Pastes) -> None:
         self.live = ""
         self.activity = ""
         self.held = ""  # lines that are printed after the reply
@@ -44,11 +50,17 @@ class BottomLines:
         self.chat: Chat | None = None
         self._draft = draft
         self._output = output
+        self._pastes = pastes
 
     def layout(self) -> Layout:
         search = SearchToolbar()
         draft = Window(
-            BufferControl(self._draft, search_buffer_control=search.control, preview_search=True),
+            BufferControl(
+                self._draft,
+                input_processors=[PasteLabels(self._pastes), TabsProcessor(_TAB_COLUMNS, " ", " ")],
+                search_buffer_control=search.control,
+                preview_search=True,
+            ),
             height=self._draft_height,
             wrap_lines=True,
             dont_extend_height=True,
@@ -102,7 +114,7 @@ class BottomLines:
         replaced = self.chat.next.replaces
         lines = [f"replaces turn {replaced.number}"] if replaced else []
         lines += [f"attached: {file.name}" for file in self.chat.next.files]
-        lines += [f"queued: {' '.join(text.split())}" for text in self.chat.queue]
+        lines += [shorten(f"queued: {text}", _MAX_QUEUED, placeholder=" …") for text in self.chat.queue]
         quiet = [("class:quiet", "\n".join(lines))] if lines else []
         return [*self._nearly_full_text(self.chat, more=bool(lines)), *quiet]
 
@@ -116,7 +128,8 @@ class BottomLines:
     def _toolbar_text(self) -> StyleAndTextTuples:
         if self.hint or self.chat is None:
             return [("class:quiet", self.hint)]
-        return [(f"class:quiet {style}", text) for style, text in toolbar(self.chat, self._output.get_size().columns)]
+        fragments = toolbar(self.chat, self._output.get_size().columns, vi_mode())
+        return [(f"class:quiet {style}", text) for style, text in fragments]
 
 
 def _lines(text: Callable[[], AnyFormattedText], shown: Callable[[], bool]) -> ConditionalContainer:

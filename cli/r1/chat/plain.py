@@ -11,6 +11,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from r1.chat.chat import Chat
+from r1.chat.leaving import LEAVING_HINT, PressedTwice
 from r1.chat.print_order import PrintOrder
 from r1.chat.slash_commands import COMMANDS, show_conversation, show_other_model
 from r1.chat.view import Opening
@@ -21,7 +22,7 @@ from r1.history.history import History
 from r1.interrupt import Interrupt
 from r1.prompt_input import read_stdin
 from r1.render.outcome import exit_status
-from r1.render.plain import PlainView
+from r1.render.plain import PlainView, TraceTo
 from r1.render.reply import PROMPT, ReplyView
 from r1.render.style import Style
 from r1.settings import Settings
@@ -36,12 +37,20 @@ class _PlainReply(ReplyView):
 
     def __init__(self, console: Console, style: Style, *, shows_thinking: bool) -> None:
         super().__init__(style, shows_thinking=shows_thinking)
-        self._plain = PlainView(console, "nowhere", show_answer=True)
+        self._plain = PlainView(console, self._trace_to, show_answer=True)
 
     def show(self, event: Event) -> None:
         super().show(event)
-        self._plain.trace_to = "stderr" if self.shows_thinking else "nowhere"
+        self._plain.trace_to = self._trace_to
         self._plain.show(event)
+
+    def close(self) -> None:
+        """Ends the line that is being written."""
+        self._plain.close()
+
+    @property
+    def _trace_to(self) -> TraceTo:
+        return "stderr" if self.shows_thinking else "nowhere"
 
 
 class PlainChat:
@@ -52,17 +61,20 @@ class PlainChat:
         self.has_left = False
         self._console = console
         self._order = PrintOrder(lambda lines: console.err(lines.rstrip("\n") + "\n" if lines else ""))
+        self._reply: _PlainReply | None = None
 
     def print(self, lines: str) -> None:
         self._order.print(lines)
 
     def open_reply(self, *, shows_thinking: bool) -> ReplyView:
-        reply = _PlainReply(self._console, self.style, shows_thinking=shows_thinking)
-        self._order.begin(reply)
-        return reply
+        self._reply = _PlainReply(self._console, self.style, shows_thinking=shows_thinking)
+        self._order.begin(self._reply)
+        return self._reply
 
     def close_reply(self, ending: str) -> None:
-        """The text is printed already."""
+        if self._reply is not None:
+            self._reply.close()
+            self._reply = None
         self._order.end(ending)
 
     def show_question(self, question: str, files: Sequence[str]) -> None:
@@ -114,12 +126,16 @@ def _answer_pipe(console: Console, chat: Chat, events: SimpleQueue[WorkerEvent])
 
 
 def _talk(console: Console, chat: Chat, view: PlainChat, events: SimpleQueue[WorkerEvent]) -> None:
+    leaves = PressedTwice()
     while not view.has_left:
         try:
             console.err(PROMPT)
             line = console.stdin.readline() if console.stdin else b""
         except KeyboardInterrupt:
-            console.err("\npress Ctrl-D to quit\n")
+            if leaves():
+                console.err("\n")
+                return
+            console.err(f"\n{LEAVING_HINT}\n")
             continue
         if not line:
             console.err("\n")

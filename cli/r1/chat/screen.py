@@ -25,7 +25,9 @@ from prompt_toolkit.output import ColorDepth
 from r1.chat.chat import Chat
 from r1.chat.input import CommandCompleter, TypedHistory, key_bindings
 from r1.chat.layout import STYLE, BottomLines
+from r1.chat.leaving import HINT_S
 from r1.chat.model import LOADING_SHOWN_AFTER_S
+from r1.chat.pastes import Pastes
 from r1.chat.print_order import PrintOrder
 from r1.chat.slash_commands import COMMANDS, show_conversation, show_other_model
 from r1.chat.terminal import ChatApplication, terminal_output, terminal_restorer, wraps_lines
@@ -41,7 +43,6 @@ from r1.settings import Settings
 _FRAMES_PER_S = 12  # while a reply is being generated
 _IDLE_FACTOR = 8  # the pause after a frame, as a multiple of the time it took to draw
 _MAX_PAUSE_S = 0.25
-_HINT_S = 2.0
 _ESCAPE_TIMEOUT_S = 0.1  # for the rest of a key's code after Escape, over a slow line too
 
 
@@ -66,7 +67,8 @@ class Screen:
             tempfile_suffix=".md",
             on_text_changed=self._on_text,
         )
-        self._bottom = BottomLines(self._draft, self._output)
+        self._pastes = Pastes()
+        self._bottom = BottomLines(self._draft, self._output, self._pastes)
         self._app = ChatApplication(
             layout=self._bottom.layout(),
             style=STYLE,
@@ -85,7 +87,7 @@ class Screen:
         self._draft.completer = CommandCompleter(chat, COMMANDS)
         self._draft.history = typed
         self._app.wraps = lambda: wraps_lines(environ, drawing=self._order.reply is not None)
-        self._app.key_bindings = key_bindings(chat, self._draft, COMMANDS, self.hint)
+        self._app.key_bindings = key_bindings(chat, self._draft, self._pastes, COMMANDS, self.hint)
         self._app.tolerate_key_errors(chat.report)
         self._app.editing_mode = EditingMode.VI if keys == "vi" else EditingMode.EMACS
 
@@ -155,7 +157,7 @@ class Screen:
         self._bottom.hint = text
         self._app.invalidate()
         if self._loop is not None:
-            self._loop.call_later(_HINT_S, self._clear_hint, text)
+            self._loop.call_later(HINT_S, self._clear_hint, text)
 
     def _clear_hint(self, text: str) -> None:
         if self._bottom.hint == text:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PROMPT = "> "
 
+_MAX_QUESTION_LINES = 24
+_SHOWN_QUESTION_LINES = 12  # of a longer question
 _WAIT_SHOWN_AFTER_S = 0.5  # a shorter wait gets no activity line
 
 
@@ -214,17 +216,26 @@ def thought_line(seconds: float | None, tokens: int) -> str:
 
 
 def _duration(seconds: float) -> str:
-    return units.duration(int(seconds))  # full seconds: a clock that counts up does not round up
+    """Tenths of a second below ten seconds, full seconds above."""
+    if seconds < 0.05:
+        return "under 0.1 s"
+    return f"{min(seconds, 9.9):.1f} s" if seconds < 10 else units.duration(int(seconds))
 
 
 def question_lines(question: str, style: Style, files: Sequence[str] = ()) -> str:
-    """The question in bold after the prompt sign, and the names of the attached files."""
-    lines = []
+    """The question in bold after the prompt sign, and the names of the attached files.
+
+    Of a question that would fill the screen only the first lines are shown.
+    """
+    lines: list[str] = []
     for line in printable(question).expandtabs(4).split("\n"):
         lines += wrap(line, max(style.width - 1 - len(PROMPT), 8))
+    more = len(lines) - _SHOWN_QUESTION_LINES if len(lines) > _MAX_QUESTION_LINES else 0
+    lines = lines[: len(lines) - more]
     marks = [PROMPT, *[" " * len(PROMPT)] * len(lines)]
     bold = "".join(f"{style.styled((mark + line).rstrip(), '1')}\n" for mark, line in zip(marks, lines, strict=False))
-    return bold + "".join(style.note(f"  attached: {name}") for name in files)
+    folded = style.note(f"  … {more:,} more lines, sent in full") if more else ""
+    return bold + folded + "".join(style.note(f"  attached: {name}") for name in files)
 
 
 def answer_lines(answer: str, style: Style) -> str:

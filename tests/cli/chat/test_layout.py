@@ -12,6 +12,7 @@ from prompt_toolkit.output import DummyOutput
 
 from r1.chat.chat import Chat
 from r1.chat.layout import BottomLines
+from r1.chat.pastes import Pastes
 from r1.engine.prompt import Attachment
 
 
@@ -26,7 +27,7 @@ class Output(DummyOutput):
 
 
 def bottom(rows: int = 24, draft: str = "", **facts: Any) -> BottomLines:
-    lines = BottomLines(Buffer(document=Document(draft)), Output(rows))
+    lines = BottomLines(Buffer(document=Document(draft)), Output(rows), Pastes())
     model = SimpleNamespace(is_nearly_full=facts.pop("nearly_full", False), left=20)
     upcoming = SimpleNamespace(replaces=facts.pop("replaces", None), files=facts.pop("files", []))
     chat = {"next": upcoming, "queue": [], "busy": False, "model": model}
@@ -86,5 +87,5 @@ class TestHint:
 
     def test_it_is_shown_alone(self) -> None:
         lines = bottom()
-        lines.hint = "press Ctrl-D to quit"
-        assert lines._toolbar_text() == [("class:quiet", "press Ctrl-D to quit")]
+        lines.hint = "press Ctrl-C again to quit"
+        assert lines._toolbar_text() == [("class:quiet", "press Ctrl-C again to quit")]

@@ -64,7 +64,7 @@ class TestHidden:
     def test_the_end_prints_everything(self, clock: Clock) -> None:
         reply = view(clock, shows=False)
         said = after(reply, ANSWERED).finished + after(reply, [END]).finished
-        assert said == "thought for 0 s · 5 tokens\n\nIt is 42.\n"
+        assert said == "thought for under 0.1 s · 5 tokens\n\nIt is 42.\n"
 
     def test_without_thinking_there_is_no_line(self, clock: Clock) -> None:
         frame = after(view(clock, shows=False), [Prefill(9, 9), Thought(2), Answer("Yes.", 2), END])
@@ -72,7 +72,7 @@ class TestHidden:
 
     def test_an_interrupted_trace_is_summed_up_too(self, clock: Clock) -> None:
         frame = after(view(clock, shows=False), [*THOUGHT, Finished("interrupted", Usage(9, 4, 0), END.timings)])
-        assert frame == Frame("thought for 0 s · 4 tokens\n\n", "", "")
+        assert frame == Frame("thought for under 0.1 s · 4 tokens\n\n", "", "")
 
 
 class TestShown:
@@ -85,7 +85,7 @@ class TestShown:
     def test_the_trace_is_above_the_line_that_sums_it_up(self, clock: Clock) -> None:
         reply = view(clock, shows=True)
         said = after(reply, ANSWERED).finished + after(reply, [END]).finished
-        assert said == "│ Let me see.\nthought for 0 s · 5 tokens\n\nIt is 42.\n"
+        assert said == "│ Let me see.\nthought for under 0.1 s · 5 tokens\n\nIt is 42.\n"
 
 
 class TestToggled:
@@ -138,9 +138,13 @@ class TestThoughtLine:
     """The line that sums up the thinking."""
 
     @pytest.mark.parametrize(
-        ("seconds", "words"), [(0.4, "0 s"), (23.9, "23 s"), (60, "1 min 0 s"), (245, "4 min 5 s")]
+        ("seconds", "words"),
+        [
+            *((0.0, "under 0.1 s"), (0.04, "under 0.1 s"), (0.06, "0.1 s"), (0.4, "0.4 s"), (2.3, "2.3 s")),
+            *((9.94, "9.9 s"), (9.99, "9.9 s"), (10.0, "10 s"), (23.9, "23 s"), (60, "1 min 0 s"), (245, "4 min 5 s")),
+        ],
     )
-    def test_it_has_full_seconds(self, seconds: float, words: str) -> None:
+    def test_it_has_tenths_of_a_second_below_ten_and_full_seconds_above(self, seconds: float, words: str) -> None:
         assert thought_line(seconds, 1234) == f"thought for {words} · 1,234 tokens"
 
     def test_a_reply_that_was_killed_has_none(self) -> None:
@@ -163,7 +167,7 @@ class TestTurnLines:
 
     def test_question_files_thinking_and_answer_are_separated_by_blank_lines(self) -> None:
         lines = turn_lines("Why?\nSay.", ["a.txt"], (1.0, 22, "Hm."), "**Yes.**", Style(40, colour=False))
-        assert lines == ("> Why?\n  Say.\n  attached: a.txt\n\n│ Hm.\nthought for 1 s · 22 tokens\n\nYes.\n\n")
+        assert lines == ("> Why?\n  Say.\n  attached: a.txt\n\n│ Hm.\nthought for 1.0 s · 22 tokens\n\nYes.\n\n")
 
     def test_a_turn_without_thinking_or_answer_is_its_question(self) -> None:
         assert turn_lines("Why?", [], None, "", Style(40, colour=False)) == "> Why?\n\n"

@@ -36,7 +36,7 @@ class TestBeforeTheFirstQuestion:
         assert shared.said_after("/trim") == "only the last turn is in the context; /clear starts a new chat"
 
     def test_commands_that_need_none(self, shared: Screen) -> None:
-        assert shared.said_after("/sessions") == "no chats yet"
+        assert shared.said_after("/history") == "no chats yet"
         context = "0 of 2,048 tokens used, 2,048 left (the model was trained for 2,048)"
         assert shared.said_after("/context") == context
         stats = (
@@ -52,7 +52,7 @@ class TestBeforeTheFirstQuestion:
         assert shared.said_after(command) == "usage: /think show or /think hide"
 
     def test_chats_that_do_not_exist(self, shared: Screen) -> None:
-        assert shared.said_after("/load") == "usage: /load ID; /sessions lists the chats"
+        assert shared.said_after("/load") == "usage: /load ID; /history lists the chats"
         assert shared.said_after("/load 7") == "no chat 7; r1 history lists the chats"
         assert shared.said_after("/load x") == "'x' is not a chat number; r1 history lists the chats"
 
@@ -207,7 +207,7 @@ class TestAfterATurn:
         assert chat.said_after("/export") == usage
         assert chat.said_after("/export --with-thinking") == usage
         assert chat.said_after("/export out.txt") == "out.txt: export only to .md or .json"
-        assert chat.said_after("/export there.md") == "there.md already exists; choose another name"
+        assert chat.said_after("/export there.md") == "there.md already exists; choose another name, or add --force"
         assert (shared_folder / "there.md").read_text(encoding="utf-8") == "mine"
         assert "no/where.md" in chat.said_after("/export no/where.md")
 
@@ -245,7 +245,7 @@ class TestSettings:
             ("ctx 9999999", "ctx: 9,999,999 is too long; the model was trained for 2,048 tokens"),
             ("ctx 0", "ctx: '0' is not a whole number from 1 to 1073741824"),
             ("ctx auto", "ctx auto"),
-            ("temp", USAGE_SET),
+            ("seed", "seed random"),
             ("colour 1", USAGE_SET),
         ],
     )
@@ -314,7 +314,7 @@ def test_the_context_is_listed_turn_by_turn_and_trimmed(after_strawberry: Screen
 
 
 class TestSessions:
-    """/sessions, /load, /title, /clear."""
+    """/history, /load, /title, /clear."""
 
     def test_a_chat_is_named_left_and_continued(self, after_strawberry: Screen) -> None:
         chat = after_strawberry
@@ -327,7 +327,7 @@ class TestSessions:
         when = r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}"
         assert re.fullmatch(
             rf"    2  {when}    1 turn  hello\n    1  {when}    1 turn  Berries\n/load ID continues one",
-            chat.said_after("/sessions"),
+            chat.said_after("/history"),
         )
         assert (
             without_seconds(chat.said_after("/load 1", THREE))
@@ -341,7 +341,7 @@ class TestSessions:
             say(history, None, asked("Cut off?"), "It w", reason=None)
         first = opened("chat", "--chat", "1")
         first.wait_for("used")
-        assert "\n> Does wood float?\n\nthought for 1 s · 22 tokens\n\nYes.\n\n>" in "\n".join(first.screen())
+        assert "\n> Does wood float?\n\nthought for 1.5 s · 22 tokens\n\nYes.\n\n>" in "\n".join(first.screen())
         latest = opened("chat", "--continue")
         latest.wait_for("this reply was cut off when the program ended; /retry to ask again")
 

@@ -201,10 +201,13 @@ class TestLeaving:
         shared.type(ctrl("C"))
         shared.wait_for(lambda: shared.draft().startswith(">\n"))
 
-    def test_ctrl_c_at_an_empty_draft_names_ctrl_d_which_quits(self, chat: Screen) -> None:
+    @pytest.mark.parametrize("second", ["C", "D"])
+    def test_ctrl_c_at_an_empty_draft_says_that_another_one_quits(self, opened: Open, second: str) -> None:
+        chat = opened("chat")
+        chat.wait_for("0 used")
         chat.type(ctrl("C"))
-        chat.wait_for("press Ctrl-D to quit")
-        chat.type(ctrl("D"))
+        chat.wait_for("press Ctrl-C again to quit")
+        chat.type(ctrl(second))
         assert chat.status == 0
         assert chat.is_given_back
 
@@ -288,7 +291,7 @@ class TestRandomKeys:
         """Ctrl-C until nothing is left to stop or to save, then Ctrl-D."""
         for _ in range(20):
             screen.settle()
-            if "press Ctrl-D to quit" in "\n".join(screen.screen()):
+            if "press Ctrl-C again to quit" in "\n".join(screen.screen()):
                 break
             screen.type(ctrl("C"))
         screen.type(ctrl("D"))

@@ -39,8 +39,16 @@ class TestPlain:
         screen = opened("chat", "--plain")
         screen.wait_for(lambda: ">" in screen.screen())
         screen.type("\x03")
-        screen.wait_for("press Ctrl-D to quit")
+        screen.wait_for("press Ctrl-C again to quit")
         screen.type("\x04")
+        assert screen.status == 0
+
+    def test_ctrl_c_twice_quits(self, opened: Open) -> None:
+        screen = opened("chat", "--plain")
+        screen.wait_for(lambda: ">" in screen.screen())
+        screen.type("\x03")
+        screen.wait_for("press Ctrl-C again to quit")
+        screen.type("\x03")
         assert screen.status == 0
 
     def test_a_pipe_is_one_message_and_gets_only_the_answer(self, r1: Run, chat_environ: dict[str, str]) -> None:

@@ -128,7 +128,7 @@ class TestEscapeCodes:
         screen.wait_for("title: a[2Jb]0;xc")
         for command in ("/model", "/load", "/export", "/file", "/set temp", "/trace"):
             self.paste(screen, f"{command} {WIPE}{TITLE}")
-        screen.said_after("/sessions", "a[2Jb]0;xc")
+        screen.said_after("/history", "a[2Jb]0;xc")
         screen.said_after("/context", "trained")
         self.assert_none_came_through(screen)
 
@@ -164,7 +164,7 @@ class TestTwoChats:
         first.wait_for(THREE)
         second.wait_for("larger.")
         first.said_after("What is 2 + 2?", "2 + 2 = 4")
-        listed = second.said_after("/sessions", "/load ID")
+        listed = second.said_after("/history", "/load ID")
         assert STRAWBERRY in listed
         assert "hello" in listed
         for screen in (first, second):
@@ -210,7 +210,7 @@ sys.meta_path.insert(0, Gate())
         gate = tmp_path / "gate"
         path = os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]))
         screen = opened("chat", PYTHONPATH=path, GATE=str(gate))
-        screen.wait_for("loading tiny:Q8_0 0%")
+        screen.wait_for("loading tiny:Q8_0 0%")  # it takes more than a moment
         screen.enter("hello")  # while it cannot even be imported
         screen.wait_for("waiting for the model")
         screen.wait_for(lambda: gate.with_suffix(".reached").exists())
