@@ -94,6 +94,7 @@ def chat(
     continue_: options.Continue = False,
     chat_id: options.ChatToContinue = None,
     plain: options.Plain = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Chat in the terminal, as `r1` alone does. Shows or hides the thinking, and keeps every chat in the history."""
     from r1.commands.chat import ChatOptions, chat
@@ -101,7 +102,7 @@ def chat(
     model = _one_model(name, flags["model"])
     chat_options = ChatOptions(model_given=model is not None, resume_last=continue_, session=chat_id, plain=plain)
     keep_libraries_quiet()  # warnings of a GPU driver would appear in the middle of the screen
-    console = Console.of_process()
+    console = Console.of_process(quiet=quiet)
     return chat(console, chat_options, _settings(console, {**flags, "model": model}))
 
 
@@ -114,6 +115,7 @@ def run(
     no_stdin: options.NoStdin = False,
     json: options.Json = False,
     jsonl: options.Jsonl = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Answer one prompt, from the command line or stdin. Prints the answer, and only the answer, on stdout."""
     from r1.commands.run import run
@@ -122,7 +124,7 @@ def run(
     if json and jsonl:
         raise UsageError("--json is for one prompt and --jsonl for many; leave one of them out")
     keep_libraries_quiet()
-    console = Console.of_process()
+    console = Console.of_process(quiet=quiet)
     settings = _settings(console, flags)
     prompt_options = PromptOptions(words=tuple(prompt or ()), files=tuple(file or ()), use_stdin=not no_stdin)
     return run(console, prompt_options, "json" if json else "jsonl" if jsonl else "text", settings)
@@ -136,6 +138,7 @@ def pull(
     prebuilt: options.Prebuilt = False,
     keep_checkpoint: options.KeepCheckpoint = False,
     update: options.Update = False,
+    name: options.Name = None,
     force: options.ForcePull = False,
     threads: options.QuantizeThreads = None,
     as_json: options.AsEvents = False,
@@ -146,10 +149,12 @@ def pull(
     from r1_quantize.hub.pull_job import PullOptions
 
     keep_libraries_quiet()
-    pull_options = PullOptions(dry_run=dry_run, keep_checkpoint=keep_checkpoint, update=update, threads=threads)
+    pull_options = PullOptions(
+        dry_run=dry_run, keep_checkpoint=keep_checkpoint, update=update, name=name, threads=threads
+    )
     report = _report(as_json=as_json, quiet=quiet)
     reference = _one_model(model, model_option)
-    return pull.run(Console.of_process(), reference, pull_options, report, prebuilt=prebuilt, force=force)
+    return pull.run(Console.of_process(quiet=quiet), reference, pull_options, report, prebuilt=prebuilt, force=force)
 
 
 @app.command(cls=Command, epilog=examples.QUANTIZE)
@@ -158,6 +163,8 @@ def quantize(
     source_option: options.SourceOption = None,
     quant: options.Quant = None,
     output: options.Output = None,
+    name: options.Name = None,
+    force: options.ForceQuantize = False,
     list_types: options.ListTypes = False,
     imatrix: options.Imatrix = None,
     tensor_type: options.TensorTypes = None,
@@ -172,7 +179,7 @@ def quantize(
         source, source_option, "no SOURCE given; it is a checkpoint folder, a .gguf or a model's name"
     )
     keep_libraries_quiet()
-    console = Console.of_process()
+    console = Console.of_process(quiet=quiet)
     if list_types:
         from r1.commands.list_types import list_types as print_types
 
@@ -186,35 +193,41 @@ def quantize(
         pretokenizer=pretokenizer,
         allow_requantize=allow_requantize,
         threads=threads,
+        force=force,
     )
-    return quantize.run(console, source, quant, output, quantize_options, _report(as_json=as_json, quiet=quiet))
+    destination = quantize.Destination(output, name)
+    return quantize.run(console, source, quant, destination, quantize_options, _report(as_json=as_json, quiet=quiet))
 
 
 @app.command("list", cls=Command, epilog=examples.LIST)
-def list_(as_json: options.AsJson = False) -> int:
+def list_(as_json: options.AsJson = False, quiet: options.Quiet = False) -> int:
     """List the models on this machine and the ones you can pull."""
     from r1.commands.list_models import list_models
 
-    return list_models(Console.of_process(), as_json=as_json)
+    return list_models(Console.of_process(quiet=quiet), as_json=as_json)
 
 
 @app.command(cls=Command, epilog=examples.DOCTOR)
-def doctor(as_json: options.AsJson = False) -> int:
+def doctor(as_json: options.AsJson = False, quiet: options.Quiet = False) -> int:
     """Examine this machine: which models run, how fast, which one to choose, and what to improve."""
     from r1.commands.doctor import doctor
 
     keep_libraries_quiet()
-    return doctor(Console.of_process(), as_json=as_json)
+    return doctor(Console.of_process(quiet=quiet), as_json=as_json)
 
 
 @app.command(cls=Command, epilog=examples.SHOW)
 def show(
-    model: options.NamedModel = None, model_option: options.NamedModelOption = None, as_json: options.AsJson = False
+    model: options.NamedModel = None,
+    model_option: options.NamedModelOption = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Describe a model file: its tensors, context length, tokens and origin."""
     from r1.commands.show import show
 
-    return show(Console.of_process(), _required_model(model, model_option, _NO_MODEL), as_json=as_json)
+    reference = _required_model(model, model_option, _NO_MODEL)
+    return show(Console.of_process(quiet=quiet), reference, as_json=as_json)
 
 
 @app.command(cls=Command, epilog=examples.VERIFY)
@@ -223,13 +236,14 @@ def verify(
     model_option: options.NamedModelOption = None,
     repair: options.Repair = False,
     as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Check a model file from end to end: its structure, values and digest."""
     from r1.commands.verify import verify
 
     reference = _required_model(model, model_option, _NO_MODEL)
     keep_libraries_quiet()
-    return verify(Console.of_process(), reference, repairing=repair, as_json=as_json)
+    return verify(Console.of_process(quiet=quiet), reference, repairing=repair, as_json=as_json)
 
 
 @app.command(cls=Command, epilog=examples.BENCH)
@@ -243,6 +257,7 @@ def bench(
     repetitions: options.Repetitions = 3,
     tune: options.Tune = False,
     as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Measure prefill and decode speed of a model on this machine, with a short and a long context."""
     from r1 import settings
@@ -252,7 +267,7 @@ def bench(
         raise UsageError("--tune looks for the best number of threads and --threads sets one; leave one of them out")
     model = _one_model(name, flags["model"])
     keep_libraries_quiet()
-    console = Console.of_process()
+    console = Console.of_process(quiet=quiet)
     bench_options = BenchOptions(
         prompt=prompt,
         gen=gen,
@@ -270,6 +285,7 @@ def remove(
     models_option: options.ModelsToRemoveOption = None,
     yes: options.Yes = False,
     as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Remove models, kept checkpoints, or the files of an interrupted pull."""
     from r1.commands.remove import remove
@@ -277,55 +293,70 @@ def remove(
     references = [*(models or ()), *(models_option or ())]
     if not references:
         raise UsageError(_NO_MODEL)
-    return remove(Console.of_process(), references, yes=yes, as_json=as_json)
+    return remove(Console.of_process(quiet=quiet), references, yes=yes, as_json=as_json)
 
 
 @history_app.callback(invoke_without_command=True, epilog=examples.HISTORY)
-def _history(context: typer.Context, as_json: options.AsJson = False) -> int:
+def _history(context: typer.Context, as_json: options.AsJson = False, quiet: options.Quiet = False) -> int:
     """List, search, show, export and delete past chats."""
-    return list_chats(as_json) if context.invoked_subcommand is None else 0
+    return list_chats(as_json, quiet) if context.invoked_subcommand is None else 0
 
 
 @history_app.command("list", cls=Command, epilog=examples.HISTORY_LIST)
-def list_chats(as_json: options.AsJson = False) -> int:
+def list_chats(as_json: options.AsJson = False, quiet: options.Quiet = False) -> int:
     """List past chats, newest first."""
     from r1.commands.history import list_chats
 
-    return list_chats(Console.of_process(), as_json=as_json)
+    return list_chats(Console.of_process(quiet=quiet), as_json=as_json)
 
 
 @history_app.command("search", cls=Command, epilog=examples.HISTORY_SEARCH)
-def search_chats(words: options.Words, as_json: options.AsJson = False) -> int:
+def search_chats(words: options.Words, as_json: options.AsJson = False, quiet: options.Quiet = False) -> int:
     """Search questions, answers, thinking, attached files and titles."""
     from r1.commands.history import search
 
-    return search(Console.of_process(), words, as_json=as_json)
+    return search(Console.of_process(quiet=quiet), words, as_json=as_json)
 
 
 @history_app.command("show", cls=Command, epilog=examples.HISTORY_SHOW)
-def show_chat(chat: options.Chat, thinking: options.WithThinking = False, as_json: options.AsJson = False) -> int:
+def show_chat(
+    chat: options.Chat,
+    thinking: options.WithThinking = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> int:
     """Print a chat as plain text."""
     from r1.commands.history import show
 
-    return show(Console.of_process(), chat, thinking=thinking, as_json=as_json)
+    return show(Console.of_process(quiet=quiet), chat, thinking=thinking, as_json=as_json)
 
 
 @history_app.command("export", cls=Command, epilog=examples.HISTORY_EXPORT)
 def export_chat(
-    chat: options.Chat, file: options.ExportTo, thinking: options.WithThinking = False, force: options.Overwrite = False
+    chat: options.Chat,
+    file: options.ExportTo,
+    thinking: options.WithThinking = False,
+    force: options.Overwrite = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Export a chat to a Markdown or JSON file."""
     from r1.commands.history import export
 
-    return export(Console.of_process(), chat, file, thinking=thinking, force=force)
+    return export(Console.of_process(quiet=quiet), chat, file, thinking=thinking, force=force)
 
 
 @history_app.command("delete", cls=Command, epilog=examples.HISTORY_DELETE)
-def delete_chats(chats: options.Chats = None, everything: options.All = False, yes: options.Yes = False) -> int:
+def delete_chats(
+    chats: options.Chats = None,
+    everything: options.All = False,
+    yes: options.Yes = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> int:
     """Delete chats for good and erase them from the file."""
     from r1.commands.history import delete
 
-    return delete(Console.of_process(), chats or (), everything=everything, yes=yes)
+    return delete(Console.of_process(quiet=quiet), chats or (), everything=everything, yes=yes, as_json=as_json)
 
 
 app.add_typer(history_app, name="history")

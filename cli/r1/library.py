@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from r1.console import Console
 from r1_quantize import catalog
-from r1_quantize.catalog import as_quant
+from r1_quantize.catalog import as_quant, check_name, model_name
 from r1_quantize.errors import ModelNotFound, UsageError
-from r1_quantize.files import expanded
+from r1_quantize.files import check_working_folder, expanded
+from r1_quantize.gguf import reader
+from r1_quantize.gguf.vocabulary import check_vocabulary
 from r1_quantize.store.model import StoredModel
 from r1_quantize.store.store import Store, home
 
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from r1_quantize.files import SourceFile
 
 BUILT_IN = "tiny"
+
+_CACHED = "models--"  # the Hugging Face cache has models--OWNER--REPO/snapshots/COMMIT
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 _QUANT = re.compile(r"(ud[-_])?(i?q|tq|bf|f|mxfp)\d", re.IGNORECASE)
 _FOREIGN_NAME = re.compile(
@@ -34,8 +40,8 @@ _FOREIGN_NAME = re.compile(
 class LocalSource:
     """A checkpoint folder or a GGUF (any part of a split one) on this disk, and the name of the model made from it.
 
-    `origin` is the hub repository or file that it came from, `revision` the hub's commit, and `files` the files with a
-    published digest.
+    `checkpoint` is the catalogue's entry for it. `origin` is the hub repository or file that it came from, `revision`
+    the hub's commit, and `files` the files with a published digest.
     """
 
     path: Path
@@ -58,11 +64,17 @@ def open_store(environ: Mapping[str, str]) -> Store:
 def find_model(console: Console, reference: str | None) -> StoredModel:
     """The model that `reference` names; without a reference, the model pulled last, else the built-in one.
 
-    Raises ModelNotFound; its message has the `r1 pull` command to get the model.
+    Raises ModelNotFound, with the `r1 pull` command to get the model, and BadGGUF when llama.cpp would end the process
+    if it loaded the model.
     """
     store = open_store(console.environ)
     name = _resolve(console, store, reference)
-    return _built_in(store) if _is_built_in(store, name) else store.find(name)
+    if _is_built_in(store, name):
+        return _built_in(store)
+    model = store.find(name)
+    if not store.is_checked(model):
+        check_vocabulary(reader.read(model.path))
+    return model
 
 
 def resolve_model(console: Console, reference: str | None) -> str:
@@ -142,32 +154,84 @@ def find_source(store: Store, source: str) -> LocalSource:
     for checkpoint in store.catalogue.values():
         if source in {checkpoint.name, checkpoint.repo}:
             return _checkpoint_source(store, checkpoint)
-    path = expanded(source)
     if not source:
         raise UsageError("SOURCE is empty; it is a checkpoint folder, a .gguf or a model's name")
+    try:
+        return _source_at(store, source, expanded(source))
+    except OSError as exc:
+        raise ModelNotFound(f"{source:.240}: {exc.strerror}") from exc
+
+
+def _source_at(store: Store, source: str, path: Path) -> LocalSource:
+    """The source that is not a checkpoint of the catalogue. Raises OSError, and as `find_source`."""
+    check_working_folder(path)
     if path.is_dir():
         return _folder_source(store, path)
     if path.suffix == ".safetensors":
         raise UsageError(f"{source} is one file of a checkpoint; give its folder: {shlex.quote(str(path.parent))}")
     if path.is_file():
-        return _model_source(store.find(str(path.absolute())))
+        return _model_source(store, store.at(path) or store.find(str(path.absolute())))
     if ":" in source or any(model.name == source for model in store.models()):
-        return _model_source(store.find(source))
+        return _model_source(store, store.find(source))
     problem = "is not a regular file" if path.exists() else "is neither a file, a folder nor a name in the catalogue"
-    raise ModelNotFound(f"{source} {problem}; a checkpoint is a folder with config.json and *.safetensors")
+    raise ModelNotFound(f"{source:.240} {problem}; a checkpoint is a folder with config.json and *.safetensors")
+
+
+def named_source(store: Store, source: LocalSource, name: str | None) -> LocalSource:
+    """The source under the name that its model gets in the store: `name`, else its own.
+
+    Raises UsageError for a bad name or none, and for a name in the catalogue that is not the source's.
+    """
+    chosen = source.name if name is None else name
+    if name is None and not chosen:
+        raise UsageError(f"{source.path}: its name has no letter or digit; name the model with --name NAME")
+    return replace(source, name=check_name(chosen, store.catalogue, source.checkpoint, str(source.path)))
 
 
 def _folder_source(store: Store, path: Path) -> LocalSource:
-    """A checkpoint folder. One in the Hugging Face cache is named after its repository and has a commit."""
+    """A checkpoint folder. One from the hub is named after its repository, not after its commit."""
+    if (snapshot := _snapshot_in(path)) is not None:
+        return _folder_source(store, snapshot)
     real = path.resolve()
-    *_, cache, folder, commit = ("", "", *real.parts)
-    if not (folder == "snapshots" and cache.startswith("models--")):
-        return LocalSource(path, _name_from(path, real.name))
-    repo = cache.removeprefix("models--").replace("--", "/")
+    if (cached := _cached_repository(real)) is not None:
+        return _hub_source(store, path, *cached)
+    if (repo := _staged_repository(store, real)) is not None:
+        from r1_quantize.hub import staging
+
+        return _hub_source(store, path, repo, real.name, staging.kept_files(real))
+    return LocalSource(path, model_name(real.name))
+
+
+def _hub_source(
+    store: Store, path: Path, repo: str, commit: str | None, files: Mapping[str, SourceFile] = MappingProxyType({})
+) -> LocalSource:
     known = next((checkpoint for checkpoint in store.catalogue.values() if checkpoint.repo == repo), None)
-    if known:
-        return LocalSource(path, known.name, known, revision=commit)
-    return LocalSource(path, _name_from(path, repo.rpartition("/")[2]), origin=repo, revision=commit)
+    name = known.name if known else model_name(repo.rpartition("/")[2])
+    return LocalSource(path, name, known, origin=repo, revision=commit, files=files)
+
+
+def _cached_repository(real: Path) -> tuple[str, str | None] | None:
+    """The repository and commit of a snapshot in the Hugging Face cache; None for any other folder."""
+    *_, cache, folder, commit = ("", "", *real.parts)
+    if folder != "snapshots" or not cache.startswith(_CACHED):
+        return None
+    repo = cache.removeprefix(_CACHED).replace("--", "/", 1)
+    return repo, commit if _COMMIT.fullmatch(commit) else None
+
+
+def _snapshot_in(path: Path) -> Path | None:
+    """The newest snapshot in a repository's folder of the Hugging Face cache; None for any other folder."""
+    if not path.resolve().name.startswith(_CACHED):
+        return None
+    snapshots = [folder for folder in (path / "snapshots").glob("*") if folder.is_dir()]
+    return max(snapshots, key=lambda folder: folder.stat().st_mtime, default=None)
+
+
+def _staged_repository(store: Store, real: Path) -> str | None:
+    """The repository whose checkpoint an earlier pull put into this folder; None for any other folder."""
+    if real.parent.parent != (store.root / "checkpoints").resolve() or "--" not in real.parent.name:
+        return None
+    return real.parent.name.replace("--", "/", 1)
 
 
 def _checkpoint_source(store: Store, checkpoint: Checkpoint) -> LocalSource:
@@ -188,13 +252,15 @@ def _checkpoint_source(store: Store, checkpoint: Checkpoint) -> LocalSource:
     return LocalSource(folder, checkpoint.name, checkpoint, revision=folder.name)
 
 
-def _model_source(model: StoredModel) -> LocalSource:
-    """A GGUF to quantize again. Its name loses the quantization type that it ends in."""
-    name = model.name if model.quant is not None else _name_from_file(model.path)
+def _model_source(store: Store, model: StoredModel) -> LocalSource:
+    """A GGUF to quantize again. One in the store keeps its name; another loses the type that its name ends in."""
+    in_store = model.quant is not None
+    name = model.name if in_store else _name_from_file(model.path)
+    known = store.catalogue.get(name) if in_store else None
     manifest = model.manifest
     if manifest is None:
-        return LocalSource(model.path, name, origin=model.path.name)
-    return LocalSource(model.path, name, origin=manifest.source, revision=manifest.revision)
+        return LocalSource(model.path, name, known, origin=model.path.name)
+    return LocalSource(model.path, name, known, origin=manifest.source, revision=manifest.revision)
 
 
 def _name_from_file(path: Path) -> str:
@@ -204,14 +270,4 @@ def _name_from_file(path: Path) -> str:
 
     quants = "|".join(sorted(RECIPES, key=len, reverse=True))
     stem = re.sub(rf"(^|[-._ ])({quants})$", "", Path(joined_name(path.name)).stem, flags=re.IGNORECASE)
-    return _name_from(path, stem or path.resolve().parent.name)
-
-
-def _name_from(path: Path, text: str) -> str:
-    """The name of a folder or file as a model's name: `My Model` → `my-model`."""
-    from r1_quantize.hub.request import model_name
-
-    name = model_name(text)
-    if not name:
-        raise UsageError(f"{path}: cannot name the model after it, as its name has no letter or digit; use -o FILE")
-    return name
+    return model_name(stem or path.resolve().parent.name)

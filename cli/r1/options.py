@@ -305,6 +305,10 @@ QuantizeThreads = Annotated[
 Output = Annotated[
     Path | None, _option("--output", "-o", help="The file to write. (default: the model's place in R1_HOME)")
 ]
+Name = Annotated[
+    str | None, _option("--name", metavar="NAME", help="The model's name on this machine. (default: the source's)")
+]
+ForceQuantize = Annotated[bool, typer.Option("--force", help="Replace an existing file or model.")]
 Repair = Annotated[bool, typer.Option("--repair", help="Download and rebuild only the damaged parts.")]
 ModelsToRemove = Annotated[
     list[str] | None,
@@ -321,7 +325,9 @@ ModelsToRemoveOption = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 AsEvents = Annotated[bool, typer.Option("--json", help="Print a JSON object per line: plan, progress, result.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No notes and no progress; results, warnings and errors stay.")
+]
 
 # history
 

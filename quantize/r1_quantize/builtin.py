@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from r1_quantize.catalog import Checkpoint
-from r1_quantize.errors import BadFile
+from r1_quantize.errors import BadFile, UsageError
+from r1_quantize.gguf import reader
 from r1_quantize.store.manifest import Manifest, file_sha256
 from r1_quantize.store.model import StoredModel
 from r1_quantize.store.store import Store
@@ -14,15 +15,32 @@ from r1_quantize.store.store import Store
 def ensure_tiny(store: Store) -> StoredModel:
     """The built-in model; quantizes it if it is not in the store or the package has a newer checkpoint.
 
-    Raises R1Error when the store cannot be written to.
+    Raises R1Error when the store cannot be written to, UsageError when another model is in its place.
     """
     checkpoint = next(checkpoint for checkpoint in store.catalogue.values() if checkpoint.builtin)
     name, quant = checkpoint.name, checkpoint.default_quant
     if not _is_current(store, checkpoint):
         with store.lock(name, quant, wait=True):
             if not _is_current(store, checkpoint):  # another process may have made it meanwhile
+                refuse_foreign(store.path(name, quant), checkpoint)
                 _make(store, checkpoint)
     return store.find(f"{name}:{quant}")
+
+
+def refuse_foreign(path: Path, checkpoint: Checkpoint) -> None:
+    """Raises UsageError when the file at the built-in model's place is another model, which must not be replaced.
+
+    A file that cannot be read is taken for a damaged built-in model.
+    """
+    try:
+        title = reader.read(path).metadata.get("general.name")
+    except BadFile:
+        return
+    if title != checkpoint.title:
+        raise UsageError(
+            f"{path} is not the built-in model; move it to another folder beside {path.parent.name} to keep it, or "
+            f"remove it with: r1 rm {checkpoint.name}:{path.stem}"
+        )
 
 
 def _make(store: Store, checkpoint: Checkpoint) -> None:

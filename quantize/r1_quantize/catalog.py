@@ -56,6 +56,29 @@ class Checkpoint:
         return _HERE / "store" / self.name if self.builtin else None
 
 
+def check_name(name: str, catalogue: Mapping[str, Checkpoint], source: Checkpoint | None, label: str) -> str:
+    """The name, if a model made from `source` may have it in the store. `label` names the source in messages.
+
+    A name of the catalogue belongs to its own checkpoint; `source` is the catalogue's entry, or None for anything else.
+    Raises UsageError.
+    """
+    if not NAME.fullmatch(name):
+        usable = model_name(name)
+        hint = f"; --name {usable} would do" if usable else ""
+        raise UsageError(f"bad model name {name!r:.80}; a name is lower-case letters, digits, dots and dashes{hint}")
+    owner = catalogue.get(name)
+    if owner is not None and owner != source:
+        raise UsageError(
+            f"{label} cannot be named {name}, which is the name of {owner.title}; choose another with --name NAME"
+        )
+    return name
+
+
+def model_name(text: str) -> str:
+    """A valid model name from a file's or repository's: `My Model` → `my-model`; may be empty."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
+
+
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "title": str,
     "repo": str,

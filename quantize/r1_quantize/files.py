@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, Any, BinaryIO, Protocol, Self
 
 from r1_quantize import units
-from r1_quantize.errors import DISK_FULL, BadFile, NotEnoughSpace, R1Error
+from r1_quantize.errors import DISK_FULL, BadFile, NotEnoughSpace, R1Error, UsageError
 
 Stamp = tuple[int, int, int]
 """Identifies an unchanged file: size in bytes, mtime and ctime in nanoseconds. Programs cannot set the ctime."""
@@ -54,6 +54,18 @@ def remove_file(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as exc:
         raise disk_error(path, exc) from exc
+
+
+def check_working_folder(path: Path) -> None:
+    """Raises UsageError for a relative path in a working folder that was deleted."""
+    if path.is_absolute():
+        return
+    try:
+        Path.cwd()
+    except OSError as exc:
+        raise UsageError(
+            f"{path}: the current folder was deleted ({exc.strerror}); change to another one, or give an absolute path"
+        ) from exc
 
 
 def disk_error(path: Path, exc: OSError, needed: int | None = None) -> R1Error:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from r1.conversion import QuantizeOptions, convert, print_result
+from r1.conversion import QuantizeOptions, Result, convert, print_result
 from r1.library import find_source, open_store
+from r1.render.progress_line import Report
 from r1_quantize.errors import UsageError
 from tests.fakes.consoles import console, written
 
@@ -30,9 +31,9 @@ class TestConvert:
     @pytest.mark.parametrize(
         ("output", "problem"),
         [
-            ("", "is a folder; -o takes the file to write"),
-            ("pipe", "is not a regular file"),
-            ("home/models/x.gguf", "is in the store"),
+            ("", "a folder; -o takes the file to write"),
+            ("pipe", "not a regular file"),
+            ("home/models/x.gguf", "in the store"),
             ("none/x.gguf", "is not a folder; create it first"),
         ],
     )
@@ -60,22 +61,32 @@ class TestPrintResult:
 
     def test_a_terminal_gets_the_command_that_runs_it(self) -> None:
         made = console(stdout_is_terminal=True)
-        print_result(made, "lines", "my model:Q8_0", self.PATH, 2_709_408, seconds=245)
+        print_result(made, "lines", Result("my model:Q8_0", self.PATH, 2_709_408, seconds=245))
         assert written(made.stdout) == "my model:Q8_0: 2.71 MB in 4 min 5 s; r1 run -m 'my model:Q8_0'\n"
 
     def test_a_pipe_gets_three_columns(self) -> None:
         made = console()
-        print_result(made, "lines", "tiny:Q8_0", self.PATH, 12, seconds=245)
+        print_result(made, "lines", Result("tiny:Q8_0", self.PATH, 12, seconds=245))
         assert written(made.stdout) == f"tiny:Q8_0\t12\t{self.PATH}\n"
 
     def test_json_is_one_line(self) -> None:
         made = console()
-        print_result(made, "json", "tiny:Q8_0", self.PATH, 12, event="present")
+        print_result(made, "json", Result("tiny:Q8_0", self.PATH, 12, event="present"))
         facts = {"event": "present", "reference": "tiny:Q8_0", "path": str(self.PATH), "bytes": 12}
-        assert json.loads(written(made.stdout)) == facts
+        assert json.loads(written(made.stdout)) == {**facts, "missing_tokens": []}
         assert written(made.stdout).count("\n") == 1
 
-    def test_quiet_prints_nothing(self) -> None:
+    def test_quiet_keeps_the_result(self) -> None:
+        made = console()
+        print_result(made, "nothing", Result("tiny:Q8_0", self.PATH, 12))
+        assert (written(made.stdout), written(made.stderr)) == (f"tiny:Q8_0\t12\t{self.PATH}\n", "")
+
+    @pytest.mark.parametrize("report", ["lines", "json", "nothing"])
+    def test_a_model_that_r1_cannot_run_is_announced_everywhere(self, report: Report) -> None:
         made = console(stdout_is_terminal=True)
-        print_result(made, "nothing", "tiny:Q8_0", self.PATH, 12)
-        assert written(made.stdout) == ""
+        print_result(made, report, Result("other:Q8_0", self.PATH, 12, missing_tokens=("<think>", "</think>")))
+        warning = "r1 cannot run it: it is no DeepSeek-R1 distill, as its vocabulary lacks <think>, </think>"
+        assert written(made.stderr) == f"r1: other:Q8_0: {warning}\n"
+        assert "r1 run" not in written(made.stdout)
+        if report == "json":
+            assert json.loads(written(made.stdout))["missing_tokens"] == ["<think>", "</think>"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from r1.console import Console
-from r1.conversion import convert, print_result
+from r1.conversion import QuantizeOptions, Result, convert, print_result
 from r1.engine.devices import devices, select_devices
 from r1.fit.plan import too_large
 from r1.fit.recommendation import best_that_fits
@@ -20,6 +20,8 @@ from r1.machine.memory import memory
 from r1.render.event_lines import event_lines
 from r1.render.plan import Outlook
 from r1.render.progress_line import Report, follow
+from r1_quantize.builtin import refuse_foreign
+from r1_quantize.catalog import check_name
 from r1_quantize.errors import ExitStatus, NotEnoughSpace, R1Error, UsageError
 from r1_quantize.events import Finished, PipelineEvent, Present, PullPlan
 from r1_quantize.hub.pull import pull
@@ -43,9 +45,11 @@ def run(
     store = open_store(console.environ)
     if reference is None and not options.update:
         raise UsageError("no MODEL given; `r1 list` shows the models to pull")
+    if reference is None and options.name is not None:
+        raise UsageError("--name is for one model; name the MODEL to pull, too")
     if reference is None:
         return _update(console, store, options, report)
-    request = _request(store, reference, prebuilt=prebuilt)
+    request = _request(store, reference, options.name, prebuilt=prebuilt)
     if request.checkpoint and request.checkpoint.folder is not None:
         _make_builtin(console, store, request, options, report)
     else:
@@ -65,12 +69,13 @@ def _update(console: Console, store: Store, options: PullOptions, report: Report
     return status
 
 
-def _request(store: Store, reference: str, *, prebuilt: bool) -> Request:
-    name, _, quant = reference.partition(":")
-    checkpoint = store.catalogue.get(name)
+def _request(store: Store, reference: str, name: str | None, *, prebuilt: bool) -> Request:
+    catalogued, _, quant = reference.partition(":")
+    checkpoint = store.catalogue.get(catalogued)
     if checkpoint and checkpoint.folder is not None:
-        return Request(name, recipe_for(quant or checkpoint.default_quant).name, "", checkpoint)
-    return request_for(reference, store.catalogue, prebuilt=prebuilt)
+        own_name = check_name(name or catalogued, store.catalogue, checkpoint, reference)
+        return Request(own_name, recipe_for(quant or checkpoint.default_quant).name, "", checkpoint)
+    return request_for(reference, store.catalogue, prebuilt=prebuilt, name=name)
 
 
 def _pulled(store: Store) -> list[Request]:
@@ -93,13 +98,16 @@ def _make_builtin(console: Console, store: Store, request: Request, options: Pul
     checkpoint, model = request.checkpoint, store.stored(request.name, request.quant)
     assert checkpoint is not None
     assert checkpoint.folder is not None
+    if request.name == checkpoint.name:
+        refuse_foreign(store.path(request.name, request.quant), checkpoint)
     if options.dry_run:
         console.note(f"{request.reference} is built in; nothing to download")
     elif model and model.is_complete:
-        print_result(console, report, model.reference, model.path, model.size, event="present")
+        result = Result(model.reference, model.path, model.size, event="present", missing_tokens=model.missing_tokens)
+        print_result(console, report, result)
     else:
         source = LocalSource(checkpoint.folder, request.name, checkpoint)
-        convert(console, store, source, request.quant, report)
+        convert(console, store, source, request.quant, report, options=QuantizeOptions(force=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +158,14 @@ class _Download:
             if self.report != "nothing":
                 state = "up to date" if last.current else "already here"
                 self.console.note(f"{last.reference} is {state}")
-            print_result(self.console, self.report, last.reference, last.path, last.size)
+            self._print_result(Result(last.reference, last.path, last.size))
         elif isinstance(last, Finished):
-            reference = self.request.reference
-            print_result(self.console, self.report, reference, last.path, last.size, seconds=seconds)
+            self._print_result(Result(self.request.reference, last.path, last.size, seconds))
+
+    def _print_result(self, result: Result) -> None:
+        model = self.store.stored(self.request.name, self.request.quant)
+        missing = model.missing_tokens if model else ()
+        print_result(self.console, self.report, replace(result, missing_tokens=missing))
 
     def _describe(self, plan: PullPlan) -> list[str]:
         return self.outlook(plan).lines()

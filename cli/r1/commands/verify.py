@@ -60,10 +60,10 @@ def _remedy(store: Store, model: StoredModel) -> str:
     if model.quant is None:
         return "download or make it again"
     if known is not None and known.builtin:
-        return f"r1 quantize {model.name} -t {model.quant} makes it again"
+        return f"r1 quantize {model.name} -t {model.quant} --force makes it again"
     if manifest is not None and (known is not None or manifest.revision):
         return f"r1 verify --repair {model.reference} replaces the damaged parts"
     if known is not None:
         return f"r1 rm {model.reference}, then r1 pull {model.reference} gets it again"
     source = manifest.source if manifest else "its source"
-    return f"make it again from {source}: r1 quantize PATH -t {model.quant}"
+    return f"make it again from {source}: r1 quantize PATH -t {model.quant} --name {model.name} --force"

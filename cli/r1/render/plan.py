@@ -11,6 +11,7 @@ from r1.fit.plan import FitOptions, Machine, MemoryPlan, fit
 from r1.fit.recommendation import CONTEXTS
 from r1.fit.shape import Shape
 from r1_quantize import units
+from r1_quantize.control_tokens import unusable
 from r1_quantize.events import PullPlan
 
 
@@ -60,6 +61,8 @@ class Outlook:
             "machine_memory_bytes": self.memory,
             "free_memory_bytes": self.now.free,
             "can_run": self.can_run,
+            "missing_tokens": [*plan.missing_tokens],
+            "notes": [*plan.notes],
             "licences": list(self.licences),
         }
 
@@ -75,7 +78,10 @@ class Outlook:
             "": self._memory(),
             "licence": ", based on ".join(self.licences) or "see the repository",
         }
-        return [plan.reference, *(f"  {label:<8} {text}" for label, text in facts.items())]
+        rows = [*facts.items(), *(("note", note) for note in plan.notes)]
+        if plan.missing_tokens:
+            rows.append(("warning", unusable(plan.missing_tokens)))
+        return [plan.reference, *(f"  {label:<8} {text}" for label, text in rows)]
 
     def _disk(self) -> str:
         plan = self.plan

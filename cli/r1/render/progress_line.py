@@ -10,6 +10,7 @@ from typing import Literal, Self
 from r1.console import Console
 from r1.render.progress import FREQUENT, Progress
 from r1_quantize import units
+from r1_quantize.control_tokens import unusable
 from r1_quantize.events import (
     Noted,
     PipelineEvent,
@@ -162,11 +163,20 @@ def _announcement(event: PipelineEvent, progress: Progress, name: str, describe:
         lines = describe(event)
     elif isinstance(event, Planned) and progress.of_fetched:
         return []  # the pull's plan was printed already
-    elif remark := _remark(event, name):
-        lines = [" ".join(remark.split())]
+    elif remarks := _remarks(event, name):
+        return [f"r1: {' '.join(remark.split())}" for remark in remarks]
     else:
         return []
     return [f"r1: {line}" if number == 0 else line for number, line in enumerate(lines)]
+
+
+def _remarks(event: PipelineEvent, name: str) -> list[str]:
+    """What is said of an event, one line each."""
+    remark = _remark(event, name)
+    if isinstance(event, Planned):
+        lacking = [unusable(event.missing_tokens)] if event.missing_tokens else []
+        return [str(remark), *event.notes, *lacking]
+    return [remark] if remark else []
 
 
 def _remark(event: PipelineEvent, name: str) -> str | None:

@@ -28,11 +28,15 @@ from r1_quantize.writer import free_space, journal_path, partial_path
 
 @dataclass(frozen=True, slots=True)
 class PullOptions:
-    """How to pull. With `update` the hub's newest commit is pulled even if an older one is in the store."""
+    """How to pull. With `update` the hub's newest commit is pulled even if an older one is in the store.
+
+    With `name`, the model gets that name here.
+    """
 
     dry_run: bool = False
     keep_checkpoint: bool = False
     update: bool = False
+    name: str | None = None
     threads: int | None = None
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from r1_quantize.catalog import Checkpoint, as_quant
+from r1_quantize.catalog import Checkpoint, as_quant, check_name, model_name
 from r1_quantize.errors import BadGGUF, ModelNotFound, UsageError
 from r1_quantize.gguf.split import joined_name, part_names
 from r1_quantize.hub.repository import Repository, is_repo, is_safe_name
@@ -38,11 +38,20 @@ class Request:
         return f"{self.name}:{self.quant}"
 
 
-def request_for(reference: str, catalogue: Mapping[str, Checkpoint], *, prebuilt: bool) -> Request:
+def request_for(
+    reference: str, catalogue: Mapping[str, Checkpoint], *, prebuilt: bool, name: str | None = None
+) -> Request:
     """Parse NAME, NAME:QUANT, hf:OWNER/REPO, hf:OWNER/REPO:QUANT or hf:OWNER/REPO/FILE.gguf.
 
-    Raises ModelNotFound for an unknown name, UsageError for a malformed one.
+    With `name`, the model gets that name here. Raises ModelNotFound for an unknown name, UsageError for a malformed
+    one, and for a name that belongs to another checkpoint of the catalogue.
     """
+    request = _request_for(reference, catalogue, prebuilt=prebuilt)
+    chosen = request.name if name is None else name
+    return replace(request, name=check_name(chosen, catalogue, request.checkpoint, reference))
+
+
+def _request_for(reference: str, catalogue: Mapping[str, Checkpoint], *, prebuilt: bool) -> Request:
     if reference.startswith(HUB):
         return _hub_request(reference.removeprefix(HUB), catalogue)
     name, _, quant = reference.partition(":")
@@ -81,7 +90,7 @@ def request_from_manifest(
     """The request that pulls a model of the store again; None when it was made from something on this disk."""
     if manifest.revision is None or not is_repo(manifest.source):
         return None
-    known = catalogue.get(name)
+    known = next((known for known in catalogue.values() if known.repo == manifest.source), catalogue.get(name))
     ggufs = sorted(file for file in manifest.source_sha256 if file.endswith(".gguf"))
     if len(ggufs) == 1 and manifest.source_sha256[ggufs[0]] != manifest.sha256:
         return None  # r1 quantize made it from a downloaded GGUF
@@ -145,8 +154,3 @@ def quant_in(file: str) -> str:
     """The quant type at the end of a GGUF's file name, as this program writes it; GGUF if there is none."""
     suffix = _QUANT_SUFFIX.search(_stem(file))
     return as_quant(suffix[1]) if suffix else "GGUF"
-
-
-def model_name(text: str) -> str:
-    """A valid model name from a file's or repository's: `My Model` → `my-model`; may be empty."""
-    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")

@@ -95,6 +95,11 @@ class Store:
         """`name:quant`; None when it is not stored."""
         return model_in_store(self.path(name, quant))
 
+    def at(self, path: Path) -> StoredModel | None:
+        """The model whose file is at `path`, given in any way; None for a file outside the store. Raises OSError."""
+        real = path.resolve()
+        return model_in_store(real) if real.parent.parent == (self.root / "models").resolve() else None
+
     def interrupted_repair(self, reference: str) -> StoredModel | None:
         """The model whose repair was interrupted: it has a manifest and an unfinished file, but no finished one."""
         name, _, quant = reference.partition(":")

@@ -23,7 +23,7 @@ class TestQuantize:
 
     @pytest.mark.parametrize("quant", [name for name in RECIPES if name not in NEED_IMATRIX])
     def test_a_model_of_every_type_answers(self, r1: Run, own_home: Path, quant: str) -> None:
-        made = r1("quantize", "tiny", "-t", quant.lower(), R1_HOME=str(own_home))
+        made = r1("quantize", "tiny", "-t", quant.lower(), "--force", R1_HOME=str(own_home))
         assert made.returncode == 0
         assert made.stdout.decode().startswith(f"tiny:{quant}\t")
         answer = r1("run", "-m", f"tiny:{quant}", "--temp", "0", "What is 17 + 25?", R1_HOME=str(own_home))
@@ -40,7 +40,9 @@ class TestQuantize:
         assert (to_file.returncode, to_file.stderr) == (0, b"")
         assert facts["bytes"] == (tmp_path / "out.gguf").stat().st_size
         to_store = r1("quantize", folder, "-t", "Q8_0", "-q", R1_HOME=str(own_home))
-        assert (to_store.stdout, to_store.stderr) == (b"", b"")
+        made = own_home / "models" / "my-model" / "Q8_0.gguf"
+        assert to_store.stdout.decode() == f"my-model:Q8_0\t{made.stat().st_size}\t{made}\n"
+        assert to_store.stderr == b""
         assert r1("verify", "my-model:Q8_0", R1_HOME=str(own_home)).returncode == 0
 
     def test_a_link_is_followed_and_a_pipe_is_refused(self, r1: Run, tmp_path: Path) -> None:
@@ -78,11 +80,25 @@ class TestQuantize:
             assert r1("quantize", source, R1_HOME=str(own_home)).returncode in {2, 4, 7}
         assert sorted(own_home.rglob("*")) == before
 
-    def test_replacing_a_file_is_announced(self, r1: Run, tmp_path: Path) -> None:
+    def test_a_file_is_replaced_only_with_force(self, r1: Run, tmp_path: Path) -> None:
         (tmp_path / "a.gguf").write_bytes(b"older")
-        done = r1("quantize", "tiny", "-o", tmp_path / "a.gguf")
-        assert done.returncode == 0
-        assert b"a.gguf exists; it is replaced when the new file is complete" in done.stderr
+        refused = r1("quantize", "tiny", "-o", tmp_path / "a.gguf")
+        assert (refused.returncode, (tmp_path / "a.gguf").read_bytes()) == (2, b"older")
+        assert b"a.gguf exists already; --force replaces it" in refused.stderr
+        assert r1("quantize", "tiny", "-o", tmp_path / "a.gguf", "--force").returncode == 0
+        assert (tmp_path / "a.gguf").read_bytes()[:4] == b"GGUF"
+
+    def test_a_model_in_the_store_is_replaced_only_with_force(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
+        folder = checkpoints.write(tmp_path / "mine")
+        command = ("quantize", folder, "-t", "Q8_0")
+        assert r1(*command, R1_HOME=str(own_home)).returncode == 0
+        made = own_home / "models" / "mine" / "Q8_0.gguf"
+        before = made.stat()
+        refused = r1(*command, R1_HOME=str(own_home))
+        assert (refused.returncode, refused.stdout, made.stat()) == (2, b"", before)
+        assert refused.stderr == b"r1: mine:Q8_0 exists already; --force replaces it\n"
+        assert r1(*command, "--force", R1_HOME=str(own_home)).returncode == 0
+        assert made.stat().st_ino != before.st_ino
 
     def test_a_missing_source(self, r1: Run) -> None:
         done = r1("quantize", "./nowhere")

@@ -72,12 +72,22 @@ class TestRemedy:
         ("name", "quant", "manifest", "remedy"),
         [
             ("model.gguf", None, None, "download or make it again"),
-            ("tiny", "Q8_0", PULLED, "r1 quantize tiny -t Q8_0 makes it again"),
+            ("tiny", "Q8_0", PULLED, "r1 quantize tiny -t Q8_0 --force makes it again"),
             ("qwen-7b", "Q8_0", PULLED, "r1 verify --repair qwen-7b:Q8_0 replaces the damaged parts"),
             ("qwen-7b", "Q8_0", None, "r1 rm qwen-7b:Q8_0, then r1 pull qwen-7b:Q8_0 gets it again"),
             ("someones", "Q8_0", PULLED, "r1 verify --repair someones:Q8_0 replaces the damaged parts"),
-            ("someones", "Q8_0", LOCAL, "make it again from my-folder: r1 quantize PATH -t Q8_0"),
-            ("someones", "Q8_0", None, "make it again from its source: r1 quantize PATH -t Q8_0"),
+            (
+                "someones",
+                "Q8_0",
+                LOCAL,
+                "make it again from my-folder: r1 quantize PATH -t Q8_0 --name someones --force",
+            ),
+            (
+                "someones",
+                "Q8_0",
+                None,
+                "make it again from its source: r1 quantize PATH -t Q8_0 --name someones --force",
+            ),
         ],
     )
     def test_is_a_command_wherever_there_is_one(
