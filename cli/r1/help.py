@@ -26,7 +26,14 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A group of commands whose help is plain text."""
+    """A group of commands whose help is plain text. Its own options may also stand before a command's name."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        at = next((index for index, arg in enumerate(args) if not arg.startswith("-")), len(args))
+        command = self.commands.get(args[at]) if args[at:] else None
+        if command is not None and {*args[:at]} <= {name for param in command.params for name in param.opts}:
+            args = [args[at], *args[:at], *args[at + 1 :]]  # `history --json list` means `history list --json`
+        return super().parse_args(ctx, args)
 
     def get_help(self, ctx: Any) -> str:
         commands = [(name, _first_sentence(command.help or "")) for name, command in self.commands.items()]

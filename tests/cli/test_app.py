@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from r1 import app as module
-from r1.commands import bench, chat, list_types, pull, quantize, remove, run, show, verify
+from r1.commands import bench, chat, history, list_types, pull, quantize, remove, run, show, verify
 from r1.console import Console
 from r1.exit import run_app
 from r1.settings import Settings, load
@@ -48,14 +49,26 @@ def received(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dic
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+def quiet() -> list[bool]:
+    """For each command that was called, whether its console is quiet."""
+    return []
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quiet: list[bool]) -> Call:
     """Runs `r1 ARGUMENTS` in this process; returns the exit status and stderr."""
+    of_each = quiet
 
     def begin(*arguments: str, **environ: str) -> tuple[int, str]:
         made = console(b"", environ={"R1_HOME": str(tmp_path), **environ})
+
+        def of_process(*, quiet: bool = False) -> Console:
+            of_each.append(quiet)
+            return made
+
         monkeypatch.setattr(sys, "argv", ["r1", *arguments])
         monkeypatch.setattr(sys, "stderr", made.stderr)
-        monkeypatch.setattr(Console, "of_process", lambda: made)
+        monkeypatch.setattr(Console, "of_process", of_process)
         monkeypatch.setattr(module, "keep_libraries_quiet", lambda: None)
         monkeypatch.setattr("r1.settings.config_file", lambda: tmp_path / "config.toml")
         return run_app(module.app), written(made.stderr)
@@ -168,6 +181,41 @@ class TestSettings:
         status, error = call("bench", "--tune", "--threads", "2")
         assert (status, error.count("\n")) == (2, 1)
         assert call("bench", "--tune", R1_THREADS="2")[0] == 0
+
+
+class TestQuiet:
+    """-q is an option of every command."""
+
+    def test_every_command_has_it(self) -> None:
+        root = typer.main.get_command(module.app)
+        commands = {**root.commands, **root.commands["history"].commands}
+        without = [
+            name
+            for name, command in commands.items()
+            if not any({"-q", "--quiet"} <= {*p.opts} for p in command.params)
+        ]
+        assert without == []
+
+    @pytest.mark.parametrize(
+        "command", ["chat", "run", "pull x", "quantize x", "show x", "verify x", "bench", "rm x", "list", "history"]
+    )
+    def test_reaches_the_console(self, received: list[Any], call: Call, quiet: list[bool], command: str) -> None:
+        call(*command.split())
+        call(*command.split(), "-q")
+        assert quiet == [False, True]
+
+
+class TestHistory:
+    """`r1 history` is `r1 history list`; the options of both may stand before or after the word `list`."""
+
+    @pytest.mark.parametrize("line", ["--json", "list --json", "--json list", "-q list --json", "-q --json list"])
+    def test_options_may_stand_before_the_subcommand(
+        self, call: Call, monkeypatch: pytest.MonkeyPatch, line: str
+    ) -> None:
+        printed: list[bool] = []
+        monkeypatch.setattr(history, "list_chats", lambda _, *, as_json: printed.append(as_json))
+        assert call("history", *line.split()) == (0, "")
+        assert printed == [True]
 
 
 class TestUsageErrors:

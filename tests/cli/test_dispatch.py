@@ -61,7 +61,7 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
         monkeypatch.setattr(sys, "argv", shlex.split(line))
         monkeypatch.setattr(sys, "stdout", made.stdout)
         monkeypatch.setattr(sys, "stderr", made.stderr)
-        monkeypatch.setattr(Console, "of_process", lambda: made)
+        monkeypatch.setattr(Console, "of_process", lambda *, quiet=False: made)
         calls.clear()
         status = run_app(module.app)
         command, arguments = calls[0] if calls else (None, ())

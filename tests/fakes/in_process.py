@@ -26,9 +26,14 @@ def run_here(
     """Run a command with this environment and no terminal. Only in the main thread: some commands handle signals."""
     command = ["r1", *map(str, arguments)]
     made = console(stdin, environ=environ)
+
+    def of_process(*, quiet: bool = False) -> Console:
+        made.quiet = quiet
+        return made
+
     with ExitStack() as stack:
         stack.enter_context(patch.multiple(sys, argv=command, stdout=made.stdout, stderr=made.stderr))
-        stack.enter_context(patch.object(Console, "of_process", lambda: made))
+        stack.enter_context(patch.object(Console, "of_process", of_process))
         stack.enter_context(patch.object(module, "keep_libraries_quiet", lambda: None))  # it redirects descriptor 2
         stack.enter_context(huggingface_client(environ))
         status = run_app(module.app)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _NO_CHATS = "no chats yet; `r1` starts one"
-_NOTHING_TO_DELETE = "there are no chats to delete"
 _MIN_TABLE_COLUMNS = 60  # on a narrower terminal each chat takes two lines
 _MAX_NAMED = 3  # chats that a question names one by one
 
@@ -94,24 +93,28 @@ def export(console: Console, reference: str, target: Path, *, thinking: bool, fo
     return ExitStatus.OK
 
 
-def delete(console: Console, references: Sequence[str], *, everything: bool, yes: bool) -> ExitStatus:
+def delete(
+    console: Console, references: Sequence[str], *, everything: bool, yes: bool, as_json: bool = False
+) -> ExitStatus:
     """Deletes chats for good, after asking for confirmation. Raises UsageError if there is no terminal to ask on."""
     if everything == bool(references):
         raise UsageError("give the chats to delete, or --all: r1 history delete ID…")
-    if everything and not location(console.environ).exists():
-        console.warn(_NOTHING_TO_DELETE)
-        return ExitStatus.OK
-    with _open(console) as history:
-        ids = dict.fromkeys(map(history.find, references))  # without duplicates
-        sessions = history.sessions() if everything else [history.info(session) for session in ids]
-        if not sessions:
-            console.warn(_NOTHING_TO_DELETE)
-            return ExitStatus.OK
-        if not yes and not console.confirm(f"Delete {_in_words(sessions)} for good?"):
-            console.note("nothing was deleted")
-            return ExitStatus.OK
-        history.delete(*(session.id for session in sessions))
-    console.out("".join(f"{session.id}\t{session.title}\n" for session in sessions))
+    deleted: list[SessionInfo] = []
+    if references or location(console.environ).exists():
+        with _open(console) as history:
+            ids = dict.fromkeys(map(history.find, references))  # without duplicates
+            deleted = history.sessions() if everything else [history.info(session) for session in ids]
+            if deleted and not yes and not console.confirm(f"Delete {_in_words(deleted)} for good?"):
+                console.note("nothing was deleted")
+                return ExitStatus.OK
+            if deleted:
+                history.delete(*(session.id for session in deleted))
+    if not deleted:
+        console.warn("there are no chats to delete")
+    if as_json:
+        console.json([{"id": session.id, "title": session.title} for session in deleted])
+    else:
+        console.out("".join(f"{session.id}\t{session.title}\n" for session in deleted))
     return ExitStatus.OK
 
 

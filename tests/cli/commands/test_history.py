@@ -164,6 +164,11 @@ class TestDelete:
         assert b"wood" not in chats.read_bytes()
         assert [file.name for file in chats.parent.iterdir()] == [chats.name]
 
+    def test_what_was_deleted_as_json(self, history: Run) -> None:
+        assert json.loads(printed(history("delete", "-y", "1", "--json"))) == [{"id": 1, "title": "Does wood float?"}]
+        assert [entry["id"] for entry in json.loads(printed(history("delete", "-y", "--all", "--json")))] == [3, 2]
+        assert history("delete", "-y", "--all", "--json").stdout == b"[]\n"
+
     def test_all_chats_are_deleted_only_with_y(self, history: Run, chats: Path) -> None:
         done = history("delete", "--all")
         assert done.returncode == 2
