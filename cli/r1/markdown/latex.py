@@ -1,42 +1,58 @@
-r"""LaTeX commands: their arguments and their text.
+r"""LaTeX commands: their arguments and what they show.
 
 pylatexenc knows hundreds of symbols; this module has those that it lacks or writes differently, and all commands with
-a special layout, such as fractions. A layout gets its arguments from the writer that is passed to it.
+a special layout, such as fractions. A layout gets its arguments from the writer that is passed to it. A command that is
+in neither is unknown: it stays visible as its source.
 """
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Protocol
 
-from pylatexenc.latex2text import MacroTextSpec, SpecialsTextSpec
 from pylatexenc.latex2text import get_default_latex_context_db as known_texts
 from pylatexenc.latexwalker import get_default_latex_context_db as known_syntax
 from pylatexenc.macrospec import MacroSpec, SpecialsSpec, std_macro
 
 from r1.markdown import notation
+from r1.markdown.atoms import BOX, BOX_END, WIDE_SPACE, Atom, Kind, fraction, grouped, joined, root, scripted
 
-BOX, BOX_END = "\x02", "\x03"  # around boxed text
-WIDE_SPACE = "\u00a0"  # not merged when runs of spaces become one
-SPACED = frozenset("≤≥≠≈≡∼≅∝→←↔⟶⟹⟸⟺⇒⇐⇔∈∉⊂⊆⊃⊇∣∥↦∪∩∧∨⩽⩾×÷·±∓") | {"mod"}
-_NAMES = """sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp lim max min sup inf det dim ker
-    deg arg gcd lcm Pr"""
-FUNCTIONS = frozenset(_NAMES.split())
+_NAMES = """sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth log ln lg exp det dim ker deg arg
+    gcd lcm Pr"""
+_LIMITS = ("lim", "max", "min", "sup", "inf", "argmax", "argmin")  # names of operators that have limits
+FUNCTIONS = frozenset((*_NAMES.split(), *_LIMITS))
 _SYMBOLS = {
     **{name: name for name in FUNCTIONS},
+    **{"limsup": "lim sup", "liminf": "lim inf"},
     **{"implies": "⟹", "impliedby": "⟸", "iff": "⟺", "gets": "←", "ne": "≠", "lt": "<", "gt": ">"},
     **{"land": "∧", "lor": "∨", "neg": "¬", "triangle": "△", "degree": "°", "checkmark": "✓", "colon": ":"},
     **{"|": "‖", "Re": "Re", "Im": "Im", "bmod": "mod", "mod": "mod", "blacksquare": "■", "leq": "≤", "geq": "≥"},
     **{"quad": WIDE_SPACE * 2, "qquad": WIDE_SPACE * 4, " ": " ", "cdot": "·", "ast": "*", "iint": "∬", "Box": "□"},
-    **{"middot": "·", "dotsc": "…", "dotsb": "⋯", "vert": "|", "rVert": "‖", "lVert": "‖"},
+    **{"middot": "·", "dotsc": "…", "dotsb": "⋯", "dotsm": "⋯", "dots": "…", "vert": "|", "Vert": "‖", "mid": "∣"},
+    **{"rvert": "|", "lvert": "|", "rVert": "‖", "lVert": "‖", "lbrack": "[", "rbrack": "]", "lbrace": "{"},
+    **{"rbrace": "}", "bigcup": "⋃", "bigcap": "⋂", "thinspace": " ", "medspace": " ", "thickspace": " ", ">": " "},
+    **{"%": "%", "newline": " ", "space": " ", "enspace": " ", "lq": "‘", "rq": "’", "backslash": "\\"},
+    **{"dagger": "†", "ddagger": "‡", "prime": "′", "square": "□", "qed": "∎", "degreeCelsius": "°C"},
 }
-_INVISIBLE = "displaystyle textstyle scriptstyle limits nolimits hline notag nonumber"
+_UNKNOWN = {"today", "\\", "-", "item", "vspace", "hspace"}  # what pylatexenc says about them is no symbol
+_INVISIBLE = """displaystyle textstyle scriptstyle scriptscriptstyle limits nolimits hline notag nonumber ! centering
+    negthinspace bf it rm displaylimits allowbreak break nobreak noindent strut mathstrut"""
 _SIZES = [f"{size}{side}" for size in ("big", "Big", "bigg", "Bigg") for side in ("", "l", "r", "m")]
 _FENCES = {"left", "right", "middle", *_SIZES}  # followed by a bracket
-_AS_WRITTEN = "text textbf textit textrm texttt textsf mbox mathrm mathbf mathit mathsf mathtt boldsymbol bm mathcal"
-_PLAIN = "mathcal mathscr underline underbrace overbrace mathop mathrel mathbin pmb bold hbox"
+_TEXT = "text textbf textit textrm texttt textsf textsc textmd textup textsl textnormal emph mbox hbox"
+_LETTERS = """mathrm mathbf mathit mathsf mathtt mathnormal boldsymbol bm mathcal mathscr mathop mathrel mathbin mathord
+    mathopen mathclose mathpunct mathinner pmb bold symbf symbfit underline smash ensuremath overbracket underbracket"""
+_ALPHABETS = ("mathbb", "mathfrak", "mathds", "Bbb")
+_ACCENTS = {
+    **{"hat": "\u0302", "widehat": "\u0302", "bar": "\u0304", "vec": "\u20d7", "dot": "\u0307", "ddot": "\u0308"},
+    **{"tilde": "\u0303", "widetilde": "\u0303", "check": "\u030c", "breve": "\u0306", "acute": "\u0301"},
+    **{"grave": "\u0300", "mathring": "\u030a", "overline": "\u0305", "overrightarrow": "\u20d7", "not": "\u0338"},
+    **{"cancel": "\u0336", "bcancel": "\u0336", "xcancel": "\u0336", "overleftarrow": "\u20d6", "sout": "\u0336"},
+}
+_LETTER_ACCENTS = frozenset("'`\"^~=.") | set("cHkbdruv")  # in text: \'e; the converter of pylatexenc knows them
+_MARKED = {"\u0305", "\u20d7", "\u20d6", "\u0336", "\u0302", "\u0303"}  # may be over several letters
 MATRICES = {
     "pmatrix": ("(", ")"),
     "bmatrix": ("[", "]"),
@@ -44,78 +60,208 @@ MATRICES = {
     "Vmatrix": ("‖", "‖"),
     "Bmatrix": ("{", "}"),
     "cases": ("{", ""),
+    "dcases": ("{", ""),
+    "rcases": ("", "}"),
     **dict.fromkeys(["matrix", "smallmatrix", "array"], ("", "")),
 }
-ALIGNED = {"aligned", "align", "alignat", "gathered", "gather", "split", "equation", "eqnarray", "multline", "flalign"}
+ALIGNED = {
+    *("aligned", "align", "alignat", "alignedat", "gathered", "gather", "split", "equation", "eqnarray", "multline"),
+    *("flalign", "math", "displaymath"),
+}
+_RELATIONS = "=<>≤≥≠≈≡∼≅∝→←↔⟶⟵⟷⟹⟸⟺⇒⇐⇔∈∉∋⊂⊄⊆⊈⊃⊇∣∤∥∦↦⩽⩾≪≫≺≻≼≽⊥∴∵≃≜≐⊢⊨≦≧≲≳⟼↪↠∽≁≢≮≯≰≱"
+_KINDS = {
+    **dict.fromkeys(_RELATIONS, Kind.RELATION),
+    **dict.fromkeys("+-−±∓", Kind.SUM),
+    **dict.fromkeys("∪∩∧∨∖⊕⊗⊎∆", Kind.OPERATOR),
+    **dict.fromkeys(("·", "×", "÷", "⋅", "mod"), Kind.TIMES),
+    **dict.fromkeys("/*∗∘⋆", Kind.SLASH),
+    **dict.fromkeys("∑∏∐∫∬∭∮⋃⋂⨁⨂", Kind.BIG),
+    **dict.fromkeys((*_LIMITS, "lim sup", "lim inf"), Kind.BIG),
+    **dict.fromkeys(FUNCTIONS - set(_LIMITS), Kind.FUNCTION),
+    **dict.fromkeys("([{⌊⌈⟨⟦", Kind.OPEN),
+    **dict.fromkeys(")]}⌋⌉⟩⟧", Kind.CLOSE),
+    **dict.fromkeys("|‖", Kind.BAR),
+    **dict.fromkeys(",;", Kind.COMMA),
+    ":": Kind.COLON,
+    **dict.fromkeys("!%", Kind.POSTFIX),
+}
+
+
+def kind_of(text: str) -> Kind:
+    """The kind of a symbol, by its text."""
+    if text.isspace():
+        return Kind.SPACE
+    if text.isdecimal():
+        return Kind.NUMBER
+    return _KINDS.get(text) or (Kind.RELATION if text and all(sign in _RELATIONS for sign in text) else Kind.LETTER)
 
 
 class Writer(Protocol):
-    """Converts the arguments of a command to text."""
+    """Converts the arguments of a command."""
 
-    def argument(self, node: Any, index: int, *, is_text: bool = False) -> str: ...
+    def argument(self, node: Any, index: int) -> list[Atom]: ...
+    def words(self, node: Any, index: int) -> str: ...
+    def letters(self, node: Any) -> str: ...
 
 
-_Layout = Callable[[Any, Writer], str]
+_Layout = Callable[[Any, Writer], list[Atom]]
 
 
-def _layouts() -> dict[str, tuple[str, _Layout]]:
+def _fraction(node: Any, writer: Writer) -> list[Atom]:
+    return [fraction(writer.argument(node, 0), writer.argument(node, 1))]
+
+
+def _continued_fraction(node: Any, writer: Writer) -> list[Atom]:
+    return [fraction(writer.argument(node, 1), writer.argument(node, 2))]
+
+
+def _choose(node: Any, writer: Writer) -> list[Atom]:
+    return [Atom(f"C({joined(writer.argument(node, 0))}, {joined(writer.argument(node, 1))})", Kind.GROUP)]
+
+
+def _box(node: Any, writer: Writer) -> list[Atom]:
+    inner = [atom for atom in writer.argument(node, 0) if atom.kind is not Kind.MARK]
+    return [Atom(BOX, Kind.MARK), *inner, Atom(BOX_END, Kind.MARK)]
+
+
+def _words(node: Any, writer: Writer) -> list[Atom]:
+    words = writer.words(node, 0)
+    return [Atom(words, Kind.SPACE if words.isspace() else Kind.WORD)] if words else []
+
+
+def _letters(node: Any, writer: Writer) -> list[Atom]:
+    r"""`\mathrm{max}` is one word, `\mathbf{v}` one letter, `\mathrm{sin}` a function."""
+    atoms = writer.argument(node, 0)
+    name = "".join(map(str, atoms))
+    if len(name) > 1 and name.isalpha() and all(atom.kind is Kind.LETTER for atom in atoms):
+        kind = kind_of(name)
+        return [Atom(name, Kind.WORD if kind is Kind.LETTER else kind)]
+    return atoms
+
+
+def _operator(node: Any, writer: Writer) -> list[Atom]:
+    name = joined(writer.argument(node, 1)).strip()
+    is_star = bool(node.nodeargd.argnlist[0])
+    return [Atom(name, Kind.BIG if is_star or name in _LIMITS else Kind.FUNCTION)]
+
+
+def _alphabet(node: Any, writer: Writer) -> list[Atom]:
+    text = writer.letters(node)
+    return [Atom(text, Kind.LETTER if len(text) == 1 else Kind.WORD)]
+
+
+def _accented(node: Any, writer: Writer) -> list[Atom]:
+    sign, atoms = _ACCENTS[node.macroname], writer.argument(node, 0)
+    text = joined(atoms).strip()
+    if len(text) > 1 and sign not in _MARKED:
+        text, atoms = str(grouped(atoms)), []
+    text = unicodedata.normalize("NFC", notation.over_each(text, sign))
+    if sign == "\u0338":
+        return [Atom(text, Kind.RELATION)]
+    kinds = {atom.kind for atom in atoms}
+    kind = kinds.pop() if len(kinds) == 1 and len(atoms) == 1 else Kind.NUMBER if text[:1].isdigit() else Kind.GROUP
+    return [Atom(text, kind)] if text else []
+
+
+def _fence(node: Any, writer: Writer) -> list[Atom]:
+    text = joined(writer.argument(node, 0)).strip()
+    kind = {"left": Kind.OPEN, "right": Kind.CLOSE, "middle": Kind.COLON}.get(node.macroname)
+    kind = kind or {"l": Kind.OPEN, "r": Kind.CLOSE, "m": Kind.COLON}.get(node.macroname[-1]) or kind_of(text)
+    return [Atom("" if text == "." else text, kind)]
+
+
+def _over(node: Any, writer: Writer) -> list[Atom]:
+    return [scripted(writer.argument(node, 1), upper=notation.raised(joined(writer.argument(node, 0))))]
+
+
+def _under(node: Any, writer: Writer) -> list[Atom]:
+    return [scripted(writer.argument(node, 1), lower=notation.lowered(joined(writer.argument(node, 0))))]
+
+
+def _root(node: Any, writer: Writer) -> list[Atom]:
+    degree = joined(writer.argument(node, 0)).strip()
+    sign = {"": "√", "2": "√", "3": "∛", "4": "∜"}.get(degree) or f"{notation.raised(degree)}√"
+    return [root(sign, writer.argument(node, 1))]
+
+
+def _modulus(node: Any, writer: Writer) -> list[Atom]:
+    return [Atom(f" (mod {joined(writer.argument(node, 0))})", Kind.WORD)]
+
+
+def _tag(node: Any, writer: Writer) -> list[Atom]:
+    return [Atom(WIDE_SPACE * 2, Kind.SPACE), Atom(f"({joined(writer.argument(node, 1))})", Kind.GROUP)]
+
+
+def _arrow(node: Any, writer: Writer) -> list[Atom]:
+    return [Atom("→", Kind.RELATION, upper=notation.raised(joined(writer.argument(node, 1))))]
+
+
+def _brace(node: Any, writer: Writer) -> list[Atom]:
+    return [grouped(writer.argument(node, 0))]
+
+
+def _nothing(_node: Any, _writer: Writer) -> list[Atom]:
+    return []
+
+
+@cache
+def layouts() -> dict[str, tuple[str, _Layout]]:
     """Command → its arguments in pylatexenc's notation (`{`: mandatory, `[`: optional, `*`: star), and its layout."""
-    fraction = ("{{", lambda node, l2tobj: notation.fraction(l2tobj.argument(node, 0), l2tobj.argument(node, 1)))
-    choose = ("{{", lambda node, l2tobj: f"C({l2tobj.argument(node, 0)}, {l2tobj.argument(node, 1)})")
-    box = ("{", lambda node, l2tobj: f"{BOX}{re.sub(f'[{BOX}{BOX_END}]', '', l2tobj.argument(node, 0))}{BOX_END}")
-    text = ("{", lambda node, l2tobj: l2tobj.argument(node, 0, is_text=True))
-    plain = ("{", lambda node, l2tobj: l2tobj.argument(node, 0))
-    nothing = ("{", lambda *_: "")
-    fence = ("{", lambda node, l2tobj: l2tobj.argument(node, 0).strip().removesuffix("."))
-    over = ("{{", lambda node, l2tobj: l2tobj.argument(node, 1) + notation.raised(l2tobj.argument(node, 0)))
-    under = ("{{", lambda node, l2tobj: l2tobj.argument(node, 1) + notation.lowered(l2tobj.argument(node, 0)))
+    last = ("{{", lambda node, writer: writer.argument(node, 1))
     return {
-        **dict.fromkeys(["frac", "dfrac", "tfrac", "cfrac"], fraction),
-        **dict.fromkeys(["binom", "dbinom", "tbinom"], choose),
-        **dict.fromkeys(["boxed", "fbox"], box),
-        **dict.fromkeys(_AS_WRITTEN.split(), text),
-        **dict.fromkeys(_PLAIN.split(), plain),
-        **dict.fromkeys(["label", "phantom", "vphantom", "hphantom", "color"], nothing),
-        **dict.fromkeys(sorted(_FENCES), fence),
-        **dict.fromkeys(["overset", "stackrel"], over),
-        "underset": under,
-        "sqrt": ("[{", lambda node, l2tobj: notation.root(l2tobj.argument(node, 1), l2tobj.argument(node, 0))),
-        "pmod": ("{", lambda node, l2tobj: f" (mod {l2tobj.argument(node, 0)})"),
-        "tag": ("*{", lambda node, l2tobj: f"{WIDE_SPACE * 2}({l2tobj.argument(node, 1)})"),
-        "operatorname": ("*{", lambda node, l2tobj: f" {l2tobj.argument(node, 1)} "),
-        "textcolor": ("{{", lambda node, l2tobj: l2tobj.argument(node, 1)),
-        "xrightarrow": ("[{", lambda node, l2tobj: f" →{notation.raised(l2tobj.argument(node, 1))} "),
-        "overline": ("{", lambda node, l2tobj: notation.over_each(l2tobj.argument(node, 0), "\u0305")),
-        "overrightarrow": ("{", lambda node, l2tobj: notation.over_each(l2tobj.argument(node, 0), "\u20d7")),
-        "cancel": ("{", lambda node, l2tobj: notation.over_each(l2tobj.argument(node, 0), "\u0336")),
+        **dict.fromkeys(["frac", "dfrac", "tfrac", "nicefrac", "sfrac"], ("{{", _fraction)),
+        "cfrac": ("[{{", _continued_fraction),
+        **dict.fromkeys(["binom", "dbinom", "tbinom"], ("{{", _choose)),
+        **dict.fromkeys(["boxed", "fbox"], ("{", _box)),
+        **dict.fromkeys(_TEXT.split(), ("{", _words)),
+        **dict.fromkeys(_LETTERS.split(), ("{", _letters)),
+        **dict.fromkeys(_ALPHABETS, ("{", _alphabet)),
+        **dict.fromkeys(_ACCENTS, ("{", _accented)),
+        **dict.fromkeys(["underbrace", "overbrace"], ("{", _brace)),
+        **dict.fromkeys(["label", "phantom", "vphantom", "hphantom", "color"], ("{", _nothing)),
+        **dict.fromkeys(["hspace", "vspace"], ("*{", _nothing)),
+        **dict.fromkeys(sorted(_FENCES), ("{", _fence)),
+        **dict.fromkeys(["overset", "stackrel"], ("{{", _over)),
+        **dict.fromkeys(["textcolor", "colorbox"], last),
+        "underset": ("{{", _under),
+        "sqrt": ("[{", _root),
+        "pmod": ("{", _modulus),
+        "tag": ("*{", _tag),
+        "operatorname": ("*{", _operator),
+        "xrightarrow": ("[{", _arrow),
     }
+
+
+@cache
+def symbol(name: str) -> str | None:
+    """The text of a command without arguments; None for any other."""
+    if name in _SYMBOLS:
+        return _SYMBOLS[name]
+    if name in _INVISIBLE.split():
+        return ""
+    known = _known_texts().get_macro_spec(name)
+    text = known.simplify_repl if known else None
+    is_plain = isinstance(text, str) and "%" not in text and name not in _UNKNOWN
+    return text if is_plain else None
+
+
+def is_accent(name: str) -> bool:
+    r"""Whether it puts an accent on a letter of a text, such as `\'e`."""
+    return name in _LETTER_ACCENTS
+
+
+@cache
+def _known_texts() -> Any:
+    kept = ["latex-base", "latex-approximations", "advanced-symbols"]
+    return known_texts().filter_context(keep_categories=kept)
 
 
 @cache
 def syntax() -> Any:
     """The commands and their arguments, for the parser."""
     known = known_syntax().filter_context(keep_categories=["latex-base"])
-    layouts = [std_macro(name, arguments) for name, (arguments, _) in _layouts().items()]
-    others = [MacroSpec(name) for name in (*_SYMBOLS, *_INVISIBLE.split())]
+    shaped = [std_macro(name, arguments) for name, (arguments, _) in layouts().items()]
+    others = [MacroSpec(name) for name in (*_SYMBOLS, *_INVISIBLE.split(), "\\", *_UNKNOWN) if name not in layouts()]
     scripts = [SpecialsSpec(sign, args_parser=std_macro("x", "{").args_parser) for sign in "^_"]
-    spaces = [SpecialsSpec("~")]
-    known.add_context_category("r1", macros=layouts + others, specials=scripts + spaces, prepend=True)
-    return known
-
-
-@cache
-def texts() -> Any:
-    """The commands and their text, for the converter."""
-    kept = ["latex-base", "latex-approximations", "advanced-symbols"]
-    known = known_texts().filter_context(keep_categories=kept)
-    layouts = [MacroTextSpec(name, simplify_repl=layout) for name, (_, layout) in _layouts().items()]
-    symbols = [MacroTextSpec(name, simplify_repl=text) for name, text in _SYMBOLS.items()]
-    invisible = [MacroTextSpec(name, discard=True) for name in _INVISIBLE.split()]
-    scripts = [
-        SpecialsTextSpec("^", simplify_repl=lambda node, l2tobj: notation.raised(l2tobj.argument(node, 0))),
-        SpecialsTextSpec("_", simplify_repl=lambda node, l2tobj: notation.lowered(l2tobj.argument(node, 0))),
-        SpecialsTextSpec("~", simplify_repl=" "),
-        SpecialsTextSpec("&", simplify_repl=" "),
-    ]
-    known.add_context_category("r1", macros=layouts + symbols + invisible, specials=scripts, prepend=True)
+    known.add_context_category("r1", macros=shaped + others, specials=[*scripts, SpecialsSpec("~")], prepend=True)
     return known

@@ -1,23 +1,33 @@
 r"""LaTeX mathematics → readable text: `\frac{1}{2}` → 1/2, `x^2` → x², `\boxed{42}` → 42, highlighted.
 
-pylatexenc parses, `latex` defines the commands, and this module puts the results together. A formula that cannot be
-converted comes back as its source. Imported only when a reply has a formula.
+pylatexenc parses, `latex` defines the commands, `atoms` puts them side by side with the brackets they need. A formula
+that cannot be parsed comes back as its source. Imported only when a reply has a formula.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 from pylatexenc.latex2text import LatexNodes2Text
-from pylatexenc.latexwalker import LatexGroupNode, LatexMacroNode, LatexSpecialsNode, LatexWalker
+from pylatexenc.latexwalker import (
+    LatexCharsNode,
+    LatexEnvironmentNode,
+    LatexGroupNode,
+    LatexMacroNode,
+    LatexMathNode,
+    LatexSpecialsNode,
+    LatexWalker,
+)
 from rich.style import Style
 from rich.text import Text
 
 from r1.markdown import notation
-from r1.markdown.latex import ALIGNED, BOX, BOX_END, FUNCTIONS, MATRICES, SPACED, WIDE_SPACE, syntax, texts
+from r1.markdown.atoms import BOX, BOX_END, WIDE_SPACE, Atom, Kind, fraction, joined, scripted
+from r1.markdown.latex import ALIGNED, MATRICES, is_accent, kind_of, layouts, symbol, syntax
 
 logging.getLogger("pylatexenc").addHandler(logging.NullHandler())  # otherwise its warnings appear on the terminal
 
@@ -26,6 +36,14 @@ BOXED = Style(bold=True, reverse=True)
 
 _MAX_FORMULA_CHARACTERS = 4000  # a longer text is not a formula, and would be slow to parse
 _MAX_NESTING = 30  # of braces
+_ROW_SPACE = re.compile(r"\\\\\*?[ \t]*\[\s*-?[\d.]+\s*(?:pt|mm|cm|in|ex|em|mu|bp)\s*\]")  # `\\[2mm]`
+_TOKEN = re.compile(
+    r"(?P<space>\s+)|(?P<number>\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+    r"|(?P<prime>'+)|(?P<relation>:=|(?<=\s)!=|<=|>=|->|[=<>]+)|(?P<word>[^\W\d_]{2,})|(?P<sign>.)",
+    re.DOTALL,
+)
+
+_WORD = re.compile(r"[^\W\d_]{3}|(?:or|if|is|of|to|at|by)(?![^\W\d_])")  # in a formula, without `\\text`
 
 
 def math(source: str, *, display: bool = False) -> Text:
@@ -60,94 +78,173 @@ def _styled(text: str) -> Text:
 
 def _safe(source: str) -> str:
     """`source` with bare percent signs escaped (here they are not comments), and dollar signs if they are unpaired."""
+    source = _ROW_SPACE.sub(r"\\\\ ", source)
     source = re.sub(r"(\\.)|%", lambda match: match[1] or r"\%", source, flags=re.DOTALL)
     if re.sub(r"\\.", "", source, flags=re.DOTALL).count("$") % 2:
         source = re.sub(r"(\\.)|\$", lambda match: match[1] or r"\$", source, flags=re.DOTALL)
     return source
 
 
-def _trimmed(text: str) -> str:
-    """Without surrounding spaces, except in a block of several lines, where they align the columns."""
-    return text if "\n" in text else text.strip(" ")
+class _Parser(LatexWalker):  # type: ignore[misc] # pylatexenc has no types
+    r"""pylatexenc's parser, which also reads a command with its arguments as an argument: `x^\frac{1}{2}`."""
+
+    def get_latex_expression(self, pos: int, strict_braces: bool | None = None, parsing_state: Any = None) -> Any:
+        expression = super().get_latex_expression(pos, strict_braces=strict_braces, parsing_state=parsing_state)
+        node = expression[0]
+        if isinstance(node, LatexMacroNode) and node.macroname in layouts():
+            nodes, start, length = self.get_latex_nodes(node.pos, read_max_nodes=1, parsing_state=parsing_state)
+            return nodes[0], start, length
+        return expression
 
 
-class _Writer(LatexNodes2Text):  # type: ignore[misc] # pylatexenc has no types
-    """pylatexenc's converter, extended by multi-line blocks side by side and spaces around relations."""
+class _Writer:
+    """Nodes of the parser → atoms → text."""
 
     def __init__(self, display: bool) -> None:
-        super().__init__(latex_context=texts())
         self._display = display
-        self._in_text = False
 
     def convert(self, source: str) -> str:
         """Raises any exception of the parser."""
         source = _safe(source)
-        nodes, _, length = LatexWalker(source, latex_context=syntax(), tolerant_parsing=False).get_latex_nodes()
+        nodes, _, length = _Parser(source, latex_context=syntax(), tolerant_parsing=False).get_latex_nodes()
         if length < len(source):
             raise ValueError("the parser stopped before the end")
         rows = [row for row in self._rows(nodes, display=self._display) if any(row)]
         lines = [" ".join(row) for row in rows]
         return "\n".join(lines) if self._display else "; ".join(lines)
 
-    def nodelist_to_text(self, nodelist: list[Any]) -> str:
-        """Nodes side by side; blocks of several lines are joined line by line."""
-        block, line, before = "", "", None
-        for node in nodelist:
-            text = self._node(node, before)
-            if "\n" in text and self._display:
-                block, line = notation.beside(notation.beside(block, notation.settled(line)), text), ""
+    def argument(self, node: Any, index: int) -> list[Atom]:
+        """The atoms of an argument, all of them on one line."""
+        outer, self._display = self._display, False
+        atoms = self._atoms(_contents(_arguments(node)[index]))
+        self._display = outer
+        return atoms
+
+    def words(self, node: Any, index: int) -> str:
+        """An argument that is text."""
+        outer, self._display = self._display, False
+        text = self._words(_contents(_arguments(node)[index]))
+        self._display = outer
+        return re.sub(r"[ \t\n]+", " ", text)
+
+    def letters(self, node: Any) -> str:
+        r"""The letters of another alphabet, such as `\mathbb{R}`."""
+        return str(LatexNodes2Text().node_to_text(node)).strip()
+
+    def _words(self, nodes: Sequence[Any]) -> str:
+        pieces = []
+        for node in nodes:
+            if isinstance(node, LatexCharsNode):
+                pieces.append(node.chars)
+            elif isinstance(node, LatexMathNode):
+                pieces.append(joined(self._atoms(node.nodelist)).strip())
+            elif isinstance(node, LatexGroupNode):
+                pieces.append(self._words(node.nodelist))
+            elif isinstance(node, LatexMacroNode) and is_accent(node.macroname):
+                pieces.append(self.letters(node))
             else:
-                is_name = isinstance(node, LatexMacroNode) and node.macroname in FUNCTIONS
-                line += text.lstrip() if is_name and line[-1:] in "+-*/=" else text
+                space = getattr(node, "macro_post_space", "") if not _arguments(node) else ""
+                pieces.append(joined(self._atoms([node])) + space)
+        return "".join(pieces)
+
+    def _line(self, atoms: Sequence[Atom]) -> str:
+        """The text of atoms; blocks of several lines are joined line by line."""
+        if not any(atom.kind is Kind.BLOCK for atom in atoms):
+            return joined(atoms)
+        block, begin = "", 0
+        for index, atom in enumerate([*atoms, Atom("", Kind.BLOCK)]):
+            if atom.kind is Kind.BLOCK:
+                edge = Atom("", Kind.BLOCK)
+                row = joined([*([edge] if begin else []), *atoms[begin:index], *([edge] if atom.text else [])])
+                block = notation.beside(notation.beside(block, row), notation.scripted(*_parts(atom)))
+                begin = index + 1
+        return block
+
+    def _atoms(self, nodes: Sequence[Any]) -> list[Atom]:
+        split = _divided(nodes)
+        if split:
+            name, above, below = split
+            return _one_above_another(name, self._atoms(above), self._atoms(below))
+        atoms: list[Atom] = []
+        begin = 0  # of the last node's atoms
+        before = None
+        for node in nodes:
+            if isinstance(node, LatexSpecialsNode) and node.specials_chars in ("^", "_"):
+                self._add_script(atoms, begin, before, node)
+                continue  # a second script has the same base
+            begin = len(atoms)
+            for atom in self._node(node, before):
+                _add(atoms, atom)
+            begin = min(begin, max(len(atoms) - 1, 0))  # an atom that was merged into the last
             before = node
-        line = notation.settled(line) if not self._in_text else line
-        return notation.beside(block, line)
+        return atoms
 
-    def _node(self, node: Any, before: Any) -> str:
-        text: str = self.node_to_text(node)
-        if isinstance(node, LatexGroupNode) and self._is_unknown(before):
-            return f"{{{text}}}"  # the argument of an unknown command
-        if isinstance(node, LatexMacroNode) and not (node.nodeargd and node.nodeargd.argnlist):
-            text += node.macro_post_space
-        return text
+    def _add_script(self, atoms: list[Atom], begin: int, base: Any, node: Any) -> None:
+        """Adds a script to the last atom, or to all atoms of a group."""
+        while atoms and atoms[-1].kind is Kind.SOFT_SPACE:
+            atoms.pop()
+        if isinstance(base, LatexCharsNode) or len(atoms) <= begin:
+            begin = len(atoms) - 1
+        text = joined(self.argument(node, 0))
+        lower = notation.lowered(text) if node.specials_chars == "_" else ""
+        upper = notation.raised(text) if node.specials_chars == "^" else ""
+        if begin < 0 or atoms[-1].kind in {Kind.SPACE, Kind.COMMA} or _is_empty(base):
+            atoms.append(scripted([], lower=lower, upper=upper))
+            return
+        atoms[begin:] = [scripted(atoms[begin:], lower=lower, upper=upper)]
 
-    def chars_node_to_text(self, node: Any, textcol: int = 0) -> str:  # noqa: ARG002 — pylatexenc passes it
-        if self._in_text:
-            return str(node.chars)
-        return re.sub(r"\s*(:=|[=<>]+)\s*", r" \1 ", node.chars)
+    def _node(self, node: Any, before: Any) -> Iterator[Atom]:
+        if isinstance(node, LatexCharsNode):
+            yield from _of_characters(node.chars)
+        elif isinstance(node, LatexGroupNode):
+            yield from self._group(node, before)
+        elif isinstance(node, LatexMacroNode):
+            yield from self._macro(node)
+        elif isinstance(node, LatexEnvironmentNode):
+            yield self._environment(node)
+        elif isinstance(node, LatexMathNode):
+            yield from self._atoms(node.nodelist)
+        elif isinstance(node, LatexSpecialsNode):
+            yield Atom(" ", Kind.SPACE)  # ~, and & outside of a table
 
-    def macro_node_to_text(self, node: Any) -> str:
-        if self._is_unknown(node):
-            return str(node.latex_verbatim())
-        text: str = super().macro_node_to_text(node)
-        return f" {text} " if text in SPACED or node.macroname in FUNCTIONS | {"mid"} else text
+    def _group(self, node: Any, before: Any) -> Iterator[Atom]:
+        if _is_unknown(before):
+            yield Atom("{", Kind.OPEN)  # the argument of an unknown command
+            yield from self._atoms(node.nodelist)
+            yield Atom("}", Kind.CLOSE)
+        elif node.latex_verbatim() == "{,}":
+            yield Atom(",", Kind.NUMBER)  # 10{,}000
+        else:
+            yield from self._atoms(node.nodelist)
 
-    def environment_node_to_text(self, node: Any) -> str:
+    def _macro(self, node: Any) -> Iterator[Atom]:
+        if node.macroname in layouts():
+            if not _arguments(node):
+                raise ValueError(f"\\{node.macroname} has no arguments")
+            yield from layouts()[node.macroname][1](node, self)
+        elif _is_unknown(node):
+            yield Atom(str(node.latex_verbatim()).rstrip(), Kind.WORD)
+        elif is_accent(node.macroname):
+            yield Atom(self.letters(node), Kind.LETTER)
+        elif text := symbol(node.macroname):
+            yield Atom(text, kind_of(text))
+        if node.macro_post_space:
+            yield Atom(" ", Kind.SOFT_SPACE)
+
+    def _environment(self, node: Any) -> Atom:
         name = node.environmentname.rstrip("*")
         if name not in ALIGNED and name not in MATRICES:
-            return str(node.latex_verbatim())
+            return Atom(str(node.latex_verbatim()), Kind.WORD)
         left, right = MATRICES.get(name, ("", ""))
         rows = [row for row in self._rows(node.nodelist, display=False) if any(row)]
         if self._display:
-            return notation.enclosed(notation.grid(rows, alternate=name in ALIGNED), left, right)
-        between = ", " if name == "cases" else " "
-        return f"{left}{'; '.join(between.join(row) for row in rows)}{right}"
+            block = notation.enclosed(notation.grid(rows, alternate=name in ALIGNED), left, right)
+            return Atom(block, Kind.BLOCK)
+        has_spaces = any(" " in cell for row in rows for cell in row)
+        between = ", " if name not in ALIGNED and (has_spaces or "cases" in name) else " "
+        return Atom(f"{left}{'; '.join(between.join(row) for row in rows)}{right}", Kind.GROUP if left else Kind.WORD)
 
-    def math_node_to_text(self, node: Any) -> str:
-        outer, self._in_text = self._in_text, False
-        text = self.nodelist_to_text(node.nodelist).strip()
-        self._in_text = outer
-        return text
-
-    def argument(self, node: Any, index: int, *, is_text: bool = False) -> str:
-        """An argument, on one line."""
-        outer = self._display, self._in_text
-        self._display, self._in_text = False, is_text or self._in_text
-        text: str = self.node_arg_to_text(node, index)
-        self._display, self._in_text = outer
-        return text
-
-    def _rows(self, nodelist: list[Any], *, display: bool) -> list[list[str]]:
+    def _rows(self, nodelist: Sequence[Any], *, display: bool) -> list[list[str]]:
         r"""The cells between `\\` and `&`, row by row."""
         rows: list[list[list[Any]]] = [[[]]]
         for node in nodelist:
@@ -158,9 +255,84 @@ class _Writer(LatexNodes2Text):  # type: ignore[misc] # pylatexenc has no types
             else:
                 rows[-1][-1].append(node)
         outer, self._display = self._display, display and len(rows) == 1
-        texts = [[_trimmed(self.nodelist_to_text(cell)) for cell in row] for row in rows]
+        is_alone = len(rows) == 1 and len(rows[0]) == 1 and not display
+        texts = [[_trimmed(self._line(self._atoms(cell)), is_alone) for cell in row] for row in rows]
         self._display = outer
         return texts
 
-    def _is_unknown(self, node: Any) -> bool:
-        return isinstance(node, LatexMacroNode) and self.latex_context.get_macro_spec(node.macroname) is None
+
+def _trimmed(text: str, is_alone: bool) -> str:
+    """Without surrounding spaces, except inside of a sentence, and in a block, where they align the columns."""
+    return text if "\n" in text or is_alone else text.strip(" ")
+
+
+def _arguments(node: Any) -> list[Any]:
+    arguments = getattr(node, "nodeargd", None)
+    return list(arguments.argnlist or []) if arguments else []
+
+
+def _contents(node: Any) -> list[Any]:
+    if node is None:
+        return []
+    return list(node.nodelist) if isinstance(node, LatexGroupNode) else [node]
+
+
+def _parts(atom: Atom) -> tuple[str, str, str]:
+    return atom.text, atom.lower, atom.upper
+
+
+def _is_empty(node: Any) -> bool:
+    return isinstance(node, LatexGroupNode) and not node.nodelist
+
+
+def _is_unknown(node: Any) -> bool:
+    if not isinstance(node, LatexMacroNode) or node.macroname in layouts() or is_accent(node.macroname):
+        return False
+    return symbol(node.macroname) is None
+
+
+def _divided(nodes: Sequence[Any]) -> tuple[str, Sequence[Any], Sequence[Any]] | None:
+    r"""`a \over b`, TeX's older form of a fraction: the command, and what is before and behind it."""
+    for index, node in enumerate(nodes):
+        if isinstance(node, LatexMacroNode) and node.macroname in ("over", "choose"):
+            return node.macroname, nodes[:index], nodes[index + 1 :]
+    return None
+
+
+def _one_above_another(name: str, above: list[Atom], below: list[Atom]) -> list[Atom]:
+    if name == "over":
+        return [fraction(above, below)]
+    return [Atom(f"C({joined(above).strip()}, {joined(below).strip()})", Kind.GROUP)]
+
+
+def _add(atoms: list[Atom], atom: Atom) -> None:
+    """Appends an atom. A prime belongs to the last one, and digits side by side are one number."""
+    last = atoms[-1] if atoms else None
+    if atom.text and not atom.text.strip("'") and last and last.kind not in {Kind.SPACE, Kind.SOFT_SPACE, Kind.MARK}:
+        atoms[-1] = scripted([last], upper=atom.text)
+    elif last and last.kind is atom.kind is Kind.NUMBER and str(last) == last.text:
+        atoms[-1] = Atom(last.text + atom.text, Kind.NUMBER)
+    else:
+        atoms.append(atom)
+
+
+def _ends_in_word(text: str) -> bool:
+    return re.search(r"[^\W\d_]{3}$|(?<![^\W\d_])(?:or|if|is|of|to|at|by)$", text) is not None
+
+
+def _of_characters(text: str) -> Iterator[Atom]:
+    """Plain characters of a formula."""
+    for match in _TOKEN.finditer(text):
+        found = match[0]
+        match match.lastgroup:
+            case "space":
+                is_written = _ends_in_word(text[: match.start()][-4:]) or _WORD.match(text, match.end())
+                yield Atom(" ", Kind.SPACE if is_written else Kind.SOFT_SPACE)
+            case "number":
+                yield Atom(found, Kind.NUMBER)
+            case "relation":
+                yield Atom(found, Kind.RELATION)
+            case "word":
+                yield from (Atom(letter, Kind.LETTER) for letter in found)
+            case _:
+                yield Atom(found, kind_of(found))

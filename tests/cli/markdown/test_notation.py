@@ -5,19 +5,17 @@ from __future__ import annotations
 import pytest
 
 from r1.markdown.notation import (
-    FRACTION,
-    FRACTION_END,
     beside,
+    bracketed,
     columns,
     enclosed,
-    fraction,
     grid,
+    is_enclosed,
     lowered,
     over_each,
     padded,
     raised,
-    root,
-    settled,
+    scripted,
 )
 
 
@@ -36,39 +34,17 @@ class TestScripts:
         assert lowered(text) == sign
 
 
-class TestFractions:
-    """a/b, with parentheses only where they are needed."""
-
-    @pytest.mark.parametrize(
-        ("above", "below", "text"),
-        [
-            ("1", "2", "1/2"),
-            ("a + b", "c", "(a + b)/c"),
-            ("1", "2x", "1/(2x)"),
-            ("dy", "dx", "dy/dx"),
-            ("1", "(x+1)²", "1/(x+1)²"),
-            ("(a+b)", "2", "(a+b)/2"),
-        ],
-    )
-    def test_alone(self, above: str, below: str, text: str) -> None:
-        assert settled(fraction(above, below)) == text
-
-    @pytest.mark.parametrize(
-        ("before", "after", "text"),
-        [("2", "", "2 1/2"), ("x", "", "x(1/2)"), ("", "x", "(1/2)x"), ("a + ", " = b", "a + 1/2 = b")],
-    )
-    def test_beside_a_neighbour(self, before: str, after: str, text: str) -> None:
-        assert settled(before + fraction("1", "2") + after) == text
-
-    def test_marks_have_no_width(self) -> None:
-        assert columns(f"{FRACTION}1/2{FRACTION_END}中") == 5
-
-
 @pytest.mark.parametrize(
-    ("text", "degree", "sign"), [("2", "", "√2"), ("x+1", "3", "∛(x+1)"), ("x", "n", "ⁿ√x"), ("12", "4", "∜12")]
+    ("text", "enclosed"),
+    [("(a+b)", True), ("(a)(b)", False), ("((a)(b))", True), ("a", False), ("(a", False), ("", False), ("()a", False)],
 )
-def test_roots(text: str, degree: str, sign: str) -> None:
-    assert root(text, degree) == sign
+def test_text_is_enclosed_if_its_first_bracket_is_closed_by_its_last(text: str, enclosed: bool) -> None:
+    assert is_enclosed(text) == enclosed
+    assert bracketed(text) == (text if enclosed else f"({text})")
+
+
+def test_the_marks_of_a_box_have_no_width() -> None:
+    assert columns("\x021/2\x03中") == 5
 
 
 def test_a_bar_is_over_every_letter_but_not_over_spaces() -> None:
@@ -80,6 +56,9 @@ class TestBlocks:
 
     def test_a_single_line_is_beside_the_middle(self) -> None:
         assert beside("x = ", "a\nb\nc").split("\n") == ["    a", "x = b", "    c"]
+
+    def test_scripts_of_a_block_are_at_its_corners(self) -> None:
+        assert scripted("⎛ 1 ⎞\n⎝ 2 ⎠", "n", "²").split("\n") == ["⎛ 1 ⎞²", "⎝ 2 ⎠n"]
 
     def test_columns_are_as_wide_as_their_widest_cell(self) -> None:
         assert grid([["1", "中文"], ["100", "x"]], alternate=False).split("\n") == ["1    中文", "100  x"]

@@ -107,7 +107,7 @@ LOOKS = {
     "\\[ x^2 \\].": "  x².",
     "\\[ x^2 \\] which is\nmore": "  x²\n\nwhich is\nmore",
     "$$\na\n$$": "  a",
-    "text\n\\[\n- 5x\n= 3\n\\]\nmore": "text\n\n  - 5x = 3\n\nmore",
+    "text\n\\[\n- 5x\n= 3\n\\]\nmore": "text\n\n  -5x = 3\n\nmore",
     "- a\n\n- \\[ x \\] so\n- b": "• a\n\n•   x\n  so\n• b",
     "- a | b\n|---|---|": "• a | b\n  |---|---|",
     "open \\( x_1 *y*": "open \\( x_1 y",
