@@ -25,7 +25,7 @@ FLOORS = (
     ("r1.render", "r1.history"),
     ("r1.markdown", "r1.loaded_model"),
     ("r1.fit", "r1.library", "r1.prompt_input"),
-    ("r1.settings", "r1.tuned", "r1.interrupt", "r1.console"),
+    ("r1.settings", "r1.tuned", "r1.interrupt", "r1.console", "r1.prompt_limit"),
     ("r1.engine",),
     ("r1.machine", "r1"),
     ("r1_quantize.hub",),

@@ -217,4 +217,4 @@ def _is_argument(word: str, commands: Mapping[str, Any]) -> bool:
     from r1.library import named_by
 
     subcommands = getattr(commands["history"], "commands", {})
-    return len(word.split()) > 1 or word in commands or word in subcommands or named_by(os.environ, word)
+    return len(word.split()) > 1 or word in commands or word in subcommands or named_by(os.environ, word) is not None

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from r1.console import Console
 from r1.engine.prompt import Attachment, with_attachments
+from r1.prompt_limit import UNCHECKED, LimitOf, PromptReader
+from r1_quantize import units
 from r1_quantize.errors import UsageError
 
 _HINT_AFTER_S = 2.0  # without input, before a note says that stdin is being read
+_STDIN_FILES = {"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"}
+_JSON_BYTES = 6  # that JSON can take for one byte of a prompt: \u0001
+_MAX_SKIPPED = 1 << 30  # bytes of a line that is too long, before the rest is not looked for any more
 
 _NO_PROMPT = 'no prompt; try: r1 run "How many r\'s are in strawberry?", or pipe one in'
 
 
 @dataclass(frozen=True, slots=True)
 class PromptOptions:
-    """The parts of the prompt on the command line. If `words` is only `-`, the prompt is read from stdin."""
+    """The parts of the prompt on the command line. The words `-` alone, and the file `-`, stand for stdin."""
 
     words: tuple[str, ...]
     files: tuple[Path, ...] = ()
@@ -45,40 +51,49 @@ class _BadLine(Exception):
 
 def require_prompt(console: Console, options: PromptOptions) -> None:
     """Raises UsageError if there cannot be a prompt. Reads nothing, so it can be called before the model is loaded."""
-    words, wants_stdin = _words(options)
-    if not (words.strip() or options.files or wants_stdin or _may_read_stdin(console, options)):
+    words = _words(options)
+    if not (words.strip() or options.files or _names_stdin(options) or _may_read_stdin(console, options)):
         raise UsageError(_NO_PROMPT)
 
 
-def read_prompt(console: Console, options: PromptOptions) -> str:
+def read_prompt(console: Console, options: PromptOptions, limit: LimitOf) -> str:
     """The prompt: the files, then the words, then stdin after a blank line.
 
-    Reads stdin to its end, unless it is a terminal or `use_stdin` is off. Raises UsageError if there is no prompt or
-    a part of it is not UTF-8.
+    Stdin is read to its end where `-` names it; otherwise also, unless it is a terminal or `use_stdin` is off. Says
+    what was read from a stdin that is not named. Raises UsageError if there is no prompt, if a part of it is not UTF-8,
+    and as soon as it is longer than `limit` allows.
     """
-    words, wants_stdin = _words(options)
+    words, is_named, reader = _words(options), _names_stdin(options), PromptReader(limit)
+    files = _attachments(console, options, reader)
     parts = [words]
-    if wants_stdin or _may_read_stdin(console, options):
-        parts.append(read_stdin(console))
+    if options.words == ("-",):
+        parts.append(_read_stdin(console, reader))
+    elif not is_named and _may_read_stdin(console, options):
+        parts.append(_read_unnamed_stdin(console, reader, after="words" if words else "files" if files else None))
     question = "\n\n".join(part for part in parts if part.strip())
-    if not question and not options.files:
+    if not question and not files:
         raise UsageError(_NO_PROMPT)
-    return with_attachments(question, _attachments(options))
+    return with_attachments(question, files)
 
 
-def read_lines(console: Console, options: PromptOptions) -> Iterator[PromptLine]:
+def read_lines(console: Console, options: PromptOptions, limit: LimitOf) -> Iterator[PromptLine]:
     """A prompt from each line of stdin as it arrives, with the files and words before it. Skips blank lines.
 
-    Raises UsageError before the first line if `use_stdin` is off, or if stdin or a file cannot be read.
+    Raises UsageError before the first line if `use_stdin` is off, or if stdin or a file cannot be read; and for a line
+    without an end.
     """
     if not options.use_stdin:
         raise UsageError("--jsonl reads prompts from stdin and --no-stdin forbids it; leave one of them out")
-    words, _ = _words(options)
-    files = _attachments(options)
+    if _names_stdin(options):
+        raise UsageError("--jsonl reads prompts from stdin, so `-` has nothing to read; leave one of them out")
+    words, reader = _words(options), PromptReader(limit)
+    files = _attachments(console, options, reader)
     if console.stdin is None:
         raise UsageError("--jsonl reads prompts from stdin, and stdin is closed")
-    for number, raw in enumerate(_stdin_lines(console.stdin), start=1):
-        if raw.strip():
+    for number, raw in enumerate(_stdin_lines(console.stdin, reader), start=1):
+        if isinstance(raw, str):
+            yield PromptLine(number, error=f"line {number} {raw}")
+        elif raw.strip():
             line = _parse(number, raw)
             if line.prompt is not None:
                 question = "\n\n".join(part for part in (words, line.prompt) if part.strip())
@@ -86,9 +101,27 @@ def read_lines(console: Console, options: PromptOptions) -> Iterator[PromptLine]
             yield line
 
 
-def _stdin_lines(stdin: BinaryIO) -> Iterator[bytes]:
-    while line := stdin.readline():
+def _stdin_lines(stdin: BinaryIO, reader: PromptReader) -> Iterator[bytes | str]:
+    """Each line; for one that is too long for any prompt, as soon as that is known, what is wrong with it."""
+    while line := stdin.readline(UNCHECKED):
+        if len(line) == UNCHECKED and not line.endswith(b"\n"):
+            limit = reader.limit()
+            most = max(_JSON_BYTES * limit.bytes, UNCHECKED)
+            line += stdin.readline(most + 1 - len(line))
+            if len(line) > most:
+                yield f"is longer than {units.size(most)}, and {limit}"
+                _skip_line(stdin)
+                continue
         yield line
+
+
+def _skip_line(stdin: BinaryIO) -> None:
+    """Reads to the end of the line. Raises UsageError if it has none."""
+    skipped = 0
+    while (piece := stdin.readline(UNCHECKED)) and not piece.endswith(b"\n"):
+        skipped += len(piece)
+        if skipped > _MAX_SKIPPED:
+            raise UsageError(f"stdin has a line of more than {units.size(_MAX_SKIPPED)}; --jsonl reads a prompt a line")
 
 
 def _parse(number: int, raw: bytes) -> PromptLine:
@@ -140,24 +173,65 @@ def _may_read_stdin(console: Console, options: PromptOptions) -> bool:
     return options.use_stdin and not console.stdin_is_terminal and console.stdin is not None
 
 
-def _words(options: PromptOptions) -> tuple[str, bool]:
-    """The words as one text, and True if they are only `-`, which reads stdin."""
-    if options.words == ("-",):
-        if not options.use_stdin:
-            raise UsageError("`-` reads stdin and --no-stdin forbids it; leave one of them out")
-        return "", True
-    text = " ".join(options.words)
+def _names_stdin(options: PromptOptions) -> bool:
+    """Whether `-` stands for stdin among the words or files. Raises UsageError if it does twice, or must not."""
+    named = (options.words == ("-",)) + sum(str(file) in _STDIN_FILES for file in options.files)
+    if named and not options.use_stdin:
+        raise UsageError("`-` reads stdin and --no-stdin forbids it; leave one of them out")
+    if named > 1:
+        raise UsageError("stdin can be read only once; leave all but one `-` out")
+    return named > 0
+
+
+def _words(options: PromptOptions) -> str:
+    """The words as one text; empty if they are only `-`."""
+    text = "" if options.words == ("-",) else " ".join(options.words)
     if not _is_utf8(text):
         raise UsageError("the prompt on the command line is not UTF-8")
-    return text, False
+    return text
 
 
-def read_stdin(console: Console) -> str:
-    """Stdin to its end. Raises UsageError if it is not UTF-8."""
+def read_stdin(console: Console, limit: LimitOf) -> str:
+    """Stdin to its end. Raises UsageError if it is not UTF-8, and as soon as it is longer than `limit` allows."""
+    return _read_stdin(console, PromptReader(limit))
+
+
+def _read_stdin(console: Console, reader: PromptReader) -> str:
     if console.stdin is None:
         return ""
     with _hint_if_silent(console):
-        return _decode("stdin", console.stdin.read())
+        try:
+            return _decode("stdin", reader.read(console.stdin, "stdin"))
+        except OSError as exc:
+            raise UsageError(f"stdin cannot be read ({exc.strerror})") from exc
+
+
+def _read_unnamed_stdin(console: Console, reader: PromptReader, *, after: str | None) -> str:
+    """Stdin, and if it comes after other parts of the prompt, a line that says so.
+
+    In `while read line; do r1 run "$line"; done < FILE` that is the rest of FILE: hardly what was meant. A file of
+    which a part was already read is the sign of it, for which a script is warned, too.
+    """
+    begun = _is_begun_file(console.stdin)
+    before = reader.used
+    text = _read_stdin(console, reader)
+    size = reader.used - before
+    if after and size and begun:
+        console.warn(
+            f"read {size:,} bytes of stdin after the {after}, the rest of a file that another program had begun to "
+            "read; in a loop, use --no-stdin or < /dev/null"
+        )
+    elif after and size:
+        console.note(f"read {size:,} bytes of stdin after the {after}; --no-stdin leaves it unread")
+    return text
+
+
+def _is_begun_file(stdin: BinaryIO | None) -> bool:
+    """Whether stdin is a regular file of which the first bytes were read by another program."""
+    with suppress(OSError):  # a stream in memory, or a pipe
+        if stdin is not None and stat.S_ISREG(os.fstat(stdin.fileno()).st_mode):
+            return stdin.tell() > 0
+    return False
 
 
 @contextmanager
@@ -173,22 +247,30 @@ def _hint_if_silent(console: Console) -> Iterator[None]:
         timer.cancel()
 
 
-def _attachments(options: PromptOptions) -> list[Attachment]:
-    return [read_attachment(path) for path in options.files]
+def _attachments(console: Console, options: PromptOptions, reader: PromptReader) -> list[Attachment]:
+    return [
+        Attachment("stdin", _read_stdin(console, reader)) if str(path) in _STDIN_FILES else _read_file(path, reader)
+        for path in options.files
+    ]
 
 
-def read_attachment(path: Path) -> Attachment:
-    """A file to attach to a prompt. Raises UsageError if it cannot be read or is not UTF-8."""
+def read_attachment(path: Path, limit: LimitOf) -> Attachment:
+    """A file to attach to a prompt. Raises UsageError if it cannot be read, is not UTF-8 or too long for `limit`."""
+    return _read_file(path, PromptReader(limit))
+
+
+def _read_file(path: Path, reader: PromptReader) -> Attachment:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = reader.read(file, str(path))
     except OSError as exc:
         raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
     name = os.fsencode(path.name).decode("utf-8", "replace")  # a file name can have other bytes
     return Attachment(name, _decode(str(path), content))
 
 
-def _decode(name: str, content: bytes) -> str:
-    """The text without a byte order mark and trailing newlines."""
+def _decode(name: str, content: bytearray) -> str:
+    """The text without a byte order mark and trailing newlines. Raises UsageError for what is not text."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as exc:
@@ -196,6 +278,9 @@ def _decode(name: str, content: bytes) -> str:
             f"{name} is not UTF-8: byte 0x{content[exc.start]:02x} at position {exc.start}; "
             "convert it first, for example with iconv"
         ) from exc
+    if "\0" in text:
+        position = content.index(0)
+        raise UsageError(f"{name} is not text: byte 0x00 at position {position}; convert it first if it is UTF-16")
     return text.removeprefix("\ufeff").rstrip("\r\n")
 
 

@@ -10,6 +10,7 @@ from r1.chat.view import Opening, name_of
 from r1.chat.worker import Loading, Noted, Ready, Warmed, Worker
 from r1.engine.events import Finished
 from r1.engine.prompt import Turn
+from r1.prompt_limit import PromptLimit, limit_of
 from r1.render.reply import ReplyText
 from r1.settings import Settings
 
@@ -42,6 +43,10 @@ class ChatModel:
         self._has_warned = False
         self._clock = clock
         self._loading_began = 0.0
+
+    def prompt_limit(self) -> PromptLimit:
+        """The longest prompt that the model can take. Reads its header; raises ModelNotFound, BadGGUF."""
+        return limit_of(self._find(self.reference)[1])
 
     def load(self, reference: str, turns: Sequence[Turn], settings: Settings) -> None:
         """Loads a model in place of the present one, and warms its cache with the conversation."""

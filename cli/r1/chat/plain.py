@@ -114,7 +114,7 @@ def run_plain(console: Console, history: History, settings: Settings, opening: O
 
 
 def _answer_pipe(console: Console, chat: Chat, events: SimpleQueue[WorkerEvent]) -> ExitStatus:
-    message = read_stdin(console)
+    message = read_stdin(console, chat.model.prompt_limit)
     if not message.strip():
         raise UsageError('stdin is empty; try: echo "How many r\'s are in strawberry?" | r1 chat')
     chat.ask(message)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from r1.chat.chat import Chat
 from r1.chat.registry import Registry, command_help, help_lines
@@ -21,7 +20,6 @@ COMMANDS = Registry()
 
 _SETTINGS = ("temp", "top-p", "max-tokens", "seed", "ctx")
 _DEFAULT_WORDS = {"auto", "default", "random"}
-_MAX_BYTES_PER_TOKEN = 16
 _LISTED_SESSIONS = 20
 _SHOWN_TURNS = 20  # of a session that is opened
 
@@ -88,8 +86,7 @@ def _file(chat: Chat, argument: str) -> None:
     path = expanded(argument)
     if path.exists() and not path.is_file():
         raise UsageError(f"{path}: not a regular file")
-    _require_small_enough(chat, path)
-    file = read_attachment(path)
+    file = read_attachment(path, chat.model.prompt_limit)
     chat.next.attach(file)
     chat.notices.say(f"{file.name} will be attached to the next message ({len(file.content):,} characters)")
 
@@ -370,15 +367,6 @@ def _turn(chat: Chat, number: str) -> StoredTurn:
         if str(turn.number) == number:
             return turn
     raise UsageError(f"no turn {number}; this chat has turns 1 to {last.number}")
-
-
-def _require_small_enough(chat: Chat, path: Path) -> None:
-    """Refuses, before it is read, a file that has more bytes than the longest context could hold."""
-    if chat.model.ready is None or not path.is_file():
-        return
-    size, trained = path.stat().st_size, chat.model.ready.trained
-    if size > _MAX_BYTES_PER_TOKEN * trained:
-        raise UsageError(f"{path}: {units.size(size)} is too large for this model, which reads {trained:,} tokens")
 
 
 def _text_to_copy(turn: StoredTurn, words: Sequence[str]) -> tuple[str, str]:
