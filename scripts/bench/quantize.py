@@ -160,6 +160,7 @@ def main() -> None:
     ours, theirs = options.folder / "ours.gguf", options.folder / "theirs.gguf"
     for _ in range(options.runs):
         command = [sys.executable, "-m", "r1", "quantize", str(folder), "-t", options.type, "-o", str(ours), "-q"]
+        command.append("--force")  # every run but the first replaces the file
         measured = measure(command)
         print(measured.line("r1 quantize", weights), flush=True)
         print(f"{'':24}{measured.written / ours.stat().st_size:.5f} × the result's size written")

@@ -62,7 +62,7 @@ class TestExitCodes:
             (["run", "--gpu-layers", "3", "--device", "cpu", "hi"], None, 2, "contradict each other"),
             (["run", "--jsonl", "--no-stdin"], None, 2, "--no-stdin forbids it"),
             (["run", "--jsonl", "-f", "/nonexistent"], b"", 2, "/nonexistent: cannot be read"),
-            (["quantize", "tiny", "-o", "/dev/null"], None, 2, "/dev/null is not a regular file"),
+            (["quantize", "tiny", "-o", "/dev/null"], None, 2, "/dev/null: not a regular file"),
             (["run", "--max-tokens", "5", "hi"], None, 3, "the limit of 5 tokens was reached; raise --max-tokens"),
             (["run", "-m", "qwen-7b", "hi"], None, 4, "get it with: r1 pull qwen-7b:Q4_K_M"),
             (["run", "-m", "qwen-7", "hi"], None, 4, "did you mean qwen-7b"),
