@@ -9,12 +9,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Self
 
-from r1.engine.context import Context, ContextParams, Stopped
+from r1.engine.context import Context, ContextParams, PromptTooLong, Stopped
 from r1.engine.events import Event
 from r1.engine.generate import generate
 from r1.engine.llama import Stop
 from r1.engine.model import LoadCancelled, Model
-from r1.engine.prompt import Conversation, Turn, conversation_segments, prompt_segments
+from r1.engine.prompt import Conversation, Turn, conversation_segments, prompt_segments, tokens_if_longer
 from r1.engine.read_ahead import read_ahead
 from r1.engine.sampling import SamplingParams
 from r1.fit.plan import MemoryPlan
@@ -118,9 +118,11 @@ class LoadedModel:
         """A reply to `prompt` after `turns`.
 
         The same turns, prompt, seed and settings give the same events, regardless of earlier prompts. Raises
-        UsageError when the settings' `ctx` is too long for the model, NotEnoughSpace.
+        UsageError when the settings' `ctx` is too long for the model, PromptTooLong for a prompt that is far too long,
+        NotEnoughSpace.
         """
         began = perf_counter()
+        self._require_possible(prompt)
         segments = prompt_segments(self.model, self._conversation(turns), prompt)
         sampling = self._sampling()
         context = self._context_for(sum(map(len, segments)))
@@ -169,6 +171,14 @@ class LoadedModel:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _require_possible(self, prompt: str) -> None:
+        """Raises PromptTooLong for a prompt that would only take memory before it turned out not to fit."""
+        trained = self.model.context_length
+        longest = min(self.settings.ctx or trained, trained)
+        tokens = tokens_if_longer(self.model, prompt, longest)
+        if tokens is not None:
+            raise PromptTooLong(tokens, longest, trained, is_estimate=True)
 
     def _conversation(self, turns: Sequence[Turn]) -> Conversation:
         return Conversation(self.settings.system, list(turns))

@@ -271,16 +271,17 @@ def _read_file(path: Path, reader: PromptReader) -> Attachment:
 
 def _decode(name: str, content: bytearray) -> str:
     """The text without a byte order mark and trailing newlines. Raises UsageError for what is not text."""
+    zero = content.find(0)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as exc:
-        raise UsageError(
-            f"{name} is not UTF-8: byte 0x{content[exc.start]:02x} at position {exc.start}; "
-            "convert it first, for example with iconv"
-        ) from exc
-    if "\0" in text:
-        position = content.index(0)
-        raise UsageError(f"{name} is not text: byte 0x00 at position {position}; convert it first if it is UTF-16")
+        if not 0 <= zero < exc.start:
+            raise UsageError(
+                f"{name} is not UTF-8: byte 0x{content[exc.start]:02x} at position {exc.start}; "
+                "convert it first, for example with iconv"
+            ) from exc
+    if zero >= 0:
+        raise UsageError(f"{name} is not text: byte 0x00 at position {zero}; convert it first if it is UTF-16")
     return text.removeprefix("\ufeff").rstrip("\r\n")
 
 

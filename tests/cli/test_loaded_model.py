@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from r1 import loaded_model
-from r1.engine.context import Context
+from r1.engine.context import Context, PromptTooLong
 from r1.engine.events import Finished
 from r1.engine.model import Model
 from r1.loaded_model import LoadedModel
@@ -58,6 +58,20 @@ class TestContextLength:
     def test_longer_than_the_model_was_trained_for_is_refused(self, tiny_path: Path) -> None:
         with pytest.raises(UsageError, match="--ctx 99999 is too long: the model was trained for"):
             LoadedModel(tiny_path, Settings(ctx=99_999))
+
+
+class TestPromptTooLong:
+    """A prompt far longer than any context is refused before it is tokenized as a whole."""
+
+    @pytest.mark.parametrize(("ctx", "longest"), [(None, 2048), (512, 512)])
+    def test_is_refused_without_a_context(self, tiny_path: Path, ctx: int | None, longest: int) -> None:
+        with LoadedModel(tiny_path, Settings(ctx=ctx, threads=1)) as loaded:
+            with pytest.raises(PromptTooLong) as caught:
+                loaded.ask("word " * 100_000)
+            assert caught.value.length == longest
+            assert caught.value.tokens == pytest.approx(len(loaded.model.tokenize("word " * 100_000)), rel=0.05)
+            assert f"the prompt has about {caught.value.tokens:,} tokens" in str(caught.value)
+            assert loaded.context_length == 0
 
 
 class TestConfigure:

@@ -294,6 +294,7 @@ class TestWhatIsNoText:
         [
             (b"\x7fELF\x02\x01", "is not text: byte 0x00 at position 6"),
             (b"\x7fELF\xff", "is not UTF-8: byte 0xff at position 4"),
+            (b"\x7fELF\x00\xff", "is not text: byte 0x00 at position 4"),
             ("hi".encode("utf-16"), "is not UTF-8: byte 0xff at position 0"),
             ("hi".encode("utf-16-le"), "is not text: byte 0x00 at position 1; convert it first if it is UTF-16"),
         ],

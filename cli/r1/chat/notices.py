@@ -51,7 +51,7 @@ def explain(error: Exception, ready: Ready | None) -> str:
     """The message about an error, and what to do about it."""
     if isinstance(error, PromptTooLong):
         return (
-            f"the prompt is too long: {error.tokens:,} tokens, and the context holds {error.length:,}; press Up to "
+            f"the prompt is too long: {error.count} tokens, and the context holds {error.length:,}; press Up to "
             f"restore and shorten it, or {_make_room(ready, error.tokens)}"
         )
     return str(error) if isinstance(error, R1Error) else unexpected(error)

@@ -27,13 +27,18 @@ Segments = Sequence[Sequence[int]]
 
 
 class PromptTooLong(UsageError):
-    """A prompt of `tokens` tokens leaves no room for a reply in a context of `length`."""
+    """A prompt of `tokens` tokens leaves no room for a reply in a context of `length`.
 
-    def __init__(self, tokens: int, length: int, trained: int) -> None:
+    `count` is the number of tokens in words; with `is_estimate`, they were not counted to the end.
+    """
+
+    def __init__(self, tokens: int, length: int, trained: int, *, is_estimate: bool = False) -> None:
+        count = f"about {tokens:,}" if is_estimate else f"{tokens:,}"
         larger = min(_round_up(tokens + _REPLY_TOKENS), trained)
-        remedy = f", or use --ctx {larger}" if tokens < trained else f" (the model was trained for at most {trained})"
-        super().__init__(f"the prompt has {tokens} tokens, and the context holds {length}; shorten the prompt{remedy}")
+        remedy = f", or use --ctx {larger}" if tokens < trained else f" (the model was trained for at most {trained:,})"
+        super().__init__(f"the prompt has {count} tokens, and the context holds {length:,}; shorten the prompt{remedy}")
         self.tokens = tokens
+        self.count = count
         self.length = length
 
 

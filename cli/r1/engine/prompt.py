@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 
 from r1.engine.model import Model
 
+_WHOLE = 1 << 18  # characters that are tokenized at once
+_PIECE = 1 << 16
+_PER_CUT = 16  # tokens that a cut may add
+
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
@@ -46,6 +50,35 @@ def with_attachments(question: str, attachments: list[Attachment]) -> str:
         f"[file name]: {file.name}\n[file content begin]\n{file.content}\n[file content end]\n" for file in attachments
     )
     return "".join(files) + question
+
+
+def tokens_if_longer(model: Model, text: str, length: int) -> int | None:
+    """About how many tokens a text has that has more than `length`; None for one that may have fewer.
+
+    llama.cpp takes some 100 bytes of memory for each byte that it tokenizes, so a long text is counted piece by piece,
+    no further than needed. A cut at white space is hardly noticed, and one in a word adds a few tokens at most.
+    """
+    if len(text) <= _WHOLE:
+        return None
+    tokens = allowance = end = 0
+    for piece in _pieces(text):
+        tokens += len(model.tokenize(piece))
+        allowance += _PER_CUT
+        end += len(piece)
+        if tokens > length + allowance:
+            return tokens * len(text) // end
+    return None
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text in pieces that end at a line's end or a space, where there is one."""
+    start = 0
+    while start < len(text):
+        end = start + _PIECE
+        if end < len(text):
+            end = max(text.rfind("\n", start, end), text.rfind(" ", start, end)) + 1 or end
+        yield text[start:end]
+        start = end
 
 
 def prompt_segments(model: Model, conversation: Conversation, prompt: str) -> list[list[int]]:

@@ -123,7 +123,7 @@ class TestPrefill:
         with Context(model, ContextParams(256, threads=Threads.of(1))) as small, pytest.raises(UsageError) as caught:
             prefill(small, [1] * (model.context_length + 1))
         assert "--ctx" not in str(caught.value)
-        assert f"{model.context_length + 1} tokens" in str(caught.value)
+        assert f"{model.context_length + 1:,} tokens" in str(caught.value)
 
 
 class TestWarm:

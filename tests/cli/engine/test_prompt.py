@@ -5,11 +5,22 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jinja2 import Environment
 from tokenizers import Tokenizer
 
+from r1.engine import prompt as module
 from r1.engine.model import Model
-from r1.engine.prompt import Attachment, Conversation, Turn, conversation_segments, prompt_segments, with_attachments
+from r1.engine.prompt import (
+    Attachment,
+    Conversation,
+    Turn,
+    conversation_segments,
+    prompt_segments,
+    tokens_if_longer,
+    with_attachments,
+)
 from tests.cli.engine.conftest import TINY
 
 
@@ -100,3 +111,33 @@ class TestWithAttachments:
 
     def test_without_files_only_the_question_remains(self) -> None:
         assert with_attachments("Why?", []) == "Why?"
+
+
+class TestTokensIfLonger:
+    """A long text is counted piece by piece, and no further than needed."""
+
+    @pytest.fixture(autouse=True)
+    def small_pieces(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "_WHOLE", 500)
+        monkeypatch.setattr(module, "_PIECE", 100)
+
+    def test_a_short_text_is_not_counted(self, model: Model) -> None:
+        assert tokens_if_longer(model, "x" * 500, 10) is None
+
+    @pytest.mark.parametrize("text", ["word " * 2000, "y\n" * 5000, "x" * 10_000, "日本語" * 3000, " " * 10_000])
+    def test_the_estimate_is_near_the_count(self, model: Model, text: str) -> None:
+        count = len(model.tokenize(text))
+        estimate = tokens_if_longer(model, text, count // 4)
+        assert estimate == pytest.approx(count, rel=0.05)
+
+    def test_tokenizes_no_more_than_needed(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: list[int] = []
+        whole = model.tokenize
+        monkeypatch.setattr(model, "tokenize", lambda text: seen.append(len(text)) or whole(text))
+        assert tokens_if_longer(model, "word " * 100_000, 1000)
+        assert max(seen) <= 100
+        assert sum(seen) < 20_000
+
+    @given(st.text(st.sampled_from("ab1 \n\t.日😀<think>"), min_size=501, max_size=1500))
+    def test_a_text_that_fits_is_never_refused(self, model: Model, text: str) -> None:
+        assert tokens_if_longer(model, text, len(model.tokenize(text))) is None
