@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 from r1.console import Console
-from r1.interrupt import exit_on_sigterm
 from r1.library import LocalSource
 from r1.render.progress_line import Report, follow
 from r1_quantize import units
@@ -67,7 +66,7 @@ def convert(  # noqa: PLR0913, PLR0917
     job = _job(store, source, quant, output, options)
     reference = f"{source.name}:{quant}" if output is None else str(output)
     began = time.monotonic()
-    with exit_on_sigterm(), closing(quantize(job)) as events:
+    with closing(quantize(job)) as events:
         planned = next(events)  # before the lock: a source that cannot be quantized leaves no trace in the store
         assert isinstance(planned, Planned), "a conversion begins with Planned"
         with store.lock(source.name, quant) if output is None else nullcontext():

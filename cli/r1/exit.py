@@ -17,9 +17,11 @@ from typing import TextIO
 import typer
 
 from r1.console import abandon, printable
+from r1.interrupt import exit_on_signals
 from r1_quantize.errors import DISK_FULL, ExitStatus, R1Error, debugging, unexpected
 
 _WITH_EVENTS = {"pull", "quantize"}
+_SIGNALS = {ExitStatus.HUNG_UP, ExitStatus.TERMINATED}
 
 
 def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one return per outcome
@@ -27,26 +29,28 @@ def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one
     if sys.stdout is None:  # closed before the start: nothing can be printed
         return ExitStatus.CLOSED_PIPE
     try:
-        status = application(standalone_mode=False)
+        with exit_on_signals():
+            status = application(standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as exc:
         message = _in_our_style(exc.format_message())  # empty if the help has just been printed
         return _fail(f"{message} see {_help_command(exc)}", ExitStatus.USAGE) if message else ExitStatus.OK
     except (KeyboardInterrupt, typer.Abort):
-        _print_object("interrupted", ExitStatus.INTERRUPTED)
-        return ExitStatus.INTERRUPTED
+        return _interrupted(ExitStatus.INTERRUPTED)
     except BrokenPipeError:
         return _closed_pipe()
     except SystemExit as exc:  # raised by Typer after shell completion, and for a broken pipe
-        if isinstance(exc.__context__, BrokenPipeError):
-            return _closed_pipe()
-        return int(exc.code or 0)
+        if exc.code in _SIGNALS:
+            return _interrupted(ExitStatus(exc.code))
+        return _closed_pipe() if isinstance(exc.__context__, BrokenPipeError) else int(exc.code or 0)
     except R1Error as exc:
         return _fail(str(exc), exc.exit_status)
     except OSError as exc:
         return _disk_full(exc) if exc.errno in DISK_FULL else _unexpected(exc)
     except Exception as exc:
         return _unexpected(exc)
+    if status == ExitStatus.INTERRUPTED and not isinstance(status, ExitStatus):  # Typer's status for Ctrl-C
+        return _interrupted(ExitStatus.INTERRUPTED)
     return int(status) if isinstance(status, int) else ExitStatus.OK
 
 
@@ -95,6 +99,12 @@ def _print(stream: TextIO, line: str) -> None:
         stream.flush()
     except OSError:
         abandon(stream)
+
+
+def _interrupted(status: ExitStatus) -> ExitStatus:
+    """The end of a command that was interrupted before it could print a result of its own."""
+    _print_object("interrupted", status)
+    return status
 
 
 def _disk_full(exc: OSError) -> ExitStatus:

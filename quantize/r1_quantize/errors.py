@@ -14,7 +14,8 @@
 
 Every message is one line that says what is wrong and what to do; `r1.exit` prints it, except where the work goes on:
 in the chat, with `--jsonl`, and with `pull --update`. A reply that was cut short
-(3), Ctrl-C (130) and a closed stdout (141) are outcomes, not errors: commands return their `ExitStatus`.
+(3), SIGHUP (129), Ctrl-C (130), a closed stdout (141) and SIGTERM (143) are outcomes, not errors: commands return their
+`ExitStatus`.
 """
 
 from __future__ import annotations
@@ -39,8 +40,10 @@ class ExitStatus(IntEnum):
     NO_SPACE = 5
     NETWORK = 6
     BAD_FILE = 7
+    HUNG_UP = 129
     INTERRUPTED = 130
     CLOSED_PIPE = 141
+    TERMINATED = 143
 
 
 class R1Error(Exception):

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from r1.exit import run_app
-from r1_quantize.errors import BadGGUF, ModelNotFound, NetworkError, NotEnoughSpace, R1Error, UsageError
+from r1_quantize.errors import BadGGUF, ExitStatus, ModelNotFound, NetworkError, NotEnoughSpace, R1Error, UsageError
 
 
 def status_of(error: BaseException) -> int:
@@ -51,6 +51,11 @@ class TestRunApp:
 
     def test_ctrl_c_prints_nothing(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert status_of(KeyboardInterrupt()) == 130
+        assert capsys.readouterr() == ("", "")
+
+    @pytest.mark.parametrize("status", [129, 143])
+    def test_a_signal_prints_nothing(self, capsys: pytest.CaptureFixture[str], status: int) -> None:
+        assert status_of(SystemExit(status)) == status
         assert capsys.readouterr() == ("", "")
 
     def test_a_message_becomes_one_line_without_control_codes(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,10 +129,11 @@ class TestErrorObject:
         [
             (typer.BadParameter("No", param_hint="'--ctx'"), "invalid value for '--ctx': No; see r1 --help", 2),
             (KeyboardInterrupt(), "interrupted", 130),
+            (SystemExit(143), "interrupted", 143),
             (RuntimeError("boom"), "unexpected error: RuntimeError: boom (R1_DEBUG=1 prints the traceback)", 1),
             (OSError(errno.ENOSPC, "No space left", "/m.gguf"), "cannot write to /m.gguf: no space left", 5),
         ],
-        ids=["usage", "Ctrl-C", "unexpected", "full disk"],
+        ids=["usage", "Ctrl-C", "SIGTERM", "unexpected", "full disk"],
     )
     def test_every_kind_of_error_has_one(
         self,
@@ -138,6 +144,20 @@ class TestErrorObject:
         status: int,
     ) -> None:
         assert self.objects(capsys, monkeypatch, "doctor --json", error) == [{"error": text, "exit_code": status}]
+
+    def test_typers_status_for_ctrl_c_has_one(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "argv", ["r1", "doctor", "--json"])
+        assert run_app(lambda *, standalone_mode: 130) == 130
+        assert json.loads(capsys.readouterr().out) == {"error": "interrupted", "exit_code": 130}
+
+    def test_a_command_that_printed_its_own_result_has_none(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "argv", ["r1", "run", "--json", "x"])
+        assert run_app(lambda *, standalone_mode: ExitStatus.INTERRUPTED) == 130
+        assert capsys.readouterr().out == ""
 
     def test_a_reader_that_has_gone_does_not_change_the_exit_code(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Gone(io.StringIO):

@@ -1,4 +1,4 @@
-"""`r1.interrupt`: Ctrl-C as a flag."""
+"""`r1.interrupt`: Ctrl-C, SIGTERM and SIGHUP as a flag or an exception."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import time
 
 import pytest
 
-from r1.interrupt import Interrupt
+from r1.interrupt import Interrupt, Interrupted, exit_on_signals
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGHUP is POSIX's")
+
+STATUSES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+"""The exit status of a shell's job that each signal ended."""
 
 
 def ctrl_c() -> None:
@@ -26,20 +31,44 @@ class TestInterrupt:
             ctrl_c()
             assert interrupt()
 
+    @pytest.mark.parametrize(("number", "status"), STATUSES.items())
+    def test_it_knows_the_status_of_the_signal_that_came_first(self, number: signal.Signals, status: int) -> None:
+        with Interrupt() as interrupt:
+            assert interrupt.status == 130
+            signal.raise_signal(number)
+            assert interrupt()
+            signal.raise_signal(signal.SIGINT)
+            assert interrupt.status == status
+
     def test_after_the_second_signal_the_third_kills(self) -> None:
         with Interrupt():
             ctrl_c()
             ctrl_c()
             assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
 
-    def test_it_raises_in_a_waiting_block(self) -> None:
-        with Interrupt() as interrupt, pytest.raises(KeyboardInterrupt), interrupt.raising():
-            ctrl_c()
+    @pytest.mark.parametrize("number", STATUSES)
+    def test_it_raises_in_a_waiting_block(self, number: signal.Signals) -> None:
+        with Interrupt() as interrupt, pytest.raises(Interrupted), interrupt.raising():
+            signal.raise_signal(number)
+
+    def test_a_pipe_that_breaks_after_a_signal_is_the_end_by_that_signal(self) -> None:
+        def work() -> None:
+            with Interrupt():
+                signal.raise_signal(signal.SIGHUP)
+                raise BrokenPipeError
+
+        with pytest.raises(SystemExit) as end:
+            work()
+        assert end.value.code == 129
+
+    def test_a_pipe_that_breaks_by_itself_stays_one(self) -> None:
+        with pytest.raises(BrokenPipeError), Interrupt():
+            raise BrokenPipeError
 
     def test_a_signal_before_the_block_raises_too(self) -> None:
         with Interrupt() as interrupt:
             ctrl_c()
-            with pytest.raises(KeyboardInterrupt), interrupt.raising():
+            with pytest.raises(Interrupted), interrupt.raising():
                 pytest.fail("the block was entered")
 
     def test_after_the_block_it_only_sets_the_flag(self) -> None:
@@ -49,8 +78,8 @@ class TestInterrupt:
             ctrl_c()
             assert interrupt()
 
-    @pytest.mark.skipif(sys.platform == "win32", reason="uses a POSIX lock")
-    def test_the_third_kills_even_while_c_code_blocks(self) -> None:
+    @pytest.mark.parametrize(("number", "status"), STATUSES.items())
+    def test_the_third_kills_even_while_c_code_blocks(self, number: signal.Signals, status: int) -> None:
         program = (
             "import ctypes, sys\n"
             "from r1.interrupt import Interrupt\n"
@@ -65,24 +94,26 @@ class TestInterrupt:
             assert process.stdout.readline() == b"waiting\n"
             for _ in range(3):
                 assert process.poll() is None
-                process.send_signal(signal.SIGINT)
+                process.send_signal(number)
                 time.sleep(0.1)
-            assert process.wait(10) == 130
+            assert process.wait(10) == status
 
-    def test_the_previous_handler_is_restored(self) -> None:
-        before = signal.getsignal(signal.SIGINT)
+    @pytest.mark.parametrize("number", STATUSES)
+    def test_the_previous_handler_is_restored(self, number: signal.Signals) -> None:
+        before = signal.getsignal(number)
         with Interrupt():
-            assert signal.getsignal(signal.SIGINT) != before
-        assert signal.getsignal(signal.SIGINT) == before
+            assert signal.getsignal(number) != before
+        assert signal.getsignal(number) == before
 
-    def test_an_ignored_signal_stays_ignored(self) -> None:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    @pytest.mark.parametrize("number", STATUSES)
+    def test_an_ignored_signal_stays_ignored(self, number: signal.Signals) -> None:
+        before = signal.signal(number, signal.SIG_IGN)
         try:
-            with Interrupt() as interrupt:
-                ctrl_c()
+            with Interrupt() as interrupt, exit_on_signals():
+                signal.raise_signal(number)
                 assert not interrupt()
         finally:
-            signal.signal(signal.SIGINT, before)
+            signal.signal(number, before)
 
     def test_it_does_nothing_in_another_thread(self) -> None:
         states: list[bool] = []
@@ -95,3 +126,31 @@ class TestInterrupt:
         thread.start()
         thread.join()
         assert states == [False]
+
+
+class TestExitOnSignals:
+    """Where nothing checks a flag, SIGTERM and SIGHUP end the work as an exception does."""
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    def test_a_signal_raises_and_the_second_leaves_the_end_alone(self, number: signal.Signals) -> None:
+        handlers = []
+
+        def work() -> None:
+            try:
+                signal.raise_signal(number)
+            finally:
+                signal.raise_signal(number)
+                handlers.append(signal.getsignal(number))
+
+        with pytest.raises(SystemExit) as end, exit_on_signals():
+            work()
+        assert end.value.code == STATUSES[number]
+        assert handlers == [signal.SIG_DFL]  # so the third kills
+
+    def test_inside_interrupt_the_flag_is_set_and_afterwards_it_raises_again(self) -> None:
+        with exit_on_signals():
+            with Interrupt() as interrupt:
+                signal.raise_signal(signal.SIGTERM)
+                assert interrupt()
+            with pytest.raises(SystemExit):
+                signal.raise_signal(signal.SIGTERM)

@@ -14,7 +14,6 @@ from r1.fit.plan import too_large
 from r1.fit.recommendation import best_that_fits
 from r1.fit.shape import shape_of
 from r1.fit.survey import alone, survey
-from r1.interrupt import exit_on_sigterm
 from r1.library import LocalSource, open_store
 from r1.machine.memory import memory
 from r1.render.event_lines import event_lines
@@ -122,7 +121,7 @@ class _Download:
 
     def run(self, options: PullOptions) -> None:
         began = time.monotonic()
-        with exit_on_sigterm(), closing(pull(self.store, self.request, options)) as pulling:
+        with closing(pull(self.store, self.request, options)) as pulling:
             events = self._checked(pulling, options)
             describe = (lambda _: []) if options.dry_run else self._describe
             last = follow(self.console, events, self.request.reference, self.report, describe)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 from r1.console import Console
+from r1.engine.events import Finished, Timings, Usage
 from r1.engine.model import LoadCancelled
-from r1.interrupt import Interrupt
+from r1.interrupt import Interrupt, Interrupted
 from r1.library import find_model
 from r1.loaded_model import Listener, LoadedModel
 from r1.prompt_input import PromptLine, PromptOptions, read_lines, read_prompt, require_prompt
+from r1.prompt_limit import LimitOf, limit_of
 from r1.render.outcome import Remedies, exit_status, why_incomplete
 from r1.render.plain import LoadingLine, PlainView, Reply, TraceTo, follow
 from r1.settings import Settings
@@ -26,19 +29,25 @@ _MAX_TEMPLATE_TOKENS = 64
 
 def run(console: Console, options: PromptOptions, output: OutputFormat, settings: Settings) -> ExitStatus:
     """Answers the prompt; OK only if every answer is complete. Raises as `find_model` and `LoadedModel`."""
-    if output != "jsonl":
-        require_prompt(console, options)
-    model = find_model(console, settings.model)
-    prompt = None if output == "jsonl" else read_prompt(console, options)
+    name = settings.model
     with Interrupt() as interrupt:
         try:
+            with interrupt.raising():
+                if output != "jsonl":
+                    require_prompt(console, options)
+                model = find_model(console, name)
+                name = model.reference
+                limit = partial(limit_of, model.path, settings.ctx)
+                prompt = None if output == "jsonl" else read_prompt(console, options, limit)
             with _load(console, settings, interrupt, model, prompt) as loaded:
                 if console.stderr_is_terminal and settings.device == "auto":
                     _print_hints(console)
-                runner = _Runner(console, settings, loaded, interrupt, model.reference, output)
-                return runner.answer_lines(options) if prompt is None else runner.answer(prompt)
-        except LoadCancelled:
-            return ExitStatus.INTERRUPTED
+                runner = _Runner(console, settings, loaded, interrupt, name, output)
+                return runner.answer_lines(options, limit) if prompt is None else runner.answer(prompt)
+        except (LoadCancelled, Interrupted):
+            if output == "json":
+                console.json(_report_unanswered(name, settings.seed), one_line=True)
+            return interrupt.status
 
 
 def _load(
@@ -81,23 +90,23 @@ class _Runner:
             self.console.warn(self._why_incomplete(reply))
         return status
 
-    def answer_lines(self, options: PromptOptions) -> ExitStatus:
+    def answer_lines(self, options: PromptOptions, limit: LimitOf) -> ExitStatus:
         """Prints one JSON object per line of stdin, in order, as soon as it is ready; for a bad line, an error object.
 
-        Ctrl-C ends after the current line's object.
+        A signal ends it after the current line's object.
         """
         statuses: list[ExitStatus] = []
-        for line in self._lines(options):
+        for line in self._lines(options, limit):
             result, status = self._answer_line(line)
             self.console.json({**line.fields, **result}, one_line=True)
-            if status is ExitStatus.INTERRUPTED:
+            if result.get("finish_reason") == "interrupted":
                 return status
             statuses.append(status)
         return self._sum_up(statuses)
 
-    def _lines(self, options: PromptOptions) -> Iterator[PromptLine]:
-        """The lines of stdin; Ctrl-C while waiting for one raises KeyboardInterrupt."""
-        lines = read_lines(self.console, options)
+    def _lines(self, options: PromptOptions, limit: LimitOf) -> Iterator[PromptLine]:
+        """The lines of stdin; a signal while waiting for one raises Interrupted."""
+        lines = read_lines(self.console, options, limit)
         while True:
             with self.interrupt.raising():
                 line = next(lines, None)
@@ -130,17 +139,7 @@ class _Runner:
         pending = self.loaded.ask(prompt, stop_after_thinking=only_thinking)
         view = PlainView(self.console, self._trace_to(), show_answer=self.output == "text" and not only_thinking)
         reply = follow(pending.events, view)
-        report = {
-            "answer": reply.answer,
-            "thinking": reply.thinking,
-            "finish_reason": reply.finished.reason,
-            "model": self.name,
-            "seed": pending.seed,
-            "context": self._context(),
-            "usage": asdict(reply.finished.usage),
-            "timings": _rounded({"load_s": pending.load_s, **asdict(reply.finished.timings)}),
-        }
-        return reply, report
+        return reply, _report(reply, self.name, pending.seed, self._context(), pending.load_s)
 
     def _context(self) -> dict[str, Any]:
         """What else the text depends on: the same seed gives the same text only if these are the same, too."""
@@ -156,7 +155,7 @@ class _Runner:
 
     def _status(self, reply: Reply) -> ExitStatus:
         printed = reply.thinking if self.settings.thinking == "only" else reply.answer
-        return exit_status(reply.finished.reason, printed)
+        return exit_status(reply.finished.reason, printed, self.interrupt.status)
 
     def _why_incomplete(self, reply: Reply) -> str:
         length = self.loaded.context_length
@@ -174,5 +173,24 @@ class _Runner:
         )
 
 
-def _rounded(timings: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in timings.items()}
+def _report(
+    reply: Reply, model: str | None, seed: int | None, context: dict[str, Any] | None, load_s: float
+) -> dict[str, Any]:
+    """The JSON object of a reply."""
+    timings = {"load_s": load_s, **asdict(reply.finished.timings)}
+    return {
+        "answer": reply.answer,
+        "thinking": reply.thinking,
+        "finish_reason": reply.finished.reason,
+        "model": model,
+        "seed": seed,
+        "context": context,
+        "usage": asdict(reply.finished.usage),
+        "timings": {name: round(value, 4) for name, value in timings.items()},
+    }
+
+
+def _report_unanswered(model: str | None, seed: int | None) -> dict[str, Any]:
+    """The JSON object of a reply that was interrupted before the model was loaded."""
+    finished = Finished("interrupted", Usage(0, 0, 0), Timings(0.0, 0.0, 0.0, 0.0))
+    return _report(Reply(finished, thinking="", answer=""), model, seed, context=None, load_s=0.0)

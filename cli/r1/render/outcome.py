@@ -17,10 +17,10 @@ class Remedies:
     context: str
 
 
-def exit_status(reason: FinishReason | None, text: str) -> ExitStatus:
-    """OK only for a reply that ended by itself, with `text`."""
+def exit_status(reason: FinishReason | None, text: str, interrupted: ExitStatus = ExitStatus.INTERRUPTED) -> ExitStatus:
+    """OK only for a reply that ended by itself, with `text`; `interrupted` is the status of an interrupted one."""
     if reason == "interrupted":
-        return ExitStatus.INTERRUPTED
+        return interrupted
     return ExitStatus.OK if reason == "stop" and text else ExitStatus.INCOMPLETE
 
 
