@@ -37,7 +37,8 @@ def pytest_xdist_auto_num_workers() -> int:
     return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-_FOREIGN = ("R1_", "XDG_", "HF_", "PYTHONDONTWRITEBYTECODE")
+_FOREIGN = ("R1_", "XDG_", "HF_", "PYTHONDONTWRITEBYTECODE", "SSL_", "REQUESTS_CA_", "CURL_CA_")
+_FOREIGN_ENDS = ("_PROXY", "_proxy")
 """Variables of the developer that tests leave out. Without bytecode, each of many processes would compile r1 again."""
 
 
@@ -81,11 +82,16 @@ def context(model: Model) -> Iterator[Context]:
         yield made
 
 
+def own_environ() -> dict[str, str]:
+    """The environment without the developer's settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    return {name: value for name, value in kept.items() if not name.endswith(_FOREIGN_ENDS)}
+
+
 def isolated_environ(home: Path, folder: Path) -> dict[str, str]:
     """An environment with R1_HOME at `home`, other files in `folder`, and no configuration of the developer."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     folders = {"R1_HOME": str(home), "XDG_CONFIG_HOME": str(folder / "config"), "HOME": str(folder)}
-    return {**kept, **folders, "R1_THREADS": "1", "TERM": "xterm-256color"}
+    return {**own_environ(), **folders, "R1_THREADS": "1", "TERM": "xterm-256color"}
 
 
 @pytest.fixture

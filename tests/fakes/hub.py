@@ -664,7 +664,11 @@ def client_constants(environ: Mapping[str, str]) -> dict[str, object]:
 @contextmanager
 def huggingface_client(environ: Mapping[str, str]) -> Iterator[None]:
     """Make this process's huggingface_hub use this environment."""
-    from huggingface_hub import constants
+    from huggingface_hub import close_session, constants
 
     with patch.dict(os.environ, environ, clear=True), patch.multiple(constants, **client_constants(environ)):
-        yield
+        close_session()  # a process has one client, for the proxies and certificates of its environment
+        try:
+            yield
+        finally:
+            close_session()

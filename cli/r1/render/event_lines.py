@@ -30,8 +30,8 @@ def event_lines(
 ) -> Iterator[PipelineEvent]:
     """Passes the events on, and prints a line for each, but only one line per second for all frequent ones.
 
-    No line about the work comes before the plan, however slow the machine: only that r1 waits for another process or for
-    the hub, and notes.
+    No line about the work comes before the plan, however slow the machine; only notes, and that r1 waits for another
+    process or for the hub.
     """
     progress, last_line, is_planned = Progress(), time.monotonic(), False
     for event in events:

@@ -7,11 +7,13 @@ they lose partial files when a process ends (huggingface_hub issue 4196).
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from r1_quantize.checkpoint.checkpoint import shard_names
 from r1_quantize.errors import ModelNotFound, NetworkError, UsageError
+from r1_quantize.hub import network_environment
 from r1_quantize.hub.repository import CONFIG_FILES, RemoteFile, Repository, checked_repository, is_repo
 from r1_quantize.store.manifest import file_sha256
 
@@ -88,14 +91,12 @@ def look_up(repo: str, revision: str | None = None) -> Repository:
     Raises TransientError; NetworkError when the hub refuses; ModelNotFound when there is no such repository;
     RevisionGone; BadCheckpoint when the listing is impossible.
     """
-    _configure_client()
+    if not is_repo(repo):
+        raise UsageError(f"{repo!r} is not a repository name; use OWNER/NAME, as in deepseek-ai/DeepSeek-R1")
+    _prepare_connection(repo)
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    if not is_repo(repo):
-        raise UsageError(f"{repo!r} is not a repository name; use OWNER/NAME, as in deepseek-ai/DeepSeek-R1")
-    if not constants.ENDPOINT.startswith(("http://", "https://")):
-        raise UsageError(f"HF_ENDPOINT is {constants.ENDPOINT!r}; it must begin with https:// or http://")
     with _errors_translated(repo):
         try:
             info = HfApi().model_info(
@@ -118,12 +119,13 @@ def open_body(repository: Repository, file: RemoteFile, start: int, end: int, *,
     `xet` allows Xet, where the hub offers it. Raises TransientError, also while the chunks are read; NetworkError when
     the hub refuses; RevisionGone.
     """
-    _configure_client()
+    what = f"{repository.name}/{file.name}"
+    _prepare_connection(what)
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.utils import build_hf_headers, http_stream_backoff
 
     url = hf_hub_url(repository.name, file.name, revision=repository.commit)
-    with _errors_translated(f"{repository.name}/{file.name}"):
+    with _errors_translated(what):
         headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
         if xet and (chunks := _xet_chunks(url, headers, file, start, end)):
             yield Body(start, chunks)
@@ -147,7 +149,7 @@ def stop_transfers() -> None:
 
 def cached_file(repository: Repository, file: RemoteFile) -> Path | None:
     """The path of a file of that name and size in the Hugging Face cache. Its content is not checked."""
-    _configure_client()
+    _import_client()
     from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(repository.name, file.name, revision=repository.commit)
@@ -174,7 +176,7 @@ def cached_checkpoint(repo: str) -> Path:
 
     Raises ModelNotFound when the repository is not in the cache, or not completely.
     """
-    _configure_client()
+    _import_client()
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -191,10 +193,46 @@ def _has_token() -> bool:
     return get_token() is not None
 
 
-def _configure_client() -> None:
-    """Call before importing huggingface_hub: turns off its telemetry and its log messages."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+def _import_client() -> None:
+    """Import huggingface_hub, which may print when it is imported, and keep it silent. Raises UsageError."""
+    network_environment.prepare(os.environ)
+    _import_silently()
+
+
+@cache
+def _import_silently() -> None:
+    logging.disable(logging.CRITICAL)  # huggingface_hub sets its level, and that of the root logger, when imported
+    try:
+        with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()):
+            from huggingface_hub import set_client_factory
+    finally:
+        logging.disable(logging.NOTSET)
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL + 1)
+    set_client_factory(_make_client)
+
+
+def _make_client() -> httpx2.Client:
+    from r1_quantize.hub.client import make_client
+
+    return make_client()
+
+
+def _prepare_connection(what: str) -> None:
+    """Judge everything the environment says about the network, before `what` is requested.
+
+    Raises UsageError for a bad value, NetworkError when connections are switched off.
+    """
+    _import_client()
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        variable = next((name for name in network_environment.OFFLINE if os.environ.get(name)), "HF_HUB_OFFLINE")
+        raise NetworkError(
+            f"{what} is not on this disk, and {variable} is set, so it cannot be downloaded; unset {variable}"
+        )
+    network_environment.check_endpoint(constants.ENDPOINT)
+    network_environment.check_header_values(os.environ)
+    network_environment.check_token(os.environ, Path(constants.HF_TOKEN_PATH))
 
 
 def _remote_file(sibling: Any) -> RemoteFile:
@@ -248,14 +286,12 @@ def _errors_translated(what: str) -> Iterator[None]:
     """Turn the client's errors into ours. No message contains a URL: those of a CDN are temporary secrets."""
     import httpx2
     from huggingface_hub import constants
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OIDCError
 
     try:
         yield
-    except OfflineModeIsEnabled as exc:
-        raise NetworkError(
-            f"{what} is not on this disk, and HF_HUB_OFFLINE is set, so it cannot be downloaded"
-        ) from exc
+    except OIDCError as exc:
+        raise UsageError(f"HF_OIDC_RESOURCE is set, but there is no token for it ({exc}); unset it") from exc
     except httpx2.InvalidURL as exc:
         raise UsageError(f"HF_ENDPOINT is {constants.ENDPOINT!r}, which is not a valid address") from exc
     except HFValidationError as exc:
@@ -266,32 +302,31 @@ def _errors_translated(what: str) -> Iterator[None]:
         raise _connection_failure(exc) from exc
 
 
-def _connection_failure(exc: Exception) -> TransientError:
+def _connection_failure(exc: Exception) -> Exception:
     import httpx2
 
+    from r1_quantize.hub.client import ProxyFailed, certificate_problem, system_reason
+
+    if problem := certificate_problem(exc):
+        return NetworkError(
+            f"the certificate of the hub is not trusted ({problem}); if this network has a certificate authority of "
+            "its own, set SSL_CERT_FILE to the file with its certificate"
+        )
     match exc:
+        case ProxyFailed(denied=True):
+            return NetworkError(str(exc))
+        case ProxyFailed():
+            return TransientError(str(exc), cause=exc.cause)
         case httpx2.ConnectTimeout():
             return TransientError("cannot reach the hub", cause="timed out")
         case httpx2.ConnectError():
-            return TransientError("cannot reach the hub", cause=_os_error(exc))
+            return TransientError("cannot reach the hub", cause=system_reason(exc))
         case httpx2.TimeoutException():
             return TransientError("the hub stopped responding")
         case httpx2.TooManyRedirects():
             return TransientError("the hub redirects in a loop")
-        case httpx2.ProxyError():
-            return TransientError("the proxy refused the connection")
         case _:
             return TransientError("the connection broke")
-
-
-def _os_error(exc: BaseException) -> str:
-    """The operating system's reason for a failure, such as "Connection refused"; empty if there is none."""
-    reason: BaseException | None = exc
-    while reason is not None:
-        if isinstance(reason, OSError) and reason.strerror:
-            return reason.strerror
-        reason = reason.__cause__ or reason.__context__
-    return ""
 
 
 def _refusal(what: str, exc: HfHubHTTPError) -> Exception:

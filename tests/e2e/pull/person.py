@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 from r1_quantize.hub import download
 from r1_quantize.store.manifest import Manifest
+from tests.conftest import own_environ
 from tests.fakes.checkpoints import Shape
 from tests.fakes.hub import Fault, Hub
 from tests.fakes.in_process import run_here
@@ -85,10 +86,9 @@ class Person:
 
     @property
     def environ(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("R1_", "XDG_", "HF_"))}
         own = {"HF_ENDPOINT": self.hub.endpoint, "HF_HOME": str(self.folder / "hf"), "R1_HOME": str(self.home)}
         xet = {} if self.hub.xet else {"HF_HUB_DISABLE_XET": "1"}
-        return {**kept, **own, **xet, "HOME": str(self.folder), **self.variables}
+        return {**own_environ(), **own, **xet, "HOME": str(self.folder), **self.variables}
 
     def pull(self, *arguments: str) -> Done:
         """One run to its end, in this process."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from r1_quantize.pipeline import Job, quantize
-from tests.conftest import R1, Run
+from tests.conftest import R1, Run, own_environ
 from tests.e2e.pull.homes import (
     CAN_UNSHARE,
     PREBUILT,
@@ -69,10 +68,9 @@ def pulled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pulled]:
     """One pull, by a process of its own, for all tests of its result."""
     folder = tmp_path_factory.mktemp("pulled")
     with Hub(serve_tiny(folder / "hub")) as hub:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("R1_", "XDG_", "HF_"))}
         away = {**variables(hub, folder), "XDG_CONFIG_HOME": str(folder / "config"), "HOME": str(folder)}
         command = [*R1, "pull", "qwen-1.5b:Q8_0"]
-        done = subprocess.run(command, env={**kept, **away}, capture_output=True, timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(command, env={**own_environ(), **away}, capture_output=True, timeout=TIMEOUT_S, check=False)
         assert done.returncode == 0, done.stderr.decode()
         yield Pulled(hub, away, done)
 
@@ -148,9 +146,11 @@ class TestOutput:
         path = str(model_of(away))
         assert events[-1] == {"event": "finished", "reference": "qwen-1.5b:Q8_0", "path": path, "bytes": size}
 
-    def test_quiet_prints_nothing(self, r1: Run, away: dict[str, str]) -> None:
+    def test_quiet_prints_the_result_alone(self, r1: Run, away: dict[str, str]) -> None:
         done = r1("pull", "qwen-1.5b:Q8_0", "-q", **away)
-        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        model = model_of(away)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.decode() == f"qwen-1.5b:Q8_0\t{size_of(model)}\t{model}\n"
 
     @pytest.mark.parametrize("columns", [40, 80, 200])
     def test_on_a_terminal_one_line_is_updated(
