@@ -6,6 +6,7 @@ heading, code, formula, table), container blocks hold other blocks (list, quote)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -28,6 +29,10 @@ _TAB_COLUMNS = 4  # in code
 _HEADING = Style(bold=True)
 _BULLETS = "•◦▪"
 _QUOTE_MARKS = " \t>"
+_CALCULATION = re.compile(
+    r"\d(?:[\d\s.,()+*/=^<>%·×÷-]|[a-z](?![a-z])){0,40}"
+)  # shorter than what `is_settled` decides
+_LANGUAGE = re.compile(r"(?:[A-Za-z][\w+#.-]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class Start:
     """The effect of earlier text, already shown and dropped, on the start of the source."""
 
     blank: bool = False  # a blank line precedes the first block
-    number: int | None = None  # of the first list item, if the list began earlier
+    number: str | None = None  # of the first list item, such as "3.", if the list began earlier
     fence: int = -1  # the line that opens a code block, if all its shown lines but the first were dropped
     highlighter: Highlighter | None = None  # the one that coloured the dropped lines
 
@@ -46,7 +51,7 @@ class OpenCode:
 
     line: int  # of the source: where it opens
     count: int  # of its own source lines
-    first: int  # terminal lines that the first of them takes
+    first: int  # terminal lines that the first of them takes, and what the opening line says
     highlighter: Highlighter | None
 
 
@@ -104,11 +109,12 @@ class Blocks:
 
     def _top_list(self, node: SyntaxTreeNode, width: int, blank: bool, result: Layout, *, first: bool) -> None:
         number = self._start.number if first else None
+        numbers = _numbers(node, number)
         for index, (item, lines) in enumerate(self._items(node, width, number)):
             if index:
                 blank = self._is_blank_before(item)
                 result.last_line, result.last_index = _source_lines(item)[0], len(result.lines)
-                result.last_start = Start(blank=blank, number=_first_number(node, number) + index)
+                result.last_start = Start(blank=blank, number=numbers[index])
             result.lines += [Text()] * blank + lines
 
     def _blocks(self, nodes: Sequence[SyntaxTreeNode], width: int, *, loose: bool) -> list[Text]:
@@ -141,13 +147,13 @@ class Blocks:
             lines += item_lines
         return lines
 
-    def _items(self, node: SyntaxTreeNode, width: int, number: int | None) -> list[tuple[SyntaxTreeNode, list[Text]]]:
+    def _items(self, node: SyntaxTreeNode, width: int, number: str | None) -> list[tuple[SyntaxTreeNode, list[Text]]]:
         """Each item with its lines. Numbers are not padded, because the length of the list is not known yet."""
         items = []
         bullet = _BULLETS[self._depth % len(_BULLETS)]
         self._depth += node.type == "bullet_list"
-        for index, item in enumerate(node.children):
-            marker = f"{_first_number(node, number) + index}. " if node.type == "ordered_list" else f"{bullet} "
+        for item, own_number in zip(node.children, _numbers(node, number), strict=True):
+            marker = f"{own_number or _sign(item) or bullet} "
             margin = Text(" " * len(marker))
             items.append((item, self._hanging(Text(marker), margin, item.children, width, loose=False)))
         self._depth -= node.type == "bullet_list"
@@ -218,13 +224,9 @@ class LeafBlocks:
         if not kept:
             return 0
         line = inline(parse_inline(kept))
-        ends = [end for _, end in breaks(line.text.plain, width)]
-        if self._ends_within_a_line and kept == content:
-            ends.pop()
-        if line.open is None:
-            return len(ends)
-        word = 1 + max(line.text.plain.rfind(space, 0, line.open) for space in " \n")
-        return max(sum(end <= word for end in ends) - 1, 0)  # a line is decided by the word that follows it
+        count = sum(1 for _ in breaks(line.text.plain[: line.open], width))
+        may_continue = line.open is not None or (self._ends_within_a_line and kept == content)
+        return count - may_continue  # a line is decided by the word that follows it
 
     def _code(self, node: SyntaxTreeNode, width: int) -> Leaf:
         """Code without a margin, which would be copied with it; lines that are too long are folded."""
@@ -239,14 +241,16 @@ class LeafBlocks:
             is_repeated = first == self._start.fence and not index  # shown already, and lexed by the highlighter
             coloured = highlighter.line(expanded) if highlighter and not is_repeated else Text(expanded)
             pieces.append(fold_text(coloured, width))
-        lines = [line for piece in pieces for line in piece]
+        title = node.info.strip() if node.type == "fence" else ""
+        heading = [] if _LANGUAGE.fullmatch(title) else wrap_text(Text.styled(title, DIM), width)
+        lines = [*heading, *(line for piece in pieces for line in piece)]
         if node.type == "code_block":
             return Leaf(lines)
         is_open = source and len(source) >= end - first - 1
-        code = (
-            OpenCode(line=first, count=len(source), first=len(pieces[0]), highlighter=highlighter) if is_open else None
-        )
-        return Leaf(lines, len(lines), code)
+        if not is_open:
+            return Leaf(lines, len(lines))
+        count = len(heading) + len(pieces[0])
+        return Leaf(lines, len(lines), OpenCode(line=first, count=len(source), first=count, highlighter=highlighter))
 
     def _highlighter(self, node: SyntaxTreeNode, first: int) -> Highlighter:
         from r1.markdown.code import Highlighter
@@ -277,6 +281,25 @@ def _source_lines(node: SyntaxTreeNode) -> tuple[int, int]:
     return node.map
 
 
-def _first_number(node: SyntaxTreeNode, number: int | None) -> int:
-    """The number of a list's first item: `number` if the list began in text that was dropped."""
-    return int(node.attrs.get("start", 1)) if number is None else number
+def _numbers(node: SyntaxTreeNode, first: str | None) -> list[str | None]:
+    """The numbers of a list as they are written; `first` if the list began in text that was dropped.
+
+    Where the same number is written again, as in 1. 1. 1., it is one more than the number before. None: bullets.
+    """
+    if node.type == "bullet_list":
+        return [None] * len(node.children)
+    numbers: list[str | None] = []
+    for index, item in enumerate(node.children):
+        number = f"{item.info}{item.markup}"
+        if not index:
+            number = first or number
+        elif item.info == node.children[index - 1].info:
+            number = f"{int(str(numbers[-1])[:-1]) + 1}{item.markup}"
+        numbers.append(number)
+    return numbers
+
+
+def _sign(item: SyntaxTreeNode) -> str:
+    """The marker of an item that may be a line of a calculation, where it is a sign: `- 5`, `+ 3x = 7`."""
+    text = item.children[0].children[0].content if item.children and item.children[0].type == "paragraph" else ""
+    return str(item.markup) if _CALCULATION.fullmatch(text.partition("\n")[0].rstrip()) else ""

@@ -1,5 +1,6 @@
 r"""The Markdown that R1 writes → markdown-it's tokens. Mathematics is `\(…\)`, `\[…\]`, `$…$`, `$$…$$`, `\boxed{…}`.
 
+This module has the rules for blocks, `table_rows` the one for tables, `spans` and `emphasis` those inside a paragraph.
 The rules for mathematics are our own: those of mdit-py-plugins lose the text after a `\]`, mistake a price at the start
 of a paragraph for a formula when the paragraph ends in a digit, and cannot tell that a formula is still open.
 
@@ -12,19 +13,20 @@ import re
 from functools import cache
 
 from markdown_it import MarkdownIt
-from markdown_it.rules_block import StateBlock, lheading, paragraph, table
-from markdown_it.rules_inline import StateInline
+from markdown_it.rules_block import StateBlock, blockquote, lheading, list_block, paragraph
 from markdown_it.tree import SyntaxTreeNode
+
+from r1.markdown.spans import use_spans
+from r1.markdown.table_rows import MAX_COLUMNS, table
 
 MAX_TITLE = 60
 """Characters. `---` below a longer line does not make it a heading, or a table's head unless the line begins with |."""
 
 _MAX_NESTING = 40  # of blocks; deeper ones are shown as text
-_MAX_TABLE_COLUMNS = 60
-_MAX_FORMULA = 2000  # characters of an inline formula
 _OTHER_BLOCK = re.compile(r"(?:[-+*]|#{1,6}|\d{1,9}[.)])(?:\s|$)|>|```|~~~|\\\[|\$\$")  # at the start of a line
 _DISPLAYS = {"\\[": "\\]", "$$": "$$"}
-_BOX = "\\boxed{"
+_UNDERLINE = re.compile(r"(?:={3,}|-{3,})[ \t]*")
+_NO_QUOTE = re.compile(r">>>(?:\s|$)|>[=\d]")  # the prompt of Python, and comparisons
 
 
 def parse(source: str) -> SyntaxTreeNode:
@@ -39,18 +41,20 @@ def parse_inline(source: str) -> SyntaxTreeNode:
 
 def is_settled(line: str) -> bool:
     """Whether a paragraph's line that begins like this remains part of the paragraph, regardless of later text."""
+    line = line.strip()
     return len(line) > MAX_TITLE and not line.startswith("|") and re.search(r"[^-|:=\s]", line) is not None
 
 
 @cache
 def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _MAX_NESTING}).enable(["table", "strikethrough"])
-    parser.disable(["reference", "html_block", "html_inline"])
-    parser.disable("text_join")  # it would merge escaped characters into the text around them
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _MAX_NESTING}).enable("table")
+    parser.disable(["reference", "html_block"])
     parser.block.ruler.before("fence", "math_block", _display, {"alt": ["paragraph", "blockquote", "list"]})
     parser.block.ruler.at("table", _table, {"alt": ["paragraph"]})
     parser.block.ruler.at("lheading", _underlined)
-    parser.inline.ruler.before("escape", "math_inline", _formula)
+    parser.block.ruler.at("blockquote", _quote, {"alt": ["paragraph", "blockquote", "list"]})
+    parser.block.ruler.at("list", _list, {"alt": ["paragraph", "blockquote"]})
+    use_spans(parser)
     return parser
 
 
@@ -61,12 +65,28 @@ def _line(state: StateBlock, number: int) -> str:
 def _table(state: StateBlock, first: int, end: int, silent: bool) -> bool:
     head = _line(state, first)
     is_head = (head.startswith("|") or len(head) <= MAX_TITLE) and not _OTHER_BLOCK.match(head)
-    return is_head and head.count("|") <= _MAX_TABLE_COLUMNS and table(state, first, end, silent)
+    return is_head and head.count("|") <= MAX_COLUMNS and table(state, first, end, silent)
 
 
 def _underlined(state: StateBlock, first: int, end: int, silent: bool) -> bool:
-    """A heading is one short line: `---` below a paragraph is a horizontal rule."""
-    return len(_line(state, first)) <= MAX_TITLE and lheading(state, first, min(end, first + 2), silent)
+    """A heading is one short line with words: `---` below a longer one or below a number is a horizontal rule."""
+    title = _line(state, first)
+    if len(title) > MAX_TITLE or not re.search(r"[^\W\d_]", title) or first + 1 >= end:
+        return False
+    return bool(_UNDERLINE.fullmatch(_line(state, first + 1))) and lheading(state, first, first + 2, silent)
+
+
+def _quote(state: StateBlock, first: int, end: int, silent: bool) -> bool:
+    return not _NO_QUOTE.match(_line(state, first)) and _has_room(state) and blockquote(state, first, end, silent)
+
+
+def _list(state: StateBlock, first: int, end: int, silent: bool) -> bool:
+    return _has_room(state) and list_block(state, first, end, silent)
+
+
+def _has_room(state: StateBlock) -> bool:
+    """markdown-it drops the content of blocks that are nested too deep; as part of a paragraph it is shown."""
+    return state.level + 2 < _MAX_NESTING
 
 
 def _display(state: StateBlock, first: int, end: int, silent: bool) -> bool:
@@ -107,49 +127,3 @@ def _begin_paragraph(state: StateBlock, line: int, end: int, after: str) -> None
     state.bMarks[line] = state.eMarks[line] - len(after)
     state.tShift[line] = len(after) - len(after.lstrip())
     paragraph(state, line, end, False)
-
-
-def _formula(state: StateInline, silent: bool) -> bool:
-    r"""An inline formula. A `\(` without its `\)` stays as it is, backslash included."""
-    source, begin = state.src, state.pos
-    if source[begin] == "$":
-        span = _dollars(source, begin)
-    elif source.startswith(_BOX, begin):
-        span = _box(source, begin)
-    elif source.startswith(("\\(", "\\["), begin):
-        end = source.find("\\)" if source[begin + 1] == "(" else "\\]", begin + 2)
-        span = (begin + 2, end, end + 2) if end >= 0 else None
-        if not span:
-            state.pending += "" if silent else source[begin : begin + 2]
-            state.pos += 2
-            return True
-    else:
-        return False
-    if not span:
-        return False
-    if not silent:
-        token = state.push("math_inline", "math", 0)
-        token.content = source[span[0] : span[1]]
-    state.pos = span[2]
-    return True
-
-
-def _dollars(source: str, begin: int) -> tuple[int, int, int] | None:
-    """`$x$`, but not "$5 and $10" or "5$ or 10$" → where its content begins and ends, and where the formula ends."""
-    if source.startswith("$$", begin):
-        end = source.find("$$", begin + 2)
-        return (begin + 2, end, end + 2) if end > begin + 2 else None
-    match = re.compile(r"\$(?=[^\s$])((?:\\.|[^$\\\n]){1,2000}?)(?<!\s)\$(?!\d)").match(source, begin)
-    if not match or (begin and source[begin - 1].isalnum()):
-        return None
-    return match.start(1), match.end(1), match.end()
-
-
-def _box(source: str, begin: int) -> tuple[int, int, int] | None:
-    r"""`\boxed{…}` with its braces balanced → offsets as in `_dollars`; the command is part of the content."""
-    depth = 0
-    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(source, begin + len(_BOX) - 1, begin + _MAX_FORMULA):
-        depth += {"{": 1, "}": -1}.get(match[0], 0)
-        if not depth:
-            return begin, match.end(), match.end()
-    return None

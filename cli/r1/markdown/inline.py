@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 from markdown_it.tree import SyntaxTreeNode
@@ -17,7 +16,6 @@ _STYLES = {
     "s": Style(strike=True),
     "link": Style(underline=True),
 }
-_MAY_OPEN = re.compile(r"[`$\[\\]|~~|\*(?=\S|$)|(?<!\w)_(?=\S|$)")  # later text may turn these into markup
 
 
 @dataclass(slots=True)
@@ -39,9 +37,9 @@ def inline(node: SyntaxTreeNode) -> Line:
 def _add(line: Line, node: SyntaxTreeNode, style: Style) -> None:
     match node.type:
         case "text":
-            if line.open is None and (match := _MAY_OPEN.search(node.content)):
-                line.open = len(line.text) + match.start()
             line.text.append(node.content.replace("\t", " "), style)
+        case "open":
+            line.open = len(line.text) if line.open is None else line.open
         case "text_special":
             line.text.append(node.content, style)
         case "softbreak" | "hardbreak":
@@ -55,9 +53,9 @@ def _add(line: Line, node: SyntaxTreeNode, style: Style) -> None:
             formula.stylize_before(style)
             line.text.append_text(formula)
         case "image":
-            _add_link(line, node, str(node.attrs.get("src", "")), style)
+            _add_link(line, node, style)
         case "link":
-            _add_link(line, node, str(node.attrs.get("href", "")), style + _STYLES["link"])
+            _add_link(line, node, style + _STYLES["link"])
         case _:
             _add_span(line, node, style + _STYLES.get(node.type, Style()))
 
@@ -71,12 +69,13 @@ def _add_span(line: Line, node: SyntaxTreeNode, style: Style) -> None:
         line.open = begin
 
 
-def _add_link(line: Line, node: SyntaxTreeNode, address: str, style: Style) -> None:
-    """Adds the text of a link, and its address unless the text is the address."""
+def _add_link(line: Line, node: SyntaxTreeNode, style: Style) -> None:
+    """Adds the text of a link, and its address and title unless they are the text."""
     begin = len(line.text)
     _add_span(line, node, style)
+    address, title = str(node.attrs["href"]), str(node.attrs.get("title", ""))
     shown = line.text.plain[begin:].strip()
     if not shown:
-        line.text.append(address, style)
-    elif shown not in {address, address.removeprefix("mailto:"), address.rstrip("/")} and address:
-        line.text.append(f" ({address})", DIM)
+        line.text.append(f"{address} {title}".rstrip(), style)
+    elif title or shown not in {address, address.removeprefix("mailto:"), address.rstrip("/")}:
+        line.text.append(f" ({address} {title})" if title else f" ({address})", DIM)

@@ -34,6 +34,8 @@ class _Cell:
 def table(node: SyntaxTreeNode, width: int) -> list[Text]:
     """Lines of at most `width` columns."""
     head, *rows = [[_cell(cell) for cell in row.children] for part in node.children for row in part.children]
+    surplus = max((len(row) for row in rows), default=0) - len(head)  # cells beyond the head have no name
+    head += [_Cell(Text(), "left")] * surplus
     columns = [[row[index] for row in (head, *rows) if index < len(row)] for index in range(len(head))]
     needed = sum(min(_longest_word(column), _READABLE) + _GAP for column in columns) - _GAP
     if needed > width:

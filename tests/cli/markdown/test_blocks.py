@@ -26,7 +26,7 @@ class TestContainers:
         assert lines_of("9. a\n9. b") == ["9. a", "10. b"]
 
     def test_a_list_that_began_in_dropped_text_keeps_its_number(self) -> None:
-        assert lines_of("1. c", start=Start(number=7)) == ["7. c"]
+        assert lines_of("1. c", start=Start(number="7.")) == ["7. c"]
 
     def test_a_quote_has_a_bar_and_blank_lines_between_its_blocks(self) -> None:
         assert lines_of("> a\n> - b") == ["│ a", "│", "│ • b"]
@@ -74,7 +74,7 @@ class TestStable:
 
     def test_the_last_item_of_a_list_likewise(self) -> None:
         found = layout("3. a\n4. b\n")
-        assert (found.last_line, found.last_index, found.last_start) == (1, 1, Start(number=4))
+        assert (found.last_line, found.last_index, found.last_start) == (1, 1, Start(number="4."))
 
 
 class TestOpenCode:

@@ -65,9 +65,9 @@ quadratic formula, which always works:
      Δ = 16 + 48
    It is positive.
 
-3. Ten:
-   def f(x):
-       return x  # done
+10. Ten:
+    def f(x):
+        return x  # done
 
 Method      Cost
 ────────────────
@@ -92,7 +92,7 @@ LOOKS = {
     "3. c\n4. d": "3. c\n4. d",
     "1. a\n1. b\n1. c": "1. a\n2. b\n3. c",
     "> a\n>> b": "│ a\n│\n│ │ b",
-    "[x](http://x.org) <http://y.org> [](z)": "x (http://x.org) http://y.org z",
+    "[x](http://x.org) <http://y.org> [](z.html)": "x (http://x.org) http://y.org z.html",
     "![a cat](cat.png)": "a cat (cat.png)",
     "~~no~~ &amp; \\*yes\\*": "no & *yes*",
     "```\na\n\n  b\n```": "a\n\n  b",
