@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from r1_quantize.errors import ExitStatus
 
@@ -48,6 +48,12 @@ class Interrupt:
     def status(self) -> ExitStatus:
         """The exit status of the signal that came first."""
         return ExitStatus(128 + self._number)
+
+    def end(self) -> NoReturn:
+        """Ends the command as the signal would without this: raises KeyboardInterrupt or SystemExit."""
+        if self._number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(int(self.status))
 
     @contextmanager
     def raising(self) -> Iterator[None]:

@@ -146,7 +146,10 @@ def _talk(console: Console, chat: Chat, view: PlainChat, events: SimpleQueue[Wor
 
 
 def _follow(chat: Chat, events: SimpleQueue[WorkerEvent]) -> Exception | None:
-    """Handles events until no reply is being generated; returns the error of the last one that failed."""
+    """Handles events until no reply is being generated; returns the error of the last one that failed.
+
+    Ctrl-C ends the reply, SIGTERM and SIGHUP also the chat: they raise SystemExit.
+    """
     error: Exception | None = None
     with Interrupt() as interrupted:
         while chat.busy or not events.empty():
@@ -157,4 +160,6 @@ def _follow(chat: Chat, events: SimpleQueue[WorkerEvent]) -> Exception | None:
                 error = event.error if isinstance(event, Failed) else error
                 chat.handle(event)
             chat.recorder.tick()
+        if interrupted.status is not ExitStatus.INTERRUPTED:
+            interrupted.end()
     return error

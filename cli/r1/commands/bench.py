@@ -65,7 +65,7 @@ def bench(console: Console, options: BenchOptions, settings: Settings) -> ExitSt
                 run = _Run(console=console, view=view, loaded=loaded, interrupt=interrupt, model=model)
                 return run.tune(as_json=options.as_json) if options.tune else run.measure(options)
         except LoadCancelled:
-            return ExitStatus.INTERRUPTED
+            interrupt.end()
         finally:
             view.clear()
 
@@ -100,7 +100,7 @@ class _Run:
                     self.view.step(event)
             status = ExitStatus.OK
         except Stopped:
-            status = ExitStatus.INTERRUPTED
+            status = self.interrupt.status
         self._finish(rows, options, status)
         return status
 
@@ -145,7 +145,7 @@ class _Run:
                 else:
                     best = event
         except Stopped:
-            return ExitStatus.INTERRUPTED
+            self.interrupt.end()
         self._save(default, best, trials, as_json=as_json)
         return ExitStatus.OK
 
