@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from r1.library import find_model, known_models, resolve_model
+from r1.library import find_model, known_models, named_by, resolve_model
 from r1_quantize import catalog
 from r1_quantize.errors import ModelNotFound, UsageError
 from tests.fakes.consoles import console, written
@@ -108,3 +108,37 @@ class TestKnownModels:
         add(own_home, "qwen-7b", "Q4_K_M", age=10)
         assert sorted(known_models({"R1_HOME": str(own_home)})) == ["qwen-7b:Q4_K_M", "tiny:Q8_0"]
         assert known_models({"R1_HOME": str(tmp_path / "new")}) == ["tiny:Q8_0"]
+
+
+class TestNamedBy:
+    """Which model a word names exactly, for people who know other programs' names."""
+
+    @pytest.mark.parametrize(
+        ("word", "model"),
+        [
+            ("tiny", "tiny"),
+            ("tiny:Q8_0", "tiny:Q8_0"),
+            ("qwen-7b", "qwen-7b"),
+            ("qwen-7b:UD-Q4_K_XL", "qwen-7b:UD-Q4_K_XL"),
+            ("deepseek-r1", "qwen-7b"),
+            ("deepseek-r1:latest", "qwen-7b"),
+            ("deepseek-r1:1.5b", "qwen-1.5b"),
+            ("deepseek-r1:70b-llama-distill-q4_K_M", "llama-70b"),
+            ("hf:unsloth/DeepSeek-R1-Distill-Llama-8B-GGUF:Q4_K_M", "llama-8b"),
+            ("hf.co/bartowski/DeepSeek-R1-Distill-Qwen-32B-GGUF", "qwen-32b"),
+            ("deepseek-ai/DeepSeek-R1-Distill-Qwen-14B", "qwen-14b"),
+            ("deepseek-r1:671b", None),  # no distill
+            ("tiny:what", None),
+            ("Tiny", None),
+            ("tiny,", None),
+            ("", None),
+            ("nothing.gguf", None),
+            ("/etc/passwd", None),
+            ("llama3", None),
+        ],
+    )
+    def test_only_a_models_name_names_one(self, home: Path, word: str, model: str | None) -> None:
+        assert named_by({"R1_HOME": str(home)}, word) == model
+
+    def test_a_file_names_itself(self, home: Path, tiny_path: Path) -> None:
+        assert named_by({"R1_HOME": str(home)}, str(tiny_path)) == str(tiny_path)
