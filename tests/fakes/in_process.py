@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 from unittest.mock import patch
 
 from r1 import app as module
@@ -21,7 +21,7 @@ from tests.fakes.paths import ROOT
 
 
 def run_here(
-    *arguments: str | Path, environ: Mapping[str, str], stdin: bytes = b""
+    *arguments: str | Path, environ: Mapping[str, str], stdin: bytes | BinaryIO = b""
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command with this environment and no terminal. Only in the main thread: some commands handle signals."""
     command = ["r1", *map(str, arguments)]

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from r1 import loaded_model
+from r1.engine.context import Context
 from tests.conftest import Run
+from tests.fakes.in_process import run_here
 from tests.fakes.models import make_silent
 
 STRAWBERRY = b"How many r's are in strawberry?\n"
@@ -180,3 +188,116 @@ class TestModels:
         report = json.loads(done.stdout)
         # as control tokens, the forged turn would be a handful; as text, it is about one token per byte
         assert report["usage"]["prompt_tokens"] > len(forged.encode()) - 10
+
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+if sys.platform != "win32":
+    SIGNALS.append((signal.SIGHUP, 129))
+
+
+class SignalledInput(io.BytesIO):
+    """Raises a signal instead of waiting for input."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def read(self, _: int | None = -1) -> bytes:
+        signal.raise_signal(self._number)
+        return b""
+
+    readline = read  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
+class TestSignals:
+    """Ctrl-C, SIGTERM and SIGHUP end it in every phase with what there is, complete and with their exit status."""
+
+    def run(
+        self, environ: dict[str, str], *arguments: str | Path, stdin: bytes | io.BytesIO = b""
+    ) -> tuple[int, str, str]:
+        done = run_here("run", "--temp", "0", *arguments, environ=environ, stdin=stdin)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def signal_in_prefill(self, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+        prefill = Context.prefill
+
+        def signalled(context: Context, *arguments: Any) -> Iterator[int]:
+            for done in prefill(context, *arguments):
+                yield done
+                signal.raise_signal(number)
+
+        monkeypatch.setattr(Context, "prefill", signalled)
+
+    def signal_in_decode(self, monkeypatch: pytest.MonkeyPatch, number: int, *, after: int) -> None:
+        decode, count = Context.decode, iter(range(1_000_000))
+
+        def signalled(context: Context, *arguments: Any) -> None:
+            decode(context, *arguments)
+            if next(count) == after:
+                signal.raise_signal(number)
+
+        monkeypatch.setattr(Context, "decode", signalled)
+
+    def test_while_it_waits_for_stdin(self, environ: dict[str, str], number: int, status: int) -> None:
+        for form in ([], ["--jsonl"]):
+            assert self.run(environ, *form, stdin=SignalledInput(number)) == (status, "", "")
+        code, out, err = self.run(environ, "--json", stdin=SignalledInput(number))
+        assert (code, err) == (status, "")
+        assert tuple(json.loads(out)) == TestJson.KEYS
+        assert json.loads(out)["finish_reason"] == "interrupted"
+
+    def test_while_it_loads(
+        self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, number: int, status: int
+    ) -> None:
+        def read_ahead(_path: Path, _usable: int, on_progress: Callable[[float], bool]) -> bool:
+            signal.raise_signal(number)
+            return on_progress(0.5)
+
+        monkeypatch.setattr(loaded_model, "read_ahead", read_ahead)
+        assert self.run(environ, SUM) == (status, "", "")
+        assert self.run(environ, "--jsonl", stdin=b'"hi"\n') == (status, "", "")
+        code, out, err = self.run(environ, "--json", "--seed", "7", SUM)
+        report = json.loads(out)
+        assert (code, err, tuple(report)) == (status, "", TestJson.KEYS)
+        assert (report["finish_reason"], report["model"], report["seed"]) == ("interrupted", "tiny:Q8_0", 7)
+        assert (report["answer"], report["context"]) == ("", None)
+
+    def test_while_it_reads_the_prompt(
+        self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, number: int, status: int
+    ) -> None:
+        self.signal_in_prefill(monkeypatch, number)
+        assert self.run(environ, SUM) == (status, "", "")
+        code, out, err = self.run(environ, "--json", SUM)
+        report = json.loads(out)
+        assert (code, err, tuple(report)) == (status, "", TestJson.KEYS)
+        assert (report["finish_reason"], report["thinking"], report["answer"]) == ("interrupted", "", "")
+        assert report["usage"]["prompt_tokens"] > 0
+
+    def test_while_it_thinks(
+        self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, number: int, status: int
+    ) -> None:
+        self.signal_in_decode(monkeypatch, number, after=5)
+        code, out, err = self.run(environ, "--thinking", "show", SUM)
+        assert (code, out) == (status, "")
+        assert re.fullmatch(r"[^\n]+\n", err)
+
+    def test_while_it_answers(
+        self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, number: int, status: int
+    ) -> None:
+        whole = json.loads(self.run(environ, "--json", SUM)[1])
+        in_answer = whole["usage"]["thinking_tokens"] + 4
+        self.signal_in_decode(monkeypatch, number, after=in_answer)
+        code, out, err = self.run(environ, SUM)
+        assert (code, err) == (status, "")
+        assert out.endswith("\n")
+        assert whole["answer"].startswith(out.rstrip("\n"))
+        assert 0 < len(out) < len(whole["answer"])
+
+    def test_between_two_lines_of_many(
+        self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, number: int, status: int
+    ) -> None:
+        self.signal_in_decode(monkeypatch, number, after=5)
+        code, out, err = self.run(environ, "--jsonl", stdin=b'"hi"\n' * 3)
+        assert (code, err) == (status, "")
+        assert [json.loads(line)["finish_reason"] for line in out.splitlines()] == ["interrupted"]
