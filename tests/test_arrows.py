@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.chats import write_three_chats
 from tests.fakes.paths import ROOT
 
 SOURCES = sorted([*(ROOT / "cli" / "r1").rglob("*.py"), *(ROOT / "quantize" / "r1_quantize").rglob("*.py")])
@@ -128,16 +129,31 @@ def modules_after(arguments: list[str], environ: dict[str, str]) -> tuple[set[st
     ids=" ".join,
 )
 def test_light_commands_import_nothing_heavy(arguments: list[str], environ: dict[str, str]) -> None:
-    modules, printed = modules_after(arguments, {**environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"})
+    modules, printed = modules_after(arguments, environ)
     assert printed
     assert "r1.app" in modules
     assert not {module.partition(".")[0] for module in modules} & HEAVY
 
 
-def test_completion_of_a_models_name_imports_nothing_heavy(environ: dict[str, str]) -> None:
-    asked = {"_R1_COMPLETE": "complete_bash", "COMP_WORDS": "r1 run --model qwen-1", "COMP_CWORD": "3"}
+@pytest.mark.parametrize(
+    ("line", "candidates"),
+    [
+        ("r1 pull qwen-1", ["qwen-1.5b", "qwen-14b"]),
+        ("r1 run --model t", ["tiny:Q8_0"]),
+        ("r1 quantize ti", ["tiny", "tiny:Q8_0"]),
+        ("r1 run --device ", ["auto", "cpu", "gpu"]),
+        ("r1 run --kv-type q8", ["q8_0"]),
+        ("r1 chat --chat ", ["3", "2", "1"]),
+        ("r1 ver", ["verify"]),
+    ],
+)
+def test_completion_imports_nothing_heavy(
+    tmp_path: Path, environ: dict[str, str], line: str, candidates: list[str]
+) -> None:
+    write_three_chats(tmp_path / "history.db")
+    asked = {"R1_HOME": str(tmp_path), "_R1_COMPLETE": "zsh", "_R1_LINE": line}
     modules, printed = modules_after([], {**environ, **asked})
-    assert printed.split() == ["qwen-1.5b", "qwen-14b"]
+    assert [one.partition("\t")[0] for one in printed.splitlines()] == candidates
     assert not {module.partition(".")[0] for module in modules} & HEAVY
 
 

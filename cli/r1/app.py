@@ -5,14 +5,15 @@ A command's module is imported when the command is called, so that `r1 --help` a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from r1 import __version__, examples, options
+from r1 import __version__, examples, options, shells
 from r1.console import Console, keep_libraries_quiet
-from r1.dispatch import PromptCommand, RootGroup
+from r1.dispatch import PromptCommand, RootGroup, note_model_name, require_no_prompt
 from r1.help import Command, Group
 from r1_quantize.errors import UsageError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="r1",
     cls=RootGroup,
+    add_completion=False,  # `r1.shells` has better scripts
     subcommand_metavar="[COMMAND | PROMPT…]",
     help="DeepSeek-R1's distilled models on your own machine: offline, in a terminal. Without a command, "
     '`r1` opens the chat, and `r1 "PROMPT"` or a pipe into `r1` is answered as by `r1 run`; it takes the options of '
@@ -39,9 +41,24 @@ Flags = Mapping[str, object]
 """The options that are settings, by name; None or False: not given."""
 
 
-def _version(requested: bool) -> None:
-    if requested:
+def _version(context: typer.Context, requested: bool) -> None:
+    if requested and not context.resilient_parsing:
         typer.echo(f"r1 {__version__}")
+        raise typer.Exit
+
+
+_SHELLS = "bash, zsh, fish or powershell"
+
+
+def _show_completion(context: typer.Context, shell: str | None) -> None:
+    if shell is not None and not context.resilient_parsing:
+        typer.echo(shells.script(shell), nl=False)
+        raise typer.Exit
+
+
+def _install_completion(context: typer.Context, shell: str | None) -> None:
+    if shell is not None and not context.resilient_parsing:
+        typer.echo(f"completion installed in {shells.install(shell, os.environ)}; it works in a new shell")
         raise typer.Exit
 
 
@@ -82,6 +99,28 @@ def _root(
     _version: Annotated[
         bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    _install: Annotated[
+        str | None,
+        typer.Option(
+            "--install-completion",
+            metavar="[SHELL]",
+            autocompletion=shells.names,
+            callback=_install_completion,
+            is_eager=True,
+            help=f"Set up completion for {_SHELLS}. (default: the present shell)",
+        ),
+    ] = None,
+    _show: Annotated[
+        str | None,
+        typer.Option(
+            "--show-completion",
+            metavar="[SHELL]",
+            autocompletion=shells.names,
+            callback=_show_completion,
+            is_eager=True,
+            help="Print the script that --install-completion installs.",
+        ),
+    ] = None,
 ) -> None:
     """The options of `r1` itself; `RootGroup` finds the command of a line without one."""
 
@@ -99,6 +138,7 @@ def chat(
     """Chat in the terminal, as `r1` alone does. Shows or hides the thinking, and keeps every chat in the history."""
     from r1.commands.chat import ChatOptions, chat
 
+    require_no_prompt(name)
     model = _one_model(name, flags["model"])
     chat_options = ChatOptions(model_given=model is not None, resume_last=continue_, session=chat_id, plain=plain)
     keep_libraries_quiet()  # warnings of a GPU driver would appear in the middle of the screen
@@ -126,6 +166,8 @@ def run(
     keep_libraries_quiet()
     console = Console.of_process(quiet=quiet)
     settings = _settings(console, flags)
+    if flags["model"] is None:
+        note_model_name(console, prompt or ())
     prompt_options = PromptOptions(words=tuple(prompt or ()), files=tuple(file or ()), use_stdin=not no_stdin)
     return run(console, prompt_options, "json" if json else "jsonl" if jsonl else "text", settings)
 
@@ -133,7 +175,7 @@ def run(
 @app.command(cls=Command, epilog=examples.PULL)
 def pull(
     model: options.ModelToPull = None,
-    model_option: options.NamedModelOption = None,
+    model_option: options.ModelToPullOption = None,
     dry_run: options.DryRun = False,
     prebuilt: options.Prebuilt = False,
     keep_checkpoint: options.KeepCheckpoint = False,
@@ -146,7 +188,7 @@ def pull(
 ) -> int:
     """Download a model from the hub and quantize it on the way. Run it again to resume."""
     from r1.commands import pull
-    from r1_quantize.hub.pull_job import PullOptions
+    from r1_quantize.hub.pull_options import PullOptions
 
     keep_libraries_quiet()
     pull_options = PullOptions(

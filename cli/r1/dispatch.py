@@ -6,7 +6,9 @@ The options of `run` and `chat` are taken without a command, too. Options before
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -14,9 +16,10 @@ from typing import Any
 
 import typer
 
+from r1 import shells
 from r1.console import Console
 from r1.help import Command, Group
-from r1_quantize.errors import UsageError
+from r1_quantize.errors import ModelNotFound, UsageError
 
 _SIMILAR = 0.66  # difflib's ratio from which a word is taken for a misspelt command
 
@@ -40,6 +43,9 @@ _MEANT = {
 """What other programs call our commands."""
 
 _DASH_NOTE = "a prompt that begins with a dash goes after `--`"
+_NAME_NOTE = "a prompt that begins with a command's name goes after `--`"
+_CHAT_NOTE = "a prompt is for `r1 run`"
+_NAME = re.compile(r"[\w.:/\\~+-]+", re.ASCII)  # of a model, or its path
 
 
 @dataclass(slots=True)
@@ -64,7 +70,14 @@ class RootGroup(Group):
     """`r1` itself. Where the command is left out, it is `run` for a prompt or a pipe, and else `chat`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, self._with_command(ctx, args))
+        args = self._with_command(ctx, args)
+        return super().parse_args(ctx, args if ctx.resilient_parsing else shells.with_shell(args))
+
+    def _main_shell_completion(self, *_: Any, **__: Any) -> None:
+        """Answers the script of a shell, and ends; Typer's own answer is for other scripts."""
+        if shells.REQUEST in os.environ:
+            shells.print_answer(self)
+            sys.exit(0)
 
     def _with_command(self, ctx: Any, args: list[str]) -> list[str]:
         """`args`, beginning with a command's name, or with an option of `r1` itself such as `--help`.
@@ -100,7 +113,7 @@ class RootGroup(Group):
             similar = get_close_matches(unknown, known, n=1)
             advice = f"did you mean {similar[0]}?" if similar else f"{_DASH_NOTE};"
             raise UsageError(f"no such option: {unknown}; {advice} see r1 --help")
-        _require_no_prompt(line.attached, "r1 --help")
+        _require_no_attached_text(line.attached, "r1 --help")
         if line.words and not line.are_literal:
             _require_no_command(line.words, self.commands)
 
@@ -129,7 +142,7 @@ class RootGroup(Group):
             return super().invoke(ctx)
         except typer.TyperException as exc:
             if exc.message.startswith("Got unexpected extra argument"):  # `r1 list all primes`
-                exc.message += "; a prompt that begins with a command's name goes after `--`"
+                exc.message += f"; {_CHAT_NOTE if ctx.invoked_subcommand == 'chat' else _NAME_NOTE}"
             raise
 
 
@@ -138,13 +151,32 @@ class PromptCommand(Command):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
-            _require_no_prompt(_read(args, _takes_value(self)).attached, f"{ctx.command_path} --help")
+            _require_no_attached_text(_read(args, _takes_value(self)).attached, f"{ctx.command_path} --help")
         try:
             return super().parse_args(ctx, args)
         except typer.TyperException as exc:
             if getattr(exc, "possibilities", True) in ([], None):  # no option has a similar name
                 exc.message += f"; {_DASH_NOTE}"
             raise
+
+
+def require_no_prompt(model: str | None) -> None:
+    """Raises ModelNotFound where a prompt was given in the place of a model: `r1 chat "What is 2+2?"`."""
+    if model and not _NAME.fullmatch(model) and not os.path.exists(model):  # noqa: PTH110 — too long for a Path
+        asking = shlex.join(["r1", "run", model])
+        raise ModelNotFound(f"no model is called {model!r}; to ask one question: {asking}")
+
+
+def note_model_name(console: Console, words: Sequence[str]) -> None:
+    """Notes that the first word of a prompt is a model's name, for people who know Ollama's `run MODEL PROMPT`."""
+    from r1.library import named_by
+
+    if not (words and console.stderr_is_terminal):
+        return
+    model = named_by(console.environ, words[0])
+    if model is not None:
+        command = shlex.join(["r1", "run", "-m", model, *words[1:]] if words[1:] else ["r1", "chat", model])
+        console.note(f"{words[0]} was taken as part of the prompt; to choose this model: {command}")
 
 
 def _takes_value(command: Any) -> dict[str, bool]:
@@ -192,7 +224,7 @@ def _option_names(arg: str, takes_value: Mapping[str, bool]) -> tuple[list[str],
     return names, None
 
 
-def _require_no_prompt(attached: Sequence[str], help_command: str) -> None:
+def _require_no_attached_text(attached: Sequence[str], help_command: str) -> None:
     """Raises UsageError for `-make a list`, which would be the option -m and its value."""
     for arg in attached:
         if len(arg.split()) > 1 and not os.path.exists(arg[2:]):  # noqa: PTH110 — a Path cannot hold every text

@@ -18,14 +18,23 @@ Row = tuple[str, str]
 """A term and its description."""
 
 
-class Command(TyperCommand):
+class _ShortHelp:
+    """The first sentence of the help, which shells show beside a command; Typer's own ends after 45 characters."""
+
+    help: str | None
+
+    def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002 — Typer's parameter
+        return _first_sentence(self.help or "")
+
+
+class Command(_ShortHelp, TyperCommand):
     """A command whose help is plain text."""
 
     def get_help(self, ctx: Any) -> str:
         return _help(self, ctx, _options(self, ctx))
 
 
-class Group(TyperGroup):
+class Group(_ShortHelp, TyperGroup):
     """A group of commands whose help is plain text. Its own options may also stand before a command's name."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -36,7 +45,7 @@ class Group(TyperGroup):
         return super().parse_args(ctx, args)
 
     def get_help(self, ctx: Any) -> str:
-        commands = [(name, _first_sentence(command.help or "")) for name, command in self.commands.items()]
+        commands = [(name, command.get_short_help_str()) for name, command in self.commands.items()]
         return _help(self, ctx, _options(self, ctx) | {"Commands": commands})
 
 

@@ -1,7 +1,7 @@
 """The options and arguments of the command line, each declared once for every command that takes it.
 
 Most default to None, which means "not given" and lets the environment and config.toml decide (`r1.settings`).
-Imports nothing of ours at the start, because shell completion and `--help` import this module.
+Imports only a light module of ours at the start, because shell completion and `--help` import this module.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import typer
+
+from r1 import completion
 
 
 def with_settings(*groups: dict[str, Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
@@ -42,39 +44,6 @@ def _parameter(name: str, annotation: Any) -> inspect.Parameter:
     is_switch = get_args(annotation)[0] is bool
     default = False if is_switch else None
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def _complete_model(incomplete: str) -> list[str]:
-    """Shell completion of models: those on this machine, then those in the catalogue."""
-    import os
-
-    from r1.library import open_store
-
-    store = open_store(os.environ)
-    return _starting_with(incomplete, [model.reference for model in store.models()] + list(store.catalogue))
-
-
-def _complete_removable(incomplete: str) -> list[str]:
-    """Shell completion of everything `r1 rm` can remove."""
-    import os
-
-    from r1.library import open_store
-
-    store = open_store(os.environ)
-    names = [model.reference for model in store.models()]
-    names += [item.reference for item in (*store.unfinished(), *store.checkpoints())]
-    return _starting_with(incomplete, names)
-
-
-def _complete_type(incomplete: str) -> list[str]:
-    """Shell completion of quantization types."""
-    from r1_quantize.recipe import RECIPES
-
-    return _starting_with(incomplete.upper(), list(RECIPES))
-
-
-def _starting_with(incomplete: str, names: list[str]) -> list[str]:
-    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
 
 def _option(*names: str, panel: str | None = None, help: str, **more: Any) -> Any:  # noqa: A002 — Typer's word
@@ -122,7 +91,7 @@ MaxTokens = Annotated[
 System = Annotated[str | None, _option("--system", panel=_ANSWER, help="A system prompt; R1 was not trained with one.")]
 Model = Annotated[
     str | None,
-    _option("--model", "-m", panel=_MODEL, help=_REFERENCE_OR_DEFAULT, autocompletion=_complete_model),
+    _option("--model", "-m", panel=_MODEL, help=_REFERENCE_OR_DEFAULT, autocompletion=completion.models),
 ]
 Ctx = Annotated[
     int | None,
@@ -138,6 +107,7 @@ KvType = Annotated[
         "--kv-type",
         panel=_MODEL,
         help="Type of the KV cache: f16, q8_0, q4_0, … (default: f16, or q8_0 where f16 does not fit)",
+        autocompletion=completion.kv_types,
     ),
 ]
 Threads = Annotated[
@@ -153,6 +123,7 @@ Device = Annotated[
         panel=_MACHINE,
         metavar="auto|cpu|gpu|NAME,…",
         help="Where to compute; r1 doctor lists the names. (default: auto, a GPU if there is one)",
+        autocompletion=completion.devices,
     ),
 ]
 GpuLayers = Annotated[
@@ -200,10 +171,16 @@ Jsonl = Annotated[
 
 # chat
 
-ModelToRun = Annotated[str | None, _argument("MODEL", _REFERENCE_OR_DEFAULT, autocompletion=_complete_model)]
+ModelToRun = Annotated[str | None, _argument("MODEL", _REFERENCE_OR_DEFAULT, autocompletion=completion.models)]
 Continue = Annotated[bool, typer.Option("--continue", "-c", help="Continue the last chat.")]
 ChatToContinue = Annotated[
-    str | None, _option("--chat", metavar="ID", help="Continue the chat with this number; `r1 history` lists them.")
+    str | None,
+    _option(
+        "--chat",
+        metavar="ID",
+        help="Continue the chat with this number; `r1 history` lists them.",
+        autocompletion=completion.chats,
+    ),
 ]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain text, line by line: no colours, no drawing.")]
 
@@ -235,16 +212,19 @@ Tune = Annotated[
 
 # pull, quantize, show, verify, rm
 
-NamedModel = Annotated[str | None, _argument("MODEL", _REFERENCE, autocompletion=_complete_model)]
+NamedModel = Annotated[str | None, _argument("MODEL", _REFERENCE, autocompletion=completion.models)]
+ModelToPullOption = Annotated[
+    str | None, _option("--model", "-m", help="The same as MODEL.", autocompletion=completion.models_to_pull)
+]
 NamedModelOption = Annotated[
-    str | None, _option("--model", "-m", help="The same as MODEL.", autocompletion=_complete_model)
+    str | None, _option("--model", "-m", help="The same as MODEL.", autocompletion=completion.models)
 ]
 ModelToPull = Annotated[
     str | None,
     _argument(
         "MODEL",
         "NAME or NAME:QUANT from the catalogue; or hf:OWNER/REPO/FILE.gguf, hf:OWNER/REPO[:QUANT] from the hub.",
-        autocompletion=_complete_model,
+        autocompletion=completion.models_to_pull,
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan without downloading anything large.")]
@@ -261,11 +241,11 @@ Source = Annotated[
     _argument(
         "SOURCE",
         "A checkpoint folder, a .gguf (any part of a split one), or the name of a model on this disk.",
-        autocompletion=_complete_model,
+        autocompletion=completion.sources,
     ),
 ]
 SourceOption = Annotated[
-    str | None, _option("--model", "-m", help="The same as SOURCE.", autocompletion=_complete_model)
+    str | None, _option("--model", "-m", help="The same as SOURCE.", autocompletion=completion.sources)
 ]
 Quant = Annotated[
     str | None,
@@ -274,7 +254,7 @@ Quant = Annotated[
         "-t",
         help="Q8_0, Q6_K, Q5_K_M, Q4_K_M, … (see --list-types); COPY joins a split GGUF without quantizing. "
         "(default: the catalogue's, else Q4_K_M)",
-        autocompletion=_complete_type,
+        autocompletion=completion.quant_types,
     ),
 ]
 ListTypes = Annotated[
@@ -315,12 +295,12 @@ ModelsToRemove = Annotated[
     _argument(
         "MODEL…",
         "NAME:QUANT, NAME if only one type of it is stored, or OWNER/REPO for a checkpoint.",
-        autocompletion=_complete_removable,
+        autocompletion=completion.removable,
     ),
 ]
 ModelsToRemoveOption = Annotated[
     list[str] | None,
-    _option("--model", "-m", help="The same as MODEL. Repeatable.", autocompletion=_complete_removable),
+    _option("--model", "-m", help="The same as MODEL. Repeatable.", autocompletion=completion.removable),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 AsEvents = Annotated[bool, typer.Option("--json", help="Print a JSON object per line: plan, progress, result.")]
@@ -331,8 +311,11 @@ Quiet = Annotated[
 
 # history
 
-Chat = Annotated[str, typer.Argument(metavar="ID", help="The number of the chat in r1 history.")]
-Chats = Annotated[list[str] | None, _argument("ID…", "Numbers of chats in r1 history.")]
+Chat = Annotated[str, _argument("ID", "The number of the chat in r1 history.", autocompletion=completion.chats)]
+Chats = Annotated[
+    list[str] | None,
+    _argument("ID…", "Numbers of chats in r1 history.", autocompletion=completion.chats),
+]
 Words = Annotated[
     list[str],
     typer.Argument(metavar="WORDS…", help="A turn must contain all of them, in any case and order; quote a phrase."),

@@ -56,8 +56,8 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
     monkeypatch.setattr("r1.settings.config_file", lambda: tmp_path / "config.toml")
     monkeypatch.setenv("R1_HOME", str(tmp_path))
 
-    def begin(line: str, *, terminal: bool = True) -> Outcome:
-        made = console(None if terminal else b"", environ={"R1_HOME": str(tmp_path)})
+    def begin(line: str, *, terminal: bool = True, watched: bool = False) -> Outcome:
+        made = console(None if terminal else b"", stderr_is_terminal=watched, environ={"R1_HOME": str(tmp_path)})
         monkeypatch.setattr(sys, "argv", shlex.split(line))
         monkeypatch.setattr(sys, "stdout", made.stdout)
         monkeypatch.setattr(sys, "stderr", made.stderr)
@@ -257,6 +257,10 @@ class TestMistakes:
                 "got unexpected extra argument(s) (all primes); a prompt that begins with a command's name goes after "
                 "`--`; see r1 list --help",
             ),
+            (
+                'r1 chat tiny "hi"',
+                "got unexpected extra argument(s) (hi); a prompt is for `r1 run`; see r1 chat --help",
+            ),
             ('r1 -c "hi"', "-c is an option of `r1 chat`, and a prompt is for `r1 run`; leave one of them out"),
             (
                 "r1 --chat 3 --json",
@@ -274,6 +278,51 @@ class TestMistakes:
         assert call(f"r1 '-f{file}' hi").of(PromptOptions).files == (file,)
 
 
+class TestModelsAndPrompts:
+    """A model in the place of a prompt is noted, and a prompt in the place of a model refused."""
+
+    @pytest.mark.parametrize(
+        ("line", "command"),
+        [
+            ('r1 run tiny "What is it?"', "r1 run -m tiny 'What is it?'"),
+            ('r1 tiny "What is it?"', "r1 run -m tiny 'What is it?'"),
+            ("r1 run qwen-7b:Q4_K_M hi", "r1 run -m qwen-7b:Q4_K_M hi"),
+            ("r1 run deepseek-r1:7b hi", "r1 run -m qwen-7b hi"),
+            ("r1 run hf.co/unsloth/DeepSeek-R1-Distill-Llama-8B-GGUF:Q4_K_M hi", "r1 run -m llama-8b hi"),
+            ("r1 tiny", "r1 chat tiny"),
+        ],
+    )
+    def test_a_models_name_at_the_start_of_a_prompt_is_noted(self, call: Call, line: str, command: str) -> None:
+        done = call(line, watched=True)
+        name = line.removeprefix("r1 ").removeprefix("run ").split()[0]
+        assert f"r1: {name} was taken as part of the prompt; to choose this model: {command}\n" in done.stderr
+        assert done.of(PromptOptions).words[0] == name
+
+    @pytest.mark.parametrize(
+        ("line", "watched"),
+        [
+            ("r1 run tiny hi", False),  # a script
+            ("r1 run -m qwen-7b tiny hi", True),
+            ("r1 run 'tiny is small'", True),
+            ("r1 run a tiny house", True),
+            ("r1 run -f tiny", True),
+        ],
+    )
+    def test_nothing_is_noted_otherwise(self, call: Call, line: str, watched: bool) -> None:
+        done = call(line, watched=watched)
+        assert (done.command, done.stderr) == ("run", "")
+
+    @pytest.mark.parametrize("prompt", ["hello there", "What is 2+2?", "hello!", "你好", "x" * 5000 + " y"])
+    def test_a_prompt_is_no_model(self, call: Call, prompt: str) -> None:
+        done = call(shlex.join(["r1", "chat", prompt]))
+        assert (done.command, done.status) == (None, 4)
+        assert done.stderr.endswith(f"; to ask one question: {shlex.join(['r1', 'run', prompt])}\n")
+
+    def test_a_file_may_have_any_name(self, call: Call, tmp_path: Path) -> None:
+        (tmp_path / "my model.gguf").touch()
+        assert call(shlex.join(["r1", "chat", str(tmp_path / "my model.gguf")])).command == "chat"
+
+
 class TestCompletion:
     """Shell completion of lines without a command."""
 
@@ -282,20 +331,18 @@ class TestCompletion:
         [
             ("r1 ", {"run", "chat", "list"}, set()),
             ("r1 --", {"--temp", "--json", "--continue", "--version"}, set()),
-            ("r1 -m ", {"qwen-7b"}, {"run"}),
+            ("r1 -m ", {"tiny:Q8_0"}, {"run"}),
             ("r1 -m tiny ", {"run", "chat"}, set()),
             ("r1 question --", {"--temp", "--json"}, {"--continue", "--version"}),
-            ("r1 --json show ", {"qwen-7b"}, {"run"}),
+            ("r1 --json show ", {"tiny:Q8_0"}, {"run"}),
             ("r1 history ", {"search", "export"}, {"run"}),
         ],
     )
     def test_offers(
         self, call: Call, monkeypatch: pytest.MonkeyPatch, line: str, offered: set[str], not_offered: set[str]
     ) -> None:
-        words = shlex.split(line) + ([""] if line.endswith(" ") else [])
-        monkeypatch.setenv("_R1_COMPLETE", "complete_bash")
-        monkeypatch.setenv("COMP_WORDS", line)
-        monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+        monkeypatch.setenv("_R1_COMPLETE", "bash")
+        monkeypatch.setenv("_R1_LINE", line)
         found = set(call("r1").stdout.split())
         assert offered <= found
         assert not not_offered & found

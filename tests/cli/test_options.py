@@ -1,15 +1,13 @@
-"""`r1.options`: shared options, and what the shell completes."""
+"""`r1.options`: shared options."""
 
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
 
 import pytest
 import typer
 
 from r1 import options
-from tests.fakes.homes import REPO, write_full_home
 
 
 class TestWithSettings:
@@ -47,24 +45,3 @@ class TestWithSettings:
 
         app(["--json", "--seed", "3", "--force"], standalone_mode=False)
         assert capsys.readouterr().out == "True {'seed': 3, 'force': True}\n"
-
-
-class TestCompletion:
-    """Names that start with what was typed."""
-
-    @pytest.fixture(autouse=True)
-    def _home(self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("R1_HOME", str(write_full_home(home, tmp_path / "own")))
-
-    def test_models_are_those_on_disk_then_those_to_pull(self) -> None:
-        assert options._complete_model("qwen-7") == ["qwen-7b:Q4_K_M", "qwen-7b:Q8_0", "qwen-7b"]
-        assert options._complete_model("tiny") == ["tiny:Q8_0", "tiny"]
-        assert options._complete_model("llama-9") == []
-
-    def test_unfinished_models_and_checkpoints_can_be_removed(self) -> None:
-        assert options._complete_removable("") == [
-            *("qwen-7b:Q4_K_M", "qwen-7b:Q8_0", "tiny:Q8_0", "llama-8b:Q6_K", REPO, "someone/Half"),
-        ]
-
-    def test_types_are_completed_in_either_case(self) -> None:
-        assert options._complete_type("q4_k") == options._complete_type("Q4_K") == ["Q4_K_M", "Q4_K_S"]

@@ -26,7 +26,7 @@ _MAGIC = b"SQLite format 3\0"
 _HEADER, _WAL_HEADER, _FRAME_HEADER = 100, 32, 24  # bytes; https://sqlite.org/fileformat2.html
 
 
-def connect(path: Path, *, must_exist: bool) -> sqlite3.Connection:
+def connect(path: Path, *, must_exist: bool, read_only: bool = False) -> sqlite3.Connection:
     """Opens the database at `path` and updates it to this version.
 
     Raises ChatNotFound when it must exist and does not, BadFile for a foreign or newer file, which stays unchanged,
@@ -38,7 +38,7 @@ def connect(path: Path, *, must_exist: bool) -> sqlite3.Connection:
         if not must_exist:
             _create(path)
         _refuse_foreign(path)
-        read_only = must_exist and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+        read_only |= must_exist and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
         database = _open_read_only(path) if read_only else _open(path)
         try:
             _prepare(path, database, read_only=read_only)

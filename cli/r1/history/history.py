@@ -49,12 +49,15 @@ class History:
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, path: Path, *, must_exist: bool = False, lock_timeout_s: float | None = None) -> History:
-        """Opens the database; creates it unless it must exist. Raises UsageError, BadFile (newer, foreign, damaged).
+    def open(
+        cls, path: Path, *, must_exist: bool = False, read_only: bool = False, lock_timeout_s: float | None = None
+    ) -> History:
+        """Opens the database; creates it unless it must exist. Raises ChatNotFound, BadFile (newer, foreign, damaged).
 
-        `lock_timeout_s`: how long later calls wait for another program that is writing; None: the default.
+        `read_only` creates no file, not even a log. `lock_timeout_s`: how long later calls wait for another program
+        that is writing; None: the default.
         """
-        connection = database.connect(path, must_exist=must_exist)
+        connection = database.connect(path, must_exist=must_exist or read_only, read_only=read_only)
         if lock_timeout_s is not None:
             connection.execute(f"PRAGMA busy_timeout = {round(1000 * lock_timeout_s)}")
         return cls(path, connection)

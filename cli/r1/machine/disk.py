@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1_quantize.files import expanded
-
 _LOW_BYTES = 5_000_000_000  # about the size of a 7B in four bits
 _LOW_SHARE = 0.05
 
@@ -59,4 +57,4 @@ def hub_cache(environ: Mapping[str, str]) -> Path:
 
 
 def _expanded(path: str) -> Path:
-    return expanded(os.path.expandvars(path))
+    return Path(os.path.expanduser(os.path.expandvars(path)))  # noqa: PTH111 — Path's own raises without a home
