@@ -68,9 +68,7 @@ def check_name(name: str, catalogue: Mapping[str, Checkpoint], source: Checkpoin
         raise UsageError(f"bad model name {name!r:.80}; a name is lower-case letters, digits, dots and dashes{hint}")
     owner = catalogue.get(name)
     if owner is not None and owner != source:
-        raise UsageError(
-            f"{label} cannot be named {name}, which is the name of {owner.title}; choose another with --name NAME"
-        )
+        raise UsageError(f"{label} is not {owner.title}, whose name is {name}; choose another name with --name NAME")
     return name
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from gguf.constants import MODEL_ARCH, MODEL_ARCH_NAMES, MODEL_TENSOR, TENSOR_NAMES, Keys
 from gguf.tensor_mapping import TensorNameMap, get_tensor_name_map
 
+from r1_quantize.checkpoint import foreign
 from r1_quantize.checkpoint.rope import Rope, rope_of
 from r1_quantize.errors import BadCheckpoint
 from r1_quantize.gguf.metadata import float32, uint32
@@ -80,7 +81,10 @@ def architecture_of(config: dict[str, Any]) -> Architecture:
         case other:
             raise BadCheckpoint(f"config.json: expected one name under architectures, found {other!r:.80}")
     if name not in _MODEL_ARCHS:
-        raise BadCheckpoint(f"unknown architecture {name:.80}; r1 knows {', '.join(_MODEL_ARCHS)}")
+        raise BadCheckpoint(
+            f"config.json: r1 does not know the architecture {name:.80}, only {', '.join(_MODEL_ARCHS)}; "
+            f"{foreign.by_architecture(name)}"
+        )
     return _ConfigReader(_Config(config), _MODEL_ARCHS[name]).architecture()
 
 

@@ -9,14 +9,16 @@ import hashlib
 import json
 import stat
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from r1_quantize.checkpoint import safetensors
+from r1_quantize.checkpoint import foreign, safetensors
 from r1_quantize.checkpoint.safetensors import SafetensorsFile, StoredTensor
 from r1_quantize.errors import BadCheckpoint
+from r1_quantize.file_kinds import START_BYTES, kind_of
 from r1_quantize.files import SourceFile
 
 INDEX = "model.safetensors.index.json"
@@ -55,14 +57,14 @@ class CheckpointFolder:
 
     def json(self, name: str) -> dict[str, Any]:
         """The object in a required JSON file."""
-        if (value := self.optional_json(name)) is None:
-            raise BadCheckpoint(f"{self.path}: {name} is missing; a checkpoint has it beside its *.safetensors")
-        return value
+        if (text := self.optional_text(name)) is None:
+            raise BadCheckpoint(f"{self.path}: {self._instead_of(name)}")
+        return _json(self.path / name, text)
 
     def optional_json(self, name: str) -> dict[str, Any] | None:
-        """The object in a JSON file; None when there is no such file."""
+        """The object in a JSON file; None when there is no such file, or nothing in it."""
         text = self.optional_text(name)
-        return None if text is None else _json(self.path / name, text)
+        return None if text is None or text.strip() in {"", "null"} else _json(self.path / name, text)
 
     def optional_text(self, name: str) -> str | None:
         """The text of a file; None when there is no such file."""
@@ -71,6 +73,17 @@ class CheckpointFolder:
             return None
         self.digests[name] = hashlib.sha256(data).hexdigest()
         return _text(self.path / name, data)
+
+    def _instead_of(self, missing: str) -> str:
+        """What the folder is, because it lacks a required file."""
+        names = []
+        with suppress(OSError):
+            names = [entry.name for entry in self.path.iterdir()]
+        if missing == "tokenizer.json" and "tokenizer.model" in names:
+            return f"{missing} is missing; tokenizer.model is a vocabulary of another kind, which no R1 distill has"
+        if missing == "config.json" and (kind := foreign.by_files(names)):
+            return f"no checkpoint but {kind}"
+        return f"{missing} is missing; a checkpoint has it beside its *.safetensors"
 
     def _tensors(self) -> dict[str, ShardTensor]:
         weight_map = self._weight_map()
@@ -91,17 +104,17 @@ class CheckpointFolder:
         if known := self._known_shards.get(name):
             return known
         if not (self.path / name).is_file():
-            raise BadCheckpoint(f"{self.path}: the shard {name} is missing")
+            raise BadCheckpoint(f"{self.path}: the shard {name} is missing; download it to this folder")
         return SourceFile.on_disk(self.path / name)
 
     def _weight_map(self) -> dict[str, str]:
         """Tensor -> shard, from the index; empty when there is no index."""
-        index = self.optional_json(INDEX)
-        return {} if index is None else _weight_map(self.path / INDEX, index)
+        text = self.optional_text(INDEX)
+        return {} if text is None else _weight_map(self.path / INDEX, _json(self.path / INDEX, text))
 
     def _shard_names(self) -> list[str]:
         """The shards of a folder without an index."""
-        on_disk = {path.name for path in self.path.glob("*.safetensors")}
+        on_disk = {path.name for path in self.path.glob("*")}
         return _shards_among(self.path, on_disk | self._known_shards.keys())
 
 
@@ -128,9 +141,12 @@ def _weight_map(path: Path, index: dict[str, Any]) -> dict[str, str]:
 
 def _shards_among(path: Path, files: Iterable[str]) -> list[str]:
     """The shards of a checkpoint without an index."""
-    shards = sorted(name for name in files if fnmatchcase(name, "model*.safetensors") and "/" not in name)
+    names = [*files]
+    shards = sorted(name for name in names if fnmatchcase(name, "model*.safetensors") and "/" not in name)
     if not shards:
-        raise BadCheckpoint(f"{path}: has neither model.safetensors nor {INDEX}")
+        kind = foreign.by_files(names)
+        instead = f"; it has {kind}" if kind else ""
+        raise BadCheckpoint(f"{path}: has neither model.safetensors nor {INDEX}{instead}")
     return shards
 
 
@@ -144,9 +160,10 @@ def _json(path: Path, text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as exc:
-        raise BadCheckpoint(f"{path}: not JSON ({exc})") from exc
+        kind = kind_of(text[:START_BYTES].encode())
+        raise BadCheckpoint(f"{path}: {kind or f'not JSON ({exc}); download it again'}") from exc
     if not isinstance(value, dict):
-        raise BadCheckpoint(f"{path}: not a JSON object")
+        raise BadCheckpoint(f"{path}: not a JSON object; download it again")
     return value
 
 
@@ -154,7 +171,8 @@ def _text(path: Path, data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as exc:
-        raise BadCheckpoint(f"{path}: not UTF-8 at byte {exc.start}") from exc
+        kind = kind_of(data[:START_BYTES])
+        raise BadCheckpoint(f"{path}: {kind or f'not UTF-8 at byte {exc.start}; download it again'}") from exc
 
 
 def _read(path: Path) -> bytes | None:

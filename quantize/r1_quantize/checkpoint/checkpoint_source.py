@@ -11,6 +11,7 @@ from pathlib import Path
 from gguf.constants import GGML_QUANT_VERSION, MODEL_TENSOR, TENSOR_NAMES, Keys, LlamaFileType
 
 from r1_quantize import catalog
+from r1_quantize.checkpoint import foreign
 from r1_quantize.checkpoint.architecture import ARCHITECTURES, Architecture, architecture_of
 from r1_quantize.checkpoint.checkpoint import CheckpointFolder
 from r1_quantize.checkpoint.vocab import vocabulary
@@ -104,6 +105,8 @@ def _computed(architecture: Architecture) -> Iterator[Tensor]:
 
 def _stored(folder: CheckpointFolder, architecture: Architecture) -> Iterator[Tensor]:
     """The architecture's weights in the order of the checkpoint, each checked for its shape and type."""
+    if quantized := foreign.by_tensors(folder.config, folder.tensors.keys()):
+        raise BadCheckpoint(f"{folder.path}: {quantized}")
     expected = {weight.source: weight for weight in architecture.weights}
     for source, weight in expected.items():
         if source not in folder.tensors and not (architecture.tied and weight.name == _OUTPUT):
@@ -116,6 +119,8 @@ def _stored(folder: CheckpointFolder, architecture: Architecture) -> Iterator[Te
             raise BadCheckpoint(
                 f"{tensor.shard}: unknown tensor {source:.80}; {architecture.name} has none of that name"
             )
+        if stored.type is None and (quantized := foreign.by_type(folder.config, stored.dtype)):
+            raise BadCheckpoint(f"{folder.path}: {quantized}")
         if stored.shape != known_weight.shape:
             shapes = f"{list(stored.shape)}, but config.json requires {list(known_weight.shape)}"
             raise BadCheckpoint(f"{tensor.shard}: {source} is {shapes}")

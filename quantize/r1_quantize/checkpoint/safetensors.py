@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from r1_quantize.errors import BadCheckpoint
+from r1_quantize.file_kinds import START_BYTES, kind_of
 from r1_quantize.files import SourceFile
 from r1_quantize.gguf.tensor_type import TensorType
 
@@ -78,6 +79,10 @@ class _HeaderReader:
         self._size = file.size
 
     def parse(self, file: BinaryIO) -> SafetensorsFile:
+        start = file.read(START_BYTES)
+        if (kind := kind_of(start)) and not start[8:].startswith(b"{"):
+            raise BadCheckpoint(f"{self._path}: {kind}")
+        file.seek(0)
         if self._size < 8:
             raise self._bad(f"only {self._size} bytes long")
         length = int.from_bytes(file.read(8), "little")

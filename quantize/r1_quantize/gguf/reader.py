@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from r1_quantize.errors import BadGGUF
+from r1_quantize.file_kinds import START_BYTES, kind_of
 from r1_quantize.files import SourceFile
 from r1_quantize.gguf.tensor_type import TensorType
 
@@ -130,6 +131,9 @@ def read_file(file: SourceFile) -> GGUFFile:
     try:
         with file.open_header() as (opened, current):
             available = opened.seek(0, 2)
+            start = _read_start(opened)
+            if start[:4] != MAGIC and (kind := kind_of(start)):
+                raise BadGGUF(f"{file.path}: not a GGUF but {kind}")
             if available < _MIN_FILE_BYTES:
                 raise BadGGUF(f"{file.path}: not a GGUF, only {available} bytes long")
             # Map no more than the largest header: with a limited address space, the weights need the rest.
@@ -138,6 +142,11 @@ def read_file(file: SourceFile) -> GGUFFile:
                 return _Parser(data, current, available).parse()
     except OSError as exc:
         raise BadGGUF(f"{file.path}: {exc.strerror}") from exc
+
+
+def _read_start(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read(START_BYTES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from r1_quantize.catalog import Checkpoint, as_quant, check_name, model_name
+from r1_quantize.checkpoint import foreign
 from r1_quantize.errors import BadGGUF, ModelNotFound, UsageError
 from r1_quantize.gguf.split import joined_name, part_names
 from r1_quantize.hub.repository import Repository, is_repo, is_safe_name
@@ -114,7 +115,9 @@ def resolve(request: Request, repository: Repository) -> Request:
     if len(matching) == 1:
         return replace(request, file=matching[0])
     if not ggufs:
-        raise ModelNotFound(f"{repository.name} has neither a checkpoint nor a GGUF")
+        kind = foreign.by_files(repository.files)
+        instead = f"; it has {kind}" if kind else ""
+        raise ModelNotFound(f"{repository.name} has neither a checkpoint nor a GGUF{instead}")
     types = ", ".join(sorted({quant_in(name) for name in ggufs}))
     count = "more than one" if matching else "no"
     raise ModelNotFound(f"{repository.name} has {count} GGUF of type {request.quant}; it has {types}")
