@@ -13,7 +13,7 @@ class Planned:
     """The conversion is planned and checked; nothing has been written yet.
 
     `notes` say how the source was read where that is unusual. `missing_tokens` are the control tokens of R1 that the
-    vocabulary lacks; r1 cannot run the result if there are any.
+    vocabulary lacks; r1 cannot run the result if there are any. `job` identifies the work in a journal.
     """
 
     source: Path
@@ -23,6 +23,7 @@ class Planned:
     bytes_out: int
     notes: tuple[str, ...] = ()
     missing_tokens: tuple[str, ...] = ()
+    job: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ def quantize(job: Job) -> Generator[PipelineEvent, None, None]:
     source = open_source(job.source, job.name, job.checkpoint, job.pretokenizer, job.provider.files)
     planned = plan(source, recipe, imatrix=imatrix, overrides=job.overrides, allow_requantize=job.allow_requantize)
     _check_target(job, source)
+    job_digest = _job_digest(job, planned, source, imatrix)
     yield Planned(
         source=job.source,
         quant=recipe.name,
@@ -82,10 +83,10 @@ def quantize(job: Job) -> Generator[PipelineEvent, None, None]:
         bytes_out=planned.size,
         notes=source.notes,
         missing_tokens=missing_control_tokens(source.entries),
+        job=job_digest,
     )
     _check_space(job, source, planned)
     # 2. read every weight once, and write it converted
-    job_digest = _job_digest(job, planned, source, imatrix)
     if job.damaged:
         salvage(job.target, planned, job_digest, job.damaged)
     algorithm = sha256 if job.manifest else Crc32  # only a manifest keeps a SHA-256
@@ -220,5 +221,6 @@ def _manifest(job: Job, source: Source, converter: Converter, imatrix: Imatrix |
         imatrix_sha256=imatrix.sha256 if imatrix else None,
         tensor_types=[str(override) for override in job.overrides],
         tensor_crc32=converter.result.checksums(),
+        pretokenizer=job.pretokenizer,
         missing_tokens=[*missing_control_tokens(source.entries)],
     )

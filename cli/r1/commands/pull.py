@@ -24,7 +24,7 @@ from r1_quantize.catalog import check_name
 from r1_quantize.errors import ExitStatus, NotEnoughSpace, R1Error, UsageError
 from r1_quantize.events import Finished, PipelineEvent, Present, PullPlan
 from r1_quantize.hub.pull import pull
-from r1_quantize.hub.pull_job import PullOptions
+from r1_quantize.hub.pull_options import PullOptions
 from r1_quantize.hub.request import Request, request_for, request_from_manifest
 from r1_quantize.recipe import recipe_for
 from r1_quantize.store.manifest import Manifest

@@ -12,17 +12,19 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-from r1_quantize.errors import BadFile, ModelNotFound, NetworkError
+from r1_quantize.errors import BadFile, ModelNotFound, NetworkError, UsageError
 from r1_quantize.events import Noted, PipelineEvent
 from r1_quantize.hub import hub, staging
 from r1_quantize.hub.download import ATTEMPTS, run_in_thread
 from r1_quantize.hub.headers import damaged_in_cache, discard_headers
 from r1_quantize.hub.hub import NotAsListed, RevisionGone
-from r1_quantize.hub.pull_job import PullJob, PullOptions, present
+from r1_quantize.hub.pull_job import PullJob, present
 from r1_quantize.hub.pull_makers import DownloadMaker, QuantizingMaker, maker_for
+from r1_quantize.hub.pull_options import PullOptions
 from r1_quantize.hub.repository import Repository
 from r1_quantize.hub.request import Request, resolve
 from r1_quantize.hub.shards import Shard
+from r1_quantize.store.model import StoredModel
 from r1_quantize.store.store import Store
 
 _FIRST_ATTEMPTS = 3  # to reach the hub at all; a download in progress gets more
@@ -34,17 +36,35 @@ def pull(store: Store, request: Request, options: PullOptions) -> Generator[Pipe
     A dry run ends with its PullPlan. Raises ModelNotFound, NetworkError, NotEnoughSpace, BadFile, UsageError, or
     R1Error when the disk fails.
     """
-    if not options.update and (model := present(store, request)):
+    options.check()
+    if options.update and (stored := _stored(store, request)):
+        options = options.like(stored.manifest)
+    if not options.update and (model := present(store, request, options)):
         staging.remove_leftovers(store, request.repo)
         yield model
         return
     repository = yield from _find_repository(store, request, options)
     try:
-        yield from run(PullJob(store, resolve(request, repository), repository, options))
+        yield from run(_job(store, request, repository, options))
     except RevisionGone as exc:
         yield Noted(f"{exc}; pulling the newest one instead")
         repository = yield from _look_up(request)
-        yield from run(PullJob(store, resolve(request, repository), repository, options))
+        yield from run(_job(store, request, repository, options))
+
+
+def _stored(store: Store, request: Request) -> StoredModel | None:
+    return store.stored(request.name, request.quant) if request.name and request.quant else None
+
+
+def _job(store: Store, request: Request, repository: Repository, options: PullOptions) -> PullJob:
+    """Raises ModelNotFound; UsageError for options for quantizing with a GGUF, which is downloaded as it is."""
+    resolved = resolve(request, repository)
+    if resolved.file and options.for_quantizing:
+        raise UsageError(
+            f"{resolved.reference} is a ready-made GGUF, which is downloaded unchanged; leave "
+            f"{' and '.join(options.for_quantizing)} out"
+        )
+    return PullJob(store, resolved, repository, options)
 
 
 def run(job: PullJob) -> Iterator[PipelineEvent]:

@@ -1,4 +1,4 @@
-"""A pull: its options, locks and staging folder, and its plan with the files it needs and its disk use."""
+"""A pull: its locks and staging folder, and its plan with the files it needs and its disk use."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from r1_quantize.errors import Busy, UsageError
-from r1_quantize.events import FilePlan, PipelineEvent, Present, PullPlan, WaitingForLock
+from r1_quantize.events import FilePlan, PipelineEvent, Planned, Present, PullPlan, WaitingForLock
 from r1_quantize.gguf.split import part_names
 from r1_quantize.hub import staging
 from r1_quantize.hub.disk_space import shards_and_peak
 from r1_quantize.hub.download import Connection
 from r1_quantize.hub.headers import checkpoint_shards, gguf_parts
+from r1_quantize.hub.pull_options import PullOptions
 from r1_quantize.hub.repository import Repository
 from r1_quantize.hub.request import Request
 from r1_quantize.hub.shards import Shard, ShardProvider
@@ -24,20 +25,6 @@ from r1_quantize.source import Extent
 from r1_quantize.store.manifest import Manifest
 from r1_quantize.store.store import Store
 from r1_quantize.writer import free_space, journal_path, partial_path
-
-
-@dataclass(frozen=True, slots=True)
-class PullOptions:
-    """How to pull. With `update` the hub's newest commit is pulled even if an older one is in the store.
-
-    With `name`, the model gets that name here.
-    """
-
-    dry_run: bool = False
-    keep_checkpoint: bool = False
-    update: bool = False
-    name: str | None = None
-    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +57,8 @@ class PullJob:
         """The model, if it is in the store and needs neither repair nor update. Raises UsageError."""
         if self.damaged:
             return None
-        return present(self.store, self.request, self.repository.commit if self.options.update else None)
+        commit = self.repository.commit if self.options.update else None
+        return present(self.store, self.request, self.options, commit)
 
     def lock(self, stack: ExitStack) -> Iterator[PipelineEvent]:
         """Lock the model and the staging folders of its repository until `stack` is closed."""
@@ -98,18 +86,20 @@ class PullJob:
             return checkpoint_shards(self.repository, folder, connection, skip_cache)
         return gguf_parts(self.repository, part_names(self.request.file), folder, connection, skip_cache)
 
-    def plan_quantizing(self, provider: ShardProvider, result: int, tensors: tuple[Extent, ...]) -> PullPlan:
-        """The plan for making a GGUF of `result` bytes from the provider's files."""
+    def plan_quantizing(self, provider: ShardProvider, planned: Planned) -> PullPlan:
+        """The plan for making a GGUF from the provider's files. Those that an earlier run has read are not needed."""
         progress = read_journal(journal_path(self.target)) if partial_path(self.target).exists() else None
-        files = provider.file_plans(progress.files if progress and not provider.keep else {})
+        resumes = progress is not None and progress.job == planned.job and not provider.keep
+        files = provider.file_plans(progress.files if progress and resumes else {})
+        result = planned.bytes_out
         shards_at_once, peak = shards_and_peak(files, result, self.free, keep=provider.keep)
-        return self._plan(files, result=result, peak=peak, shards_at_once=shards_at_once, tensors=tensors)
+        return self._plan(files, result=result, peak=peak, shards_at_once=shards_at_once, tensors=planned.tensors)
 
-    def plan_repair(self, provider: ShardProvider, result: int, tensors: tuple[Extent, ...]) -> PullPlan:
+    def plan_repair(self, provider: ShardProvider, planned: Planned) -> PullPlan:
         """The plan for a repair. Which files it needs is not known yet, and the model's own bytes are on the disk."""
         files = tuple(FilePlan(file.name, file.size, file.size) for file in provider.file_plans({}))
         largest = max(file.size for file in files)
-        return self._plan(files, result=result, peak=largest, shards_at_once=1, tensors=tensors)
+        return self._plan(files, result=planned.bytes_out, peak=largest, shards_at_once=1, tensors=planned.tensors)
 
     def plan_download(self, provider: ShardProvider, tensors: tuple[Extent, ...]) -> PullPlan:
         """The plan for downloading a single GGUF. One in the Hugging Face cache is copied."""
@@ -133,10 +123,10 @@ class PullJob:
         )
 
 
-def present(store: Store, request: Request, commit: str | None = None) -> Present | None:
-    """The model, if it is in the store; with `commit`, only if it was made from that commit.
+def present(store: Store, request: Request, options: PullOptions, commit: str | None = None) -> Present | None:
+    """The model, if it is in the store; with `commit`, only if it was made from that commit with these options.
 
-    Raises UsageError when a model of that name came from another repository.
+    Raises UsageError when a model of that name came from another repository, or was made with other options.
     """
     model = store.stored(request.name, request.quant) if request.name and request.quant else None
     if model is None or not model.is_complete:
@@ -144,11 +134,19 @@ def present(store: Store, request: Request, commit: str | None = None) -> Presen
     manifest = model.manifest
     if commit and not (manifest and manifest.revision == commit and manifest.source == request.repo):
         return None
+    if commit and not options.made(manifest):
+        return None
     source = manifest.source if manifest and manifest.revision else None
     known = request.checkpoint
     allowed = {None, request.repo, *((known.repo, known.prebuilt) if known and not request.file else ())}
     if source not in allowed:
         raise UsageError(f"{model.reference} is already here, from {source}; remove it first: r1 rm {model.reference}")
+    if not options.made(manifest):
+        others = " and ".join(options.for_quantizing)
+        raise UsageError(
+            f"{model.reference} is already here, but was not made with this {others}; remove it first: "
+            f"r1 rm {model.reference}"
+        )
     return Present(model.reference, model.path, model.size, current=commit is not None)
 
 

@@ -25,7 +25,7 @@ from r1_quantize.hub.pull_job import PullJob
 from r1_quantize.hub.repository import RemoteFile
 from r1_quantize.hub.shards import Shard, ShardProvider
 from r1_quantize.pipeline import Job, quantize
-from r1_quantize.recipe import COPY, Override
+from r1_quantize.recipe import COPY
 from r1_quantize.store.manifest import Manifest, tools
 from r1_quantize.verify import checksums
 from r1_quantize.writer import journal_path, partial_path
@@ -53,7 +53,7 @@ class QuantizingMaker:
         self._planned = planned
         plan = job.plan_repair if job.damaged else job.plan_quantizing
         self.plan: PullPlan = replace(
-            plan(self._provider, planned.bytes_out, planned.tensors),
+            plan(self._provider, planned),
             notes=planned.notes,
             missing_tokens=planned.missing_tokens,
         )
@@ -80,7 +80,9 @@ class QuantizingMaker:
             origin=request.repo,
             revision=job.repository.commit,
             manifest=job.manifest_path,
-            overrides=tuple(map(Override.parse, job.damaged.tensor_types)) if job.damaged else (),
+            imatrix=job.options.imatrix,
+            overrides=job.options.overrides,
+            pretokenizer=job.options.pretokenizer,
             threads=job.options.threads,
             provider=self._provider,
             damaged=job.damaged,

@@ -25,7 +25,8 @@ from r1_quantize.hub.download import Connection, fetch_range, run_in_thread
 from r1_quantize.hub.headers import gguf_parts
 from r1_quantize.hub.hub import RevisionGone
 from r1_quantize.hub.pull import run
-from r1_quantize.hub.pull_job import PullJob, PullOptions
+from r1_quantize.hub.pull_job import PullJob
+from r1_quantize.hub.pull_options import PullOptions
 from r1_quantize.hub.repository import RemoteFile, Repository
 from r1_quantize.hub.request import request_from_manifest, resolve
 from r1_quantize.hub.shards import Shard
@@ -48,7 +49,8 @@ def repair(store: Store, model: StoredModel, threads: int | None = None) -> Gene
             f"{model.reference} was made from {manifest.source} on this machine; make it again with r1 quantize"
         )
     repository = yield from _find_repository(store, model, manifest)
-    job = PullJob(store, resolve(request, repository), repository, PullOptions(threads=threads), damaged=manifest)
+    options = PullOptions(threads=threads).like(manifest)
+    job = PullJob(store, resolve(request, repository), repository, options, damaged=manifest)
     if request.file and len(part_names(request.file)) == 1:
         yield from _repair_download(job, repository.weights([str(job.request.file)])[0], manifest)
     else:

@@ -34,6 +34,7 @@ class Manifest:
     imatrix_sha256: str | None = None  # of the importance matrix it was made with
     tensor_types: list[str] = field(default_factory=list)  # PATTERN=TYPE, the overrides of the recipe
     tensor_crc32: dict[str, int] = field(default_factory=dict)  # of each tensor's bytes, to find a damaged one
+    pretokenizer: str | None = None  # the name a user chose; None: found in tokenizer.json
     missing_tokens: list[str] | None = None  # R1's control tokens that the vocabulary lacks; None: never checked
 
     def to_json(self) -> str:
@@ -147,7 +148,10 @@ _KEYS: dict[str, Callable[[object], bool]] = {
     "imatrix_sha256": lambda value: value is None or _digest(value),
     "tensor_types": lambda value: isinstance(value, list) and all(map(_text, value)),
     "tensor_crc32": _table_of(_count),
+    "pretokenizer": lambda value: value is None or _text(value),
     "missing_tokens": lambda value: value is None or (isinstance(value, list) and all(map(_text, value))),
 }
-_LATER = {"imatrix_sha256", "tensor_types", "tensor_crc32", "missing_tokens"}  # the first manifests lacked these
+_LATER = {"imatrix_sha256", "tensor_types", "tensor_crc32", "pretokenizer", "missing_tokens"}
+"""Keys that the first manifests lacked."""
+
 _REQUIRED = _KEYS.keys() - _LATER

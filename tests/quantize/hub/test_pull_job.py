@@ -11,9 +11,10 @@ import pytest
 
 from r1_quantize import catalog
 from r1_quantize.errors import Busy, UsageError
-from r1_quantize.events import FilePlan, WaitingForLock
+from r1_quantize.events import FilePlan, Planned, WaitingForLock
 from r1_quantize.hub import pull_job, staging
-from r1_quantize.hub.pull_job import PullJob, PullOptions, present
+from r1_quantize.hub.pull_job import PullJob, present
+from r1_quantize.hub.pull_options import PullOptions
 from r1_quantize.hub.repository import RemoteFile, Repository
 from r1_quantize.hub.request import request_for
 from r1_quantize.hub.shards import Shard, ShardProvider
@@ -22,6 +23,7 @@ from tests.quantize.store.test_manifest import MANIFEST
 
 COMMIT, NEWER = str(MANIFEST.revision), "e" * 40
 SIZES = {"a.safetensors": 3_000_000, "b.safetensors": 2_000_000, "c.safetensors": 1_000_000}
+PLANNED = Planned(Path("folder"), "Q4_K_M", (), 0, bytes_out=10_000_000, job="a")
 TIMEOUT_S = 60.0
 
 
@@ -71,7 +73,7 @@ class TestPresent:
     def test_the_catalogues_two_repositories_are_equally_good(self, store: Store, prebuilt: bool) -> None:
         request = request_for("qwen-7b", store.catalogue, prebuilt=prebuilt)
         put_model(store)
-        assert present(store, request) is not None
+        assert present(store, request, PullOptions()) is not None
 
     def test_an_update_compares_the_commit(self, store: Store, job: PullJob) -> None:
         put_model(store)
@@ -148,17 +150,17 @@ class TestPlan:
         return ShardProvider(job.repository, tmp_path, shards, keep=keep)
 
     def test_of_quantizing(self, job: PullJob, tmp_path: Path) -> None:
-        plan = job.plan_quantizing(self.provider(job, tmp_path, *SIZES), 10_000_000, ())
+        plan = job.plan_quantizing(self.provider(job, tmp_path, *SIZES), PLANNED)
         assert (plan.reference, plan.repo, plan.commit) == ("qwen-7b:Q4_K_M", MANIFEST.source, COMMIT)
         assert (plan.result, plan.peak, plan.shards_at_once) == (10_000_000, 15_000_000, 2)
         assert (plan.free, plan.to_fetch) == (100_000_000, 6_000_000)
 
     def test_of_quantizing_with_a_kept_checkpoint(self, job: PullJob, tmp_path: Path) -> None:
-        plan = job.plan_quantizing(self.provider(job, tmp_path, *SIZES, keep=True), 10_000_000, ())
+        plan = job.plan_quantizing(self.provider(job, tmp_path, *SIZES, keep=True), PLANNED)
         assert (plan.peak, plan.shards_at_once) == (16_000_000, 3)
 
     def test_of_a_repair(self, job: PullJob, tmp_path: Path) -> None:
-        plan = job.plan_repair(self.provider(job, tmp_path, *SIZES), 10_000_000, ())
+        plan = job.plan_repair(self.provider(job, tmp_path, *SIZES), PLANNED)
         assert (plan.peak, plan.shards_at_once, plan.to_fetch) == (3_000_000, 1, 0)
 
     def test_of_a_download(self, job: PullJob, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from r1_quantize.errors import BadFile, NotEnoughSpace
 from r1_quantize.events import Fetched, PipelineEvent, Rejected
 from r1_quantize.hub import hub, staging
 from r1_quantize.hub.pull import pull
-from r1_quantize.hub.pull_job import PullJob, PullOptions
+from r1_quantize.hub.pull_job import PullJob
 from r1_quantize.hub.pull_makers import DownloadMaker, QuantizingMaker, maker_for
+from r1_quantize.hub.pull_options import PullOptions
 from r1_quantize.hub.request import request_for, resolve
 from r1_quantize.store.store import Store
 from tests.fakes import splits

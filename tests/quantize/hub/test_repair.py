@@ -15,7 +15,7 @@ from r1_quantize import catalog
 from r1_quantize.errors import BadFile, NetworkError, UsageError
 from r1_quantize.events import Fetched, Finished, PipelineEvent
 from r1_quantize.hub.pull import pull
-from r1_quantize.hub.pull_job import PullOptions
+from r1_quantize.hub.pull_options import PullOptions
 from r1_quantize.hub.repair import repair
 from r1_quantize.hub.request import request_for
 from r1_quantize.pipeline import Job, quantize
