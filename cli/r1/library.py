@@ -83,12 +83,16 @@ def resolve_model(console: Console, reference: str | None) -> str:
 
 
 def _resolve(console: Console, store: Store, reference: str | None) -> str:
+    if reference is None and store.newest() is None:
+        console.note(f"no model pulled yet, so using the built-in {BUILT_IN}; get one: r1 pull qwen-1.5b")
+    return full_name(store, reference)
+
+
+def full_name(store: Store, reference: str | None) -> str:
+    """The full name of the model that `reference` names, or of the default. Raises ModelNotFound."""
     if reference is None:
         newest = store.newest()
-        if newest is not None:
-            return newest.reference
-        console.note(f"no model pulled yet, so using the built-in {BUILT_IN}; get one: r1 pull qwen-1.5b")
-        reference = BUILT_IN
+        reference = newest.reference if newest else BUILT_IN
     return _built_in_name(store) if _is_built_in(store, reference) else store.find(reference).reference
 
 

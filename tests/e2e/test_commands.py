@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -38,6 +39,19 @@ class TestList:
             screen = terminal.read_to_end()
         assert all(name in screen for name in CATALOGUE)
         assert max(map(len, without_style(screen).split("\r\n"))) <= int(columns)
+
+    def test_the_default_is_marked(self, environ: dict[str, str], tmp_path: Path) -> None:
+        """The built-in model is listed before it is made, too."""
+        for home in (environ["R1_HOME"], str(tmp_path / "none")):
+            with Terminal([*R1, "list"], {**environ, "R1_HOME": home, "COLUMNS": "80"}) as terminal:
+                lines = [line.split() for line in without_style(terminal.read_to_end()).split("\r\n")]
+            assert [line[:2] for line in lines if line and line[0].startswith("tiny")] == [["tiny:Q8_0", "(default)"]]
+
+    def test_a_model_that_r1_cannot_run_is_marked(self, environ: dict[str, str], own_home: Path) -> None:
+        file = own_home / "models" / "tiny" / "Q8_0.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "missing_tokens": ["<think>"]}))
+        with Terminal([*R1, "list"], {**environ, "R1_HOME": str(own_home), "COLUMNS": "120"}) as terminal:
+            assert "tiny (r1 cannot run it: no DeepSeek-R1 distill)" in without_style(terminal.read_to_end())
 
 
 class TestShow:

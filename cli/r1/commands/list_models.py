@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from r1.console import Column, Console
-from r1.library import open_store
+from r1.library import full_name, open_store
 from r1_quantize import units
 from r1_quantize.catalog import Checkpoint
-from r1_quantize.errors import ExitStatus
+from r1_quantize.errors import ExitStatus, ModelNotFound, UsageError
 from r1_quantize.store.model import StoredModel
 from r1_quantize.store.removable import Removable
 from r1_quantize.store.store import Store
@@ -24,16 +24,30 @@ _TO_PULL = (Column("to pull"), Column("parameters", number=True), Column("AIME 2
 def list_models(console: Console, *, as_json: bool) -> ExitStatus:
     """Tables on a terminal; name, bytes and path of each model, tab-separated, in a pipe; everything as JSON."""
     store = open_store(console.environ)
+    default = _default(console, store)
     if as_json:
-        console.json(_facts(store))
+        console.json(_facts(store, default))
     else:
-        _print(console, store)
+        _print(console, store, default)
     return ExitStatus.OK
 
 
-def _facts(store: Store) -> dict[str, Any]:
+def _default(console: Console, store: Store) -> str | None:
+    """The model that `r1 run` takes without -m; None, with a warning, when the settings name none that is here."""
+    from r1 import settings
+
+    try:
+        return full_name(store, settings.load({}, console.environ).model)
+    except (UsageError, ModelNotFound) as exc:
+        console.warn(f"no default model: {exc}")
+        return None
+
+
+def _facts(store: Store, default: str | None) -> dict[str, Any]:
+    """`here` has what is on the disk; the default can also be the built-in model before it is made."""
     return {
-        "here": [_model_facts(model) for model in store.models()],
+        "default": default,
+        "here": [_model_facts(store, model, default) for model in store.models()],
         "unfinished": [{"reference": item.reference, "bytes": item.size} for item in store.unfinished()],
         "checkpoints": [
             {"repo": item.reference, "bytes": item.size, "whole": item.is_complete} for item in store.checkpoints()
@@ -42,20 +56,28 @@ def _facts(store: Store) -> dict[str, Any]:
     }
 
 
-def _model_facts(model: StoredModel) -> dict[str, Any]:
+def _model_facts(store: Store, model: StoredModel, default: str | None) -> dict[str, Any]:
     return {
         "reference": model.reference,
+        "default": model.reference == default,
         "name": model.name,
         "quant": model.quant,
         "bytes": model.size,
         "path": str(model.path),
         "source": model.manifest.source if model.manifest else None,
+        "missing_tokens": [*_missing_tokens(store, model)],
     }
+
+
+def _missing_tokens(store: Store, model: StoredModel) -> tuple[str, ...]:
+    """The control tokens without which r1 cannot run the model."""
+    return () if store.is_checked(model) else model.missing_tokens
 
 
 def _checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "name": checkpoint.name,
+        "built_in": checkpoint.builtin,
         "title": checkpoint.title,
         "repo": checkpoint.repo,
         "architecture": checkpoint.architecture,
@@ -67,22 +89,35 @@ def _checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _print(console: Console, store: Store) -> None:
+def _print(console: Console, store: Store, default: str | None) -> None:
     """Prints the models on this machine, other disk use, and the models to pull; a pipe gets only the first part."""
     models = store.models()
     present = {model.name for model in models}
     missing = [checkpoint for checkpoint in store.catalogue.values() if checkpoint.name not in present]
-    built_in = [(checkpoint.name, "", "built in") for checkpoint in missing if checkpoint.builtin]
     rows = [(model.reference, model.size, model.path) for model in models]
-    console.table(_HERE, rows, shown=[*map(_model_row, models), *built_in])
+    shown = [_model_row(store, model, default) for model in models]
+    shown += [_built_in_row(checkpoint, default) for checkpoint in missing if checkpoint.builtin]
+    console.table(_HERE, rows, shown=shown)
     if not console.stdout_is_terminal:
         return
     console.table(_LEFTOVERS, map(_leftover_row, [*store.unfinished(), *store.checkpoints()]))
     _print_missing(console, (checkpoint for checkpoint in missing if not checkpoint.builtin))
 
 
-def _model_row(model: StoredModel) -> tuple[str, ...]:
-    return model.reference, units.size(model.size), model.manifest.source if model.manifest else "?"
+def _model_row(store: Store, model: StoredModel, default: str | None) -> tuple[str, ...]:
+    source = model.manifest.source if model.manifest else "?"
+    if _missing_tokens(store, model):
+        source = f"{source} (r1 cannot run it: no DeepSeek-R1 distill)"
+    return _marked(model.reference, default), units.size(model.size), source
+
+
+def _built_in_row(checkpoint: Checkpoint, default: str | None) -> tuple[str, ...]:
+    """The built-in model before its first use makes it."""
+    return _marked(f"{checkpoint.name}:{checkpoint.default_quant}", default), "", "built in"
+
+
+def _marked(reference: str, default: str | None) -> str:
+    return f"{reference} (default)" if reference == default else reference
 
 
 def _leftover_row(item: Removable) -> tuple[str, ...]:

@@ -164,7 +164,7 @@ class TestDelete:
         assert b"wood" not in chats.read_bytes()
         assert [file.name for file in chats.parent.iterdir()] == [chats.name]
 
-    def test_what_was_deleted_as_json(self, history: Run) -> None:
+    def test_what_was_deleted_as_json(self, history: Run, chats: Path) -> None:
         assert json.loads(printed(history("delete", "-y", "1", "--json"))) == [{"id": 1, "title": "Does wood float?"}]
         assert [entry["id"] for entry in json.loads(printed(history("delete", "-y", "--all", "--json")))] == [3, 2]
         assert history("delete", "-y", "--all", "--json").stdout == b"[]\n"

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
+from unittest.mock import patch
+
+import pytest
 
 from tests.conftest import Run
 from tests.fakes.homes import REPO, files_in
@@ -31,6 +37,63 @@ class TestList:
     def test_an_empty_home_is_no_error(self, r1: Run, tmp_path: Path) -> None:
         done = r1("list", R1_HOME=str(tmp_path / "none"))
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+class TestDefault:
+    """The model that `r1 run` takes without -m is marked."""
+
+    def marked(self, done: subprocess.CompletedProcess[bytes]) -> tuple[str | None, list[str]]:
+        """The default of the JSON, and the models that are marked."""
+        facts = json.loads(done.stdout)
+        return facts["default"], [model["reference"] for model in facts["here"] if model["default"]]
+
+    @pytest.mark.parametrize(
+        ("named", "default"),
+        [
+            ({}, "qwen-7b:Q4_K_M"),
+            ({"R1_MODEL": "tiny"}, "tiny:Q8_0"),
+            ({"R1_MODEL": "qwen-7b:q8_0"}, "qwen-7b:Q8_0"),
+        ],
+    )
+    def test_is_the_newest_or_the_one_in_the_environment(
+        self, r1: Run, full_home: Path, named: dict[str, str], default: str
+    ) -> None:
+        os.utime(full_home / "models" / "qwen-7b" / "Q4_K_M.gguf")
+        done = r1("list", "--json", R1_HOME=str(full_home), **named)
+        assert self.marked(done) == (default, [default])
+        assert done.stderr == b""
+
+    def test_is_the_one_in_the_config_file(self, r1: Run, full_home: Path, tmp_path: Path) -> None:
+        (tmp_path / "config" / "r1").mkdir(parents=True)
+        (tmp_path / "config" / "r1" / "config.toml").write_text('model = "qwen-7b:Q8_0"', encoding="utf-8")
+        with patch.dict(os.environ, {"XDG_CONFIG_HOME": str(tmp_path / "config")}):
+            done = r1("list", "--json", R1_HOME=str(full_home))
+        assert self.marked(done) == ("qwen-7b:Q8_0", ["qwen-7b:Q8_0"])
+
+    def test_is_the_built_in_model_before_it_is_made(self, r1: Run, tmp_path: Path) -> None:
+        done = r1("list", "--json", R1_HOME=str(tmp_path / "none"))
+        assert self.marked(done) == ("tiny:Q8_0", [])
+        assert [known["name"] for known in json.loads(done.stdout)["known"] if known["built_in"]] == ["tiny"]
+
+    def test_may_be_a_file_outside_the_store(self, r1: Run, tiny_path: Path, tmp_path: Path) -> None:
+        file = Path(shutil.copy(tiny_path, tmp_path / "m.gguf"))
+        assert self.marked(r1("list", "--json", R1_MODEL=str(file))) == (str(file), [])
+
+    def test_that_is_not_here_is_a_warning(self, r1: Run) -> None:
+        done = r1("list", "--json", R1_MODEL="qwen-14b")
+        assert (done.returncode, self.marked(done)) == (0, (None, []))
+        assert done.stderr == (
+            b"r1: no default model: qwen-14b:Q4_K_M is not on this machine; get it with: r1 pull qwen-14b:Q4_K_M\n"
+        )
+
+    def test_a_model_that_r1_cannot_run_is_marked_and_never_the_default(self, r1: Run, full_home: Path) -> None:
+        file = full_home / "models" / "qwen-7b" / "Q4_K_M.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "missing_tokens": ["<think>"]}))
+        os.utime(full_home / "models" / "qwen-7b" / "Q4_K_M.gguf")
+        done = r1("list", "--json", R1_HOME=str(full_home))
+        lacking = {model["reference"]: model["missing_tokens"] for model in json.loads(done.stdout)["here"]}
+        assert lacking == {"qwen-7b:Q4_K_M": ["<think>"], "qwen-7b:Q8_0": [], "tiny:Q8_0": []}
+        assert self.marked(done) == ("qwen-7b:Q8_0", ["qwen-7b:Q8_0"])
 
 
 class TestLeftovers:
