@@ -42,6 +42,8 @@ _MEANT = {
 }
 """What other programs call our commands."""
 
+_SHOWN = 40  # characters of a word in a message
+
 _DASH_NOTE = "a prompt that begins with a dash goes after `--`"
 _NAME_NOTE = "a prompt that begins with a command's name goes after `--`"
 _CHAT_NOTE = "a prompt is for `r1 run`"
@@ -162,9 +164,12 @@ class PromptCommand(Command):
 
 def require_no_prompt(model: str | None) -> None:
     """Raises ModelNotFound where a prompt was given in the place of a model: `r1 chat "What is 2+2?"`."""
-    if model and not _NAME.fullmatch(model) and not os.path.exists(model):  # noqa: PTH110 — too long for a Path
-        asking = shlex.join(["r1", "run", model])
-        raise ModelNotFound(f"no model is called {model!r}; to ask one question: {asking}")
+    if model is None or _NAME.fullmatch(model) or os.path.exists(model):  # noqa: PTH110 — too long for a Path
+        return
+    if len(model.split()) > 1 or not ("/" in model or model.endswith(".gguf")):
+        raise ModelNotFound(
+            f"no model is called {_brief([model])}; to ask one question: {_brief(['r1', 'run', model])}"
+        )
 
 
 def note_model_name(console: Console, words: Sequence[str]) -> None:
@@ -175,7 +180,7 @@ def note_model_name(console: Console, words: Sequence[str]) -> None:
         return
     model = named_by(console.environ, words[0])
     if model is not None:
-        command = shlex.join(["r1", "run", "-m", model, *words[1:]] if words[1:] else ["r1", "chat", model])
+        command = _brief(["r1", "run", "-m", model, *words[1:]] if words[1:] else ["r1", "chat", model])
         console.note(f"{words[0]} was taken as part of the prompt; to choose this model: {command}")
 
 
@@ -239,8 +244,8 @@ def _require_no_command(words: Sequence[str], commands: Mapping[str, Any]) -> No
     meant = _MEANT.get(name) or (similar[0] if similar else None)
     if meant is None or (others and not _is_argument(others[0], commands)):
         return
-    command = shlex.join(["r1", *([*others, meant] if meant.startswith("--") else [*meant.split(), *others])])
-    asking = shlex.join(["r1", "run", *words])
+    command = _brief(["r1", *([*others, meant] if meant.startswith("--") else [*meant.split(), *others])])
+    asking = _brief(["r1", "run", *words])
     raise UsageError(f"no such command {word!r}; did you mean `{command}`? to ask the model: {asking}")
 
 
@@ -250,3 +255,9 @@ def _is_argument(word: str, commands: Mapping[str, Any]) -> bool:
 
     subcommands = getattr(commands["history"], "commands", {})
     return len(word.split()) > 1 or word in commands or word in subcommands or named_by(os.environ, word) is not None
+
+
+def _brief(words: Sequence[str]) -> str:
+    """Words as a shell takes them, on one line; of a long word only the beginning."""
+    lines = (" ".join(word.split()) for word in words)
+    return shlex.join(line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…" for line in lines)

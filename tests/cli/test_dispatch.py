@@ -312,11 +312,25 @@ class TestModelsAndPrompts:
         done = call(line, watched=watched)
         assert (done.command, done.stderr) == ("run", "")
 
-    @pytest.mark.parametrize("prompt", ["hello there", "What is 2+2?", "hello!", "你好", "x" * 5000 + " y"])
-    def test_a_prompt_is_no_model(self, call: Call, prompt: str) -> None:
+    @pytest.mark.parametrize(
+        ("prompt", "shown"),
+        [
+            ("hello there", "'hello there'"),
+            ("What is 1/2?", "'What is 1/2?'"),
+            ("hello!", "'hello!'"),
+            ("你好", "'你好'"),
+            ("one\ntwo", "'one two'"),
+            ("x " * 5000, f"'{'x ' * 20}…'"),
+        ],
+    )
+    def test_a_prompt_is_no_model(self, call: Call, prompt: str, shown: str) -> None:
         done = call(shlex.join(["r1", "chat", prompt]))
-        assert (done.command, done.status) == (None, 4)
-        assert done.stderr.endswith(f"; to ask one question: {shlex.join(['r1', 'run', prompt])}\n")
+        message = f"r1: no model is called {shown}; to ask one question: r1 run {shown}\n"
+        assert (done.command, done.status, done.stderr) == (None, 4, message)
+
+    @pytest.mark.parametrize("model", ["hello", "./gone.gguf", "gone@1.gguf", "https://host/x?y"])
+    def test_what_may_be_a_model_is_looked_for(self, call: Call, model: str) -> None:
+        assert call(f"r1 chat {model}").command == "chat"
 
     def test_a_file_may_have_any_name(self, call: Call, tmp_path: Path) -> None:
         (tmp_path / "my model.gguf").touch()
