@@ -213,7 +213,7 @@ def quantize(
     pretokenizer: options.Pretokenizer = None,
     allow_requantize: options.AllowRequantize = False,
     threads: options.QuantizeThreads = None,
-    as_json: options.AsJson = False,
+    as_json: options.AsEvents = False,
     quiet: options.Quiet = False,
 ) -> int:
     """Quantize a checkpoint or a GGUF on this disk to a GGUF. Run it again to resume."""

@@ -112,18 +112,18 @@ HISTORY_SHOW = """Examples:
     r1 history show 3 --thinking | less
     r1 history show 3 --json
 
-`r1 history` lists the numbers of the chats."""
+`r1 history` lists the numbers of the chats. Exit codes: 0 success, 2 bad input, 4 no such chat."""
 
 HISTORY_EXPORT = """Examples:
     r1 history export 3 strawberry.md
     r1 history export 3 strawberry.json --with-thinking
     r1 history export 3 - | less
 
-The format follows from the name of the file: Markdown or JSON."""
+The format follows from the name of the file: Markdown or JSON. Exit codes: 0 success, 2 bad input or the file exists, 4 no such chat."""
 
 HISTORY_DELETE = """Examples:
     r1 history delete 3
     r1 history delete -y 3 4 5
     r1 history delete --all
 
-Asks for confirmation, unless -y is given."""
+Asks for confirmation, unless -y is given. In a pipe, each line has the number and the title of a deleted chat. Exit codes: 0 deleted or declined, 2 bad input, 4 no such chat."""

@@ -14,6 +14,9 @@ _MAX_COLUMNS = 100
 _TWO_COLUMNS_FROM = 60  # columns; on narrower terminals, descriptions go below their terms
 _MAX_TERM = 24  # columns; a description goes below a longer term
 
+_VALUES = {"int": "N", "int range": "N", "float": "N", "path": "FILE", "str": "TEXT"}
+"""What a value is called in the help, by its type, where an option does not say."""
+
 Row = tuple[str, str]
 """A term and its description."""
 
@@ -65,11 +68,21 @@ def _options(command: TyperCommand | TyperGroup, ctx: Any) -> dict[str, list[Row
     """Title → rows: arguments, options without a panel, then a section for each panel."""
     sections: dict[str, list[Row]] = {"Arguments": [], "Options": []}
     for param in command.get_params(ctx):
-        row = param.get_help_record(ctx)
-        if row is not None:
-            default = "Arguments" if param.param_type_name == "argument" else "Options"
-            sections.setdefault(getattr(param, "rich_help_panel", None) or default, []).append(row)
+        default = "Arguments" if param.param_type_name == "argument" else "Options"
+        title = getattr(param, "rich_help_panel", None) or default
+        sections.setdefault(title, []).append((_term(param), getattr(param, "help", None) or ""))
     return sections
+
+
+def _term(param: Any) -> str:
+    """`-m, --model MODEL`. Typer's own would be `-m, --model <str>`, and it adds `[required]` to the description."""
+    if param.param_type_name == "argument":
+        return str(param.metavar or param.name.upper())
+    names = ", ".join(sorted(param.opts, key=lambda name: len(name) - len(name.lstrip("-"))))
+    if param.is_flag:
+        return names
+    choices = getattr(param.type, "choices", ())
+    return f"{names} {param.metavar or '|'.join(choices) or _VALUES[param.type.name]}"
 
 
 def _section(title: str, rows: list[Row], columns: int) -> str:
@@ -81,7 +94,7 @@ def _section(title: str, rows: list[Row], columns: int) -> str:
 def _row(row: Row, indent: int, columns: int) -> Iterator[str]:
     term, description = row
     lines = _wrap(description, max(columns - indent, 10)).splitlines()
-    if lines and 2 + len(term) + 2 <= indent:
+    if lines and 2 + len(term) + 2 <= indent and columns >= _TWO_COLUMNS_FROM:
         yield f"  {term:<{indent - 2}}{lines.pop(0)}"
     else:
         yield f"  {term}"

@@ -91,7 +91,9 @@ MaxTokens = Annotated[
 System = Annotated[str | None, _option("--system", panel=_ANSWER, help="A system prompt; R1 was not trained with one.")]
 Model = Annotated[
     str | None,
-    _option("--model", "-m", panel=_MODEL, help=_REFERENCE_OR_DEFAULT, autocompletion=completion.models),
+    _option(
+        "--model", "-m", metavar="MODEL", panel=_MODEL, help=_REFERENCE_OR_DEFAULT, autocompletion=completion.models
+    ),
 ]
 Ctx = Annotated[
     int | None,
@@ -106,6 +108,7 @@ KvType = Annotated[
     _option(
         "--kv-type",
         panel=_MODEL,
+        metavar="TYPE",
         help="Type of the KV cache: f16, q8_0, q4_0, … (default: f16, or q8_0 where f16 does not fit)",
         autocompletion=completion.kv_types,
     ),
@@ -214,10 +217,11 @@ Tune = Annotated[
 
 NamedModel = Annotated[str | None, _argument("MODEL", _REFERENCE, autocompletion=completion.models)]
 ModelToPullOption = Annotated[
-    str | None, _option("--model", "-m", help="The same as MODEL.", autocompletion=completion.models_to_pull)
+    str | None,
+    _option("--model", "-m", metavar="MODEL", help="The same as MODEL.", autocompletion=completion.models_to_pull),
 ]
 NamedModelOption = Annotated[
-    str | None, _option("--model", "-m", help="The same as MODEL.", autocompletion=completion.models)
+    str | None, _option("--model", "-m", metavar="MODEL", help="The same as MODEL.", autocompletion=completion.models)
 ]
 ModelToPull = Annotated[
     str | None,
@@ -245,13 +249,15 @@ Source = Annotated[
     ),
 ]
 SourceOption = Annotated[
-    str | None, _option("--model", "-m", help="The same as SOURCE.", autocompletion=completion.sources)
+    str | None,
+    _option("--model", "-m", metavar="SOURCE", help="The same as SOURCE.", autocompletion=completion.sources),
 ]
 Quant = Annotated[
     str | None,
     _option(
         "--type",
         "-t",
+        metavar="TYPE",
         help="Q8_0, Q6_K, Q5_K_M, Q4_K_M, … (see --list-types); COPY joins a split GGUF without quantizing. "
         "(default: the catalogue's, else Q4_K_M)",
         autocompletion=completion.quant_types,
@@ -300,7 +306,9 @@ ModelsToRemove = Annotated[
 ]
 ModelsToRemoveOption = Annotated[
     list[str] | None,
-    _option("--model", "-m", help="The same as MODEL. Repeatable.", autocompletion=completion.removable),
+    _option(
+        "--model", "-m", metavar="MODEL", help="The same as MODEL. Repeatable.", autocompletion=completion.removable
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 AsEvents = Annotated[bool, typer.Option("--json", help="Print a JSON object per line: plan, progress, result.")]

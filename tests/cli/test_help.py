@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 
@@ -67,5 +68,26 @@ class TestHelp:
         assert all(sentence[0].isupper() for _, sentence in listed)
 
     def test_a_narrow_terminal_has_descriptions_below_options(self, help_of: HelpOf) -> None:
-        assert "  --seed <int>\n      The same seed gives the same text.\n" in help_of("run", columns=40)
-        assert "  --seed <int>        The same seed gives the same text." in help_of("run", columns=80)
+        assert "  --seed N\n      The same seed gives the same text.\n" in help_of("run", columns=40)
+        assert re.search(r"^  --seed N +The same seed gives the same text\.", help_of("run", columns=80), re.MULTILINE)
+
+    @pytest.mark.parametrize("columns", [20, 40, 59])
+    @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+    def test_a_narrow_terminal_has_one_column(self, help_of: HelpOf, command: list[str], columns: int) -> None:
+        """Terms are indented by two spaces, descriptions by six, also below a short term such as ID."""
+        for line in help_of(*command, columns=columns).partition("Examples:")[0].splitlines():
+            indent = len(line) - len(line.lstrip())
+            assert indent in {0, 2, 6}
+            assert indent != 2 or "  " not in line.strip()
+
+    @pytest.mark.parametrize("columns", [40, 80, 200])
+    @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+    def test_values_have_names_and_not_types(self, help_of: HelpOf, command: list[str], columns: int) -> None:
+        """Typer prints <str>, <path>, <list[Path]>, <show|hide|only>, [required] and [0<=x<=10]."""
+        text = help_of(*command, columns=columns).partition("Examples:")[0]
+        assert not re.findall(r"<\w[^>]*>|\[required\]|<=x|\bbool\b|\bPath\b|\[default", text)
+
+    def test_the_value_of_each_option_of_run(self, help_of: HelpOf) -> None:
+        text = help_of("run", columns=200)
+        for term in ("-m, --model MODEL", "-f, --file FILE", "--temp N", "--thinking show|hide|only", "--kv-type TYPE"):
+            assert f"  {term} " in text or f"  {term}\n" in text
