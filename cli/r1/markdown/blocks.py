@@ -74,6 +74,7 @@ class Layout:
     last_index: int = 0  # of `lines`: the same
     last_leaf: int = 0  # of `lines`: where the last leaf block begins
     last_start: Start = field(default_factory=Start)
+    last_width: int = 0  # that the last block was laid out for
     code: OpenCode | None = None  # if the source ends inside a code block
 
 
@@ -97,7 +98,7 @@ class Blocks:
                 result.last_line, result.last_index = _source_lines(node)[0], len(result.lines)
                 result.last_start = Start(blank=True)
             end = _source_lines(node)[1]
-            columns = width if index else first_width
+            columns = result.last_width = width if index else first_width
             if node.type in {"bullet_list", "ordered_list"}:
                 self._top_list(node, columns, blank, result, first=not index)
             else:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
 
+from rich.cells import cell_len
 from rich.color import ColorSystem
 from rich.console import Console
 from rich.text import Text
@@ -126,6 +127,7 @@ class Markdown:
             shown = layout.last_leaf + code.first
         self._source = "".join(lines[first:]) + self._source[len(source) :]
         self._shown = max(shown - layout.last_index, 0)
+        self._laid_out_at = layout.last_width or self.width
         self._scanned = len(self._source)
 
     def _unfinished(self) -> list[Text]:
@@ -139,8 +141,8 @@ class Markdown:
         return "".join(f"{line}\n" for line in _ansi(self._fitted(lines), colour=self._colour))
 
     def _fitted(self, lines: list[Text]) -> list[Text]:
-        """Lines that were laid out for a wider terminal, cut to this one."""
-        return [piece for line in lines for piece in fold_text(line, max(self.width, 1))]
+        """Lines that were laid out for a wider terminal, wrapped to this one: no word is cut that fits."""
+        return [piece for line in lines for piece in _wrapped(line, max(self.width, 1))]
 
 
 def render(text: str, width: int, *, colour: bool = True) -> str:
@@ -160,6 +162,14 @@ def _coloured(line: Text) -> Iterator[str]:
     for style, segments in groupby(line.render(_SCREEN), key=lambda segment: segment.style):
         text = "".join(segment.text for segment in segments)
         yield style.render(text, color_system=ColorSystem.STANDARD) if style else text
+
+
+def _wrapped(line: Text, width: int) -> list[Text]:
+    """The line in pieces that keep its indent, where there is room for one."""
+    indent = len(line.plain) - len(line.plain.lstrip(" "))
+    if cell_len(line.plain) <= width or indent > width // 2:
+        return wrap_text(line, width)
+    return [line[:indent] + piece for piece in wrap_text(line[indent:], width - indent)]
 
 
 def _lines(source: str) -> list[str]:

@@ -356,3 +356,30 @@ def test_the_last_of_two_thousand_lines_of_code_costs_no_more_than_the_first() -
         assert markdown.feed(f"value_{number} = compute({number}, 'text')  # a line\n").count("\n") == 1
         times.append(time.process_time() - began)
     assert sorted(times[-500:])[250] < 5 * sorted(times[500:1000])[250]
+
+
+WORDS_OF_EVERY_BLOCK = "\n\n".join(
+    [
+        " ".join(f"p{number}paragraph" for number in range(40)),
+        "\n".join(f"- {' '.join(f'i{item}x{number}item' for number in range(14))}" for item in range(2)),
+        "| Name | Value |\n|---|---|\n" + "\n".join(f"| t{row}cell | u{row}cell v{row}cell |" for row in range(3)),
+        "```\n" + "\n".join(f"    c{line}x = y{line}y + z{line}z" for line in range(9)) + "\n```",
+        "> " + " ".join(f"q{number}quote" for number in range(30)),
+        " ".join(f"z{number}last" for number in range(40)),
+    ]
+)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_width_that_changes_between_blocks_loses_repeats_and_cuts_no_word(seed: int) -> None:
+    rng = random.Random(seed)
+    pieces = list(pieces_of(WORDS_OF_EVERY_BLOCK, rng, 6))
+    changes = dict(zip(rng.sample(range(len(pieces)), 4), (40, 100, 30, 80), strict=True))
+    markdown, shown = Markdown(80, colour=False), ""
+    for number, piece in enumerate(pieces):
+        markdown.width = changes.get(number, markdown.width)
+        shown += markdown.feed(piece)
+        markdown.live(10)
+    shown += markdown.end()
+    words = re.findall(r"[a-z]\d\w+", WORDS_OF_EVERY_BLOCK)
+    assert sorted(re.findall(r"[a-z]\d\w+", shown)) == sorted(words)
