@@ -11,6 +11,7 @@ The classes of atoms follow TeX's (The TeXbook, chapter 17).
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -140,14 +141,14 @@ def root(sign: str, atoms: Sequence[Atom]) -> Atom:
 
 def grouped(atoms: Sequence[Atom]) -> Atom:
     """One atom, for a script or another sign behind it: in brackets unless it is a single factor."""
-    items = _prepared(atoms)
-    if len(items) == 2 and len(atoms) == 1:
-        atom = items[0].atom
-        is_loose = atom.kind in {Kind.FRACTION, Kind.ROOT}
-        return Atom(bracketed(str(atom)), Kind.GROUP) if is_loose else atom
-    text = joined(atoms).strip()
+    if len(atoms) == 1:
+        is_loose = atoms[0].kind in {Kind.FRACTION, Kind.ROOT}
+        return Atom(bracketed(str(atoms[0])), Kind.GROUP) if is_loose else atoms[0]
+    items, text = _prepared(atoms), joined(atoms).strip()
     is_single = not text or _is_factor(items) or re.fullmatch(r"[A-Z]+", text)
-    return Atom(text if is_single and "√" not in text else bracketed(text), Kind.GROUP)
+    has_power = len(items) > 1 and items[0].atom.upper.strip("'′") != ""  # {sin²(x)}³
+    is_loose = has_power or any(item.atom.kind in {Kind.ROOT, Kind.POSTFIX} for item in items)
+    return Atom(text if is_single and not is_loose else bracketed(text), Kind.GROUP)
 
 
 def scripted(base: Sequence[Atom], *, lower: str = "", upper: str = "") -> Atom:
@@ -329,7 +330,8 @@ def _gap_between_factors(left: Atom, right: Atom, *, written: bool) -> str:
         return " " if right.kind in _STARTS and right.text[:1] != " " else ""
     if re.match(r"\([d∂][^/]?/[d∂]", left.text) and right.kind in {Kind.NUMBER, Kind.LETTER}:
         return " "  # (d/dx) x²
-    return " " if written and _are_words(left, right) else ""
+    begins_raised = not right.text or unicodedata.decomposition(right.text[0]).startswith("<su")  # 2 ⁶√x, 5 ⁿCᵣ
+    return " " if begins_raised or (written and _are_words(left, right)) else ""
 
 
 def _are_words(left: Atom, right: Atom) -> bool:

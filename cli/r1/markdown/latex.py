@@ -87,8 +87,10 @@ _KINDS = {
 }
 
 
-def kind_of(text: str) -> Kind:
-    """The kind of a symbol, by its text."""
+def kind_of(text: str, name: str = "") -> Kind:
+    """The kind of a symbol, by its text, and by its command where the text says too little."""
+    if name in {"lvert", "lVert", "rvert", "rVert"}:
+        return Kind.OPEN if name[0] == "l" else Kind.CLOSE
     if text.isspace():
         return Kind.SPACE
     if text.isdecimal():

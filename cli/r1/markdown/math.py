@@ -227,7 +227,7 @@ class _Writer:
         elif is_accent(node.macroname):
             yield Atom(self.letters(node), Kind.LETTER)
         elif text := symbol(node.macroname):
-            yield Atom(text, kind_of(text))
+            yield Atom(text, kind_of(text, node.macroname))
         if node.macro_post_space:
             yield Atom(" ", Kind.SOFT_SPACE)
 
