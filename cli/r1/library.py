@@ -84,7 +84,8 @@ def resolve_model(console: Console, reference: str | None) -> str:
 
 def _resolve(console: Console, store: Store, reference: str | None) -> str:
     if reference is None and store.newest() is None:
-        console.note(f"no model pulled yet, so using the built-in {BUILT_IN}; get one: r1 pull qwen-1.5b")
+        state = "r1 can run no model here" if any(m.name != BUILT_IN for m in store.models()) else "no model pulled yet"
+        console.note(f"{state}, so using the built-in {BUILT_IN}; get one: r1 pull qwen-1.5b")
     return full_name(store, reference)
 
 

@@ -50,8 +50,15 @@ def _check(console: Console, store: Store, model: StoredModel, *, as_json: bool,
         facts = [asdict(check) for check in checks]
         console.json({"model": model.reference, "file": str(model.path), "whole": intact, "checks": facts})
     if not intact and last:
-        console.warn(f"{model.reference} is damaged; {_remedy(store, model)}")
+        console.warn(f"{model.reference} is {_finding(store, model, checks)}")
     return ExitStatus.OK if intact else ExitStatus.BAD_FILE
+
+
+def _finding(store: Store, model: StoredModel, checks: list[Check]) -> str:
+    """What is wrong with a model that failed some check, and what to do."""
+    if {check.name for check in checks if not check.ok} == {"tokens"}:
+        return "not damaged, but r1 cannot run it; choose another model, `r1 list` shows them"
+    return f"damaged; {_remedy(store, model)}"
 
 
 def _remedy(store: Store, model: StoredModel) -> str:

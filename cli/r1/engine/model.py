@@ -46,7 +46,7 @@ class ControlTokens:
         if missing:
             raise BadGGUF(
                 f"{model.path}: not a DeepSeek-R1 distill (its vocabulary lacks {', '.join(missing)}); "
-                "`r1 list` shows what r1 runs"
+                "choose another model with -m; `r1 list` shows them"
             )
         return cls(**{name: token for name, token in ids.items() if token is not None})
 

@@ -82,7 +82,7 @@ def architecture_of(config: dict[str, Any]) -> Architecture:
             raise BadCheckpoint(f"config.json: expected one name under architectures, found {other!r:.80}")
     if name not in _MODEL_ARCHS:
         raise BadCheckpoint(
-            f"config.json: r1 does not know the architecture {name:.80}, only {', '.join(_MODEL_ARCHS)}; "
+            f"config.json: unknown architecture {name:.80}; r1 knows {', '.join(_MODEL_ARCHS)}; "
             f"{foreign.by_architecture(name)}"
         )
     return _ConfigReader(_Config(config), _MODEL_ARCHS[name]).architecture()

@@ -86,4 +86,4 @@ def _method(config: Mapping[str, Any]) -> str | None:
 
 
 def _quantized(method: str) -> str:
-    return f"already quantized by {method}, which r1 cannot read; {_ORIGINAL}"
+    return f"already quantized with {method}, which r1 cannot read; {_ORIGINAL}"

@@ -157,7 +157,8 @@ class TestDamage:
     @pytest.mark.parametrize(
         ("content", "said"),
         [
-            (b"", "not JSON"),
+            (b"", "an empty file; download it again"),
+            (b"null", "not a JSON object"),
             (b"{", "not JSON"),
             (b"[]", "not a JSON object"),
             (b"\xff\xfe", "not UTF-8 at byte 0"),
