@@ -182,6 +182,9 @@ def pull(
     update: options.Update = False,
     name: options.Name = None,
     force: options.ForcePull = False,
+    imatrix: options.Imatrix = None,
+    tensor_type: options.TensorTypes = None,
+    pretokenizer: options.Pretokenizer = None,
     threads: options.QuantizeThreads = None,
     as_json: options.AsEvents = False,
     quiet: options.Quiet = False,
@@ -192,7 +195,14 @@ def pull(
 
     keep_libraries_quiet()
     pull_options = PullOptions(
-        dry_run=dry_run, keep_checkpoint=keep_checkpoint, update=update, name=name, threads=threads
+        dry_run=dry_run,
+        keep_checkpoint=keep_checkpoint,
+        update=update,
+        name=name,
+        threads=threads,
+        imatrix=imatrix,
+        tensor_types=tuple(tensor_type or ()),
+        pretokenizer=pretokenizer,
     )
     report = _report(as_json=as_json, quiet=quiet)
     reference = _one_model(model, model_option)

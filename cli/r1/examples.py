@@ -25,11 +25,12 @@ PULL = """Examples:
     r1 pull qwen-7b:Q8_0 --keep-checkpoint
     r1 pull qwen-7b --prebuilt
     r1 pull hf:bartowski/DeepSeek-R1-Distill-Qwen-7B-GGUF/DeepSeek-R1-Distill-Qwen-7B-Q6_K.gguf
+    r1 pull qwen-7b --tensor-type attn_v=Q8_0
     r1 pull --update
 
 A checkpoint in the Hugging Face cache is read from there. HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are \
-honoured. Exit codes: 0 the model is here, 2 bad input, 4 no such model, 5 not enough disk space, or memory to run it, \
-6 network or hub error, 7 damaged or unsupported file, 130 Ctrl-C."""
+honoured, and so are HTTPS_PROXY, ALL_PROXY (HTTP or SOCKS 5), NO_PROXY and SSL_CERT_FILE. Exit codes: 0 the model \
+is here or the plan is printed, 2 bad input, 4 no such model, 5 not enough disk space, or memory to run it, 6 network or hub error, 7 damaged or unsupported file, 130 Ctrl-C."""
 
 REMOVE = """Examples:
     r1 rm qwen-7b:Q8_0

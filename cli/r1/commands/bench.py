@@ -114,7 +114,7 @@ class _Run:
         subject = self._subject(self.loaded.context)
         self._report |= _facts(subject)
         self._report |= {"load_s": round(reply.load_s, 4)}
-        self._report |= {"first_token": {"prompt_tokens": tokens, "seconds": round(seconds, 4)}}
+        self._report |= {"first_token": {"prompt_tokens": tokens, "ttft_s": round(seconds, 4)}}
         self.view.subject(subject)
         self.view.ready(load_s=reply.load_s, first_token_s=seconds, prompt_tokens=tokens)
 
@@ -210,7 +210,7 @@ def _row(row: Row) -> dict[str, Any]:
         "tokens": row.tokens,
         "mean_tps": round(row.mean, 3),
         "stdev_tps": round(row.stdev, 3),
-        "seconds": [round(seconds, 6) for seconds in row.seconds],
+        "runs_s": [round(seconds, 6) for seconds in row.seconds],
         "tps": [round(rate, 3) for rate in row.rates],
     }
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from r1.console import Column, Console, printable
-from r1.history.export import chat_facts, to_markdown, to_text
+from r1.history.export import chat_facts, moment, to_markdown, to_text
 from r1.history.export import export as write_export
 from r1.history.history import History, Hit, SessionInfo, location
 from r1_quantize import units
@@ -141,10 +140,7 @@ def _narrow_row(session: SessionInfo) -> tuple[str | Text, ...]:
 
 
 def _facts(session: SessionInfo) -> dict[str, object]:
-    started, updated = (
-        datetime.fromtimestamp(moment).astimezone().isoformat() for moment in (session.started, session.updated)
-    )
-    return {**asdict(session), "started": started, "updated": updated}
+    return {**asdict(session), "started": moment(session.started), "updated": moment(session.updated)}
 
 
 def _hit_facts(hit: Hit) -> dict[str, object]:

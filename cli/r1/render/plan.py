@@ -1,8 +1,11 @@
-"""The plan of a pull, and how the model will run on this machine: lines for people, an object for scripts."""
+"""The plan of a pull, or an estimate without the hub, and how the model will run on this machine.
+
+Each as lines for people and as an object for scripts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,18 +14,18 @@ from r1.fit.plan import FitOptions, Machine, MemoryPlan, fit
 from r1.fit.recommendation import CONTEXTS
 from r1.fit.shape import Shape
 from r1_quantize import units
+from r1_quantize.catalog import Checkpoint
 from r1_quantize.control_tokens import unusable
 from r1_quantize.events import PullPlan
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
-    """The plan of a pull, the resulting model's shape, and this machine: `now`, and `alone` without other programs.
+class _OnThisMachine:
+    """A model that is not here yet, by its shape, and this machine: `now`, and `alone` without other programs.
 
     `memory` is the machine's total in bytes; `licences` begins with the checkpoint's own.
     """
 
-    plan: PullPlan
     shape: Shape
     now: Machine
     alone: Machine
@@ -44,6 +47,37 @@ class Outlook:
         """The memory plan with all other programs closed; if none fits, the one that needs the least memory."""
         return fit(self.shape, self.alone, FitOptions())
 
+    def _memory_facts(self) -> dict[str, Any]:
+        return {
+            "memory_bytes": {str(tokens): needed for tokens, needed in self.memory_needed.items()},
+            "machine_memory_bytes": self.memory,
+            "free_memory_bytes": self.now.free,
+            "can_run": self.can_run,
+        }
+
+    def _memory_rows(self) -> dict[str, str]:
+        memory = [f"{units.size(needed)} at {tokens // 1024}k" for tokens, needed in self.memory_needed.items()]
+        return {"memory": f"{', '.join(memory)} tokens of context", "": self._machine()}
+
+    def _machine(self) -> str:
+        available = f"this machine has {units.size(self.memory)}, {units.size(self.now.free)} free"
+        if not self.can_run:
+            return f"{available}: too little to run it"
+        plan = fit(self.shape, self.now, FitOptions())
+        if not plan.fits or plan.is_short:
+            return f"{available}: close other programs to run it"
+        return available
+
+    def _licence(self) -> str:
+        return ", based on ".join(self.licences) or "see the repository"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook(_OnThisMachine):
+    """The plan of a pull, and how its result will run here."""
+
+    plan: PullPlan
+
     def facts(self) -> dict[str, Any]:
         """For `--json`."""
         plan = self.plan
@@ -57,10 +91,7 @@ class Outlook:
             "peak_disk_bytes": plan.peak,
             "free_disk_bytes": plan.free,
             "shards_at_once": plan.shards_at_once,
-            "memory_bytes": {str(tokens): needed for tokens, needed in self.memory_needed.items()},
-            "machine_memory_bytes": self.memory,
-            "free_memory_bytes": self.now.free,
-            "can_run": self.can_run,
+            **self._memory_facts(),
             "missing_tokens": [*plan.missing_tokens],
             "notes": [*plan.notes],
             "licences": list(self.licences),
@@ -69,14 +100,12 @@ class Outlook:
     def lines(self) -> list[str]:
         """For people; at most 80 columns, unless a name is very long."""
         plan = self.plan
-        memory = [f"{units.size(needed)} at {tokens // 1024}k" for tokens, needed in self.memory_needed.items()]
         facts = {
             "from": f"{plan.repo}, commit {plan.commit[:12]}",
             "download": self._download(),
             "disk": self._disk(),
-            "memory": f"{', '.join(memory)} tokens of context",
-            "": self._memory(),
-            "licence": ", based on ".join(self.licences) or "see the repository",
+            **self._memory_rows(),
+            "licence": self._licence(),
         }
         rows = [*facts.items(), *(("note", note) for note in plan.notes)]
         if plan.missing_tokens:
@@ -97,11 +126,48 @@ class Outlook:
             return f"nothing; {files}, {units.size(total)}, already on disk"
         return f"{units.size(plan.to_fetch)} of {units.size(total)}, {files}; the rest is on disk"
 
-    def _memory(self) -> str:
-        available = f"this machine has {units.size(self.memory)}, {units.size(self.now.free)} free"
-        if not self.can_run:
-            return f"{available}: too little to run it"
-        plan = fit(self.shape, self.now, FitOptions())
-        if not plan.fits or plan.is_short:
-            return f"{available}: close other programs to run it"
-        return available
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate(_OnThisMachine):
+    """What the catalogue alone says about a pull, where the hub cannot be asked.
+
+    `types` maps other quant types to the size of the model in bytes; `to_fetch` and `result` are bytes, too.
+    """
+
+    reference: str
+    checkpoint: Checkpoint
+    repo: str
+    to_fetch: int
+    result: int
+    types: Mapping[str, int]
+
+    def facts(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "reference": self.reference,
+            "from_hub": False,
+            "repo": self.repo,
+            "title": self.checkpoint.title,
+            "parameters": self.checkpoint.parameters,
+            "bytes_to_fetch": self.to_fetch,
+            "result_bytes": self.result,
+            "types": dict(self.types),
+            **self._memory_facts(),
+            "licences": list(self.licences),
+        }
+
+    def lines(self) -> list[str]:
+        """For people; at most 80 columns, unless a name is very long."""
+        sizes = [f"{name} {units.size(size)}" for name, size in self.types.items()]
+        facts = {
+            "model": f"{self.checkpoint.title}, {units.parameters(self.checkpoint.parameters)} parameters",
+            "from": self.repo,
+            "download": f"about {units.size(self.to_fetch)}",
+            "disk": f"about {units.size(self.result)} when done",
+            **self._memory_rows(),
+            "types": ", ".join(sizes[:3]),
+            " ": ", ".join(sizes[3:]),
+            "licence": self._licence(),
+        }
+        title = f"{self.reference}, estimated from the catalogue of r1, not from the hub"
+        return [title, *(f"  {label:<8} {text}" for label, text in facts.items())]

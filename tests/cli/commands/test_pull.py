@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from r1.commands import pull as module
+from r1.commands import download as module
 from r1.engine.devices import Device
 from r1.machine.memory import Memory
 from r1_quantize import catalog
@@ -39,7 +39,7 @@ def pulled(name: str, memory: Memory, monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(module, "devices", lambda: [Device("CPU", "cpu")])
     store = Store(tmp_path, catalog.load())
     request = Request(name, "Q4_K_M", "owner/repo", catalog.load()[name])
-    download = module._Download(console(), store, request, "nothing", force=False)
+    download = module.Download(console(), store, request, "nothing", force=False)
 
     def events() -> Iterator[PipelineEvent]:
         yield planned(name)
