@@ -12,6 +12,9 @@ def main() -> None:
     """Runs the command line and exits with its status."""
     gc.set_threshold(_GC_THRESHOLD)
     try:
+        from r1.streams import adopt
+
+        adopt()
         from r1.app import app
         from r1.exit import run_app
 

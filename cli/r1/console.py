@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
+from r1.streams import check_output, input_stream
 from r1_quantize.errors import UsageError, debugging
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Column:
 
 @dataclass(slots=True)
 class Console:
-    """The standard streams of a process and its environment. `stdin` is None if it was closed at the start.
+    """The standard streams of a process and its environment. `stdin` is None if it cannot be read.
 
     A `quiet` console prints no notes and no status lines; results, warnings and errors stay.
     """
@@ -57,25 +58,25 @@ class Console:
     def of_process(cls, *, quiet: bool = False) -> Console:
         """This process's streams. Pipes get UTF-8 and bare newlines in every locale; terminals keep their encoding.
 
-        Raises BrokenPipeError if stdout was closed before the start, as if its reader had gone away.
+        Raises BrokenPipeError if stdout was closed before the start, as if its reader had gone away, and UsageError
+        if it is not open for writing.
         """
         if sys.stdout is None:
             raise BrokenPipeError
+        check_output(sys.stdout)
+        stdin = input_stream()
         stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 — open until exit
-        if sys.platform != "win32":
-            for stream in filter(None, (sys.stdin, sys.stdout, stderr)):
-                os.set_blocking(stream.fileno(), True)  # the parent process may have left it non-blocking
         for stream in (sys.stdout, stderr):
             if stream.isatty():
                 _reconfigure(stream, errors="replace")
             else:
                 _reconfigure(stream, encoding="utf-8", newline="\n", errors="backslashreplace")
         return cls(
-            stdin=sys.stdin.buffer if sys.stdin else None,
+            stdin=stdin,
             stdout=sys.stdout,
             stderr=stderr,
             environ=os.environ,
-            stdin_is_terminal=bool(sys.stdin and sys.stdin.isatty()),
+            stdin_is_terminal=bool(stdin and stdin.isatty()),
             stdout_is_terminal=sys.stdout.isatty(),
             stderr_is_terminal=stderr.isatty(),
             quiet=quiet,
@@ -118,10 +119,7 @@ class Console:
         return RichConsole(file=self.stdout, highlight=False)
 
     def err(self, text: str, *, dim: bool = False) -> None:
-        """Writes to stderr and flushes; dim if the terminal supports it. Removes the status line first.
-
-        Write errors are ignored: a broken stderr must not cost the answer or change the exit code.
-        """
+        """Writes to stderr and flushes; dim if the terminal supports it. Removes the status line first."""
         if self.stderr_is_terminal:
             text = printable(text)
             if dim and self.has_style:
@@ -157,7 +155,7 @@ class Console:
         try:
             self.stderr.write(text)
             self.stderr.flush()
-        except OSError:
+        except OSError:  # on Windows; elsewhere the stream ignores errors itself
             abandon(self.stderr)
 
     def confirm(self, question: str) -> bool:

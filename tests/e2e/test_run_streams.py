@@ -91,7 +91,8 @@ class TestInterrupt:
     """Ctrl-C ends a reply, keeps its text, and exits with 130."""
 
     def test_while_it_replies(self, start: Start, endless_path: Path) -> None:
-        process = start("run", "-m", endless_path, "--no-stdin", "--temp", "0", "--thinking", "show", "hi")
+        arguments = ("-m", endless_path, "--no-stdin", "--temp", "0", "--thinking", "show", "hi")
+        process = start("run", *arguments, bufsize=0)
         first = process.stderr.read(1)
         process.send_signal(signal.SIGINT)
         out, rest = process.communicate(timeout=WAIT_S)
@@ -112,7 +113,7 @@ class TestInterrupt:
     @pytest.mark.parametrize("arguments", [["run"], ["run", "--jsonl"]], ids=" ".join)
     def test_while_it_waits_for_stdin(self, start: Start, arguments: list[str]) -> None:
         process = start(*arguments)
-        process.stdin.write(b" " * 1_000_000)  # more than a pipe holds, so that it has begun to read when this returns
+        process.stdin.write(b" " * 200_000)  # more than a pipe holds, so that it has begun to read when this returns
         process.stdin.flush()
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=WAIT_S)
