@@ -32,9 +32,9 @@ def check_vocabulary(gguf: GGUFFile) -> None:
 def token_texts(entries: Iterable[Entry]) -> list[bytes]:
     """The encoded text of every token, by its id; empty when there is no list of texts."""
     data = next((entry.data for entry in entries if entry.key == TOKENS), b"")
-    if not data:
+    at = _U64.size + len(TOKENS)
+    if len(data) < at + _ARRAY_HEADER.size:  # no entry, or a number
         return []
-    at = _U64.size + _U64.unpack_from(data)[0]  # after the key
     kind, items, count = _ARRAY_HEADER.unpack_from(data, at)
     if (kind, items) != (ValueType.ARRAY, ValueType.STRING):
         return []
