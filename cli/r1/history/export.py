@@ -109,7 +109,7 @@ def chat_facts(info: SessionInfo, turns: Sequence[StoredTurn], with_thinking: bo
     return {
         "format": "r1-chat",
         "version": 2,
-        "chat": {**asdict(info), "started": _iso(info.started), "updated": _iso(info.updated)},
+        "chat": {**asdict(info), "started": moment(info.started), "updated": moment(info.updated)},
         "turns": [_turn_facts(turn, with_thinking) for turn in turns],
     }
 
@@ -142,7 +142,7 @@ def _turn_facts(turn: StoredTurn, with_thinking: bool) -> dict[str, Any]:
     return {
         "id": turn.id,
         "number": turn.number,
-        "started": _iso(turn.started),
+        "started": moment(turn.started),
         **asdict(turn.asked),
         **({"thinking": turn.thinking} if with_thinking else {}),
         "answer": turn.answer,
@@ -180,7 +180,8 @@ def _clock(turn: StoredTurn) -> str:
     return datetime.fromtimestamp(turn.started).strftime("%H:%M")
 
 
-def _iso(seconds: float) -> str:
+def moment(seconds: float) -> str:
+    """Seconds since the epoch → ISO 8601 in UTC, with milliseconds."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 

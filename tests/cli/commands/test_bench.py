@@ -43,7 +43,7 @@ class TestJson:
         assert [row["depth"] for row in rows] == [0, 0, 64, 64]
         assert [row["tokens"] for row in rows] == [16, 4, 16, 4]
         for row in rows:
-            rates = [row["tokens"] / seconds for seconds in row["seconds"]]
+            rates = [row["tokens"] / seconds for seconds in row["runs_s"]]
             assert len(rates) == 2
             assert row["mean_tps"] == pytest.approx(sum(rates) / 2, rel=0.05)
 
