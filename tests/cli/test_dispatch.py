@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from r1 import app as module
 from r1.commands import chat, list_models, pull, remove, run, show
@@ -276,6 +278,57 @@ class TestMistakes:
         file = tmp_path / "my notes.txt"
         file.write_text("x", encoding="utf-8")
         assert call(f"r1 '-f{file}' hi").of(PromptOptions).files == (file,)
+
+
+_SHARED = [HealthCheck.function_scoped_fixture]  # the fixture `call` forgets the calls before
+
+TOKENS = st.one_of(
+    st.sampled_from(
+        [
+            *("--", "-", "-m", "tiny", "-mtiny", "--temp", "0", "--temp=0", "--json", "--jsonl", "-f", "a.txt", "-c"),
+            *("--chat", "3", "--chat=3", "-q", "-qc", "--no-stdin", "-h", "-V", "--bogus", "-x", "-5 + 3", "", " "),
+            *(
+                "list",
+                "run",
+                "chat",
+                "history",
+                "show",
+                "help",
+                "lst",
+                "What is it?",
+                "how",
+                "many",
+                "--thinking",
+                "hide",
+            ),
+        ]
+    ),
+    st.text(max_size=8).filter(lambda text: "\0" not in text),
+)
+
+
+class TestAnyLine:
+    """No line ends in anything but a command or one line about what is wrong."""
+
+    @settings(max_examples=40, suppress_health_check=_SHARED)
+    @given(st.lists(TOKENS, max_size=6), st.booleans())
+    def test_is_a_command_or_a_usage_error(self, call: Call, words: list[str], terminal: bool) -> None:
+        done = call(shlex.join(["r1", *words]), terminal=terminal)
+        assert done.status in {0, 2, 4}
+        assert "unexpected error" not in done.stderr
+        if done.status:
+            assert done.command is None
+            assert done.stderr.startswith("r1: ")
+            assert done.stderr.count("\n") == 1
+
+    @settings(max_examples=20, suppress_health_check=_SHARED)
+    @given(st.lists(TOKENS, max_size=6))
+    def test_a_prompt_without_a_command_is_the_one_after_run(self, call: Call, words: list[str]) -> None:
+        bare, named = (call(shlex.join([*command, "What is it?", *words])) for command in (["r1"], ["r1", "run"]))
+        if bare.status == named.status == 0:
+            assert (bare.command, bare.arguments, bare.stdout) == (named.command, named.arguments, named.stdout)
+        else:
+            assert bare.status == named.status or "leave one of them out" in bare.stderr
 
 
 class TestModelsAndPrompts:
