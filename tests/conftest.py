@@ -19,6 +19,7 @@ from r1.machine.cores import Threads
 from r1_quantize import catalog
 from r1_quantize.builtin import ensure_tiny
 from r1_quantize.store.store import Store
+from tests.fakes.chats import write_three_chats
 from tests.fakes.models import make_endless
 
 R1 = (sys.executable, "-m", "r1")
@@ -119,6 +120,30 @@ def r1(environ: dict[str, str]) -> Run:
         )
 
     return run
+
+
+def printed(done: subprocess.CompletedProcess[bytes]) -> str:
+    """The output of a command that succeeded without a word on stderr."""
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout.decode()
+
+
+@pytest.fixture
+def chats_home(tmp_path: Path) -> Path:
+    """The R1_HOME of the fixtures `chats` and `history`; it does not exist yet."""
+    return tmp_path / "own"
+
+
+@pytest.fixture
+def chats(chats_home: Path) -> Path:
+    """A history with three chats."""
+    return write_three_chats(chats_home / "history.db")
+
+
+@pytest.fixture
+def history(r1: Run, chats_home: Path) -> Run:
+    """Runs `r1 history ARGUMENTS` there, as `r1` runs commands in the module of the test."""
+    return lambda *arguments, **options: r1("history", *arguments, R1_HOME=str(chats_home), **options)
 
 
 Start = Callable[..., "subprocess.Popen[bytes]"]

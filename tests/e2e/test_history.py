@@ -12,39 +12,17 @@ from pathlib import Path
 import pytest
 
 from r1.history.history import History
-from tests.conftest import R1, Run
+from tests.conftest import R1, Run, printed
 from tests.e2e.terminal import Terminal, without_style
-from tests.fakes.chats import say, write_three_chats
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Path:
-    return tmp_path / "own"
-
-
-@pytest.fixture
-def chats(own: Path) -> Path:
-    return write_three_chats(own / "history.db")
-
-
-@pytest.fixture
-def history(r1: Run, own: Path) -> Run:
-    """Runs `r1 history ARGUMENTS` in that home, on pipes."""
-    return lambda *arguments, **options: r1("history", *arguments, R1_HOME=str(own), **options)
-
-
-def printed(done: subprocess.CompletedProcess[bytes]) -> str:
-    assert (done.returncode, done.stderr) == (0, b"")
-    return done.stdout.decode()
-
+from tests.fakes.chats import say
 
 On = Callable[..., Terminal]
 
 
 @pytest.fixture
-def on_terminal(environ: dict[str, str], own: Path) -> On:
+def on_terminal(environ: dict[str, str], chats_home: Path) -> On:
     """Runs `r1 history ARGUMENTS` on a terminal of 40 columns, unless `COLUMNS` differs."""
-    narrow = {**environ, "R1_HOME": str(own), "COLUMNS": "40", "LINES": "20"}
+    narrow = {**environ, "R1_HOME": str(chats_home), "COLUMNS": "40", "LINES": "20"}
     return lambda *arguments, **variables: Terminal([*R1, "history", *arguments], {**narrow, **variables})
 
 

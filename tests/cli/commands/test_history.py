@@ -4,57 +4,34 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
-from tests.fakes.chats import write_three_chats
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Path:
-    return tmp_path / "own"
-
-
-@pytest.fixture
-def chats(own: Path) -> Path:
-    return write_three_chats(own / "history.db")
-
-
-@pytest.fixture
-def history(r1: Run, own: Path) -> Run:
-    """Runs `r1 history ARGUMENTS` in that home."""
-    return lambda *arguments, **options: r1("history", *arguments, R1_HOME=str(own), **options)
-
-
-def printed(done: subprocess.CompletedProcess[bytes]) -> str:
-    assert (done.returncode, done.stderr) == (0, b"")
-    return done.stdout.decode()
+from tests.conftest import Run, printed
 
 
 class TestWithoutChats:
     """Before the first chat there is one line that says so, and nothing is created."""
 
     @pytest.mark.parametrize("arguments", [[], ["list"], ["search", "x"]], ids=repr)
-    def test_there_is_nothing_to_list(self, history: Run, own: Path, arguments: list[str]) -> None:
+    def test_there_is_nothing_to_list(self, history: Run, chats_home: Path, arguments: list[str]) -> None:
         done = history(*arguments)
         assert (done.returncode, done.stdout) == (0, b"")
         assert done.stderr == b"r1: no chats yet; `r1` starts one\n"
         assert history(*arguments, "--json").stdout == b"[]\n"
-        assert not own.exists()
+        assert not chats_home.exists()
 
     @pytest.mark.parametrize("arguments", [["show", "1"], ["delete", "1"], ["export", "1", "-"]], ids=repr)
     def test_there_is_nothing_to_show(self, history: Run, arguments: list[str]) -> None:
         done = history(*arguments)
         assert (done.returncode, done.stdout, done.stderr) == (4, b"", b"r1: no chats yet; `r1` starts one\n")
 
-    def test_there_is_nothing_to_delete(self, history: Run, own: Path) -> None:
+    def test_there_is_nothing_to_delete(self, history: Run, chats_home: Path) -> None:
         done = history("delete", "--all", "-y")
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"r1: there are no chats to delete\n")
-        assert not own.exists()
+        assert not chats_home.exists()
 
 
 @pytest.mark.usefixtures("chats")
