@@ -6,13 +6,17 @@ RUN = """Examples:
     r1 run "How many r's are in strawberry?"
     git diff | r1 run "Write a commit message for this change."
     r1 run -f report.txt --thinking hide "What are the risks?" > risks.txt
+    while read -r line; do r1 run --no-stdin "$line"; done < questions.txt
     r1 run --jsonl --max-tokens 4096 < questions.jsonl > answers.jsonl
+
+Without `run` it is the same: r1 "PROMPT". Stdin is read unless it is a terminal, and follows the words.
 
 Exit codes: 0 complete answer, 1 unexpected error, 2 bad input, 3 answer cut off by a limit, 4 no such model, \
 5 not enough memory or disk space, 7 damaged file, 130 Ctrl-C, 141 stdout was closed."""
 
 CHAT = """Examples:
     r1
+    r1 -m qwen-7b
     r1 chat qwen-7b
     r1 chat --continue
     r1 chat --chat 12 --thinking show

@@ -157,9 +157,9 @@ MODEL_AND_MACHINE = {
 Prompt = Annotated[list[str] | None, _argument("PROMPT…", "The prompt; words are joined. `-` reads stdin.")]
 Files = Annotated[
     list[Path] | None,
-    _option("--file", "-f", help="Attach a file, in DeepSeek's template. Repeatable."),
+    _option("--file", "-f", help="Attach a file, or stdin (`-`), in DeepSeek's template. Repeatable."),
 ]
-NoStdin = Annotated[bool, _option("--no-stdin", help="Do not read stdin, even if it is a pipe.")]
+NoStdin = Annotated[bool, _option("--no-stdin", help="Do not read stdin, even if it is a pipe or the file of a loop.")]
 Json = Annotated[
     bool, _option("--json", panel=_ANSWER, help="Print one JSON object: answer, thinking, usage, timings.")
 ]
