@@ -27,8 +27,8 @@ app = typer.Typer(
     add_completion=False,  # `r1.shells` has better scripts
     subcommand_metavar="[COMMAND | PROMPT…]",
     help="DeepSeek-R1's distilled models on your own machine: offline, in a terminal. Without a command, "
-    '`r1` opens the chat, and `r1 "PROMPT"` or a pipe into `r1` is answered as by `r1 run`; it takes the options of '
-    "both.",
+    '`r1` opens the chat, and answers `r1 "PROMPT"` or a pipe as `r1 run` does. It takes the options of both: see '
+    "`r1 chat --help` and `r1 run --help`.",
     epilog="Only `r1 pull`, `r1 verify --repair` and `--rpc` need a network. R1_* variables and config.toml can hold "
     "settings, too.",
     pretty_exceptions_enable=False,
