@@ -103,9 +103,13 @@ class _Input(_Stream):
         try:
             data = self._read(len(view))
         except OSError as exc:
-            raise UsageError(f"stdin cannot be read: {exc.strerror}") from exc
+            raise UsageError(f"stdin cannot be read ({exc.strerror})") from exc
         view[: len(data)] = data
         return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Raises OSError if stdin is not a file."""
+        return os.lseek(self._descriptor, offset, whence)
 
     def _read(self, count: int) -> bytes:
         while True:

@@ -157,8 +157,22 @@ class TestInput:
             assert stdin.read() == b"late"
             timer.join()
 
+    def test_the_position_in_a_file_is_known(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"one\ntwo\n")
+        with (tmp_path / "file").open("rb", buffering=0) as file:
+            file.seek(4)
+            with stdin_on(file.fileno()) as stdin:
+                assert stdin is not None
+                assert stdin.tell() == 4
+                assert stdin.read() == b"two\n"
+
+    def test_a_pipe_has_no_position(self, pipe: tuple[int, int]) -> None:
+        with stdin_on(pipe[0]) as stdin, pytest.raises(OSError, match="seek"):
+            assert stdin is not None
+            stdin.tell()
+
     def test_a_socket_that_is_not_connected(self) -> None:
         with socket.socket() as unconnected, stdin_on(unconnected.fileno()) as stdin:
             assert stdin is not None
-            with pytest.raises(UsageError, match="stdin cannot be read: "):
+            with pytest.raises(UsageError, match="stdin cannot be read "):
                 stdin.read()

@@ -95,10 +95,10 @@ class PlainView:
         for part in [text] if self._is_terminal(stream) else self._line.add(text):
             self._write(stream, part)
 
-    def _write(self, stream: Stream, text: str) -> None:
+    def _write(self, stream: Stream, text: str, *, dim: bool = True) -> None:
         if stream == "stderr":
             self._status.end()
-            self._console.err(text, dim=True)
+            self._console.err(text, dim=dim)
         else:
             if not self._stdout_is_unseen:
                 self._status.end()  # also for a pipe: its reader may write to the same terminal
@@ -110,7 +110,7 @@ class PlainView:
             return
         both = self._open == "stderr" and self._console.stderr_is_terminal and self._console.stdout_is_terminal
         blank = "\n" if both and self._show_answer else ""
-        self._write(self._open, f"{self._line.take()}\n{blank}")
+        self._write(self._open, f"{self._line.take()}\n{blank}", dim=False)
         self._open = None
 
     def _is_terminal(self, stream: Stream) -> bool:
