@@ -1,76 +1,81 @@
-"""`r1 pull` of a model that this machine could not run, even with all other programs closed."""
+"""`r1.commands.pull`: the built-in model, and options that do not go together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from r1.commands import download as module
-from r1.engine.devices import Device
-from r1.machine.memory import Memory
-from r1_quantize import catalog
-from r1_quantize.checkpoint.checkpoint_source import outline
-from r1_quantize.errors import NotEnoughSpace
-from r1_quantize.events import Fetched, FilePlan, PipelineEvent, PullPlan
-from r1_quantize.hub.request import Request
-from r1_quantize.plan import extents_of
-from r1_quantize.recipe import RECIPES
-from r1_quantize.store.store import Store
-from tests.fakes.consoles import console
-
-GB = 1_000_000_000
+from r1_quantize.errors import ExitStatus, UsageError
+from r1_quantize.hub.pull_options import PullOptions
+from tests.cli.commands.pulls import Puller, puller
 
 
-def planned(name: str) -> PullPlan:
-    source = outline(catalog.load()[name])
-    assert source is not None
-    tensors = tuple(extents_of(source, RECIPES["Q4_K_M"]))
-    files = (FilePlan("model.safetensors", 15 * GB, 0),)
-    size = sum(tensor.nbytes for tensor in tensors)
-    return PullPlan(f"{name}:Q4_K_M", "owner/repo", "0" * 40, files, size, 2 * size, 100 * GB, 1, tensors)
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Puller]:
+    """An empty home, and a hub without anything."""
+    (tmp_path / "served").mkdir()
+    with puller(tmp_path / "served", tmp_path) as made:
+        yield made
+        assert not made.hub.requests
 
 
-def pulled(name: str, memory: Memory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[PipelineEvent]:
-    """The events that are passed on, on a machine with that memory and no GPU."""
-    monkeypatch.setattr(module, "memory", lambda: memory)
-    monkeypatch.setattr(module, "devices", lambda: [Device("CPU", "cpu")])
-    store = Store(tmp_path, catalog.load())
-    request = Request(name, "Q4_K_M", "owner/repo", catalog.load()[name])
-    download = module.Download(console(), store, request, "nothing", force=False)
+class TestBuiltIn:
+    """The built-in model is made from the package; `pull` says so, and where it is."""
 
-    def events() -> Iterator[PipelineEvent]:
-        yield planned(name)
-        yield Fetched("model.safetensors", 1)
+    def path(self, made: Puller, quant: str = "Q8_0") -> Path:
+        return made.store.path("tiny", quant)
 
-    return list(download.refuse_too_large(events()))
+    def test_on_a_terminal(self, made: Puller) -> None:
+        for _ in range(2):  # made, then here already
+            assert made.run("tiny", terminal=True) == ExitStatus.OK
+            assert (
+                f"r1: tiny:Q8_0 is built in, so nothing is downloaded; its file is {self.path(made)}\n" in made.stderr
+            )
+            assert made.stdout.startswith("tiny:Q8_0: 2.71 MB")
+        assert self.path(made).is_file()
+
+    def test_in_a_pipe(self, made: Puller) -> None:
+        for _ in range(2):
+            made.run("tiny:q4-0")
+            path = self.path(made, "Q4_0")
+            assert made.stdout == f"tiny:Q4_0\t{path.stat().st_size}\t{path}\n"
+        assert made.stderr == ""
+
+    def test_for_scripts(self, made: Puller) -> None:
+        for kind in ("finished", "present"):
+            made.run("tiny", report="json")
+            (event,) = made.events
+            assert (event["event"], event["path"]) == (kind, str(self.path(made)))
+
+    def test_a_dry_run(self, made: Puller) -> None:
+        dry = PullOptions(dry_run=True)
+        made.run("tiny", dry)
+        assert made.stdout.splitlines()[0] == "tiny:Q8_0"
+        assert f"{self.path(made)}, not made yet" in made.stdout
+        made.run("tiny", dry, report="json")
+        (event,) = made.events
+        assert (event["event"], event["built_in"], event["bytes_to_fetch"]) == ("plan", True, 0)
+        assert (event["path"], event["here"]) == (str(self.path(made)), False)
+        assert not made.store.root.exists()
 
 
-class TestRefusal:
-    """A model that cannot run is refused before it is downloaded."""
+class TestRefusals:
+    """Options that cannot have an effect are refused before anything is requested."""
 
-    def test_comes_after_the_plan_and_before_the_download(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        with pytest.raises(NotEnoughSpace) as caught:
-            pulled("qwen-14b", Memory(8 * GB, 6 * GB), monkeypatch, tmp_path)
-        said = str(caught.value)
-        assert said.startswith("qwen-14b:Q4_K_M with 1,024 tokens of context (q8_0) needs 9.")
-        assert "7 GB are free" in said  # of 8, the system keeps one
-        assert "with all other programs closed; nothing was downloaded; qwen-7b:" in said
-        assert said.endswith("--force downloads it anyway")
-
-    def test_does_not_come_if_closing_programs_would_help(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        assert len(pulled("qwen-7b", Memory(8 * GB, 1 * GB), monkeypatch, tmp_path)) == 2
-
-    def test_in_a_container_all_memory_up_to_its_limit_counts(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        memory = Memory(6 * GB, 1 * GB, "cgroup")
-        assert len(pulled("qwen-7b", memory, monkeypatch, tmp_path)) == 2
-        with pytest.raises(NotEnoughSpace):
-            pulled("qwen-7b", replace(memory, limit="machine"), monkeypatch, tmp_path)
+    @pytest.mark.parametrize(
+        ("reference", "options", "prebuilt", "said"),
+        [
+            ("tiny", PullOptions(), True, "tiny is built in, .*; leave --prebuilt out"),
+            ("tiny", PullOptions(tensor_types=("a=F16",)), False, "tiny is built in .*; leave --tensor-type out"),
+            ("qwen-7b", PullOptions(pretokenizer="qwen2"), True, "leave --prebuilt or --pretokenizer out"),
+            ("hf:a/b/c-Q8_0.gguf", PullOptions(imatrix=Path("x")), False, "c-Q8_0.gguf is .*; leave --imatrix out"),
+            ("qwen-7b", PullOptions(tensor_types=("a",)), False, "expected PATTERN=TYPE"),
+            ("qwen-7b", PullOptions(pretokenizer="gpt9"), False, "unknown --pretokenizer 'gpt9'"),
+            (None, PullOptions(), False, "no MODEL given"),
+        ],
+    )
+    def test_usage(self, made: Puller, reference: str | None, options: PullOptions, prebuilt: bool, said: str) -> None:
+        with pytest.raises(UsageError, match=said):
+            made.run(reference, options, prebuilt=prebuilt)
