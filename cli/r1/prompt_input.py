@@ -89,7 +89,7 @@ def read_lines(console: Console, options: PromptOptions, limit: LimitOf) -> Iter
     words, reader = _words(options), PromptReader(limit)
     files = _attachments(console, options, reader)
     if console.stdin is None:
-        raise UsageError("--jsonl reads prompts from stdin, and stdin is closed")
+        raise UsageError("--jsonl reads prompts from stdin, and stdin is closed or not readable")
     for number, raw in enumerate(_stdin_lines(console.stdin, reader), start=1):
         if isinstance(raw, str):
             yield PromptLine(number, error=f"line {number} {raw}")

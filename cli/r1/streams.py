@@ -48,13 +48,18 @@ def error_stream(descriptor: int) -> TextIO:
 
 
 def input_stream() -> BinaryIO | None:
-    """Stdin; None if it is closed or not open for reading. Reading raises UsageError where it fails."""
+    """Stdin; None if it cannot be read at all. Raises UsageError where reading fails later.
+
+    It cannot be read if it is closed or open for writing only, which is what `nohup` does, if it is a terminal that was
+    closed (a job in the background keeps it), or a socket without another side.
+    """
     if sys.stdin is None:
         return None
     if sys.platform == "win32":
         return sys.stdin.buffer
     descriptor = sys.stdin.fileno()
-    return io.BufferedReader(_Input(descriptor)) if _is_open_for(descriptor, os.O_RDONLY) else None
+    usable = _is_open_for(descriptor, os.O_RDONLY) and _has_other_side(descriptor)
+    return io.BufferedReader(_Input(descriptor)) if usable else None
 
 
 def check_output(stream: TextIO) -> None:
@@ -70,6 +75,26 @@ def _is_open_for(descriptor: int, mode: int) -> bool:
     import fcntl
 
     return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE in {mode, os.O_RDWR}
+
+
+def _has_other_side(descriptor: int) -> bool:
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISCHR(mode):
+        import termios
+
+        try:
+            termios.tcgetattr(descriptor)
+        except termios.error as exc:
+            return bool(exc.args[0] == errno.ENOTTY)  # such as /dev/null
+    elif stat.S_ISSOCK(mode):
+        import socket
+
+        with socket.socket(fileno=os.dup(descriptor)) as duplicate:
+            try:
+                duplicate.getpeername()
+            except OSError:
+                return False
+    return True
 
 
 def _text(raw: _Output, like: TextIO) -> TextIO:

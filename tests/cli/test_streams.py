@@ -167,12 +167,39 @@ class TestInput:
                 assert stdin.read() == b"two\n"
 
     def test_a_pipe_has_no_position(self, pipe: tuple[int, int]) -> None:
-        with stdin_on(pipe[0]) as stdin, pytest.raises(OSError, match="seek"):
+        with stdin_on(pipe[0]) as stdin:
             assert stdin is not None
-            stdin.tell()
+            with pytest.raises(OSError, match="seek"):
+                stdin.tell()
 
-    def test_a_socket_that_is_not_connected(self) -> None:
-        with socket.socket() as unconnected, stdin_on(unconnected.fileno()) as stdin:
+    def test_a_socket_is_read_if_it_is_connected(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs, stdin_on(ours.fileno()) as stdin:
+            theirs.sendall(b"hello")
+            theirs.shutdown(socket.SHUT_WR)
             assert stdin is not None
-            with pytest.raises(UsageError, match="stdin cannot be read "):
+            assert stdin.read() == b"hello"
+        with socket.socket() as unconnected, stdin_on(unconnected.fileno()) as stdin:
+            assert stdin is None
+
+    def test_a_terminal_is_read_until_it_is_gone(self) -> None:
+        ours, theirs = os.openpty()
+        try:
+            with stdin_on(theirs) as stdin:
+                assert stdin is not None
+                assert stdin.isatty()
+            os.close(ours)
+            with stdin_on(theirs) as stdin:
+                assert stdin is None
+        finally:
+            os.close(theirs)
+
+    def test_an_error_while_reading_is_one_line(self, pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+        def read(_descriptor: int, _count: int) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        with stdin_on(pipe[0]) as stdin:
+            assert stdin is not None
+            monkeypatch.setattr(os, "read", read)
+            with pytest.raises(UsageError, match=r"stdin cannot be read \(Input/output error\)"):
                 stdin.read()

@@ -97,7 +97,7 @@ class PlainChat:
 def run_plain(console: Console, history: History, settings: Settings, opening: Opening) -> int:
     """Chats until the input ends. With a pipe, answers once and returns the exit status of that answer."""
     if console.stdin is None:
-        raise UsageError("the chat reads from stdin, but stdin is closed")
+        raise UsageError("the chat reads from stdin, but stdin is closed or not readable")
     events: SimpleQueue[WorkerEvent] = SimpleQueue()
     view = PlainChat(console)
     chat = Chat(view, history, settings, opening, Worker(events.put, opening.hints), COMMANDS)
