@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from r1_quantize import catalog
 from r1_quantize.builtin import ensure_tiny
+from r1_quantize.errors import UsageError
 from r1_quantize.gguf import reader
 from r1_quantize.store.model import StoredModel
 from r1_quantize.store.store import Store
@@ -61,6 +63,23 @@ class TestEnsureTiny:
     def test_makes_it_again_when_the_file_is_cut_short(self, store: Store) -> None:
         made = ensure_tiny(store)
         made.path.write_bytes(made.path.read_bytes()[:-1])
+        assert self.made_again(store, made)
+
+    def test_another_model_in_its_place_is_never_replaced(self, store: Store, gguf: Path) -> None:
+        """A person may have put it there, or made it with an older version."""
+        path = store.path("tiny", "Q8_0")
+        path.parent.mkdir(parents=True)
+        shutil.copy(gguf, path)
+        said = r"tiny/Q8_0\.gguf is not the built-in model; move it .* to keep it, or remove it with: r1 rm tiny:Q8_0"
+        for _ in range(2):
+            with pytest.raises(UsageError, match=said):
+                ensure_tiny(store)
+        assert path.read_bytes() == gguf.read_bytes()
+
+    def test_a_model_of_another_name_that_was_made_of_it_is_no_obstacle(self, store: Store) -> None:
+        """The title in its header is the built-in model's, so nothing is lost."""
+        made = ensure_tiny(store)
+        made.path.with_suffix(".json").unlink()
         assert self.made_again(store, made)
 
     def test_several_processes_at_once_make_it_once(self, store: Store) -> None:

@@ -189,3 +189,51 @@ class TestUsersFile:
         (tmp_path / "models.toml").write_bytes(b"\xff")
         with pytest.raises(UsageError, match=r"models\.toml"):
             catalog.load(tmp_path / "models.toml")
+
+
+class TestCheckName:
+    """Which names a model may have in the store."""
+
+    KNOWN = catalog.load()
+
+    @pytest.mark.parametrize("name", ["a", "7b", "my-model", "a__b..c", "tiny2", "qwen-7b-it"])
+    def test_any_that_the_catalogue_lacks(self, name: str) -> None:
+        assert catalog.check_name(name, self.KNOWN, None, "./x") == name
+
+    @pytest.mark.parametrize("name", [*CONFIGS, "tiny"])
+    def test_a_name_of_the_catalogue_belongs_to_its_checkpoint(self, name: str) -> None:
+        assert catalog.check_name(name, self.KNOWN, self.KNOWN[name], "./x") == name
+        for source in (None, self.KNOWN["tiny" if name != "tiny" else "qwen-7b"]):
+            with pytest.raises(
+                UsageError, match=rf"^\./x is not {self.KNOWN[name].title}, whose name is {name}; .*--name"
+            ):
+                catalog.check_name(name, self.KNOWN, source, "./x")
+
+    @pytest.mark.parametrize(
+        "name", ["", " ", "..", "../x", "a/b", "a\\b", "-x", ".x", "A", "a:b", "模型", "x" * 10_000 + " "]
+    )
+    def test_a_bad_name_is_refused_in_one_short_line(self, name: str) -> None:
+        with pytest.raises(UsageError, match="a name is lower-case letters, digits, dots and dashes") as caught:
+            catalog.check_name(name, self.KNOWN, None, "./x")
+        assert "\n" not in str(caught.value)
+
+    def test_a_usable_name_is_proposed(self) -> None:
+        with pytest.raises(UsageError, match="--name my-model would do"):
+            catalog.check_name("My Model", self.KNOWN, None, "./x")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("My Model", "my-model"),
+        ("A__b..C", "a__b..c"),
+        ("..", ""),
+        ("-x-", "x"),
+        ("日本", ""),
+        ("a/../b", "a-..-b"),
+        ("", ""),
+    ],
+)
+def test_a_model_name_has_only_valid_characters(text: str, name: str) -> None:
+    assert catalog.model_name(text) == name
+    assert not name or catalog.NAME.fullmatch(name)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import gzip
+import json
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +14,21 @@ import gguf as reference
 import pytest
 
 from r1_quantize.binding import binding
-from r1_quantize.checkpoint.pretokenizer import KNOWN, check_pretokenizer, pretokenizer_of
+from r1_quantize.checkpoint.pretokenizer import (
+    _VOCABULARIES,
+    KNOWN,
+    Pretokenizer,
+    _digest,
+    check_pretokenizer,
+    pretokenizer_of,
+    recognise,
+)
 from r1_quantize.errors import BadCheckpoint, UsageError
 from r1_quantize.gguf.metadata import string
 from r1_quantize.pipeline import Job, quantize
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import LLAMA_SPLIT, SPLIT, Shape, tokenizer
+from tests.fakes.paths import DATA
 
 PRE = "tokenizer.ggml.pre"
 
@@ -101,6 +113,88 @@ class TestPretokenizer:
             pretokenizer_of(other)
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 1000
+
+
+REAL: dict[str, Any] = json.loads(gzip.decompress((DATA / "r1-distill-qwen.tokenizer.json.gz").read_bytes()))
+METASPACE = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": False}
+MISTRAL = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def saved_by_transformers_5(original: dict[str, Any]) -> dict[str, Any]:
+    """What LlamaTokenizerFast.from_pretrained(…).save_pretrained(…) of transformers 5.3.0 makes of a tokenizer.json.
+
+    Observed with the real file: vocabulary, added tokens and post-processor stay, everything else is replaced.
+    """
+    flags = {"continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": True}
+    pairs = [merge.split(" ") for merge in original["model"]["merges"]]
+    steps = [
+        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+    ]
+    return {
+        **original,
+        "normalizer": None,
+        "pre_tokenizer": METASPACE,
+        "decoder": {"type": "Sequence", "decoders": [*steps, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+        "model": {**original["model"], **flags, "ignore_merges": False, "merges": pairs},
+    }
+
+
+class TestRecognise:
+    """A definition that transformers wrote by mistake is recognised by the vocabulary beside it."""
+
+    def test_what_tokenizer_json_defines_is_taken_without_a_note(self) -> None:
+        assert recognise(REAL) == Pretokenizer("deepseek-r1-qwen")
+        assert recognise(tokenizer(llama=True)) == Pretokenizer("llama-bpe")
+
+    def test_the_real_tokenizer_of_the_qwen_distills_as_transformers_5_saves_it(self) -> None:
+        found = recognise(saved_by_transformers_5(REAL))
+        assert found.name == "deepseek-r1-qwen"
+        assert found.note == (
+            "tokenizer.json has the pre-tokenizer Metaspace, which some versions of transformers write by mistake for "
+            "the vocabulary of Qwen 2; using deepseek-r1-qwen, which that vocabulary was made for"
+        )
+
+    def test_qwens_own_name_where_no_bos_is_added(self) -> None:
+        assert recognise(saved_by_transformers_5(REAL | {"post_processor": None})).name == "qwen2"
+
+    def test_the_regex_for_mistral_that_transformers_advises_to_set(self) -> None:
+        broken = REAL | definition(MISTRAL, normalizer={"type": "NFC"})
+        found = recognise(broken)
+        assert (found.name, "Mistral's pre-tokenizer" in (found.note or "")) == ("deepseek-r1-qwen", True)
+
+    def test_added_tokens_do_not_matter(self) -> None:
+        more = [*REAL["added_tokens"], {"id": 151665, "content": "<|mine|>", "special": True}]
+        assert recognise(saved_by_transformers_5(REAL | {"added_tokens": more})).name == "deepseek-r1-qwen"
+
+    def test_llama_3s_vocabulary(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A short vocabulary stands for the real one, which is too large for the repository."""
+        small = tokenizer(llama=True)
+        monkeypatch.setitem(_VOCABULARIES, _digest(small), "Llama 3")
+        assert recognise(saved_by_transformers_5(small)).name == "llama-bpe"
+
+    @pytest.mark.parametrize("part", ["vocab", "merges"])
+    def test_the_same_mistake_with_another_vocabulary_is_refused(self, part: str) -> None:
+        broken = saved_by_transformers_5(REAL)
+        model = dict(broken["model"])
+        model[part] = {**model["vocab"], "mine": 151643} if part == "vocab" else model["merges"][:-1]
+        with pytest.raises(BadCheckpoint, match="unknown pre-tokenizer"):
+            recognise(broken | {"model": model})
+
+    @pytest.mark.parametrize("model", [None, {}, {"vocab": [], "merges": []}, {"vocab": {"a": "b"}, "merges": ["a"]}])
+    def test_a_model_of_another_form_is_refused(self, model: Any) -> None:
+        with pytest.raises(BadCheckpoint, match="unknown pre-tokenizer"):
+            recognise({"pre_tokenizer": METASPACE, "model": model})
+
+    def test_the_digest_of_qwens_vocabulary_is_that_of_its_texts_and_merges(self) -> None:
+        vocabulary = sorted(REAL["model"]["vocab"].items(), key=lambda item: item[1])
+        text = "".join(f"{text}\n" for text, _ in vocabulary) + "".join(f"\n{pair}" for pair in REAL["model"]["merges"])
+        assert _VOCABULARIES[sha256(text.encode()).hexdigest()] == "Qwen 2"
 
 
 class TestCheckPretokenizer:

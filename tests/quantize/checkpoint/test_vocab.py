@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
 
+from r1_quantize.checkpoint.architecture import architecture_of
+from r1_quantize.checkpoint.checkpoint import CheckpointFolder
+from r1_quantize.checkpoint.pretokenizer import _VOCABULARIES, _digest
+from r1_quantize.checkpoint.vocab import Vocabulary, vocabulary
 from r1_quantize.errors import BadCheckpoint
 from r1_quantize.gguf import reader
 from tests.fakes import checkpoints
-from tests.fakes.checkpoints import CONTROL, MERGES, THINKING
-from tests.fakes.vocabularies import Vocabulary
+from tests.fakes.checkpoints import CONTROL, MERGES, THINKING, Shape
+from tests.fakes.paths import DATA
+from tests.fakes.vocabularies import Vocabulary as Library
+from tests.quantize.checkpoint.test_pretokenizer import REAL, saved_by_transformers_5
 from tests.quantize.conftest import Make
 
 TEXTS = [
@@ -26,6 +34,7 @@ TEXTS = [
     "",
 ]
 
+SMALL = Shape(hidden=32, inner=32, layers=1, heads=1, kv_heads=1)
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -54,8 +63,8 @@ class TestAgainstTheTokenizersLibrary:
 
 def encode(path: Path, text: str, *, control: bool) -> list[int]:
     """llama.cpp's token ids for a text."""
-    with Vocabulary(path) as vocabulary:
-        return vocabulary.encode(text, control=control)
+    with Library(path) as library:
+        return library.encode(text, control=control)
 
 
 class TestTokens:
@@ -91,6 +100,54 @@ class TestTokens:
 
         folder = changed(tmp_path / "c", "tokenizer.json", pair)
         assert reader.read(make(folder, "F32")).metadata["tokenizer.ggml.merges"] == list(MERGES)
+
+
+class TestSavedByTransformers5:
+    """A tokenizer.json with transformers' mistakes gives the vocabulary of the original one."""
+
+    def entries(self, folder: Path, original: dict[str, Any]) -> Vocabulary:
+        checkpoints.write_json(folder / "tokenizer.json", original)
+        checkpoint = CheckpointFolder(folder)
+        return vocabulary(checkpoint, architecture_of(checkpoint.config))
+
+    def test_all_entries_are_the_same(self, tmp_path: Path) -> None:
+        folder = checkpoints.write(tmp_path / "c", replace(SMALL, vocab=151_936))
+        shutil.copy(DATA / "r1-distill-qwen.tokenizer_config.json", folder / "tokenizer_config.json")
+        original = self.entries(folder, REAL)
+        saved = self.entries(folder, saved_by_transformers_5(REAL))
+        assert saved.entries == original.entries
+        assert (original.notes, len(saved.notes)) == ((), 1)
+
+    def test_a_prefixed_space_is_dropped_with_the_definition_it_came_from(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = checkpoints.write(tmp_path / "c", replace(SMALL, llama=True))
+        checkpoints.write_json(
+            folder / "tokenizer_config.json", checkpoints.TOKENIZER_CONFIG | {"add_prefix_space": True}
+        )
+        small = checkpoints.tokenizer(llama=True)
+        monkeypatch.setitem(_VOCABULARIES, _digest(small), "Llama 3")
+        key = "tokenizer.ggml.add_space_prefix"
+        assert key in {entry.key for entry in self.entries(folder, small).entries}
+        assert key not in {entry.key for entry in self.entries(folder, saved_by_transformers_5(small)).entries}
+
+
+class TestDuplicates:
+    """llama.cpp ends the process when two tokens have the same text, so a GGUF with such tokens is never made."""
+
+    @pytest.mark.parametrize(
+        ("content", "number", "said"),
+        [
+            ("A", 300, r"the tokens \d+ and 300 have the same text, 'A'"),  # an ordinary token added again
+            ("[PAD301]", 300, "the tokens 300 and 301 have the same text, '\\[PAD301\\]'"),  # the name of an unused one
+            ("A\0x", 300, "the tokens .* and 300 have the same text, 'A'"),  # llama.cpp's strings end at a NUL
+        ],
+    )
+    def test_are_refused(self, tmp_path: Path, make: Make, content: str, number: int, said: str) -> None:
+        added = {"id": number, "content": content, "special": False}
+        folder = changed(tmp_path / "c", "tokenizer.json", lambda tokenizer: tokenizer["added_tokens"].append(added))
+        with pytest.raises(BadCheckpoint, match=f"tokenizer.json: {said}, so llama.cpp cannot load it"):
+            make(folder, "F32")
 
 
 class TestSpecialIds:

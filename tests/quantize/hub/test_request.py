@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from r1_quantize import catalog
 from r1_quantize.errors import ModelNotFound, UsageError
 from r1_quantize.hub.repository import RemoteFile, Repository
-from r1_quantize.hub.request import Request, model_name, quant_in, request_for, request_from_manifest, resolve
+from r1_quantize.hub.request import Request, quant_in, request_for, request_from_manifest, resolve
 from r1_quantize.store.manifest import Manifest
 from r1_quantize.store.store import Store
 from tests.fakes.hub import COMMIT
@@ -135,6 +136,50 @@ class TestOnTheHub:
             request(f"hf:{text}")
 
 
+class TestName:
+    """A name of the catalogue is for its own checkpoint; `--name` chooses another."""
+
+    @pytest.mark.parametrize(
+        ("reference", "name"),
+        [
+            ("hf:someone/tiny", "tiny"),
+            ("hf:someone/TINY", "tiny"),
+            ("hf:someone/tiny-GGUF", "tiny"),
+            ("hf:x/qwen-7b:Q8_0", "qwen-7b"),
+            ("hf:x/models/qwen-7b-Q4_K_M.gguf", "qwen-7b"),
+            ("hf:x/y/llama-8b-Q8_0-00001-of-00002.gguf", "llama-8b"),
+        ],
+    )
+    def test_a_foreign_repository_does_not_get_it(self, reference: str, name: str) -> None:
+        said = f"{reference} is not {KNOWN[name].title}, whose name is {name}; choose another name with --name NAME"
+        with pytest.raises(UsageError, match=re.escape(said)):
+            request(reference)
+        found = request_for(reference, KNOWN, prebuilt=False, name="mine")
+        assert (found.name, found.quant) == ("mine", replace(found, name=name).quant)
+
+    def test_its_own_repository_does(self) -> None:
+        assert request("hf:deepseek-ai/DeepSeek-R1-Distill-Qwen-7B").name == "qwen-7b"
+
+    def test_the_user_may_add_a_repository_to_the_catalogue(self) -> None:
+        own = {**KNOWN, "mine": replace(KNOWN["qwen-7b"], name="mine", repo="someone/mine")}
+        assert request_for("hf:someone/mine", own, prebuilt=False).checkpoint is own["mine"]
+        with pytest.raises(UsageError, match="--name"):
+            request_for("hf:another/mine", own, prebuilt=False)
+
+    def test_a_checkpoint_of_the_catalogue_may_have_another_name(self) -> None:
+        found = request_for("qwen-7b:Q8_0", KNOWN, prebuilt=False, name="mine")
+        assert (found.reference, found.checkpoint) == ("mine:Q8_0", KNOWN["qwen-7b"])
+        manifest = replace(MANIFEST, name="mine", source_sha256={"model.safetensors": "0" * 64})
+        again = request_from_manifest("mine", "Q8_0", manifest, KNOWN)
+        assert again is not None
+        assert (again.reference, again.checkpoint) == ("mine:Q8_0", KNOWN["qwen-7b"])
+
+    @pytest.mark.parametrize("name", ["", "My Model", "../x", "a:Q8_0", "-x", "模型", "tiny", "qwen-14b"])
+    def test_a_bad_name_is_refused(self, name: str) -> None:
+        with pytest.raises(UsageError, match=r"--name|a name is lower-case letters"):
+            request_for("hf:someone/some", KNOWN, prebuilt=False, name=name)
+
+
 class TestResolved:
     """What a request means depends on what the repository contains."""
 
@@ -178,7 +223,19 @@ class TestResolved:
 
     def test_a_repository_without_either(self) -> None:
         with pytest.raises(ModelNotFound, match=f"{REPO} has neither a checkpoint nor a GGUF"):
-            self.file(f"hf:{REPO}", ["README.md", "pytorch_model.bin"])
+            self.file(f"hf:{REPO}", ["README.md", "model.txt"])
+
+    @pytest.mark.parametrize(
+        ("names", "kind"),
+        [
+            (["adapter_config.json", "adapter_model.safetensors"], "it has a LoRA adapter, not a model"),
+            (["config.json", "pytorch_model.bin"], "it has a model of PyTorch pickles"),
+            (["onnx/model.onnx"], "it has an ONNX model"),
+        ],
+    )
+    def test_what_it_has_instead_is_named(self, names: list[str], kind: str) -> None:
+        with pytest.raises(ModelNotFound, match=kind):
+            self.file(f"hf:{REPO}", names)
 
     def test_impossible_part_numbers_are_ignored(self) -> None:
         lying = ["m-Q4_K_M-00009-of-00002.gguf", "m-Q4_K_M-00001-of-99999.gguf", "m-Q4_K_M-00000-of-00000.gguf"]
@@ -253,20 +310,3 @@ class TestFromManifest:
 )
 def test_the_quant_type_is_the_suffix_of_a_file_name(file: str, quant: str) -> None:
     assert quant_in(file) == quant
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("My Model", "my-model"),
-        ("A__b..C", "a__b..c"),
-        ("..", ""),
-        ("-x-", "x"),
-        ("日本", ""),
-        ("a/../b", "a-..-b"),
-        ("", ""),
-    ],
-)
-def test_a_model_name_has_only_valid_characters(text: str, name: str) -> None:
-    assert model_name(text) == name
-    assert not name or catalog.NAME.fullmatch(name)

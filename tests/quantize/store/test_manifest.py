@@ -37,6 +37,8 @@ class TestManifest:
             replace(MANIFEST, revision=None, source="mein Modell"),
             replace(MANIFEST, imatrix_sha256="0123456789abcdef" * 4),
             replace(MANIFEST, tensor_types=[r"blk\.(0|1)\.ffn_down=Q6_K", "attn_v=Q8_0"]),
+            replace(MANIFEST, missing_tokens=[]),
+            replace(MANIFEST, missing_tokens=["<think>", "<｜User｜>"]),
             replace(MANIFEST, tensor_crc32={"blk.0.attn_v.weight": 0, "output.weight": (1 << 32) - 1}),
         ],
     )
@@ -53,7 +55,13 @@ class TestManifest:
 
     @pytest.mark.parametrize(
         "lacking",
-        [{"imatrix_sha256"}, {"tensor_types"}, {"tensor_crc32"}, {"imatrix_sha256", "tensor_types", "tensor_crc32"}],
+        [
+            {"imatrix_sha256"},
+            {"tensor_types"},
+            {"tensor_crc32"},
+            {"missing_tokens"},
+            {"imatrix_sha256", "tensor_types", "tensor_crc32", "missing_tokens"},
+        ],
     )
     def test_an_older_version_can_be_read(self, lacking: set[str]) -> None:
         found = json.loads(MANIFEST.to_json())

@@ -9,15 +9,18 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import numpy as np
 import pytest
 
 from r1_quantize import catalog, files
 from r1_quantize.errors import Busy, ModelNotFound, R1Error, UsageError
 from r1_quantize.store.removable import allocated_bytes
 from r1_quantize.store.store import KEPT, RECORD, Store, home
+from tests.fakes.ggufs import write_gguf
 from tests.quantize.store.test_manifest import MANIFEST
 
 
@@ -181,6 +184,86 @@ class TestNewest:
         found = store.newest()
         assert found is not None
         assert found.path == newest
+
+    @pytest.mark.parametrize("recorded", [True, False])
+    def test_is_never_one_that_r1_cannot_run(self, store: Store, tmp_path: Path, recorded: bool) -> None:
+        """By its manifest if that says so, else by its header."""
+        usable = put(store, "mine", "Q8_0", age=100)
+        shutil.copy(without_control_tokens(tmp_path), put(store, "other", "Q8_0"))
+        if recorded:
+            record(store, "other", missing_tokens=["<think>"])
+            store.path("other", "Q8_0").write_bytes(b"not read")
+        newest = store.newest()
+        assert newest is not None
+        assert newest.path == usable
+
+    def test_is_none_if_r1_can_run_none_of_them(self, store: Store, tmp_path: Path) -> None:
+        shutil.copy(without_control_tokens(tmp_path), put(store, "other", "Q8_0"))
+        assert store.newest() is None
+
+    def test_a_damaged_model_stays_the_default(self, store: Store) -> None:
+        """The next command says that it is damaged; another model's answers would hide it."""
+        put(store, "older", "Q8_0", age=100)
+        damaged = put(store, "newer", "Q8_0")
+        newest = store.newest()
+        assert newest is not None
+        assert newest.path == damaged
+
+
+def without_control_tokens(folder: Path) -> Path:
+    """A GGUF with a vocabulary of two tokens."""
+    keys = {"tokenizer.ggml.tokens": ["a", "b"]}
+    return write_gguf(folder / "other.gguf", "qwen2", keys, {"output_norm.weight": np.ones(32, np.float32)})
+
+
+def record(store: Store, name: str, **changes: Any) -> None:
+    """A manifest for NAME:Q8_0."""
+    manifest = replace(MANIFEST, **{"name": name, "quant": "Q8_0", "source": "someone/Other", **changes})
+    store.manifest_path(name, "Q8_0").write_text(manifest.to_json(), encoding="utf-8")
+
+
+class TestIsChecked:
+    """Whether the record of a model makes reading its header superfluous."""
+
+    @pytest.mark.parametrize(
+        ("changes", "checked"),
+        [
+            ({"missing_tokens": []}, True),
+            ({"missing_tokens": ["<think>"]}, False),
+            ({}, False),
+            ({"source": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"}, True),
+        ],
+    )
+    def test_by_its_manifest(self, store: Store, changes: dict[str, Any], checked: bool) -> None:
+        put(store, "qwen-7b", "Q8_0")
+        record(store, "qwen-7b", **changes)
+        model = store.stored("qwen-7b", "Q8_0")
+        assert model is not None
+        assert store.is_checked(model) == checked
+
+    def test_without_a_manifest(self, store: Store) -> None:
+        put(store, "qwen-7b", "Q8_0")
+        model = store.stored("qwen-7b", "Q8_0")
+        assert model is not None
+        assert not store.is_checked(model)
+
+
+class TestAt:
+    """A model by the path of its file, however that is given."""
+
+    def test_in_the_store(self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = put(store, "mine", "Q8_0")
+        (tmp_path / "link.gguf").symlink_to(path)
+        monkeypatch.chdir(path.parent)
+        for given in (path, Path("Q8_0.gguf"), path.parent / ".." / "mine" / "Q8_0.gguf", tmp_path / "link.gguf"):
+            found = store.at(given)
+            assert found is not None
+            assert found.reference == "mine:Q8_0"
+
+    def test_elsewhere(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "Q8_0.gguf").write_bytes(b"GGUF")
+        assert store.at(tmp_path / "Q8_0.gguf") is None
+        assert store.at(tmp_path / "nowhere.gguf") is None
 
 
 Holder = subprocess.Popen[str]
