@@ -146,7 +146,7 @@ def grouped(atoms: Sequence[Atom]) -> Atom:
         return Atom(bracketed(str(atoms[0])), Kind.GROUP) if is_loose else atoms[0]
     items, text = _prepared(atoms), joined(atoms).strip()
     is_single = not text or _is_factor(items) or re.fullmatch(r"[A-Z]+", text)
-    has_power = len(items) > 1 and items[0].atom.upper.strip("'′") != ""  # {sin²(x)}³
+    has_power = any(item.atom.upper.strip("'′") for item in (items[0], items[max(len(items) - 2, 0)]))
     is_loose = has_power or any(item.atom.kind in {Kind.ROOT, Kind.POSTFIX} for item in items)
     return Atom(text if is_single and not is_loose else bracketed(text), Kind.GROUP)
 

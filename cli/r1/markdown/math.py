@@ -228,7 +228,7 @@ class _Writer:
             yield Atom(self.letters(node), Kind.LETTER)
         elif text := symbol(node.macroname):
             yield Atom(text, kind_of(text, node.macroname))
-        if node.macro_post_space:
+        if node.macro_post_space and not _arguments(node):
             yield Atom(" ", Kind.SOFT_SPACE)
 
     def _environment(self, node: Any) -> Atom:

@@ -82,10 +82,9 @@ class Reader:
     def term(self) -> complex:
         product = self.factors()
         while operator := self.take(r" ?[·×÷] ?|/").strip():
-            begin = self.at
-            factor = self.factors(is_divisor=operator == "/")
             if self.sees("-"):
-                raise Ambiguous(self.text[begin:])
+                raise Ambiguous(self.text[self.at :])
+            factor = self.factors(is_divisor=operator == "/")
             product = product / factor if operator in {"/", "÷"} else product * factor
         return product
 

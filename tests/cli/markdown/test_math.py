@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import random
+import re
+import sys
 import time
+import unicodedata
+from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.style import Style
 
 from r1.markdown.math import math
@@ -122,28 +127,167 @@ def test_a_hostile_formula_is_converted_quickly(latex: str) -> None:
     assert time.process_time() - began < 10  # it takes milliseconds; parsing the longest takes half a minute
 
 
-def test_garbage_never_raises() -> None:
-    rng = random.Random(5)
-    atoms = [
-        *ON_ONE_LINE,
-        *ON_MANY_LINES,
-        *SOURCE,
+FRAGMENTS = [
+    *ON_ONE_LINE,
+    *ON_MANY_LINES,
+    *SOURCE,
+    *(
         "&",
         r"\\",
         "%",
         "$",
         "_",
         "^",
-        "\x02",
-        "\x05",
-        "中",
+        "{",
+        "}",
+        "[",
+        "]",
+        "(",
+        ")",
+        "|",
+        "'",
+        "~",
+        "#",
+        "/",
+        "!",
+        "=",
+        "+",
+        "-",
+        ",",
+        " ",
         "\n",
+    ),
+    *("x", "ab", "word", "7", "3.5", "1,000", "中", "é", "\x02", "\x05", "\x07", "\ud7ff"),
+    *(
+        r"\frac",
+        r"\sqrt",
+        r"\left",
+        r"\right",
+        r"\left(",
+        r"\right)",
         r"\text{",
-    ]
-    for _ in range(400):
-        latex = "".join(rng.choice(atoms) for _ in range(rng.randint(1, 6)))
-        for display in (False, True):
-            assert "\x02" not in math(latex, display=display).plain
+        r"\boxed{",
+        r"\over",
+        r"\choose",
+        r"\middle|",
+    ),
+    *(
+        r"\begin{cases}",
+        r"\end{cases}",
+        r"\begin{pmatrix}",
+        r"\end{pmatrix}",
+        r"\begin{what}",
+        r"\end{what}",
+        r"\begin",
+    ),
+    *(
+        r"\foo",
+        r"\foo{z}",
+        r"\section{q}",
+        r"\item",
+        r"\today",
+        r"\footnote{w}",
+        r"\cite{k}",
+        r"\'e",
+        r"\c c",
+        r"\not",
+        r"\hat",
+    ),
+    *(
+        r"\mathbb",
+        r"\mathbb{R}",
+        r"\mathrm{d}",
+        r"\operatorname{f}",
+        r"\,",
+        r"\;",
+        r"\!",
+        r"\quad",
+        r"\sum",
+        r"\limits",
+        "\\",
+    ),
+]
+WHOLE = st.sampled_from(
+    [*ON_ONE_LINE, *"xy7=+-|',/!:", "word", "3.5", " ", r"\foo{z}", r"\cdot", r"\to ", r"\sum", r"\quad"]
+)
+NESTED = st.recursive(
+    WHOLE,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=5).map(" ".join),
+        st.tuples(
+            st.sampled_from(
+                [r"\frac{%s}{2}", r"\frac{3}{%s}", r"\sqrt{%s}", "x^{%s}", "y_{%s}", "{%s}^2", r"\boxed{%s}"]
+            )
+            | st.sampled_from(
+                [r"\text{as $%s$}", r"\hat{%s}", r"\left(%s\right)", r"\mathrm{%s}", r"\begin{cases}%s\end{cases}"]
+            )
+            | st.sampled_from(
+                [r"{%s \over 5}", r"\sum_{%s}", r"\overline{%s}", r"\not{%s}", r"\operatorname{%s}", r"\tag{%s}"]
+            ),
+            inner,
+        ).map(lambda pair: pair[0].replace("%s", pair[1])),
+    ),
+    max_leaves=8,
+)
+JUNK = st.one_of(st.lists(st.sampled_from(FRAGMENTS), max_size=14).map("".join), NESTED)
+
+
+@settings(max_examples=2 * settings().max_examples)
+@given(JUNK, st.booleans())
+def test_junk_never_raises_and_loses_no_letter_or_digit(latex: str, display: bool) -> None:
+    shown = math(latex, display=display).plain
+    assert not re.search("[\x02-\x05]", shown)
+    source = re.sub(r"\\(?:begin|end)\{\w+\*?\}|\\[a-zA-Z]+", " ", latex)
+    visible = unicodedata.normalize("NFKD", shown.replace("∛", "3").replace("∜", "4"))
+    wanted = Counter(sign for sign in unicodedata.normalize("NFKD", source) if sign.isalnum())
+    assert not wanted - Counter(visible)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_shown(text: str) -> None:
+    visible = Counter(unicodedata.normalize("NFKD", math(text).plain))
+    source = re.sub(r"\\[a-zA-Z]+", " ", text)
+    assert not Counter(sign for sign in unicodedata.normalize("NFKD", source) if sign.isalnum()) - visible
+
+
+def calls_of(latex: str) -> int:
+    """How many functions the conversion of a formula calls, at home and in libraries."""
+    count = 0
+
+    def count_call(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    sys.setprofile(count_call)
+    try:
+        math(latex, display=True)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *("{x}", "x^", "_", "^", "&", r"a & b \\ ", r"\\", "|x", "(", "(x)", "'", "x+", " x", "x_1", "^{a}"),
+        *(
+            r"\frac",
+            r"\frac{1}{2}",
+            r"1\frac{1}{2}",
+            r"\left",
+            r"\left( x ",
+            r"\foo{a}",
+            r"\over ",
+            r"\text{a }",
+            r"\hat",
+        ),
+        *(r"\begin{cases} ", r"\begin{cases}1&2\end{cases}", r"\sqrt[", r"\boxed{x}", r"\left.\right."),
+    ],
+)
+def test_twice_the_source_takes_at_most_about_twice_the_work(piece: str) -> None:
+    count = 300 // len(piece)
+    math(piece)  # builds the tables
+    assert calls_of(piece * 2 * count) < 2.3 * calls_of(piece * count) + 1000
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
