@@ -15,7 +15,8 @@ from typing import Any
 
 from r1_quantize.errors import UsageError
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_MAX_NAME = 100  # characters; file systems allow 255 bytes
+NAME = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{_MAX_NAME - 1}}}")
 """A valid model name: safe as a folder name on every platform, and without the `:` that precedes a quant type."""
 
 _HERE = Path(__file__).parent
@@ -64,7 +65,7 @@ def check_name(name: str, catalogue: Mapping[str, Checkpoint], source: Checkpoin
     """
     if not NAME.fullmatch(name):
         usable = model_name(name)
-        hint = f"; --name {usable} would do" if usable else ""
+        hint = f"; {usable} would do" if usable else ""
         raise UsageError(f"bad model name {name!r:.80}; a name is lower-case letters, digits, dots and dashes{hint}")
     owner = catalogue.get(name)
     if owner is not None and owner != source:
@@ -74,7 +75,7 @@ def check_name(name: str, catalogue: Mapping[str, Checkpoint], source: Checkpoin
 
 def model_name(text: str) -> str:
     """A valid model name from a file's or repository's: `My Model` → `my-model`; may be empty."""
-    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:_MAX_NAME]
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {

@@ -209,16 +209,14 @@ class TestCheckName:
             ):
                 catalog.check_name(name, self.KNOWN, source, "./x")
 
-    @pytest.mark.parametrize(
-        "name", ["", " ", "..", "../x", "a/b", "a\\b", "-x", ".x", "A", "a:b", "模型", "x" * 10_000 + " "]
-    )
+    @pytest.mark.parametrize("name", ["", " ", "..", "../x", "a/b", "a\\b", "-x", ".x", "A", "a:b", "模型", "x" * 101])
     def test_a_bad_name_is_refused_in_one_short_line(self, name: str) -> None:
         with pytest.raises(UsageError, match="a name is lower-case letters, digits, dots and dashes") as caught:
             catalog.check_name(name, self.KNOWN, None, "./x")
         assert "\n" not in str(caught.value)
 
     def test_a_usable_name_is_proposed(self) -> None:
-        with pytest.raises(UsageError, match="--name my-model would do"):
+        with pytest.raises(UsageError, match="; my-model would do"):
             catalog.check_name("My Model", self.KNOWN, None, "./x")
 
 

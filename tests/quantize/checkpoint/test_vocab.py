@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +19,8 @@ from r1_quantize.errors import BadCheckpoint
 from r1_quantize.gguf import reader
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import CONTROL, MERGES, THINKING, Shape
-from tests.fakes.paths import DATA
 from tests.fakes.vocabularies import Vocabulary as Library
-from tests.quantize.checkpoint.test_pretokenizer import REAL, saved_by_transformers_5
+from tests.quantize.checkpoint.test_pretokenizer import saved_by_transformers_5
 from tests.quantize.conftest import Make
 
 TEXTS = [
@@ -110,11 +108,11 @@ class TestSavedByTransformers5:
         checkpoint = CheckpointFolder(folder)
         return vocabulary(checkpoint, architecture_of(checkpoint.config))
 
-    def test_all_entries_are_the_same(self, tmp_path: Path) -> None:
-        folder = checkpoints.write(tmp_path / "c", replace(SMALL, vocab=151_936))
-        shutil.copy(DATA / "r1-distill-qwen.tokenizer_config.json", folder / "tokenizer_config.json")
-        original = self.entries(folder, REAL)
-        saved = self.entries(folder, saved_by_transformers_5(REAL))
+    def test_all_entries_are_the_same(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder, small = checkpoints.write(tmp_path / "c", SMALL), checkpoints.tokenizer()
+        monkeypatch.setitem(_VOCABULARIES, _digest(small), "Qwen 2")
+        original = self.entries(folder, small)
+        saved = self.entries(folder, saved_by_transformers_5(small))
         assert saved.entries == original.entries
         assert (original.notes, len(saved.notes)) == ((), 1)
 
