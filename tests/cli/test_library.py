@@ -6,12 +6,15 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from r1.library import find_model, known_models, named_by, resolve_model
+from r1.library import find_model, find_source, known_models, named_by, named_source, open_store, resolve_model
 from r1_quantize import catalog
-from r1_quantize.errors import ModelNotFound, UsageError
+from r1_quantize.errors import BadGGUF, ModelNotFound, UsageError
+from r1_quantize.store.store import RECORD, Store
 from tests.fakes.consoles import console, written
+from tests.fakes.ggufs import write_gguf
 
 
 @pytest.fixture
@@ -74,6 +77,31 @@ class TestFindModel:
         monkeypatch.setattr(catalog, "load", lambda path: opened.append(path) or load(path))
         find_model(console(environ={"R1_HOME": str(own_home)}), reference)
         assert opened == [own_home / "models.toml"]
+
+    def test_a_model_that_r1_cannot_run_is_never_the_default(self, own_home: Path, tmp_path: Path) -> None:
+        keys = {"tokenizer.ggml.tokens": ["a", "b"]}
+        other = own_home / "models" / "other" / "Q8_0.gguf"
+        other.parent.mkdir()
+        write_gguf(other, "qwen2", keys, {"output_norm.weight": np.ones(32, np.float32)})
+        person = console(stderr_is_terminal=True, environ={"R1_HOME": str(own_home), "TERM": "dumb"})
+        assert find_model(person, None).reference == "tiny:Q8_0"
+        assert "r1 can run no model here, so using the built-in tiny" in written(person.stderr)
+        add(own_home, "qwen-7b", "Q4_K_M", age=100)
+        assert find_model(person, None).reference == "qwen-7b:Q4_K_M"
+
+    @pytest.mark.parametrize("place", ["store", "elsewhere"])
+    def test_a_vocabulary_that_would_end_the_process_is_refused(
+        self, own_home: Path, tmp_path: Path, place: str
+    ) -> None:
+        data = (own_home / "models" / "tiny" / "Q8_0.gguf").read_bytes()
+        old, new = b"\x08\0\0\0\0\0\0\0[PAD300]", b"\x08\0\0\0\0\0\0\0[PAD301]"
+        assert data.count(old) == 1
+        path = (own_home / "models" / "twice" if place == "store" else tmp_path) / "Q8_0.gguf"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data.replace(old, new))
+        reference = "twice" if place == "store" else str(path)
+        with pytest.raises(BadGGUF, match=r"the tokens 300 and 301 have the same text, '\[PAD301\]'"):
+            find_model(console(environ={"R1_HOME": str(own_home)}), reference)
 
     def test_the_users_models_toml_extends_the_catalogue(self, own_home: Path) -> None:
         (own_home / "models.toml").write_text('[qwen-7b]\ndefault_quant = "BF16"\n', encoding="utf-8")
@@ -142,3 +170,133 @@ class TestNamedBy:
 
     def test_a_file_names_itself(self, home: Path, tiny_path: Path) -> None:
         assert named_by({"R1_HOME": str(home)}, str(tiny_path)) == str(tiny_path)
+
+
+COMMIT = "6a6f4aa4197940add57724a7707d069478df56b1"
+SNAPSHOT = f"models--someone--Some-Model/snapshots/{COMMIT}"
+KNOWN_SNAPSHOT = f"models--deepseek-ai--DeepSeek-R1-Distill-Qwen-7B/snapshots/{COMMIT}"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Empty folders and files of many names; a source's content is not looked at before it is quantized."""
+    root = tmp_path_factory.mktemp("sources")
+    folders = ("My Model", "tiny", "qwen-7b", "模型", "a.b", "home/models", KNOWN_SNAPSHOT, SNAPSHOT)
+    for name in (*folders, "models--someone--Some-Model/snapshots/main", "models--x--y--z/snapshots/main"):
+        (root / name).mkdir(parents=True)
+    for name in ("Mine-Q8_0.gguf", "qwen-7b-Q4_K_M.gguf", "Two-BF16-00001-of-00002.gguf", "日本-Q8_0.gguf"):
+        (root / name).write_bytes(b"GGUF")
+    (root / "link").symlink_to(SNAPSHOT)
+    (root / "to a file").symlink_to("Mine-Q8_0.gguf")
+    for repo, record in (("someone--Kept", "{}"), ("deepseek-ai--DeepSeek-R1-Distill-Llama-8B", "{}")):
+        folder = root / "home" / "checkpoints" / repo / COMMIT
+        folder.mkdir(parents=True)
+        (folder / RECORD).write_text(record)
+    return root
+
+
+class TestFindSource:
+    """A source's own name: its repository's if it is from the hub, else its folder's or file's."""
+
+    @pytest.mark.parametrize(
+        ("source", "name", "origin", "revision"),
+        [
+            ("My Model", "my-model", None, None),
+            ("./tiny", "tiny", None, None),
+            ("tiny/", "tiny", None, None),
+            ("a.b/../a.b", "a.b", None, None),
+            (SNAPSHOT, "some-model", "someone/Some-Model", COMMIT),
+            (f"{SNAPSHOT}/", "some-model", "someone/Some-Model", COMMIT),
+            (f"./{SNAPSHOT}/.", "some-model", "someone/Some-Model", COMMIT),
+            ("link", "some-model", "someone/Some-Model", COMMIT),
+            ("link/", "some-model", "someone/Some-Model", COMMIT),
+            ("models--someone--Some-Model/snapshots/main", "some-model", "someone/Some-Model", None),
+            ("models--x--y--z", "y--z", "x/y--z", None),
+            (KNOWN_SNAPSHOT, "qwen-7b", "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", COMMIT),
+            (f"home/checkpoints/someone--Kept/{COMMIT}", "kept", "someone/Kept", COMMIT),
+            (
+                f"home/checkpoints/deepseek-ai--DeepSeek-R1-Distill-Llama-8B/{COMMIT}",
+                *("llama-8b", "deepseek-ai/DeepSeek-R1-Distill-Llama-8B", COMMIT),
+            ),
+            ("Mine-Q8_0.gguf", "mine", "Mine-Q8_0.gguf", None),
+            ("to a file", "to-a-file", "to a file", None),
+            ("qwen-7b-Q4_K_M.gguf", "qwen-7b", "qwen-7b-Q4_K_M.gguf", None),
+            ("Two-BF16-00001-of-00002.gguf", "two", "Two-BF16-00001-of-00002.gguf", None),
+            ("日本-Q8_0.gguf", "", "日本-Q8_0.gguf", None),
+            ("模型", "", None, None),
+        ],
+    )
+    def test_names(
+        self,
+        folders: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        source: str,
+        name: str,
+        origin: str | None,
+        revision: str | None,
+    ) -> None:
+        monkeypatch.chdir(folders)
+        for given in (source, f"{folders}/{source}"):
+            found = find_source(Store(folders / "home", catalog.load()), given)
+            assert (found.name, found.origin, found.revision) == (name, origin, revision)
+
+    def test_inside_a_snapshot(self, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(folders / SNAPSHOT)
+        assert find_source(Store(folders / "home", catalog.load()), ".").name == "some-model"
+
+    def test_a_model_in_the_store_by_its_path(self, own_home: Path) -> None:
+        store = open_store({"R1_HOME": str(own_home)})
+        for source in ("tiny:Q8_0", str(store.path("tiny", "Q8_0"))):
+            found = find_source(store, source)
+            assert (found.name, found.checkpoint) == ("tiny", store.catalogue["tiny"])
+
+    @pytest.mark.parametrize("source", ["x" * 300, "x" * 5000, "a/" * 3000, "/proc/self/mem/x", "~nosuch/x"])
+    def test_a_path_that_cannot_be_used_is_one_short_line(self, folders: Path, source: str) -> None:
+        with pytest.raises(ModelNotFound) as caught:
+            find_source(Store(folders / "home", catalog.load()), source)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 500
+
+    @pytest.mark.parametrize("source", [".", "..", "x", "x.gguf", "./tiny"])
+    def test_a_relative_path_in_a_deleted_folder(
+        self, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+    ) -> None:
+        (tmp_path / "gone").mkdir()
+        monkeypatch.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        store = Store(folders / "home", catalog.load())
+        with pytest.raises(UsageError, match=r"the current folder was deleted .*; change to another one"):
+            find_source(store, source)
+        assert find_source(store, str(folders / "tiny")).name == "tiny"
+        assert find_source(store, "tiny").checkpoint is not None
+
+
+class TestNamedSource:
+    """The name of the model in the store."""
+
+    @pytest.mark.parametrize("source", ["./tiny", "./qwen-7b", "qwen-7b-Q4_K_M.gguf"])
+    def test_a_name_of_the_catalogue_is_refused_for_anything_else(
+        self, folders: Path, monkeypatch: pytest.MonkeyPatch, source: str
+    ) -> None:
+        monkeypatch.chdir(folders)
+        store = Store(folders / "home", catalog.load())
+        found = find_source(store, source)
+        with pytest.raises(UsageError, match=r" is not .*, whose name is .*; choose another name with --name NAME"):
+            named_source(store, found, None)
+        assert named_source(store, found, "mine").name == "mine"
+        with pytest.raises(UsageError, match="is not R1 Tiny"):
+            named_source(store, found, "tiny")
+
+    @pytest.mark.parametrize("source", ["tiny", KNOWN_SNAPSHOT])
+    def test_its_own_checkpoint_gets_it(self, folders: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+        monkeypatch.chdir(folders)
+        store = Store(folders / "home", catalog.load())
+        found = find_source(store, source)
+        assert named_source(store, found, None).name == found.name
+        assert named_source(store, found, "mine").name == "mine"
+
+    def test_a_source_without_a_usable_name_needs_one(self, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(folders)
+        store = Store(folders / "home", catalog.load())
+        with pytest.raises(UsageError, match="its name has no letter or digit; name the model with --name NAME"):
+            named_source(store, find_source(store, "模型"), None)

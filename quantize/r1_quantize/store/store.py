@@ -58,7 +58,7 @@ class Store:
     def path(self, name: str, quant: str) -> Path:
         """Where `name:quant` is or would be. Raises UsageError when that is not a valid name."""
         if not NAME.fullmatch(name):
-            raise UsageError(f"bad model name {name!r}; use lower-case letters, digits, dots and dashes")
+            raise UsageError(f"bad model name {name!r:.120}; use lower-case letters, digits, dots and dashes")
         if not QUANT.fullmatch(quant):
             raise UsageError(f"bad quant type {quant!r}; quant types look like Q4_K_M")
         return self.root / "models" / name / f"{quant}.gguf"
