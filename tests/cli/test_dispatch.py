@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -273,6 +274,15 @@ class TestMistakes:
     def test_of_options(self, call: Call, line: str, message: str) -> None:
         done = call(line)
         assert (done.command, done.status, done.stderr) == (None, 2, f"r1: {message}\n")
+
+    @pytest.mark.parametrize(
+        "line", ["r1 --json -x", "r1 --json lst", "r1 --jsonl -c", "r1 lst --json", "r1 --json show tiny x"]
+    )
+    def test_with_json_are_an_object_too(self, call: Call, line: str) -> None:
+        done = call(line)
+        answer = json.loads(done.stdout)
+        assert (done.status, answer["exit_code"]) == (2, 2)
+        assert done.stderr == f"r1: {answer['error']}\n"
 
     def test_a_value_attached_to_its_option_may_have_a_space_if_it_is_a_file(self, call: Call, tmp_path: Path) -> None:
         file = tmp_path / "my notes.txt"

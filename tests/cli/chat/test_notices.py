@@ -59,6 +59,10 @@ class TestExplain:
     def test_any_other_error_is_named(self) -> None:
         assert explain(KeyError("x"), READY).startswith("unexpected error: KeyError: 'x'")
 
+    def test_a_prompt_that_was_not_counted_to_the_end(self) -> None:
+        said = explain(PromptTooLong(300_000, 1024, 131_072, is_estimate=True), READY)
+        assert said.startswith("the prompt is too long: about 300,000 tokens, and the context holds 1,024; press Up")
+
     def test_a_prompt_that_is_too_long(self) -> None:
         said = explain(PromptTooLong(3000, 1024, 131_072), READY)
         assert said.startswith("the prompt is too long: 3,000 tokens, and the context holds 1,024; press Up")
