@@ -18,7 +18,7 @@ import typer
 
 from r1.console import abandon, printable
 from r1.interrupt import exit_on_signals
-from r1_quantize.errors import DISK_FULL, ExitStatus, R1Error, debugging, unexpected
+from r1_quantize.errors import DISK_FULL, UNUSABLE_PATH, ExitStatus, R1Error, debugging, unexpected
 
 _WITH_EVENTS = {"pull", "quantize"}
 _SIGNALS = {ExitStatus.HUNG_UP, ExitStatus.TERMINATED}
@@ -46,7 +46,7 @@ def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one
     except R1Error as exc:
         return _fail(str(exc), exc.exit_status)
     except OSError as exc:
-        return _disk_full(exc) if exc.errno in DISK_FULL else _unexpected(exc)
+        return _failed_file(exc)
     except Exception as exc:
         return _unexpected(exc)
     if status == ExitStatus.INTERRUPTED and not isinstance(status, ExitStatus):  # Typer's status for Ctrl-C
@@ -97,7 +97,7 @@ def _print(stream: TextIO, line: str) -> None:
     try:
         stream.write(line)
         stream.flush()
-    except OSError:
+    except (OSError, R1Error):
         abandon(stream)
 
 
@@ -107,10 +107,17 @@ def _interrupted(status: ExitStatus) -> ExitStatus:
     return status
 
 
-def _disk_full(exc: OSError) -> ExitStatus:
-    if exc.filename is None:
-        abandon(sys.stdout)
-    return _fail(f"cannot write to {exc.filename or 'stdout'}: no space left", ExitStatus.NO_SPACE)
+def _failed_file(exc: OSError) -> ExitStatus:
+    """For an error that no module translated, such as a folder of another user in the middle of a path."""
+    if exc.errno in DISK_FULL:
+        if exc.filename is None:
+            abandon(sys.stdout)
+        return _fail(f"cannot write to {exc.filename or 'stdout'}: no space left", ExitStatus.NO_SPACE)
+    if exc.filename is None or exc.errno not in UNUSABLE_PATH:
+        return _unexpected(exc)
+    if debugging():
+        traceback.print_exception(exc)
+    return _fail(f"{exc.filename}: {exc.strerror}; check the path and its permissions", ExitStatus.USAGE)
 
 
 def _unexpected(exc: Exception) -> ExitStatus:

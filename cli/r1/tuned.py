@@ -37,8 +37,11 @@ def threads_for(home: Path, model: Path) -> Threads | None:
 
 
 def remember(home: Path, model: Path, threads: Threads | None) -> None:
-    """Saves a setting; None removes it, because the default is the fastest. Raises R1Error when the disk fails."""
-    from r1_quantize.files import write_atomically
+    """Saves a setting; None removes it, because the default is the fastest.
+
+    Raises UsageError when `home` cannot be written, R1Error when the disk fails.
+    """
+    from r1_quantize.files import disk_error, write_atomically
 
     machines = {name: entries for name, entries in _read(home).items() if isinstance(entries, dict)}
     models = machines.setdefault(fingerprint(), {})
@@ -47,7 +50,10 @@ def remember(home: Path, model: Path, threads: Threads | None) -> None:
         size = model.stat().st_size
         models[_key(model)] = {"bytes": size, "decode": threads.decode, "prefill": threads.prefill}
     if threads is not None or before is not None:
-        home.mkdir(parents=True, exist_ok=True)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise disk_error(home, exc) from exc
         write_atomically(file_in(home), json.dumps(machines, indent=2, ensure_ascii=False) + "\n")
 
 

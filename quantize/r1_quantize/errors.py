@@ -28,6 +28,12 @@ from typing import ClassVar
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 """The errno values of a full disk, quotas and file size limits included."""
 
+UNUSABLE_PATH = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR),
+    *(errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+}
+"""The errno values of a path that the user must change, or its permissions."""
+
 
 class ExitStatus(IntEnum):
     """The exit codes."""

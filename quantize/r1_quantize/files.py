@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, Any, BinaryIO, Protocol, Self
 
 from r1_quantize import units
-from r1_quantize.errors import DISK_FULL, BadFile, NotEnoughSpace, R1Error, UsageError
+from r1_quantize.errors import DISK_FULL, UNUSABLE_PATH, BadFile, NotEnoughSpace, R1Error, UsageError
 
 Stamp = tuple[int, int, int]
 """Identifies an unchanged file: size in bytes, mtime and ctime in nanoseconds. Programs cannot set the ctime."""
@@ -70,6 +70,8 @@ def check_working_folder(path: Path) -> None:
 
 def disk_error(path: Path, exc: OSError, needed: int | None = None) -> R1Error:
     """The error to raise when writing `path` failed; `needed` is the size of the complete file in bytes."""
+    if exc.errno in UNUSABLE_PATH:
+        return UsageError(f"{path}: {exc.strerror}; choose another place, or change its permissions")
     if exc.errno not in DISK_FULL:
         return R1Error(f"{path}: {exc.strerror}")
     free = units.size(shutil.disk_usage(path.parent).free)

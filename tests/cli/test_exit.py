@@ -37,6 +37,10 @@ class TestRunApp:
             (BadGGUF("x"), 7),
             (RuntimeError("x"), 1),
             (OSError(errno.EIO, "Input/output error"), 1),
+            (PermissionError(errno.EACCES, "Permission denied"), 1),
+            (PermissionError(errno.EACCES, "Permission denied", "/root/x"), 2),
+            (OSError(errno.EROFS, "Read-only file system", "/mnt/x"), 2),
+            (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300), 2),
         ],
         ids=repr,
     )
@@ -84,6 +88,12 @@ class TestRunApp:
         err = capsys.readouterr().err
         assert ("Traceback" in err) == shown
         assert "r1: unexpected error: RuntimeError: boom (R1_DEBUG=1 prints the traceback)" in err
+
+    def test_a_path_that_cannot_be_used_is_named(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status_of(PermissionError(errno.EACCES, "Permission denied", "/root/models.toml"))
+        assert capsys.readouterr().err == (
+            "r1: /root/models.toml: Permission denied; check the path and its permissions\n"
+        )
 
     @pytest.mark.parametrize(("filename", "where"), [(None, "stdout"), ("/data/model.gguf", "/data/model.gguf")])
     def test_a_full_disk_is_named(self, capsys: pytest.CaptureFixture[str], filename: str | None, where: str) -> None:

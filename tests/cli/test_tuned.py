@@ -9,6 +9,7 @@ import pytest
 
 from r1 import tuned
 from r1.machine.cores import Threads
+from r1_quantize.errors import UsageError
 
 FOUND = Threads(decode=3, prefill=5)
 
@@ -83,6 +84,16 @@ class TestDamage:
             assert tuned.threads_for(tmp_path, weights) is None
             tuned.remember(tmp_path, weights, FOUND)
             assert tuned.threads_for(tmp_path, weights) == FOUND
+
+
+class TestUnusableHome:
+    """What cannot be saved is one line that says what to change."""
+
+    @pytest.mark.parametrize("place", ["file", "file/below", "x" * 300])
+    def test_is_a_usage_error(self, tmp_path: Path, weights: Path, place: str) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(UsageError, match=r"; choose another place, or change its permissions$"):
+            tuned.remember(tmp_path / place, weights, FOUND)
 
 
 class TestFingerprint:

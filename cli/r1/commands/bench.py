@@ -23,7 +23,7 @@ from r1.machine.memory import peak_memory
 from r1.machine.processor import processor
 from r1.render.bench import BenchView, Subject
 from r1.settings import Settings
-from r1_quantize.errors import ExitStatus, UsageError
+from r1_quantize.errors import ExitStatus, R1Error, UsageError
 from r1_quantize.store.model import StoredModel
 from r1_quantize.store.store import home
 
@@ -146,21 +146,33 @@ class _Run:
                     best = event
         except Stopped:
             self.interrupt.end()
-        self._save(default, best, trials, as_json=as_json)
-        return ExitStatus.OK
-
-    def _save(self, default: Threads, best: Threads, trials: list[Trial], *, as_json: bool) -> None:
-        root = home(self.console.environ)
         better = best if best != default else None
-        tuned.remember(root, self.model.path, better)
+        error = self._save(better)
+        saved = better is not None and error is None
         if as_json:
             subject = {"model": self.model.reference, "processor": processor().label}
-            threads = {"threads": _threads(best), "default": _threads(default), "remembered": better is not None}
+            threads = {"threads": _threads(best), "default": _threads(default), "remembered": saved}
             self._print({**subject, **threads, "trials": [_trial(trial) for trial in trials]})
         else:
-            self.view.tuned(best, str(tuned.file_in(root)) if better else None)
+            self.view.tuned(best, str(tuned.file_in(home(self.console.environ))) if saved else None)
+        return self._warn(error)
+
+    def _save(self, better: Threads | None) -> R1Error | None:
+        """The error if that fails; the measurements took minutes, and are still printed."""
+        try:
+            tuned.remember(home(self.console.environ), self.model.path, better)
+        except R1Error as exc:
+            return exc
+        return None
+
+    def _warn(self, error: R1Error | None) -> ExitStatus:
+        """Warns about what keeps later runs from using the result."""
+        if error is not None:
+            self.console.warn(f"not remembered: {error}")
+            return error.exit_status
         if (threads_set := self.loaded.settings.threads) is not None:
             self.console.warn(f"R1_THREADS or config.toml sets {threads_set} threads, which overrides this")
+        return ExitStatus.OK
 
     def _subject(self, context: Context) -> Subject:
         placement = self.loaded.model.placement

@@ -13,7 +13,7 @@ from r1.history.export import chat_facts, moment, to_markdown, to_text
 from r1.history.export import export as write_export
 from r1.history.history import History, Hit, SessionInfo, location
 from r1_quantize import units
-from r1_quantize.errors import ExitStatus, UsageError
+from r1_quantize.errors import ChatNotFound, ExitStatus, UsageError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -30,8 +30,8 @@ _NARROW = (_ID, Column("title"))
 def list_chats(console: Console, *, as_json: bool) -> ExitStatus:
     """Newest first: a table on a terminal; id, time, turns, model and title separated by tabs in a pipe."""
     sessions: list[SessionInfo] = []
-    if location(console.environ).exists():
-        with _open(console) as history:
+    if history := _existing(console):
+        with history:
             sessions = history.sessions()
     if not sessions:
         console.warn(_NO_CHATS)
@@ -50,8 +50,8 @@ def search(console: Console, words: Sequence[str], *, as_json: bool) -> ExitStat
     """Turns that have every word. An argument with a space in it, quoted for the shell, is a phrase."""
     query = " ".join(f'"{word}"' if len(word.split()) > 1 and '"' not in word else word for word in words)
     hits: list[Hit] = []
-    if location(console.environ).exists():
-        with _open(console) as history:
+    if history := _existing(console):
+        with history:
             hits = history.search(query)
     else:
         console.warn(_NO_CHATS)
@@ -99,8 +99,8 @@ def delete(
     if everything == bool(references):
         raise UsageError("give the chats to delete, or --all: r1 history delete ID…")
     deleted: list[SessionInfo] = []
-    if references or location(console.environ).exists():
-        with _open(console) as history:
+    if history := _existing(console) if everything else _open(console):
+        with history:
             ids = dict.fromkeys(map(history.find, references))  # without duplicates
             deleted = history.sessions() if everything else [history.info(session) for session in ids]
             if deleted and not yes and not console.confirm(f"Delete {_in_words(deleted)} for good?"):
@@ -119,6 +119,14 @@ def delete(
 
 def _open(console: Console) -> History:
     return History.open(location(console.environ), must_exist=True)
+
+
+def _existing(console: Console) -> History | None:
+    """None before the first chat."""
+    try:
+        return _open(console)
+    except ChatNotFound:
+        return None
 
 
 def _in_words(sessions: Sequence[SessionInfo]) -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from r1.commands import bench as module
 from r1.commands.bench import read_depths
+from r1.machine.cores import Threads
 from r1_quantize.errors import UsageError
 from tests.conftest import Run
 
@@ -85,3 +87,15 @@ def test_tuning_reports_the_fastest_and_saves_what_beats_the_default(r1: Run, tm
     kept = tmp_path / "own" / "tuned.json"
     assert kept.exists() is found["remembered"] is (found["threads"] != found["default"])
     assert done.stderr.startswith(b"r1: R1_THREADS or config.toml sets 1 threads")
+
+
+def test_a_result_that_cannot_be_saved_is_still_printed(
+    r1: Run, tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "tune", lambda *_: iter([Threads(decode=77, prefill=78)]))
+    (tmp_path / "file").write_text("")
+    done = r1("bench", "-m", tiny_path, "--tune", "--json", R1_HOME=str(tmp_path / "file"))
+    found = json.loads(done.stdout)
+    assert (found["threads"], found["remembered"]) == ({"decode": 77, "prefill": 78}, False)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert done.stderr.startswith(b"r1: not remembered: ")
