@@ -35,16 +35,56 @@ class TestConvert:
             ("pipe", "not a regular file"),
             ("home/models/x.gguf", "in the store"),
             ("none/x.gguf", "is not a folder; create it first"),
+            ("-", "not a regular file; a model is not written front to back, so write a file and copy that"),
+            ("/dev/null", "not a regular file"),
+            ("/dev/full", "not a regular file"),
+            ("/dev/stdout/x", "is not a folder"),
+            ("loop", "a link that leads to itself"),
+            ("x" * 300, "File name too long"),
+            ("dangling/x.gguf", "is not a folder"),
         ],
     )
     def test_an_output_that_cannot_be_written_is_refused(self, tmp_path: Path, output: str, problem: str) -> None:
         (tmp_path / "home" / "models").mkdir(parents=True)
         os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "loop").symlink_to("loop")
+        (tmp_path / "dangling").symlink_to("nowhere")
         made = console(environ={"R1_HOME": str(tmp_path / "home")})
         store = open_store(made.environ)
         with pytest.raises(UsageError, match=problem):
-            convert(made, store, find_source(store, "tiny"), "Q8_0", "lines", tmp_path / output)
+            convert(
+                made,
+                store,
+                find_source(store, "tiny"),
+                "Q8_0",
+                "lines",
+                Path("-") if output == "-" else tmp_path / output,
+            )
         assert not list((tmp_path / "home" / "models").iterdir())
+
+    def test_a_pipe_by_the_name_of_its_descriptor_is_refused(self, tmp_path: Path) -> None:
+        """As in `r1 quantize -o /dev/stdout | …`: the link leads to a name that does not exist."""
+        reading, writing = os.pipe()
+        made = console(environ={"R1_HOME": str(tmp_path)})
+        store = open_store(made.environ)
+        try:
+            with pytest.raises(UsageError, match="not a regular file"):
+                convert(made, store, find_source(store, "tiny"), "Q8_0", "lines", Path(f"/dev/fd/{writing}"))
+        finally:
+            os.close(reading)
+            os.close(writing)
+
+    def test_a_relative_output_in_a_deleted_folder_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = console(environ={"R1_HOME": str(tmp_path / "home")})
+        store = open_store(made.environ)
+        source = find_source(store, "tiny")
+        (tmp_path / "gone").mkdir()
+        monkeypatch.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        with pytest.raises(UsageError, match="the current folder was deleted"):
+            convert(made, store, source, "Q8_0", "lines", Path("x.gguf"))
 
     def test_an_unknown_pretokenizer_is_refused(self, tmp_path: Path) -> None:
         made = console(environ={"R1_HOME": str(tmp_path)})

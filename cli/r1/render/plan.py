@@ -5,7 +5,8 @@ Each as lines for people and as an object for scripts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from r1_quantize import units
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.control_tokens import unusable
 from r1_quantize.events import PullPlan
+
+_TEXT_WIDTH = 69  # columns; 80 with the label
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +110,10 @@ class Outlook(_OnThisMachine):
             **self._memory_rows(),
             "licence": self._licence(),
         }
-        rows = [*facts.items(), *(("note", note) for note in plan.notes)]
+        remarks = [("note", note) for note in plan.notes]
         if plan.missing_tokens:
-            rows.append(("warning", unusable(plan.missing_tokens)))
+            remarks.append(("warning", unusable(plan.missing_tokens)))
+        rows = [*facts.items(), *(row for label, text in remarks for row in _wrapped(label, text))]
         return [plan.reference, *(f"  {label:<8} {text}" for label, text in rows)]
 
     def _disk(self) -> str:
@@ -171,3 +175,9 @@ class Estimate(_OnThisMachine):
         }
         title = f"{self.reference}, estimated from the catalogue of r1, not from the hub"
         return [title, *(f"  {label:<8} {text}" for label, text in facts.items())]
+
+
+def _wrapped(label: str, text: str) -> Iterator[tuple[str, str]]:
+    """The rows of a long text, with the label in the first one."""
+    for number, line in enumerate(textwrap.wrap(text, _TEXT_WIDTH)):
+        yield ("" if number else label), line

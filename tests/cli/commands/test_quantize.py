@@ -17,6 +17,17 @@ from tests.fakes.checkpoints import Shape
 from tests.fakes.paths import TINY
 from tests.quantize.test_identity import NEED_IMATRIX
 
+SMALL = Shape(hidden=32, inner=32, layers=1, heads=1, kv_heads=1)
+
+
+def without_control_tokens(folder: Path) -> Path:
+    """A checkpoint whose vocabulary has other tokens in the place of <think> and </think>."""
+    checkpoints.write(folder, SMALL)
+    path = folder / "tokenizer.json"
+    text = path.read_text(encoding="utf-8").replace('"<think>"', '"<plan>"').replace('"</think>"', '"</plan>"')
+    path.write_text(text, encoding="utf-8")
+    return folder
+
 
 class TestQuantize:
     """A checkpoint as the source."""
@@ -67,6 +78,80 @@ class TestQuantize:
         assert r1("quantize", folder, "-t", "Q8_0", R1_HOME=str(own_home)).returncode == 0
         facts = json.loads(r1("show", "some-model", "--json", R1_HOME=str(own_home)).stdout)
         assert (facts["source"], facts["revision"]) == ("someone/Some-Model", commit)
+
+    def test_a_name_of_the_catalogue_is_refused_for_a_foreign_checkpoint(
+        self, r1: Run, own_home: Path, tmp_path: Path
+    ) -> None:
+        """The built-in model would be put back over it when it is used the next time."""
+        folder = checkpoints.write(tmp_path / "tiny", SMALL)
+        before = sorted(own_home.rglob("*"))
+        refused = r1("quantize", folder, "-t", "Q8_0", R1_HOME=str(own_home))
+        assert (refused.returncode, sorted(own_home.rglob("*"))) == (2, before)
+        advice = "choose another name with --name NAME, or write a file with -o FILE"
+        assert refused.stderr.decode() == f"r1: {folder} is not R1 Tiny, whose name is tiny; {advice}\n"
+        named = r1("quantize", folder, "-t", "Q8_0", "--name", "mine", R1_HOME=str(own_home))
+        assert named.stdout.decode().startswith("mine:Q8_0\t")
+        assert r1("quantize", folder, "-t", "Q8_0", "-o", tmp_path / "a.gguf").returncode == 0
+        answer = r1("run", "-m", "tiny", "--temp", "0", "What is 17 + 25?", R1_HOME=str(own_home))
+        assert rb"\boxed{42}" in answer.stdout
+
+    def test_so_it_is_for_a_foreign_gguf(self, r1: Run, own_home: Path, tiny_path: Path, tmp_path: Path) -> None:
+        shutil.copy(tiny_path, tmp_path / "qwen-7b-Q8_0.gguf")
+        command = ("quantize", tmp_path / "qwen-7b-Q8_0.gguf", "-t", "F16", "--allow-requantize")
+        assert r1(*command, R1_HOME=str(own_home)).returncode == 2
+        assert r1(*command, "--name", "mine", R1_HOME=str(own_home)).stdout.startswith(b"mine:F16\t")
+
+    @pytest.mark.parametrize("options", [("--name", "x", "-o", "y.gguf"), ("--name", "X Y"), ("--name", "qwen-7b")])
+    def test_a_name_that_cannot_be_used(self, r1: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
+        folder = checkpoints.write(tmp_path / "c", SMALL)
+        done = r1("quantize", folder, *options)
+        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+
+    def test_a_name_of_the_catalogue_wins_over_a_folder_of_that_name_and_says_so(
+        self, r1: Run, own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        checkpoints.write(tmp_path / "tiny", SMALL)
+        monkeypatch.chdir(tmp_path)
+        done = r1("quantize", "tiny", "-t", "F16", R1_HOME=str(own_home))
+        assert b"tiny is the name of R1 Tiny; for the folder of that name, type ./tiny\n" in done.stderr
+        assert b"51 tensors" in done.stderr
+
+    def test_a_model_that_r1_cannot_run_is_announced_and_never_the_default(
+        self, r1: Run, own_home: Path, tmp_path: Path
+    ) -> None:
+        folder = without_control_tokens(tmp_path / "other")
+        done = r1("quantize", folder, "-t", "Q8_0", R1_HOME=str(own_home))
+        assert done.returncode == 0
+        _, *warnings = done.stderr.decode().splitlines()
+        assert len(warnings) == 2  # in the plan and at the end
+        for warning in warnings:
+            assert (
+                "r1 cannot run it: it is no DeepSeek-R1 distill, as its vocabulary lacks <think>, </think>" in warning
+            )
+        answer = r1("run", "--temp", "0", "What is 17 + 25?", R1_HOME=str(own_home))
+        assert (answer.returncode, rb"\boxed{42}" in answer.stdout) == (0, True)
+        chosen = r1("run", "-m", "other", "hi", R1_HOME=str(own_home))
+        assert chosen.returncode == 7
+        assert b"its vocabulary lacks <think>, </think>); choose another model with -m" in chosen.stderr
+        checked = r1("verify", "other", R1_HOME=str(own_home))
+        assert checked.returncode == 7
+        assert b"other:Q8_0 is not damaged, but r1 cannot run it" in checked.stderr
+
+    def test_so_it_is_with_json_and_quietly(self, r1: Run, own_home: Path, tmp_path: Path) -> None:
+        folder = without_control_tokens(tmp_path / "other")
+        done = r1("quantize", folder, "-t", "Q8_0", "--json", R1_HOME=str(own_home))
+        assert json.loads(done.stdout)["missing_tokens"] == ["<think>", "</think>"]
+        quiet = r1("quantize", folder, "-t", "F16", "-q", R1_HOME=str(own_home))
+        assert (quiet.stdout.count(b"\n"), quiet.stderr.count(b"\n")) == (1, 1)
+
+    @pytest.mark.parametrize("content", [b"", b"\n", b"null", b"null\n"])
+    def test_a_generation_config_without_content_is_as_good_as_none(
+        self, r1: Run, tmp_path: Path, content: bytes
+    ) -> None:
+        folder = checkpoints.write(tmp_path / "c", SMALL)
+        (folder / "generation_config.json").write_bytes(content)
+        assert r1("quantize", folder, "-t", "F32", "-o", tmp_path / "a.gguf").returncode == 0
+        assert "top_p" not in json.loads(r1("show", tmp_path / "a.gguf", "--json").stdout)
 
     def test_one_file_of_a_checkpoint_is_refused(self, r1: Run, tmp_path: Path) -> None:
         folder = checkpoints.write(tmp_path / "c")

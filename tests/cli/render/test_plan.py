@@ -115,6 +115,17 @@ class TestLines:
         lines = outlook(largest, memory=999 * GB, free=1).lines()
         assert max(map(len, lines)) <= 80
 
+    def test_say_what_is_unusual_and_that_r1_cannot_run_it(self) -> None:
+        note = "tokenizer.json has the pre-tokenizer Metaspace, which some versions of transformers write by mistake"
+        plan = replace(PLAN, notes=(note,), missing_tokens=("<think>", "</think>"))
+        lines = outlook(plan).lines()
+        start = next(number for number, line in enumerate(lines) if line.startswith("  note"))
+        assert " ".join(line[11:] for line in lines[start:]) == (
+            f"{note} r1 cannot run it: it is no DeepSeek-R1 distill, as its vocabulary lacks <think>, </think>"
+        )
+        assert [line[2:10].strip() for line in lines[start:]] == ["note", "", "warning", ""]
+        assert max(map(len, lines)) <= 80
+
 
 class TestFacts:
     """Scripts get the same as numbers."""

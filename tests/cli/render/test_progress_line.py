@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,12 @@ def said(
 
 class TestLines:
     """Not on a terminal: the plan at once, then a line every few seconds."""
+
+    def test_notes_and_a_warning_follow_the_plan(self) -> None:
+        planned = replace(PLANNED, notes=("a note",), missing_tokens=("<think>",))
+        _, note, warning = said(planned)
+        assert note == "r1: a note"
+        assert warning == "r1: r1 cannot run it: it is no DeepSeek-R1 distill, as its vocabulary lacks <think>"
 
     def test_a_short_conversion_has_one_line(self) -> None:
         assert said(PLANNED, *CONVERSION) == ["r1: model → Q4_K_M: 3 tensors, 3 GB in, 1 GB out"]
