@@ -110,13 +110,14 @@ def _stdin_lines(stdin: BinaryIO, reader: PromptReader) -> Iterator[bytes | str]
             line += stdin.readline(most + 1 - len(line))
             if len(line) > most:
                 yield f"is longer than {units.size(most)}, and {limit}"
-                _skip_line(stdin)
+                if not line.endswith(b"\n"):
+                    _skip_line(stdin)
                 continue
         yield line
 
 
 def _skip_line(stdin: BinaryIO) -> None:
-    """Reads to the end of the line. Raises UsageError if it has none."""
+    """Reads to the end of the line. Raises UsageError if that is too far away."""
     skipped = 0
     while (piece := stdin.readline(UNCHECKED)) and not piece.endswith(b"\n"):
         skipped += len(piece)
@@ -249,9 +250,15 @@ def _hint_if_silent(console: Console) -> Iterator[None]:
 
 def _attachments(console: Console, options: PromptOptions, reader: PromptReader) -> list[Attachment]:
     return [
-        Attachment("stdin", _read_stdin(console, reader)) if str(path) in _STDIN_FILES else _read_file(path, reader)
+        _attached_stdin(console, reader) if str(path) in _STDIN_FILES else _read_file(path, reader)
         for path in options.files
     ]
+
+
+def _attached_stdin(console: Console, reader: PromptReader) -> Attachment:
+    if console.stdin is None:
+        raise UsageError("the file `-` is stdin, and stdin is closed or not readable")
+    return Attachment("stdin", _read_stdin(console, reader))
 
 
 def read_attachment(path: Path, limit: LimitOf) -> Attachment:

@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -201,6 +202,10 @@ class TestLongPrompts:
         assert [text for text, _, _ in found] == ["a", None, "b"]
         assert "line 2 is longer than" in str(found[1][1])
 
+    def test_the_line_after_one_that_is_a_byte_too_long_is_answered(self) -> None:
+        found = lines(b'"' + b"y" * (6_000_000 - 2) + b'"\n"b"\n')
+        assert [text for text, _, _ in found] == [None, "b"]
+
     def test_a_long_line_of_escapes_is_read(self) -> None:
         assert lines(b'"' + b"\\u0079" * 900_000 + b'"\n')[0][0] == "y" * 900_000
 
@@ -232,6 +237,11 @@ class TestStdinByName:
             prompt("hi", files=("-",), stdin=b"x", use_stdin=False)
         with pytest.raises(UsageError, match="so `-` has nothing to read"):
             next(read_lines(console(b'"a"'), PromptOptions((), (Path("-"),)), limit))
+
+    def test_it_must_be_open(self) -> None:
+        closed = replace(console(b""), stdin=None)
+        with pytest.raises(UsageError, match="the file `-` is stdin, and stdin is closed"):
+            read_prompt(closed, PromptOptions(("hi",), (Path("-"),)), limit)
 
     def test_a_dash_among_other_words_is_a_word(self) -> None:
         assert prompt("4", "-", "2", stdin=b"") == "4 - 2"
