@@ -65,6 +65,7 @@ Thinking = Annotated[
     _option(
         "--thinking",
         panel=_ANSWER,
+        case_sensitive=False,
         help="show: print the thinking on stderr. hide: think, but print only the answer. only: print the thinking on "
         "stdout and stop before the answer. (default: show if stderr is a terminal, else hide)",
     ),
@@ -72,7 +73,10 @@ Thinking = Annotated[
 ThinkingInChat = Annotated[
     Literal["show", "hide"] | None,
     _option(
-        "--thinking", panel=_ANSWER, help="Show or hide the thinking. (default: as in the last chat; Ctrl-T toggles it)"
+        "--thinking",
+        panel=_ANSWER,
+        case_sensitive=False,
+        help="Show or hide the thinking. (default: as in the last chat; Ctrl-T toggles it)",
     ),
 ]
 Temp = Annotated[

@@ -11,13 +11,14 @@ descriptions in zsh.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from r1.console import Console, printable
-from r1_quantize.errors import R1Error, UsageError
+from r1_quantize.errors import UNUSABLE_PATH, R1Error, UsageError
 from r1_quantize.files import expanded
 
 REQUEST, _LINE, _BREAKS = "_R1_COMPLETE", "_R1_LINE", "_R1_BREAKS"
@@ -106,7 +107,7 @@ def script(shell: str) -> str:
 def install(shell: str, environ: Mapping[str, str]) -> Path:
     """Writes the script to the place where the shell, or its start-up file, finds it. Returns the script's path.
 
-    Raises UsageError for an unknown shell, R1Error when a file cannot be written.
+    Raises UsageError for an unknown shell and for a file that cannot be written, R1Error when the disk fails.
     """
     name, text = shell.lower() or _present(), script(shell)
     try:
@@ -122,8 +123,8 @@ def install(shell: str, environ: Mapping[str, str]) -> Path:
             folder = environ.get("ZDOTDIR") or "~"
             _append(expanded(f"{folder}/.zshrc"), "fpath+=~/.zfunc; autoload -Uz compinit; compinit\n")
     except OSError as exc:
-        where = exc.filename or name
-        raise R1Error(f"{where}: {exc.strerror}; r1 --show-completion {name} prints the script") from exc
+        error = UsageError if exc.errno in UNUSABLE_PATH else R1Error
+        raise error(f"{exc.filename or name}: {exc.strerror}; r1 --show-completion {name} prints the script") from exc
     return file
 
 
@@ -135,7 +136,8 @@ def _places(shell: str, environ: Mapping[str, str]) -> Path:
             return _below_home("~/.zfunc/_r1")
         case "fish":
             return _below_home(f"{environ.get('XDG_CONFIG_HOME') or '~/.config'}/fish/completions/r1.fish")
-    command = [shell, "-NoProfile", "-Command", "echo $profile"]
+    program = shell if shutil.which(shell) else "pwsh"  # the name of PowerShell outside Windows
+    command = [program, "-NoProfile", "-Command", "echo $profile"]
     profile = subprocess.run(command, capture_output=True, check=False)
     return Path(profile.stdout.decode("utf-8", "replace").strip())
 

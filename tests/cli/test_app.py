@@ -166,6 +166,12 @@ class TestSettings:
             force=True,
         )
 
+    @pytest.mark.parametrize("command", ["run", "chat"])
+    def test_words_are_not_case_sensitive(self, received: list[Any], call: Call, command: str) -> None:
+        assert call(command, "--thinking", "Hide", "--device", "CPU", "--kv-type", "F16") == (0, "")
+        settings = received[0][0][-1]
+        assert (settings.thinking, settings.device, settings.kv_type) == ("hide", "cpu", "f16")
+
     @pytest.mark.parametrize("command", ["run", "chat", "bench"])
     def test_none_of_them_is_given_by_default(self, received: list[Any], call: Call, command: str) -> None:
         call(command)

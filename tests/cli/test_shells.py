@@ -112,7 +112,7 @@ class TestInstall:
     def test_a_file_that_cannot_be_written_is_one_line(self, r1: Run, tmp_path: Path) -> None:
         (tmp_path / ".zfunc").write_text("")
         done = r1("--install-completion", "zsh")
-        assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
+        assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
         assert done.stderr.endswith(b"; r1 --show-completion zsh prints the script\n")
 
     def test_the_command_says_where(self, r1: Run, tmp_path: Path) -> None:
