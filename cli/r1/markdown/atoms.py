@@ -57,6 +57,7 @@ _STARTS = {*(_OPERANDS - {Kind.CLOSE, Kind.POSTFIX}), Kind.OPEN, Kind.FUNCTION, 
 _CONNECTIVES = {Kind.SUM, Kind.OPERATOR, Kind.TIMES, Kind.SLASH, Kind.RELATION, Kind.COMMA, Kind.COLON}
 _BESIDE = {Kind.SPACE, Kind.SOFT_SPACE, Kind.MARK}  # between atoms, no atom itself
 _TIGHT = {*(_OPERANDS - {Kind.FRACTION, Kind.BLOCK}), Kind.OPEN, Kind.FUNCTION}  # what a product may consist of
+_QUANTITIES = {Kind.NUMBER, Kind.FRACTION, Kind.GROUP}  # before a unit
 _PLUS_MINUS = frozenset("±∓")
 _DIVISIONS = frozenset("/÷")
 _OPENERS = frozenset("([{|⌊⌈")
@@ -237,7 +238,7 @@ def _merges_left(left: Atom | None, atom: Atom, item: _Item) -> bool:
         return False
     if left.kind is Kind.WORD:
         return left.text[-1:].isalnum() and not item.is_spaced
-    if left.kind is Kind.NUMBER and atom.is_unit:
+    if atom.is_unit and left.kind in _QUANTITIES:
         return False
     if left.kind in {Kind.SUM, Kind.OPERATOR, Kind.TIMES}:
         return atom.text[0] in "-−±∓" or left.text in _DIVISIONS or left.text == "mod"
@@ -245,7 +246,7 @@ def _merges_left(left: Atom | None, atom: Atom, item: _Item) -> bool:
 
 
 def _merges_right(right: Atom | None) -> bool:
-    if right is None or right.kind is Kind.WORD:
+    if right is None or right.kind is Kind.WORD or right.is_unit:
         return False
     return right.kind in _STARTS or right.kind in {Kind.SLASH, Kind.POSTFIX}
 
@@ -256,10 +257,12 @@ def _with_gaps(items: list[_Item]) -> Iterator[tuple[_Item, str]]:
     has_integral = any(item.atom.text in _INTEGRALS for item in items)
     left: Atom | None = None
     is_unary = True
+    written = False
     depth = 0
     for item, following in zip(items, [*items[1:], None], strict=True):
         atom = item.atom
         depth -= atom.kind is Kind.CLOSE
+        written = written if left and left.kind is Kind.SLASH else item.is_spaced  # both sides of a slash are alike
         was_unary, is_unary = is_unary, atom.kind is Kind.SUM and (left is None or left.kind not in _OPERANDS)
         if atom is _END or left is None:
             gap = ""
@@ -268,7 +271,7 @@ def _with_gaps(items: list[_Item]) -> Iterator[tuple[_Item, str]]:
         elif has_integral and left.kind in _OPERANDS and atom.text == "d" and following and _is_variable(following):
             gap = " "
         else:
-            gap = _gap(left, atom, written=item.is_spaced, spaced=depth in spaced)
+            gap = _gap(left, atom, written=written, spaced=depth in spaced)
         yield item, gap
         depth += atom.kind is Kind.OPEN
         left = atom
@@ -325,7 +328,7 @@ def _gap_before_argument(name: Atom, argument: Atom, *, written: bool) -> str:
 
 def _gap_between_factors(left: Atom, right: Atom, *, written: bool) -> str:
     if Kind.FRACTION in {left.kind, right.kind}:  # of units, or before one
-        return " " if left.kind is Kind.NUMBER or right.text[:1].isalnum() else ""
+        return " " if left.kind in _QUANTITIES or right.text[:1].isalnum() else ""
     if left.is_open_ended and right.kind is not Kind.ROOT:
         return " " if right.kind in _STARTS and right.text[:1] != " " else ""
     if re.match(r"\([d∂][^/]?/[d∂]", left.text) and right.kind in {Kind.NUMBER, Kind.LETTER}:

@@ -20,7 +20,7 @@ from r1.markdown import notation
 from r1.markdown.atoms import BOX, BOX_END, WIDE_SPACE, Atom, Kind, fraction, grouped, joined, root, scripted
 
 _NAMES = """sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth log ln lg exp det dim ker deg arg
-    gcd lcm Pr"""
+    gcd lcm Pr sgn sech csch hom tr rank"""
 _LIMITS = ("lim", "max", "min", "sup", "inf", "argmax", "argmin")  # names of operators that have limits
 FUNCTIONS = frozenset((*_NAMES.split(), *_LIMITS))
 _SYMBOLS = {
@@ -34,25 +34,37 @@ _SYMBOLS = {
     **{"rvert": "|", "lvert": "|", "rVert": "‖", "lVert": "‖", "lbrack": "[", "rbrack": "]", "lbrace": "{"},
     **{"rbrace": "}", "bigcup": "⋃", "bigcap": "⋂", "thinspace": " ", "medspace": " ", "thickspace": " ", ">": " "},
     **{"%": "%", "newline": " ", "space": " ", "enspace": " ", "lq": "‘", "rq": "’", "backslash": "\\"},
+    **{"imath": "ı", "jmath": "ȷ", "leadsto": "↝", "models": "⊨", "bot": "⊥", "S": "§", "P": "¶", "copyright": "©"},
+    **{"clubsuit": "♣", "spadesuit": "♠", "heartsuit": "♥", "diamondsuit": "♦", "bigstar": "★", "euro": "€"},
+    **{"pounds": "£", "ddag": "‡", "owns": "∋", "uplus": "⊎", "biguplus": "⨄", "bigsqcup": "⨆", "ldotp": "."},
     **{"dagger": "†", "ddagger": "‡", "prime": "′", "square": "□", "qed": "∎", "degreeCelsius": "°C"},
 }
 _UNKNOWN = {"today", "\\", "-", "item", "vspace", "hspace"}  # what pylatexenc says about them is no symbol
 _INVISIBLE = """displaystyle textstyle scriptstyle scriptscriptstyle limits nolimits hline notag nonumber ! centering
-    negthinspace bf it rm displaylimits allowbreak break nobreak noindent strut mathstrut"""
+    negthinspace bf it rm displaylimits allowbreak break nobreak noindent strut mathstrut hfill
+    smallskip medskip bigskip linebreak par tiny small normalsize large Large huge itshape bfseries"""
 _SIZES = [f"{size}{side}" for size in ("big", "Big", "bigg", "Bigg") for side in ("", "l", "r", "m")]
 _FENCES = {"left", "right", "middle", *_SIZES}  # followed by a bracket
-_TEXT = "text textbf textit textrm texttt textsf textsc textmd textup textsl textnormal emph mbox hbox"
+_TEXT = "text textbf textit textrm texttt textsf textsc textmd textup textsl textnormal emph mbox hbox intertext"
 _LETTERS = """mathrm mathbf mathit mathsf mathtt mathnormal boldsymbol bm mathcal mathscr mathop mathrel mathbin mathord
-    mathopen mathclose mathpunct mathinner pmb bold symbf symbfit underline smash ensuremath overbracket underbracket"""
+    mathopen mathclose mathpunct mathinner pmb bold symbf symbfit underline underbar substack smash ensuremath
+    overbracket underbracket"""
 _ALPHABETS = ("mathbb", "mathfrak", "mathds", "Bbb")
 _ACCENTS = {
     **{"hat": "\u0302", "widehat": "\u0302", "bar": "\u0304", "vec": "\u20d7", "dot": "\u0307", "ddot": "\u0308"},
     **{"tilde": "\u0303", "widetilde": "\u0303", "check": "\u030c", "breve": "\u0306", "acute": "\u0301"},
     **{"grave": "\u0300", "mathring": "\u030a", "overline": "\u0305", "overrightarrow": "\u20d7", "not": "\u0338"},
-    **{"cancel": "\u0336", "bcancel": "\u0336", "xcancel": "\u0336", "overleftarrow": "\u20d6", "sout": "\u0336"},
+    **{
+        "overleftrightarrow": "\u20e1",
+        "cancel": "\u0336",
+        "bcancel": "\u0336",
+        "xcancel": "\u0336",
+        "overleftarrow": "\u20d6",
+        "sout": "\u0336",
+    },
 }
 _LETTER_ACCENTS = frozenset("'`\"^~=.") | set("cHkbdruv")  # in text: \'e; the converter of pylatexenc knows them
-_MARKED = {"\u0305", "\u20d7", "\u20d6", "\u0336", "\u0302", "\u0303"}  # may be over several letters
+_MARKED = {"\u0305", "\u20e1", "\u20d7", "\u20d6", "\u0336", "\u0302", "\u0303"}  # may be over several letters
 MATRICES = {
     "pmatrix": ("(", ")"),
     "bmatrix": ("[", "]"),
@@ -68,20 +80,20 @@ ALIGNED = {
     *("aligned", "align", "alignat", "alignedat", "gathered", "gather", "split", "equation", "eqnarray", "multline"),
     *("flalign", "math", "displaymath"),
 }
-_RELATIONS = "=<>≤≥≠≈≡∼≅∝→←↔⟶⟵⟷⟹⟸⟺⇒⇐⇔∈∉∋⊂⊄⊆⊈⊃⊇∣∤∥∦↦⩽⩾≪≫≺≻≼≽⊥∴∵≃≜≐⊢⊨≦≧≲≳⟼↪↠∽≁≢≮≯≰≱"
+_RELATIONS = "=<>≤≥≠≈≡∼≅∝→←↔⟶⟵⟷⟹⟸⟺⇒⇐⇔∈∉∋⊂⊄⊆⊈⊃⊇∣∤∥∦↦⩽⩾≪≫≺≻≼≽⊥∴∵≃≜≐⊢⊨≦≧≲≳⟼↪↠∽≁≢≮≯≰≱≍≊⇌↝⊑⊒"
 _KINDS = {
     **dict.fromkeys(_RELATIONS, Kind.RELATION),
     **dict.fromkeys("+-−±∓", Kind.SUM),
-    **dict.fromkeys("∪∩∧∨∖⊕⊗⊎∆", Kind.OPERATOR),
+    **dict.fromkeys("∪∩∧∨∖⊕⊗⊎⊔⊓⊙⊖∆", Kind.OPERATOR),
     **dict.fromkeys(("·", "×", "÷", "⋅", "mod"), Kind.TIMES),
     **dict.fromkeys("/*∗∘⋆", Kind.SLASH),
-    **dict.fromkeys("∑∏∐∫∬∭∮⋃⋂⨁⨂", Kind.BIG),
+    **dict.fromkeys("∑∏∐∫∬∭∮⋃⋂⋁⋀⨄⨆", Kind.BIG),
     **dict.fromkeys((*_LIMITS, "lim sup", "lim inf"), Kind.BIG),
     **dict.fromkeys(FUNCTIONS - set(_LIMITS), Kind.FUNCTION),
     **dict.fromkeys("([{⌊⌈⟨⟦", Kind.OPEN),
     **dict.fromkeys(")]}⌋⌉⟩⟧", Kind.CLOSE),
     **dict.fromkeys("|‖", Kind.BAR),
-    **dict.fromkeys(",;", Kind.COMMA),
+    **dict.fromkeys(",;.。，、；", Kind.COMMA),
     ":": Kind.COLON,
     **dict.fromkeys("!%", Kind.POSTFIX),
 }
@@ -91,6 +103,8 @@ def kind_of(text: str, name: str = "") -> Kind:
     """The kind of a symbol, by its text, and by its command where the text says too little."""
     if name in {"lvert", "lVert", "rvert", "rVert"}:
         return Kind.OPEN if name[0] == "l" else Kind.CLOSE
+    if name in {"bigoplus", "bigotimes", "bigodot"}:
+        return Kind.BIG
     if text.isspace():
         return Kind.SPACE
     if text.isdecimal():
@@ -155,6 +169,8 @@ def _alphabet(node: Any, writer: Writer) -> list[Atom]:
 def _accented(node: Any, writer: Writer) -> list[Atom]:
     sign, atoms = _ACCENTS[node.macroname], writer.argument(node, 0)
     text = joined(atoms).strip()
+    if "\\" in text:  # an unknown command
+        return [Atom(str(node.latex_verbatim()), Kind.WORD)]
     if len(text) > 1 and sign not in _MARKED:
         text, atoms = str(grouped(atoms)), []
     text = unicodedata.normalize("NFC", notation.over_each(text, sign))
@@ -194,8 +210,13 @@ def _tag(node: Any, writer: Writer) -> list[Atom]:
     return [Atom(WIDE_SPACE * 2, Kind.SPACE), Atom(f"({joined(writer.argument(node, 1))})", Kind.GROUP)]
 
 
+def _arc(node: Any, writer: Writer) -> list[Atom]:
+    return [Atom(f"⌒{joined(writer.argument(node, 0)).strip()}", Kind.GROUP)]
+
+
 def _arrow(node: Any, writer: Writer) -> list[Atom]:
-    return [Atom("→", Kind.RELATION, upper=notation.raised(joined(writer.argument(node, 1))))]
+    arrows = {"xrightarrow": "→", "xleftarrow": "←", "xRightarrow": "⇒", "xLeftarrow": "⇐"}
+    return [Atom(arrows[node.macroname], Kind.RELATION, upper=notation.raised(joined(writer.argument(node, 1))))]
 
 
 def _brace(node: Any, writer: Writer) -> list[Atom]:
@@ -230,7 +251,8 @@ def layouts() -> dict[str, tuple[str, _Layout]]:
         "pmod": ("{", _modulus),
         "tag": ("*{", _tag),
         "operatorname": ("*{", _operator),
-        "xrightarrow": ("[{", _arrow),
+        **dict.fromkeys(["xrightarrow", "xleftarrow", "xRightarrow", "xLeftarrow"], ("[{", _arrow)),
+        **dict.fromkeys(["wideparen", "overparen", "overarc", "arc"], ("{", _arc)),
     }
 
 

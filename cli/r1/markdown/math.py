@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any
 
 from pylatexenc.latex2text import LatexNodes2Text
@@ -110,7 +110,9 @@ class _Writer:
         if length < len(source):
             raise ValueError("the parser stopped before the end")
         rows = [row for row in self._rows(nodes, display=self._display) if any(row)]
-        lines = [" ".join(row) for row in rows]
+        if self._display and len(rows) > 1 and any(len(row) > 1 for row in rows):
+            return notation.grid(rows, alternate=True)
+        lines = [reduce(lambda left, cell: notation.beside(f"{left} ", cell), row) for row in rows]
         return "\n".join(lines) if self._display else "; ".join(lines)
 
     def argument(self, node: Any, index: int) -> list[Atom]:
@@ -151,6 +153,7 @@ class _Writer:
         """The text of atoms; blocks of several lines are joined line by line."""
         if not any(atom.kind is Kind.BLOCK for atom in atoms):
             return joined(atoms)
+        atoms = _with_tall_brackets(atoms)
         block, begin = "", 0
         for index, atom in enumerate([*atoms, Atom("", Kind.BLOCK)]):
             if atom.kind is Kind.BLOCK:
@@ -222,6 +225,9 @@ class _Writer:
             if not _arguments(node):
                 raise ValueError(f"\\{node.macroname} has no arguments")
             yield from layouts()[node.macroname][1](node, self)
+        elif node.macroname == "\\":
+            yield Atom(";", Kind.COMMA)  # a new line where there is only one
+            yield Atom(" ", Kind.SOFT_SPACE)
         elif _is_unknown(node):
             yield Atom(str(node.latex_verbatim()).rstrip(), Kind.WORD)
         elif is_accent(node.macroname):
@@ -238,7 +244,7 @@ class _Writer:
         left, right = MATRICES.get(name, ("", ""))
         rows = [row for row in self._rows(node.nodelist, display=False) if any(row)]
         if self._display:
-            block = notation.enclosed(notation.grid(rows, alternate=name in ALIGNED), left, right)
+            block = notation.enclosed(notation.grid(rows, alternate=name in ALIGNED, sides=_sides(node)), left, right)
             return Atom(block, Kind.BLOCK)
         has_spaces = any(" " in cell for row in rows for cell in row)
         between = ", " if name not in ALIGNED and (has_spaces or "cases" in name) else " "
@@ -271,10 +277,31 @@ def _arguments(node: Any) -> list[Any]:
     return list(arguments.argnlist or []) if arguments else []
 
 
+def _sides(node: Any) -> str:
+    r"""The alignment of the columns of `\begin{array}{rcl}`, without the lines between them."""
+    given = _arguments(node)[-1:] if node.environmentname == "array" else []
+    return re.sub("[^lcr]", "", given[0].latex_verbatim()) if given and given[0] is not None else ""
+
+
 def _contents(node: Any) -> list[Any]:
     if node is None:
         return []
     return list(node.nodelist) if isinstance(node, LatexGroupNode) else [node]
+
+
+def _with_tall_brackets(atoms: Sequence[Atom]) -> list[Atom]:
+    r"""Brackets directly around a block become as tall as it: `\left\{ \begin{array}{l} … \end{array} \right.`."""
+    result: list[Atom] = []
+    for atom in atoms:
+        if atom.kind is Kind.SOFT_SPACE and result and result[-1].kind in {Kind.OPEN, Kind.BLOCK}:
+            continue
+        is_closed = atom.kind is Kind.CLOSE and len(result) > 1 and result[-1].kind is Kind.BLOCK
+        if is_closed and result[-2].kind is Kind.OPEN and str(result[-1]) == result[-1].text:
+            block = notation.enclosed(result[-1].text, result[-2].text, atom.text)
+            result[-2:] = [Atom(block, Kind.BLOCK, lower=atom.lower, upper=atom.upper)]
+        else:
+            result.append(atom)
+    return result
 
 
 def _parts(atom: Atom) -> tuple[str, str, str]:

@@ -26,6 +26,10 @@ _BRACKETS = {  # for one line; for several: top, middle, bottom
     "}": ("}", ("⎫", "⎪", "⎭")),
     "|": ("|", ("│", "│", "│")),
     "‖": ("‖", ("‖", "‖", "‖")),
+    "⌊": ("⌊", ("⎢", "⎢", "⎣")),
+    "⌋": ("⌋", ("⎥", "⎥", "⎦")),
+    "⌈": ("⌈", ("⎡", "⎢", "⎢")),
+    "⌉": ("⌉", ("⎤", "⎥", "⎥")),
 }
 
 
@@ -103,14 +107,14 @@ def scripted(block: str, lower: str, upper: str) -> str:
     return "\n".join(lines)
 
 
-def grid(rows: Sequence[Sequence[str]], *, alternate: bool) -> str:
-    """Cells in columns; `alternate` aligns them right, left, right, …, as in equations."""
+def grid(rows: Sequence[Sequence[str]], *, alternate: bool, sides: str = "") -> str:
+    """Cells in columns; `alternate` aligns them right, left, right, …, as in equations; `sides` has l or r for each."""
     widths = [max(map(columns, column)) for column in zip_longest(*rows, fillvalue="")]
     gap = " " if alternate else "  "
+    right = [not index % 2 if alternate else sides[index : index + 1] == "r" for index in range(len(widths))]
     return "\n".join(
         gap.join(
-            padded(cell, width, right=alternate and not index % 2)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=False))
+            padded(cell, width, right=is_right) for cell, width, is_right in zip(row, widths, right, strict=False)
         ).rstrip()
         for row in rows
     )
@@ -123,8 +127,9 @@ def enclosed(block: str, left: str, right: str) -> str:
     lines = block.split("\n")
     width = max(map(columns, lines))
     edges = [_bracket(side, len(lines)) for side in (left, right)]
+    gap = " " if left else ""
     return "\n".join(
-        f"{one} {padded(line, width)} {other}".strip()
+        f"{one}{gap}{padded(line, width)} {other}".rstrip()
         for one, line, other in zip(edges[0], lines, edges[1], strict=True)
     )
 
@@ -132,6 +137,8 @@ def enclosed(block: str, left: str, right: str) -> str:
 def _bracket(side: str, height: int) -> list[str]:
     if not side:
         return [""] * height
+    if side not in _BRACKETS:
+        return [side if row == (height - 1) // 2 else " " * columns(side) for row in range(height)]
     single, (top, middle, bottom) = _BRACKETS[side]
     if height == 1:
         return [single]

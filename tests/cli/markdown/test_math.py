@@ -62,6 +62,34 @@ ON_ONE_LINE = {
     r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}": "(1 2; 3 4)",
     r"\begin{aligned} a &= b \\ c &= d \end{aligned}": "a = b; c = d",
 }
+ON_ONE_LINE |= {
+    r"\begin{pmatrix} x + 1 & 2 \\ 3 & 4 \end{pmatrix}^2": "(x + 1, 2; 3, 4)²",
+    r"f(x) = \begin{cases} 1 & x > 0 \\ 0 & x = 0 \end{cases}": "f(x) = {1, x > 0; 0, x = 0",
+    r"\sum_{\substack{i<j \\ k>0}} a_i": "∑_(i<j; k>0) aᵢ",
+    r"x^\frac{1}{2}": "x^(1/2)",
+    r"\frac\pi2": "π/2",
+    r"\frac{1}\sqrt{2}": "1/√2",
+    r"5^\text{th}": "5ᵗʰ",
+    r"2\sqrt[6]{2}": "2 ⁶√2",
+    r"5{}^nC_r": "5 ⁿCᵣ",
+    r"\{ x \in \mathbb{R} \mid x > 0 \}": "{x ∈ ℝ ∣ x > 0}",
+    r"P(A | B) + |x| \cdot ||y| - 1|": "P(A | B) + |x| · ||y| - 1|",
+    r"\left. \frac{dy}{dx} \right|_{x=0}": "dy/dx|ₓ₌₀",
+    r"\underbrace{1+1}_{\text{two}}": "(1+1)_(two)",
+    r"a \stackrel{?}{=} b": "a =^? b",
+    r"A \xrightarrow{f} B": "A →ᶠ B",
+    r"{n \choose k}": "C(n, k)",
+    r"\not= \not\in": "≠ ∉",
+    r"50\% of 20": "50% of 20",
+    r"Total cost = 5 \times 3 or x": "Total cost = 5 × 3 or x",
+    r"\int f(x)dx": "∫ f(x) dx",
+    r"f \circ g": "f ∘ g",
+    r"n! = 120": "n! = 120",
+    r"\mathrm{lcm}(4,6) = 9.8\,\mathrm{m/s^2}": "lcm(4,6) = 9.8 m/s²",
+    r"\hat{\imath} + \hat{\foo}": "ı̂ + \\hat{\\foo}",
+    r"\foo{bar}{2} x \today": "\\foo{bar}2x \\today",
+    r"\text{Poincar\'e: $x^2$ \& co}": "Poincaré: x² & co",
+}
 ON_MANY_LINES = {
     r"\begin{align*} x + 1 &= 2 \\ x &= 1 \end{align*}": ["x + 1 = 2", "    x = 1"],
     r"a = b \\ c = d": ["a = b", "c = d"],
@@ -74,6 +102,17 @@ ON_MANY_LINES = {
         "A = ⎜ 3  40 ⎟ B",
         "    ⎝ 5  6  ⎠",
     ],
+}
+ON_MANY_LINES |= {
+    r"\left(\begin{array}{cc} a & b \\ c & d \end{array}\right)^2 x": ["⎛ a  b ⎞² x", "⎝ c  d ⎠"],
+    r"\left\{ \begin{array}{l} x + y = 1 \\ x = 2 \end{array} \right.": ["⎧ x + y = 1", "⎩ x = 2"],
+    r"\left. \begin{aligned} x + 1 &= 2 \\ x &= 1 \end{aligned} \right\}": ["x + 1 = 2 ⎫", "    x = 1 ⎭"],
+    r"\begin{array}{r} 12 \\ +30 \\ \hline 42 \end{array}": [" 12", "+30", " 42"],
+    r"a &= b + c \\ &= d": ["a = b + c", "  = d"],
+    r"f(x) &= \begin{cases} 1 & x > 0 \\ 0 & x = 0 \end{cases}": ["f(x) = ⎧ 1  x > 0", "       ⎩ 0  x = 0"],
+    r"\frac{1}{2} \begin{pmatrix} 1 \\ 2 \end{pmatrix}": ["(1/2) ⎛ 1 ⎞", "      ⎝ 2 ⎠"],
+    r"\begin{vmatrix} a & b \\ c & d \end{vmatrix} = ad - bc": ["│ a  b │ = ad - bc", "│ c  d │"],
+    r"x &= \frac{a}{b} \\[4pt] y &= 1": ["x = a/b", "y = 1"],
 }
 SOURCE = [r"\frac{1", "{", "}", "x^", r"\begin{aligned} x", r"\foo{bar} + \baz", r"\begin{what} x \end{what}", r"\left"]
 
@@ -237,7 +276,7 @@ JUNK = st.one_of(st.lists(st.sampled_from(FRAGMENTS), max_size=14).map("".join),
 def test_junk_never_raises_and_loses_no_letter_or_digit(latex: str, display: bool) -> None:
     shown = math(latex, display=display).plain
     assert not re.search("[\x02-\x05]", shown)
-    source = re.sub(r"\\(?:begin|end)\{\w+\*?\}|\\[a-zA-Z]+", " ", latex)
+    source = re.sub(r"\\(?:begin|end)\{\w+\*?\}(?:\{[lcr]*\})?|\\[a-zA-Z]+|\\\\\[4pt\]", " ", latex)
     visible = unicodedata.normalize("NFKD", shown.replace("∛", "3").replace("∜", "4"))
     wanted = Counter(sign for sign in unicodedata.normalize("NFKD", source) if sign.isalnum())
     assert not wanted - Counter(visible)

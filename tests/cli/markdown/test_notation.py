@@ -66,6 +66,9 @@ class TestBlocks:
     def test_equations_are_aligned_at_the_sign(self) -> None:
         assert grid([["x + 1", "= 2"], ["x", "= 1"]], alternate=True).split("\n") == ["x + 1 = 2", "    x = 1"]
 
+    def test_each_column_has_its_side(self) -> None:
+        assert grid([["1", "1"], ["10", "10"]], alternate=False, sides="rl").split("\n") == [" 1  1", "10  10"]
+
     def test_a_short_row_has_empty_cells(self) -> None:
         assert grid([["a", "b"], ["c"]], alternate=False).split("\n") == ["a  b", "c"]
 
@@ -77,6 +80,8 @@ class TestBlocks:
             ("a\nb\nc", "{", "", ["⎧ a", "⎨ b", "⎩ c"]),
             ("a\nbb", "|", "|", ["│ a  │", "│ bb │"]),
             ("a\nb", "", "", ["a", "b"]),
+            ("a\nb\nc", "⟨", "⟩", ["  a", "⟨ b ⟩", "  c"]),
+            ("a\n b", "", "}", ["a  ⎫", " b ⎭"]),
         ],
     )
     def test_brackets_are_as_tall_as_their_block(self, block: str, left: str, right: str, lines: list[str]) -> None:
