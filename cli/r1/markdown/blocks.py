@@ -32,7 +32,7 @@ _QUOTE_MARKS = " \t>"
 _CALCULATION = re.compile(
     r"\d(?:[\d\s.,()+*/=^<>%·×÷-]|[a-z](?![a-z])){0,40}"
 )  # shorter than what `is_settled` decides
-_LANGUAGE = re.compile(r"(?:[A-Za-z][\w+#.-]*)?")
+_LANGUAGE = re.compile(r"(?:[A-Za-z][A-Za-z0-9_+#.-]*)?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ _AFTER = re.compile(rf"[\s.,:;!?)\]}}\"'*~{_CJK}]|[^\w\x00-\x7f]|\Z")
 _AFTER_STRONG = re.compile(r"[-/=\\`$\[<(|]")
 _BEFORE_STRONG = re.compile(r"[-/=:,;.!?>|]")
 _FULL_WIDTH = re.compile(r"[\u3001-\u3011\uff01-\uff5e]")  # Chinese punctuation
-_EXPRESSION = re.compile(r"[0-9=+/^<>%|\\&_*]")  # in `*…*` or `_…_`
+_EXPRESSION = re.compile(r"[0-9=+/^<>%|\\&_*]|\w[.:]+\w")  # in `*…*` or `_…_`
 _MAX_OPEN = 50  # runs that wait for their end
 _TAGS = {"*": ("em", "strong"), "_": ("em", "strong"), "~": ("s", "s")}
 
@@ -119,10 +119,11 @@ def pair(state: StateInline) -> None:
 
 
 def _expressions_before(tokens: list[Token]) -> list[int]:
-    """For each token, how many before it hold digits or operators."""
+    """For each token, how many before it hold digits, operators or underscores."""
     counts = [0]
     for token in tokens:
-        counts.append(counts[-1] + (token.type == "text" and bool(_EXPRESSION.search(token.content))))
+        is_name = token.type == "mark" and token.meta["run"].sign == "_"
+        counts.append(counts[-1] + (is_name or (token.type == "text" and bool(_EXPRESSION.search(token.content)))))
     return counts
 
 
@@ -166,7 +167,7 @@ def _is_emphasis(opener: _Run, run: _Run, tokens: list[Token], expressions: list
     is_strong = min(opener.count, run.count) > 1
     if run.sign == "~" or (run.sign == "*" and is_strong):
         return True
-    if expressions[run.index] > expressions[opener.index]:
+    if expressions[run.index] > expressions[opener.index + 1]:
         return False
     between = tokens[opener.index + 1 : opener.index + 3]
     return not (run.sign == "_" and is_strong and len(between) == 2 and _is_name(between[0].content))

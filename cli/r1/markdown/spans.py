@@ -41,6 +41,7 @@ _WEB_ADDRESS = re.compile(r"<((?:[a-z][a-z0-9+.-]{1,20}://|mailto:)[^\s<>]*|[\w.
 _ENTITY = re.compile(r"&(?:(amp|lt|gt|quot|apos|nbsp)|#(\d{1,7})|#[xX]([0-9A-Fa-f]{1,6}));")
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'", "nbsp": "\u00a0"}
 _ESCAPE = re.compile(r"\\([*_`$~#%&])")  # % and & are for LaTeX, where models learned to escape them
+_PATH = re.compile(r"(?:\\\w\S*|\w:)\Z")  # C:\_build and \d\* keep the second backslash, too
 _MAX_INDENT = 40  # characters before an escape at the start of a line
 _LINE_START = re.compile(r"[ \t]*(\d{0,9})")
 
@@ -122,7 +123,8 @@ def _escape(state: StateInline, _silent: bool) -> bool:
     source, begin = state.src, state.pos
     if source[begin] != "\\":
         return False
-    if _ESCAPE.match(source, begin, state.posMax) or _protects_line_start(source, begin):
+    is_escape = _ESCAPE.match(source, begin, state.posMax) and not _PATH.search(source[max(begin - 80, 0) : begin])
+    if is_escape or _protects_line_start(source, begin):
         state.push("text_special", "", 0).content = source[begin + 1]
         state.pos += 2
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,7 +82,8 @@ LINE = st.builds(
     st.lists(_of(SPANS, WORDS, [" ", " "]), max_size=8).map("".join),
     _of(ENDS),
 )
-ANSWERS = st.lists(st.one_of(LINE, _of(BLOCKS), _of(BLOCKS, SPANS, WORDS, ENDS)), max_size=14).map("".join)
+FRAGMENTS = st.lists(st.one_of(LINE, _of(BLOCKS), _of(BLOCKS, SPANS, WORDS, ENDS)), max_size=14)
+ANSWERS = FRAGMENTS.map("".join)
 
 
 @st.composite
@@ -104,3 +106,53 @@ def test_finished_lines_are_a_prefix_of_the_complete_answer(parts: list[str], wi
         assert complete.startswith(shown), repr("".join(parts))
     assert shown + markdown.end() == complete, repr("".join(parts))
     assert max(map(cell_len, re.sub(r"\x1b\[[\d;]*m", "", complete).split("\n"))) <= max(width, 2)
+
+
+@given(FRAGMENTS)
+def test_every_word_is_on_the_screen(fragments: list[str]) -> None:
+    """A word that no rule knows stands after each fragment, whatever that is, and is found in the lines."""
+    words = [chr(0x561 + index) for index in range(len(fragments))]  # Armenian letters: no rule or command knows them
+    answer = "".join(fragment + word for fragment, word in zip(fragments, words, strict=True))
+    shown = unicodedata.normalize("NFD", render(answer, 80, colour=False))
+    shown = "".join(sign for sign in shown if not unicodedata.combining(sign))  # accents of LaTeX
+    assert [word for word in words if word not in shown] == [], repr(answer)
+
+
+LITERALS = [
+    *["2*3*4 = 24", "5 * 3 * 2", "a*b*c", "x_1*y_2*z", "2**3**4", "(a)*(b)*(c)", "x^2*y^2*z", "-5 + 3", "+1", "1,000.50"],
+    *["3 < 5 > 2", "p <= q && r >= s", "a || b", "~5", "a~b~c", "~~", "50%", "1/2", "5!", "#7", "x[0]", "f[i](x)", "[1]"],
+    *["[0, 1)", "[i](j)", "[](int n) { return n; }", "vector<std::string>", "<div>", "#include <stdio.h>", "&x", "p = &sum;"],
+    *["snake_case_name", "__init__.py", '__name__ == "__main__"', "__all__", "_foo_bar_", "*args, **kwargs", "**kwargs"],
+    *["def f(*args, **kwargs):", "int *p, *q;", "char **argv", "/*comment*/", "x = *p + *q", "@property", "-*- coding -*-"],
+    *["$HOME/$USER", "$PATH:$HOME", "$5 and $10", "$5 and 10$", "US$5", "5$", "~/a and ~/b", "/usr/lib/python3.11/a_b.py"],
+    *["C:\\new\\table", "\\\\server\\share", "src/**/a/**/b.py", "file*.txt *.py", "*.txt,*.py", "*_test and test_*"],
+    *[r"\d+\.\d+", r"^a\.b\?c\{2\}[x-z]+$", r"\n and \t", r"\"hi\"", r"C:\_build\_a", "user@host:~/x", "2019-01-01"],
+    *["https://x.org/a_b_c/d*e*f?g=1&h=2", "man(1)", "3.14e-5", "0x1F", "10:30", "1.2.3", "a->b", "x=y;", "{a: 1, b_c: 2}"],
+    *["the \"*\" key and the \"*\" sign", "(*) and (*)", "2 *x*y* 3", "ls *.py", "x^{2}", "a_{1}*b_{2}"],
+]
+NUMBERS = st.builds("{}{}".format, st.sampled_from(["", "-", "+"]), st.decimals(-1000, 1000, places=2))
+NAMES = st.from_regex(r"_{0,2}[a-z]{1,5}(_[a-z0-9]{1,4}){0,3}_{0,2}", fullmatch=True).filter(
+    lambda name: not re.fullmatch(r"_[a-z]+_", name)
+)
+OPERANDS = st.one_of(NUMBERS, st.sampled_from("abcxyz"), st.integers(0, 99).map(str))
+EXPRESSIONS = st.lists(OPERANDS, min_size=2, max_size=5).flatmap(
+    lambda operands: st.sampled_from(["*", " * ", "**", "+", " - ", "/", "^", "=", " < "]).map(
+        lambda operator: operator.join(operands)
+    )
+)
+PATHS = st.lists(NAMES, min_size=2, max_size=4).flatmap(
+    lambda names: st.sampled_from(["/", ".", ":\\", ":", "::", "->", ".*", "/*"]).map(lambda between: between.join(names))
+)
+CONTEXTS = ["{}", "so {} is", "- {}", "1. see {} here", "> {} there", "# About {} here", "| {} | 7 |\n|---|---|\n| x | {} |"]
+MARKS = ["**bold** ", "*soft* ", "`code` ", "\\(n\\) ", "$m$ ", "~~old~~ ", "a * ", "a_ ", "[1] "]
+"""Text with marks of its own that comes before a literal in the same paragraph."""
+
+
+@given(
+    st.one_of(st.sampled_from(LITERALS), NAMES, EXPRESSIONS, PATHS),
+    st.sampled_from(CONTEXTS),
+    st.one_of(st.just(""), st.sampled_from(MARKS)),
+)
+def test_numbers_paths_and_names_survive(literal: str, context: str, before: str) -> None:
+    shown = render(context.replace("{}", before + "it: " + literal), 400, colour=False)
+    assert shown.count(literal) >= context.count("{}")
