@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from gguf.constants import Keys
+from gguf.constants import GGUFType, Keys
 
 from r1_quantize.checkpoint.architecture import ARCHITECTURES, required_tensors
 from r1_quantize.errors import BadGGUF
@@ -25,6 +25,13 @@ _SPLIT_TENSORS = Keys.Split.LLM_KV_SPLIT_TENSORS_COUNT
 _DEFAULT_ALIGNMENT = uint32(Keys.General.ALIGNMENT, DEFAULT_ALIGNMENT)
 _OUTDATED = (_SPLIT_NO, _SPLIT_COUNT, _SPLIT_TENSORS, Keys.General.ALIGNMENT)
 """Keys that do not apply to the result, which is one file with the default alignment."""
+
+_NO_MODELS = {
+    GGUFType.IMATRIX: "an importance matrix, not a model; pass it with --imatrix",
+    GGUFType.ADAPTER: "a LoRA adapter, not a model; merge it into its base model first",
+    GGUFType.MMPROJ: "the part of a model that reads images; r1 reads text only",
+}
+"""general.type -> what such a file is."""
 
 
 def gguf_source(path: Path) -> Source:
@@ -46,6 +53,7 @@ def gguf_source_of(files: Sequence[SourceFile]) -> Source:
     """
     parts = [reader.read_file(file) for file in files]
     first = parts[0]
+    _check_kind(first)
     check_vocabulary(first)
     if len(parts) > 1:
         _check_parts(parts)
@@ -71,6 +79,13 @@ def _check_all_exist(path: Path, parts: Sequence[Path]) -> None:
     if missing:
         absent = f"{missing[0]} and {len(missing) - 1} more are" if len(missing) > 1 else f"{missing[0]} is"
         raise BadGGUF(f"{path}: {absent} missing; put all {len(parts)} parts in one folder")
+
+
+def _check_kind(gguf: GGUFFile) -> None:
+    """Refuse a complete GGUF that is not a model."""
+    kind = gguf.metadata.get(Keys.General.TYPE)
+    if isinstance(kind, str) and kind in _NO_MODELS:
+        raise BadGGUF(f"{gguf.path}: {_NO_MODELS[kind]}")
 
 
 def _check_not_a_part(gguf: GGUFFile) -> None:
@@ -153,7 +168,10 @@ def _traits(gguf: GGUFFile, names: set[str]) -> Traits:
     architecture = gguf.metadata.get(Keys.General.ARCHITECTURE)
     if architecture not in ARCHITECTURES.values():
         known = ", ".join(ARCHITECTURES.values())
-        raise BadGGUF(f"{gguf.path}: unknown architecture {architecture!r:.40}; r1 knows {known}")
+        raise BadGGUF(
+            f"{gguf.path}: unknown architecture {architecture!r:.40}; r1 knows {known}; `r1 list` shows the models that "
+            "it runs"
+        )
     block_count = Keys.LLM.BLOCK_COUNT.format(arch=architecture)
     layers = _count(gguf, block_count)
     required = required_tensors(str(architecture), layers)

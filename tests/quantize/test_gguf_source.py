@@ -181,6 +181,18 @@ class TestRefused:
         write(path, names(Shape()), counts(architecture), architecture=architecture)
         self.check(path, "unknown architecture .*; r1 knows qwen2, llama")
 
+    @pytest.mark.parametrize(
+        ("kind", "said"),
+        [
+            ("imatrix", "an importance matrix, not a model; pass it with --imatrix"),
+            ("adapter", "a LoRA adapter, not a model; merge it into its base model first"),
+            ("mmproj", "reads images"),
+        ],
+    )
+    def test_a_file_that_is_no_model(self, path: Path, kind: str, said: str) -> None:
+        write(path, ["blk.0.attn_q.weight"], {"general.type": kind})
+        self.check(path, said)
+
     def test_no_architecture(self, gguf: Path, path: Path) -> None:
         path.write_bytes(gguf.read_bytes().replace(b"general.architecture", b"general.architectur_"))
         self.check(path, "unknown architecture None")
