@@ -49,11 +49,13 @@ def sources() -> dict[str, Path]:
 @cache
 def imports(module: str) -> frozenset[str]:
     """Our own modules that `module` imports anywhere, also inside functions and for type checking."""
-    return frozenset(name for name in _imported(sources()[module]) if name in sources() and name != module)
+    tree = ast.parse(sources()[module].read_text(encoding="utf-8"))
+    return frozenset(name for name in imported(tree) if name in sources() and name != module)
 
 
-def _imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The modules that are imported anywhere in `tree`, and the packages of names that are."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

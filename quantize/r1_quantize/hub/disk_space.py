@@ -44,7 +44,7 @@ def _suggestion(plan: PullPlan, checkpoint: Checkpoint | None, store: Store, *, 
     if checkpoint and (quant := _largest_type(checkpoint, plan.free - (plan.peak - plan.result))):
         return f"{checkpoint.name}:{quant} would fit"
     if checkpoint and checkpoint.prebuilt and quantizing and plan.result + _MARGIN_BYTES <= plan.free:
-        return "--prebuilt, which downloads a ready-made GGUF, would fit"
+        return f"r1 pull {checkpoint.name} --prebuilt, which downloads a ready-made GGUF, would fit"
     for smaller in sorted(store.catalogue.values(), key=lambda known: -known.parameters):
         is_smaller = checkpoint is None or smaller.parameters < checkpoint.parameters
         if is_smaller and (quant := _largest_type(smaller, plan.free - min(_MAX_TWO_SHARDS_BYTES, smaller.bf16_bytes))):

@@ -69,7 +69,7 @@ class TestRefusal:
             # 15.22 GB are needed besides the result; llama.cpp's own sizes of the 7B: Q3_K_M 3.81, Q2_K 3.02 GB
             (19.1, "qwen-7b:Q3_K_M would fit"),
             (18.3, "qwen-7b:Q2_K would fit"),
-            (18, "--prebuilt, which downloads a ready-made GGUF, would fit"),
+            (18, "r1 pull qwen-7b --prebuilt, which downloads a ready-made GGUF, would fit"),
             (4.6, "qwen-1.5b:"),
             (3, "no checkpoint of the catalogue would fit"),
         ],
