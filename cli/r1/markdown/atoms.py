@@ -127,7 +127,8 @@ def fraction(above: Sequence[Atom], below: Sequence[Atom]) -> Atom:
     is_ratio = _is_differential(above, below) or _are_segments(over, under)
     over = over if _is_product(_prepared(above)) or is_enclosed(over) else f"({over})"
     under = under if is_ratio or _is_factor(_prepared(below)) else bracketed(under)
-    return Atom(f"{over}/{under}", Kind.FRACTION, is_unit=all(atom.kind is Kind.WORD for atom in (*above, *below)))
+    is_unit = {atom.kind for atom in (*above, *below)} == {Kind.WORD}
+    return Atom(f"{over}/{under}", Kind.FRACTION, is_unit=is_unit)
 
 
 def root(sign: str, atoms: Sequence[Atom]) -> Atom:

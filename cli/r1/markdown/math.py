@@ -242,7 +242,7 @@ class _Writer:
         if name not in ALIGNED and name not in MATRICES:
             return Atom(str(node.latex_verbatim()), Kind.WORD)
         left, right = MATRICES.get(name, ("", ""))
-        rows = [row for row in self._rows(node.nodelist, display=False) if any(row)]
+        rows = [row for row in self._rows(node.nodelist, display=self._display) if any(row)]
         if self._display:
             block = notation.enclosed(notation.grid(rows, alternate=name in ALIGNED, sides=_sides(node)), left, right)
             return Atom(block, Kind.BLOCK)
@@ -260,7 +260,7 @@ class _Writer:
                 rows[-1].append([])
             else:
                 rows[-1][-1].append(node)
-        outer, self._display = self._display, display and len(rows) == 1
+        outer, self._display = self._display, display
         is_alone = len(rows) == 1 and len(rows[0]) == 1 and not display
         texts = [[_trimmed(self._line(self._atoms(cell)), is_alone) for cell in row] for row in rows]
         self._display = outer

@@ -110,14 +110,16 @@ def scripted(block: str, lower: str, upper: str) -> str:
 def grid(rows: Sequence[Sequence[str]], *, alternate: bool, sides: str = "") -> str:
     """Cells in columns; `alternate` aligns them right, left, right, …, as in equations; `sides` has l or r for each."""
     widths = [max(map(columns, column)) for column in zip_longest(*rows, fillvalue="")]
-    gap = " " if alternate else "  "
+    gap = 1 if alternate else 2
     right = [not index % 2 if alternate else sides[index : index + 1] == "r" for index in range(len(widths))]
-    return "\n".join(
-        gap.join(
-            padded(cell, width, right=is_right) for cell, width, is_right in zip(row, widths, right, strict=False)
-        ).rstrip()
-        for row in rows
-    )
+    blocks = []
+    for row in rows:
+        block, width = "", 0
+        for cell, cell_width, is_right in zip(row, widths, right, strict=False):
+            block = beside(padded(block, width), padded(cell, cell_width, right=is_right))
+            width += cell_width + gap
+        blocks += [line.rstrip() for line in block.split("\n")]
+    return "\n".join(blocks)
 
 
 def enclosed(block: str, left: str, right: str) -> str:
@@ -149,11 +151,12 @@ def _bracket(side: str, height: int) -> list[str]:
 
 
 def columns(text: str) -> int:
-    """The width of `text` on a terminal."""
-    return cell_len(_MARKS.sub("", text))
+    """The width of `text` on a terminal; of several lines, that of the widest."""
+    return max(cell_len(_MARKS.sub("", line)) for line in text.split("\n"))
 
 
-def padded(text: str, width: int, *, right: bool = False) -> str:
-    """`text`, filled with spaces to `width` columns."""
-    spaces = " " * (width - columns(text))
-    return spaces + text if right else text + spaces
+def padded(block: str, width: int, *, right: bool = False) -> str:
+    """`block`, with each line filled with spaces to `width` columns; `right` moves it to the right side."""
+    margin = " " * (width - columns(block)) if right else ""
+    lines = [margin + line for line in block.split("\n")]
+    return "\n".join(line + " " * (width - columns(line)) for line in lines)

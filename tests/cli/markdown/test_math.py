@@ -112,6 +112,11 @@ ON_MANY_LINES |= {
     r"f(x) &= \begin{cases} 1 & x > 0 \\ 0 & x = 0 \end{cases}": ["f(x) = ⎧ 1  x > 0", "       ⎩ 0  x = 0"],
     r"\frac{1}{2} \begin{pmatrix} 1 \\ 2 \end{pmatrix}": ["(1/2) ⎛ 1 ⎞", "      ⎝ 2 ⎠"],
     r"\begin{vmatrix} a & b \\ c & d \end{vmatrix} = ad - bc": ["│ a  b │ = ad - bc", "│ c  d │"],
+    r"\begin{aligned} f &= \begin{cases} 1 & x \\ 2 & y \end{cases} \\ g + h &= 2 \end{aligned}": [
+        "    f = ⎧ 1  x",
+        "        ⎩ 2  y",
+        "g + h = 2",
+    ],
     r"x &= \frac{a}{b} \\[4pt] y &= 1": ["x = a/b", "y = 1"],
 }
 SOURCE = [r"\frac{1", "{", "}", "x^", r"\begin{aligned} x", r"\foo{bar} + \baz", r"\begin{what} x \end{what}", r"\left"]

@@ -69,6 +69,11 @@ class TestBlocks:
     def test_each_column_has_its_side(self) -> None:
         assert grid([["1", "1"], ["10", "10"]], alternate=False, sides="rl").split("\n") == [" 1  1", "10  10"]
 
+    def test_a_cell_may_have_several_lines(self) -> None:
+        rows = [["a", "1\n2\n3", "b"], ["cc", "4", "d"]]
+        lines = ["    1", "a   2  b", "    3", "cc  4  d"]
+        assert grid(rows, alternate=False).split("\n") == lines
+
     def test_a_short_row_has_empty_cells(self) -> None:
         assert grid([["a", "b"], ["c"]], alternate=False).split("\n") == ["a  b", "c"]
 
