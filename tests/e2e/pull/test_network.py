@@ -99,7 +99,6 @@ class TestSilence:
         "HF_HUB_DOWNLOAD_TIMEOUT": "",
         "HF_XET_HIGH_PERFORMANCE": "nonsense",
         "HF_XET_CLIENT_READ_TIMEOUT": "nonsense",
-        "HF_XET_LOG_DEST": "stdout",
         "RUST_LOG": "trace",
         "CURL_CA_BUNDLE": "",
         "AI_AGENT": "nonsense",

@@ -70,7 +70,9 @@ def pulled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pulled]:
     with Hub(serve_tiny(folder / "hub")) as hub:
         away = {**variables(hub, folder), "XDG_CONFIG_HOME": str(folder / "config"), "HOME": str(folder)}
         command = [*R1, "pull", "qwen-1.5b:Q8_0"]
-        done = subprocess.run(command, env={**own_environ(), **away}, capture_output=True, timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, env={**own_environ(), **away}, capture_output=True, timeout=TIMEOUT_S, check=False
+        )
         assert done.returncode == 0, done.stderr.decode()
         yield Pulled(hub, away, done)
 
