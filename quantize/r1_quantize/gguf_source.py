@@ -169,8 +169,8 @@ def _traits(gguf: GGUFFile, names: set[str]) -> Traits:
     if architecture not in ARCHITECTURES.values():
         known = ", ".join(ARCHITECTURES.values())
         raise BadGGUF(
-            f"{gguf.path}: unknown architecture {architecture!r:.40}; r1 knows {known}; `r1 list` shows the models that "
-            "it runs"
+            f"{gguf.path}: unknown architecture {architecture!r:.40}; r1 knows {known}; "
+            "`r1 list` shows the models that it runs"
         )
     block_count = Keys.LLM.BLOCK_COUNT.format(arch=architecture)
     layers = _count(gguf, block_count)

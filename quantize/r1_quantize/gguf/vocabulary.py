@@ -53,7 +53,8 @@ def duplicate(texts: Sequence[bytes]) -> str | None:
     llama.cpp ends the process when it loads such a vocabulary (llama_vocab::impl::load asserts that its map from texts
     to ids is complete). Its texts end at a NUL, and it renames empty ones.
     """
-    if len(set(texts)) == len(texts) and not any(b"\0" in text for text in texts):
+    distinct = set(texts)
+    if len(distinct) == len(texts) and b"" not in distinct and not any(b"\0" in text for text in texts):
         return None
     ids: dict[bytes, int] = {}
     for number, text in enumerate(texts):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from r1_quantize.control_tokens import CONTROL_TOKENS
@@ -66,6 +66,7 @@ def as_llama_cpp_sees(texts: list[bytes]) -> list[bytes]:
 class TestDuplicate:
     """Two texts that are one key for llama.cpp, which then ends the process."""
 
+    @example([b"[EMPTY_1]", b""])
     @given(st.lists(st.sampled_from([b"", b"a", b"b", b"a\0b", b"\0", b"[EMPTY_0]", b"[EMPTY_2]", b"c"]), max_size=6))
     def test_is_found_exactly_if_llama_cpps_map_is_incomplete(self, texts: list[bytes]) -> None:
         keys = as_llama_cpp_sees(texts)
