@@ -21,11 +21,14 @@ from tests.fakes.paths import ROOT
 
 
 def run_here(
-    *arguments: str | Path, environ: Mapping[str, str], stdin: bytes | BinaryIO = b""
+    *arguments: str | Path,
+    environ: Mapping[str, str],
+    stdin: bytes | BinaryIO = b"",
+    stderr_is_terminal: bool = False,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command with this environment and no terminal. Only in the main thread: some commands handle signals."""
+    """Run a command with this environment. Only in the main thread: some commands handle signals."""
     command = ["r1", *map(str, arguments)]
-    made = console(stdin, environ=environ)
+    made = console(stdin, environ=environ, stderr_is_terminal=stderr_is_terminal)
 
     def of_process(*, quiet: bool = False) -> Console:
         made.quiet = quiet

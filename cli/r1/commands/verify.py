@@ -32,7 +32,7 @@ def verify(console: Console, reference: str, *, repairing: bool, as_json: bool) 
         if status is ExitStatus.OK or not repairing:
             return status
     with closing(repair(store, model)) as events:
-        follow(console, events, model.reference, "nothing" if as_json else "lines")
+        follow(console, events, model.reference, "nothing" if as_json or console.quiet else "lines")
     return _check(console, store, look_up(store, reference), as_json=as_json, last=True)
 
 

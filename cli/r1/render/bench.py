@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -47,7 +46,6 @@ class BenchView:
     _style: Style = field(init=False)
     _is_ascii: bool = field(init=False)
     _updated_at: float = field(default=0.0, init=False)
-    _status_shown: bool = field(default=False, init=False)
     _rows: list[Row] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
@@ -112,14 +110,12 @@ class BenchView:
         """Updates the status line; does nothing where stderr is not a terminal that can erase it."""
         if not self.console.has_style or monotonic() - self._updated_at < _INTERVAL_S:
             return
-        self._updated_at, self._status_shown = monotonic(), True
-        self._to_stderr(f"\r\x1b[2K{text[: shutil.get_terminal_size().columns - 1]}")
+        self._updated_at = monotonic()
+        self.console.rewrite(text[: shutil.get_terminal_size().columns - 1])
 
     def clear(self) -> None:
         """Erases the status line."""
-        if self._status_shown:
-            self._status_shown = False
-            self._to_stderr("\r\x1b[2K")
+        self.console.rewrite("")
 
     def tuning(self, model: str) -> None:
         """The model, and the table's header."""
@@ -170,11 +166,6 @@ class BenchView:
         text = text.replace("±", "+-") if self._is_ascii else text
         self.console.stdout.write((self._style.styled(text, codes) if codes else text) + "\n")
         self.console.stdout.flush()
-
-    def _to_stderr(self, text: str) -> None:
-        with suppress(OSError):
-            self.console.stderr.write(text)
-            self.console.stderr.flush()
 
 
 def bar(share: float, columns: int, *, is_ascii: bool) -> str:

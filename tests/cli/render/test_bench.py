@@ -95,7 +95,7 @@ class TestStatus:
         view = BenchView(console(stderr_is_terminal=True, environ={"TERM": "xterm"}))
         view.step(Step("filling", 2048, 128, 2048))
         view.row(STEADY, repetitions=2)
-        assert written(view.console.stderr) == "\r\x1b[2Kfilling the cache: 128 of 2048 tokens\r\x1b[2K"
+        assert written(view.console.stderr) == "\r\x1b[K\x1b[2mfilling the cache: 128 of 2048 tokens\x1b[22m\r\x1b[K"
 
 
 class TestTuned:
