@@ -42,6 +42,7 @@ def prepare(environ: MutableMapping[str, str]) -> None:
             del environ[name]
     environ.pop("EAGER_IMPORT", None)
     environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    _check_xet_log(environ)
     for name in _SWITCHES:
         _check_switch(name, environ.get(name, ""))
     for name in _TIMEOUTS:
@@ -97,6 +98,17 @@ def use_certificates(environ: MutableMapping[str, str]) -> None:
     if problem:
         raise UsageError(f"{name} is {value!r}, {problem}; correct it or unset it")
     environ["SSL_CERT_DIR" if is_folder else "SSL_CERT_FILE"] = value
+
+
+def _check_xet_log(environ: MutableMapping[str, str]) -> None:
+    """hf_xet logs to a file in its cache, and to stdout where it cannot; without a wish of the user, to nowhere."""
+    chosen = environ.get("HF_XET_LOG_DEST")
+    if not chosen:
+        environ["HF_XET_LOG_DEST"] = os.devnull
+        return
+    path = Path(chosen)
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise UsageError(f"HF_XET_LOG_DEST is {chosen!r}, which cannot be written; correct it or unset it")
 
 
 def _check_switch(name: str, value: str) -> None:

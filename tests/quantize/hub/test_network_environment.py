@@ -68,6 +68,18 @@ class TestPrepare:
         prepare(environ)
         assert "EAGER_IMPORT" not in environ
 
+    @pytest.mark.parametrize("chosen", [{}, {"HF_XET_LOG_DEST": ""}])
+    def test_xet_logs_to_nowhere(self, chosen: dict[str, str]) -> None:
+        environ = dict(chosen)
+        prepare(environ)
+        assert environ["HF_XET_LOG_DEST"] == os.devnull
+
+    def test_a_log_of_xet_that_is_wanted(self, tmp_path: Path) -> None:
+        environ = {"HF_XET_LOG_DEST": str(tmp_path / "log")}
+        prepare(environ)
+        assert environ["HF_XET_LOG_DEST"] == str(tmp_path / "log")
+        refused({"HF_XET_LOG_DEST": str(tmp_path / "gone" / "log")}, "HF_XET_LOG_DEST is '.*', which cannot be written")
+
     @pytest.mark.parametrize("given", [{}, {"HF_HUB_DISABLE_TELEMETRY": "0"}])
     def test_there_is_no_telemetry(self, given: dict[str, str]) -> None:
         environ = dict(given)
