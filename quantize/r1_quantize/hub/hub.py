@@ -177,9 +177,11 @@ def cached_checkpoint(repo: str) -> Path:
     Raises ModelNotFound when the repository is not in the cache, or not completely.
     """
     _import_client()
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    if constants.HF_HUB_CACHE.startswith("~"):  # a user without a home folder; the library raises RuntimeError
+        raise ModelNotFound(f"the checkpoint {repo} is not on this disk")
     try:
         return Path(snapshot_download(repo, allow_patterns=[*CONFIG_FILES, *WEIGHTS], local_files_only=True))
     except LocalEntryNotFoundError as exc:

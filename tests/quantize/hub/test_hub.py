@@ -427,6 +427,12 @@ class TestCache:
         assert hub.cached_file(Repository(REPO, "f" * 40, repository.files), repository.files[NAME]) is None
         assert started.requests.total() == before
 
+    def test_a_user_without_a_home_folder_has_no_cache(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where `~` stands for nothing, the library keeps it, and then raises RuntimeError."""
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "~nosuchuser/.cache/huggingface/hub")
+        with pytest.raises(ModelNotFound, match=f"the checkpoint {REPO} is not on this disk"):
+            hub.cached_repository(REPO)
+
     def test_a_broken_link_is_not_a_file(self, served: Serve) -> None:
         served()
         repository = hub.look_up(REPO)
