@@ -18,7 +18,7 @@ from r1_quantize import units
 from r1_quantize.checkpoint.pretokenizer import check_pretokenizer
 from r1_quantize.control_tokens import unusable
 from r1_quantize.errors import UsageError
-from r1_quantize.events import Finished, Planned
+from r1_quantize.events import Finished
 from r1_quantize.file_provider import LocalFiles
 from r1_quantize.files import check_working_folder
 from r1_quantize.pipeline import Job, quantize
@@ -68,14 +68,13 @@ def convert(  # noqa: PLR0913, PLR0917
     began = time.monotonic()
     with closing(quantize(job)) as events:
         planned = next(events)  # before the lock: a source that cannot be quantized leaves no trace in the store
-        assert isinstance(planned, Planned), "a conversion begins with Planned"
         with store.lock(source.name, quant) if output is None else nullcontext():
             if job.target.exists() and not options.force:
                 raise UsageError(f"{reference} exists already; --force replaces it")
             finished = follow(console, chain([planned], events), source.name, report)
     assert isinstance(finished, Finished), "a conversion ends with Finished"
     seconds = time.monotonic() - began
-    result = Result(reference, finished.path, finished.size, seconds, missing_tokens=planned.missing_tokens)
+    result = Result(reference, finished.path, finished.size, seconds, missing_tokens=finished.missing_tokens)
     print_result(console, report, result)
 
 

@@ -85,11 +85,12 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The file has its final name, and its manifest if there is one."""
+    """The file has its final name, and its manifest if there is one. For `missing_tokens` see `Planned`."""
 
     path: Path
     size: int
     seconds: float
+    missing_tokens: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +129,16 @@ class PullPlan:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """The model is already on this disk; `current` means that the hub has nothing newer."""
+    """The model is already on this disk; `current` means that the hub has nothing newer.
+
+    For `missing_tokens` see `Planned`.
+    """
 
     reference: str
     path: Path
     size: int
     current: bool
+    missing_tokens: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

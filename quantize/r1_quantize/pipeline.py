@@ -75,6 +75,7 @@ def quantize(job: Job) -> Generator[PipelineEvent, None, None]:
     planned = plan(source, recipe, imatrix=imatrix, overrides=job.overrides, allow_requantize=job.allow_requantize)
     _check_target(job, source)
     job_digest = _job_digest(job, planned, source, imatrix)
+    missing_tokens = missing_control_tokens(source.entries)
     yield Planned(
         source=job.source,
         quant=recipe.name,
@@ -82,7 +83,7 @@ def quantize(job: Job) -> Generator[PipelineEvent, None, None]:
         bytes_in=planned.bytes_in,
         bytes_out=planned.size,
         notes=source.notes,
-        missing_tokens=missing_control_tokens(source.entries),
+        missing_tokens=missing_tokens,
         job=job_digest,
     )
     _check_space(job, source, planned)
@@ -103,7 +104,7 @@ def quantize(job: Job) -> Generator[PipelineEvent, None, None]:
         file.rename()
     if job.manifest:
         commit()
-    yield Finished(path=job.target, size=planned.size, seconds=time.monotonic() - started)
+    yield Finished(job.target, planned.size, time.monotonic() - started, missing_tokens)
 
 
 def open_source(

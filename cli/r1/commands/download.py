@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from r1.console import Console
@@ -94,14 +94,11 @@ class Download:
             if self.report != "nothing":
                 state = "up to date" if last.current else "already here"
                 self.console.note(f"{last.reference} is {state}")
-            self._print_result(Result(last.reference, last.path, last.size))
+            found = Result(last.reference, last.path, last.size, missing_tokens=last.missing_tokens)
+            print_result(self.console, self.report, found)
         elif isinstance(last, Finished):
-            self._print_result(Result(self.request.reference, last.path, last.size, seconds))
-
-    def _print_result(self, result: Result) -> None:
-        model = self.store.stored(self.request.name, self.request.quant)
-        missing = model.missing_tokens if model else ()
-        print_result(self.console, self.report, replace(result, missing_tokens=missing))
+            made = Result(self.request.reference, last.path, last.size, seconds, missing_tokens=last.missing_tokens)
+            print_result(self.console, self.report, made)
 
     def _describe(self, plan: PullPlan) -> list[str]:
         return self.outlook(plan).lines()

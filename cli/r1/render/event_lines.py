@@ -67,7 +67,8 @@ def _facts(event: PipelineEvent, reference: str) -> dict[str, Any] | None:  # no
             return {"event": "started_over", "reason": event.reason}
         case Finished() | Present():
             kind = "finished" if isinstance(event, Finished) else "present"
-            return {"event": kind, "reference": reference, "path": str(event.path), "bytes": event.size}
+            facts = {"event": kind, "reference": reference, "path": str(event.path), "bytes": event.size}
+            return {**facts, "missing_tokens": [*event.missing_tokens]}
     return None
 
 

@@ -136,7 +136,7 @@ def present(store: Store, request: Request, options: PullOptions, commit: str | 
         return None
     if commit and not options.made(manifest):
         return None
-    source = manifest.source if manifest and manifest.revision else None
+    source = manifest.source if manifest else None
     known = request.checkpoint
     allowed = {None, request.repo, *((known.repo, known.prebuilt) if known and not request.file else ())}
     if source not in allowed:
@@ -147,7 +147,9 @@ def present(store: Store, request: Request, options: PullOptions, commit: str | 
             f"{model.reference} is already here, but was not made with this {others}; remove it first: "
             f"r1 rm {model.reference}"
         )
-    return Present(model.reference, model.path, model.size, current=commit is not None)
+    return Present(
+        model.reference, model.path, model.size, current=commit is not None, missing_tokens=model.missing_tokens
+    )
 
 
 def _lock(stack: ExitStack, lock: Callable[..., AbstractContextManager[None]]) -> Iterator[PipelineEvent]:

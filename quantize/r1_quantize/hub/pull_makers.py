@@ -110,7 +110,8 @@ class DownloadMaker:
         with self._provider:
             path = yield from self._fetch()
             yield from self._store(path)
-        yield Finished(self._job.target, self._shard.remote.size, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        yield Finished(self._job.target, self._shard.remote.size, seconds, self.plan.missing_tokens)
 
     def _fetch(self) -> Generator[PipelineEvent, None, Path]:
         """Download the file, unless an earlier run left it undamaged; returns where it is."""

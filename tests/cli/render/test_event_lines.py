@@ -59,6 +59,9 @@ def lines(*events: PipelineEvent, clock: Clock | None = None, seconds: float = 1
     return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
+RESULT = {"reference": "qwen-7b:Q4_K_M", "path": str(Path("/m/Q.gguf")), "bytes": 10}
+
+
 class TestEvents:
     """Each event, except the frequent ones, is a line of its own, at once."""
 
@@ -73,11 +76,15 @@ class TestEvents:
             (StartedOver("it changed"), {"event": "started_over", "reason": "it changed"}),
             (
                 Finished(Path("/m/Q.gguf"), 10, 1.5),
-                {"event": "finished", "reference": "qwen-7b:Q4_K_M", "path": str(Path("/m/Q.gguf")), "bytes": 10},
+                {"event": "finished", **RESULT, "missing_tokens": []},
             ),
             (
                 Present("qwen-7b:Q4_K_M", Path("/m/Q.gguf"), 10, current=True),
-                {"event": "present", "reference": "qwen-7b:Q4_K_M", "path": str(Path("/m/Q.gguf")), "bytes": 10},
+                {"event": "present", **RESULT, "missing_tokens": []},
+            ),
+            (
+                Finished(Path("/m/Q.gguf"), 10, 1.5, ("<think>",)),
+                {"event": "finished", **RESULT, "missing_tokens": ["<think>"]},
             ),
         ],
         ids=lambda value: type(value).__name__,

@@ -146,7 +146,8 @@ class TestOutput:
         assert {"event": "arrived", "file": "model.safetensors", "bytes": size_of(TINY / "model.safetensors")} in events
         size = model_of(away).stat().st_size
         path = str(model_of(away))
-        assert events[-1] == {"event": "finished", "reference": "qwen-1.5b:Q8_0", "path": path, "bytes": size}
+        result = {"reference": "qwen-1.5b:Q8_0", "path": path, "bytes": size, "missing_tokens": []}
+        assert events[-1] == {"event": "finished", **result}
 
     def test_quiet_prints_the_result_alone(self, r1: Run, away: dict[str, str]) -> None:
         done = r1("pull", "qwen-1.5b:Q8_0", "-q", **away)
