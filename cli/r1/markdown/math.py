@@ -27,6 +27,7 @@ from rich.text import Text
 
 from r1.markdown import notation
 from r1.markdown.atoms import BOX, BOX_END, WIDE_SPACE, Atom, Kind, fraction, joined, scripted
+from r1.markdown.display import laid_out
 from r1.markdown.latex import ALIGNED, MATRICES, is_accent, kind_of, layouts, symbol, syntax
 
 logging.getLogger("pylatexenc").addHandler(logging.NullHandler())  # otherwise its warnings appear on the terminal
@@ -34,6 +35,7 @@ logging.getLogger("pylatexenc").addHandler(logging.NullHandler())  # otherwise i
 BOXED = Style(bold=True, reverse=True)
 """The style of a result. Reversed, because a colour that stands out on black disappears on white."""
 
+ROW_END = "\x04"  # in a line of text that will be several
 _MAX_FORMULA_CHARACTERS = 4000  # a longer text is not a formula, and would be slow to parse
 _MAX_NESTING = 30  # of braces
 _ROW_SPACE = re.compile(r"\\\\\*?[ \t]*\[\s*-?[\d.]+\s*(?:pt|mm|cm|in|ex|em|mu|bp)\s*\]")  # `\\[2mm]`
@@ -46,13 +48,17 @@ _TOKEN = re.compile(
 _WORD = re.compile(r"[^\W\d_]{3}|(?:or|if|is|of|to|at|by)(?![^\W\d_])")  # in a formula, without `\\text`
 
 
-def math(source: str, *, display: bool = False) -> Text:
-    """A formula without its delimiters, on one line, or with `display` on as many as it needs. Never raises."""
-    return _styled(_converted(source.strip(), display))
+def math(source: str, *, display: bool = False, width: int | None = None) -> Text:
+    """A formula without its delimiters, on one line, or with `display` on as many as it needs. Never raises.
+
+    With `width`, blocks of several lines are at most so many columns wide. A single line may be longer: it can be
+    wrapped like text.
+    """
+    return _styled(_converted(source.strip(), display, width))
 
 
 @lru_cache(maxsize=512)  # a growing answer is laid out many times
-def _converted(source: str, display: bool) -> str:
+def _converted(source: str, display: bool, width: int | None) -> str:
     if len(source) > _MAX_FORMULA_CHARACTERS:
         return source
     source = re.sub("[\x00-\x08]", "", source)
@@ -63,9 +69,18 @@ def _converted(source: str, display: bool) -> str:
     if deepest > _MAX_NESTING:
         return source
     try:
-        return _Writer(display).convert(source) or source
+        return _fitted(source, display, width) or source
     except Exception:  # the parser can fail in any way on what a model writes, RecursionError included
         return source
+
+
+def _fitted(source: str, display: bool, width: int | None) -> str:
+    """The first of three forms that fits: as LaTeX would place it, in several bands, each row on a line of its own."""
+    text = _Writer(display=display).convert(source)
+    if width is None or "\n" not in text or notation.columns(text) <= width:
+        return text
+    text = _Writer(display=True, width=width).convert(source)
+    return text if notation.columns(text) <= width else _Writer(rows_apart=True).convert(source)
 
 
 def _styled(text: str) -> Text:
@@ -100,8 +115,10 @@ class _Parser(LatexWalker):  # type: ignore[misc] # pylatexenc has no types
 class _Writer:
     """Nodes of the parser → atoms → text."""
 
-    def __init__(self, display: bool) -> None:
+    def __init__(self, *, display: bool = False, width: int | None = None, rows_apart: bool = False) -> None:
         self._display = display
+        self._width = width
+        self._between_rows = ROW_END if rows_apart else "; "
 
     def convert(self, source: str) -> str:
         """Raises any exception of the parser."""
@@ -112,8 +129,8 @@ class _Writer:
         rows = [row for row in self._rows(nodes, display=self._display) if any(row)]
         if self._display and len(rows) > 1 and any(len(row) > 1 for row in rows):
             return notation.grid(rows, alternate=True)
-        lines = [reduce(lambda left, cell: notation.beside(f"{left} ", cell), row) for row in rows]
-        return "\n".join(lines) if self._display else "; ".join(lines)
+        lines = [reduce(lambda left, cell: notation.beside(f"{left} ", cell) if left else cell, row) for row in rows]
+        return ("\n" if self._display else self._between_rows).join(lines).replace(ROW_END, "\n")
 
     def argument(self, node: Any, index: int) -> list[Atom]:
         """The atoms of an argument, all of them on one line."""
@@ -148,20 +165,6 @@ class _Writer:
                 space = getattr(node, "macro_post_space", "") if not _arguments(node) else ""
                 pieces.append(joined(self._atoms([node])) + space)
         return "".join(pieces)
-
-    def _line(self, atoms: Sequence[Atom]) -> str:
-        """The text of atoms; blocks of several lines are joined line by line."""
-        if not any(atom.kind is Kind.BLOCK for atom in atoms):
-            return joined(atoms)
-        atoms = _with_tall_brackets(atoms)
-        block, begin = "", 0
-        for index, atom in enumerate([*atoms, Atom("", Kind.BLOCK)]):
-            if atom.kind is Kind.BLOCK:
-                edge = Atom("", Kind.BLOCK)
-                row = joined([*([edge] if begin else []), *atoms[begin:index], *([edge] if atom.text else [])])
-                block = notation.beside(notation.beside(block, row), notation.scripted(*_parts(atom)))
-                begin = index + 1
-        return block
 
     def _atoms(self, nodes: Sequence[Any]) -> list[Atom]:
         split = _divided(nodes)
@@ -248,7 +251,9 @@ class _Writer:
             return Atom(block, Kind.BLOCK)
         has_spaces = any(" " in cell for row in rows for cell in row)
         between = ", " if name not in ALIGNED and (has_spaces or "cases" in name) else " "
-        return Atom(f"{left}{'; '.join(between.join(row) for row in rows)}{right}", Kind.GROUP if left else Kind.WORD)
+        lines = [between.join(cell for cell in row if cell or name in MATRICES) for row in rows]
+        text = (self._between_rows if name in ALIGNED else "; ").join(lines)
+        return Atom(f"{left}{text}{right}", Kind.GROUP if left else Kind.WORD)
 
     def _rows(self, nodelist: Sequence[Any], *, display: bool) -> list[list[str]]:
         r"""The cells between `\\` and `&`, row by row."""
@@ -262,7 +267,7 @@ class _Writer:
                 rows[-1][-1].append(node)
         outer, self._display = self._display, display
         is_alone = len(rows) == 1 and len(rows[0]) == 1 and not display
-        texts = [[_trimmed(self._line(self._atoms(cell)), is_alone) for cell in row] for row in rows]
+        texts = [[_trimmed(laid_out(self._atoms(cell), self._width), is_alone) for cell in row] for row in rows]
         self._display = outer
         return texts
 
@@ -287,25 +292,6 @@ def _contents(node: Any) -> list[Any]:
     if node is None:
         return []
     return list(node.nodelist) if isinstance(node, LatexGroupNode) else [node]
-
-
-def _with_tall_brackets(atoms: Sequence[Atom]) -> list[Atom]:
-    r"""Brackets directly around a block become as tall as it: `\left\{ \begin{array}{l} … \end{array} \right.`."""
-    result: list[Atom] = []
-    for atom in atoms:
-        if atom.kind is Kind.SOFT_SPACE and result and result[-1].kind in {Kind.OPEN, Kind.BLOCK}:
-            continue
-        is_closed = atom.kind is Kind.CLOSE and len(result) > 1 and result[-1].kind is Kind.BLOCK
-        if is_closed and result[-2].kind is Kind.OPEN and str(result[-1]) == result[-1].text:
-            block = notation.enclosed(result[-1].text, result[-2].text, atom.text)
-            result[-2:] = [Atom(block, Kind.BLOCK, lower=atom.lower, upper=atom.upper)]
-        else:
-            result.append(atom)
-    return result
-
-
-def _parts(atom: Atom) -> tuple[str, str, str]:
-    return atom.text, atom.lower, atom.upper
 
 
 def _is_empty(node: Any) -> bool:
