@@ -29,8 +29,7 @@ app = typer.Typer(
     help="DeepSeek-R1's distilled models on your own machine: offline, in a terminal. Without a command, "
     '`r1` opens the chat, and answers `r1 "PROMPT"` or a pipe as `r1 run` does. It takes the options of both: see '
     "`r1 chat --help` and `r1 run --help`.",
-    epilog="Only `r1 pull`, `r1 verify --repair` and `--rpc` need a network. R1_* variables and config.toml can hold "
-    "settings, too.",
+    epilog=examples.ROOT,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -64,6 +64,13 @@ def quant_types(incomplete: str) -> list[str]:
     return _in_any_case(incomplete, [*RECIPES, "COPY"])
 
 
+def pretokenizers(incomplete: str) -> list[str]:
+    """llama.cpp's names of pre-tokenizers."""
+    from r1_quantize.checkpoint.pretokenizer import KNOWN
+
+    return _starting_with(incomplete, sorted(KNOWN))
+
+
 def kv_types(incomplete: str) -> list[str]:
     """Types of the KV cache."""
     from r1.engine.kv_types import KV_TYPES
@@ -98,10 +105,14 @@ def chats(incomplete: str) -> list[tuple[str, str]]:
         return [(str(info.id), info.title) for info in history.sessions() if str(info.id).startswith(incomplete)]
 
 
+def _starting_with(incomplete: str, values: Iterable[str]) -> list[str]:
+    return [value for value in values if value.startswith(incomplete)]
+
+
 def _references(incomplete: str, values: Iterable[str]) -> list[str]:
     """The values that begin with the text; a type after a colon may be typed in any case."""
     name, colon, _ = incomplete.partition(":")
-    return _in_any_case(incomplete, (value for value in dict.fromkeys(values) if value.startswith(f"{name}{colon}")))
+    return _in_any_case(incomplete, _starting_with(f"{name}{colon}", dict.fromkeys(values)))
 
 
 def _in_any_case(incomplete: str, values: Iterable[str]) -> list[str]:

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+ROOT = """Examples:
+    r1
+    r1 "How many r's are in strawberry?"
+    git diff | r1 -m qwen-7b "Write a commit message for this change."
+    r1 pull qwen-7b
+
+Only `r1 pull`, `r1 verify --repair` and `--rpc` need a network. R1_* variables and config.toml can hold settings, too.\
+"""
+
 RUN = """Examples:
     r1 run "How many r's are in strawberry?"
     git diff | r1 run "Write a commit message for this change."
@@ -34,7 +43,8 @@ PULL = """Examples:
 
 A checkpoint in the Hugging Face cache is read from there. HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are \
 honoured, and so are HTTPS_PROXY, ALL_PROXY (HTTP or SOCKS 5), NO_PROXY and SSL_CERT_FILE. Exit codes: 0 the model \
-is here or the plan is printed, 2 bad input, 4 no such model, 5 not enough disk space, or memory to run it, 6 network or hub error, 7 damaged or unsupported file, 130 Ctrl-C."""
+is here or the plan is printed, 2 bad input, 4 no such model, 5 not enough disk space, or memory to run it, 6 network \
+or hub error, 7 damaged or unsupported file, 130 Ctrl-C."""
 
 REMOVE = """Examples:
     r1 rm qwen-7b:Q8_0
@@ -124,11 +134,13 @@ HISTORY_EXPORT = """Examples:
     r1 history export 3 strawberry.json --with-thinking
     r1 history export 3 - | less
 
-The format follows from the name of the file: Markdown or JSON. Exit codes: 0 success, 2 bad input or the file exists, 4 no such chat."""
+The format follows from the name of the file: Markdown or JSON. Exit codes: 0 success, 2 bad input or the file exists, \
+4 no such chat."""
 
 HISTORY_DELETE = """Examples:
     r1 history delete 3
     r1 history delete -y 3 4 5
     r1 history delete --all
 
-Asks for confirmation, unless -y is given. In a pipe, each line has the number and the title of a deleted chat. Exit codes: 0 deleted or declined, 2 bad input, 4 no such chat."""
+Asks for confirmation, unless -y is given. In a pipe, each line has the number and the title of a deleted chat. Exit \
+codes: 0 deleted or declined, 2 bad input, 4 no such chat."""

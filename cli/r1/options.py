@@ -284,7 +284,12 @@ TensorTypes = Annotated[
 ]
 Pretokenizer = Annotated[
     str | None,
-    _option("--pretokenizer", metavar="NAME", help="llama.cpp's name of the pre-tokenizer, if r1 does not know it."),
+    _option(
+        "--pretokenizer",
+        metavar="NAME",
+        help="llama.cpp's name of the pre-tokenizer, if r1 does not know it.",
+        autocompletion=completion.pretokenizers,
+    ),
 ]
 AllowRequantize = Annotated[
     bool, typer.Option("--allow-requantize", help="Quantize an already quantized GGUF, at a loss of quality.")

@@ -86,6 +86,8 @@ class TestValues:
             ("r1 quantize x --type q4_k", ["q4_k_M", "q4_k_S"]),
             ("r1 quantize x -t Q4_K", ["Q4_K_M", "Q4_K_S"]),
             ("r1 quantize x -t CO", ["COPY"]),
+            ("r1 quantize x --pretokenizer deepseek-r1", ["deepseek-r1-qwen"]),
+            ("r1 pull x --pretokenizer llama-b", ["llama-bpe"]),
             ("r1 quantize x --type=Q8", ["--type=Q8_0"]),
             ("r1 run --kv-type q4", ["q4_1", "q4_0"]),
             ("r1 run --kv-type BF", ["BF16"]),

@@ -44,7 +44,7 @@ class TestHelp:
         assert max(map(len, prose)) <= columns
         assert "\x1b" not in "".join(lines)
 
-    @pytest.mark.parametrize("command", COMMANDS[1:], ids=" ".join)
+    @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
     def test_has_examples_that_are_not_wrapped(self, help_of: HelpOf, command: list[str]) -> None:
         _, examples = help_of(*command, columns=40).split("Examples:\n")
         commands = [line for line in examples.splitlines() if line.startswith("    ")]
