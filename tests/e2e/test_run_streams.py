@@ -7,12 +7,14 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import R1, Start
+from tests.conftest import R1, Run, Start
 from tests.e2e.terminal import Terminal, without_style
 
 SUM = "What is 17 + 25?"
@@ -85,6 +87,42 @@ class TestStreamsThatGoAway:
         os.close(ours)
         out, _ = process.communicate(timeout=WAIT_S)
         assert (process.returncode, b"42" in out) == (0, True)
+
+
+class TestSharedPipe:
+    """Several processes that write to one pipe, as under `xargs -P`: every line stays whole."""
+
+    def lines_of(self, start: Start, command: list[str], stdin: Path, stream: str) -> list[bytes]:
+        """The lines that three processes write to one pipe, which is read in small parts, so that it fills up."""
+        ours, theirs = os.pipe()
+        with ExitStack() as files:
+            inputs = [files.enter_context(stdin.open("rb")) for _ in range(3)]
+            processes = [start(*command, **{"stdin": each, stream: theirs}) for each in inputs]
+        os.close(theirs)
+        received = b""
+        while part := os.read(ours, 1000):
+            received += part
+        os.close(ours)
+        assert [process.wait(WAIT_S) for process in processes] == [0] * 3
+        assert received.endswith(b"\n")
+        return received.splitlines(keepends=True)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a pipe cannot be locked")
+    def test_json_lines_longer_than_a_pipe_holds(self, start: Start, tmp_path: Path) -> None:
+        ids = [letter * 100_000 for letter in "abc"]
+        prompts = tmp_path / "prompts"
+        prompts.write_text("".join(json.dumps({"id": each, "prompt": "hi"}) + "\n" for each in ids), encoding="utf-8")
+        lines = self.lines_of(start, ["run", "--jsonl"], prompts, "stdout")
+        assert sorted(json.loads(line)["id"] for line in lines) == sorted(ids * 3)
+
+    @pytest.mark.parametrize(("form", "stream"), [("only", "stdout"), ("show", "stderr")])
+    def test_lines_of_thinking(self, r1: Run, start: Start, tmp_path: Path, form: str, stream: str) -> None:
+        prompt = tmp_path / "prompt"
+        prompt.write_text("How many r's are in strawberry?", encoding="utf-8")
+        command = ["run", "--temp", "0", "--thinking", form]
+        alone = getattr(r1(*command, stdin=prompt.read_bytes()), stream).splitlines(keepends=True)
+        assert len(alone) > 1
+        assert sorted(self.lines_of(start, command, prompt, stream)) == sorted(alone * 3)
 
 
 class TestInterrupt:
