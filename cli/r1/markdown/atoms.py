@@ -63,8 +63,8 @@ _DIVISIONS = frozenset("/÷")
 _OPENERS = frozenset("([{|⌊⌈")
 _CLOSERS = frozenset(")]}|⌋⌉")
 _INTEGRALS = frozenset("∫∬∭∮")
-_APPLIED = frozenset("fghFGHPE𝔼ℙΓΦζφψ")
-"""Letters that are functions before a bracket: f(x) is one thing, n(x) is a product."""
+_APPLIED = frozenset("f𝔼ℙΓζφϕ")
+"""Letters that are functions before any bracket: f(x+1) is one thing, h(a+b) may be a product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,8 @@ def fraction(above: Sequence[Atom], below: Sequence[Atom]) -> Atom:
     over, under = joined(above).strip(), joined(below).strip()
     is_ratio = _is_differential(above, below) or _are_segments(over, under)
     over = over if _is_product(_prepared(above)) or is_enclosed(over) else f"({over})"
-    under = under if is_ratio or _is_factor(_prepared(below)) else bracketed(under)
+    is_single = _is_factor(_prepared(below)) or _are_applied_alike(_prepared(above), _prepared(below))
+    under = under if is_ratio or is_single else bracketed(under)
     is_unit = {atom.kind for atom in (*above, *below)} == {Kind.WORD}
     return Atom(f"{over}/{under}", Kind.FRACTION, is_unit=is_unit)
 
@@ -387,14 +388,29 @@ def _is_factor(items: list[_Item]) -> bool:
     atoms = [item.atom for item in items[:-1]]
     while atoms and atoms[-1].kind is Kind.POSTFIX:
         atoms.pop()
-    if len(atoms) > 1 and (atoms[0].kind is Kind.FUNCTION or atoms[0].text in _APPLIED):
+    if len(atoms) > 1 and _is_applied(atoms):
         del atoms[0]
-        if atoms[0].kind is not Kind.OPEN:
-            return False
     if len(atoms) == 1:
         kinds = {Kind.NUMBER, Kind.LETTER, Kind.GROUP, Kind.ROOT}
         return atoms[0].kind in kinds or (atoms[0].kind is Kind.WORD and " " not in atoms[0].text.strip())
     return len(atoms) > 1 and _closing(atoms) == len(atoms) - 1
+
+
+def _is_applied(atoms: list[Atom]) -> bool:
+    """Whether it begins with a function of what is in brackets. A letter before a single symbol is one, as in g(x)."""
+    name, argument = atoms[0], atoms[1:]
+    if not argument or argument[0].kind is not Kind.OPEN:
+        return False
+    if name.kind is Kind.FUNCTION or name.text in _APPLIED or name.upper.strip("'") != name.upper:
+        return True
+    return name.kind is Kind.LETTER and argument[0].text == "(" and _closing(argument) == 2
+
+
+def _are_applied_alike(above: list[_Item], below: list[_Item]) -> bool:
+    """P(A ∩ B)/P(B): a letter that is a function above is one below too."""
+    over, under = ([item.atom for item in items[:-1]] for items in (above, below))
+    is_same = len(over) > 1 and len(under) > 1 and str(over[0]) == str(under[0]) and over[0].kind is Kind.LETTER
+    return is_same and over[1].text == under[1].text == "(" and _closing(under[1:]) == len(under) - 2
 
 
 def _closing(atoms: list[Atom]) -> int | None:
@@ -408,12 +424,12 @@ def _closing(atoms: list[Atom]) -> int | None:
 
 
 def _is_differential(above: Sequence[Atom], below: Sequence[Atom]) -> bool:
-    """dy/dx, ∂f/∂x: known as one thing."""
+    """dy/dx, ∂f/∂x, Δy/Δx: known as one thing."""
     over = [atom for atom in above if atom.kind not in _BESIDE]
     under = [atom for atom in below if atom.kind not in _BESIDE]
     if not over or len(under) != 2 or under[1].kind is not Kind.LETTER:
         return False
-    return under[0].text in {"d", "∂"} and not under[0].upper and over[0].text == under[0].text
+    return under[0].text in {"d", "∂", "Δ", "δ"} and not under[0].upper and over[0].text == under[0].text
 
 
 def _are_segments(above: str, below: str) -> bool:
