@@ -112,7 +112,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     """The tables of one file, with every key and type checked."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:  # also a number of thousands of digits, and deep arrays
         raise UsageError(f"{path}: {exc}") from exc
     for name, table in tables.items():
         if not NAME.fullmatch(name):

@@ -172,6 +172,8 @@ class TestUsersFile:
             ("[[qwen-7b.config]]\nhidden_size = 1", r"\[qwen-7b\] config: \[.*\] has the wrong type"),
             ("['../x']\ntitle = 'x'", r"\[../x\]: a name is lower-case letters"),
             ("title = 'x'", "title: expected a table"),
+            ("[qwen-7b]\nparameters = " + "9" * 5000, "Exceeds the limit"),
+            ("[qwen-7b]\nparameters = " + "[" * 100_000, "recursion"),
             ("[mine]\ntitle = 'x'", r"\[mine\] lacks architecture, context_length"),
         ],
     )
