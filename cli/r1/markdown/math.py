@@ -37,7 +37,7 @@ BOXED = Style(bold=True, reverse=True)
 
 ROW_END = "\x04"  # in a line of text that will be several
 _MAX_FORMULA_CHARACTERS = 4000  # a longer text is not a formula, and would be slow to parse
-_MAX_NESTING = 30  # of braces
+_MAX_NESTING = 30  # of braces and environments
 _ROW_SPACE = re.compile(r"\\\\\*?[ \t]*\[\s*-?[\d.]+\s*(?:pt|mm|cm|in|ex|em|mu|bp)\s*\]")  # `\\[2mm]`
 _TOKEN = re.compile(
     r"(?P<space>\s+)|(?P<number>\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
@@ -62,16 +62,21 @@ def _converted(source: str, display: bool, width: int | None) -> str:
     if len(source) > _MAX_FORMULA_CHARACTERS:
         return source
     source = re.sub("[\x00-\x08]", "", source)
-    depth = deepest = 0
-    for sign in source:
-        depth += (sign == "{") - (sign == "}")
-        deepest = max(deepest, depth)
-    if deepest > _MAX_NESTING:
+    if _nesting(source) > _MAX_NESTING:
         return source
     try:
         return _fitted(source, display, width) or source
     except Exception:  # the parser can fail in any way on what a model writes, RecursionError included
         return source
+
+
+def _nesting(source: str) -> int:
+    """How deeply braces and environments are nested."""
+    depth = deepest = 0
+    for match in re.finditer(r"\\begin\b|\\end\b|[{}]", source):
+        depth += 1 if match[0] in {"{", "\\begin"} else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _fitted(source: str, display: bool, width: int | None) -> str:
@@ -161,6 +166,8 @@ class _Writer:
                 pieces.append(self._words(node.nodelist))
             elif isinstance(node, LatexMacroNode) and is_accent(node.macroname):
                 pieces.append(self.letters(node))
+            elif isinstance(node, LatexSpecialsNode) and not _is_script_of_text(node):
+                pieces.append(" " if node.specials_chars == "~" else node.latex_verbatim())  # max_value, A & B
             else:
                 space = getattr(node, "macro_post_space", "") if not _arguments(node) else ""
                 pieces.append(joined(self._atoms([node])) + space)
@@ -286,6 +293,12 @@ def _sides(node: Any) -> str:
     r"""The alignment of the columns of `\begin{array}{rcl}`, without the lines between them."""
     given = _arguments(node)[-1:] if node.environmentname == "array" else []
     return re.sub("[^lcr]", "", given[0].latex_verbatim()) if given and given[0] is not None else ""
+
+
+def _is_script_of_text(node: Any) -> bool:
+    r"""Whether `^` or `_` is meant as a script in a text: `\text{m^2}`, but not `\text{max_value}`."""
+    arguments = _arguments(node)
+    return bool(arguments) and (isinstance(arguments[0], LatexGroupNode) or arguments[0].latex_verbatim().isdecimal())
 
 
 def _contents(node: Any) -> list[Any]:

@@ -88,6 +88,7 @@ ON_ONE_LINE |= {
     r"\mathrm{lcm}(4,6) = 9.8\,\mathrm{m/s^2}": "lcm(4,6) = 9.8 m/s²",
     r"\hat{\imath} + \hat{\foo}": "ı̂ + \\hat{\\foo}",
     r"\foo{bar}{2} x \today": "\\foo{bar}2x \\today",
+    r"\text{max_value, A & B, m^2, x_{i}}": "max_value, A & B, m², xᵢ",
     r"\text{Poincar\'e: $x^2$ \& co}": "Poincaré: x² & co",
 }
 ON_MANY_LINES = {
@@ -161,6 +162,7 @@ def test_invalid_latex_comes_back_unchanged(latex: str) -> None:
         "\\" * 3999,
         "x" * 3_000_000,
         r"\begin{cases}" * 290,
+        r"\begin{cases} a \\ " * 130 + "1" + r"\end{cases}" * 130,
         r"\sqrt{" * 29 + "x" + "}" * 29,
     ],
     ids=lambda latex: f"{latex[:8]}, {len(latex)}",
