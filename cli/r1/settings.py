@@ -82,8 +82,8 @@ def _prompt(value: object) -> str:
     return text
 
 
-def _up_to(maximum: int) -> _Rule:
-    return _Rule(_integer, f"a whole number from 1 to {maximum}", lambda value: 1 <= value <= maximum)
+def _from_to(least: int, most: int) -> _Rule:
+    return _Rule(_integer, f"a whole number from {least} to {most}", lambda value: least <= value <= most)
 
 
 def _lower(value: object) -> str:
@@ -102,9 +102,9 @@ _RULES: dict[str, _Rule] = {
     "temp": _Rule(_number, "a number from 0 to 10 (0: always the most likely token)", lambda value: 0 <= value <= 10),
     "top_p": _Rule(_number, "a number above 0 and at most 1", lambda value: 0 < value <= 1),
     "seed": _Rule(_integer, f"a whole number from 0 to {MAX_SEED}", lambda value: 0 <= value <= MAX_SEED),
-    "max_tokens": _up_to(2**30),
-    "ctx": _up_to(2**30),
-    "threads": _up_to(512),  # GGML_MAX_N_THREADS
+    "max_tokens": _from_to(1, 2**30),
+    "ctx": _from_to(64, 2**30),  # less holds no question with its answer
+    "threads": _from_to(1, 512),  # GGML_MAX_N_THREADS
     "device": _Rule(_lower, "auto, cpu, gpu or a device's name", bool),
     "gpu_layers": _Rule(_integer, "a whole number from 0 to 1000", lambda value: 0 <= value <= 1000),
     "rpc": _Rule(_string, "HOST:PORT,…", bool),
@@ -167,7 +167,7 @@ def _read(file: Path) -> dict[str, object]:
         raise UsageError(f"{file}: {exc.strerror}; {remedy}") from exc
     except UnicodeDecodeError as exc:
         raise UsageError(f"{file}: not UTF-8 (byte {exc.start + 1}); save it as UTF-8") from exc
-    except tomllib.TOMLDecodeError as exc:
+    except (ValueError, RecursionError) as exc:  # a number of thousands of digits, arrays in arrays in arrays
         raise UsageError(f"{file}: cannot be read as TOML: {exc}") from exc
     if unknown := sorted(config.keys() - _RULES.keys()):
         raise UsageError(f"{file}: unknown setting {unknown[0]!r}; known: {', '.join(_RULES)}")

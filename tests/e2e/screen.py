@@ -26,10 +26,14 @@ Open = Callable[..., "Screen"]
 
 
 class _Reflowing(pyte.HistoryScreen):
-    """pyte cuts lines when it gets narrower; this one can also wrap them, as most terminals do."""
+    """pyte cuts lines when it gets narrower; this one can also wrap them, as most terminals do.
 
-    def __init__(self, columns: int, rows: int) -> None:
+    `answer` gets what the terminal answers to the program, such as the position of the cursor.
+    """
+
+    def __init__(self, columns: int, rows: int, answer: Callable[[str], object]) -> None:
         super().__init__(columns, rows, history=_SCROLLBACK_LINES)
+        self.write_process_input = answer
         self._continued: dict[int, Row] = {}  # rows created by wrapping, by identity
 
     def rows(self) -> list[Row]:
@@ -98,13 +102,13 @@ class Screen:
     ) -> None:
         self._wraps = wraps
         self._columns, self._rows = size
-        self._emulator = _Reflowing(*size)
+        self._emulator = _Reflowing(*size, answer=self.type)
         self._stream = pyte.ByteStream(self._emulator)
         self._modes = set(self._emulator.mode)
         self.raw = b""
         self._open = True
         self._ours, theirs = pty.openpty()
-        self._tell_size()
+        self.tell_size()
         self._stty = self.stty()
         self._process = subprocess.Popen(
             command,
@@ -130,14 +134,20 @@ class Screen:
         self.wait_for(lambda: line.rsplit(maxsplit=1)[-1][-8:] in self.draft())
         self.type("\r")
 
-    def resize(self, columns: int, rows: int | None = None) -> None:
+    def resize(self, columns: int, rows: int | None = None, *, tells: bool = True) -> None:
+        """`tells` False: the program does not know until `tell_size`, as for a quarter of a second in tmux."""
         self._columns, self._rows = columns, rows or self._rows
         self.pump(0)
         if self._wraps:
             self._emulator.reflow(self._columns, self._rows)
         else:
             self._emulator.resize(self._rows, self._columns)
-        self._tell_size()
+        if tells:
+            self.tell_size()
+
+    def tell_size(self) -> None:
+        """The system learns the size, and signals it to the program."""
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", self._rows, self._columns, 0, 0))
 
     def kill(self, number: signal.Signals) -> None:
         os.kill(self._process.pid, number)
@@ -247,9 +257,6 @@ class Screen:
             assert time.monotonic() < end, f"the program does not end:\n{self.everything()}"
             self.pump(_POLL_S)
         return self._process.wait(timeout=_TIMEOUT_S)
-
-    def _tell_size(self) -> None:
-        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", self._rows, self._columns, 0, 0))
 
     def __enter__(self) -> Self:
         return self

@@ -43,6 +43,7 @@ from r1.settings import Settings
 _FRAMES_PER_S = 12  # while a reply is being generated
 _IDLE_FACTOR = 8  # the pause after a frame, as a multiple of the time it took to draw
 _MAX_PAUSE_S = 0.25
+_ANSWER_S = 0.01  # between two looks for an answer of the terminal
 _ESCAPE_TIMEOUT_S = 0.1  # for the rest of a key's code after Escape, over a slow line too
 
 
@@ -86,7 +87,8 @@ class Screen:
         self._chat = self._bottom.chat = chat
         self._draft.completer = CommandCompleter(chat, COMMANDS)
         self._draft.history = typed
-        self._app.wraps = lambda: wraps_lines(environ, drawing=self._order.reply is not None)
+        self._app.wraps = wraps_lines(environ)
+        self._reports_width_late = bool(environ.get("TMUX"))
         self._app.key_bindings = key_bindings(chat, self._draft, self._pastes, COMMANDS, self.hint)
         self._app.tolerate_key_errors(chat.report)
         self._app.editing_mode = EditingMode.VI if keys == "vi" else EditingMode.EMACS
@@ -144,6 +146,9 @@ class Screen:
 
     def leave(self, status: int = 0) -> None:
         self._status = status
+        if self._app.is_asking_width and self._loop is not None:
+            self._loop.call_later(_ANSWER_S, self.leave, status)
+            return
         if self._order.reply is not None:
             self._order.reply.end()
             self.close_reply("")
@@ -180,6 +185,7 @@ class Screen:
             self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._on_exception)
         self._wake = asyncio.Event()
+        self._wake.set()
         for event in self._early_events:
             self._handle(event)
         with self._signals(self._loop):
@@ -206,6 +212,8 @@ class Screen:
             began = time.monotonic()
             try:
                 self._chat.recorder.tick()
+                if self._reports_width_late and self._order.reply is not None:
+                    await self._app.follow_width()
                 self._draw()
             except Exception as exc:
                 self._fail(exc)

@@ -6,8 +6,10 @@ tested with.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+import re
 import subprocess
 import sys
 from base64 import b64encode
@@ -16,9 +18,10 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from prompt_toolkit.application import Application
-from prompt_toolkit.data_structures import Point
+from prompt_toolkit.data_structures import Point, Size
 from prompt_toolkit.key_binding import KeyBindingsBase
-from prompt_toolkit.key_binding.key_processor import KeyProcessor
+from prompt_toolkit.key_binding.key_processor import KeyPress, KeyProcessor
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.output.defaults import create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
@@ -36,6 +39,11 @@ class _AtomicOutput(Vt100_Output):
 
     held = False
     styled = True
+    columns: int | None = None  # the terminal's answer, where the system's figure is late
+
+    def get_size(self) -> Size:
+        size = super().get_size()
+        return size if self.columns is None else Size(rows=size.rows, columns=self.columns)
 
     def set_attributes(self, attrs: Attrs, color_depth: ColorDepth) -> None:
         if self.styled:
@@ -96,10 +104,53 @@ def terminal_restorer() -> Callable[[], None]:
 # --- the application, and prompt-toolkit's private parts ---
 
 
+_ASK_WIDTH = "\x1b7\x1b[999C\x1b[6n\x1b8"  # the position of the cursor in the last column; the cursor stays
+_WIDTH_TIMEOUT_S = 0.05  # tmux answers in a thousandth of a second
+_MAX_SILENCES = 3  # unanswered questions in a row
+
+
 class ChatApplication(Application[int]):
     """Draws the last lines of the terminal, and keeps them in place when the terminal wraps lines at a new width."""
 
-    wraps: Callable[[], bool] = staticmethod(lambda: False)
+    wraps = False
+    _asked: asyncio.Future[int] | None = None
+    _silences = 0
+
+    @property
+    def is_asking_width(self) -> bool:
+        """True while the answer to `follow_width` is on its way; it must not reach another program."""
+        return self._asked is not None
+
+    async def follow_width(self) -> None:
+        """Asks the terminal for its width before something is drawn.
+
+        tmux wraps its lines at once, but reports the new width to its programs a quarter of a second later; what they
+        draw meanwhile would be in the wrong place.
+        """
+        output = self.output
+        if not isinstance(output, _AtomicOutput) or not self.is_running or self.is_suspended:
+            return
+        if self._silences >= _MAX_SILENCES:
+            return
+        self._asked = asyncio.get_running_loop().create_future()
+        output.write_raw(_ASK_WIDTH)
+        output.flush()
+        try:
+            columns = await asyncio.wait_for(self._asked, _WIDTH_TIMEOUT_S)
+        except TimeoutError:
+            self._silences += 1
+            return
+        finally:
+            self._asked = None
+        self._silences = 0
+        if columns != output.get_size().columns:
+            output.columns = columns
+            self._redraw_at_new_width()
+
+    def _answered(self, answer: str) -> None:
+        match = re.fullmatch(r"\x1b\[\d+;(\d+)R", answer)
+        if match and self._asked is not None and not self._asked.done():
+            self._asked.set_result(int(match[1]))
 
     @property
     def is_suspended(self) -> bool:
@@ -118,21 +169,40 @@ class ChatApplication(Application[int]):
 
     def tolerate_key_errors(self, report: Callable[[Exception], None]) -> None:
         """Reports a key that fails, instead of ending the chat."""
-        self.key_processor = _TolerantKeys(self.key_processor._bindings, report)  # private: no public way to its keys
+        bindings = self.key_processor._bindings  # private: no public way to its keys
+        self.key_processor = _ChatKeys(bindings, report, self._answered)
 
     def _on_resize(self) -> None:
-        """Private, but SIGWINCH calls it: the cursor must be moved before the old lines are erased."""
-        if self.wraps():
+        """Private, but SIGWINCH calls it."""
+        if isinstance(self.output, _AtomicOutput):
+            self.output.columns = None
+        self._redraw_at_new_width()
+
+    def _redraw_at_new_width(self) -> None:
+        """The cursor must be moved before the old lines are erased."""
+        if self.wraps:
             _follow_wrapping(self.renderer, self.output.get_size().columns)
         super()._on_resize()
 
 
-class _TolerantKeys(KeyProcessor):
-    """Some of prompt-toolkit's vi keys fail on some texts; that must not end the chat."""
+class _ChatKeys(KeyProcessor):
+    """Takes the terminal's answers out of the keys, so that they do not come between two keys that belong together.
 
-    def __init__(self, bindings: KeyBindingsBase, report: Callable[[Exception], None]) -> None:
+    Some of prompt-toolkit's vi keys fail on some texts; that must not end the chat.
+    """
+
+    def __init__(
+        self, bindings: KeyBindingsBase, report: Callable[[Exception], None], answered: Callable[[str], None]
+    ) -> None:
         super().__init__(bindings)
         self._report = report
+        self._answered = answered
+
+    def feed_multiple(self, key_presses: list[KeyPress], first: bool = False) -> None:
+        for press in key_presses:
+            if press.key == Keys.CPRResponse:
+                self._answered(press.data)
+        super().feed_multiple([press for press in key_presses if press.key != Keys.CPRResponse], first)
 
     def process_keys(self) -> None:
         try:
@@ -177,14 +247,11 @@ _VARIABLES = (
 _TERM_PROGRAMS = ("Apple_Terminal", "iTerm.app", "vscode", "WezTerm", "ghostty", "Hyper", "WarpTerminal")
 
 
-def wraps_lines(environ: Mapping[str, str], *, drawing: bool = False) -> bool:
+def wraps_lines(environ: Mapping[str, str]) -> bool:
     """True for terminals known to wrap long lines when they get narrower; an unknown one is assumed to cut them.
 
-    If that is wrong, some live lines stay on the screen twice; the opposite mistake would lose text. tmux reports a new
-    width to its programs a quarter of a second late, and cuts what they draw meanwhile: hence `drawing`.
+    If that is wrong, some live lines stay on the screen twice; the opposite mistake would lose text.
     """
-    if drawing and environ.get("TMUX"):
-        return False
     is_named = any(part in environ.get("TERM", "") for part in _TERM_PARTS)
     return is_named or any(map(environ.get, _VARIABLES)) or environ.get("TERM_PROGRAM") in _TERM_PROGRAMS
 

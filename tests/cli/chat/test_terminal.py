@@ -31,11 +31,6 @@ class TestWrapsLines:
     def test_unknown_terminals_do_not(self, environ: dict[str, str]) -> None:
         assert not wraps_lines(environ)
 
-    def test_tmux_does_not_while_it_is_drawn_to(self) -> None:
-        tmux = {"TERM": "tmux-256color", "TMUX": "/tmp/tmux-0/default,1,0"}
-        assert wraps_lines(tmux)
-        assert not wraps_lines(tmux, drawing=True)
-
 
 class TestCopy:
     """The text goes to the terminal in front of the user."""

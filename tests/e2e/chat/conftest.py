@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -155,12 +156,14 @@ def paced(chat_environ: dict[str, str], tmp_path: Path) -> Iterator[OpenPaced]:
     """Opens chats with a paced model, which is loaded.
 
     The model is held after each of the texts in `holds` until `release`; without any it makes fifty tokens a second.
+    With `reply`, a trace and an answer, it says that.
     """
     with ExitStack() as opened:
 
         def begin(
             *arguments: str,
             holds: Sequence[str] = (),
+            reply: tuple[str, str] | None = None,
             size: tuple[int, int] = (80, 24),
             wraps: bool = False,
             **variables: str,
@@ -171,6 +174,9 @@ def paced(chat_environ: dict[str, str], tmp_path: Path) -> Iterator[OpenPaced]:
                 "R1_TEST_HOLDS": "|".join(holds),
                 "R1_TEST_GATE": str(gate),
             }
+            if reply is not None:
+                (gate / "reply.json").write_text(json.dumps(reply), encoding="utf-8")
+                pace["R1_TEST_REPLY"] = str(gate / "reply.json")
             context = () if "--ctx" in arguments else ("--ctx", "1024")
             command = [
                 sys.executable,

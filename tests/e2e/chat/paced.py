@@ -3,13 +3,16 @@
     R1_TEST_PACE_S   seconds of sleep after each token
     R1_TEST_HOLDS    the texts, separated by "|"; while the reply ends in the n-th one (from 0), the model waits for ...
     R1_TEST_GATE     ... a file of the name n in this folder
+    R1_TEST_REPLY    the path of a JSON file with a trace and an answer: the model's reply, whatever it is asked
 
 Sleeping costs no processor time, and a held model waits for a test however busy the machine is.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +20,29 @@ from typing import Any
 
 from r1 import loaded_model
 from r1.__main__ import main
-from r1.engine.events import Answer, Event, Thinking
+from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought, Timings, Usage
 
 _POLL_S = 0.005
+
+
+def scripted(path: Path) -> Callable[..., Iterator[Event]]:
+    """A stand-in for `generate` that replies with the texts in a file, a few characters at a time."""
+    thinking, answer = (re.findall(r"(?s).{1,4}", text) for text in json.loads(path.read_text(encoding="utf-8")))
+
+    def generate(*_: Any, cancelled: Callable[[], bool], answer_now: Callable[[], bool], **__: Any) -> Iterator[Event]:
+        yield Prefill(9, 9)
+        for count, text in enumerate(thinking, 1):
+            if not answer_now():
+                yield Thinking(text, count)
+        yield Thought(len(thinking))
+        for count, text in enumerate(answer, 1):
+            if cancelled():
+                break
+            yield Answer(text, count)
+        usage = Usage(9, len(thinking), len(answer))
+        yield Finished("interrupted" if cancelled() else "stop", usage, Timings(0.1, 90.0, 30.0, 1.0))
+
+    return generate
 
 
 class Pacer:
@@ -54,5 +77,6 @@ class Pacer:
 
 
 if __name__ == "__main__":
-    loaded_model.generate = Pacer(loaded_model.generate)
+    reply = os.environ.get("R1_TEST_REPLY")
+    loaded_model.generate = Pacer(scripted(Path(reply)) if reply else loaded_model.generate)
     main()

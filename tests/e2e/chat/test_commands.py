@@ -243,7 +243,7 @@ class TestSettings:
             ("seed random", "seed random"),
             ("ctx 512", "ctx 512"),
             ("ctx 9999999", "ctx: 9,999,999 is too long; the model was trained for 2,048 tokens"),
-            ("ctx 0", "ctx: '0' is not a whole number from 1 to 1073741824"),
+            ("ctx 1", "ctx: '1' is not a whole number from 64 to 1073741824"),
             ("ctx auto", "ctx auto"),
             ("seed", "seed random"),
             ("colour 1", USAGE_SET),
