@@ -17,7 +17,7 @@ class TestListTypes:
         sizes = {fact["type"]: fact["bytes"] for fact in facts["types"]}
         assert list(sizes) == list(RECIPES)
         for quant in ("F32", "Q8_0", "Q4_K_M", "Q2_K"):
-            made = r1("quantize", "tiny", "-t", quant, "--json", R1_HOME=str(own_home))
+            made = r1("quantize", "tiny", "-t", quant, "--json", "--force", R1_HOME=str(own_home))
             assert json.loads(made.stdout)["bytes"] == sizes[quant]
 
     def test_a_checkpoint_that_is_not_here_is_estimated(self, r1: Run) -> None:
