@@ -189,7 +189,10 @@ def _fence(node: Any, writer: Writer) -> list[Atom]:
 
 
 def _over(node: Any, writer: Writer) -> list[Atom]:
-    return [scripted(writer.argument(node, 1), upper=notation.raised(joined(writer.argument(node, 0))))]
+    above, below = joined(writer.argument(node, 0)), writer.argument(node, 1)
+    if above.strip() in {"⌢", "⌒"}:
+        return [Atom(f"⌒{joined(below).strip()}", Kind.GROUP)]
+    return [scripted(below, upper=notation.raised(above))]
 
 
 def _under(node: Any, writer: Writer) -> list[Atom]:
