@@ -17,7 +17,8 @@ from pylatexenc.latexwalker import get_default_latex_context_db as known_syntax
 from pylatexenc.macrospec import MacroSpec, SpecialsSpec, std_macro
 
 from r1.markdown import notation
-from r1.markdown.atoms import BOX, BOX_END, WIDE_SPACE, Atom, Kind, fraction, grouped, joined, root, scripted
+from r1.markdown.atoms import BOX, BOX_END, WIDE_SPACE, Atom, Kind, joined
+from r1.markdown.precedence import fraction, grouped, root, scripted
 
 _NAMES = """sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth log ln lg exp det dim ker deg arg
     gcd lcm Pr sgn sech csch hom tr rank"""

@@ -26,9 +26,10 @@ from rich.style import Style
 from rich.text import Text
 
 from r1.markdown import notation
-from r1.markdown.atoms import BOX, BOX_END, WIDE_SPACE, Atom, Kind, fraction, joined, scripted
+from r1.markdown.atoms import BOX, BOX_END, WIDE_SPACE, Atom, Kind, joined
 from r1.markdown.display import laid_out
 from r1.markdown.latex import ALIGNED, MATRICES, is_accent, kind_of, layouts, symbol, syntax
+from r1.markdown.precedence import fraction, scripted
 
 logging.getLogger("pylatexenc").addHandler(logging.NullHandler())  # otherwise its warnings appear on the terminal
 
