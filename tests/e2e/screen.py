@@ -40,6 +40,12 @@ class _Reflowing(pyte.HistoryScreen):
         """From the top of the scrollback to the bottom of the screen."""
         return [*self.history.top, *(self.buffer[y] for y in range(self.lines))]
 
+    def erase_in_display(self, how: int = 0, *arguments: Any, **options: Any) -> None:
+        """Erased rows continue no line, as in real terminals."""
+        super().erase_in_display(how, *arguments, **options)
+        for y in range(self.cursor.y if how == 0 else 0, self.lines):
+            self._continued.pop(id(self.buffer[y]), None)
+
     def reflow(self, columns: int, rows: int) -> None:
         """Wraps lines at a new width, after joining the ones wrapped before."""
         joined, cursor = self._joined()
