@@ -53,7 +53,7 @@ class Proxy:
             return "which has a space in it"
         scheme, _, rest = self.url.partition("://")
         if scheme in {"socks", "socks4", "socks4a"}:
-            return f"and r1 can use only version 5 of SOCKS: socks5://{without_password(rest)}"
+            return f"and r1 speaks only SOCKS 5 (socks5://{without_password(rest)})"
         if scheme not in _SCHEMES:
             return f"and a proxy's address begins with {', '.join(f'{name}://' for name in _SCHEMES)}"
         return _problem_of_address(self.url)

@@ -127,9 +127,9 @@ GOOD = [
     *("http://user@proxy", "http://bücher.example:80", "http://proxy_1.local", "http://10.0.0.1"),
 ]
 BAD = [
-    ("socks://127.0.0.1:1080", "only version 5 of SOCKS: socks5://127.0.0.1:1080"),
-    ("socks4://127.0.0.1:1080", "only version 5 of SOCKS"),
-    ("socks4a://127.0.0.1", "only version 5 of SOCKS"),
+    ("socks://127.0.0.1:1080", r"speaks only SOCKS 5 .socks5://127.0.0.1:1080."),
+    ("socks4://127.0.0.1:1080", "speaks only SOCKS 5"),
+    ("socks4a://127.0.0.1", "speaks only SOCKS 5"),
     ("ftp://proxy:21", "begins with http://, https://, socks5://, socks5h://"),
     ("HTTPS//proxy", "which goes on after the port"),
     ("http://proxy:8080/proxy.pac", "which goes on after the port"),
