@@ -123,6 +123,12 @@ class TestLoad:
         ("text", "reason"),
         [
             ("temp = [", "cannot be read as TOML"),
+            ("seed = " + "9" * 5000, "cannot be read as TOML"),
+            ("seed = " + "[" * 100_000, "cannot be read as TOML"),
+            ("temp = inf", "temp: inf is not a number from 0 to 10"),
+            ("temp = 2020-01-01", "is not a number"),
+            ("[temp]", "is not a number"),
+            ('model = "a\\u0000b"\n\0', "cannot be read as TOML"),
             ("tmep = 0.6", "unknown setting 'tmep'; known: model, thinking"),
             ('temp = "hot"', "temp: 'hot' is not a number"),
             ("threads = true", "threads: True is not a whole number"),
