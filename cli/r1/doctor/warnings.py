@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from r1.doctor.diagnosis import Diagnosis
 from r1.doctor.installation import Installation
+from r1.engine.build import Build
 from r1.machine.disk import Disk
 from r1.machine.graphics import Graphics, Unused
 from r1.machine.processor import DECISIVE
 from r1_quantize import units
 
 _NATIVE = "-DGGML_NATIVE=on"
+_NO_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
 _MIN_SWAP = 200_000_000  # bytes; systems swap out a little even when memory is not short
 _MAX_BUSY = 0.25  # share of the cores; above it, other programs take so much bandwidth that speeds are underestimated
 
@@ -41,6 +43,13 @@ def findings(diagnosis: Diagnosis) -> list[Finding]:
 def _build(diagnosis: Diagnosis) -> Iterator[Finding]:
     if diagnosis.llama_cpp_error is not None:
         yield Finding("llama_cpp", diagnosis.llama_cpp_error)
+    if diagnosis.build is not None and miscompiles_amx(diagnosis.build):
+        text = (
+            f"GCC {'.'.join(map(str, diagnosis.build.gcc or ()))} miscompiles llama.cpp's code for AMX "
+            "(https://gcc.gnu.org/PR114098), so a prompt can end in a segmentation fault; run"
+        )
+        flags = f'CFLAGS="{_NO_AMX}" CXXFLAGS="{_NO_AMX}"'
+        yield Finding("build", text, f"{flags} {diagnosis.installation.reinstall(_NATIVE)}")
     rebuild = diagnosis.installation.reinstall(_NATIVE)
     missing = diagnosis.missing_instructions
     if diagnosis.unsupported_instructions:
@@ -50,6 +59,14 @@ def _build(diagnosis: Diagnosis) -> Iterator[Finding]:
     elif DECISIVE & set(missing):
         text = f"llama.cpp was compiled without {', '.join(missing)}, which this processor has; for more speed run"
         yield Finding("build", text, rebuild)
+
+
+def miscompiles_amx(build: Build) -> bool:
+    """Whether the build uses AMX and its GCC has bug 114098, which was fixed in 11.5, 12.4, 13.3 and 14.1."""
+    if build.gcc is None or "AMX_INT8" not in build.instructions:
+        return False
+    major, minor = build.gcc
+    return major < 11 or minor < {11: 5, 12: 4, 13: 3}.get(major, 0)
 
 
 def _graphics(diagnosis: Diagnosis) -> Iterator[Finding]:

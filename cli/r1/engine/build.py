@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from r1.engine.llama import llama
 from r1_quantize.binding import function
@@ -15,16 +16,21 @@ from r1_quantize.errors import R1Error
 BINDING = "llama-cpp-python"
 
 _BACKEND = re.compile(r"(\w+) : ")
+_GCC = re.compile(rb"GCC: \([^)\0]{1,100}\) (\d{1,3})\.(\d{1,3})\.")
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """`instructions` are the instruction sets compiled in, by llama.cpp's names; `backends` its kinds of devices."""
+    """`instructions` are the instruction sets compiled in, by llama.cpp's names; `backends` its kinds of devices.
+
+    `gcc` is the major and minor version of the GCC that compiled it; None for another compiler.
+    """
 
     instructions: frozenset[str]
     backends: frozenset[str]
     commit: str
     ggml: str
+    gcc: tuple[int, int] | None = None
 
 
 def build() -> Build:
@@ -36,7 +42,18 @@ def build() -> Build:
         backends=frozenset(map(_backend, range(count))),
         commit=_version("ggml_commit").removesuffix("-dirty"),  # the binding patches llama.cpp
         ggml=ggml_version(),
+        gcc=gcc_of(Path(llama()._lib._name)),
     )
+
+
+def gcc_of(file: Path) -> tuple[int, int] | None:
+    """The version of the GCC that compiled a shared library, as its section `.comment` has it; None if none did."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return None
+    found = None if b"clang version" in content else _GCC.search(content)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def ggml_version() -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from r1.doctor.diagnosis import Diagnosis
 from r1.doctor.installation import Installation
-from r1.doctor.warnings import Finding, findings, unused_gpu
+from r1.doctor.warnings import Finding, findings, miscompiles_amx, unused_gpu
 from r1.machine.graphics import Graphics, Unused
 from r1.machine.power import Power
 from tests.fakes.diagnoses import CUDA, GB, HARDWARE, MEMORY, diagnosis, diagnosis_with
@@ -51,6 +51,31 @@ class TestFindings:
         more = found.build.instructions | {"AVX512", "OPENMP"}
         finding = only(replace(found, build=replace(found.build, instructions=more)))
         assert "compiled for AVX512, which this processor lacks" in finding.text
+
+    @pytest.mark.parametrize(
+        ("gcc", "bad"),
+        [
+            *(((9, 4), True), ((11, 4), True), ((11, 5), False), ((12, 2), True), ((12, 3), True), ((12, 4), False)),
+            *(((13, 2), True), ((13, 3), False), ((14, 1), False), ((15, 0), False), (None, False)),
+        ],
+    )
+    def test_a_compiler_that_miscompiles_amx(self, gcc: tuple[int, int] | None, bad: bool) -> None:
+        """The versions in which GCC's bug 114098 is fixed: 11.5, 12.4, 13.3 and 14."""
+        plain = diagnosis().build
+        assert plain is not None
+        names = plain.instructions | {"AMX_INT8"}
+        assert miscompiles_amx(replace(plain, instructions=names, gcc=gcc)) == bad
+        assert not miscompiles_amx(replace(plain, gcc=gcc))
+
+    def test_such_a_build_is_reported_with_the_command(self) -> None:
+        processor = replace(HARDWARE.processor, has=HARDWARE.processor.has | {"AMX_INT8"})
+        plain = diagnosis().build
+        assert plain is not None
+        build = replace(plain, instructions=processor.has, gcc=(12, 2))
+        found = only(replace(diagnosis(), build=build, hardware=replace(HARDWARE, processor=processor)))
+        assert found.text.startswith("GCC 12.2 miscompiles llama.cpp's code for AMX (https://gcc.gnu.org/PR114098)")
+        flags = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+        assert found.command.startswith(f'CFLAGS="{flags}" CXXFLAGS="{flags}" CMAKE_ARGS="-DGGML_NATIVE=on" pipx ')
 
     def test_avx512_alone_is_not_worth_a_new_build(self) -> None:
         processor = replace(HARDWARE.processor, has=HARDWARE.processor.has | {"AVX512"})
