@@ -57,6 +57,7 @@ QUANTIZE = """Examples:
     r1 quantize qwen-7b --list-types
     r1 quantize ./DeepSeek-R1-Distill-Qwen-1.5B -t Q4_K_M
     r1 quantize ./my-fine-tune -t Q8_0 -o my-fine-tune.gguf
+    r1 quantize ./checkpoint-500 -t Q8_0 --name my-fine-tune
     r1 quantize ./model-BF16.gguf -t IQ2_M --imatrix imatrix.gguf
     r1 quantize qwen-7b -t Q4_K_M --tensor-type ffn_down=Q6_K
     r1 quantize ./model-Q8_0-00001-of-00002.gguf -t COPY -o model-Q8_0.gguf
