@@ -21,6 +21,7 @@ COMMANDS = Registry()
 _SETTINGS = ("temp", "top-p", "max-tokens", "seed", "ctx")
 _DEFAULT_WORDS = {"auto", "default", "random"}
 _LISTED_SESSIONS = 20
+_MAX_TITLE = 200
 _SHOWN_TURNS = 20  # of a session that is opened
 
 # --- turns: their thinking, asking again, files, copying ---
@@ -233,8 +234,9 @@ def _history(chat: Chat, _: str) -> None:
     if not sessions:
         chat.notices.say("no chats yet")
         return
+    columns = max(chat.view.style.width - 36, 20)  # for the title, beside the other columns
     lines = [
-        f"{info.id:>5}  {units.minute(info.updated)}  {units.count(info.turns, 'turn'):>8}  {info.title}"
+        f"{info.id:>5}  {units.minute(info.updated)}  {units.count(info.turns, 'turn'):>8}  {_brief(info.title, columns)}"
         for info in sessions
     ]
     chat.notices.say("\n".join([*lines, "/load ID continues one"]))
@@ -265,8 +267,11 @@ def _title(chat: Chat, argument: str) -> None:
         raise UsageError("usage: /title TEXT")
     if chat.session is None:
         raise UsageError("this chat has no question yet; ask one, then name it")
-    chat.history.title(chat.session, argument)
-    chat.notices.say(f"title: {argument}")
+    title = " ".join(argument.split())
+    if len(title) > _MAX_TITLE:
+        raise UsageError(f"a title has at most {_MAX_TITLE} characters; this one has {len(title):,}")
+    chat.history.title(chat.session, title)
+    chat.notices.say(f"title: {title}")
 
 
 @COMMANDS.add(

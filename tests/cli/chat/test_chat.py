@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
-from r1.chat.worker import Failed
+import pytest
+
+from r1.chat.worker import Failed, Ready
 from r1.engine.events import Answer
 from r1.history.history import History
 from r1.settings import Settings
-from r1_quantize.errors import R1Error
+from r1_quantize.errors import NotEnoughSpace, R1Error
 from tests.cli.chat.conftest import LETTERS, SETTINGS, SUM, SUM_ANSWER, OpenTalk
 from tests.fakes.views import Talk
 
@@ -151,3 +154,79 @@ class TestFailures:
         assert turn.answer
         assert turn.finish_reason is None
         assert talk.chat.turns[0].answer == turn.answer
+
+
+def during_a_reply(talk: Talk, *commands: str) -> str:
+    """Asks a question, sends the commands once its answer has begun, and returns everything printed."""
+    talk.chat.submit(SUM)
+    talk.until(lambda: isinstance(talk.last, Answer))
+    for command in commands:
+        talk.chat.submit(command)
+    talk.until(lambda: not talk.chat.busy)
+    return talk.view.printed
+
+
+class TestOrder:
+    """A reply is printed in one piece; everything else comes before or after it."""
+
+    @pytest.mark.parametrize(
+        ("command", "prints"),
+        [
+            *(("/stats", "resident"), ("/history", "/load ID"), ("/context", "tokens used"), ("/help", "Ctrl-D")),
+            *(("/set", "top-p 0.95"), ("/set temp 0.5", "temp 0.5"), ("/system Be brief.", "removes it")),
+            *(("/think show", "thinking shown"), ("/title x", "title: x"), ("/file nowhere", "cannot be read")),
+            *(("/xyzzy", "unknown command"), ("/copy", "no question yet"), ("/trace", "no question yet")),
+        ],
+    )
+    def test_a_command_during_a_reply_prints_after_it(self, talk: Talk, command: str, prints: str) -> None:
+        printed = during_a_reply(talk, command)
+        end_of_answer, echo = printed.index("17 + 25 = 42\n"), printed.index(f"> {command}\n")
+        assert end_of_answer < echo < printed.index(prints, echo)
+
+    def test_what_is_said_about_the_reply_comes_before_the_commands(self, talk: Talk) -> None:
+        talk.chat.submit(LETTERS)
+        talk.until(lambda: isinstance(talk.last, Answer))
+        talk.chat.submit("/stats")
+        talk.chat.interrupt()
+        talk.until(lambda: not talk.chat.busy)
+        assert talk.view.printed.index("stopped; the reply so far is saved") < talk.view.printed.index("> /stats\n")
+
+    def test_queued_commands_come_last(self, talk: Talk) -> None:
+        printed = during_a_reply(talk, "/undo", "/stats")
+        assert printed.index("17 + 25 = 42") < printed.index("> /stats") < printed.index("> /undo")
+
+    def test_an_error_in_the_middle_comes_before_the_commands(self, talk: Talk) -> None:
+        talk.chat.submit(SUM)
+        talk.until(lambda: isinstance(talk.last, Answer))
+        talk.chat.submit("/set")
+        talk.chat.handle(Failed(R1Error("llama.cpp could not decode (status -3)"), asking=True))
+        assert talk.view.printed.index("could not decode") < talk.view.printed.index("> /set\n")
+
+
+class TestContextLength:
+    """A length that cannot be used is given up, and messages fit again."""
+
+    def test_one_that_does_not_fit_the_memory(self, talk: Talk) -> None:
+        talk.say("/set ctx 512")
+        talk.until(lambda: talk.chat.model.ready is not None and talk.chat.model.ready.ctx == 512)
+        talk.chat.change_settings(replace(talk.chat.settings, ctx=2000))
+        talk.chat.handle(Failed(NotEnoughSpace("2,000 tokens of context need 9 GB"), asking=False))
+        assert talk.chat.settings.ctx == 512
+        assert "ctx is 512 again" in talk.view.printed
+        assert "17 + 25 = 42" in talk.say(SUM)
+
+    def test_one_that_is_too_long_for_the_model_and_was_set_before_it_was_loaded(self, open_talk: OpenTalk) -> None:
+        talk = open_talk()
+        talk.chat.model.ready = None  # as if it were loading
+        talk.chat.submit("/set ctx 9999")
+        talk.chat.model.ready = Ready("Q8_0.gguf", ctx=1024, trained=2048)
+        talk.until(lambda: isinstance(talk.last, Failed))
+        assert talk.chat.settings.ctx == 1024
+        assert "17 + 25 = 42" in talk.say(SUM)
+
+    def test_a_prompt_that_is_too_long_leaves_the_length_as_it_is(self, open_talk: OpenTalk) -> None:
+        talk = open_talk(Settings(temp=0, seed=1, threads=1, ctx=1024))
+        talk.say("/set ctx 128")
+        talk.until(lambda: talk.chat.model.ready is not None and talk.chat.model.ready.ctx == 128)
+        talk.say("word " * 200)
+        assert talk.chat.settings.ctx == 128

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from r1.chat.registry import command_help
+from r1.chat.slash_commands import COMMANDS
 from r1.history.history import History
+from r1.render.style import Style
 from r1.settings import Settings
 from tests.cli.chat.conftest import LETTERS, SUM, SUM_ANSWER, OpenTalk
-from tests.fakes.chats import say
+from tests.fakes.chats import asked, say
 from tests.fakes.views import Talk
 
 
@@ -223,3 +226,101 @@ class TestCommands:
             talk.say(question)
         assert "/trim can drop only 1 turn here; the last one stays" in talk.say("/trim 2")
         assert "/trim can drop only 1 turn here" in talk.say("/trim x")
+
+    def test_help_about_one_command(self, talk: Talk) -> None:
+        for command in ("/help set", "/help /set"):
+            printed = talk.say(command)
+            assert printed.startswith("/set [NAME VALUE]\n  change temp, top-p, max-tokens, seed or ctx\n")
+            assert "\n  temp        0 to 10; 0: always the most likely token\n" in printed
+        assert "/quit" in talk.say("/help exit")
+        assert "unknown command /setx; did you mean /set?" in talk.say("/help setx")
+
+    @pytest.mark.parametrize("command", [command.name for command in COMMANDS])
+    def test_help_about_each_command_has_its_usage_and_fits_40_columns(self, command: str) -> None:
+        found = COMMANDS.require(command)
+        printed = command_help(found, Style(40, colour=False))
+        assert " ".join(printed.split()).startswith(f"{found.usage} {found.help}")
+        assert max(map(len, printed.split("\n"))) < 40
+
+    def test_a_setting_without_a_value_shows_it(self, talk: Talk) -> None:
+        assert talk.say("/set seed") == "seed 1\n\n"
+        assert talk.say("/set ctx") == "ctx 1024\n\n"
+        assert "usage: /set" in talk.say("/set colour")
+
+    @pytest.mark.parametrize(
+        ("setting", "says"),
+        [
+            ("ctx 1", "ctx: '1' is not a whole number from 64 to"),
+            ("ctx 63", "ctx: '63' is not a whole number from 64 to"),
+            ("ctx -1", "ctx: '-1' is not"),
+            ("max-tokens 0", "max-tokens: '0' is not"),
+            ("top-p 0", "top-p: '0' is not"),
+            ("temp 99", "temp: '99' is not"),
+            ("temp nan", "temp: 'nan' is not"),
+            ("seed -1", "seed: '-1' is not"),
+        ],
+    )
+    def test_values_with_which_no_message_could_be_answered_are_refused(
+        self, talk: Talk, setting: str, says: str
+    ) -> None:
+        before = talk.chat.settings
+        assert says in talk.say(f"/set {setting}")
+        assert talk.chat.settings == before
+
+    def test_exit_is_quit_and_sessions_is_history(self, talk: Talk) -> None:
+        assert talk.say("/sessions") == talk.say("/history") == "no chats yet\n\n"
+        talk.say("/exit")
+        assert talk.view.left
+
+    def test_an_export_overwrites_a_file_only_with_force(self, talk: Talk, tmp_path: Path) -> None:
+        talk.say(SUM)
+        target = tmp_path / "my chat.md"
+        target.write_text("mine")
+        assert "choose another name, or add --force" in " ".join(talk.say(f"/export {target}").split())
+        assert target.read_text() == "mine"
+        for argument in (f"{target} --force", f"--force {target}", f"{target} --with-thinking --force"):
+            target.write_text("mine")
+            assert "written to" in talk.say(f"/export {argument}")
+            assert ("<details>" in target.read_text()) == ("--with-thinking" in argument)
+
+    def test_loading_a_chat_of_another_model_says_so(self, talk: Talk, tiny_path: Path, tmp_path: Path) -> None:
+        other = tiny_path.with_name("other.gguf")
+        other.symlink_to(tiny_path)
+        try:
+            with History.open(tmp_path / "history.db") as history:
+                here, _ = say(history, None, asked("Code?", model="other.gguf"))
+                gone, _ = say(history, None, asked("Code?", model="gone.gguf"))
+                same, _ = say(history, None, asked("Code?", model="Q8_0.gguf"))
+            printed = " ".join(talk.say(f"/load {here}").split())
+            assert printed.endswith(
+                "this chat used other.gguf, and continues with Q8_0.gguf; /model other.gguf switches back"
+            )
+            printed = " ".join(talk.say(f"/load {gone}").split())
+            assert printed.endswith("continues with Q8_0.gguf; gone.gguf is no longer on this machine")
+            assert "this chat used" not in talk.say(f"/load {same}")
+        finally:
+            other.unlink()
+
+    def test_figures_of_another_model_are_named_or_left_out(self, talk: Talk, tmp_path: Path) -> None:
+        with History.open(tmp_path / "history.db") as history:
+            other, _ = say(history, None, asked("Code?", model="other.gguf"))
+        talk.say(f"/load {other}")
+        assert "model        other.gguf (turn 1)" in talk.say("/stats")
+        assert talk.chat.model.decode_tps is None
+        talk.say(SUM)
+        assert talk.chat.model.decode_tps
+        assert "model  " not in talk.say("/stats")
+
+    def test_a_model_that_is_loaded_is_not_loaded_again(self, talk: Talk) -> None:
+        assert talk.say("/model Q8_0.gguf") == "the model is already Q8_0.gguf\n\n"
+        assert talk.chat.model.loading is None
+
+    def test_a_title_is_one_short_line_without_control_characters(self, talk: Talk) -> None:
+        talk.say(SUM)
+        assert "title: a[2J b" in talk.say("/title a\x1b[2J\n b ")
+        assert "a title has at most 200 characters; this one has 5,000" in talk.say(f"/title {'c' * 5000}")
+        listed = talk.say("/history")
+        assert listed.strip().split("\n")[0].endswith("  1 turn  a[2J b")
+        talk.say(f"/title {'c' * 200}")
+        listed = talk.say("/history").strip().split("\n")
+        assert listed[0].endswith(f"  1 turn  {'c' * 43}…")
