@@ -281,7 +281,9 @@ def _gap_between_factors(left: Atom, right: Atom, *, written: bool) -> str:
     if Kind.FRACTION in {left.kind, right.kind}:  # of units, or before one
         return " " if left.kind in _QUANTITIES or right.text[:1].isalnum() else ""
     if left.is_open_ended and right.kind is not Kind.ROOT:
-        return " " if right.kind in _STARTS and right.text[:1] != " " else ""
+        runs_on = right.kind in _STARTS and right.text[:1] != " "
+        is_index = not left.upper and left.kind is not Kind.ROOT and right.kind is Kind.OPEN  # f_b(x)
+        return " " if runs_on and not is_index else ""
     if re.match(r"\([d∂][^/]?/[d∂]", left.text) and right.kind in {Kind.NUMBER, Kind.LETTER}:
         return " "  # (d/dx) x²
     begins_raised = not right.text or unicodedata.decomposition(right.text[0]).startswith("<su")  # 2 ⁶√x, 5 ⁿCᵣ

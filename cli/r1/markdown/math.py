@@ -46,7 +46,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 
-_WORD = re.compile(r"[^\W\d_]{3}|(?:or|if|is|of|to|at|by)(?![^\W\d_])")  # in a formula, without `\\text`
+_WORD = re.compile(r"[^\W\d_]{3}|(?:or|if|is|of|to|at|by)(?![^\W\d_])")  # in a formula, without `\text`
 
 
 def math(source: str, *, display: bool = False, width: int | None = None) -> Text:
@@ -202,7 +202,8 @@ class _Writer:
         text = joined(self.argument(node, 0))
         lower = notation.lowered(text) if node.specials_chars == "_" else ""
         upper = notation.raised(text) if node.specials_chars == "^" else ""
-        if begin < 0 or atoms[-1].kind in {Kind.SPACE, Kind.COMMA} or _is_empty(base):
+        is_first = _is_empty(base) and not (atoms and not atoms[-1].text)
+        if begin < 0 or atoms[-1].kind in {Kind.SPACE, Kind.COMMA} or is_first:
             atoms.append(scripted([], lower=lower, upper=upper))
             return
         atoms[begin:] = [scripted(atoms[begin:], lower=lower, upper=upper)]

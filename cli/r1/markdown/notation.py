@@ -55,8 +55,9 @@ def raised(text: str) -> str:
 
 
 def lowered(text: str) -> str:
-    """A subscript."""
-    return _script(text, _LOWERED, "_")
+    """A subscript. A word needs no brackets: v_avg."""
+    script = _script(text, _LOWERED, "_")
+    return f"_{script[2:-1]}" if script.startswith("_(") and script[2:-1].isalpha() else script
 
 
 def _script(text: str, signs: dict[str, str], mark: str) -> str:

@@ -29,7 +29,10 @@ class TestScripts:
     def test_raised(self, text: str, sign: str) -> None:
         assert raised(text) == sign
 
-    @pytest.mark.parametrize(("text", "sign"), [("1", "₁"), ("ij", "ᵢⱼ"), ("b", "_b"), ("x → 0", "_(x→0)")])
+    @pytest.mark.parametrize(
+        ("text", "sign"),
+        [("1", "₁"), ("ij", "ᵢⱼ"), ("b", "_b"), ("avg", "_avg"), ("i,j", "_(i,j)"), ("x → 0", "_(x→0)")],
+    )
     def test_lowered(self, text: str, sign: str) -> None:
         assert lowered(text) == sign
 
