@@ -234,9 +234,10 @@ def _history(chat: Chat, _: str) -> None:
     if not sessions:
         chat.notices.say("no chats yet")
         return
-    columns = max(chat.view.style.width - 36, 20)  # for the title, beside the other columns
+    columns = max(chat.view.style.width - 38, 20)  # for the title, beside the other columns
     lines = [
-        f"{info.id:>5}  {units.minute(info.updated)}  {units.count(info.turns, 'turn'):>8}  {_brief(info.title, columns)}"
+        f"{info.id:>5}  {units.minute(info.updated)}  {units.count(info.turns, 'turn'):>8}  "
+        + _brief(info.title, columns)
         for info in sessions
     ]
     chat.notices.say("\n".join([*lines, "/load ID continues one"]))

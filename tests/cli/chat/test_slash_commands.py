@@ -323,4 +323,4 @@ class TestCommands:
         assert listed.strip().split("\n")[0].endswith("  1 turn  a[2J b")
         talk.say(f"/title {'c' * 200}")
         listed = talk.say("/history").strip().split("\n")
-        assert listed[0].endswith(f"  1 turn  {'c' * 43}…")
+        assert listed[0].endswith(f"  1 turn  {'c' * 41}…")
