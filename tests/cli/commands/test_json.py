@@ -8,10 +8,13 @@ import subprocess
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import typer
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from r1.app import app
 from r1.commands import doctor
@@ -21,6 +24,7 @@ from tests.conftest import Run
 from tests.fakes.chats import write_three_chats
 from tests.fakes.consoles import console, written
 from tests.fakes.diagnoses import diagnosis
+from tests.fakes.in_process import run_here
 
 COMMANDS = {
     "list": "list --json",
@@ -144,6 +148,51 @@ class TestErrors:
         assert list(last) == ["event", "error", "exit_code"]
         assert (last["event"], last["exit_code"]) == ("failed", done.returncode)
         assert done.stderr.decode() == f"r1: {last['error']}\n"
+
+    @given(
+        command=st.sampled_from(
+            [
+                *("run", "show", "verify", "bench", "rm", "quantize", "list", ""),
+                *("history", "history show", "history search", "history delete", "history list"),
+            ]
+        ),
+        words=st.lists(
+            st.sampled_from(
+                [
+                    *(
+                        "nosuch",
+                        "nosuch:Q4_K_M",
+                        "",
+                        "-",
+                        "--",
+                        "99",
+                        "x",
+                        "~nosuchuser/m.gguf",
+                        "/dev/null",
+                        "ä b",
+                        "-5",
+                    ),
+                    *("--temp", "--ctx", "-1", "1e999", "--device", "--model", "-m", "-q", "-y", "--all", "--nosuch"),
+                    *("--jsonl", "--kv-type", "F16", "--thinking", "Hide", "-t", "q4_k_m", "--list-types", "--type="),
+                    *("--chat", "--no-stdin", "-f", "--seed=", "--tune", "--depths", "-p", "\udcff", "\n", "--json=1"),
+                ]
+            ),
+            max_size=5,
+        ),
+    )
+    @settings(max_examples=60)
+    def test_any_command_line_that_fails_prints_one_object(self, command: str, words: list[str]) -> None:
+        """Also where the parser refuses the line. Nothing is here, so that no command does anything that takes long."""
+        line = [*command.split(), "--json", *words]
+        with TemporaryDirectory() as folder:
+            done = run_here(*line, environ={"R1_HOME": f"{folder}/none", "R1_MODEL": "nosuch", "HOME": folder})
+            assert not Path(folder, "none").exists()
+        assert done.returncode in {0, 2, 4, 7}, (line, done)
+        assert b"unexpected error" not in done.stderr
+        if done.returncode:
+            error = objects(done)[-1]
+            assert error["exit_code"] == done.returncode
+            assert done.stderr.endswith(f"r1: {error['error']}\n".encode("utf-8", "backslashreplace"))
 
     def test_every_command_with_json_is_here(self) -> None:
         """A new command with --json must be added to the tables of this module."""
