@@ -16,8 +16,8 @@ from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 
-from r1.markdown.grammar import is_settled, parse_inline
-from r1.markdown.inline import DIM, inline
+from r1.markdown.grammar import HELD, is_settled, parse_inline
+from r1.markdown.inline import DIM, Line, inline
 from r1.markdown.wrap import breaks, fold_text, wrap_text
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Start:
     number: str | None = None  # of the first list item, such as "3.", if the list began earlier
     fence: int = -1  # the line that opens a code block, if all its shown lines but the first were dropped
     highlighter: Highlighter | None = None  # the one that coloured the dropped lines
+    held: Text | None = None  # the text that HELD stands for: the last line of a paragraph whose source was dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,22 @@ class OpenCode:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenParagraph:
+    """A paragraph that may continue, divided where nothing before can change."""
+
+    held: Text  # from the start of the last line that is laid out
+    shown: int  # 1 if that line is final
+    rest: str  # the source after it
+
+
+@dataclass(frozen=True, slots=True)
 class Leaf:
     """The lines of a leaf block. The first `stable` are final as long as only text follows."""
 
     lines: list[Text]
     stable: int = 0
     code: OpenCode | None = None
+    paragraph: OpenParagraph | None = None
 
 
 @dataclass(slots=True)
@@ -76,6 +87,7 @@ class Layout:
     last_start: Start = field(default_factory=Start)
     last_width: int = 0  # that the last block was laid out for
     code: OpenCode | None = None  # if the source ends inside a code block
+    paragraph: OpenParagraph | None = None  # if the source ends inside a paragraph that is in no list or quote
 
 
 class Blocks:
@@ -106,6 +118,8 @@ class Blocks:
         result.last_leaf = len(result.lines) - len(self._last.lines)
         result.stable = result.last_leaf + self._last.stable
         result.code = self._last.code
+        if root.children and root.children[-1].type == "paragraph":
+            result.paragraph = self._last.paragraph
         return result
 
     def _top_list(self, node: SyntaxTreeNode, width: int, blank: bool, result: Layout, *, first: bool) -> None:
@@ -194,9 +208,7 @@ class LeafBlocks:
         """The lines of one leaf block, each at most `width` columns."""
         match node.type:
             case "paragraph":
-                content = node.children[0]
-                lines = wrap_text(inline(content).text, width)
-                return Leaf(lines, min(self._settled(content.content, width), len(lines)))
+                return self._paragraph(node, width)
             case "heading":
                 title = inline(node.children[0]).text
                 title.stylize_before(_HEADING)
@@ -215,19 +227,36 @@ class LeafBlocks:
             case _:
                 return Leaf(fold_text(Text(node.content), width))
 
-    def _settled(self, content: str, width: int) -> int:
-        """How many lines of the last paragraph are final.
+    def _paragraph(self, node: SyntaxTreeNode, width: int) -> Leaf:
+        """A paragraph, and how many of its lines are final if it is the last block.
 
         Its last source line may still become a heading or the head of a table. Wrapped lines of an unfinished source
         line are final, up to the first character that later text may pair up with.
         """
-        kept = content if is_settled(content.rpartition("\n")[2]) else content.rpartition("\n")[0]
+        content = node.children[0]
+        lines = wrap_text(self._continued(inline(content)).text, width)
+        kept = content.content
+        if not is_settled(kept.rpartition("\n")[2]):
+            kept = kept.rpartition("\n")[0]
         if not kept:
-            return 0
-        line = inline(parse_inline(kept))
-        count = sum(1 for _ in breaks(line.text.plain[: line.open], width))
-        may_continue = line.open is not None or (self._ends_within_a_line and kept == content)
-        return count - may_continue  # a line is decided by the word that follows it
+            return Leaf(lines)
+        line = self._continued(inline(parse_inline(kept)))
+        spans = list(breaks(line.text.plain[: line.open], width))
+        may_continue = line.open is not None or (self._ends_within_a_line and kept == content.content)
+        stable = len(spans) - may_continue  # a line is decided by the word that follows it
+        source, text = _decided(kept, line)
+        if stable < 1 or source < 0:
+            return Leaf(lines, stable)
+        held = line.text[spans[-1][0] : text]
+        return Leaf(lines, stable, paragraph=OpenParagraph(held, 1 - may_continue, content.content[source:]))
+
+    def _continued(self, line: Line) -> Line:
+        """The line with the text that HELD stands for."""
+        held = self._start.held
+        if held is None or not line.text.plain.startswith(HELD):
+            return line
+        grown = len(held) - len(HELD)
+        return Line(held + line.text[len(HELD) :], None if line.open is None else line.open + grown, line.open_source)
 
     def _code(self, node: SyntaxTreeNode, width: int) -> Leaf:
         """Code without a margin, which would be copied with it; lines that are too long are folded."""
@@ -261,6 +290,18 @@ class LeafBlocks:
         return Highlighter((node.info.split() or [""])[0])
 
 
+def _decided(source: str, line: Line) -> tuple[int, int]:
+    """Where a paragraph can be divided: offsets in its source and in its text; -1 if nowhere.
+
+    That is at its end, or at a space before the first mark that later text can pair up with.
+    """
+    if line.open is None:
+        return len(source), len(line.text)
+    at, text = line.open_source, line.open
+    is_space = at > 0 and text > 0 and source[at - 1] == line.text.plain[text - 1] == " "
+    return (at - 1, text - 1) if is_space else (-1, -1)
+
+
 def _formula(node: SyntaxTreeNode, width: int) -> Leaf:
     """A formula on separate lines, slightly indented; an unclosed one is shown as its source."""
     from r1.markdown.math import math
@@ -269,7 +310,7 @@ def _formula(node: SyntaxTreeNode, width: int) -> Leaf:
         source = (node.markup + node.content).split("\n")
         return Leaf([piece for line in source for piece in fold_text(Text(line), width)])
     margin = min(2, max(width - _MIN_TEXT_COLUMNS, 0))
-    lines = list(math(node.content, display=True).split("\n"))
+    lines = list(math(node.content, display=True, width=width - margin).split("\n"))
     for line in lines:
         line.rstrip()
     pieces = [Text(" " * margin) + piece for line in lines for piece in wrap_text(line, width - margin)]

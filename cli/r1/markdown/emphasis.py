@@ -184,7 +184,7 @@ def _parts(token: Token, is_undecided: bool) -> list[Token]:
     text = Token("text", "", 0, content=run.sign * run.count)
     return [
         *(Token(f"{tag}_close", tag, -1) for tag in run.closed),
-        *([Token("open", "", 0)] if is_undecided else []),
+        *([Token("open", "", 0, meta={"at": run.position})] if is_undecided else []),
         *([text] if run.count else []),
         *(Token(f"{tag}_open", tag, 1) for tag in reversed(run.opened)),
     ]

@@ -22,6 +22,9 @@ from r1.markdown.table_rows import MAX_COLUMNS, table
 MAX_TITLE = 60
 """Characters. `---` below a longer line does not make it a heading, or a table's head unless the line begins with |."""
 
+HELD = "\ue000" * (MAX_TITLE + 1)
+"""Replaces the dropped source of a paragraph. A line of this length can become nothing else."""
+
 _MAX_NESTING = 40  # of blocks; deeper ones are shown as text
 _OTHER_BLOCK = re.compile(r"(?:[-+*]|#{1,6}|\d{1,9}[.)])(?:\s|$)|>|```|~~~|\\\[|\$\$")  # at the start of a line
 _DISPLAYS = {"\\[": "\\]", "$$": "$$"}

@@ -24,6 +24,7 @@ class Line:
 
     text: Text = field(default_factory=Text)
     open: int | None = None
+    open_source: int = -1  # the same as an offset in the source; -1: it is not known
 
 
 def inline(node: SyntaxTreeNode) -> Line:
@@ -39,7 +40,8 @@ def _add(line: Line, node: SyntaxTreeNode, style: Style) -> None:
         case "text":
             line.text.append(node.content.replace("\t", " "), style)
         case "open":
-            line.open = len(line.text) if line.open is None else line.open
+            if line.open is None:
+                line.open, line.open_source = len(line.text), int(node.meta["at"])
         case "text_special":
             line.text.append(node.content, style)
         case "softbreak" | "hardbreak":
@@ -66,7 +68,7 @@ def _add_span(line: Line, node: SyntaxTreeNode, style: Style) -> None:
     for child in node.children:
         _add(line, child, style)
     if line.open is not None and line.open >= begin:
-        line.open = begin
+        line.open, line.open_source = begin, -1
 
 
 def _add_link(line: Line, node: SyntaxTreeNode, style: Style) -> None:

@@ -216,7 +216,7 @@ def _character(state: StateInline, _silent: bool) -> bool:
 def _undecided(state: StateInline, limit: int) -> None:
     """Marks that later text can change the meaning of the current position, if the source ends within `limit`."""
     if state.posMax == len(state.src) < state.pos + limit:
-        state.push("open", "", 0)
+        state.push("open", "", 0).meta["at"] = state.pos
 
 
 def _as_text(state: StateInline, count: int) -> None:

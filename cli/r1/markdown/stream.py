@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.text import Text
 
 from r1.console import printable
-from r1.markdown.blocks import Blocks, Layout, Start
-from r1.markdown.grammar import MAX_TITLE, is_settled, parse
+from r1.markdown.blocks import Blocks, Layout, OpenCode, Start
+from r1.markdown.grammar import HELD, MAX_TITLE, is_settled, parse
 from r1.markdown.inline import DIM
 from r1.markdown.wrap import fold_text, wrap_text
 
@@ -113,22 +113,30 @@ class Markdown:
         return blocks.layout(parse(source), max(self._laid_out_at, 1), width)
 
     def _forget(self, source: str, layout: Layout) -> None:
-        """Drops the source of the finished lines, except that of the block or list item that continues.
-
-        All lines of an open code block but the first are dropped too, so that long code stays fast. The first line is
-        kept because it may be beside the number of a list item.
-        """
-        lines = _lines(source)
-        first, shown, code = layout.last_line, max(layout.stable, self._shown), layout.code
-        self._start = layout.last_start
-        if code and code.count > 1 and source.endswith("\n"):
-            self._start = replace(self._start, fence=code.line - first, highlighter=code.highlighter)
-            del lines[code.line + 2 :]
-            shown = layout.last_leaf + code.first
-        self._source = "".join(lines[first:]) + self._source[len(source) :]
-        self._shown = max(shown - layout.last_index, 0)
+        """Drops the source of the finished lines, except that of the block or list item that continues."""
+        lines, shown = _lines(source), max(layout.stable, self._shown)
+        coming, paragraph = self._source[len(source) :], layout.paragraph
+        rest = paragraph.rest + source[len(source.rstrip()) :] if paragraph else ""
+        if paragraph and shown == layout.stable and rest[:1].isspace():
+            self._start, self._shown = Start(held=paragraph.held), paragraph.shown
+            self._source = HELD + rest + coming
+        else:
+            self._start = layout.last_start
+            if layout.code and layout.code.count > 1 and source.endswith("\n"):
+                shown = self._forget_code(lines, layout, layout.code)
+            self._source = "".join(lines[layout.last_line :]) + coming
+            self._shown = max(shown - layout.last_index, 0)
         self._laid_out_at = layout.last_width or self.width
         self._scanned = len(self._source)
+
+    def _forget_code(self, lines: list[str], layout: Layout, code: OpenCode) -> int:
+        """Drops all lines of an open code block but the first; returns how many of the remaining lines are shown.
+
+        So long code stays fast. The first line is kept because it may be beside the number of a list item.
+        """
+        self._start = replace(self._start, fence=code.line - layout.last_line, highlighter=code.highlighter)
+        del lines[code.line + 2 :]
+        return layout.last_leaf + code.first
 
     def _unfinished(self) -> list[Text]:
         if len(self._source) > _MAX_LIVE_CHARACTERS:

@@ -75,18 +75,23 @@ def breaks(plain: str, width: int, *, keep_indent: bool = False) -> Iterator[tup
             continue  # it counts if a word follows on the same line
         start = 0 if match.start() == indent else match.start()
         word = plain[start : match.end()]
-        if used and used + (start - end) + cell_len(word) > width:
+        if used and used + _gap(plain, end, start) + cell_len(word) > width:
             yield begin, end
             begin, used, end = start, 0, start
         elif not used:
             begin = end = start
         for piece in _chopped(word, width):
-            if used and used + (start - end) + cell_len(piece) > width:
+            if used and used + _gap(plain, end, start) + cell_len(piece) > width:
                 yield begin, end
                 begin, used, end = start, 0, start
-            used += (start - end) + cell_len(piece)
+            used += _gap(plain, end, start) + cell_len(piece)
             start = end = start + len(piece)
     yield begin, max(end, begin)
+
+
+def _gap(plain: str, end: int, start: int) -> int:
+    """The columns of the spaces between two words: an ideographic space has two."""
+    return max(start - end, cell_len(plain[end:start])) if start > end else 0
 
 
 def _chopped(word: str, width: int) -> list[str]:

@@ -67,6 +67,7 @@ WORDS = [
         "w" * 90,
         "https://x.org/a_b/c*d",
     ],
+    *["many words that go on and on until the line is longer than a title may be, *then more and $more ", "b* and c$ "],
     *["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\x1b[31m", "\x07"],
 ]
 ENDS = ["", " ", "  ", "\n", "\n", "\n\n", "\r\n", "\n\n\n", "\n  ", "\n    "]
@@ -119,16 +120,85 @@ def test_every_word_is_on_the_screen(fragments: list[str]) -> None:
 
 
 LITERALS = [
-    *["2*3*4 = 24", "5 * 3 * 2", "a*b*c", "x_1*y_2*z", "2**3**4", "(a)*(b)*(c)", "x^2*y^2*z", "-5 + 3", "+1", "1,000.50"],
-    *["3 < 5 > 2", "p <= q && r >= s", "a || b", "~5", "a~b~c", "~~", "50%", "1/2", "5!", "#7", "x[0]", "f[i](x)", "[1]"],
-    *["[0, 1)", "[i](j)", "[](int n) { return n; }", "vector<std::string>", "<div>", "#include <stdio.h>", "&x", "p = &sum;"],
-    *["snake_case_name", "__init__.py", '__name__ == "__main__"', "__all__", "_foo_bar_", "*args, **kwargs", "**kwargs"],
-    *["def f(*args, **kwargs):", "int *p, *q;", "char **argv", "/*comment*/", "x = *p + *q", "@property", "-*- coding -*-"],
-    *["$HOME/$USER", "$PATH:$HOME", "$5 and $10", "$5 and 10$", "US$5", "5$", "~/a and ~/b", "/usr/lib/python3.11/a_b.py"],
+    *[
+        "2*3*4 = 24",
+        "5 * 3 * 2",
+        "a*b*c",
+        "x_1*y_2*z",
+        "2**3**4",
+        "(a)*(b)*(c)",
+        "x^2*y^2*z",
+        "-5 + 3",
+        "+1",
+        "1,000.50",
+    ],
+    *[
+        "3 < 5 > 2",
+        "p <= q && r >= s",
+        "a || b",
+        "~5",
+        "a~b~c",
+        "~~",
+        "50%",
+        "1/2",
+        "5!",
+        "#7",
+        "x[0]",
+        "f[i](x)",
+        "[1]",
+    ],
+    *[
+        "[0, 1)",
+        "[i](j)",
+        "[](int n) { return n; }",
+        "vector<std::string>",
+        "<div>",
+        "#include <stdio.h>",
+        "&x",
+        "p = &sum;",
+    ],
+    *[
+        "snake_case_name",
+        "__init__.py",
+        '__name__ == "__main__"',
+        "__all__",
+        "_foo_bar_",
+        "*args, **kwargs",
+        "**kwargs",
+    ],
+    *[
+        "def f(*args, **kwargs):",
+        "int *p, *q;",
+        "char **argv",
+        "/*comment*/",
+        "x = *p + *q",
+        "@property",
+        "-*- coding -*-",
+    ],
+    *[
+        "$HOME/$USER",
+        "$PATH:$HOME",
+        "$5 and $10",
+        "$5 and 10$",
+        "US$5",
+        "5$",
+        "~/a and ~/b",
+        "/usr/lib/python3.11/a_b.py",
+    ],
     *["C:\\new\\table", "\\\\server\\share", "src/**/a/**/b.py", "file*.txt *.py", "*.txt,*.py", "*_test and test_*"],
     *[r"\d+\.\d+", r"^a\.b\?c\{2\}[x-z]+$", r"\n and \t", r"\"hi\"", r"C:\_build\_a", "user@host:~/x", "2019-01-01"],
-    *["https://x.org/a_b_c/d*e*f?g=1&h=2", "man(1)", "3.14e-5", "0x1F", "10:30", "1.2.3", "a->b", "x=y;", "{a: 1, b_c: 2}"],
-    *["the \"*\" key and the \"*\" sign", "(*) and (*)", "2 *x*y* 3", "ls *.py", "x^{2}", "a_{1}*b_{2}"],
+    *[
+        "https://x.org/a_b_c/d*e*f?g=1&h=2",
+        "man(1)",
+        "3.14e-5",
+        "0x1F",
+        "10:30",
+        "1.2.3",
+        "a->b",
+        "x=y;",
+        "{a: 1, b_c: 2}",
+    ],
+    *['the "*" key and the "*" sign', "(*) and (*)", "2 *x*y* 3", "ls *.py", "x^{2}", "a_{1}*b_{2}"],
 ]
 NUMBERS = st.builds("{}{}".format, st.sampled_from(["", "-", "+"]), st.decimals(-1000, 1000, places=2))
 NAMES = st.from_regex(r"_{0,2}[a-z]{1,5}(_[a-z0-9]{1,4}){0,3}_{0,2}", fullmatch=True).filter(
@@ -141,9 +211,19 @@ EXPRESSIONS = st.lists(OPERANDS, min_size=2, max_size=5).flatmap(
     )
 )
 PATHS = st.lists(NAMES, min_size=2, max_size=4).flatmap(
-    lambda names: st.sampled_from(["/", ".", ":\\", ":", "::", "->", ".*", "/*"]).map(lambda between: between.join(names))
+    lambda names: st.sampled_from(["/", ".", ":\\", ":", "::", "->", ".*", "/*"]).map(
+        lambda between: between.join(names)
+    )
 )
-CONTEXTS = ["{}", "so {} is", "- {}", "1. see {} here", "> {} there", "# About {} here", "| {} | 7 |\n|---|---|\n| x | {} |"]
+CONTEXTS = [
+    "{}",
+    "so {} is",
+    "- {}",
+    "1. see {} here",
+    "> {} there",
+    "# About {} here",
+    "| {} | 7 |\n|---|---|\n| x | {} |",
+]
 MARKS = ["**bold** ", "*soft* ", "`code` ", "\\(n\\) ", "$m$ ", "~~old~~ ", "a * ", "a_ ", "[1] "]
 """Text with marks of its own that comes before a literal in the same paragraph."""
 

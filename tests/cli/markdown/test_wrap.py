@@ -56,6 +56,7 @@ class TestBreaks:
             ("one two three", 8, ["one two", "three"]),
             ("one two", 7, ["one two"]),
             ("one  two", 3, ["one", "two"]),
+            ("**\u3000*", 4, ["**", "*"]),
             ("abcdefgh ij", 3, ["abc", "def", "gh", "ij"]),
             ("我们首先需要找到系数。然后", 20, ["我们首先需要找到系", "数。然后"]),
             ("这是（括号）里", 6, ["这是", "（括", "号）里"]),
