@@ -12,6 +12,7 @@ from tests.e2e.pull.person import MODEL, REPO, Person, error_line
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Shape
 from tests.fakes.hub import Hub
+from tests.fakes.in_process import run_here
 from tests.fakes.quantizer import write_imatrix
 
 
@@ -31,6 +32,14 @@ def test_the_advice_about_an_unknown_pretokenizer_works(person: Person) -> None:
     assert "choose one of llama.cpp's with --pretokenizer NAME" in error_line(person.pull())
     assert person.pull(MODEL, "--pretokenizer", "qwen2").returncode == 0
     assert (person.exits, person.manifest.pretokenizer) == ([7, 0], "qwen2")
+
+
+def test_a_model_with_a_chosen_pretokenizer_can_be_repaired(person: Person) -> None:
+    person.pull(MODEL, "--pretokenizer", "qwen2")
+    before = person.gguf.read_bytes()
+    person.gguf.write_bytes(before[:-5000] + bytes(5000))
+    done = run_here("verify", "--repair", MODEL, environ=person.environ)
+    assert (done.returncode, person.gguf.read_bytes() == before) == (0, True), done.stderr.decode()
 
 
 def test_all_options_together(person: Person, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ class TestManifest:
             replace(MANIFEST, tensor_types=[r"blk\.(0|1)\.ffn_down=Q6_K", "attn_v=Q8_0"]),
             replace(MANIFEST, missing_tokens=[]),
             replace(MANIFEST, missing_tokens=["<think>", "<｜User｜>"]),
+            replace(MANIFEST, pretokenizer="qwen2"),
             replace(MANIFEST, tensor_crc32={"blk.0.attn_v.weight": 0, "output.weight": (1 << 32) - 1}),
         ],
     )
