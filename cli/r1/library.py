@@ -189,7 +189,9 @@ def named_source(store: Store, source: LocalSource, name: str | None) -> LocalSo
     """
     chosen = source.name if name is None else name
     if name is None and not chosen:
-        raise UsageError(f"{source.path}: its name has no letter or digit; name the model with --name NAME")
+        raise UsageError(
+            f"{source.path}: its name has no letter from a to z and no digit; name the model with --name NAME"
+        )
     return replace(source, name=check_name(chosen, store.catalogue, source.checkpoint, str(source.path)))
 
 

@@ -16,7 +16,8 @@ from typing import Any
 from r1_quantize.errors import UsageError
 
 _MAX_NAME = 100  # characters; file systems allow 255 bytes
-NAME = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{_MAX_NAME - 1}}}")
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)")  # on Windows
+NAME = re.compile(rf"(?!{_RESERVED.pattern})[a-z0-9](?:[a-z0-9._-]{{0,{_MAX_NAME - 2}}}[a-z0-9_-])?")
 """A valid model name: safe as a folder name on every platform, and without the `:` that precedes a quant type."""
 
 _HERE = Path(__file__).parent
@@ -75,7 +76,8 @@ def check_name(name: str, catalogue: Mapping[str, Checkpoint], source: Checkpoin
 
 def model_name(text: str) -> str:
     """A valid model name from a file's or repository's: `My Model` → `my-model`; may be empty."""
-    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:_MAX_NAME]
+    name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
+    return (f"model-{name}" if _RESERVED.match(name) else name)[:_MAX_NAME].rstrip(".")
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {

@@ -298,5 +298,5 @@ class TestNamedSource:
     def test_a_source_without_a_usable_name_needs_one(self, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(folders)
         store = Store(folders / "home", catalog.load())
-        with pytest.raises(UsageError, match="its name has no letter or digit; name the model with --name NAME"):
+        with pytest.raises(UsageError, match="no letter from a to z and no digit; name the model with --name NAME"):
             named_source(store, find_source(store, "模型"), None)

@@ -211,7 +211,9 @@ class TestCheckName:
             ):
                 catalog.check_name(name, self.KNOWN, source, "./x")
 
-    @pytest.mark.parametrize("name", ["", " ", "..", "../x", "a/b", "a\\b", "-x", ".x", "A", "a:b", "模型", "x" * 101])
+    @pytest.mark.parametrize(
+        "name", ["", " ", "..", "../x", "a/b", "a\\b", "-x", ".x", "A", "a:b", "模型", "x" * 101, "con", "nul.x", "a."]
+    )
     def test_a_bad_name_is_refused_in_one_short_line(self, name: str) -> None:
         with pytest.raises(UsageError, match="a name is lower-case letters, digits, dots and dashes") as caught:
             catalog.check_name(name, self.KNOWN, None, "./x")
@@ -231,6 +233,10 @@ class TestCheckName:
         ("-x-", "x"),
         ("日本", ""),
         ("a/../b", "a-..-b"),
+        ("NUL", "model-nul"),
+        ("com1.bak", "model-com1.bak"),
+        ("console", "console"),
+        ("x" * 99 + ".y", "x" * 99),
         ("", ""),
     ],
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -22,6 +23,7 @@ from r1_quantize.file_kinds import START_BYTES, kind_of
 from r1_quantize.files import SourceFile
 
 INDEX = "model.safetensors.index.json"
+_NUMBERED = re.compile(r"-\d{5}-of-(\d{5})\.safetensors$")
 _MAX_TOKENIZER_BYTES = 32 << 20  # Llama's has 17 million, and parsing takes many times that
 _MAX_JSON_BYTES = 4 << 20  # of any other file
 
@@ -81,6 +83,8 @@ class CheckpointFolder:
             names = [entry.name for entry in self.path.iterdir()]
         if missing == "tokenizer.json" and "tokenizer.model" in names:
             return f"{missing} is missing; tokenizer.model is a vocabulary of another kind, which no R1 distill has"
+        if missing == "tokenizer.json" and "vocab.json" in names:
+            return f"{missing} is missing; transformers makes it of vocab.json and merges.txt when it saves a tokenizer"
         if missing == "config.json" and (kind := foreign.by_files(names)):
             return f"no checkpoint but {kind}"
         return f"{missing} is missing; a checkpoint has it beside its *.safetensors"
@@ -147,6 +151,10 @@ def _shards_among(path: Path, files: Iterable[str]) -> list[str]:
         kind = foreign.by_files(names)
         instead = f"; it has {kind}" if kind else ""
         raise BadCheckpoint(f"{path}: has neither model.safetensors nor {INDEX}{instead}")
+    if match := _NUMBERED.search(shards[0]):
+        wanted = [f"{shards[0][: match.start()]}-{number:05}-of-{match[1]}" for number in range(1, int(match[1]) + 1)]
+        if missing := [name for name in wanted if f"{name}.safetensors" not in shards]:
+            raise BadCheckpoint(f"{path}: the shard {missing[0]}.safetensors is missing; download it to this folder")
     return shards
 
 

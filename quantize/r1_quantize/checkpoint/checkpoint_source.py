@@ -122,7 +122,9 @@ def _stored(folder: CheckpointFolder, architecture: Architecture) -> Iterator[Te
         if stored.type is None and (quantized := foreign.by_type(folder.config, stored.dtype)):
             raise BadCheckpoint(f"{folder.path}: {quantized}")
         if stored.shape != known_weight.shape:
-            shapes = f"{list(stored.shape)}, but config.json requires {list(known_weight.shape)}"
+            shapes = (
+                f"{list(stored.shape)}, but config.json requires {list(known_weight.shape)}; they are not of one model"
+            )
             raise BadCheckpoint(f"{tensor.shard}: {source} is {shapes}")
         if stored.type is None:
             raise BadCheckpoint(f"{tensor.shard}: {source} is {stored.dtype}, not BF16, F16 or F32")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from r1_quantize.checkpoint.checkpoint import CheckpointFolder, read_json
+from r1_quantize.checkpoint.checkpoint_source import checkpoint_source
 from r1_quantize.errors import BadCheckpoint
 from tests.fakes import checkpoints
+from tests.fakes.checkpoints import Shape
 
 INDEX = "model.safetensors.index.json"
 
@@ -174,3 +177,28 @@ class TestDamage:
         with (path / "config.json").open("wb") as file:
             file.truncate(1 << 40)
         refused(path, "1,099,511,627,776 bytes is too large")
+
+    @pytest.mark.parametrize("missing", [1, 2, 3])
+    def test_a_missing_shard_is_named_even_without_an_index(self, tmp_path: Path, missing: int) -> None:
+        folder = checkpoints.write(tmp_path / "c", shards=3)
+        (folder / INDEX).unlink()
+        name = f"model-{missing:05}-of-00003.safetensors"
+        (folder / name).unlink()
+        refused(folder, f"the shard {name} is missing; download it to this folder")
+
+    def test_shards_of_two_models(self, tmp_path: Path) -> None:
+        one = checkpoints.write(tmp_path / "one", Shape(hidden=32, inner=32, heads=1, kv_heads=1), shards=2)
+        other = checkpoints.write(tmp_path / "other", Shape(hidden=64, inner=32, heads=1, kv_heads=1), shards=2)
+        shutil.copy(other / "model-00002-of-00002.safetensors", one)
+        with pytest.raises(BadCheckpoint, match=r"but config\.json requires .*; they are not of one model"):
+            checkpoint_source(CheckpointFolder(one), "x")
+
+    @pytest.mark.parametrize(
+        ("instead", "said"),
+        [("tokenizer.model", "a vocabulary of another kind"), ("vocab.json", "of vocab.json and merges.txt")],
+    )
+    def test_another_kind_of_tokenizer_is_named(self, tmp_path: Path, instead: str, said: str) -> None:
+        folder = checkpoints.write(tmp_path / "c")
+        (folder / "tokenizer.json").rename(folder / instead)
+        with pytest.raises(BadCheckpoint, match=f"tokenizer.json is missing; .*{said}"):
+            checkpoint_source(CheckpointFolder(folder), "x")
