@@ -34,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-history_app = typer.Typer(cls=Group, no_args_is_help=False, rich_markup_mode=None)
+history_app = typer.Typer(cls=Group, subcommand_metavar="[COMMAND]", no_args_is_help=False, rich_markup_mode=None)
 
 Flags = Mapping[str, object]
 """The options that are settings, by name; None or False: not given."""

@@ -70,7 +70,8 @@ LIST = """Examples:
     r1 list | cut -f1
     r1 list --json
 
-In a pipe, each line has a model's name, its size in bytes and its path, separated by tabs."""
+`(default)` marks the model that r1 takes without -m. In a pipe, each line has the name, the size in bytes and the path \
+of a model on this disk, separated by tabs."""
 
 DOCTOR = """Examples:
     r1 doctor
