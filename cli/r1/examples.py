@@ -70,8 +70,8 @@ LIST = """Examples:
     r1 list | cut -f1
     r1 list --json
 
-`(default)` marks the model that r1 takes without -m. In a pipe, each line has the name, the size in bytes and the path \
-of a model on this disk, separated by tabs."""
+`(default)` marks the model that r1 takes without -m. In a pipe, each line has the name, the size in bytes and the \
+path of a model on this disk, separated by tabs."""
 
 DOCTOR = """Examples:
     r1 doctor
