@@ -34,6 +34,10 @@ class Terminal:
         """The exit status; waits for it."""
         return self._process.wait(timeout=_TIMEOUT_S)
 
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
     def type(self, keys: str) -> None:
         os.write(self._ours, keys.encode())
 

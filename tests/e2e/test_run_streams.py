@@ -169,13 +169,15 @@ class TestInterrupt:
                 assert b"Traceback" not in errors
                 assert process.returncode in {0, 130, -signal.SIGINT}
 
-    def test_an_ignored_signal_stays_ignored(self, start: Start) -> None:
-        process = start("run", "--jsonl", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    @pytest.mark.parametrize("ignored", [signal.SIGINT, signal.SIGHUP])
+    def test_an_ignored_signal_stays_ignored(self, start: Start, ignored: signal.Signals) -> None:
+        """A shell ignores SIGINT for a job in the background, and `nohup` SIGHUP."""
+        process = start("run", "--jsonl", preexec_fn=lambda: signal.signal(ignored, signal.SIG_IGN))
         for _ in range(2):
             process.stdin.write(b'"hi"\n')
             process.stdin.flush()
             assert json.loads(process.stdout.readline())["finish_reason"] == "stop"
-            process.send_signal(signal.SIGINT)
+            process.send_signal(ignored)
         process.stdin.close()
         assert process.wait(timeout=WAIT_S) == 0
         process.stdout.close()
@@ -209,6 +211,21 @@ class TestTerminal:
             terminal.type("\x03")
             terminal.read_to_end()
             assert terminal.status == 130
+
+    def test_ctrl_c_while_tokens_are_counted_leaves_a_clean_line(
+        self, environ: dict[str, str], endless_path: Path
+    ) -> None:
+        with Terminal([*R1, "run", "-m", str(endless_path), "--temp", "0", "--json", "hi"], environ) as terminal:
+            screen = ""
+            while not re.search(r"(thinking|answering) · \d+ s · \d+ tokens", screen):
+                screen += terminal.read_some()
+            terminal.type("\x03")
+            screen += terminal.read_to_end()
+            assert terminal.status == 130
+        counter, removed, report = screen.rpartition("\r\x1b[K")
+        assert removed
+        assert "\n" not in counter
+        assert json.loads(report)["finish_reason"] == "interrupted"
 
     def test_the_answer_is_clean_when_only_stdout_is_redirected(self, environ: dict[str, str], tmp_path: Path) -> None:
         file = tmp_path / "answer.txt"
