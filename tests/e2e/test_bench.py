@@ -46,7 +46,7 @@ class TestLines:
 
 
 class TestStopping:
-    """Ctrl-C prints what was measured so far."""
+    """Ctrl-C and SIGTERM print what was measured so far."""
 
     ANNOUNCED = (
         "import sys\n"
@@ -61,19 +61,21 @@ class TestStopping:
     )
     """The program, except that it prints a line as it begins to measure."""
 
-    @pytest.mark.parametrize("form", [(), ("--json",)])
-    def test_in_the_middle(self, environ: dict[str, str], form: tuple[str, ...]) -> None:
+    @pytest.mark.parametrize(("form", "sent", "status"), [((), signal.SIGINT, 130), (("--json",), signal.SIGTERM, 143)])
+    def test_in_the_middle(
+        self, environ: dict[str, str], form: tuple[str, ...], sent: signal.Signals, status: int
+    ) -> None:
         options = ("-m", "tiny", "-p", "16", "-n", "4", "-r", "1000", "--depths", "0,128,256,512", *form)
         command = [sys.executable, "-c", self.ANNOUNCED, "bench", *options]
         with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             try:
                 assert process.stderr is not None
                 assert process.stderr.readline() == b"measuring\n"
-                process.send_signal(signal.SIGINT)
+                process.send_signal(sent)
                 stdout, stderr = process.communicate(timeout=300)
             finally:
                 process.kill()
-        assert (process.returncode, stderr) == (130, b"")
+        assert (process.returncode, stderr) == (status, b"")
         if form:
             facts = json.loads(stdout)
             assert facts["complete"] is False

@@ -74,7 +74,7 @@ def test_finishes_although_it_is_killed_again_and_again(
     assert sha256(target.read_bytes()).hexdigest() == digest
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_stopping_it_says_how_to_resume(
     r1: Run,
     start: Start,
