@@ -140,7 +140,10 @@ def present(store: Store, request: Request, options: PullOptions, commit: str | 
     known = request.checkpoint
     allowed = {None, request.repo, *((known.repo, known.prebuilt) if known and not request.file else ())}
     if source not in allowed:
-        raise UsageError(f"{model.reference} is already here, from {source}; remove it first: r1 rm {model.reference}")
+        raise UsageError(
+            f"{model.reference} is already here, from {source}; choose another name with --name NAME, or remove it "
+            f"first: r1 rm {model.reference}"
+        )
     if not options.made(manifest):
         others = " and ".join(options.for_quantizing)
         raise UsageError(

@@ -18,6 +18,7 @@ from r1_quantize.hub.pull_options import PullOptions
 from r1_quantize.hub.repository import RemoteFile, Repository
 from r1_quantize.hub.request import request_for
 from r1_quantize.hub.shards import Shard, ShardProvider
+from r1_quantize.store.manifest import Manifest
 from r1_quantize.store.store import Store
 from tests.quantize.store.test_manifest import MANIFEST
 
@@ -66,7 +67,16 @@ class TestPresent:
 
     def test_a_model_from_another_repository_is_not_replaced(self, store: Store, job: PullJob) -> None:
         put_model(store, source="some-body/Else")
-        with pytest.raises(UsageError, match="qwen-7b:Q4_K_M is already here, from some-body/Else; remove it first"):
+        with pytest.raises(UsageError, match="qwen-7b:Q4_K_M is already here, from some-body/Else; choose another"):
+            job.present()
+
+    def test_a_model_made_from_a_folder_is_not_taken_for_the_one_on_the_hub(self, store: Store, job: PullJob) -> None:
+        put_model(store, source="my-folder")
+        path = store.manifest_path("qwen-7b", "Q4_K_M")
+        manifest = Manifest.read(path)
+        assert manifest is not None
+        path.write_text(replace(manifest, revision=None).to_json(), encoding="utf-8")
+        with pytest.raises(UsageError, match="is already here, from my-folder; choose another name with --name NAME"):
             job.present()
 
     @pytest.mark.parametrize("prebuilt", [False, True])
