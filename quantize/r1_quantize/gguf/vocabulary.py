@@ -39,11 +39,11 @@ def token_texts(entries: Iterable[Entry]) -> list[bytes]:
     if (kind, items) != (ValueType.ARRAY, ValueType.STRING):
         return []
     at += _ARRAY_HEADER.size
-    texts = []
+    texts, unpack = [], _U64.unpack_from
     for _ in range(count):
-        end = at + _U64.size + _U64.unpack_from(data, at)[0]
-        texts.append(data[at + _U64.size : end])
-        at = end
+        start = at + 8
+        at = start + unpack(data, at)[0]
+        texts.append(data[start:at])
     return texts
 
 
@@ -54,7 +54,7 @@ def duplicate(texts: Sequence[bytes]) -> str | None:
     to ids is complete). Its texts end at a NUL, and it renames empty ones.
     """
     distinct = set(texts)
-    if len(distinct) == len(texts) and b"" not in distinct and not any(b"\0" in text for text in texts):
+    if len(distinct) == len(texts) and b"" not in distinct and b"\0" not in b"".join(texts):
         return None
     ids: dict[bytes, int] = {}
     for number, text in enumerate(texts):
