@@ -21,7 +21,8 @@ RUN = """Examples:
 Without `run` it is the same: r1 "PROMPT". Stdin is read unless it is a terminal, and follows the words.
 
 Exit codes: 0 complete answer, 1 unexpected error, 2 bad input, 3 answer cut off by a limit, 4 no such model, \
-5 not enough memory or disk space, 7 damaged file, 130 Ctrl-C, 141 stdout was closed."""
+5 not enough memory or disk space, 7 damaged file, 129 SIGHUP, 130 Ctrl-C, 141 stdout was closed, \
+143 SIGTERM."""
 
 CHAT = """Examples:
     r1
@@ -44,7 +45,7 @@ PULL = """Examples:
 A checkpoint in the Hugging Face cache is read from there. HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are \
 honoured, and so are HTTPS_PROXY, ALL_PROXY (HTTP or SOCKS 5), NO_PROXY and SSL_CERT_FILE. Exit codes: 0 the model \
 is here or the plan is printed, 2 bad input, 4 no such model, 5 not enough disk space, or memory to run it, 6 network \
-or hub error, 7 damaged or unsupported file, 130 Ctrl-C."""
+or hub error, 7 damaged or unsupported file, 130 Ctrl-C, 143 SIGTERM."""
 
 REMOVE = """Examples:
     r1 rm qwen-7b:Q8_0
@@ -63,7 +64,7 @@ QUANTIZE = """Examples:
     r1 quantize ./model-Q8_0-00001-of-00002.gguf -t COPY -o model-Q8_0.gguf
 
 The same command resumes an interrupted run. Exit codes: 0 the file is complete, 2 bad input, 4 no such source, \
-5 not enough disk space, 7 damaged or unsupported file, 130 Ctrl-C."""
+5 not enough disk space, 7 damaged or unsupported file, 130 Ctrl-C, 143 SIGTERM."""
 
 LIST = """Examples:
     r1 list
@@ -100,7 +101,7 @@ BENCH = """Examples:
     r1 bench --tune
 
 Measures like llama.cpp's llama-bench: random tokens, one run to warm up, no sampling; ± is the standard deviation \
-of the runs. Ctrl-C prints the measurements so far (exit code 130)."""
+of the runs. Ctrl-C prints the measurements so far (exit code 130, for SIGTERM 143)."""
 
 HISTORY = """Examples:
     r1 history

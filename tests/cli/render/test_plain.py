@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from r1.console import Console
 from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought, Timings, Usage
@@ -108,6 +110,14 @@ class TestWholeLines:
         made, out, _ = split_console(stdout_is_terminal=True)
         follow([*map(Answer, PIECES), END], PlainView(made, "nowhere", show_answer=True))
         assert out.each == [*PIECES, "\n"]
+
+    @settings(max_examples=200)
+    @given(st.lists(st.text(st.sampled_from("ab\n\r é\x85\u2028"), max_size=6), max_size=8))
+    def test_however_the_text_is_split(self, pieces: list[str]) -> None:
+        made, out, _ = split_console()
+        follow([*map(Answer, pieces), END], PlainView(made, "nowhere", show_answer=True))
+        assert all(each.endswith("\n") and each.count("\n") == 1 for each in out.each)
+        assert "".join(out.each) == ("".join(pieces) + "\n" if pieces else "")
 
     def test_a_line_does_not_wait_for_the_next(self) -> None:
         made, out, _ = split_console()
