@@ -25,7 +25,8 @@ MAX_TITLE = 60
 HELD = "\ue000" * (MAX_TITLE + 1)
 """Replaces the dropped source of a paragraph. A line of this length can become nothing else."""
 
-_MAX_NESTING = 40  # of blocks; deeper ones are shown as text
+_MAX_NESTING = 20  # of blocks; deeper ones are shown as text
+_MAX_QUOTES = 8  # the same; each takes two columns and costs time for every line
 _OTHER_BLOCK = re.compile(r"(?:[-+*]|#{1,6}|\d{1,9}[.)])(?:\s|$)|>|```|~~~|\\\[|\$\$")  # at the start of a line
 _DISPLAYS = {"\\[": "\\]", "$$": "$$"}
 _UNDERLINE = re.compile(r"(?:={3,}|-{3,})[ \t]*")
@@ -80,7 +81,8 @@ def _underlined(state: StateBlock, first: int, end: int, silent: bool) -> bool:
 
 
 def _quote(state: StateBlock, first: int, end: int, silent: bool) -> bool:
-    return not _NO_QUOTE.match(_line(state, first)) and _has_room(state) and blockquote(state, first, end, silent)
+    is_quote = state.level < _MAX_QUOTES and not _NO_QUOTE.match(_line(state, first))
+    return is_quote and blockquote(state, first, end, silent)
 
 
 def _list(state: StateBlock, first: int, end: int, silent: bool) -> bool:

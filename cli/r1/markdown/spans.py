@@ -41,7 +41,7 @@ _WEB_ADDRESS = re.compile(r"<((?:[a-z][a-z0-9+.-]{1,20}://|mailto:)[^\s<>]*|[\w.
 _ENTITY = re.compile(r"&(?:(amp|lt|gt|quot|apos|nbsp)|#(\d{1,7})|#[xX]([0-9A-Fa-f]{1,6}));")
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'", "nbsp": "\u00a0"}
 _ESCAPE = re.compile(r"\\([*_`$~#%&])")  # % and & are for LaTeX, where models learned to escape them
-_PATH = re.compile(r"(?:\\\w\S*|\w:)\Z")  # C:\_build and \d\* keep the second backslash, too
+_PATH = re.compile(r"(?:\\[A-Za-z0-9]\S*|\w:(?:\\\S*)?)\Z")  # C:\_build and \d\* keep the second backslash, too
 _MAX_INDENT = 40  # characters before an escape at the start of a line
 _LINE_START = re.compile(r"[ \t]*(\d{0,9})")
 
@@ -86,6 +86,8 @@ def _dollars(source: str, begin: int, end: int) -> Span | None:
 
 def _box(source: str, begin: int, limit: int) -> Span | None:
     r"""`\boxed{…}` with its braces balanced."""
+    if source.find("}", begin, limit) < 0:
+        return None
     depth = 0
     for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(source, begin + len(_BOX) - 1, limit):
         depth += {"{": 1, "}": -1}.get(match[0], 0)

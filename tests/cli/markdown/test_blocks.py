@@ -25,6 +25,37 @@ class TestContainers:
     def test_a_list_is_numbered_in_sequence_from_its_first_number(self) -> None:
         assert lines_of("9. a\n9. b") == ["9. a", "10. b"]
 
+    @pytest.mark.parametrize(
+        ("source", "lines"),
+        [
+            ("3. a\n5. b", ["3. a", "5. b"]),
+            ("1. a\n1. b\n1. c", ["1. a", "2. b", "3. c"]),
+            ("1) a\n2) b", ["1) a", "2) b"]),
+            ("007. James", ["007. James"]),
+            ("2019. was a good year", ["2019. was a good year"]),
+            ("1. a\n   10. b\n   20. c", ["1. a", "   10. b", "   20. c"]),
+        ],
+    )
+    def test_numbers_are_shown_as_they_are_written(self, source: str, lines: list[str]) -> None:
+        assert lines_of(source) == lines
+
+    @pytest.mark.parametrize("line", ["- 5", "+ 5", "* 5", "- 3x = 7", "+ 12 / (4 - 1)", "- 2.5"])
+    def test_a_marker_that_may_be_a_sign_is_shown_as_it_is_written(self, line: str) -> None:
+        assert lines_of(f"10\n{line}") == ["10", "", line]
+
+    def test_a_marker_before_words_is_a_bullet(self) -> None:
+        assert lines_of("- 2 eggs\n- 100 g of flour") == ["• 2 eggs", "• 100 g of flour"]
+
+    @pytest.mark.parametrize("sign", ["> ", "- "])
+    def test_nested_too_deep_they_are_text(self, sign: str) -> None:
+        shown = " ".join(lines_of(sign * 100 + "x", 200))
+        assert shown.endswith("x")
+        assert shown.count(sign[0]) > 50
+
+    @pytest.mark.parametrize("source", [">>> print(1)", ">= 5", ">3"])
+    def test_comparisons_and_prompts_are_no_quotes(self, source: str) -> None:
+        assert lines_of(source) == [source]
+
     def test_a_list_that_began_in_dropped_text_keeps_its_number(self) -> None:
         assert lines_of("1. c", start=Start(number="7.")) == ["7. c"]
 
@@ -87,6 +118,17 @@ class TestOpenCode:
 
     def test_a_closed_one_is_not(self) -> None:
         assert layout("```py\na = 1\n```\n").code is None
+
+
+@pytest.mark.parametrize(
+    ("opening", "above"),
+    [
+        *[("```", []), ("```python", []), ("~~~c++", []), ("``` objective-c", [])],
+        *[("```python title=a.py", ["python title=a.py"]), ("```print(1)", ["print(1)"]), ("```42", ["42"])],
+    ],
+)
+def test_above_code_is_what_its_first_line_says_besides_a_language(opening: str, above: list[str]) -> None:
+    assert lines_of(f"{opening}\nx = 1\ny = 2") == [*above, "x = 1", "y = 2"]
 
 
 def test_code_can_be_copied() -> None:

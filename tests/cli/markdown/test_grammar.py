@@ -81,6 +81,13 @@ class TestHeadingsAndTables:
     def test_a_short_line_over_dashes_is_a_heading(self) -> None:
         assert blocks("Title\n---") == ["heading"]
 
+    @pytest.mark.parametrize("source", ["x\n=\n5", "x\n-\n5", "x\n--", "a\n=="])
+    def test_fewer_than_three_signs_are_text(self, source: str) -> None:
+        assert only(source).children[0].content == source
+
+    def test_a_number_over_dashes_is_no_heading(self) -> None:
+        assert blocks("3\n---\n4") == ["paragraph", "hr", "paragraph"]
+
     def test_a_long_line_over_dashes_is_a_paragraph_and_a_rule(self) -> None:
         assert blocks("x" * (MAX_TITLE + 1) + "\n---") == ["paragraph", "hr"]
 

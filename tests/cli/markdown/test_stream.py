@@ -259,6 +259,24 @@ def test_text_that_can_become_something_else_is_not_finished() -> None:
         assert markdown.feed(rest) + markdown.end() == (complete or plain(begun + rest, 20))
 
 
+@pytest.mark.parametrize("longest", [1, 3, 7])
+def test_a_box_of_many_lines_and_the_paragraph_after_it_are_complete(longest: int) -> None:
+    text = "\\boxed{\nx = 1,\ny = 2,\nz = 3\n}\n\nDone here.\n"
+    markdown = Markdown(80, colour=False)
+    shown = "".join(markdown.feed(text[index : index + longest]) for index in range(0, len(text), longest))
+    assert shown + markdown.end() == plain(text)
+    assert plain(text).split() == "x = 1, y = 2, z = 3 Done here.".split()
+
+
+def test_the_source_of_a_long_paragraph_is_dropped() -> None:
+    markdown, text = Markdown(40, colour=False), "*open and **many** words, \\(x^2\\) and `code`, " * 80
+    shown = ""
+    for piece in pieces_of(text, random.Random(4), 9):
+        shown += markdown.feed(piece)
+        assert len(markdown._source) < 2500
+    assert shown + markdown.end() == plain(text, 40)
+
+
 def test_finished_and_live_lines_are_the_complete_text_at_all_times() -> None:
     text = "\n\n".join(" ".join(f"w{paragraph}x{word}" for word in range(60)) for paragraph in range(4))
     markdown, shown, fed = Markdown(30, colour=False), "", ""
