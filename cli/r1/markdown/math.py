@@ -153,8 +153,10 @@ class _Writer:
         return re.sub(r"[ \t\n]+", " ", text)
 
     def letters(self, node: Any) -> str:
-        r"""The letters of another alphabet, such as `\mathbb{R}`."""
-        return str(LatexNodes2Text().node_to_text(node)).strip()
+        r"""Letters with an accent, or of another alphabet, such as `\mathbb{R}`; the source of what is no letter."""
+        inner = [child for argument in _arguments(node) for child in _contents(argument)]
+        is_plain = all(isinstance(one, LatexCharsNode) or getattr(one, "macroname", "") in {"i", "j"} for one in inner)
+        return str(LatexNodes2Text().node_to_text(node) if is_plain else node.latex_verbatim()).strip()
 
     def _words(self, nodes: Sequence[Any]) -> str:
         pieces = []

@@ -108,7 +108,8 @@ def _is_applied(atoms: list[Atom]) -> bool:
         return False
     if name.kind is Kind.FUNCTION or name.text in _APPLIED or name.upper.strip("'") != name.upper:
         return True
-    return name.kind is Kind.LETTER and argument[0].text == "(" and _closing(argument) == 2
+    is_symbol = _closing(argument) == 2 and argument[1].kind in {Kind.LETTER, Kind.NUMBER}
+    return name.kind is Kind.LETTER and argument[0].text == "(" and is_symbol
 
 
 def _are_applied_alike(above: list[Item], below: list[Item]) -> bool:

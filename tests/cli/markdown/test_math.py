@@ -93,6 +93,7 @@ ON_ONE_LINE |= {
     r"\hat{\imath} + \hat{\foo}": "ı̂ + \\hat{\\foo}",
     r"\foo{bar}{2} x \today": "\\foo{bar}2x \\today",
     r"\text{max_value, A & B, m^2, x_{i}}": "max_value, A & B, m², xᵢ",
+    r"\mathbb{N} \'\dfrac12 \mathbb{\frac12}": r"ℕ\'\dfrac12 \mathbb{\frac12}",
     r"\text{Poincar\'e: $x^2$ \& co}": "Poincaré: x² & co",
 }
 ON_MANY_LINES = {
