@@ -55,7 +55,7 @@ class FakeView:
     def close_reply(self, ending: str) -> None:
         if self.order.reply is not None:
             self.write(self.order.reply.frame(0).finished)
-        self.order.end(ending)
+        self.write("".join([ending, *self.order.end()]))
 
     def send_escape_code(self, code: str) -> None:
         self.codes.append(code)

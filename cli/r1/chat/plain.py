@@ -60,7 +60,7 @@ class PlainChat:
         self.style = Style(_COLUMNS, colour=False)
         self.has_left = False
         self._console = console
-        self._order = PrintOrder(lambda lines: console.err(lines.rstrip("\n") + "\n" if lines else ""))
+        self._order = PrintOrder(self._write)
         self._reply: _PlainReply | None = None
 
     def print(self, lines: str) -> None:
@@ -75,7 +75,11 @@ class PlainChat:
         if self._reply is not None:
             self._reply.close()
             self._reply = None
-        self._order.end(ending)
+        for lines in [ending, *self._order.end()]:
+            self._write(lines)
+
+    def _write(self, lines: str) -> None:
+        self._console.err(lines.rstrip("\n") + "\n" if lines else "")
 
     def show_question(self, question: str, files: Sequence[str]) -> None:
         """The terminal already shows what was typed."""

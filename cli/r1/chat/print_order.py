@@ -34,10 +34,8 @@ class PrintOrder:
     def begin(self, reply: ReplyView) -> None:
         self.reply = reply
 
-    def end(self, ending: str) -> None:
-        """The reply is complete; `ending` is about it, and comes before the lines that were held back."""
+    def end(self) -> list[str]:
+        """The reply is complete; returns what was held back, to be printed after it."""
         self.reply = None
         held, self._held = self._held, []
-        for lines in [ending, *held]:
-            if lines:
-                self._write(lines)
+        return held

@@ -124,10 +124,9 @@ class Screen:
         if self._order.reply is not None:
             lines = self._order.reply.frame(0).finished
             self._bottom.live = self._bottom.activity = self._bottom.held = ""
-            self._print(lines)
-            if not self._ended_blank:
-                self._print("\n")
-        self._order.end(ending)
+            ends_blank = lines.endswith("\n\n") if lines else self._ended_blank
+            # in one write: nothing of it is gone from the screen for a moment
+            self._print("".join([lines, "" if ends_blank else "\n", ending, *self._order.end()]))
 
     def show_question(self, question: str, files: Sequence[str]) -> None:
         self.print(question_lines(question, self.style, files) + "\n")

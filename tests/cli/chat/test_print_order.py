@@ -37,19 +37,17 @@ def test_while_a_question_waits_for_its_model_too(order: PrintOrder, written: li
     assert written == ["loaded\n"]
 
 
-def test_during_a_reply_lines_wait_for_its_end_and_follow_what_is_said_about_it(
-    order: PrintOrder, written: list[str]
-) -> None:
+def test_during_a_reply_lines_wait_for_its_end(order: PrintOrder, written: list[str]) -> None:
     order.begin(begun())
     order.print("a\n")
     order.print("b\n")
     assert (written, order.held) == ([], "a\nb\n")
-    order.end("stopped\n")
-    assert (written, order.held) == (["stopped\n", "a\n", "b\n"], "")
+    assert order.end() == ["a\n", "b\n"]
+    assert (written, order.held) == ([], "")
 
 
 def test_after_a_reply_lines_are_printed_at_once_again(order: PrintOrder, written: list[str]) -> None:
     order.begin(begun())
-    order.end("")
+    order.end()
     order.print("a\n")
     assert written == ["a\n"]

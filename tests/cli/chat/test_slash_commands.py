@@ -322,5 +322,5 @@ class TestCommands:
         listed = talk.say("/history")
         assert listed.strip().split("\n")[0].endswith("  1 turn  a[2J b")
         talk.say(f"/title {'c' * 200}")
-        listed = talk.say("/history").strip().split("\n")
-        assert listed[0].endswith(f"  1 turn  {'c' * 41}…")
+        first, *_ = talk.say("/history").strip().split("\n")
+        assert first.endswith(f"  1 turn  {'c' * 41}…")

@@ -42,6 +42,13 @@ class TestPipe:
         assert b"Count r" not in done.stderr
         assert [turn.answer for turn in turns(own_home, 1)] == [RAW_THREE]
 
+    def test_the_preference_of_a_chat_on_a_screen_does_not_reach_a_pipe(self, chat: Chat, own_home: Path) -> None:
+        with History.open(own_home / "history.db") as history:
+            history.set_preference("thinking", "show")
+        done = chat()
+        assert (done.returncode, done.stdout, done.stderr.count(b"Count r")) == (0, f"{RAW_THREE}\n".encode(), 0)
+        assert b"Count r" in chat("--thinking", "show").stderr
+
     def test_an_incomplete_answer_has_its_own_exit_status(self, chat: Chat) -> None:
         done = chat("--max-tokens", "60")
         assert done.returncode == 3

@@ -166,6 +166,7 @@ def paced(chat_environ: dict[str, str], tmp_path: Path) -> Iterator[OpenPaced]:
             reply: tuple[str, str] | None = None,
             size: tuple[int, int] = (80, 24),
             wraps: bool = False,
+            waits_for: str = "used,",
             **variables: str,
         ) -> PacedChat:
             gate = Path(mkdtemp(dir=tmp_path))
@@ -189,7 +190,7 @@ def paced(chat_environ: dict[str, str], tmp_path: Path) -> Iterator[OpenPaced]:
             screen = PacedChat(command, {**chat_environ, **pace, **variables}, size, wraps=wraps, cwd=tmp_path)
             screen.gate = gate
             opened.enter_context(screen)
-            screen.wait_for("used,")
+            screen.wait_for(waits_for)
             return screen
 
         yield begin

@@ -52,6 +52,66 @@ class TestNewLines:
         sent(shared, "one\n  two\n  three")
 
 
+class TestLongPastes:
+    """A long paste is one mark in the draft, and is sent in full."""
+
+    LINES = "\n".join(f"\tline {number}" for number in range(120))
+
+    def paste(self, screen: Screen) -> None:
+        screen.type("look: ")
+        screen.wait_for(lambda: screen.draft().startswith("> look:"))
+        screen.type(f"\x1b[200~{self.LINES}\x1b[201~")
+        screen.wait_for(lambda: screen.draft().startswith("> look: [pasted 120 lines]\n"))
+
+    def question(self, home: Path) -> str:
+        with History.open(home / "history.db") as history:
+            return history.turns(history.latest() or 0)[-1].asked.question
+
+    def test_it_is_sent_in_full_and_up_restores_it(self, chat: Screen, own_home: Path) -> None:
+        self.paste(chat)
+        chat.type(" end")
+        chat.wait_for(lambda: chat.draft().startswith("> look: [pasted 120 lines] end\n"))
+        chat.type("\r")
+        chat.wait_for("… 108 more lines, sent in full")
+        chat.wait_for(" tok/s")
+        assert self.question(own_home) == f"look: {self.LINES} end"
+        chat.type(UP)
+        chat.wait_for("line 119 end")
+
+    def test_backspace_removes_all_of_it(self, shared: Screen) -> None:
+        self.paste(shared)
+        shared.type("\x7f")
+        shared.wait_for(lambda: shared.draft().startswith("> look:\n"))
+        shared.type(ctrl("C"))
+        shared.wait_for(lambda: shared.draft().startswith(">\n"))
+
+    def test_ctrl_c_saves_all_of_it(self, shared: Screen) -> None:
+        self.paste(shared)
+        shared.type(ctrl("C"))
+        shared.wait_for(lambda: shared.draft().startswith(">\n"))
+        shared.type(UP)
+        shared.wait_for("line 119")
+        shared.type(ctrl("C"))
+        shared.wait_for(lambda: shared.draft().startswith(">\n"))
+
+    def test_an_editor_gets_all_of_it(self, opened: Open, tmp_path: Path) -> None:
+        editor = tmp_path / "editor"
+        editor.write_text('#!/bin/sh\ncp "$1" was.txt\n', encoding="utf-8")
+        editor.chmod(0o755)
+        chat = opened("chat", EDITOR=str(editor), VISUAL="")
+        chat.wait_for("0 used")
+        self.paste(chat)
+        chat.type(ctrl("X") + ctrl("E"))
+        chat.wait_for("line 119")
+        assert (tmp_path / "was.txt").read_text(encoding="utf-8") == f"look: {self.LINES}"
+
+    def test_a_tab_is_shown_as_space_up_to_the_next_stop(self, shared: Screen) -> None:
+        shared.type("\x1b[200~a\tb\x1b[201~")
+        shared.wait_for(lambda: shared.draft().startswith("> a   b\n"))
+        shared.type(ctrl("C"))
+        shared.wait_for(lambda: shared.draft().startswith(">\n"))
+
+
 class TestEarlierInput:
     """Up and Ctrl-R go through the input of this run and of earlier ones."""
 
@@ -129,9 +189,11 @@ class TestEditing:
     def test_vi_keys_move_and_change(self, opened: Open) -> None:
         chat = opened("chat", R1_KEYS="vi")
         chat.wait_for("0 used")
+        chat.wait_for("vi: insert · ")
         chat.type("xhello you")
         chat.wait_for(lambda: chat.draft().startswith("> xhello you\n"))
         chat.type(ESCAPE)
+        chat.wait_for("vi: normal · ")
         chat.wait_for(lambda: chat.cursor()[0] == len("> xhello yo"))  # Escape moves the cursor onto the last letter
         chat.type("0x$")
         chat.wait_for(lambda: chat.draft().startswith("> hello you\n"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from r1.history.history import History
 from tests.conftest import Run
-from tests.e2e.chat.conftest import STRAWBERRY
+from tests.e2e.chat.conftest import STRAWBERRY, OpenPaced
 from tests.e2e.screen import Open
 
 RAW_THREE = "The letter r appears \\(\\boxed{3}\\) times in strawberry."
@@ -42,6 +43,24 @@ class TestPlain:
         screen.wait_for("press Ctrl-C again to quit")
         screen.type("\x04")
         assert screen.status == 0
+
+    def test_hidden_thinking_has_a_counter_that_the_answer_replaces(self, paced: OpenPaced) -> None:
+        screen = paced("--plain", "--thinking", "hide", holds=["s0"], waits_for=">")
+        screen.type(f"{STRAWBERRY}\n")
+        screen.wait_for(lambda: re.search(r"^thinking · [0-9]+ s · [0-9]+ tokens$", "\n".join(screen.screen()), re.M))
+        screen.release()
+        screen.wait_for(RAW_THREE)
+        assert "thinking ·" not in screen.everything()
+        assert "Count r" not in screen.everything()
+
+    def test_ctrl_c_leaves_a_clean_line(self, paced: OpenPaced) -> None:
+        screen = paced("--plain", "--thinking", "hide", holds=["s0"], waits_for=">")
+        screen.type(f"{STRAWBERRY}\n")
+        screen.wait_for("thinking ·")
+        screen.type("\x03")
+        screen.wait_for(lambda: "\nstopped; the reply so far is saved" in screen.everything())
+        screen.wait_for(lambda: screen.draft().rstrip() == ">")
+        assert "thinking ·" not in screen.everything()
 
     def test_ctrl_c_twice_quits(self, opened: Open) -> None:
         screen = opened("chat", "--plain")

@@ -232,6 +232,21 @@ class TestTypingAhead:
         assert "hello" in screen.draft()
         assert "a draft" in screen.draft()
 
+    def test_the_output_of_a_command_is_below_the_reply_and_follows_it_at_the_end(self, paced: OpenPaced) -> None:
+        screen = paced(holds=["Count r", "The letter"])
+        screen.enter(STRAWBERRY)
+        screen.wait_for("thinking ·")
+        screen.enter("/stats")
+        screen.wait_for("resident")
+        screen.release()
+        screen.wait_for("The letter")
+        assert screen.everything().index("The letter") < screen.everything().index("> /stats")
+        screen.release()
+        wait_for_the_end(screen)
+        said = screen.everything()
+        assert said.count("> /stats") == said.count("resident") == said.count(THREE) == 1
+        assert said.index(THREE) < said.index("> /stats") < said.index("resident")
+
     def test_only_some_commands_wait(self, paced: OpenPaced) -> None:
         screen = paced(holds=["Count r"])
         screen.enter(STRAWBERRY)
