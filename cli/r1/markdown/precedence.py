@@ -108,7 +108,7 @@ def _is_applied(atoms: list[Atom]) -> bool:
         return False
     if name.kind is Kind.FUNCTION or name.text in _APPLIED or name.upper.strip("'") != name.upper:
         return True
-    is_symbol = _closing(argument) == 2 and argument[1].kind in {Kind.LETTER, Kind.NUMBER}
+    is_symbol = _closing(argument) == 2 and argument[1].kind in {Kind.LETTER, Kind.NUMBER} and not argument[1].upper
     return name.kind is Kind.LETTER and argument[0].text == "(" and is_symbol
 
 

@@ -510,6 +510,7 @@ COMMON = {
     r"P(A|B)": "P(A|B)",
     r"\frac{1}{g(x)}": "1/g(x)",
     r"\frac{1}{a(1\frac{1}{2})}": "1/(a(1 1/2))",
+    r"\frac{1}{x(x^2)^n}": "1/(x(x²)ⁿ)",
     r"\frac{1}{f(x+1)}": "1/f(x+1)",
     r"\frac{f(b)-f(a)}{b-a}": "(f(b)-f(a))/(b-a)",
     r"\frac{2A}{h(a+b)}": "2A/(h(a+b))",
