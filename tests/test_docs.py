@@ -104,7 +104,8 @@ def unknown_in(words: list[str]) -> list[str]:
     if not path and words and re.fullmatch(r"[a-z]+", words[0]):
         return [words[0]]
     options = [word.partition("=")[0] for word in words if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word)]
-    return [option for option in options if option not in KNOWN[path] | OF_OTHER_PROGRAMS]
+    known = KNOWN[path] if path else KNOWN[()] | KNOWN["run",] | KNOWN["chat",]  # `r1 "A question"`, `r1 --continue`
+    return [option for option in options if option not in known | OF_OTHER_PROGRAMS]
 
 
 def is_a_command_line(code: str) -> bool:
