@@ -265,7 +265,7 @@ def test_a_box_of_many_lines_and_the_paragraph_after_it_are_complete(longest: in
     markdown = Markdown(80, colour=False)
     shown = "".join(markdown.feed(text[index : index + longest]) for index in range(0, len(text), longest))
     assert shown + markdown.end() == plain(text)
-    assert plain(text).split() == "x = 1, y = 2, z = 3 Done here.".split()
+    assert plain(text).split() == ["x", "=", "1,", "y", "=", "2,", "z", "=", "3", "Done", "here."]
 
 
 def test_the_source_of_a_long_paragraph_is_dropped() -> None:
