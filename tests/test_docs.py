@@ -44,7 +44,14 @@ _MODULE = re.compile(r"`(r1(?:_quantize)?(?:\.[a-z_]+)+)`")
 _PATH = re.compile(r"(?<![\w./-])(?:cli|docs|quantize|scripts|tests)/[\w./-]+")
 _VARIABLE = re.compile(r"\bR1_[A-Z_]+\b")
 
-OF_OTHER_PROGRAMS = {"--no-cache-dir", "--extra-index-url", "--no-deps", "--force-reinstall", "--install-completion", "--"}
+OF_OTHER_PROGRAMS = {
+    "--no-cache-dir",
+    "--extra-index-url",
+    "--no-deps",
+    "--force-reinstall",
+    "--install-completion",
+    "--",
+}
 """Options that the pages name and that are not in r1's own help; Typer itself adds the last but one."""
 
 FREE = {"tensors", "vocabulary", "special_tokens", "made_with", "memory_bytes"}
