@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from r1_quantize import catalog
-from r1_quantize.builtin import ensure_tiny
+from r1_quantize.builtin import ensure_tiny, refuse_foreign
 from r1_quantize.errors import UsageError
 from r1_quantize.gguf import reader
 from r1_quantize.store.model import StoredModel
@@ -76,11 +77,16 @@ class TestEnsureTiny:
                 ensure_tiny(store)
         assert path.read_bytes() == gguf.read_bytes()
 
-    def test_a_model_of_another_name_that_was_made_of_it_is_no_obstacle(self, store: Store) -> None:
-        """The title in its header is the built-in model's, so nothing is lost."""
+    def test_another_title_in_models_toml_is_no_obstacle(self, store: Store) -> None:
+        """Neither to the model that was made before, nor to the next version's checkpoint, nor when it is gone."""
         made = ensure_tiny(store)
-        made.path.with_suffix(".json").unlink()
-        assert self.made_again(store, made)
+        tiny = dataclasses.replace(store.catalogue["tiny"], title="My small one")
+        renamed = Store(store.root, {**store.catalogue, "tiny": tiny})
+        refuse_foreign(renamed, tiny, "Q8_0")
+        for _ in range(2):  # the second one replaces a file with the title of models.toml
+            made.path.with_suffix(".json").unlink()
+            assert self.made_again(renamed, made)
+        refuse_foreign(store, store.catalogue["tiny"], "Q8_0")
 
     def test_several_processes_at_once_make_it_once(self, store: Store) -> None:
         code = (

@@ -85,7 +85,7 @@ def _make_builtin(console: Console, store: Store, request: Request, options: Pul
     assert checkpoint.folder is not None
     path = store.path(request.name, request.quant)
     if request.name == checkpoint.name:
-        refuse_foreign(path, checkpoint)
+        refuse_foreign(store, checkpoint, request.quant)
     if options.dry_run:
         _print_builtin_plan(console, request, str(path), report, is_here=bool(model and model.is_complete))
         return
