@@ -17,7 +17,7 @@ _KINDS = (
         "a git-lfs pointer, not the file itself; run `git lfs pull` in its folder, or download the file",
     ),
     (rb"# xet version", "a Xet pointer, not the file itself; download the file"),
-    (rb"\s*<(!doctype|html|head|\?xml)", "a web page, not the file itself; download the file again"),
+    (rb"(?i:\s*<(!doctype|html|head|\?xml))", "a web page, not the file itself; download the file again"),
     (rb"GGUF", "a GGUF with another name; give it a name that ends in .gguf"),
     (rb"PK\x03\x04", "a zip archive, perhaps of PyTorch; r1 reads .safetensors and .gguf"),
     (rb"\x80[\x02-\x05]", "a PyTorch pickle, which can run code; r1 reads .safetensors and .gguf"),
@@ -31,4 +31,4 @@ def kind_of(start: bytes) -> str | None:
     """What a file is that begins with these bytes, and what to do; None for anything that is not recognised."""
     if not start:
         return "an empty file; download it again"
-    return next((kind for pattern, kind in _KINDS if re.match(pattern, start, re.IGNORECASE)), None)
+    return next((kind for pattern, kind in _KINDS if re.match(pattern, start)), None)

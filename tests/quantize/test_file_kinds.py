@@ -42,6 +42,8 @@ def test_is_recognised(content: bytes, kind: str) -> None:
     assert kind in (kind_of(content[:START_BYTES]) or "")
 
 
-@pytest.mark.parametrize("content", [b"{", b'{"a": 1}', b"[]", b"x", b"\xff\xfe", b"\0\0", b"version 1", b"null"])
+@pytest.mark.parametrize(
+    "content", [b"{", b'{"a": 1}', b"[]", b"x", b"\xff\xfe", b"\0\0", b"version 1", b"null", b"gguf"]
+)
 def test_anything_else_is_not(content: bytes) -> None:
     assert kind_of(content) is None

@@ -47,7 +47,9 @@ def _named(store: Store, local: LocalSource, destination: Destination) -> LocalS
     try:
         return named_source(store, local, destination.name)
     except UsageError as exc:
-        raise exc if destination.name is not None else UsageError(f"{exc}, or write a file with -o FILE") from exc
+        if destination.name is not None:
+            raise
+        raise UsageError(f"{exc}, or write a file with -o FILE") from exc
 
 
 def _note_ambiguity(console: Console, source: str, local: LocalSource) -> None:

@@ -110,7 +110,9 @@ def _stored(folder: CheckpointFolder, architecture: Architecture) -> Iterator[Te
     expected = {weight.source: weight for weight in architecture.weights}
     for source, weight in expected.items():
         if source not in folder.tensors and not (architecture.tied and weight.name == _OUTPUT):
-            raise BadCheckpoint(f"{folder.path}: the tensor {source} is missing")
+            raise BadCheckpoint(
+                f"{folder.path}: {foreign.by_config(folder.config) or f'the tensor {source} is missing'}"
+            )
     for source, tensor in folder.tensors.items():
         if source.endswith(_IGNORED):
             continue
@@ -119,7 +121,7 @@ def _stored(folder: CheckpointFolder, architecture: Architecture) -> Iterator[Te
             raise BadCheckpoint(
                 f"{tensor.shard}: unknown tensor {source:.80}; {architecture.name} has none of that name"
             )
-        if stored.type is None and (quantized := foreign.by_type(folder.config, stored.dtype)):
+        if stored.type is None and (quantized := foreign.by_config(folder.config, stored.dtype)):
             raise BadCheckpoint(f"{folder.path}: {quantized}")
         if stored.shape != known_weight.shape:
             shapes = (

@@ -16,7 +16,8 @@ _METHODS = {
 _TENSORS = (
     # the end of a tensor's name -> what writes such tensors
     ((".weight.absmax", ".weight.quant_map", ".weight.nested_absmax", ".SCB"), "bitsandbytes"),
-    ((".weight_packed", ".weight_shape", ".input_scale"), "compressed-tensors"),
+    ((".weight_scale_2",), "NVIDIA ModelOpt"),
+    ((".weight_packed", ".weight_shape"), "compressed-tensors"),
     ((".weight_scale_inv",), "FP8"),
     ((".weight_scales",), "EETQ"),
     ((".g_idx", ".qzeros", ".qweight"), "GPTQ or AWQ"),
@@ -24,6 +25,9 @@ _TENSORS = (
     ((".scales", ".biases"), "MLX"),
     ((".weight_scale",), "FP8"),
 )
+_NOT_WEIGHTS = ("training_args.", "optimizer.", "scheduler.", "scaler.", "rng_state")
+"""How the names of files begin that training leaves beside a model."""
+
 _HAVE: tuple[tuple[Callable[[str], bool], str], ...] = (
     (
         lambda name: name == "adapter_config.json" or name.startswith("adapter_model."),
@@ -48,7 +52,8 @@ _HAVE: tuple[tuple[Callable[[str], bool], str], ...] = (
 def by_files(names: Iterable[str]) -> str | None:
     """What a folder or a repository without a checkpoint holds, by the names of its files; None if it is not known."""
     found = {name.rpartition("/")[2].lower() for name in names}
-    return next((kind for matches, kind in _HAVE if any(map(matches, found))), None)
+    models = [name for name in found if not name.startswith(_NOT_WEIGHTS)]
+    return next((kind for matches, kind in _HAVE if any(map(matches, models))), None)
 
 
 def by_tensors(config: Mapping[str, Any], tensors: Collection[str]) -> str | None:
@@ -61,8 +66,8 @@ def by_tensors(config: Mapping[str, Any], tensors: Collection[str]) -> str | Non
     return None if tool is None else _quantized(_method(config) or tool)
 
 
-def by_type(config: Mapping[str, Any], dtype: str) -> str | None:
-    """What a checkpoint is that has a weight of this dtype; None if it does not look quantized."""
+def by_config(config: Mapping[str, Any], dtype: str = "") -> str | None:
+    """What a checkpoint is that lacks a weight, or has one of this dtype; None if it does not look quantized."""
     method = _method(config)
     if method is None and dtype.startswith("F8"):
         method = "FP8"

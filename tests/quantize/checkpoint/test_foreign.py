@@ -91,6 +91,31 @@ QUANTIZED: dict[str, tuple[dict[str, Stored], dict[str, Any], str]] = {
         method("eetq"),
         "EETQ",
     ),
+    "FP8 with static scales and no config": (
+        {
+            f"{LAYER}.weight": stored("F8_E4M3", 32, 32),
+            f"{LAYER}.weight_scale": stored("F32"),
+            f"{LAYER}.input_scale": stored("F32"),
+        },
+        {},
+        "FP8",
+    ),
+    "NVFP4, whose config is in hf_quant_config.json": (
+        {
+            f"{LAYER}.weight": stored("U8", 32, 16),
+            f"{LAYER}.weight_scale": stored("F8_E4M3", 32, 2),
+            f"{LAYER}.weight_scale_2": stored("F32"),
+            f"{LAYER}.input_scale": stored("F32"),
+        },
+        {},
+        "NVIDIA ModelOpt",
+    ),
+    "EXL2": (
+        {f"{LAYER}.q_weight": stored("I32", 4, 32), f"{LAYER}.q_scale": stored("I32", 1, 4)},
+        method("exl2"),
+        "ExLlamaV2",
+    ),
+    "VPTQ": ({f"{LAYER}.indices": stored("I32", 1, 32, 4)}, method("vptq"), "VPTQ"),
     "a method that is new": ({f"{LAYER}.weight": stored("U8", 32, 32)}, method("newquant"), "newquant"),
 }
 
@@ -123,6 +148,7 @@ FOLDERS = [
     (["README.md", "model-Q4_K_M.gguf"], "GGUFs; give one of the files"),
     (["pytorch_model-00001-of-00002.bin"], "PyTorch pickles, which can run code"),
     (["consolidated.00.pth", "params.json"], "PyTorch pickles"),
+    (["training_args.bin", "pytorch_model.bin"], "PyTorch pickles"),
     (["consolidated.safetensors", "params.json"], "Meta's or Mistral's layout"),
     (["onnx/model.onnx"], "an ONNX model"),
     (["weights.npz"], "a model of MLX or NumPy"),
@@ -138,7 +164,9 @@ class TestByFiles:
     def test_is_recognised(self, names: list[str], kind: str) -> None:
         assert kind in (foreign.by_files(names) or "")
 
-    @pytest.mark.parametrize("names", [[], ["README.md"], ["config.json", "tokenizer.json"], ["binary", "zip"]])
+    @pytest.mark.parametrize(
+        "names", [[], ["README.md"], ["config.json", "training_args.bin", "rng_state_0.pth"], ["binary", "zip"]]
+    )
     def test_other_names_say_nothing(self, names: list[str]) -> None:
         assert foreign.by_files(names) is None
 
