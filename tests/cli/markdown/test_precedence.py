@@ -372,7 +372,7 @@ def rows(names: Sequence[str]) -> st.SearchStrategy[sympy.Expr]:
             st.tuples(inner, small_powers).map(lambda pair: pair[0] ** pair[1] if pair[0] != 0 else pair[0]),
             st.tuples(st.sampled_from([sympy.sin, sympy.cos, sympy.Abs]), inner).map(lambda pair: pair[0](pair[1])),
             pairs_of_leaves.map(lambda pair: sympy.Integer(2) ** (pair[0] + pair[1])),  # no towers: sympy would hang
-            pairs_of_leaves.map(lambda pair: sympy.exp(pair[0] * pair[1])),
+            st.tuples(leaves, st.integers(-3, 3)).map(lambda pair: sympy.exp(sympy.Rational(pair[1], 10) * pair[0])),
         )
 
     return st.recursive(leaves, grown, max_leaves=8)
