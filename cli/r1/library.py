@@ -15,8 +15,6 @@ from r1_quantize import catalog
 from r1_quantize.catalog import as_quant, check_name, model_name
 from r1_quantize.errors import ModelNotFound, UsageError
 from r1_quantize.files import check_working_folder, expanded
-from r1_quantize.gguf import reader
-from r1_quantize.gguf.vocabulary import check_vocabulary
 from r1_quantize.store.model import StoredModel
 from r1_quantize.store.store import Store, home
 
@@ -73,6 +71,9 @@ def find_model(console: Console, reference: str | None) -> StoredModel:
         return _built_in(store)
     model = store.find(name)
     if not store.is_checked(model):
+        from r1_quantize.gguf import reader  # here, because `r1 list` and completion never read a model
+        from r1_quantize.gguf.vocabulary import check_vocabulary
+
         check_vocabulary(reader.read(model.path))
     return model
 
@@ -176,6 +177,10 @@ def _source_at(store: Store, source: str, path: Path) -> LocalSource:
         raise UsageError(f"{source} is one file of a checkpoint; give its folder: {shlex.quote(str(path.parent))}")
     if path.is_file():
         return _model_source(store, store.at(path) or store.find(str(path.absolute())))
+    if (kept := _kept_checkpoint(store, source.removeprefix("hf:"))) is not None:
+        return _folder_source(store, kept)
+    if source.startswith("hf:"):
+        raise ModelNotFound(f"{source:.240} is not on this disk; `r1 pull {source:.240}` downloads and quantizes it")
     if ":" in source or any(model.name == source for model in store.models()):
         return _model_source(store, store.find(source))
     problem = "is not a regular file" if path.exists() else "is neither a file, a folder nor a name in the catalogue"
@@ -200,6 +205,8 @@ def _folder_source(store: Store, path: Path) -> LocalSource:
     if (snapshot := _snapshot_in(path)) is not None:
         return _folder_source(store, snapshot)
     real = path.resolve()
+    if real.parent == (store.root / "checkpoints").resolve() and (kept := _kept_checkpoint(store, _repo_of(real))):
+        return _folder_source(store, kept)
     if (cached := _cached_repository(real)) is not None:
         return _hub_source(store, path, *cached)
     if (repo := _staged_repository(store, real)) is not None:
@@ -238,7 +245,17 @@ def _staged_repository(store: Store, real: Path) -> str | None:
     """The repository whose checkpoint an earlier pull put into this folder; None for any other folder."""
     if real.parent.parent != (store.root / "checkpoints").resolve() or "--" not in real.parent.name:
         return None
-    return real.parent.name.replace("--", "/", 1)
+    return _repo_of(real.parent)
+
+
+def _repo_of(folder: Path) -> str:
+    """The repository OWNER/NAME of a folder OWNER--NAME."""
+    return folder.name.replace("--", "/", 1)
+
+
+def _kept_checkpoint(store: Store, repo: str) -> Path | None:
+    """The checkpoint of a repository that an earlier pull kept, as `r1 list` shows it; None for any other text."""
+    return store.kept_checkpoint(repo) if re.fullmatch(r"[\w.-]+/[\w.-]+", repo) else None
 
 
 def _checkpoint_source(store: Store, checkpoint: Checkpoint) -> LocalSource:

@@ -66,7 +66,7 @@ def check_name(name: str, catalogue: Mapping[str, Checkpoint], source: Checkpoin
     """
     if not NAME.fullmatch(name):
         usable = model_name(name)
-        hint = f"; {usable} would do" if usable else ""
+        hint = f"; {usable} would do" if usable and catalogue.get(usable) in {None, source} else ""
         raise UsageError(f"bad model name {name!r:.80}; a name is lower-case letters, digits, dots and dashes{hint}")
     owner = catalogue.get(name)
     if owner is not None and owner != source:

@@ -12,7 +12,7 @@ import pytest
 from r1.library import find_model, find_source, known_models, named_by, named_source, open_store, resolve_model
 from r1_quantize import catalog
 from r1_quantize.errors import BadGGUF, ModelNotFound, UsageError
-from r1_quantize.store.store import RECORD, Store
+from r1_quantize.store.store import KEPT, RECORD, Store
 from tests.fakes.consoles import console, written
 from tests.fakes.ggufs import write_gguf
 
@@ -192,6 +192,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = root / "home" / "checkpoints" / repo / COMMIT
         folder.mkdir(parents=True)
         (folder / RECORD).write_text(record)
+        (folder / KEPT).touch()
     return root
 
 
@@ -214,6 +215,7 @@ class TestFindSource:
             ("models--x--y--z", "y--z", "x/y--z", None),
             (KNOWN_SNAPSHOT, "qwen-7b", "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", COMMIT),
             (f"home/checkpoints/someone--Kept/{COMMIT}", "kept", "someone/Kept", COMMIT),
+            ("home/checkpoints/someone--Kept/", "kept", "someone/Kept", COMMIT),
             (
                 f"home/checkpoints/deepseek-ai--DeepSeek-R1-Distill-Llama-8B/{COMMIT}",
                 *("llama-8b", "deepseek-ai/DeepSeek-R1-Distill-Llama-8B", COMMIT),
@@ -249,6 +251,15 @@ class TestFindSource:
         for source in ("tiny:Q8_0", str(store.path("tiny", "Q8_0"))):
             found = find_source(store, source)
             assert (found.name, found.checkpoint) == ("tiny", store.catalogue["tiny"])
+
+    @pytest.mark.parametrize("source", ["someone/Kept", "hf:someone/Kept"])
+    def test_a_kept_checkpoint_by_its_repository(self, folders: Path, source: str) -> None:
+        """`r1 list` shows it so, and `r1 rm` takes it so."""
+        store = Store(folders / "home", catalog.load())
+        found = find_source(store, source)
+        assert (found.name, found.origin, found.revision) == ("kept", "someone/Kept", COMMIT)
+        with pytest.raises(ModelNotFound, match="hf:someone/Gone is not on this disk; `r1 pull hf:someone/Gone`"):
+            find_source(store, "hf:someone/Gone")
 
     @pytest.mark.parametrize("source", ["x" * 300, "x" * 5000, "a/" * 3000, "/proc/self/mem/x", "~nosuch/x"])
     def test_a_path_that_cannot_be_used_is_one_short_line(self, folders: Path, source: str) -> None:

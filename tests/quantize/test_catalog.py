@@ -222,6 +222,8 @@ class TestCheckName:
     def test_a_usable_name_is_proposed(self) -> None:
         with pytest.raises(UsageError, match="; my-model would do"):
             catalog.check_name("My Model", self.KNOWN, None, "./x")
+        with pytest.raises(UsageError, match=r"dots and dashes$"):
+            catalog.check_name("Tiny", self.KNOWN, None, "./x")
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from r1.conversion import QuantizeOptions, Result, convert, print_result
 from r1.library import LocalSource, open_store
 from r1.render.progress_line import Report
 from r1_quantize.builtin import refuse_foreign
-from r1_quantize.catalog import check_name
+from r1_quantize.catalog import as_quant, check_name
 from r1_quantize.errors import ExitStatus, UsageError
 from r1_quantize.hub.pull_options import PullOptions
-from r1_quantize.hub.request import Request, request_for
+from r1_quantize.hub.request import Request, request_for, request_from_manifest
 from r1_quantize.recipe import recipe_for
 from r1_quantize.store.store import Store
 
@@ -69,6 +69,8 @@ def _check(request: Request, options: PullOptions) -> None:
 
 
 def _request(store: Store, reference: str, name: str | None, *, prebuilt: bool) -> Request:
+    if name is None and not prebuilt and (request := _request_of_stored(store, reference)):
+        return request
     catalogued, _, quant = reference.partition(":")
     checkpoint = store.catalogue.get(catalogued)
     if checkpoint and checkpoint.folder is not None:
@@ -76,6 +78,26 @@ def _request(store: Store, reference: str, name: str | None, *, prebuilt: bool) 
         quant = recipe_for(quant or checkpoint.default_quant).name
         return Request(own_name, quant, "", checkpoint, prebuilt=prebuilt)
     return request_for(reference, store.catalogue, prebuilt=prebuilt, name=name)
+
+
+def _request_of_stored(store: Store, reference: str) -> Request | None:
+    """The request that made a model which is here under a name of its own; None for any other reference.
+
+    Raises UsageError for a model that did not come from the hub.
+    """
+    name, _, quant = reference.partition(":")
+    if name in store.catalogue:
+        return None
+    found = [model for model in store.models() if model.name == name and as_quant(quant) in {"", model.quant}]
+    model = max(found, key=lambda model: model.modified, default=None)
+    if model is None:
+        return None
+    request = (
+        request_from_manifest(name, model.quant or "", model.manifest, store.catalogue) if model.manifest else None
+    )
+    if request is None:
+        raise UsageError(f"{model.reference} is here, but did not come from the hub, so it cannot be pulled")
+    return request
 
 
 def _make_builtin(console: Console, store: Store, request: Request, options: PullOptions, report: Report) -> None:

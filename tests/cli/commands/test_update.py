@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from r1_quantize.errors import ExitStatus, UsageError
+from r1_quantize.errors import ExitStatus, ModelNotFound, UsageError
 from r1_quantize.hub.pull_options import PullOptions
-from tests.cli.commands.pulls import LATER, REPO, Puller, puller
+from tests.cli.commands.pulls import LATER, PLAIN, REPO, Puller, puller
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Shape
 from tests.fakes.hub import COMMIT, Fault
@@ -88,6 +88,30 @@ class TestEvents:
             "from_commit": COMMIT,
             "to_commit": LATER,
         }
+
+
+class TestOwnNames:
+    """A model with a name of its own is pulled and updated by that name, as `r1 list` shows it."""
+
+    def test_by_its_name(self, served: Path, tmp_path: Path) -> None:
+        with puller(served, tmp_path) as made:
+            made.run(f"hf:{REPO}:Q8_0", PullOptions(name="mine", threads=1))
+            for reference in ("mine", "mine:q8_0"):
+                made.run(reference, PLAIN, report="json")
+                assert [(event["event"], event["reference"]) for event in made.events] == [("present", "mine:Q8_0")]
+            move_on(made)
+            made.run("mine", UPDATE, report="json")
+            assert (made.events[-1]["event"], made.events[-1]["reference"]) == ("updated", "mine:Q8_0")
+
+    def test_one_that_is_not_from_the_hub(self, served: Path, tmp_path: Path, tiny_path: Path) -> None:
+        with puller(served, tmp_path) as made:
+            path = made.store.path("mine", "Q8_0")
+            path.parent.mkdir(parents=True)
+            path.write_bytes(tiny_path.read_bytes())
+            with pytest.raises(UsageError, match="mine:Q8_0 is here, but did not come from the hub"):
+                made.run("mine", UPDATE)
+            with pytest.raises(ModelNotFound, match="unknown model 'mine'"):
+                made.run("mine:F16", UPDATE)
 
 
 class TestWords:
