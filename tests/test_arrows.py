@@ -44,7 +44,7 @@ ALLOWED = {
 
 HEAVY = {
     *("llama_cpp", "huggingface_hub", "gguf", "numpy", "prompt_toolkit", "pylatexenc", "pyperclip", "starlette"),
-    *("rich", "pygments", "markdown_it", "pydantic", "psutil", "_hashlib"),  # the last is OpenSSL
+    *("rich", "pygments", "markdown_it", "pydantic", "psutil", "ctypes", "_hashlib"),  # the last is OpenSSL
 }
 """What --help, list and completion must not import: it would take longer than everything else they do."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from r1_quantize.gguf.tensor_type import TensorType
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 KV_TYPES: dict[str, TensorType] = {
     kind.name.lower(): kind
@@ -27,6 +30,8 @@ GPU_CHUNK = 512
 
 def bytes_per_value(kv_type: str) -> Fraction:
     """The size of one key or value; a fraction, because quantized values are stored in blocks."""
+    from fractions import Fraction
+
     kind = KV_TYPES[kv_type]
     return Fraction(kind.block_bytes, kind.block)
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from r1.engine.model import Model
+if TYPE_CHECKING:
+    from r1.engine.model import Model
 
 _WHOLE = 1 << 18  # characters that are tokenized at once
 _PIECE = 1 << 16

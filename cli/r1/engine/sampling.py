@@ -6,8 +6,6 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from r1.engine.llama import llama
-
 if TYPE_CHECKING:
     from r1.engine.context import Context
 
@@ -38,6 +36,8 @@ class Sampler:
     """
 
     def __init__(self, params: SamplingParams) -> None:
+        from r1.engine.llama import llama  # here, because the settings need only MAX_SEED
+
         self._llama = llama()
         chain_params = self._llama.llama_sampler_chain_default_params()
         self._chain = self._llama.llama_sampler_chain_init(chain_params)
