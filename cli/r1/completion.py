@@ -1,7 +1,8 @@
 """What the shell completes where a command takes a model, a type, a device or a chat.
 
 A function for each gets the text before the cursor and returns the values that begin with it, some with a description.
-They create nothing on the disk. Errors end in `shells.answer`, so that none is printed into the command line.
+Where a file can be named, too, and nothing else fits, the shell completes names of files; see `files`. The functions
+create nothing on the disk. Errors end in `shells.answer`, so that none is printed into the command line.
 """
 
 from __future__ import annotations
@@ -9,12 +10,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
+FILES = "\tfiles"
+"""The description of the one candidate that stands for all names of files; no chat's title begins with a tab."""
 
-def models(incomplete: str) -> list[str]:
-    """The models on this machine."""
+Candidates = list[str] | list[tuple[str, str]]
+
+
+def files(incomplete: str) -> list[tuple[str, str]]:
+    """Names of files, which the shell itself completes."""
+    return [(incomplete, FILES)]
+
+
+def models(incomplete: str) -> Candidates:
+    """The models on this machine, else files."""
     from r1.library import known_models
 
-    return _references(incomplete, known_models(os.environ))
+    return _references(incomplete, known_models(os.environ)) or files(incomplete)
 
 
 def models_to_pull(incomplete: str) -> list[str]:
@@ -32,8 +43,8 @@ def models_to_pull(incomplete: str) -> list[str]:
     return _references(incomplete, (one for one in references if one not in here))
 
 
-def sources(incomplete: str) -> list[str]:
-    """What `r1 quantize` can read: built-in, kept and cached checkpoints by name, then models."""
+def sources(incomplete: str) -> Candidates:
+    """What `r1 quantize` can read: built-in, kept and cached checkpoints by name, then models, else files."""
     from r1.library import known_models, open_store
     from r1.machine.disk import hub_cache
 
@@ -45,7 +56,7 @@ def sources(incomplete: str) -> list[str]:
         or (checkpoint.repo and store.kept_checkpoint(checkpoint.repo) is not None)
         or (checkpoint.repo and (cache / f"models--{checkpoint.repo.replace('/', '--')}" / "snapshots").is_dir())
     ]
-    return _references(incomplete, [*names, *known_models(os.environ)])
+    return _references(incomplete, [*names, *known_models(os.environ)]) or files(incomplete)
 
 
 def removable(incomplete: str) -> list[str]:

@@ -161,7 +161,12 @@ MODEL_AND_MACHINE = {
 Prompt = Annotated[list[str] | None, _argument("PROMPT…", "The prompt; words are joined. `-` reads stdin.")]
 Files = Annotated[
     list[Path] | None,
-    _option("--file", "-f", help="Attach a file, or stdin (`-`), in DeepSeek's template. Repeatable."),
+    _option(
+        "--file",
+        "-f",
+        help="Attach a file, or stdin (`-`), in DeepSeek's template. Repeatable.",
+        autocompletion=completion.files,
+    ),
 ]
 NoStdin = Annotated[bool, _option("--no-stdin", help="Do not read stdin, even if it is a pipe or the file of a loop.")]
 Json = Annotated[
@@ -272,7 +277,11 @@ ListTypes = Annotated[
 ]
 Imatrix = Annotated[
     Path | None,
-    _option("--imatrix", help="llama.cpp's importance matrix, a .gguf or .dat; the smallest types need one."),
+    _option(
+        "--imatrix",
+        help="llama.cpp's importance matrix, a .gguf or .dat; the smallest types need one.",
+        autocompletion=completion.files,
+    ),
 ]
 TensorTypes = Annotated[
     list[str] | None,
@@ -298,7 +307,13 @@ QuantizeThreads = Annotated[
     int | None, _option("--threads", min=1, max=256, metavar="N", help="Number of threads. (default: every core)")
 ]
 Output = Annotated[
-    Path | None, _option("--output", "-o", help="The file to write. (default: the model's place in R1_HOME)")
+    Path | None,
+    _option(
+        "--output",
+        "-o",
+        help="The file to write. (default: the model's place in R1_HOME)",
+        autocompletion=completion.files,
+    ),
 ]
 Name = Annotated[
     str | None, _option("--name", metavar="NAME", help="The model's name on this machine. (default: the source's)")
@@ -338,6 +353,8 @@ Words = Annotated[
     typer.Argument(metavar="WORDS…", help="A turn must contain all of them, in any case and order; quote a phrase."),
 ]
 WithThinking = Annotated[bool, typer.Option("--thinking", "--with-thinking", help="Include the thinking.")]
-ExportTo = Annotated[Path, typer.Argument(metavar="FILE", help="A .md or .json file; `-` prints Markdown.")]
+ExportTo = Annotated[
+    Path, _argument("FILE", "A .md or .json file; `-` prints Markdown.", autocompletion=completion.files)
+]
 Overwrite = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 All = Annotated[bool, typer.Option("--all", help="Every chat.")]

@@ -1,8 +1,9 @@
 """Shell completion: a script for each shell, and the program's answers to these scripts.
 
 A script calls `r1` with two variables: `_R1_COMPLETE`, the shell's name, and `_R1_LINE`, the command line up to the
-cursor. The answer is one line for each candidate: the value, and after a tab its description. Without candidates the
-shell completes names of files. The scripts evaluate nothing that `r1` prints: a chat's title may be any text.
+cursor. The answer is one line for each candidate: the value, and after a tab its description. Where a file is expected
+it is a tab and "files", and the shell completes names of files. The scripts evaluate nothing that `r1` prints: a chat's
+title may be any text.
 
 Typer's own scripts cannot complete NAME:QUANT in bash, where a colon ends a word, nor names of files, and evaluate
 descriptions in zsh.
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from r1.completion import FILES
 from r1.console import Console, printable
 from r1_quantize.errors import UNUSABLE_PATH, R1Error, UsageError
 from r1_quantize.files import expanded
@@ -26,10 +28,13 @@ _MAX_DESCRIPTION = 60  # characters
 
 _BASH = """_r1_completion() {
     COMPREPLY=()
+    [[ ${COMP_WORDS[COMP_CWORD-1]} == *[\\<\\>] ]] && return  # a redirection
     local candidate
     while IFS= read -r candidate; do
+        [[ $candidate == $'\\tfiles' ]] && return
         COMPREPLY+=("$candidate")
     done < <(_R1_COMPLETE=bash _R1_BREAKS="$COMP_WORDBREAKS" _R1_LINE="${COMP_LINE:0:COMP_POINT}" "$1" 2>/dev/null)
+    compopt +o default 2>/dev/null  # no names of files; bash 3 does not have it
 }
 complete -o default -F _r1_completion r1
 """
@@ -39,6 +44,11 @@ _r1() {
     local line value
     local -a candidates
     for line in "${(@f)$(_R1_COMPLETE=zsh _R1_LINE="${words[1,CURRENT-1]} $PREFIX" r1 2>/dev/null)}"; do
+        if [[ $line == $'\\tfiles' ]]; then
+            compset -P '--*='
+            _files
+            return
+        fi
         [[ -n $line ]] || continue
         value=${${line%%$'\\t'*}//:/\\\\:}
         if [[ $line == *$'\\t'* ]]; then
@@ -47,11 +57,7 @@ _r1() {
             candidates+=("$value")
         fi
     done
-    if (( $#candidates )); then
-        _describe -V r1 candidates
-    else
-        _files
-    fi
+    _describe -V r1 candidates
 }
 if [[ $funcstack[1] == _r1 ]]; then
     _r1 "$@"
@@ -63,11 +69,12 @@ fi
 _FISH = """function __r1_complete
     set -lx _R1_COMPLETE fish
     set -lx _R1_LINE (commandline -cp | string collect)
-    set -l candidates (r1 2>/dev/null)
-    if test (count $candidates) -gt 0
-        printf '%s\\n' $candidates
-    else
-        __fish_complete_path (commandline -ct)
+    for candidate in (r1 2>/dev/null)
+        if test "$candidate" = \\tfiles
+            __fish_complete_path (commandline -ct)
+        else
+            printf '%s\\n' $candidate
+        end
     end
 end
 complete --command r1 --no-files --keep-order --arguments '(__r1_complete)'
@@ -80,7 +87,9 @@ _POWERSHELL = """Register-ArgumentCompleter -Native -CommandName r1 -ScriptBlock
     $env:_R1_LINE = $line.Substring(0, $end) + $(if ($wordToComplete) { "" } else { " " })
     $env:_R1_COMPLETE = "powershell"
     try {
-        r1 2>$null | ForEach-Object {
+        $lines = @(r1 2>$null)
+        if (-not $lines) { "" }  # PowerShell completes names of files only where it gets nothing
+        $lines | Where-Object { $_ -and $_ -ne "`tfiles" } | ForEach-Object {
             $value, $text = $_ -split "`t", 2
             if (-not $text) { $text = $value }
             [System.Management.Automation.CompletionResult]::new($value, $value, "ParameterValue", $text)
@@ -199,10 +208,12 @@ def _candidates(command: Any, environ: Mapping[str, str]) -> Iterator[str]:
     option = typed[: typed.find("=") + 1] if typed.startswith("--") else ""
     done = _done(typed, environ)
     for item in BashComplete(command, {}, "r1", REQUEST).get_completions(words, typed):  # the same for every shell
-        if item.type == "plain":  # else a file or folder, which the shell completes
-            value = f"{option}{item.value}"[done:]
-            description = _description(item.help) if environ[REQUEST] != "bash" else ""
-            yield f"{value}\t{description}" if description else value
+        if item.help == FILES:
+            yield FILES
+            return
+        value = f"{option}{item.value}"[done:]
+        description = _description(item.help) if environ[REQUEST] != "bash" else ""
+        yield f"{value}\t{description}" if description else value
 
 
 def _done(typed: str, environ: Mapping[str, str]) -> int:

@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from r1.app import app
+from r1.completion import FILES
 from r1.history.history import History
 from r1.shells import answer
 from tests.fakes.chats import asked, say
@@ -35,7 +36,7 @@ def complete(own: Path) -> Complete:
 
     def read(line: str) -> list[str]:
         lines = answer(command, {"_R1_COMPLETE": "zsh", "_R1_LINE": line}).splitlines()
-        return [line.partition("\t")[0] for line in lines]
+        return ["FILES" if line == FILES else line.partition("\t")[0] for line in lines]
 
     return read
 
@@ -51,7 +52,7 @@ class TestModels:
     def test_on_this_machine(self, complete: Complete, command: str) -> None:
         assert complete(f"r1 {command} ") == MODELS
         assert complete(f"r1 {command} qwen-7b:q8") == ["qwen-7b:q8_0"]
-        assert complete(f"r1 {command} qwen-14") == []
+        assert complete(f"r1 {command} qwen-14") == ["FILES"]
 
     def test_the_built_in_one_is_offered_before_it_is_made(self, complete: Complete, own: Path) -> None:
         shutil.rmtree(own / "models")
@@ -120,11 +121,38 @@ class TestValues:
         "line",
         [
             *("r1 run -f no", "r1 quantize x --imatrix ", "r1 quantize x -o m", "r1 history export 1 ch"),
-            *("r1 run -m ./mod", "r1 quantize ./che", "r1 show ~/m", "r1 run --temp ", "r1 history search wo"),
+            *(
+                "r1 run -m ./mod",
+                "r1 quantize ./che",
+                "r1 show ~/m",
+                "r1 run --file=no",
+                "r1 -f no",
+                "r1 pull --imatrix ",
+            ),
         ],
     )
     def test_a_file_is_left_to_the_shell(self, complete: Complete, line: str) -> None:
+        assert complete(line) == ["FILES"]
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            *("r1 run --temp ", "r1 --seed ", "r1 run ", "r1 run Why", "r1 Why is", "r1 history search wo", "r1 list "),
+            *("r1 pull ./", "r1 rm ./", "r1 quantize x --name ", "r1 bench -d ", "r1 history show x", "r1 --chat x"),
+        ],
+    )
+    def test_nothing_is_offered_where_no_file_is_expected(self, complete: Complete, line: str) -> None:
         assert complete(line) == []
+
+    def test_every_option_for_a_path_offers_files(self) -> None:
+        root = typer.main.get_command(app)
+        commands = [*root.commands.values(), *root.commands["history"].commands.values()]  # type: ignore[attr-defined]
+        params = [
+            param for command in commands for param in command.params if getattr(param.type, "name", "") == "path"
+        ]
+        assert {param.name for param in params} == {"file", "imatrix", "output"}
+        for param in params:
+            assert [item.help for item in param.shell_complete(typer.Context(root), "x")] == [FILES]
 
 
 class TestChats:

@@ -157,28 +157,85 @@ class TestAnswer:
         assert len(title) <= 60
 
 
-@pytest.mark.skipif(sys.platform == "win32" or shutil.which("bash") is None, reason="needs bash")
-def test_bash_completes_with_the_script(environ: dict[str, str], tmp_path: Path) -> None:
-    """Bash itself runs the script; `r1` is a program of this tree."""
-    program = tmp_path / "r1"
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """`r1`, a program of this tree, in a folder with the file notes.txt."""
+    program = tmp_path / "bin" / "r1"
+    program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {" ".join(R1)} "$@"\n', encoding="utf-8")
     program.chmod(0o755)
-    test = f"""source "$1"
-complete_line() {{
-    COMP_LINE="$1" COMP_POINT=${{#1}}
-    _r1_completion {program}
-    printf '%s|' "${{COMPREPLY[@]}}"
-    echo
-}}
-complete_line "r1 run -m tiny:"
-complete_line "r1 ver"
-complete_line "r1 run -f x"
+    (tmp_path / "notes.txt").touch()
+    return program
+
+
+LINES = {
+    "r1 run -m tiny:": "tiny:Q8_0",
+    "r1 run --model=tin": "--model=tiny:Q8_0",
+    "r1 ver": "verify",
+    "r1 run -f no": "FILES",
+    "r1 show ./no": "FILES",
+    "r1 pull ./": "",
+    "r1 run --seed ": "",
+    "r1 --chat ": "",
+}
+"""Command lines, and what a shell offers."""
+
+
+def _completed(shell: str, test: str, program: Path, environ: dict[str, str]) -> list[str]:
+    """What `test` prints for each of LINES: it has the script as $1 and the lines after it, and prints with `|`."""
+    if sys.platform == "win32" or shutil.which(shell) is None:
+        pytest.skip(f"needs {shell}")
+    file = program.parent / "script"
+    file.write_text(script(shell), encoding="utf-8")
+    no_start_up = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}[shell]
+    name = [] if shell == "fish" else [shell]  # $0
+    done = subprocess.run(
+        [shell, *no_start_up, "-c", test, *name, file, *LINES],
+        env={**environ, "PATH": f"{program.parent}:{environ['PATH']}"},
+        cwd=program.parent.parent, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_bash_completes_with_the_script(environ: dict[str, str], program: Path) -> None:
+    """Bash completes names of files by default, where the function does not turn that off."""
+    test = """source "$1"
+compopt() { FILES=; }
+for COMP_LINE in "${@:2}" "r1 list > no"; do
+    COMP_POINT=${#COMP_LINE} COMP_WORDS=($COMP_LINE) COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) FILES=FILES
+    _r1_completion r1
+    echo "${COMPREPLY[@]-$FILES}"
+done
 complete -p r1
 """
-    (tmp_path / "script").write_text(script("bash"), encoding="utf-8")
-    done = subprocess.run(
-        ["bash", "--norc", "-c", test, "bash", tmp_path / "script"], env=environ, capture_output=True, text=True,
-        timeout=120, check=False,
-    )  # fmt: skip
-    assert done.stdout.splitlines() == ["Q8_0|", "verify|", "|", "complete -o default -F _r1_completion r1"]
-    assert done.stderr == ""
+    after_a_break = {"r1 run -m tiny:": "Q8_0", "r1 run --model=tin": "tiny:Q8_0"}
+    expected = [*(LINES | after_a_break).values(), "FILES", "complete -o default -F _r1_completion r1"]
+    assert _completed("bash", test, program, environ) == expected
+
+
+def test_zsh_completes_with_the_script(environ: dict[str, str], program: Path) -> None:
+    """The functions of zsh's completion, which only work in a terminal, are replaced."""
+    test = """compdef() { :; }
+_files() { offered=FILES; }
+_describe() { offered=${(P)3}; }
+compset() { :; }
+source $1
+for line in "${@:2}"; do
+    words=(${(z)line}) PREFIX=${${line##* }} CURRENT=${#words} offered=
+    [[ -n $PREFIX ]] || CURRENT=$((CURRENT + 1))
+    _r1
+    echo ${${offered%%:[A-Z]* *}//\\\\:/:}  # without the description
+done
+"""
+    assert _completed("zsh", test, program, environ) == [*LINES.values()]
+
+
+def test_fish_completes_with_the_script(environ: dict[str, str], program: Path) -> None:
+    test = """source $argv[1]
+for line in $argv[2..]
+    echo (complete -C $line | string replace -r '\\t.*' '')
+end
+"""
+    files = {"r1 run -f no": "notes.txt", "r1 show ./no": "./notes.txt"}
+    assert _completed("fish", test, program, environ) == [*(LINES | files).values()]
