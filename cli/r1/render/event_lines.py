@@ -39,7 +39,7 @@ def event_lines(
         if isinstance(event, PullPlan):
             is_planned, last_line = True, time.monotonic()
             console.json({"event": "plan", **plan_facts(event)}, one_line=True)
-        elif isinstance(event, Fetching | FREQUENT) and not is_planned:
+        elif isinstance(event, Fetching | Rejected | FREQUENT) and not is_planned:
             pass  # about the small files and headers that the plan is based on
         elif facts := _facts(event, reference):
             console.json(facts, one_line=True)

@@ -127,8 +127,13 @@ def certificate_problem(exc: BaseException) -> str:
 
 
 def system_reason(exc: BaseException) -> str:
-    """The operating system's reason for a failure, such as "Connection refused"; empty if there is none."""
-    return next((reason.strerror for reason in _chain(exc) if isinstance(reason, OSError) and reason.strerror), "")
+    """The reason for a failure that TLS or the operating system gives, such as "Connection refused"; may be empty."""
+    for reason in _chain(exc):
+        if isinstance(reason, ssl.SSLError) and reason.reason:
+            return f"TLS: {reason.reason.replace('_', ' ').lower()}"
+        if isinstance(reason, OSError) and reason.strerror:
+            return reason.strerror
+    return ""
 
 
 def _chain(exc: BaseException) -> Iterator[BaseException]:

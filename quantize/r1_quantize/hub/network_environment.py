@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from r1_quantize.errors import UsageError
-from r1_quantize.hub.proxies import without_password
+from r1_quantize.hub.proxies import has_host, without_password
 
 _MAX_TIMEOUT_S = 86_400
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -101,7 +101,7 @@ def use_certificates(environ: MutableMapping[str, str]) -> None:
 
 
 def _check_xet_log(environ: MutableMapping[str, str]) -> None:
-    """hf_xet logs to a file in its cache, and to stdout where it cannot; without a wish of the user, to nowhere."""
+    """Let hf_xet log nothing, unless the user chose a file. By default it logs to its cache, or else to stdout."""
     chosen = environ.get("HF_XET_LOG_DEST")
     if not chosen:
         environ["HF_XET_LOG_DEST"] = os.devnull
@@ -135,20 +135,11 @@ def _problem_of_endpoint(value: str) -> str | None:
         return "which is not a valid address"
     if parts.scheme not in {"http", "https"}:
         return "which does not begin with https:// or http://"
-    if not _is_host(parts.hostname) or port == 0:
+    if not has_host(parts) or port == 0:
         return "which is not a valid address"
     if parts.query or parts.fragment:
         return "which has a query in it"
     return None
-
-
-def _is_host(host: str | None) -> bool:
-    """Whether it can be a name or an address; names in other scripts are sent in their ASCII form."""
-    try:
-        name = (host or "").encode("idna").decode("ascii")
-    except UnicodeError:
-        return False
-    return re.fullmatch(r"[A-Za-z0-9_.:%-]+", name) is not None
 
 
 def _token_in(file: Path) -> str:

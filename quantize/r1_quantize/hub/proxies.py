@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from r1_quantize.errors import UsageError
 
@@ -80,11 +80,11 @@ def read_proxies(environ: Mapping[str, str]) -> Proxies:
     for scheme in ("http", "https", "all"):
         lower = f"{scheme}_proxy"
         if environ.get(lower) == "":
-            continue  # switched off, whatever the variable in upper case says
+            continue  # switched off: the variable in upper case does not count then
         if name := variables.get(lower):
             found[scheme] = Proxy(name, environ[name])
     if "REQUEST_METHOD" in environ and "http_proxy" not in environ:
-        found.pop("http", None)  # on a web server anybody can set HTTP_PROXY, with a header Proxy
+        found.pop("http", None)  # on a web server, a request with a header Proxy sets HTTP_PROXY
     exceptions = environ.get(variables.get("no_proxy", ""), "")
     return Proxies(found or _system_proxies(), exceptions)
 
@@ -147,7 +147,7 @@ def _problem_of_address(url: str) -> str | None:
         return "whose port is 0"
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         return f"which goes on after the port{encode}"
-    if not _is_host(parts.hostname or "", parts.netloc.rpartition("@")[2]):
+    if not has_host(parts):
         return f"which has no valid host{encode}"
     if url.startswith("socks") and any(
         len(part.encode()) > _MAX_SOCKS_PASSWORD for part in (parts.username or "", parts.password or "")
@@ -156,8 +156,10 @@ def _problem_of_address(url: str) -> str | None:
     return None
 
 
-def _is_host(host: str, location: str) -> bool:
-    if location.startswith("["):
+def has_host(address: SplitResult) -> bool:
+    """Whether its host can be a name or an IP address; names in other scripts are sent in their ASCII form."""
+    host = address.hostname or ""
+    if address.netloc.rpartition("@")[2].startswith("["):
         try:
             return ipaddress.ip_address(host.partition("%")[0]).version == 6
         except ValueError:

@@ -121,7 +121,7 @@ class Store:
     def is_checked(self, model: StoredModel) -> bool:
         """Whether it is on record that r1 can run the model's vocabulary, so that its header need not be read.
 
-        So it is with a model that was checked when it was made, and with one made from a checkpoint of the catalogue.
+        True of a model that was checked when it was made, and of one made from a checkpoint of the catalogue.
         """
         manifest, known = model.manifest, self.catalogue.get(model.name)
         if manifest is None:

@@ -88,7 +88,7 @@ class TestOneLine:
 
 
 class TestSilence:
-    """Libraries print nothing, whatever the environment; from processes, because they print when they are imported."""
+    """Libraries print nothing in any environment; in real processes, because they print when they are imported."""
 
     NOISY: ClassVar = {
         "HF_HUB_ENABLE_HF_TRANSFER": "1",

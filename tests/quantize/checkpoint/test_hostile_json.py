@@ -1,4 +1,4 @@
-"""Whatever is in a checkpoint's JSON files, the result is a source or one line: never another exception."""
+"""Any JSON in a checkpoint's files gives a source or an error in one line, and no other exception."""
 
 from __future__ import annotations
 

@@ -214,6 +214,17 @@ class TestCertificates:
             hub.look_up("owner/model")
 
 
+def test_a_hub_without_tls_is_said_in_words(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL's own text has the line of its source."""
+    from huggingface_hub import constants
+
+    serve()
+    monkeypatch.setattr(constants, "ENDPOINT", constants.ENDPOINT.replace("http://", "https://"))
+    with pytest.raises(TransientError) as caught:
+        hub.look_up("owner/model")
+    assert caught.value.after(1) == "cannot reach the hub (TLS: wrong version number)"
+
+
 @pytest.mark.usefixtures("_unclosed")
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_the_errors_of_a_proxy_are_those_of_the_network(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,7 +181,7 @@ class TestToken:
         check_token({"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}, tmp_path)
 
     @given(st.text(max_size=20))
-    def test_whatever_passes_fits_in_a_header(self, token: str) -> None:
+    def test_every_accepted_token_fits_in_a_header(self, token: str) -> None:
         import httpx2
         from huggingface_hub.utils._auth import _clean_token
 

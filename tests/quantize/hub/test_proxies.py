@@ -43,7 +43,7 @@ class TestRead:
     def test_the_proxy_of_an_https_request(self, environ: dict[str, str], source: str | None) -> None:
         assert source_of(environ) == source
 
-    def test_a_web_servers_http_proxy_may_be_anybodys(self) -> None:
+    def test_http_proxy_on_a_web_server_is_not_trusted(self) -> None:
         """CVE-2016-5385: a CGI program gets the request's header Proxy as HTTP_PROXY."""
         environ = {"REQUEST_METHOD": "GET", "HTTP_PROXY": "p:1"}
         assert source_of(environ, "http") is None
@@ -171,7 +171,7 @@ class TestCheck:
         assert str(caught.value).isprintable()
 
     @given(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(":/@[]#?%. \n"), max_size=40))
-    def test_whatever_passes_can_be_used(self, value: str) -> None:
+    def test_every_accepted_address_can_be_used(self, value: str) -> None:
         proxy = Proxy("HTTPS_PROXY", value)
         said = message_of(proxy)
         assert said.isprintable()
