@@ -6,11 +6,12 @@ has an `event`, it begins with `"event": "failed"`.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import takewhile
 from typing import TextIO
 
@@ -18,10 +19,16 @@ import typer
 
 from r1.console import abandon, printable
 from r1.interrupt import exit_on_signals
-from r1_quantize.errors import DISK_FULL, UNUSABLE_PATH, ExitStatus, R1Error, debugging, unexpected
+from r1_quantize.errors import DISK_FULL, UNUSABLE_PATH, ExitStatus, NotEnoughSpace, R1Error, debugging, unexpected
 
 _WITH_EVENTS = {"pull", "quantize"}
 _SIGNALS = {ExitStatus.HUNG_UP, ExitStatus.TERMINATED}
+
+_NO_MEMORY = "not enough memory; close other programs, or raise ulimit -v"
+_NO_THREAD = "cannot start a thread; close other programs, or raise ulimit -u or ulimit -v"
+_NO_FILES = "too many open files; close other programs, or raise ulimit -n"
+_UNMAPPED = "failed to map segment from shared object"
+"""What the dynamic linker says without memory, and about a library that may not be executed."""
 
 
 def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one return per outcome
@@ -43,12 +50,8 @@ def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one
         if exc.code in _SIGNALS:
             return _interrupted(ExitStatus(exc.code))
         return _closed_pipe() if isinstance(exc.__context__, BrokenPipeError) else int(exc.code or 0)
-    except R1Error as exc:
-        return _fail(str(exc), exc.exit_status)
-    except OSError as exc:
-        return _failed_file(exc)
     except Exception as exc:
-        return _unexpected(exc)
+        return _failed(exc)
     if status == ExitStatus.INTERRUPTED and not isinstance(status, ExitStatus):  # Typer's status for Ctrl-C
         return _interrupted(ExitStatus.INTERRUPTED)
     return int(status) if isinstance(status, int) else ExitStatus.OK
@@ -74,7 +77,10 @@ def _help_command(exc: typer.TyperException) -> str:
     return " ".join(["r1", *names, "--help"])
 
 
-def _fail(message: str, status: ExitStatus) -> ExitStatus:
+def _fail(message: str, status: ExitStatus, exc: Exception | None = None) -> ExitStatus:
+    """Prints the message, and the object if JSON was requested; for debugging also the traceback of `exc`."""
+    if exc is not None and debugging():
+        traceback.print_exception(exc)
     line = printable(" ".join(message.split()))
     if sys.stderr is not None:
         _print(sys.stderr, f"r1: {line}\n")
@@ -107,6 +113,41 @@ def _interrupted(status: ExitStatus) -> ExitStatus:
     return status
 
 
+def _failed(exc: Exception) -> ExitStatus:
+    lack = next(filter(None, map(_lack, _causes(exc))), None)
+    if lack and not isinstance(exc, NotEnoughSpace):  # what the module that met it says would be misleading
+        return _fail(*lack, exc)
+    if isinstance(exc, R1Error):
+        return _fail(str(exc), exc.exit_status)
+    return _failed_file(exc) if isinstance(exc, OSError) else _fail(unexpected(exc), ExitStatus.UNFORESEEN, exc)
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    """The error, and the errors that it was raised from."""
+    while exc is not None:
+        yield exc
+        exc = exc.__cause__
+
+
+def _lack(exc: BaseException) -> tuple[str, ExitStatus] | None:
+    """The message and status for an error that says that the system has run out of something; None for others."""
+    number = exc.errno if isinstance(exc, OSError) else None
+    may_be_memory = _UNMAPPED in str(exc) or isinstance(exc, SystemError)  # CPython's, where an allocation failed
+    if isinstance(exc, MemoryError) or number == errno.ENOMEM or (may_be_memory and _memory_is_limited()):
+        return _NO_MEMORY, ExitStatus.NO_SPACE
+    if isinstance(exc, RuntimeError) and str(exc) == "can't start new thread":
+        return _NO_THREAD, ExitStatus.NO_SPACE
+    return (_NO_FILES, ExitStatus.USAGE) if number in {errno.EMFILE, errno.ENFILE} else None
+
+
+def _memory_is_limited() -> bool:
+    if sys.platform == "win32":
+        return False
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+
+
 def _failed_file(exc: OSError) -> ExitStatus:
     """For an error that no module translated, such as a folder of another user in the middle of a path."""
     if exc.errno in DISK_FULL:
@@ -114,16 +155,8 @@ def _failed_file(exc: OSError) -> ExitStatus:
             abandon(sys.stdout)
         return _fail(f"cannot write to {exc.filename or 'stdout'}: no space left", ExitStatus.NO_SPACE)
     if exc.filename is None or exc.errno not in UNUSABLE_PATH:
-        return _unexpected(exc)
-    if debugging():
-        traceback.print_exception(exc)
-    return _fail(f"{exc.filename}: {exc.strerror}; check the path and its permissions", ExitStatus.USAGE)
-
-
-def _unexpected(exc: Exception) -> ExitStatus:
-    if debugging():
-        traceback.print_exception(exc)
-    return _fail(unexpected(exc), ExitStatus.UNFORESEEN)
+        return _fail(unexpected(exc), ExitStatus.UNFORESEEN, exc)
+    return _fail(f"{exc.filename}: {exc.strerror}; check the path and its permissions", ExitStatus.USAGE, exc)
 
 
 def _closed_pipe() -> ExitStatus:

@@ -53,6 +53,50 @@ class TestRunApp:
         assert err.startswith("r1: ")
         assert err.count("\n") == 1
 
+    @pytest.mark.parametrize(
+        ("error", "remedy", "status"),
+        [
+            (MemoryError(), "raise ulimit -v", 5),
+            (OSError(errno.ENOMEM, "Cannot allocate memory"), "raise ulimit -v", 5),
+            (RuntimeError("can't start new thread"), "raise ulimit -u", 5),
+            (OSError(errno.EMFILE, "Too many open files"), "raise ulimit -n", 2),
+            (OSError(errno.ENFILE, "Too many open files in system", "/m.gguf"), "raise ulimit -n", 2),
+        ],
+        ids=["memory", "ENOMEM", "thread", "EMFILE", "ENFILE"],
+    )
+    def test_what_the_system_has_run_out_of_is_named_also_where_it_seems_to_be_a_files_fault(
+        self, capsys: pytest.CaptureFixture[str], error: Exception, remedy: str, status: int
+    ) -> None:
+        seems = BadGGUF("/m.gguf: damaged")
+        seems.__cause__ = error
+        assert [status_of(error), status_of(seems)] == [status, status]
+        first, second = capsys.readouterr().err.splitlines()
+        assert first == second
+        assert remedy in first
+        assert "unexpected" not in first
+
+    def test_a_message_about_memory_with_its_own_figures_stays(self, capsys: pytest.CaptureFixture[str]) -> None:
+        precise = NotEnoughSpace("the model needs 5 GB of memory, and 4 GB are free")
+        precise.__cause__ = MemoryError()
+        assert status_of(precise) == 5
+        assert capsys.readouterr().err == "r1: the model needs 5 GB of memory, and 4 GB are free\n"
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+    @pytest.mark.parametrize(("limit", "status"), [(400 << 20, 5), (-1, 1)])
+    @pytest.mark.parametrize(
+        "error",
+        [
+            ImportError("x.so: failed to map segment from shared object"),  # also where it may not be executed
+            SystemError("error return without exception set"),
+        ],
+        ids=["library", "CPython"],
+    )
+    def test_what_may_be_a_lack_of_memory_is_one_where_memory_is_limited(
+        self, monkeypatch: pytest.MonkeyPatch, error: Exception, limit: int, status: int
+    ) -> None:
+        monkeypatch.setattr("resource.getrlimit", lambda _: (limit, -1))
+        assert status_of(error) == status
+
     def test_ctrl_c_prints_nothing(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert status_of(KeyboardInterrupt()) == 130
         assert capsys.readouterr() == ("", "")
