@@ -56,7 +56,7 @@ def _help(command: TyperCommand | TyperGroup, ctx: Any, sections: dict[str, list
     columns = min(shutil.get_terminal_size().columns, _MAX_COLUMNS)
     arguments = (piece.strip("{}") for piece in command.collect_usage_pieces(ctx))  # {ID}: required
     blocks = [
-        _wrap(" ".join(["Usage:", ctx.command_path, *arguments]), columns),
+        _wrap(" ".join(["Usage:", ctx.command_path, *arguments]), columns, indent=6),
         _wrap(command.help or "", columns),
         *(_section(title, rows, columns) for title, rows in sections.items() if rows),
         "\n".join(_epilog(command.epilog or "", columns)),
@@ -107,8 +107,9 @@ def _epilog(text: str, columns: int) -> Iterable[str]:
         yield line if line.startswith(" ") else _wrap(line, columns)
 
 
-def _wrap(text: str, columns: int) -> str:
-    return textwrap.fill(" ".join(text.split()), columns, break_on_hyphens=False)
+def _wrap(text: str, columns: int, indent: int = 0) -> str:
+    """`indent`: columns before the second and later lines."""
+    return textwrap.fill(" ".join(text.split()), columns, break_on_hyphens=False, subsequent_indent=" " * indent)
 
 
 def _first_sentence(text: str) -> str:

@@ -52,6 +52,11 @@ class TestHelp:
         assert all("r1" in line for line in commands)
         assert any(f"r1 {' '.join(command)}" in line for line in commands) or command == ["chat"]
 
+    def test_a_long_usage_continues_indented(self, help_of: HelpOf) -> None:
+        assert help_of("history", "search", columns=40).startswith(
+            "Usage: r1 history search [OPTIONS]\n      WORDS…\n\n"
+        )
+
     def test_the_options_of_run_are_grouped(self, help_of: HelpOf) -> None:
         text = help_of("run")
         titles = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]

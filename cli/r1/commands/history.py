@@ -34,7 +34,7 @@ def list_chats(console: Console, *, as_json: bool) -> ExitStatus:
         with history:
             sessions = history.sessions()
     if not sessions:
-        console.warn(_NO_CHATS)
+        console.note(_NO_CHATS)
     if as_json:
         console.json([_facts(session) for session in sessions])
         return ExitStatus.OK
@@ -50,11 +50,10 @@ def search(console: Console, words: Sequence[str], *, as_json: bool) -> ExitStat
     """Turns that have every word. An argument with a space in it, quoted for the shell, is a phrase."""
     query = " ".join(f'"{word}"' if len(word.split()) > 1 and '"' not in word else word for word in words)
     hits: list[Hit] = []
-    if history := _existing(console):
+    history = _existing(console)
+    if history:
         with history:
             hits = history.search(query)
-    else:
-        console.warn(_NO_CHATS)
     if as_json:
         console.json([_hit_facts(hit) for hit in hits])
     elif console.stdout_is_terminal:
@@ -62,7 +61,7 @@ def search(console: Console, words: Sequence[str], *, as_json: bool) -> ExitStat
     else:
         console.out("".join(f"{hit.session}\t{hit.number}\t{hit.where}\t{hit.excerpt}\n" for hit in hits))
     if not hits:
-        console.note("no turn has all of these words")
+        console.note("no turn has all of these words" if history else _NO_CHATS)
     return ExitStatus.OK
 
 
@@ -109,7 +108,7 @@ def delete(
             if deleted:
                 history.delete(*(session.id for session in deleted))
     if not deleted:
-        console.warn("there are no chats to delete")
+        console.note("there are no chats to delete")
     if as_json:
         console.json([{"id": session.id, "title": session.title} for session in deleted])
     else:

@@ -100,8 +100,12 @@ def _print(console: Console, store: Store, default: str | None) -> None:
     console.table(_HERE, rows, shown=shown)
     if not console.stdout_is_terminal:
         return
-    console.table(_LEFTOVERS, map(_leftover_row, [*store.unfinished(), *store.checkpoints()]))
-    _print_missing(console, (checkpoint for checkpoint in missing if not checkpoint.builtin))
+    if leftovers := [*store.unfinished(), *store.checkpoints()]:
+        console.out("\n")
+        console.table(_LEFTOVERS, map(_leftover_row, leftovers))
+    if to_pull := [checkpoint for checkpoint in missing if not checkpoint.builtin]:
+        console.out("\n")
+        _print_to_pull(console, to_pull)
 
 
 def _model_row(store: Store, model: StoredModel, default: str | None) -> tuple[str, ...]:
@@ -126,7 +130,7 @@ def _leftover_row(item: Removable) -> tuple[str, ...]:
     return item.reference, units.size(item.size), "kept checkpoint" if item.is_complete else interrupted
 
 
-def _print_missing(console: Console, checkpoints: Iterable[Checkpoint]) -> None:
+def _print_to_pull(console: Console, checkpoints: Iterable[Checkpoint]) -> None:
     with_licence = console.rich().width >= _WIDE
     header = (*_TO_PULL, Column("base model's licence")) if with_licence else _TO_PULL
     console.table(header, (_checkpoint_row(checkpoint)[: len(header)] for checkpoint in checkpoints))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import closing
 from dataclasses import asdict
 
 from r1.console import Console
 from r1.library import look_up, open_store
+from r1.markdown.wrap import wrap
 from r1.render.progress_line import follow
 from r1_quantize import units
 from r1_quantize.errors import ExitStatus
@@ -44,7 +46,7 @@ def _check(console: Console, store: Store, model: StoredModel, *, as_json: bool,
     for check in run_checks(model.path):
         checks.append(check)
         if not as_json:
-            console.out(f"{'ok ' if check.ok else 'BAD'}  {check.name:<10} {' '.join(check.detail.split())}\n")
+            console.out(_lines(check, shutil.get_terminal_size().columns if console.stdout_is_terminal else None))
     intact = all(check.ok for check in checks)
     if as_json and (intact or last):
         facts = [asdict(check) for check in checks]
@@ -52,6 +54,13 @@ def _check(console: Console, store: Store, model: StoredModel, *, as_json: bool,
     if not intact and last:
         console.warn(f"{model.reference} is {_finding(store, model, checks)}")
     return ExitStatus.OK if intact else ExitStatus.BAD_FILE
+
+
+def _lines(check: Check, columns: int | None) -> str:
+    """One line, or in a terminal of so many columns as many as it needs."""
+    label, text = f"{'ok ' if check.ok else 'BAD'}  {check.name:<10} ", " ".join(check.detail.split())
+    lines = wrap(text, max(columns - len(label) - 1, 8)) if columns else [text]
+    return label + f"\n{' ' * len(label)}".join(lines) + "\n"
 
 
 def _finding(store: Store, model: StoredModel, checks: list[Check]) -> str:

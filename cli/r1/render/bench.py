@@ -15,7 +15,7 @@ from r1.render.style import Style
 from r1_quantize import units
 
 _MAX_BAR_COLUMNS = 60  # longer bars are no easier to compare
-_LABEL_COLUMNS = 9  # of the label before a fact
+_LABEL_COLUMNS = 13  # of the label before a fact
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _NOISY = 0.1  # standard deviation as a share of the mean; an idle machine stays below it
 _INTERVAL_S = 0.1  # between two updates of the status line
@@ -67,7 +67,7 @@ class BenchView:
     def ready(self, load_s: float, first_token_s: float, prompt_tokens: int) -> None:
         """How long loading took, and the first token; then the table's header."""
         self._fact("load", _seconds(load_s))
-        self._fact("first", f"token after {_seconds(first_token_s)}, with a prompt of {prompt_tokens} tokens")
+        self._fact("first token", f"{_seconds(first_token_s)}, with a prompt of {prompt_tokens} tokens")
         self._line("")
         self._line("test     depth      tok/s", "2")
 
@@ -94,7 +94,7 @@ class BenchView:
         self._fact("memory", f"{units.size(peak)} at peak")
         spread = max((row.stdev / row.mean for row in self._rows), default=0.0)
         if spread > _NOISY:
-            self._fact("noise", f"up to {spread:.0%}; close other programs and measure again")
+            self._fact("noise", f"up to {100 * spread:.0f} %; close other programs and measure again")
 
     def step(self, step: Step) -> None:
         """The current activity, in the status line."""

@@ -14,6 +14,7 @@ from r1_quantize.store.manifest import Manifest
 from r1_quantize.store.model import StoredModel
 from r1_quantize.store.store import Store
 from tests.conftest import Run
+from tests.fakes.consoles import console, written
 
 
 class TestVerify:
@@ -23,6 +24,18 @@ class TestVerify:
         done = r1("verify", "tiny")
         assert (done.returncode, done.stderr) == (0, b"")
         assert all(line.startswith("ok ") for line in done.stdout.decode().splitlines())
+
+    def test_on_a_narrow_terminal_the_details_are_in_a_column_of_their_own(
+        self, environ: dict[str, str], tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "40")
+        terminal = console(environ=environ, stdout_is_terminal=True)
+        assert module.verify(terminal, str(tiny_path), repairing=False, as_json=False) == 0
+        lines = written(terminal.stdout).splitlines()
+        assert max(map(len, lines)) < 40
+        assert {line[:5] for line in lines} == {"ok   ", "     "}
+        assert {line[15:16] for line in lines} == {" "}
+        assert all(line[16] != " " for line in lines)
 
     def test_one_flipped_bit(self, r1: Run, own_home: Path) -> None:
         path = own_home / "models" / "tiny" / "Q8_0.gguf"
