@@ -13,6 +13,9 @@ from typing import Any
 
 from scripts.fuzz.files import Templates, damage
 
+_SILENT = {"list", "show", "rm", "verify", "doctor", "history", "pull", "quantize", "bench"}
+"""Commands in which no model speaks."""
+
 _WORDS = [
     "", " ", "-", "--", "-1", "0", "1", "7", "1e999", "nan", "inf", "9" * 30, "é", "\udcff", "\x1b[31m", "a\nb",
     "a" * 5000, "..", "/", "~", "~nosuch/x", "/dev/null", "/dev/full", "/dev/stdin", "/proc/self/mem",
@@ -83,9 +86,11 @@ class Case:
 
     @property
     def shows_thinking(self) -> bool:
-        """Whether stderr may hold text of the model, or of a terminal."""
-        words = [*self.arguments, *self.variables.values()]
-        return self.streams.stderr == "terminal" or "show" in words or "chat" in words or "R1_DEBUG" in self.variables
+        """Whether stderr may hold text of the model, of a terminal, or a traceback that was asked for."""
+        if self.streams.stderr == "terminal" or "R1_DEBUG" in self.variables:
+            return True
+        generates = not _SILENT.intersection(self.arguments[:1])
+        return generates and ("show" in self.arguments or "show" in self.variables.values() or bool(self.mutations))
 
     def enter_folder(self) -> None:
         """In the child: enters the working folder, which may be gone."""
