@@ -1,12 +1,12 @@
 """The chat on a terminal that cannot redraw, or in a pipe: lines in, plain text out, the same commands.
 
 Answers go to stdout, everything else to stderr. On a terminal each line is a message. A pipe is read to its end and is
-one message, so that a text of many lines is not split.
+one message, so that a text of many lines is not split; it gets what `r1 run` would print.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
@@ -15,20 +15,21 @@ from r1.chat.leaving import LEAVING_HINT, PressedTwice
 from r1.chat.print_order import PrintOrder
 from r1.chat.slash_commands import COMMANDS, show_conversation, show_other_model
 from r1.chat.view import Opening
-from r1.chat.worker import Failed, Worker, WorkerEvent
+from r1.chat.worker import Failed, Noted, Worker, WorkerEvent
 from r1.console import Console
 from r1.engine.events import Event
-from r1.history.history import History
+from r1.history.history import History, StoredTurn
 from r1.interrupt import Interrupt
 from r1.prompt_input import read_stdin
-from r1.render.outcome import exit_status
+from r1.render.outcome import command_line_remedies, exit_status, why_incomplete
 from r1.render.plain import PlainView, TraceTo
 from r1.render.reply import PROMPT, ReplyView
 from r1.render.style import Style
 from r1.settings import Settings
-from r1_quantize.errors import ExitStatus, R1Error, UsageError
+from r1_quantize.errors import ExitStatus, UsageError
 
 _COLUMNS = 80
+_ONE_LINE = 1 << 20  # columns
 _POLL_S = 0.1  # between two checks for Ctrl-C
 
 
@@ -98,12 +99,30 @@ class PlainChat:
         self.has_left = True
 
 
+class PipedChat(PlainChat):
+    """Shows the one reply of a chat in a pipe. Each message of the program is one line that begins with `r1: `.
+
+    How the reply ended is not for the view: there are no slash commands here that could help.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self.style = Style(_ONE_LINE, colour=False)
+
+    def close_reply(self, _ending: str) -> None:
+        super().close_reply("")
+
+    def _write(self, lines: str) -> None:
+        if lines.strip():
+            self._console.warn(lines)
+
+
 def run_plain(console: Console, history: History, settings: Settings, opening: Opening) -> int:
-    """Chats until the input ends. With a pipe, answers once and returns the exit status of that answer."""
+    """Chats until the input ends. With a pipe, answers once and returns the exit status of that answer, or raises."""
     if console.stdin is None:
         raise UsageError("the chat reads from stdin, but stdin is closed or not readable")
     events: SimpleQueue[WorkerEvent] = SimpleQueue()
-    view = PlainChat(console)
+    view = PlainChat(console) if console.stdin_is_terminal else PipedChat(console)
     chat = Chat(view, history, settings, opening, Worker(events.put, opening.hints), COMMANDS)
     try:
         chat.start()
@@ -122,11 +141,25 @@ def _answer_pipe(console: Console, chat: Chat, events: SimpleQueue[WorkerEvent])
     if not message.strip():
         raise UsageError('stdin is empty; try: echo "How many r\'s are in strawberry?" | r1 chat')
     chat.ask(message)
-    error = _follow(chat, events)
-    if error is not None:
-        return error.exit_status if isinstance(error, R1Error) else ExitStatus.UNFORESEEN
+    errors: list[Exception] = []
+
+    def handle(event: WorkerEvent) -> None:
+        if isinstance(event, Noted):
+            (console.warn if event.grave else console.note)(event.text)
+            return
+        if isinstance(event, Failed):
+            errors.append(event.error)
+        if not isinstance(event, Failed) or event.asking:
+            chat.handle(event)
+
+    _follow(chat, events, handle)
+    if errors:  # without its model, the question fails as well
+        raise errors[0]
     turn = chat.turns[-1]
-    return exit_status(turn.finish_reason, turn.answer)
+    status = exit_status(turn.finish_reason, turn.answer)
+    if status is ExitStatus.INCOMPLETE:
+        console.warn(_why_incomplete(chat, turn))
+    return status
 
 
 def _talk(console: Console, chat: Chat, view: PlainChat, events: SimpleQueue[WorkerEvent]) -> None:
@@ -144,26 +177,35 @@ def _talk(console: Console, chat: Chat, view: PlainChat, events: SimpleQueue[Wor
         if not line:
             console.err("\n")
             return
-        _follow(chat, events)  # events that arrived while the user was typing
+        _follow(chat, events, chat.handle)  # events that arrived while the user was typing
         chat.submit(line.decode("utf-8", "replace").rstrip("\r\n"))
-        _follow(chat, events)
+        _follow(chat, events, chat.handle)
 
 
-def _follow(chat: Chat, events: SimpleQueue[WorkerEvent]) -> Exception | None:
-    """Handles events until no reply is being generated; returns the error of the last one that failed.
+def _why_incomplete(chat: Chat, turn: StoredTurn) -> str:
+    ready = chat.model.ready
+    assert ready is not None
+    assert turn.finish_reason is not None
+    return why_incomplete(
+        turn.finish_reason,
+        answered=bool(turn.answer),
+        max_tokens=chat.settings.max_tokens,
+        context=ready.ctx,
+        remedies=command_line_remedies(can_grow=ready.ctx < ready.trained),
+    )
+
+
+def _follow(chat: Chat, events: SimpleQueue[WorkerEvent], handle: Callable[[WorkerEvent], None]) -> None:
+    """Handles events until no reply is being generated.
 
     Ctrl-C ends the reply, SIGTERM and SIGHUP also the chat: they raise SystemExit.
     """
-    error: Exception | None = None
     with Interrupt() as interrupted:
         while chat.busy or not events.empty():
             if interrupted():
                 chat.interrupt()
             with suppress(Empty):
-                event = events.get(timeout=_POLL_S)
-                error = event.error if isinstance(event, Failed) else error
-                chat.handle(event)
+                handle(events.get(timeout=_POLL_S))
             chat.recorder.tick()
         if interrupted.status is not ExitStatus.INTERRUPTED:
             interrupted.end()
-    return error

@@ -32,9 +32,10 @@ class Loading:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A line for the user about the model on this machine."""
+    """A line for the user about the model on this machine; a `grave` one is also for scripts."""
 
     text: str
+    grave: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,7 @@ class Worker:
             path,
             job.settings,
             self._stop,
-            Listener(lambda share: self._emit(Loading(share)), lambda note: self._emit(Noted(note.text))),
+            Listener(lambda share: self._emit(Loading(share)), lambda note: self._emit(Noted(note.text, note.grave))),
             name=reference,
         )
         self._model.give_notes()

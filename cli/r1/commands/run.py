@@ -15,7 +15,7 @@ from r1.library import find_model
 from r1.loaded_model import Listener, LoadedModel
 from r1.prompt_input import PromptLine, PromptOptions, read_lines, read_prompt, require_prompt
 from r1.prompt_limit import LimitOf, limit_of
-from r1.render.outcome import Remedies, exit_status, why_incomplete
+from r1.render.outcome import command_line_remedies, exit_status, why_incomplete
 from r1.render.plain import LoadingLine, PlainView, Reply, TraceTo, follow
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus, R1Error
@@ -159,17 +159,12 @@ class _Runner:
 
     def _why_incomplete(self, reply: Reply) -> str:
         length = self.loaded.context_length
-        can_grow = length < self.loaded.model.context_length
         return why_incomplete(
             reply.finished.reason,
             answered=bool(reply.answer),
             max_tokens=self.settings.max_tokens,
             context=length,
-            remedies=Remedies(
-                no_answer="try again, or with another --seed",
-                length="raise --max-tokens",
-                context="raise --ctx" if can_grow else "the model does not support a longer one",
-            ),
+            remedies=command_line_remedies(can_grow=length < self.loaded.model.context_length),
         )
 
 

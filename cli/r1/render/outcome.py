@@ -17,6 +17,15 @@ class Remedies:
     context: str
 
 
+def command_line_remedies(*, can_grow: bool) -> Remedies:
+    """The options that help. `can_grow`: the model supports a longer context than the present one."""
+    return Remedies(
+        no_answer="try again, or with another --seed",
+        length="raise --max-tokens",
+        context="raise --ctx" if can_grow else "the model does not support a longer one",
+    )
+
+
 def exit_status(reason: FinishReason | None, text: str, interrupted: ExitStatus = ExitStatus.INTERRUPTED) -> ExitStatus:
     """OK only for a reply that ended by itself, with `text`; `interrupted` is the status of an interrupted one."""
     if reason == "interrupted":

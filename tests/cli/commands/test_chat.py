@@ -38,8 +38,7 @@ class TestPipe:
 
     def test_an_answer_is_printed_and_saved(self, chat: Chat, own_home: Path) -> None:
         done = chat()
-        assert (done.returncode, done.stdout) == (0, f"{RAW_THREE}\n".encode())
-        assert b"Count r" not in done.stderr
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{RAW_THREE}\n".encode(), b"")
         assert [turn.answer for turn in turns(own_home, 1)] == [RAW_THREE]
 
     def test_the_preference_of_a_chat_on_a_screen_does_not_reach_a_pipe(self, chat: Chat, own_home: Path) -> None:
@@ -53,7 +52,27 @@ class TestPipe:
         done = chat("--max-tokens", "60")
         assert done.returncode == 3
         assert RAW_THREE.encode().startswith(done.stdout.rstrip(b"\n"))
-        assert b"the limit of 60 tokens was reached" in done.stderr.replace(b"\n", b" ")
+        assert done.stderr == (
+            b"r1: the answer is incomplete: the limit of 60 tokens was reached; raise --max-tokens\n"
+        )
+
+    @pytest.mark.parametrize(
+        ("arguments", "question", "status", "says"),
+        [
+            (["--device", "nosuch"], STRAWBERRY, 2, b"no device 'nosuch' (--device nosuch); use CPU"),
+            (["--ctx", "100000"], STRAWBERRY, 2, b"--ctx 100000 is too long: the model was trained for at most"),
+            ([], "word " * 3000, 2, b"the prompt has 15,00"),
+        ],
+        ids=["device", "context", "prompt"],
+    )
+    def test_what_fails_is_one_line_as_of_any_command(
+        self, chat: Chat, arguments: list[str], question: str, status: int, says: bytes
+    ) -> None:
+        done = chat(*arguments, question=question)
+        assert (done.returncode, done.stdout) == (status, b"")
+        assert done.stderr.startswith(b"r1: " + says)
+        assert done.stderr.count(b"\n") == 1
+        assert b"/set" not in done.stderr
 
     def test_an_empty_pipe_is_a_usage_error(self, chat: Chat) -> None:
         done = chat(question="\n")
