@@ -163,16 +163,17 @@ def _answer_pipe(console: Console, chat: Chat, events: SimpleQueue[WorkerEvent])
 
 
 def _talk(console: Console, chat: Chat, view: PlainChat, events: SimpleQueue[WorkerEvent]) -> None:
-    leaves = PressedTwice()
+    leaves, hint = PressedTwice(), ""
     while not view.has_left:
         try:
-            console.err(PROMPT)
+            console.err(f"{hint}{PROMPT}")  # the hint, too, because the second Ctrl-C can follow at once
+            hint = ""
             line = console.stdin.readline() if console.stdin else b""
         except KeyboardInterrupt:
             if leaves():
                 console.err("\n")
                 return
-            console.err(f"\n{LEAVING_HINT}\n")
+            hint = f"\n{LEAVING_HINT}\n"
             continue
         if not line:
             console.err("\n")
