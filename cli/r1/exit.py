@@ -64,6 +64,9 @@ def _in_our_style(message: str) -> str:
     """
     line = message[:1].lower() + message[1:].rstrip(".")
     line = line.replace(". Did you mean ", "; did you mean ")
+    line = re.sub(r" is not a valid int( range)?$", " is not a whole number", line)
+    line = re.sub(r" is not in the range (\d+)<=x<=(\d+)$", r" is not from \1 to \2", line)
+    line = re.sub(r"^got unexpected extra argument(?:\(s\)|s)? \((.+?)\)", r"too many arguments: \1", line)
     line = re.sub(r" \(Possible options: (.+)\)$", r"; did you mean \1?", line)
     return line if line.endswith("?") or not line else f"{line};"
 

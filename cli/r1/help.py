@@ -14,7 +14,7 @@ _MAX_COLUMNS = 100
 _TWO_COLUMNS_FROM = 60  # columns; on narrower terminals, descriptions go below their terms
 _MAX_TERM = 24  # columns; a description goes below a longer term
 
-_VALUES = {"int": "N", "int range": "N", "float": "N", "path": "FILE", "str": "TEXT"}
+_VALUES = {"path": "FILE", "str": "TEXT"}
 """What a value is called in the help, by its type, where an option does not say."""
 
 Row = tuple[str, str]

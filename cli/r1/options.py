@@ -58,7 +58,8 @@ _ANSWER, _MODEL, _MACHINE = "The answer", "The model", "The machine"
 _REFERENCE = "NAME, NAME:QUANT or the path of a .gguf."
 _REFERENCE_OR_DEFAULT = f"{_REFERENCE} (default: R1_MODEL, config.toml, the model pulled last, tiny)"
 
-# Settings: options that are also environment variables and keys of config.toml.
+# Settings: options that are also environment variables and keys of config.toml. `r1.settings` reads their numbers, so
+# that the same text is right or wrong in all three places.
 
 Thinking = Annotated[
     Literal["show", "hide", "only"] | None,
@@ -80,17 +81,26 @@ ThinkingInChat = Annotated[
     ),
 ]
 Temp = Annotated[
-    float | None,
-    _option("--temp", panel=_ANSWER, help="Temperature; 0 always takes the most likely token. (default: 0.6)"),
+    str | None,
+    _option(
+        "--temp", panel=_ANSWER, metavar="N", help="Temperature; 0 always takes the most likely token. (default: 0.6)"
+    ),
 ]
-TopP = Annotated[float | None, _option("--top-p", panel=_ANSWER, help="Nucleus sampling threshold. (default: 0.95)")]
+TopP = Annotated[
+    str | None, _option("--top-p", panel=_ANSWER, metavar="N", help="Nucleus sampling threshold. (default: 0.95)")
+]
 Seed = Annotated[
-    int | None,
-    _option("--seed", panel=_ANSWER, help="The same seed gives the same text. (default: random)"),
+    str | None,
+    _option("--seed", panel=_ANSWER, metavar="N", help="The same seed gives the same text. (default: random)"),
 ]
 MaxTokens = Annotated[
-    int | None,
-    _option("--max-tokens", panel=_ANSWER, help="Limit of generated tokens, thinking included. (default: 32768)"),
+    str | None,
+    _option(
+        "--max-tokens",
+        panel=_ANSWER,
+        metavar="N",
+        help="Limit of generated tokens, thinking included. (default: 32768)",
+    ),
 ]
 System = Annotated[str | None, _option("--system", panel=_ANSWER, help="A system prompt; R1 was not trained with one.")]
 Model = Annotated[
@@ -100,10 +110,11 @@ Model = Annotated[
     ),
 ]
 Ctx = Annotated[
-    int | None,
+    str | None,
     _option(
         "--ctx",
         panel=_MODEL,
+        metavar="N",
         help="Context length in tokens, prompt and reply together. (default: enough for the reply, if memory allows)",
     ),
 ]
@@ -118,9 +129,12 @@ KvType = Annotated[
     ),
 ]
 Threads = Annotated[
-    int | None,
+    str | None,
     _option(
-        "--threads", panel=_MACHINE, help="Number of threads. (default: the fast cores, or what r1 bench --tune found)"
+        "--threads",
+        panel=_MACHINE,
+        metavar="N",
+        help="Number of threads. (default: the fast cores, or what r1 bench --tune found)",
     ),
 ]
 Device = Annotated[
@@ -134,7 +148,8 @@ Device = Annotated[
     ),
 ]
 GpuLayers = Annotated[
-    int | None, _option("--gpu-layers", panel=_MACHINE, help="Layers on the GPU. (default: as many as fit)")
+    str | None,
+    _option("--gpu-layers", panel=_MACHINE, metavar="N", help="Layers on the GPU. (default: as many as fit)"),
 ]
 Rpc = Annotated[
     str | None,

@@ -69,11 +69,14 @@ def _string(value: object) -> str:
     return value
 
 
+_YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
 def _boolean(value: object) -> bool:
-    values = {"1": True, "0": False, "true": True, "false": False, "yes": True, "no": False}
-    if str(value).lower() not in values:
+    word = str(value).strip().lower()
+    if word not in {*_YES, *_NO}:
         raise ValueError
-    return values[str(value).lower()]
+    return word in _YES
 
 
 def _prompt(value: object) -> str:

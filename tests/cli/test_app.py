@@ -232,12 +232,19 @@ class TestUsageErrors:
         [
             (["history", "export", "--bad"], "no such option: --bad; see r1 history export --help"),
             (["shov"], "no such command 'shov'; did you mean `r1 show`? to ask the model: r1 run shov"),
-            (["run", "--temp", "hot"], "invalid value for '--temp': 'hot' is not a valid float; see r1 run --help"),
+            (["run", "--temp", "hot"], "--temp: 'hot' is not a number from 0 to 10 (0: always the most likely token)"),
+            (
+                ["bench", "-r", "x"],
+                "invalid value for '--repetitions' / '-r': 'x' is not a whole number; see r1 bench --help",
+            ),
+            (
+                ["bench", "-p", "-1"],
+                "invalid value for '--prompt' / '-p': -1 is not from 0 to 1048576; see r1 bench --help",
+            ),
             (["history", "show"], "missing argument 'ID'; see r1 history show --help"),
             (
                 ["list", "x"],
-                "got unexpected extra argument(s) (x); a prompt that begins with a command's name goes after `--`; "
-                "see r1 list --help",
+                "too many arguments: x; a prompt that begins with a command's name goes after `--`; see r1 list --help",
             ),
         ],
     )

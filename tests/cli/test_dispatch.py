@@ -257,12 +257,12 @@ class TestMistakes:
             ("r1 run --kvtype f16", "no such option: --kvtype; did you mean --kv-type? see r1 run --help"),
             (
                 "r1 list all primes",
-                "got unexpected extra argument(s) (all primes); a prompt that begins with a command's name goes after "
+                "too many arguments: all primes; a prompt that begins with a command's name goes after "
                 "`--`; see r1 list --help",
             ),
             (
                 'r1 chat tiny "hi"',
-                "got unexpected extra argument(s) (hi); a prompt is for `r1 run`; see r1 chat --help",
+                "too many arguments: hi; a prompt is for `r1 run`; see r1 chat --help",
             ),
             ('r1 -c "hi"', "-c is an option of `r1 chat`, and a prompt is for `r1 run`; leave one of them out"),
             (

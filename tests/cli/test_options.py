@@ -44,4 +44,4 @@ class TestWithSettings:
             print(json, {name: value for name, value in flags.items() if value})
 
         app(["--json", "--seed", "3", "--force"], standalone_mode=False)
-        assert capsys.readouterr().out == "True {'seed': 3, 'force': True}\n"
+        assert capsys.readouterr().out == "True {'seed': '3', 'force': True}\n"

@@ -36,6 +36,27 @@ class TestLoad:
         config.write_text("temp = 0.5\n", encoding="utf-8")
         assert load({"temp": 0.0}, {"R1_TEMP": "0.7"}) == Settings(temp=0.0)
 
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [*[(name, "x") for name in ("temp", "top_p", "seed", "max_tokens", "ctx", "threads")], ("gpu_layers", "1.5")],
+    )
+    def test_text_that_is_no_number_is_refused_alike_in_a_flag_and_a_variable(
+        self, config: Path, name: str, text: str
+    ) -> None:
+        def message(flags: dict[str, str], environ: dict[str, str]) -> str:
+            with pytest.raises(UsageError) as caught:
+                load(flags, environ)
+            return str(caught.value).partition(": ")[2]
+
+        assert message({name: text}, {}) == message({}, {f"R1_{name.upper()}": text})
+
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [(text, True) for text in ("1", "true", "Yes", "ON")] + [(text, False) for text in ("0", "FALSE", "no", "off")],
+    )
+    def test_a_switch_is_set_with_the_usual_words(self, config: Path, text: str, value: bool) -> None:
+        assert load({}, {"R1_FORCE": text}) == Settings(force=value)
+
     def test_an_empty_variable_counts_as_not_set(self, config: Path) -> None:
         assert load({}, {"R1_MODEL": ""}) == Settings()
 

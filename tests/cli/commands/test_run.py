@@ -57,7 +57,7 @@ class TestExitCodes:
             (["run"], b"", 2, "no prompt"),
             (["run"], b"caf\xe9", 2, "stdin is not UTF-8: byte 0xe9 at position 3"),
             (["run", "-f", "/nonexistent/file", "hi"], None, 2, "/nonexistent/file: cannot be read"),
-            (["run", "--temp", "-1", "hi"], None, 2, "--temp: -1.0 is not a number from 0 to 10"),
+            (["run", "--temp", "-1", "hi"], None, 2, "--temp: '-1' is not a number from 0 to 10"),
             (["run", "--no-such-option"], None, 2, "no such option: --no-such-option"),
             (["lst"], None, 2, "no such command 'lst'; did you mean `r1 list`?"),
             (["run", "--json", "--jsonl", "hi"], None, 2, "--json is for one prompt"),
