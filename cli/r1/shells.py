@@ -12,6 +12,7 @@ descriptions in zsh.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -127,7 +128,7 @@ def install(shell: str, environ: Mapping[str, str]) -> Path:
             return file
         file.write_text(text, encoding="utf-8", newline="\n")
         if name == "bash":
-            _append(expanded("~/.bashrc"), f"source '{file}'\n")
+            _append(expanded("~/.bashrc"), f"source {shlex.quote(str(file))}\n")
         elif name == "zsh":
             folder = environ.get("ZDOTDIR") or "~"
             _append(expanded(f"{folder}/.zshrc"), "fpath+=~/.zfunc; autoload -Uz compinit; compinit\n")

@@ -76,7 +76,7 @@ class TestInstall:
     @pytest.mark.parametrize(
         ("shell", "file", "start", "line"),
         [
-            ("bash", ".bash_completions/r1.sh", ".bashrc", "source '{file}'"),
+            ("bash", ".bash_completions/r1.sh", ".bashrc", "source {file}"),
             ("zsh", ".zfunc/_r1", ".zshrc", "fpath+=~/.zfunc; autoload -Uz compinit; compinit"),
             ("fish", ".config/fish/completions/r1.fish", None, ""),
         ],
@@ -92,6 +92,18 @@ class TestInstall:
         if start:
             text = (home_folder / start).read_text(encoding="utf-8")
             assert text == f"alias ll='ls -l'\n{line.format(file=home_folder / file)}\n"
+
+    @pytest.mark.skipif(sys.platform == "win32" or shutil.which("bash") is None, reason="needs bash")
+    def test_a_home_with_a_quote_in_its_name_does_not_break_bash(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        home = tmp_path / "O'Neil & sons"
+        home.mkdir()
+        monkeypatch.setenv("HOME", str(home))
+        install("bash", {})
+        shell = ["bash", "--norc", "-c", 'source "$HOME/.bashrc" && complete -p r1']
+        done = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.stdout.startswith("complete "), done.stderr) == (True, "")
 
     def test_powershell_says_where_its_profile_is(self, home_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         profile = home_folder / "Documents" / "profile.ps1"
