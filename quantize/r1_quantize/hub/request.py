@@ -15,6 +15,7 @@ from r1_quantize.recipe import recipe_for
 from r1_quantize.store.manifest import Manifest
 
 HUB = "hf:"
+_PAGE = re.compile(r"(https?://)?(www\.)?(huggingface\.co|hf\.co)/")
 _QUANT_SUFFIX = re.compile(
     r"(?:^|[-._])((?:UD-)?(?:I?Q[1-8]_[A-Z0-9_]+|TQ[12]_0|MXFP4[A-Z0-9_]*|BF16|F16|F32))$", re.IGNORECASE
 )
@@ -58,8 +59,7 @@ def _request_for(reference: str, catalogue: Mapping[str, Checkpoint], *, prebuil
     name, _, quant = reference.partition(":")
     checkpoint = catalogue.get(name)
     if checkpoint is None:
-        known = ", ".join(catalogue)
-        raise ModelNotFound(f"unknown model {name!r}; choose one of {known}, or hf:OWNER/REPO on the hub")
+        raise ModelNotFound(_unknown(reference, catalogue))
     repo = checkpoint.prebuilt if prebuilt else checkpoint.repo
     if repo is None:
         key = "prebuilt" if prebuilt else "repo"
@@ -68,8 +68,19 @@ def _request_for(reference: str, catalogue: Mapping[str, Checkpoint], *, prebuil
     return Request(name, quant if prebuilt else recipe_for(quant).name, repo, checkpoint, prebuilt=prebuilt)
 
 
+def _unknown(reference: str, catalogue: Mapping[str, Checkpoint]) -> str:
+    """The message for a model that is not in the catalogue. The hub's pages show addresses and OWNER/REPO."""
+    repo = "/".join(_PAGE.sub("", reference).partition(":")[0].split("/")[:2])
+    if is_repo(repo):
+        return f"unknown model {reference!r:.240}; for a repository on the hub, type hf:{repo}"
+    known = ", ".join(catalogue)
+    return f"unknown model {reference.partition(':')[0]!r:.240}; choose one of {known}, or hf:OWNER/REPO on the hub"
+
+
 def _hub_request(text: str, catalogue: Mapping[str, Checkpoint]) -> Request:
     parts = text.split("/")
+    if not is_repo("/".join(parts[:2]).partition(":")[0]):
+        raise UsageError(f"hf:{text:.240} is not a repository; use hf:OWNER/REPO")
     if len(parts) > 2:
         repo, file = "/".join(parts[:2]), "/".join(parts[2:])
         if not (file.endswith(".gguf") and is_safe_name(file)):
@@ -77,8 +88,6 @@ def _hub_request(text: str, catalogue: Mapping[str, Checkpoint]) -> Request:
         name, quant = _name_and_quant(repo, file)
         return Request(name, quant, repo, file=file)
     repo, _, quant = text.partition(":")
-    if repo.count("/") != 1:
-        raise UsageError(f"hf:{text} is not a repository; use hf:OWNER/REPO")
     known = next((checkpoint for checkpoint in catalogue.values() if checkpoint.repo == repo), None)
     default = known.default_quant if known else "Q4_K_M"
     name = known.name if known else model_name(re.sub(r"[-_.]gguf$", "", repo.partition("/")[2], flags=re.IGNORECASE))

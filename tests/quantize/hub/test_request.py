@@ -51,10 +51,22 @@ class TestCatalogue:
         found = request("qwen-7b:q5_k_l", prebuilt=True)
         assert (found.repo, found.prebuilt, found.reference) == (KNOWN["qwen-7b"].prebuilt, True, "qwen-7b:Q5_K_L")
 
-    @pytest.mark.parametrize("name", ["gpt-4", "", ":Q8_0", "../qwen-7b", "owner/repo", "QWEN-7B"])
+    @pytest.mark.parametrize("name", ["gpt-4", "", ":Q8_0", "../qwen-7b", "QWEN-7B"])
     def test_an_unknown_name(self, name: str) -> None:
         with pytest.raises(ModelNotFound, match=r"choose one of qwen-1\.5b, .*, or hf:OWNER/REPO on the hub"):
             request(name)
+
+    @pytest.mark.parametrize(
+        "reference",
+        [
+            *("owner/repo", "owner/repo:Q8_0", "owner/repo/file.gguf", "hf.co/owner/repo", "hf.co/owner/repo:Q4_K_M"),
+            *("https://huggingface.co/owner/repo", "https://huggingface.co/owner/repo/tree/main"),
+        ],
+    )
+    def test_the_hub_as_it_is_copied_from_elsewhere(self, reference: str) -> None:
+        """From a web page, from Ollama or without `hf:`."""
+        with pytest.raises(ModelNotFound, match=r"; for a repository on the hub, type hf:owner/repo$"):
+            request(reference)
 
     def test_an_unknown_quant_type(self) -> None:
         with pytest.raises(UsageError, match="did you mean Q4_1 or Q4_0"):
@@ -77,7 +89,7 @@ class TestOnTheHub:
             ("hf:someone/My-Finetune:q6_k", "my-finetune", "Q6_K"),
             ("hf:someone/My-Finetune-GGUF", "my-finetune", "Q4_K_M"),
             ("hf:someone/my.model_gguf:Q8_0", "my.model", "Q8_0"),
-            ("hf:someone/-_My Model_-", "my-model", "Q4_K_M"),
+            ("hf:someone/My__Model_-", "my__model", "Q4_K_M"),
             ("hf:unsloth/R1-GGUF:UD-Q4_K_XL", "r1", "UD_Q4_K_XL"),
             ("hf:unsloth/R1-GGUF:ud-q4_k_xl", "r1", "UD_Q4_K_XL"),
             ("hf:unsloth/R1-GGUF:UD_Q4_K_XL", "r1", "UD_Q4_K_XL"),
@@ -130,7 +142,7 @@ class TestOnTheHub:
         with pytest.raises(UsageError, match=r"is not a GGUF; use hf:OWNER/REPO/FILE\.gguf"):
             request(f"hf:{text}")
 
-    @pytest.mark.parametrize("text", ["", "a", "a:b", ":", "qwen-7b", "a:b/c"])
+    @pytest.mark.parametrize("text", ["", "a", "a:b", ":", "a/", "a/..", "日本/模型", "日本/m/x.gguf", "a:b/c"])
     def test_an_invalid_repository_name(self, text: str) -> None:
         with pytest.raises(UsageError, match="is not a repository; use hf:OWNER/REPO"):
             request(f"hf:{text}")
