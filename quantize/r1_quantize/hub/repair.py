@@ -44,9 +44,14 @@ def repair(store: Store, model: StoredModel, threads: int | None = None) -> Gene
     if model.quant is None or manifest is None:
         raise UsageError(f"{model.reference} has no manifest, so it cannot be repaired; get it again")
     request = request_from_manifest(model.name, model.quant, manifest, store.catalogue)
-    if request is None or manifest.imatrix_sha256:
+    if request is None:
         raise UsageError(
             f"{model.reference} was made from {manifest.source} on this machine; make it again with r1 quantize"
+        )
+    if manifest.imatrix_sha256:
+        raise UsageError(
+            f"{model.reference} was made with an importance matrix, which is not kept; run r1 rm {model.reference}, "
+            f"then r1 pull hf:{manifest.source}:{model.quant} --imatrix FILE"
         )
     repository = yield from _find_repository(store, model, manifest)
     options = PullOptions(threads=threads).like(manifest)

@@ -290,12 +290,20 @@ class TestRefused:
     def test_without_a_manifest(self, store: Store) -> None:
         self.refused(store, self.stored(store, None), "has no manifest, so it cannot be repaired")
 
-    @pytest.mark.parametrize("change", [{"revision": None}, {"source": "a folder"}, {"imatrix_sha256": "0" * 64}])
+    @pytest.mark.parametrize("change", [{"revision": None}, {"source": "a folder"}])
     def test_a_model_made_on_this_machine(self, store: Store, change: dict[str, str]) -> None:
         manifest = replace(MANIFEST, **change)
         self.refused(
             store, self.stored(store, manifest), "was made from .* on this machine; make it again with r1 quantize"
         )
+
+    def test_a_model_made_with_an_importance_matrix(self, store: Store) -> None:
+        """The advice gets it again, whether `r1 pull` or `r1 quantize` made it."""
+        manifest = replace(MANIFEST, imatrix_sha256="0" * 64)
+        advice = "run r1 rm some-model:Q8_0, then r1 pull hf:some-owner/Some-Model:Q8_0 --imatrix FILE"
+        self.refused(store, self.stored(store, manifest), f"with an importance matrix, .*; {advice}")
+        found = request_for("hf:some-owner/Some-Model:Q8_0", store.catalogue, prebuilt=False)
+        assert found.reference == "some-model:Q8_0"
 
     def test_a_file_given_by_its_path(self, store: Store, tmp_path: Path) -> None:
         (tmp_path / "a.gguf").write_bytes(b"GGUF")
