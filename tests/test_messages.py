@@ -43,7 +43,6 @@ PRINTED_BY: dict[str, tuple[str, ...]] = {
     "r1.prompt_input": ("run",),
     "r1_quantize.catalog": _QUANTIZING,
     "r1.library": ("quantize",),
-    "r1_quantize.hub.pull_options": ("pull",),  # `verify --repair` refuses such a model before
     "r1_quantize.hub.pull_job": ("pull",),  # a repair does not ask whether the model is here already
     # quantizing: other commands make only the built-in model, or one as its manifest records it
     "r1_quantize.checkpoint.pretokenizer": _QUANTIZING,

@@ -48,7 +48,7 @@ class Update:
             return
         if manifest.imatrix_sha256:
             lost = "it was made with an importance matrix, which is not kept"
-            self._skipped(model.reference, f"{lost}; to update it, name it and add --imatrix FILE")
+            self._skipped(model.reference, f"{lost}; update it with: r1 pull --update {model.reference} --imatrix FILE")
             return
         self.one(Download(self.console, self.store, request, self.report, force=True), options)  # it runs here already
 

@@ -72,10 +72,11 @@ class PullOptions:
         """
         if manifest is None:
             return self
+        reference = f"{manifest.name}:{manifest.quant}"
         if manifest.imatrix_sha256 and self.imatrix is None:
             raise UsageError(
-                f"{manifest.name}:{manifest.quant} was made with an importance matrix, which is not kept; to update "
-                "it, name it and add --imatrix FILE"
+                f"{reference} was made with an importance matrix, which is not kept; update it with: "
+                f"r1 pull --update {reference} --imatrix FILE"
             )
         return replace(
             self,

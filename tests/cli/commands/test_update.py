@@ -163,13 +163,12 @@ class TestOptions:
             made.run("qwen-1.5b:Q4_K_M", PullOptions(imatrix=imatrix, threads=1))
             move_on(made)
             assert made.run(None, UPDATE) == ExitStatus.OK
-            reason = (
-                "it was made with an importance matrix, which is not kept; to update it, name it and add --imatrix FILE"
-            )
+            advice = "which is not kept; update it with: r1 pull --update qwen-1.5b:Q4_K_M --imatrix FILE"
+            reason = f"it was made with an importance matrix, {advice}"
             assert made.stderr == f"r1: qwen-1.5b:Q4_K_M is skipped: {reason}\n"
             made.run(None, UPDATE, report="json")
             assert made.events[0] == {"event": "skipped", "reference": "qwen-1.5b:Q4_K_M", "reason": reason}
-            with pytest.raises(UsageError, match="to update it, name it and add --imatrix FILE"):
+            with pytest.raises(UsageError, match=advice):
                 made.run("qwen-1.5b:Q4_K_M", UPDATE)
             made.run("qwen-1.5b:Q4_K_M", replace(UPDATE, imatrix=imatrix), report="json")
             assert made.events[-1]["event"] == "updated"
