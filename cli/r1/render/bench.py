@@ -57,9 +57,9 @@ class BenchView:
     def subject(self, subject: Subject) -> None:
         """The model, the device and the cache."""
         decode, prefill = subject.threads.decode, subject.threads.prefill
-        threads = (
-            units.count(decode, "thread") if decode == prefill else f"{prefill} threads to prefill, {decode} to decode"
-        )
+        threads = units.count(prefill, "thread")
+        if decode != prefill:
+            threads += f" to prefill, {decode} to decode"
         self._fact("model", f"{subject.model}, {units.size(subject.size)}")
         self._fact("on", f"{subject.device}, {threads}")
         self._fact("cache", f"{subject.kv_type}, {subject.context} tokens")

@@ -9,7 +9,7 @@ import pytest
 from r1.engine.bench import LeftOut, Row, Step
 from r1.engine.tune import Trial
 from r1.machine.cores import Threads
-from r1.render.bench import BenchView, bar
+from r1.render.bench import BenchView, Subject, bar
 from tests.fakes.consoles import console, written
 
 STEADY = Row("decode", 0, tokens=100, seconds=(1.0, 1.0))
@@ -30,6 +30,28 @@ class TestBar:
 
     def test_in_ascii_is_exact_to_a_column(self) -> None:
         assert [bar(share, 4, is_ascii=True) for share in (0, 0.4, 1)] == ["", "##", "####"]
+
+
+class TestSubject:
+    """The model, and where and how it computes."""
+
+    @pytest.mark.parametrize(
+        ("threads", "expected"),
+        [
+            (Threads(decode=1, prefill=1), "1 thread"),
+            (Threads(decode=4, prefill=4), "4 threads"),
+            (Threads(decode=2, prefill=1), "1 thread to prefill, 2 to decode"),
+            (Threads(decode=1, prefill=2), "2 threads to prefill, 1 to decode"),
+        ],
+    )
+    def test_names_the_threads(self, threads: Threads, expected: str) -> None:
+        view = BenchView(console())
+        subject = Subject(
+            model="tiny:Q8_0", path="/tiny.gguf", size=2_709_408, device="CPU", processor="CPU", threads=threads,
+            gpu_layers=0, kv_type="f16", context=256, chunk=512,
+        )  # fmt: skip
+        view.subject(subject)
+        assert shown(view)[1] == f"on           CPU, {expected}"
 
 
 class TestRows:
