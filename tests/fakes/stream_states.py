@@ -6,6 +6,7 @@ as Python does when it starts. A folder as stdin or stdout is no case: Python it
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -203,6 +204,7 @@ def main() -> None:
     """Runs the cases on stdin, JSON; prints a line for each."""
     for name in _IMPORTED:
         importlib.import_module(name)
+    gc.freeze()  # otherwise each child copies what it collects
     results: Callable[[Any], None] = lambda value: print(json.dumps(value), flush=True)  # noqa: E731
     for case in json.load(sys.stdin):
         results(_run(Case(*case)))
