@@ -23,6 +23,7 @@ from r1.machine.memory import peak_memory
 from r1.machine.processor import processor
 from r1.render.bench import BenchView, Subject
 from r1.settings import Settings
+from r1_quantize import units
 from r1_quantize.errors import ExitStatus, R1Error, UsageError
 from r1_quantize.store.model import StoredModel
 from r1_quantize.store.store import home
@@ -171,7 +172,8 @@ class _Run:
             self.console.warn(f"not remembered: {error}")
             return error.exit_status
         if (threads_set := self.loaded.settings.threads) is not None:
-            self.console.warn(f"R1_THREADS or config.toml sets {threads_set} threads, which overrides this")
+            number = units.count(threads_set, "thread")
+            self.console.warn(f"R1_THREADS or config.toml sets {number}, which overrides this")
         return ExitStatus.OK
 
     def _subject(self, context: Context) -> Subject:
