@@ -86,7 +86,7 @@ def test_tuning_reports_the_fastest_and_saves_what_beats_the_default(r1: Run, tm
     assert set(found["threads"]) == set(found["default"]) == {"decode", "prefill"}
     kept = tmp_path / "own" / "tuned.json"
     assert kept.exists() is found["remembered"] is (found["threads"] != found["default"])
-    assert done.stderr.startswith(b"r1: R1_THREADS or config.toml sets 1 threads")
+    assert done.stderr.startswith(b"r1: R1_THREADS or config.toml sets 1 thread,")
 
 
 def test_a_result_that_cannot_be_saved_is_still_printed(
