@@ -19,6 +19,10 @@ _KINDS = (
     (rb"# xet version", "a Xet pointer, not the file itself; download the file"),
     (rb"(?i:\s*<(!doctype|html|head|\?xml))", "a web page, not the file itself; download the file again"),
     (rb"GGUF", "a GGUF with another name; give it a name that ends in .gguf"),
+    (
+        rb"(?s:.{3}[^\x80-\xff]\x00{4}\{\")",
+        "a checkpoint's shard with another name; give it a name that ends in .safetensors",
+    ),
     (rb"PK\x03\x04", "a zip archive, perhaps of PyTorch; r1 reads .safetensors and .gguf"),
     (rb"\x80[\x02-\x05]", "a PyTorch pickle, which can run code; r1 reads .safetensors and .gguf"),
     (rb"\x1f\x8b|\x28\xb5\x2f\xfd|BZh|\xfd7zXZ\x00", "a compressed file; unpack it first"),

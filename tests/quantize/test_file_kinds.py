@@ -30,6 +30,7 @@ def zipped() -> bytes:
         (b"\n\n  <HTML><body>404", "a web page"),
         (b"<?xml version='1.0'?><Error><Code>AccessDenied", "a web page"),
         (b"GGUF\3\0\0\0", "a GGUF with another name"),
+        (b"\x48\x91\0\0\0\0\0\0" + b'{"__metadata__": {"format": "pt"}', "a checkpoint's shard with another name"),
         (zipped(), "a zip archive"),
         (pickle.dumps({"a": 1}, protocol=2), "a PyTorch pickle"),
         (pickle.dumps({"a": 1}, protocol=4), "a PyTorch pickle"),

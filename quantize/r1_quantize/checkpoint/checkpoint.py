@@ -177,7 +177,7 @@ def _json(path: Path, text: str) -> dict[str, Any]:
 
 def _text(path: Path, data: bytes) -> str:
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")  # Windows editors write a byte-order mark
     except UnicodeDecodeError as exc:
         kind = kind_of(data[:START_BYTES])
         raise BadCheckpoint(f"{path}: {kind or f'not UTF-8 at byte {exc.start}; download it again'}") from exc

@@ -96,6 +96,12 @@ class TestFiles:
         assert read_json(fake / "config.json") == checkpoints.Shape().config
         assert read_json(tmp_path / "config.json") is None
 
+    @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "generation_config.json"])
+    def test_a_byte_order_mark_is_not_part_of_the_text(self, fake: Path, tmp_path: Path, name: str) -> None:
+        folder = Path(shutil.copytree(fake, tmp_path / "c"))
+        (folder / name).write_bytes(b"\xef\xbb\xbf" + (fake / name).read_bytes())
+        assert CheckpointFolder(folder).json(name) == json.loads((fake / name).read_text(encoding="utf-8"))
+
     def test_a_missing_required_file_is_named(self, fake: Path) -> None:
         with pytest.raises(BadCheckpoint, match=r"none\.json is missing"):
             CheckpointFolder(fake).json("none.json")
