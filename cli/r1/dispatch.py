@@ -116,8 +116,13 @@ class RootGroup(Group):
             advice = f"did you mean {similar[0]}?" if similar else f"{_DASH_NOTE};"
             raise UsageError(f"no such option: {unknown}; {advice} see r1 --help")
         _require_no_attached_text(line.attached, "r1 --help")
-        if line.words and not line.are_literal:
+        if line.words and not line.are_literal and self._only_run_has().isdisjoint(line.options):
             _require_no_command(line.words, self.commands)
+
+    def _only_run_has(self) -> set[str]:
+        """The options that no other command has, such as --file: what stands beside them is a prompt."""
+        others = (_takes_value(command) for name, command in self.commands.items() if name != "run")
+        return _takes_value(self.commands["run"]).keys() - set().union(*others)
 
     def _command_for(self, line: _Line) -> str:
         """`run` for a prompt, for options that only `run` has, and for a pipe; else `chat`."""
@@ -143,9 +148,15 @@ class RootGroup(Group):
         try:
             return super().invoke(ctx)
         except typer.TyperException as exc:
-            if exc.message.startswith("Got unexpected extra argument"):  # `r1 list all primes`
+            if _may_be_a_prompt(exc.message) and getattr(getattr(exc, "ctx", None), "parent", None) is ctx:
                 exc.message += f"; {_CHAT_NOTE if ctx.invoked_subcommand == 'chat' else _NAME_NOTE}"
             raise
+
+
+def _may_be_a_prompt(message: str) -> bool:
+    """Whether Typer's message can be about `r1 list all primes` or `r1 history of Rome`."""
+    is_surplus = message.startswith(("Got unexpected extra argument", "No such command"))
+    return is_surplus and "Did you mean" not in message
 
 
 class PromptCommand(Command):

@@ -101,6 +101,8 @@ class TestPrompts:
             ("r1 -mtiny hi", "hi"),
             ("r1 -f notes.txt hi", "hi"),
             ("r1 -fnotes.txt hi", "hi"),
+            ("r1 -f notes.txt describe", "describe"),  # beside a file it is no command of another program
+            ("r1 what --no-stdin", "what"),  # close to "chat"
             ("r1 -m list hi", "hi"),  # "list" is the option's value
             ("r1 --seed -1 hi", None),  # a value may begin with a dash; it is not allowed for another reason
         ],
@@ -260,6 +262,13 @@ class TestMistakes:
                 "too many arguments: all primes; a prompt that begins with a command's name goes after "
                 "`--`; see r1 list --help",
             ),
+            (
+                "r1 history of Rome",
+                "no such command 'of'; a prompt that begins with a command's name goes after `--`; "
+                "see r1 history --help",
+            ),
+            ("r1 history serch x", "no such command 'serch'; did you mean 'search'? see r1 history --help"),
+            ("r1 history show 1 2", "too many arguments: 2; see r1 history show --help"),
             (
                 'r1 chat tiny "hi"',
                 "too many arguments: hi; a prompt is for `r1 run`; see r1 chat --help",
