@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from r1.commands.download import Download
 from r1.commands.update import Update
 from r1.console import Console
@@ -81,23 +83,22 @@ def _request(store: Store, reference: str, name: str | None, *, prebuilt: bool) 
 
 
 def _request_of_stored(store: Store, reference: str) -> Request | None:
-    """The request that made a model which is here under a name of its own; None for any other reference.
+    """The request for a model that is here under a name of its own, in any type; None for any other reference.
 
     Raises UsageError for a model that did not come from the hub.
     """
     name, _, quant = reference.partition(":")
     if name in store.catalogue:
         return None
-    found = [model for model in store.models() if model.name == name and as_quant(quant) in {"", model.quant}]
-    model = max(found, key=lambda model: model.modified, default=None)
+    wanted, models = as_quant(quant), (model for model in store.models() if model.name == name)
+    model = max(models, key=lambda model: (model.quant == wanted, model.modified), default=None)
     if model is None:
         return None
-    request = (
-        request_from_manifest(name, model.quant or "", model.manifest, store.catalogue) if model.manifest else None
-    )
+    manifest = model.manifest
+    request = request_from_manifest(name, model.quant or "", manifest, store.catalogue) if manifest else None
     if request is None:
         raise UsageError(f"{model.reference} is here, but did not come from the hub, so it cannot be pulled")
-    return request
+    return request if wanted in {"", model.quant} else replace(request, quant=wanted, file=None)
 
 
 def _make_builtin(console: Console, store: Store, request: Request, options: PullOptions, report: Report) -> None:

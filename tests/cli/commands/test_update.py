@@ -99,8 +99,11 @@ class TestOwnNames:
             for reference in ("mine", "mine:q8_0"):
                 made.run(reference, PLAIN, report="json")
                 assert [(event["event"], event["reference"]) for event in made.events] == [("present", "mine:Q8_0")]
+            made.run("mine:f16", PullOptions(threads=1))
+            assert made.stdout.startswith("mine:F16\t")
+            assert {str(model.manifest and model.manifest.source) for model in made.store.models()} == {REPO}
             move_on(made)
-            made.run("mine", UPDATE, report="json")
+            made.run("mine:Q8_0", UPDATE, report="json")
             assert (made.events[-1]["event"], made.events[-1]["reference"]) == ("updated", "mine:Q8_0")
 
     def test_one_that_is_not_from_the_hub(self, served: Path, tmp_path: Path, tiny_path: Path) -> None:
@@ -110,8 +113,10 @@ class TestOwnNames:
             path.write_bytes(tiny_path.read_bytes())
             with pytest.raises(UsageError, match="mine:Q8_0 is here, but did not come from the hub"):
                 made.run("mine", UPDATE)
-            with pytest.raises(ModelNotFound, match="unknown model 'mine'"):
+            with pytest.raises(UsageError, match="mine:Q8_0 is here, but"):
                 made.run("mine:F16", UPDATE)
+            with pytest.raises(ModelNotFound, match="unknown model 'min'"):
+                made.run("min", UPDATE)
 
 
 class TestWords:
