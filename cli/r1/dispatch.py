@@ -148,8 +148,10 @@ class RootGroup(Group):
         try:
             return super().invoke(ctx)
         except typer.TyperException as exc:
-            if _may_be_a_prompt(exc.message) and getattr(getattr(exc, "ctx", None), "parent", None) is ctx:
-                exc.message += f"; {_CHAT_NOTE if ctx.invoked_subcommand == 'chat' else _NAME_NOTE}"
+            of_command = getattr(exc, "ctx", None)
+            if of_command and of_command.parent is ctx and _may_be_a_prompt(exc.message):
+                note = _CHAT_NOTE if of_command.info_name == "chat" else _NAME_NOTE
+                exc.message = f"{exc.message.rstrip('.')}; {note}"
             raise
 
 
