@@ -342,7 +342,7 @@ def remove(
     from r1.commands.remove import remove
 
     references = [*(models or ()), *(models_option or ())]
-    if not references:
+    if not references or not all(references):  # an empty name is a script's variable that is not set
         raise UsageError(_NO_MODEL)
     return remove(Console.of_process(quiet=quiet), references, yes=yes, as_json=as_json)
 

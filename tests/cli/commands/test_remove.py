@@ -87,6 +87,14 @@ class TestScripts:
         assert (done.returncode, done.stderr) == (4, b"r1: qwen-14b is not on this machine; see r1 list\n")
         assert files_in(full_home) == before
 
+    def test_an_empty_name_is_as_none(self, rm: Run, full_home: Path) -> None:
+        """A script's variable that is not set must not remove what stands beside it."""
+        before = files_in(full_home)
+        done = rm("-y", "qwen-7b:Q8_0", "")
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert done.stderr.startswith(b"r1: no MODEL given; ")
+        assert files_in(full_home) == before
+
     @pytest.mark.parametrize(
         "reference",
         [
