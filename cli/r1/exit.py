@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from itertools import takewhile
+from pathlib import Path
 from typing import TextIO
 
 import typer
@@ -157,9 +158,19 @@ def _failed_file(exc: OSError) -> ExitStatus:
         if exc.filename is None:
             abandon(sys.stdout)
         return _fail(f"cannot write to {exc.filename or 'stdout'}: no space left", ExitStatus.NO_SPACE)
+    if exc.errno == errno.ENOENT and exc.filename is None and _working_folder_is_gone():
+        return _fail("the current folder was deleted; change to another one", ExitStatus.USAGE, exc)
     if exc.filename is None or exc.errno not in UNUSABLE_PATH:
         return _fail(unexpected(exc), ExitStatus.UNFORESEEN, exc)
     return _fail(f"{exc.filename}: {exc.strerror}; check the path and its permissions", ExitStatus.USAGE, exc)
+
+
+def _working_folder_is_gone() -> bool:
+    try:
+        Path.cwd()
+    except OSError:
+        return True
+    return False
 
 
 def _closed_pipe() -> ExitStatus:

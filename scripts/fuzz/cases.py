@@ -26,6 +26,16 @@ _WORDS = [
     "q8_0", "show", "hide", "only", "What is 17 + 25?", "2 + 2", ".*=Q8_0", "(=Q8_0", "127.0.0.1:9", "1,2,3", "0,",
     "emacs", "true",
 ]  # fmt: skip
+_WORKING = [
+    "run -m tiny 2+2", "run -m tiny --json 2+2", "run --jsonl", "run -f notes.txt Why?", "-m tiny 2+2", "", "chat tiny",
+    "chat --continue", "list", "list --json", "show tiny", "show model.gguf --json", "verify tiny", "verify model.gguf",
+    "verify tiny --json", "doctor", "doctor --json", "history", "history --json", "history show 1",
+    "history show 1 --json", "history search hello", "history export 1 new.md", "history delete 1 -y",
+    "quantize checkpoint --name mine -t Q8_0", "quantize model.gguf --allow-requantize -t Q4_K_M -o new.gguf",
+    "quantize checkpoint --list-types", "quantize tiny -t Q4_K_M --json", "pull tiny", "pull tiny:Q4_K_M --json",
+    "pull qwen-7b --dry-run", "pull hf:a/b", "pull --update", "rm tiny -y", "rm tiny -y --json",
+    "bench -m tiny -p 8 -n 2 -r 1 -d 0", "bench -m tiny -p 8 -n 2 -r 1 -d 0 --json", "--show-completion zsh",
+]  # fmt: skip
 _GOOD_WORDS = [
     "tiny", "tiny:Q8_0", "1", "checkpoint", "model.gguf", "notes.txt", "new.gguf", "new.md", "cpu", "Q4_K_M",
 ]  # fmt: skip
@@ -170,7 +180,10 @@ def _limits(rng: random.Random) -> dict[str, int]:
 
 
 def _arguments(rng: random.Random) -> Iterator[str]:
-    """A command with options it has, mostly with a sensible number of arguments."""
+    """A line that works where nothing else is hostile, or a command with options it has, and made-up values."""
+    if rng.random() < 0.5:
+        yield from rng.choice(_WORKING).split()
+        return
     path, command = rng.choice(_commands())
     yield from path
     options = [param for param in command.params if param.param_type_name == "option"]

@@ -6,6 +6,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -28,7 +30,7 @@ _JUNK = [
 
 
 class Templates:
-    """What each case starts from: an R1_HOME with the built-in model, and its checkpoint."""
+    """What each case starts from: an R1_HOME with the built-in model and one chat, and the model's checkpoint."""
 
     def __init__(self, folder: Path) -> None:
         self.home = folder / "home"
@@ -38,6 +40,9 @@ class Templates:
         assert source is not None
         self.checkpoint = folder / "checkpoint"
         shutil.copytree(source, self.checkpoint)
+        environ = {**os.environ, "R1_HOME": str(self.home), "XDG_CONFIG_HOME": str(folder / "config")}
+        chat = [sys.executable, "-m", "r1", "chat", "tiny", "--thinking", "hide"]
+        subprocess.run(chat, env=environ, input=b"hello", stdout=subprocess.DEVNULL, check=True)
 
     def copy(self, case: Path) -> None:
         """The files of one case: `home`, `checkpoint`, `notes.txt` and a few odd ones."""

@@ -25,11 +25,11 @@ def fault(case: Case, outcome: Outcome) -> str:
         return "it did not end, even after SIGTERM"
     if outcome.status < 0:
         return f"it died of {signal.Signals(-outcome.status).name}"
-    if "Traceback" in errors or "Exception ignored" in errors:
+    if "R1_DEBUG" not in case.variables and ("Traceback" in errors or "Exception ignored" in errors):
         return "a traceback"
-    if "unexpected error" in errors:
+    if "unexpected error" in errors or b"unexpected error" in outcome.stdout:
         return "an unexpected error"
-    if outcome.status not in _DOCUMENTED or (outcome.status == ExitStatus.UNFORESEEN and "r1: " not in errors):
+    if outcome.status not in _DOCUMENTED:
         return f"status {outcome.status}"
     if case.streams.reads_stderr and outcome.status not in _WITHOUT_WORDS and "r1: " not in errors:
         return f"status {outcome.status} without a line that says why"

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -138,6 +139,15 @@ class TestRunApp:
         assert capsys.readouterr().err == (
             "r1: /root/models.toml: Permission denied; check the path and its permissions\n"
         )
+
+    def test_a_current_folder_that_was_deleted_is_named(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A library's relative path then fails without a name."""
+        monkeypatch.chdir(tmp_path)
+        tmp_path.rmdir()
+        assert status_of(FileNotFoundError(errno.ENOENT, "No such file or directory")) == 2
+        assert "the current folder was deleted" in capsys.readouterr().err
 
     @pytest.mark.parametrize(("filename", "where"), [(None, "stdout"), ("/data/model.gguf", "/data/model.gguf")])
     def test_a_full_disk_is_named(self, capsys: pytest.CaptureFixture[str], filename: str | None, where: str) -> None:
