@@ -126,7 +126,9 @@ def open_source(
 
 
 def _check_target(job: Job, source: Source) -> None:
-    """Check that none of the files to write is one of the files to read."""
+    """Check that the target is no folder, and that none of the files to write is one of the files to read."""
+    if job.target.is_dir():
+        raise UsageError(f"{job.target} is a folder, so no model can be written there; move it away")
     read = [
         *(file.path for file in source.files),
         *(source.path / name for name in source.digests),

@@ -77,6 +77,12 @@ class TestEnsureTiny:
                 ensure_tiny(store)
         assert path.read_bytes() == gguf.read_bytes()
 
+    def test_a_folder_in_its_place_is_refused_before_the_work(self, store: Store) -> None:
+        store.path("tiny", "Q8_0").mkdir(parents=True)
+        with pytest.raises(UsageError, match=r"tiny/Q8_0\.gguf is a folder, so no model can be written there"):
+            ensure_tiny(store)
+        assert not list(store.path("tiny", "Q8_0").parent.glob("*.partial*"))
+
     def test_another_title_in_models_toml_is_no_obstacle(self, store: Store) -> None:
         """Neither to the model that was made before, nor to the next version's checkpoint, nor when it is gone."""
         made = ensure_tiny(store)

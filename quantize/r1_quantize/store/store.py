@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from r1_quantize.catalog import NAME, Checkpoint, as_quant
-from r1_quantize.errors import Busy, ModelNotFound, R1Error, UsageError
+from r1_quantize.errors import UNUSABLE_PATH, Busy, ModelNotFound, R1Error, UsageError
 from r1_quantize.files import expanded, lock_file
 from r1_quantize.store.model import QUANT, StoredModel, manifest_beside, model_at, model_in_store
 from r1_quantize.store.removable import Removable, files_of_model, removable_of
@@ -196,7 +196,7 @@ class Store:
         return removable_of(f"{name}:{chosen}", files, is_complete=is_complete)
 
     def remove(self, item: Removable) -> None:
-        """Raises Busy when another process holds the lock, R1Error when the disk fails."""
+        """Raises Busy when another process holds the lock, UsageError or R1Error when a file cannot be removed."""
         name, _, quant = item.reference.partition(":")
         with self.lock(name, quant) if quant else self.lock_checkpoint(item.reference):
             with suppress(ModelNotFound):  # already gone
@@ -205,7 +205,10 @@ class Store:
                 for path in item.paths:
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             except OSError as exc:
-                raise R1Error(f"{exc.filename}: {exc.strerror}") from exc
+                error = UsageError if exc.errno in UNUSABLE_PATH else R1Error
+                raise error(
+                    f"cannot remove {exc.filename}: {exc.strerror}; check the permissions of its folder"
+                ) from exc
 
     def _checkpoints(self, repo: str) -> Path:
         return self.root / "checkpoints" / repo.replace("/", "--")

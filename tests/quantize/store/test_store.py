@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -516,6 +517,20 @@ class TestRemove:
         assert [model.path for model in store.models()] == [other]
         assert store.unfinished() == []
         assert not [*other.parent.glob("Q4_K_M.g*")]
+
+    @pytest.mark.parametrize(("reason", "kind"), [(errno.EACCES, UsageError), (errno.EIO, R1Error)])
+    def test_a_file_that_cannot_be_removed(
+        self, store: Store, reason: int, kind: type[R1Error], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = put(store, "qwen-7b", "Q4_K_M")
+
+        def unlink(self: Path, **_: object) -> None:
+            raise OSError(reason, os.strerror(reason), str(self))
+
+        monkeypatch.setattr(Path, "unlink", unlink)
+        with pytest.raises(R1Error, match=f"cannot remove .*: {os.strerror(reason)}; check the permissions") as caught:
+            store.remove(store.removable("qwen-7b:Q4_K_M"))
+        assert (type(caught.value), path.exists()) == (kind, True)
 
     def test_a_checkpoint_at_every_commit(self, store: Store) -> None:
         checkpoint(store, commit="a" * 40, kept=True)
