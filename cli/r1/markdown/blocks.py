@@ -18,7 +18,7 @@ from rich.text import Text
 
 from r1.markdown.grammar import HELD, is_settled, parse_inline
 from r1.markdown.inline import DIM, Line, inline
-from r1.markdown.wrap import breaks, fold_text, wrap_text
+from r1.markdown.wrap import DIVISIBLE, breaks, fold_text, wrap_text
 
 if TYPE_CHECKING:
     from r1.markdown.code import Highlighter
@@ -43,7 +43,7 @@ class Start:
     number: str | None = None  # of the first list item, such as "3.", if the list began earlier
     fence: int = -1  # the line that opens a code block, if all its shown lines but the first were dropped
     highlighter: Highlighter | None = None  # the one that coloured the dropped lines
-    held: Text | None = None  # the text that HELD stands for: the last line of a paragraph whose source was dropped
+    held: Text | None = None  # the text that HELD replaces: of a paragraph, from its last shown line on
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,18 @@ class OpenCode:
 class OpenParagraph:
     """A paragraph that may continue, divided where nothing before can change."""
 
-    held: Text  # from the start of the last line that is laid out
-    shown: int  # 1 if that line is final
-    rest: str  # the source after it
+    held: Text  # from the start of its last final line to the division
+    first: int  # of the source: the line that it begins on
+    content: str  # its source without the margins of lists and quotes
+    division: int  # an offset in it
+
+    def undecided(self, lines: Sequence[str]) -> list[str]:
+        """The lines of the source from the first on, with HELD for the text before the division."""
+        content, before = self.content.split("\n"), self.content[: self.division].split("\n")
+        last = self.first + len(before) - 1
+        margin = _without(lines[self.first], content[0])[0]
+        rest = _without(lines[last], content[len(before) - 1][len(before[-1]) :])[1]
+        return [margin + HELD + rest, *lines[last + 1 :]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +92,12 @@ class Layout:
     stable: int = 0  # lines that are final
     last_line: int = 0  # of the source: where the last block or item begins
     last_index: int = 0  # of `lines`: the same
+    last_head: list[str] = field(default_factory=list)  # the head of the table that the last block continues
     last_leaf: int = 0  # of `lines`: where the last leaf block begins
     last_start: Start = field(default_factory=Start)
     last_width: int = 0  # that the last block was laid out for
     code: OpenCode | None = None  # if the source ends inside a code block
-    paragraph: OpenParagraph | None = None  # if the source ends inside a paragraph that is in no list or quote
+    paragraph: OpenParagraph | None = None  # if the source ends inside a paragraph
 
 
 class Blocks:
@@ -106,9 +116,12 @@ class Blocks:
         end = 0
         for index, node in enumerate(root.children):
             blank = index > 0 or self._start.blank
-            if index and _source_lines(node)[0] >= end:
-                result.last_line, result.last_index = _source_lines(node)[0], len(result.lines)
+            first = _source_lines(node)[0]
+            if index and first >= end:
+                result.last_line, result.last_index = first, len(result.lines)
                 result.last_start = Start(blank=True)
+                head = node.meta.get("head", first)
+                result.last_head = self._source[head : head + 2] if head < first else []
             end = _source_lines(node)[1]
             columns = result.last_width = width if index else first_width
             if node.type in {"bullet_list", "ordered_list"}:
@@ -117,9 +130,7 @@ class Blocks:
                 result.lines += [Text()] * blank + self._block(node, columns)
         result.last_leaf = len(result.lines) - len(self._last.lines)
         result.stable = result.last_leaf + self._last.stable
-        result.code = self._last.code
-        if root.children and root.children[-1].type == "paragraph":
-            result.paragraph = self._last.paragraph
+        result.code, result.paragraph = self._last.code, self._last.paragraph
         return result
 
     def _top_list(self, node: SyntaxTreeNode, width: int, blank: bool, result: Layout, *, first: bool) -> None:
@@ -245,10 +256,12 @@ class LeafBlocks:
         may_continue = line.open is not None or (self._ends_within_a_line and kept == content.content)
         stable = len(spans) - may_continue  # a line is decided by the word that follows it
         source, text = _decided(kept, line)
-        if stable < 1 or source < 0:
+        is_held = kept.startswith(HELD)
+        if stable < 1 or source < len(HELD) * is_held or (self._start.held is not None and not is_held):
             return Leaf(lines, stable)
-        held = line.text[spans[-1][0] : text]
-        return Leaf(lines, stable, paragraph=OpenParagraph(held, 1 - may_continue, content.content[source:]))
+        held = line.text[spans[stable - 1][0] : text]
+        paragraph = OpenParagraph(held, _source_lines(node)[0], content.content, source)
+        return Leaf(lines, stable, paragraph=paragraph)
 
     def _continued(self, line: Line) -> Line:
         """The line with the text that HELD stands for."""
@@ -293,13 +306,19 @@ class LeafBlocks:
 def _decided(source: str, line: Line) -> tuple[int, int]:
     """Where a paragraph can be divided: offsets in its source and in its text; -1 if nowhere.
 
-    That is at its end, or at a space before the first mark that later text can pair up with.
+    That is before the last character in front of the first mark that later text can pair up with, if that character
+    is white space or Chinese; else at the end. The character remains, because marks depend on the one before them.
     """
-    if line.open is None:
-        return len(source), len(line.text)
-    at, text = line.open_source, line.open
-    is_space = at > 0 and text > 0 and source[at - 1] == line.text.plain[text - 1] == " "
-    return (at - 1, text - 1) if is_space else (-1, -1)
+    at, text = (len(source), len(line.text)) if line.open is None else (line.open_source, line.open)
+    if at > 0 and text > 0 and source[at - 1] == line.text.plain[text - 1] and DIVISIBLE.match(source[at - 1]):
+        return at - 1, text - 1
+    return (at, text) if line.open is None else (-1, -1)
+
+
+def _without(line: str, end: str) -> tuple[str, str]:
+    """A line of the source, cut before its end, which may have lost white space behind it."""
+    cut = len(line.rstrip()) - len(end.rstrip())
+    return line[:cut], line[cut:]
 
 
 def _formula(node: SyntaxTreeNode, width: int) -> Leaf:

@@ -107,6 +107,8 @@ def pair(state: StateInline) -> None:
         elif token.type == "mark":
             run: _Run = token.meta["run"]
             run.index = index
+            while open_runs and run.position - open_runs[0].position > MAX_DISTANCE:
+                del open_runs[0]  # it is decided, and may not be in the source any more
             if run.may_close:
                 _close(run, open_runs, state.tokens, expressions)
             if run.may_open and run.count:

@@ -1,4 +1,5 @@
-r"""The Markdown that R1 writes → markdown-it's tokens. Mathematics is `\(…\)`, `\[…\]`, `$…$`, `$$…$$`, `\boxed{…}`.
+r"""The Markdown that R1 writes → markdown-it's tokens. Mathematics is `\(…\)`, `\[…\]`, `$…$`, `$$…$$`, `\boxed{…}`,
+and `\begin{align}…\end{align}` with what else is a formula in LaTeX.
 
 This module has the rules for blocks, `table_rows` the one for tables, `spans` and `emphasis` those inside a paragraph.
 The rules for mathematics are our own: those of mdit-py-plugins lose the text after a `\]`, mistake a price at the start
@@ -16,7 +17,7 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock, blockquote, lheading, list_block, paragraph
 from markdown_it.tree import SyntaxTreeNode
 
-from r1.markdown.spans import use_spans
+from r1.markdown.spans import ENVIRONMENT, use_spans
 from r1.markdown.table_rows import MAX_COLUMNS, table
 
 MAX_TITLE = 60
@@ -27,8 +28,13 @@ HELD = "\ue000" * (MAX_TITLE + 1)
 
 _MAX_NESTING = 20  # of blocks; deeper ones are shown as text
 _MAX_QUOTES = 8  # the same; each takes two columns and costs time for every line
-_OTHER_BLOCK = re.compile(r"(?:[-+*]|#{1,6}|\d{1,9}[.)])(?:\s|$)|>|```|~~~|\\\[|\$\$")  # at the start of a line
+_OTHER_BLOCK = re.compile(
+    r"(?:[-+*]|#{1,6}|\d{1,9}[.)])(?:\s|$)|>|```|~~~|\\\[|\$\$|\\begin\{"
+)  # at the start of a line
 _DISPLAYS = {"\\[": "\\]", "$$": "$$"}
+_DISPLAY = re.compile(rf"\\\[|\$\$|{ENVIRONMENT.pattern}")
+_STOP = re.compile(r"[.,;:!?]+(?=\s|$)")
+_BLOCK_NAME = re.compile("matrix|cases|array")
 _UNDERLINE = re.compile(r"(?:={3,}|-{3,})[ \t]*")
 _NO_QUOTE = re.compile(r">>>(?:\s|$)|>[=\d]")  # the prompt of Python, and comparisons
 
@@ -96,28 +102,45 @@ def _has_room(state: StateBlock) -> bool:
 
 def _display(state: StateBlock, first: int, end: int, silent: bool) -> bool:
     r"""A display formula at the start of a line. If a blank line comes before its end, it is shown as its source."""
-    text = _line(state, first)
-    closing = _DISPLAYS.get(text[:2])
-    if not closing or state.is_code_block(first):
+    opening = _DISPLAY.match(_line(state, first))
+    if not opening or state.is_code_block(first):
         return False
-    if silent:
-        return True
-    content, line, after = _until(closing, state, first, end)
-    closed = after is not None
-    if after and (stop := re.match(r"[.,;:!?]+(?=\s|$)", after)):
-        content, after = content.rstrip() + stop[0], after[stop.end() :]
-    token = state.push("math_block", "math", 0)
-    token.content, token.markup, token.info = content, text[:2], "closed" if closed else ""
-    state.line = line + closed
-    token.map = [first, state.line]
-    if after and after.strip():
-        _begin_paragraph(state, line, end, after)
+    line, after = first, ""
+    while opening and not silent:
+        line, after = _push_formula(state, line, end, opening)
+        if not after.strip():
+            break
+        state.bMarks[line] = state.eMarks[line] - len(after)
+        state.tShift[line] = len(after) - len(after.lstrip())
+        opening = _DISPLAY.match(_line(state, line))  # another formula on the same line
+    if after.strip():
+        paragraph(state, line, end, False)
     return True
 
 
-def _until(closing: str, state: StateBlock, first: int, end: int) -> tuple[str, int, str | None]:
+def _push_formula(state: StateBlock, first: int, end: int, opening: re.Match[str]) -> tuple[int, str]:
+    """Pushes a formula; returns the number of the line that it ends on, and the text after it on that line."""
+    sign = "" if opening["name"] else opening[0]
+    closing = _DISPLAYS.get(sign) or f"\\end{{{opening['name']}}}"
+    content, line, after = _until(closing, _line(state, first)[len(sign) :], state, first, end)
+    closed = after is not None
+    end_sign = closing if closed and not sign else ""
+    if after and (stop := _STOP.match(after)):
+        content, after = content.rstrip(), after[stop.end() :]
+        is_block = end_sign and _BLOCK_NAME.search(closing)  # a full stop stands beside it, not in its last row
+        content += end_sign + stop[0] if is_block else stop[0] + end_sign
+    else:
+        content += end_sign
+    token = state.push("math_block", "math", 0)
+    token.content, token.markup, token.info = content, sign, "closed" if closed else ""
+    state.line = line + closed
+    token.map = [first, state.line]
+    return line, after or ""
+
+
+def _until(closing: str, text: str, state: StateBlock, line: int, end: int) -> tuple[str, int, str | None]:
     """The text before `closing` or the next blank line, that line's number, and the text after `closing` on it."""
-    parts, line, text = [], first, _line(state, first)[2:]
+    parts = []
     while closing not in text:
         parts.append(text)
         line += 1
@@ -125,10 +148,3 @@ def _until(closing: str, state: StateBlock, first: int, end: int) -> tuple[str, 
             return "\n".join(parts), line, None
     before, _, after = text.partition(closing)
     return "\n".join([*parts, before]), line, after
-
-
-def _begin_paragraph(state: StateBlock, line: int, end: int, after: str) -> None:
-    """Text after a formula on its last line begins a paragraph."""
-    state.bMarks[line] = state.eMarks[line] - len(after)
-    state.tShift[line] = len(after) - len(after.lstrip())
-    paragraph(state, line, end, False)

@@ -24,6 +24,13 @@ Span = tuple[int, int, int]
 MAX_SPAN = 2000
 """Characters of an inline formula, of code, or between two marks of emphasis."""
 
+ENVIRONMENT = re.compile(
+    r"\\begin\{(?P<name>(?:align|alignat|aligned|alignedat|array|[bBpvVd]?matrix|smallmatrix|[dr]?cases|displaymath"
+    r"|eqnarray|equation|flalign|gather|gathered|multline|split)\*?)\}"
+)
+"""The start of a formula without delimiters around it."""
+
+_IS_FORMULA = re.compile(r"[&=^\\]")  # \begin{align} and \end{align} in a sentence are not the ends of one
 _MAX_LABEL = 500  # characters of a link's text
 _BOX = "\\boxed{"
 _FORMULA_ENDS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
@@ -71,6 +78,11 @@ def formula_span(source: str, begin: int, end: int) -> Span | None:
         return (begin + 2, closed, closed + 2) if closed >= begin + 2 + (closing == "$$") else None
     if source.startswith("$", begin):
         return _dollars(source, begin, end)
+    if environment := ENVIRONMENT.match(source, begin, limit):
+        content = environment.end()
+        last = source.find(f"\\end{{{environment['name']}}}", content, limit)
+        closed = last + len(environment[0]) - 2  # \end is shorter than \begin
+        return (begin, closed, closed) if last >= 0 and _IS_FORMULA.search(source, content, last) else None
     return _box(source, begin, limit) if source.startswith(_BOX, begin, end) else None
 
 
@@ -111,7 +123,7 @@ def _formula(state: StateInline, _silent: bool) -> bool:
             _undecided(state, MAX_SPAN)
         _as_text(state, 2)
         return True
-    if source.startswith(_BOX, begin, end):
+    if source.startswith(_BOX, begin, end) or ENVIRONMENT.match(source, begin, end):
         _undecided(state, MAX_SPAN)
     elif source[begin] == "$" and not _is_ascii_word(source[begin - 1 : begin]):
         match = _DOLLARS.match(source, begin, end)

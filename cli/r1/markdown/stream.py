@@ -20,15 +20,14 @@ from rich.console import Console
 from rich.text import Text
 
 from r1.console import printable
-from r1.markdown.blocks import Blocks, Layout, OpenCode, Start
+from r1.markdown.blocks import Blocks, Layout, OpenCode, OpenParagraph, Start
 from r1.markdown.grammar import HELD, MAX_TITLE, is_settled, parse
 from r1.markdown.inline import DIM
-from r1.markdown.wrap import fold_text, wrap_text
+from r1.markdown.wrap import DIVISIBLE, fold_text, wrap_text
 
 _MAX_LIVE_CHARACTERS = 8000  # a longer block is too slow to lay out twelve times a second
 _LIVE_TAIL_CHARACTERS = 2000  # shown of a longer block
-_WORD_END = re.compile(r"\s|[\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7a3\uff00-\uff60]")  # text may be cut after it
-_CUT = re.compile(rf".*(?:{_WORD_END.pattern})")
+_CUT = re.compile(rf".*{DIVISIBLE.pattern}")
 _SCREEN = Console(file=io.StringIO(), legacy_windows=False)  # Text.render requires one; our styles need no theme
 
 
@@ -42,7 +41,8 @@ class Markdown:
         self._start = Start()
         self._shown = 0  # lines of it
         self._laid_out_at = width  # the width at which the shown lines were laid out
-        self._scanned = 0  # length of the source at the last scan for finished lines
+        self._scanned = 0  # length of the source after the last scan for finished lines
+        self._idle = False  # whether that scan finished and dropped nothing
         self._live: tuple[tuple[int, int], list[Text]] | None = None
 
     def feed(self, text: str) -> str:
@@ -82,13 +82,16 @@ class Markdown:
     def _scan_is_due(self, has_newline: bool) -> bool:
         """A scan takes time in proportion to the length of the block, so a long block is scanned less often."""
         grown, length = len(self._source) - self._scanned, len(self._source)
-        return grown > max(length - 1000, 0) // 16 if has_newline else grown > max(self.width // 2, length // 16)
+        if has_newline:
+            return grown > (length if self._idle else max(length - 500, 0)) // 8
+        return grown > max(self.width // 2, length // 8)
 
     def _finished(self) -> list[Text]:
         source = self._stable_source()
         layout = self._layout(source, coloured=self._colour)
-        lines = layout.lines[self._shown : layout.stable]
+        lines, length = layout.lines[self._shown : layout.stable], len(self._source)
         self._forget(source, layout)
+        self._idle = not lines and len(self._source) == length
         return lines
 
     def _stable_source(self) -> str:
@@ -116,17 +119,14 @@ class Markdown:
     def _forget(self, source: str, layout: Layout) -> None:
         """Drops the source of the finished lines, except that of the block or list item that continues."""
         lines, shown = _lines(source), max(layout.stable, self._shown)
-        coming, paragraph = self._source[len(source) :], layout.paragraph
-        rest = paragraph.rest + source[len(source.rstrip()) :] if paragraph else ""
-        if paragraph and shown == layout.stable and rest[:1].isspace():
-            self._start, self._shown = Start(held=paragraph.held), paragraph.shown
-            self._source = HELD + rest + coming
-        else:
-            self._start = layout.last_start
-            if layout.code and layout.code.count > 1 and source.endswith("\n"):
-                shown = self._forget_code(lines, layout, layout.code)
-            self._source = "".join(lines[layout.last_line :]) + coming
-            self._shown = max(shown - layout.last_index, 0)
+        self._start = layout.last_start
+        if layout.code and layout.code.count > 1 and source.endswith("\n"):
+            shown = self._forget_code(lines, layout, layout.code)
+        elif layout.paragraph and shown == layout.stable:
+            shown = self._forget_paragraph(lines, layout, layout.paragraph)
+        head = "".join(f"{line}\n" for line in layout.last_head)
+        self._source = head + "".join(lines[layout.last_line :]) + self._source[len(source) :]
+        self._shown = max(shown - layout.last_index, 0)
         self._laid_out_at = layout.last_width or self.width
         self._scanned = len(self._source)
 
@@ -138,6 +138,15 @@ class Markdown:
         self._start = replace(self._start, fence=code.line - layout.last_line, highlighter=code.highlighter)
         del lines[code.line + 2 :]
         return layout.last_leaf + code.first
+
+    def _forget_paragraph(self, lines: list[str], layout: Layout, paragraph: OpenParagraph) -> int:
+        """Drops the decided part of an open paragraph; returns how many of the remaining lines are shown."""
+        undecided = paragraph.undecided(lines)
+        if not DIVISIBLE.match(undecided[0], undecided[0].rindex(HELD) + len(HELD)):
+            return layout.stable
+        self._start = replace(self._start, held=paragraph.held)
+        lines[paragraph.first :] = undecided
+        return layout.last_leaf + 1
 
     def _unfinished(self) -> list[Text]:
         if len(self._source) > _MAX_LIVE_CHARACTERS:

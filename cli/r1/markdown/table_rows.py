@@ -15,12 +15,17 @@ from r1.markdown.spans import code_span, formula_span
 
 MAX_COLUMNS = 60
 
+_MAX_CELLS = 500  # of one table
 _DELIMITERS = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
 _SPECIAL = re.compile(r"\\\||[|`$]|\\[(\[]|\\boxed\{")
 
 
 def table(state: StateBlock, first: int, end: int, silent: bool) -> bool:
-    """Pushes the tokens of markdown-it's own rule, with as many cells in a row as the row has."""
+    """Pushes the tokens of markdown-it's own rule, with as many cells in a row as the row has.
+
+    A long table becomes several, each with the same head: columns as wide as the widest of all cells would be known
+    only at the end, and the time to draw them again for each new row would grow with their number.
+    """
     if first + 2 > end or state.is_code_block(first) or _is_outside(state, first + 1):
         return False
     aligns = _aligns(_line(state, first + 1))
@@ -30,13 +35,17 @@ def table(state: StateBlock, first: int, end: int, silent: bool) -> bool:
     if silent:
         return True
     begin, state.parentType = state.parentType, "table"
-    lines = [first, 0]
-    state.push("table_open", "table", 1).map = lines
-    state.push("thead_open", "thead", 1).map = [first, first + 1]
-    _push_row(state, first, head, aligns, "th")
-    state.push("thead_close", "thead", -1)
-    lines[1] = state.line = _push_body(state, first + 2, end, aligns)
-    state.push("table_close", "table", -1)
+    last = _last_row(state, first + 2, end)
+    step = max(_MAX_CELLS // len(aligns), 1)
+    for row in range(first + 2, max(last, first + 3), step):
+        opening = state.push("table_open", "table", 1)
+        state.line = min(row + step, last)
+        opening.map, opening.meta = [first if row == first + 2 else row, state.line], {"head": first}
+        state.push("thead_open", "thead", 1).map = [first, first + 1]
+        _push_row(state, first, head, aligns, "th")
+        state.push("thead_close", "thead", -1)
+        _push_body(state, row, state.line, aligns)
+        state.push("table_close", "table", -1)
     state.parentType = begin
     return True
 
@@ -65,7 +74,8 @@ def _cells(row: str, *, protected: bool) -> Iterator[str]:
         else:
             text = (protected and _protected(row, match.start())) or match[0]
             position = match.start() + len(text)
-            cell += text.replace(r"\|", "|") if text.startswith("`") else text
+            is_norm = not text.startswith("`") and text.count(r"\|") % 2 == 0  # \|x\|, but not P(A \| B)
+            cell += text if is_norm else text.replace(r"\|", "|")
     cell += row[position:]
     if cell.strip():
         yield cell.strip()
@@ -88,21 +98,23 @@ def _aligns(line: str) -> list[str]:
 _ALIGNS = {(False, False): "", (True, False): "left", (False, True): "right", (True, True): "center"}
 
 
-def _push_body(state: StateBlock, first: int, end: int, aligns: Sequence[str]) -> int:
-    """The rows up to a blank line or another block; returns the number of the line after them."""
+def _last_row(state: StateBlock, line: int, end: int) -> int:
+    """The line after the rows that begin at `line`: a blank one, or the first of another block."""
     rules = state.md.block.ruler.getRules("blockquote")
-    line, lines = first, [first, first]
     while line < end and not _is_outside(state, line) and _line(state, line).strip():
         if any(rule(state, line, end, True) for rule in rules):
             break
-        if line == first:
-            state.push("tbody_open", "tbody", 1).map = lines
-        _push_row(state, line, cells(_line(state, line), len(aligns)), aligns, "td")
         line += 1
-    if line > first:
-        state.push("tbody_close", "tbody", -1)
-        lines[1] = line
     return line
+
+
+def _push_body(state: StateBlock, first: int, end: int, aligns: Sequence[str]) -> None:
+    if first >= end:
+        return
+    state.push("tbody_open", "tbody", 1).map = [first, end]
+    for line in range(first, end):
+        _push_row(state, line, cells(_line(state, line), len(aligns)), aligns, "td")
+    state.push("tbody_close", "tbody", -1)
 
 
 def _push_row(state: StateBlock, line: int, row: Sequence[str], aligns: Sequence[str], tag: str) -> None:

@@ -18,6 +18,9 @@ _CJK = (
     "\u1100-\u115f\u2e80-\u2fff\u3003-\u3007\u3012-\u3013\u301c-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff"
     "\U00020000-\U0003fffd"
 )
+DIVISIBLE = re.compile(r"[\s\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7a3\uff00-\uff60]")
+"""White space, and the characters between which text may be cut."""
+
 _OPEN, _CLOSE = "（【《「『〔〈", "，。、；：？！）】》」』〕〉…"
 _UNIT = re.compile(  # text without a break inside: a word, or a CJK character with its brackets and punctuation
     rf"(?P<newline>\n)|(?P<space>[^\S\n]+)|[{_OPEN}]*[{_CJK}][{_CLOSE}]*"

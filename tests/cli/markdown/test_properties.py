@@ -6,7 +6,7 @@ import itertools
 import re
 import unicodedata
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -36,6 +36,8 @@ BLOCKS = [
         "[a]: http://x.org\n",
         "\\begin{cases}\n",
         "\\end{cases}\n",
+        "\\begin{align*} x &= 1 \\\\\n",
+        "\\end{align*} ",
     ],
 ]
 SPANS = [
@@ -107,6 +109,37 @@ def test_finished_lines_are_a_prefix_of_the_complete_answer(parts: list[str], wi
         assert complete.startswith(shown), repr("".join(parts))
     assert shown + markdown.end() == complete, repr("".join(parts))
     assert max(map(cell_len, re.sub(r"\x1b\[[\d;]*m", "", complete).split("\n"))) <= max(width, 2)
+
+
+MARGINS = [
+    "",
+    "- ",
+    "> ",
+    "12. ",
+    "- x\n  - ",
+    "- a\n\n  ",
+    "> - ",
+    "\\[ x \\] ",
+    "- " + "many words " * 20 + "\n\n  ",
+    "# T\n",
+]
+LONG = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(MARGINS),
+    st.lists(_of(SPANS, WORDS, [" "] * 40, ["\n", "\n  ", "\n> "]), min_size=20, max_size=60).map("".join),
+    st.sampled_from(["", "\n", "\n- y\n", "\n\n  more of the same item\n", "\n\nend\n"]),
+)
+
+
+@settings(max_examples=60)
+@given(pieces(LONG), st.sampled_from([4, 20, 40, 80]))
+def test_a_long_paragraph_in_a_list_or_quote_is_the_same_in_pieces(parts: list[str], width: int) -> None:
+    complete, markdown = render("".join(parts), width), Markdown(width)
+    shown = ""
+    for part in parts:
+        shown += markdown.feed(part)
+        assert complete.startswith(shown), repr("".join(parts))
+    assert shown + markdown.end() == complete, repr("".join(parts))
 
 
 @given(FRAGMENTS)

@@ -6,7 +6,8 @@ import pytest
 
 from r1.markdown.grammar import parse_inline
 from r1.markdown.inline import inline
-from r1.markdown.spans import MAX_SPAN
+from r1.markdown.latex import ALIGNED, MATRICES
+from r1.markdown.spans import MAX_SPAN, formula_span
 
 
 def plain(source: str) -> str:
@@ -105,3 +106,11 @@ def test_an_opening_mark_is_undecided_for_a_limited_distance(opening: str) -> No
 )
 def test_text_without_an_open_mark_is_decided(source: str) -> None:
     assert inline(parse_inline(source)).open is None
+
+
+@pytest.mark.parametrize("name", sorted({*MATRICES, *ALIGNED} - {"math"}))
+@pytest.mark.parametrize("star", ["", "*"])
+def test_an_environment_of_formulas_is_one_without_delimiters(name: str, star: str) -> None:
+    r"""`math` is an inline formula in LaTeX, and no model writes it."""
+    source = f"\\begin{{{name}{star}}} x = 1 \\end{{{name}{star}}}"
+    assert formula_span(f"so {source}.", 3, len(source) + 4) == (3, len(source) + 3, len(source) + 3)

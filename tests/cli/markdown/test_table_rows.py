@@ -67,3 +67,25 @@ def test_lines_that_are_no_table(source: str) -> None:
 def test_a_blank_line_or_another_block_ends_a_table(end: str) -> None:
     (table, *_) = parse(f"| a |\n|---|\n| 1 |{end}").children
     assert (table.type, table.map) == ("table", (0, 3))
+
+
+@pytest.mark.parametrize(
+    ("cell", "content"),
+    [
+        (r"$P(A \| B)$", "$P(A | B)$"),
+        (r"\(a \| b\)", r"\(a | b\)"),
+        (r"$\|x\| = 1$", r"$\|x\| = 1$"),
+        (r"`a \|\| b`", "`a || b`"),
+    ],
+)
+def test_an_escaped_bar_in_a_formula_is_a_bar_unless_two_of_them_are_a_norm(cell: str, content: str) -> None:
+    assert cells(f"| {cell} | 1 |", 2) == [content, "1"]
+
+
+def test_a_long_table_becomes_several_with_the_same_head() -> None:
+    rows = [f"| {number} | x |" for number in range(600)]
+    tables = parse("\n".join(["| n | x |", "|---|---|", *rows, "", "text"])).children[:-1]
+    assert len(tables) > 1
+    assert {table.children[0].children[0].children[0].children[0].content for table in tables} == {"n"}
+    shown = [row.children[0].children[0].content for table in tables for row in table.children[1].children]
+    assert shown == [str(number) for number in range(600)]
