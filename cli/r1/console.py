@@ -5,7 +5,6 @@ Passed in rather than global, so that tests can pass others. Imports nothing of 
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -235,7 +234,7 @@ def in_foreground(stream: TextIO) -> bool:
 
 def abandon(stream: TextIO) -> None:
     """Redirects a broken stream to the null device, so that neither later writes nor the flush at exit fail."""
-    with suppress(io.UnsupportedOperation):  # a stream in memory has no descriptor
+    with suppress(OSError):  # a stream in memory has no descriptor; or there are too many open files
         _redirect_to_devnull(stream.fileno())
 
 

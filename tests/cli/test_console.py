@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
-from r1.console import Column, printable
+from r1.console import Column, abandon, printable
 from r1_quantize.errors import UsageError
 from tests.fakes.consoles import console, written
 
@@ -28,6 +30,20 @@ class TestStdout:
 
     def test_other_scripts_are_printable(self) -> None:
         assert printable("naïve 日本語 😀 עברית\n") == "naïve 日本語 😀 עברית\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_abandoning_a_stream_needs_no_free_descriptor(tmp_path: Path) -> None:
+    """It happens at the end of a command, where an error would hide the one that ended it."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with (tmp_path / "out").open("w", encoding="utf-8") as stream:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            abandon(stream)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class TestStderr:
