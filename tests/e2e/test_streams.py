@@ -89,8 +89,7 @@ def prints(command: Command) -> bool:
 
 def wrong(expected: Expected, environ: dict[str, str]) -> list[tuple[Case, int, Ended]]:
     """The cases that end otherwise: with another exit code, or not with one line for an error and none for the rest."""
-    single = {**environ, "R1_THREADS": "1"}  # threads that wait for each other cost more than the whole answer
-    ends = run_cases([case for case, _ in expected], single)
+    ends = run_cases([case for case, _ in expected], environ)
     return [
         (case, status, ended)
         for (case, status), ended in zip(expected, ends, strict=True)
