@@ -99,8 +99,10 @@ class Case:
         """Whether stderr may hold text of the model, of a terminal, or a traceback that was asked for."""
         if self.streams.stderr == "terminal" or "R1_DEBUG" in self.variables:
             return True
-        generates = not _SILENT.intersection(self.arguments[:1])
-        return generates and ("show" in self.arguments or "show" in self.variables.values() or bool(self.mutations))
+        if _SILENT.intersection(self.arguments[:1]):
+            return False
+        asked = "show" in self.arguments or "show" in self.variables.values()
+        return asked or bool(self.mutations) or self.streams.stdin == "terminal"  # a chat, whose notices are bare
 
     def enter_folder(self) -> None:
         """In the child: enters the working folder, which may be gone."""
