@@ -3,7 +3,7 @@
 Finished lines go into the terminal's scrollback and are never drawn again, so a line counts as finished only when no
 later text can change it. `grammar` guarantees this for every block but the last; `blocks` says how much of the last one
 is final. The rest is kept as source, from the start of the last block or list item, and parsed again. Of a long
-paragraph and of long code, only the end is kept.
+paragraph, of long code and of a long table, only the end is kept.
 """
 
 from __future__ import annotations

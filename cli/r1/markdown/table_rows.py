@@ -15,7 +15,7 @@ from r1.markdown.spans import code_span, formula_span
 
 MAX_COLUMNS = 60
 
-_MAX_CELLS = 500  # of one table
+_MAX_CELLS = 300  # of one table
 _DELIMITERS = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
 _SPECIAL = re.compile(r"\\\||[|`$]|\\[(\[]|\\boxed\{")
 

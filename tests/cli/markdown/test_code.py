@@ -48,6 +48,12 @@ class TestHighlighter:
             highlighter.line("a line of a comment that nobody ever closes")
         assert len(highlighter._pending) < 21_000
 
+    def test_lines_before_the_present_token_are_not_lexed_again(self) -> None:
+        highlighter = Highlighter("python")
+        for number in range(300):
+            highlighter.line(f"value_{number} = compute({number}, 'text')  # a line")
+            assert len(highlighter._pending) < 200
+
     def test_a_lexer_that_fails_costs_the_colours_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from r1.markdown import code
 

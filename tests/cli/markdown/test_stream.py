@@ -385,7 +385,7 @@ def work(text: str) -> int:
         ("1. ", "words and *more* words ", 400),
         ("> - ", "\\(x\\) and so on ", 400),
         ("", "\\(a\n", 3000),
-        ("```\n", "x = 1\n", 400),
+        ("```python\n", "x = f(1, 'text')  # a line\n", 400),
         ("|a|b|\n|-|-|\n", "|c|d|\n", 2000),
     ],
 )
