@@ -42,6 +42,9 @@ _MEANT = {
 }
 """What other programs call our commands."""
 
+_MISSING = {"serve", "stop", "create", "cp", "push", "signin", "launch"}
+"""Commands of Ollama that r1 has no counterpart of."""
+
 _SHOWN = 40  # characters of a word in a message
 
 _DASH_NOTE = "a prompt that begins with a dash goes after `--`"
@@ -254,12 +257,15 @@ def _require_no_command(words: Sequence[str], commands: Mapping[str, Any]) -> No
     word, *others = words
     name = word.lower()
     similar = get_close_matches(name, commands, n=1, cutoff=_SIMILAR)
-    meant = _MEANT.get(name) or (similar[0] if similar else None)
-    if meant is None or (others and not _is_argument(others[0], commands)):
+    meant = _MEANT.get(name) or (similar[0] if similar and name not in _MISSING else None)
+    if not (meant or name in _MISSING) or (others and not _is_argument(others[0], commands)):
         return
-    command = _brief(["r1", *([*others, meant] if meant.startswith("--") else [*meant.split(), *others])])
-    asking = _brief(["r1", "run", *words])
-    raise UsageError(f"no such command {word!r}; did you mean `{command}`? to ask the model: {asking}")
+    advice = f"did you mean `{_command(meant, others)}`?" if meant else "`r1 --help` lists the commands;"
+    raise UsageError(f"no such command {word!r}; {advice} to ask the model: {_brief(['r1', 'run', *words])}")
+
+
+def _command(meant: str, others: Sequence[str]) -> str:
+    return _brief(["r1", *([*others, meant] if meant.startswith("--") else [*meant.split(), *others])])
 
 
 def _is_argument(word: str, commands: Mapping[str, Any]) -> bool:

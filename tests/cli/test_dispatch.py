@@ -238,6 +238,15 @@ class TestMistakes:
         assert (done.command, done.status, done.stderr.count("\n")) == (None, 2, 1)
         assert f"did you mean `{meant}`? to ask the model: r1 run {words}\n" in done.stderr
 
+    @pytest.mark.parametrize("line", ["r1 stop", "r1 stop tiny", "r1 serve", "r1 cp tiny mine:Q8_0 "])
+    def test_a_command_of_ollama_that_has_no_counterpart(self, call: Call, line: str) -> None:
+        done = call(line)
+        assert (done.command, done.status, done.stderr.count("\n")) == (None, 2, 1)
+        assert f"no such command {line.split()[1]!r}; `r1 --help` lists the commands; to ask the model: " in done.stderr
+
+    def test_the_same_word_at_the_start_of_a_prompt(self, call: Call) -> None:
+        assert call("r1 stop the clock").command == "run"
+
     @pytest.mark.parametrize(
         ("line", "message"),
         [

@@ -325,6 +325,7 @@ def _quit(chat: Chat, _: str) -> None:
 
 
 COMMANDS.alias("exit", "quit")
+COMMANDS.alias("bye", "quit")  # Ollama's word
 
 
 def show_conversation(chat: Chat) -> None:

@@ -267,9 +267,12 @@ class TestCommands:
         assert says in talk.say(f"/set {setting}")
         assert talk.chat.settings == before
 
-    def test_exit_is_quit_and_sessions_is_history(self, talk: Talk) -> None:
+    def test_sessions_is_history(self, talk: Talk) -> None:
         assert talk.say("/sessions") == talk.say("/history") == "no chats yet\n\n"
-        talk.say("/exit")
+
+    @pytest.mark.parametrize("command", ["/quit", "/exit", "/bye"])
+    def test_there_are_several_words_for_quit(self, talk: Talk, command: str) -> None:
+        talk.say(command)
         assert talk.view.left
 
     def test_an_export_overwrites_a_file_only_with_force(self, talk: Talk, tmp_path: Path) -> None:
