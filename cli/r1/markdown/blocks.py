@@ -95,7 +95,7 @@ class Layout:
     last_head: list[str] = field(default_factory=list)  # the head of the table that the last block continues
     last_leaf: int = 0  # of `lines`: where the last leaf block begins
     last_start: Start = field(default_factory=Start)
-    last_width: int = 0  # that the last block was laid out for
+    last_width: int = 0  # that the last block is laid out for
     code: OpenCode | None = None  # if the source ends inside a code block
     paragraph: OpenParagraph | None = None  # if the source ends inside a paragraph
 
@@ -112,31 +112,30 @@ class Blocks:
 
     def layout(self, root: SyntaxTreeNode, first_width: int, width: int) -> Layout:
         """`first_width` is for the first block: part of it may have been shown before the width changed."""
-        result = Layout(last_start=self._start)
+        result = Layout(last_start=self._start, last_width=first_width)
         end = 0
         for index, node in enumerate(root.children):
             blank = index > 0 or self._start.blank
             first = _source_lines(node)[0]
             if index and first >= end:
                 result.last_line, result.last_index = first, len(result.lines)
-                result.last_start = Start(blank=True)
+                result.last_start, result.last_width = Start(blank=True), width
                 head = node.meta.get("head", first)
                 result.last_head = self._source[head : head + 2] if head < first else []
             end = _source_lines(node)[1]
-            columns = result.last_width = width if index else first_width
             if node.type in {"bullet_list", "ordered_list"}:
-                self._top_list(node, columns, blank, result, first=not index)
+                self._top_list(node, blank, result, first=not index)
             else:
-                result.lines += [Text()] * blank + self._block(node, columns)
+                result.lines += [Text()] * blank + self._block(node, result.last_width)
         result.last_leaf = len(result.lines) - len(self._last.lines)
         result.stable = result.last_leaf + self._last.stable
         result.code, result.paragraph = self._last.code, self._last.paragraph
         return result
 
-    def _top_list(self, node: SyntaxTreeNode, width: int, blank: bool, result: Layout, *, first: bool) -> None:
+    def _top_list(self, node: SyntaxTreeNode, blank: bool, result: Layout, *, first: bool) -> None:
         number = self._start.number if first else None
         numbers = _numbers(node, number)
-        for index, (item, lines) in enumerate(self._items(node, width, number)):
+        for index, (item, lines) in enumerate(self._items(node, result.last_width, number)):
             if index:
                 blank = self._is_blank_before(item)
                 result.last_line, result.last_index = _source_lines(item)[0], len(result.lines)
@@ -256,11 +255,14 @@ class LeafBlocks:
         may_continue = line.open is not None or (self._ends_within_a_line and kept == content.content)
         stable = len(spans) - may_continue  # a line is decided by the word that follows it
         source, text = _decided(kept, line)
+        first, end = _source_lines(node)
+        is_complete = content.content.count("\n") == end - first - 1  # without lines that only look blank
         is_held = kept.startswith(HELD)
-        if stable < 1 or source < len(HELD) * is_held or (self._start.held is not None and not is_held):
+        is_other = self._start.held is not None and not is_held
+        if stable < 1 or source < len(HELD) * is_held or is_other or not is_complete:
             return Leaf(lines, stable)
         held = line.text[spans[stable - 1][0] : text]
-        paragraph = OpenParagraph(held, _source_lines(node)[0], content.content, source)
+        paragraph = OpenParagraph(held, first, content.content, source)
         return Leaf(lines, stable, paragraph=paragraph)
 
     def _continued(self, line: Line) -> Line:

@@ -78,13 +78,13 @@ def breaks(plain: str, width: int, *, keep_indent: bool = False) -> Iterator[tup
             continue  # it counts if a word follows on the same line
         start = 0 if match.start() == indent else match.start()
         word = plain[start : match.end()]
-        if used and used + _gap(plain, end, start) + cell_len(word) > width:
+        if end > begin and used + _gap(plain, end, start) + cell_len(word) > width:
             yield begin, end
             begin, used, end = start, 0, start
-        elif not used:
+        elif end == begin:
             begin = end = start
         for piece in _chopped(word, width):
-            if used and used + _gap(plain, end, start) + cell_len(piece) > width:
+            if end > begin and used + _gap(plain, end, start) + cell_len(piece) > width:
                 yield begin, end
                 begin, used, end = start, 0, start
             used += _gap(plain, end, start) + cell_len(piece)

@@ -295,7 +295,34 @@ def test_finished_and_live_lines_are_the_complete_text_at_all_times() -> None:
         assert (shown + markdown.live(1000)).split() == fed.split()
 
 
-@pytest.mark.parametrize("text", [ANSWER, "word " * 500, "- item " + "word " * 300, "```\n" + "x = 1\n" * 50])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u200b \\*a\n*b " + "word " * 20,
+        "\u00a0\n**a** " + "many words " * 12 + "*then more and ",
+        "# T\n\u00a0 b\n" * 9,
+    ],
+)
+@pytest.mark.parametrize("width", [20, 80])
+def test_characters_without_a_width_and_lines_that_look_blank_are_kept(text: str, width: int) -> None:
+    markdown, shown = Markdown(width, colour=False), ""
+    for character in text:
+        shown += markdown.feed(character)
+    assert shown + markdown.end() == plain(text, width)
+    assert ("\u200b" in plain(text, width)) == ("\u200b" in text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ANSWER,
+        "word " * 500,
+        "- item " + "word " * 300,
+        "> - x\n\n> " + "word " * 300,
+        "\\[ x \\] " + "word " * 300,
+        "```\n" + "x = 1\n" * 50,
+    ],
+)
 def test_a_resize_neither_loses_nor_repeats_a_word(text: str) -> None:
     text = " ".join(f"{word}{index}" for index, word in enumerate(text.split(" "))) if "word" in text else text
     rng = random.Random(2)
