@@ -254,16 +254,18 @@ class LeafBlocks:
         spans = list(breaks(line.text.plain[: line.open], width))
         may_continue = line.open is not None or (self._ends_within_a_line and kept == content.content)
         stable = len(spans) - may_continue  # a line is decided by the word that follows it
+        return Leaf(lines, stable, paragraph=self._divided(node, kept, line, spans[stable - 1][0]) if stable else None)
+
+    def _divided(self, node: SyntaxTreeNode, kept: str, line: Line, begin: int) -> OpenParagraph | None:
+        """The paragraph `node`, if it can be divided; `begin` is where its last final line begins."""
         source, text = _decided(kept, line)
-        first, end = _source_lines(node)
-        is_complete = content.content.count("\n") == end - first - 1  # without lines that only look blank
+        (first, end), content = _source_lines(node), node.children[0].content
+        is_complete = content.count("\n") == end - first - 1  # lines that only look blank are missing in `content`
         is_held = kept.startswith(HELD)
-        is_other = self._start.held is not None and not is_held
-        if stable < 1 or source < len(HELD) * is_held or is_other or not is_complete:
-            return Leaf(lines, stable)
-        held = line.text[spans[stable - 1][0] : text]
-        paragraph = OpenParagraph(held, first, content.content, source)
-        return Leaf(lines, stable, paragraph=paragraph)
+        is_other = self._start.held is not None and not is_held  # one of two paragraphs of a list item
+        if source < len(HELD) * is_held or is_other or not is_complete:
+            return None
+        return OpenParagraph(line.text[begin:text], first, content, source)
 
     def _continued(self, line: Line) -> Line:
         """The line with the text that HELD stands for."""

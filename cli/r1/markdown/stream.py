@@ -127,7 +127,7 @@ class Markdown:
         head = "".join(f"{line}\n" for line in layout.last_head)
         self._source = head + "".join(lines[layout.last_line :]) + self._source[len(source) :]
         self._shown = max(shown - layout.last_index, 0)
-        self._laid_out_at = layout.last_width or self.width
+        self._laid_out_at = layout.last_width
         self._scanned = len(self._source)
 
     def _forget_code(self, lines: list[str], layout: Layout, code: OpenCode) -> int:
