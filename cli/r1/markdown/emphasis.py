@@ -97,6 +97,7 @@ def pair(state: StateInline) -> None:
     """Pairs the marks of a text, in each link separately, and replaces their tokens by tags or text."""
     open_runs: list[_Run] = []
     outer: list[list[_Run]] = []
+    refused: list[tuple[int, int]] = []  # pairs that are no emphasis: both marks are text because of each other
     expressions = _expressions_before(state.tokens)
     for index, token in enumerate(state.tokens):
         if token.nesting > 0:
@@ -110,11 +111,16 @@ def pair(state: StateInline) -> None:
             while open_runs and run.position - open_runs[0].position > MAX_DISTANCE:
                 del open_runs[0]  # it is decided, and may not be in the source any more
             if run.may_close:
-                _close(run, open_runs, state.tokens, expressions)
+                _close(run, open_runs, state.tokens, expressions, refused)
             if run.may_open and run.count:
                 open_runs.append(run)
                 del open_runs[:-_MAX_OPEN]
     may_pair_later = {run.index for run in open_runs if len(state.src) - run.position < MAX_DISTANCE}
+    first = min([*may_pair_later, *(at for at, token in enumerate(state.tokens) if token.type == "open")], default=-1)
+    for opener, closer in sorted(refused, reverse=True):
+        if opener < first < closer:
+            may_pair_later.add(opener)
+            first = opener
     state.tokens[:] = [
         part for index, token in enumerate(state.tokens) for part in _parts(token, index in may_pair_later)
     ]
@@ -129,7 +135,9 @@ def _expressions_before(tokens: list[Token]) -> list[int]:
     return counts
 
 
-def _close(run: _Run, open_runs: list[_Run], tokens: list[Token], expressions: list[int]) -> None:
+def _close(
+    run: _Run, open_runs: list[_Run], tokens: list[Token], expressions: list[int], refused: list[tuple[int, int]]
+) -> None:
     """Pairs a run with the last open ones of its kind; marks that are open between them remain text."""
     while run.count and any(_match(opener, run) for opener in open_runs):
         height = 1
@@ -139,6 +147,7 @@ def _close(run: _Run, open_runs: list[_Run], tokens: list[Token], expressions: l
         height = max(height, opener.height + 1)
         if height > _MAX_NESTING or not _is_emphasis(opener, run, tokens, expressions):
             open_runs.pop()
+            refused.append((opener.index, run.index))
             return
         _pair(opener, run, min(opener.count, run.count))
         opener.height = height

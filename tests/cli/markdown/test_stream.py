@@ -286,6 +286,15 @@ def test_the_source_of_a_long_paragraph_is_dropped() -> None:
     assert shown + markdown.end() == plain(text, 40)
 
 
+@pytest.mark.parametrize("width", [4, 20, 40])
+def test_a_paragraph_is_not_divided_between_marks_that_depend_on_each_other(width: int) -> None:
+    text = "many words that go on and on until the line is long enough, *then more and $more **_*_*~~***\n- y\n"
+    markdown, shown = Markdown(width), ""
+    for index in range(0, len(text), 5):
+        shown += markdown.feed(text[index : index + 5])
+    assert shown + markdown.end() == render(text, width)
+
+
 def test_finished_and_live_lines_are_the_complete_text_at_all_times() -> None:
     text = "\n\n".join(" ".join(f"w{paragraph}x{word}" for word in range(60)) for paragraph in range(4))
     markdown, shown, fed = Markdown(30, colour=False), "", ""
