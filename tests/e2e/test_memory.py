@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -53,7 +54,10 @@ class TestRefusal:
 
     def test_of_a_context_that_does_not_fit(self, environ: dict[str, str], headers: Path) -> None:
         done = run(environ, "-m", headers / "llama-70b.gguf", "--ctx", "131072", "--json", SUM)
-        assert (done.returncode, done.stdout) == (5, "")
+        failure = json.loads(done.stdout)
+        assert (done.returncode, failure["exit_code"]) == (5, 5)
+        assert done.stderr == f"r1: {failure['error']}\n"
+        assert " with 131,072 tokens of context (q8_0) needs " in failure["error"]
 
     @LINUX
     def test_a_model_within_the_limit_answers(self, environ: dict[str, str], tiny_path: Path) -> None:
