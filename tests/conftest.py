@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,11 +51,12 @@ def _restore_sigint() -> None:
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An R1_HOME that holds only tiny:Q8_0. Tests must not write to it."""
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An R1_HOME that holds only tiny:Q8_0. Tests must not write to it; `own_home` is for those that write chats."""
     root = tmp_path_factory.mktemp("home")
     ensure_tiny(Store(root, catalog.load()))
-    return root
+    yield root
+    assert not (root / "history.db").exists(), "a test wrote a chat into the home that all tests share"
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +101,16 @@ def isolated_environ(home: Path, folder: Path) -> dict[str, str]:
 def environ(home: Path, tmp_path: Path) -> dict[str, str]:
     """The environment of a program that finds the built-in model and nothing else."""
     return isolated_environ(home, tmp_path)
+
+
+@pytest.fixture
+def own_home(home: Path, tmp_path: Path) -> Path:
+    """An R1_HOME with the built-in model, for a test that may write chats."""
+    models = tmp_path / "own-home" / "models" / "tiny"
+    models.mkdir(parents=True)
+    for file in (home / "models" / "tiny").iterdir():
+        shutil.copy2(file, models)
+    return models.parent.parent
 
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]

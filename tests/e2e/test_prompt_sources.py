@@ -17,6 +17,12 @@ ANSWERS = [rf"\({sum_} = \boxed{{{result}}}\)" for sum_, result in (("17 + 25", 
 
 
 @pytest.fixture
+def environ(environ: dict[str, str], own_home: Path) -> dict[str, str]:
+    """With a home of its own, because some of these lines write chats."""
+    return {**environ, "R1_HOME": str(own_home)}
+
+
+@pytest.fixture
 def questions(tmp_path: Path) -> Path:
     file = tmp_path / "questions"
     file.write_text("What is 17 + 25?\nWhat is 9 + 8?\nWhat is 50 + 5?\n", encoding="utf-8")

@@ -19,6 +19,12 @@ SIGNALS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 WAIT_S = 300  # for a process; a busy machine takes much longer than an idle one
 
 
+@pytest.fixture
+def environ(environ: dict[str, str], own_home: Path) -> dict[str, str]:
+    """With a home of its own, because some of these lines write chats."""
+    return {**environ, "R1_HOME": str(own_home)}
+
+
 @pytest.mark.parametrize(("sent", "status"), SIGNALS)
 class TestRun:
     """A run that generates prints what there is."""

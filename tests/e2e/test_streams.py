@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -104,6 +105,12 @@ def says_what_it_should(case: Case, ended: Ended) -> bool:
     if ended.status in {0, 141}:
         return lines == []
     return len(lines) == 1 and lines[0].startswith("r1: ") and "unexpected" not in lines[0]
+
+
+@pytest.fixture
+def environ(environ: dict[str, str], own_home: Path) -> dict[str, str]:
+    """With a home of its own, because some of these lines write chats."""
+    return {**environ, "R1_HOME": str(own_home)}
 
 
 def test_stdin(environ: dict[str, str]) -> None:
