@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
-from r1.streams import check_output, input_stream
+from r1.streams import check_output, error_stream, input_stream
 from r1_quantize.errors import UsageError, debugging
 
 if TYPE_CHECKING:
@@ -182,8 +182,12 @@ class Console:
     @property
     def has_style(self) -> bool:
         """Whether stderr is a terminal that understands escape codes and may show them (https://no-color.org)."""
-        plain = self.environ.get("NO_COLOR") or self.environ.get("TERM") == "dumb"
-        return self.stderr_is_terminal and not plain
+        return self.stderr_is_terminal and not self.is_plain
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no terminal may be sent colours and escape codes."""
+        return bool(self.environ.get("NO_COLOR")) or self.environ.get("TERM") == "dumb"
 
 
 def aligned(header: Sequence[Column], rows: Iterable[Sequence[str | Text]] = (), *, gap: int = 2) -> Table:
@@ -218,7 +222,7 @@ def keep_libraries_quiet() -> None:
         return  # a console on Windows has no descriptor to duplicate
     sys.stderr.flush()
     descriptor = sys.stderr.fileno()
-    sys.stderr = open(os.dup(descriptor), "w", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123, SIM115
+    sys.stderr = error_stream(os.dup(descriptor))
     _redirect_to_devnull(descriptor)
 
 

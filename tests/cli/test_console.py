@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import select
+import subprocess
 import sys
 from pathlib import Path
 
@@ -44,6 +46,24 @@ def test_abandoning_a_stream_needs_no_free_descriptor(tmp_path: Path) -> None:
             abandon(stream)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="consoles of Windows have streams of their own")
+def test_a_long_line_on_a_full_stderr_is_complete_where_libraries_are_kept_quiet() -> None:
+    """The pipe does not block: a plain stream would lose what does not fit."""
+    line = "x" * 300_000
+    program = (
+        "import os, sys; os.set_blocking(2, False)\n"
+        "from r1 import streams; streams.adopt()\n"
+        "from r1.console import Console, keep_libraries_quiet; keep_libraries_quiet()\n"
+        "os.write(2, b'from a library')\n"
+        "Console.of_process().warn('x' * 300_000)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        select.select([process.stderr], [], [], 300)  # one write has filled the pipe
+        _, errors = process.communicate(timeout=300)
+    assert (process.returncode, errors.decode()) == (0, f"r1: {line}\n")
 
 
 class TestStderr:

@@ -50,8 +50,7 @@ class BenchView:
 
     def __post_init__(self) -> None:
         width = shutil.get_terminal_size().columns if self.console.stdout_is_terminal else 10_000
-        plain = self.console.environ.get("NO_COLOR") or self.console.environ.get("TERM") == "dumb"
-        self._style = Style(width, self.console.stdout_is_terminal and not plain)
+        self._style = Style(width, self.console.stdout_is_terminal and not self.console.is_plain)
         self._is_ascii = not _can_show(getattr(self.console.stdout, "encoding", None))
 
     def subject(self, subject: Subject) -> None:
