@@ -18,7 +18,7 @@ from pylatexenc.macrospec import MacroSpec, SpecialsSpec, std_macro
 
 from r1.markdown import notation
 from r1.markdown.atoms import BOX, BOX_END, WIDE_SPACE, Atom, Kind, joined
-from r1.markdown.precedence import fraction, grouped, root, scripted
+from r1.markdown.precedence import binomial, fraction, grouped, root, scripted
 
 _NAMES = """sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth log ln lg exp det dim ker deg arg
     gcd lcm Pr sgn sech csch hom tr rank"""
@@ -133,7 +133,7 @@ def _continued_fraction(node: Any, writer: Writer) -> list[Atom]:
 
 
 def _choose(node: Any, writer: Writer) -> list[Atom]:
-    return [Atom(f"C({joined(writer.argument(node, 0))}, {joined(writer.argument(node, 1))})", Kind.GROUP)]
+    return [binomial(writer.argument(node, 0), writer.argument(node, 1))]
 
 
 def _box(node: Any, writer: Writer) -> list[Atom]:

@@ -29,7 +29,7 @@ from r1.markdown import notation
 from r1.markdown.atoms import BOX, BOX_END, WIDE_SPACE, Atom, Kind, joined
 from r1.markdown.display import laid_out
 from r1.markdown.latex import ALIGNED, MATRICES, is_accent, kind_of, layouts, symbol, syntax
-from r1.markdown.precedence import fraction, scripted
+from r1.markdown.precedence import binomial, fraction, scripted
 
 logging.getLogger("pylatexenc").addHandler(logging.NullHandler())  # otherwise its warnings appear on the terminal
 
@@ -330,9 +330,7 @@ def _divided(nodes: Sequence[Any]) -> tuple[str, Sequence[Any], Sequence[Any]] |
 
 
 def _one_above_another(name: str, above: list[Atom], below: list[Atom]) -> list[Atom]:
-    if name == "over":
-        return [fraction(above, below)]
-    return [Atom(f"C({joined(above).strip()}, {joined(below).strip()})", Kind.GROUP)]
+    return [fraction(above, below) if name == "over" else binomial(above, below)]
 
 
 def _add(atoms: list[Atom], atom: Atom) -> None:

@@ -31,6 +31,11 @@ def fraction(above: Sequence[Atom], below: Sequence[Atom]) -> Atom:
     return Atom(f"{over}/{under}", Kind.FRACTION, is_unit=is_unit)
 
 
+def binomial(above: Sequence[Atom], below: Sequence[Atom]) -> Atom:
+    """C(n, k), as a binomial coefficient is written on one line."""
+    return Atom(f"C({joined(above).strip()}, {joined(below).strip()})", Kind.GROUP)
+
+
 def root(sign: str, atoms: Sequence[Atom]) -> Atom:
     """√x, ∛(x+1)."""
     text, items = joined(atoms).strip(), prepared(atoms)
