@@ -155,7 +155,7 @@ class TestChats:
 
 
 class TestCommands:
-    """A command's name is the command, wherever options stand."""
+    """The name of a command selects it, with options before or after it."""
 
     @pytest.mark.parametrize(
         ("line", "command"),

@@ -144,7 +144,7 @@ def test_a_long_paragraph_in_a_list_or_quote_is_the_same_in_pieces(parts: list[s
 
 @given(FRAGMENTS)
 def test_every_word_is_on_the_screen(fragments: list[str]) -> None:
-    """A word that no rule knows stands after each fragment, whatever that is, and is found in the lines."""
+    """A plain word after any fragment is found in the lines."""
     words = [chr(0x561 + index) for index in range(len(fragments))]  # Armenian letters: no rule or command knows them
     answer = "".join(fragment + word for fragment, word in zip(fragments, words, strict=True))
     shown = unicodedata.normalize("NFD", render(answer, 80, colour=False))

@@ -3,7 +3,7 @@
     R1_TEST_PACE_S   seconds of sleep after each token
     R1_TEST_HOLDS    the texts, separated by "|"; while the reply ends in the n-th one (from 0), the model waits for ...
     R1_TEST_GATE     ... a file of the name n in this folder
-    R1_TEST_REPLY    the path of a JSON file with a trace and an answer: the model's reply, whatever it is asked
+    R1_TEST_REPLY    the path of a JSON file with a trace and an answer: the model's reply to every question
 
 Sleeping costs no processor time, and a held model waits for a test however busy the machine is.
 """

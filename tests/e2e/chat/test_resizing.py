@@ -81,7 +81,7 @@ class TestEveryBlock:
 
     @pytest.mark.parametrize("part", ["paragraph", "code"])
     def test_in_tmux_which_tells_the_new_width_late(self, paced: OpenPaced, part: str) -> None:
-        """The program has drawn for some time when it is told; it asked the terminal before it drew."""
+        """The signal arrives after several frames; the program asks the terminal for its width before each one."""
         answer = "\n\n".join([*PARTS.values(), "The end."])
         begins, goes_on = MIDDLE[part], "The"
         screen = paced(holds=[begins, goes_on], reply=("Hm.", answer), wraps=True, size=(80, 24), TMUX="/none,1,0")
