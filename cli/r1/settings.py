@@ -33,6 +33,7 @@ class Settings:
     seed: int | None = None
     max_tokens: int = 32_768
     ctx: int | None = None
+    parallel: int | None = None
     threads: int | None = None
     device: str = "auto"
     gpu_layers: int | None = None
@@ -107,6 +108,7 @@ _RULES: dict[str, _Rule] = {
     "seed": _Rule(_integer, f"a whole number from 0 to {MAX_SEED}", lambda value: 0 <= value <= MAX_SEED),
     "max_tokens": _from_to(1, 2**30),
     "ctx": _from_to(64, 2**30),  # less holds no question with its answer
+    "parallel": _from_to(1, 64),
     "threads": _from_to(1, 512),  # GGML_MAX_N_THREADS
     "device": _Rule(_lower, "auto, cpu, gpu or a device's name", bool),
     "gpu_layers": _Rule(_integer, "a whole number from 0 to 1000", lambda value: 0 <= value <= 1000),
