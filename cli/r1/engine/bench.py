@@ -55,12 +55,11 @@ class Step:
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A test of `tokens` tokens, and the seconds of each run."""
+class Runs:
+    """The runs of a test: its `tokens`, and the `seconds` of each run."""
 
-    test: Test
-    depth: int
+    __slots__ = ()
+
     tokens: int
     seconds: tuple[float, ...]
 
@@ -77,6 +76,16 @@ class Row:
     def stdev(self) -> float:
         """The sample's standard deviation; 0 for one run."""
         return statistics.stdev(self.rates) if len(self.seconds) > 1 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Runs):
+    """A test of `tokens` tokens, and the seconds of each run."""
+
+    test: Test
+    depth: int
+    tokens: int
+    seconds: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +134,7 @@ class Stopwatch:
         self._cancelled = cancelled
         self._llama = llama()
         edges = sorted({0, *depths})
-        tokens = _random_tokens(context, edges[-1] + max_tokens)
+        tokens = random_tokens(context, edges[-1] + max_tokens)
         self._segments = {end: tokens[start:end] for start, end in pairwise(edges)}
         self._after = {depth: tokens[depth : depth + max_tokens] for depth in depths}
 
@@ -207,7 +216,7 @@ def _repeat(watch: Stopwatch, test: Test, depth: int, tokens: int, repetitions: 
     yield Row(test, depth, tokens, tuple(seconds))
 
 
-def _random_tokens(context: Context, count: int) -> list[int]:
+def random_tokens(context: Context, count: int) -> list[int]:
     """BOS, then random tokens; the same for every measurement."""
     native, model = llama(), context.model
     size = native.llama_vocab_n_tokens(native.llama_model_get_vocab(model.handle))
