@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from r1.console import Console
 from r1.engine.prompt import Attachment, with_attachments
@@ -22,6 +23,7 @@ _HINT_AFTER_S = 2.0  # without input, before a note says that stdin is being rea
 _STDIN_FILES = {"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"}
 _JSON_BYTES = 6  # that JSON can take for one byte of a prompt: \u0001
 _MAX_SKIPPED = 1 << 30  # bytes of a line that is too long, before the rest is not looked for any more
+_DIGEST_DIGITS = 16
 
 _NO_PROMPT = 'no prompt; try: r1 run "How many r\'s are in strawberry?", or pipe one in'
 
@@ -37,12 +39,37 @@ class PromptOptions:
 
 @dataclass(frozen=True, slots=True)
 class PromptLine:
-    """One line of JSON Lines: a prompt, or the error in it. `fields` are copied into the result."""
+    """One line of JSON Lines: a prompt, or the error in it. `fields` are copied into the result.
+
+    `number` counts from 1 and includes blank lines; `size` is in bytes, blank lines before it included.
+    """
 
     number: int
     prompt: str | None = None
     error: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
+    size: int = 0
+
+    @property
+    def digest(self) -> str | None:
+        """The first 16 hexadecimal digits of the SHA-256 of the prompt in UTF-8; None without one."""
+        if self.prompt is None:
+            return None
+        return hashlib.sha256(self.prompt.encode()).hexdigest()[:_DIGEST_DIGITS]
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What tells its result from others: `id` if it has one, `line`, and `prompt_sha256` if it has a prompt."""
+        digest = {} if self.prompt is None else {"prompt_sha256": self.digest}
+        return {**self.fields, "line": self.number, **digest}
+
+
+class _RawLine(NamedTuple):
+    """A line of stdin, what is wrong with it if it is too long, and how many bytes were read when it ended."""
+
+    content: bytes
+    problem: str | None
+    end: int
 
 
 class _BadLine(Exception):
@@ -90,39 +117,47 @@ def read_lines(console: Console, options: PromptOptions, limit: LimitOf) -> Iter
     files = _attachments(console, options, reader)
     if console.stdin is None:
         raise UsageError("--jsonl reads prompts from stdin, and stdin is closed or not readable")
+    end = 0
     for number, raw in enumerate(_stdin_lines(console.stdin, reader), start=1):
-        if isinstance(raw, str):
-            yield PromptLine(number, error=f"line {number} {raw}")
-        elif raw.strip():
-            line = _parse(number, raw)
-            if line.prompt is not None:
-                question = "\n\n".join(part for part in (words, line.prompt) if part.strip())
-                line = PromptLine(number, prompt=with_attachments(question, files), fields=line.fields)
-            yield line
+        if raw.problem is not None:
+            line = PromptLine(number, error=f"line {number} {raw.problem}")
+        elif raw.content.strip():
+            line = _parse(number, raw.content)
+        else:
+            continue
+        if line.prompt is not None:
+            question = "\n\n".join(part for part in (words, line.prompt) if part.strip())
+            line = replace(line, prompt=with_attachments(question, files))
+        yield replace(line, size=raw.end - end)
+        end = raw.end
 
 
-def _stdin_lines(stdin: BinaryIO, reader: PromptReader) -> Iterator[bytes | str]:
+def _stdin_lines(stdin: BinaryIO, reader: PromptReader) -> Iterator[_RawLine]:
     """Each line; for one that is too long for any prompt, as soon as that is known, what is wrong with it."""
+    end = 0
     while line := stdin.readline(UNCHECKED):
+        problem = None
         if len(line) == UNCHECKED and not line.endswith(b"\n"):
             limit = reader.limit()
             most = max(_JSON_BYTES * limit.bytes, UNCHECKED)
             line += stdin.readline(most + 1 - len(line))
-            if len(line) > most:
-                yield f"is longer than {units.size(most)}, and {limit}"
-                if not line.endswith(b"\n"):
-                    _skip_line(stdin)
-                continue
-        yield line
+            problem = f"is longer than {units.size(most)}, and {limit}" if len(line) > most else None
+        end += len(line)
+        yield _RawLine(line, problem, end)
+        if problem and not line.endswith(b"\n"):
+            end += _skip_line(stdin)
 
 
-def _skip_line(stdin: BinaryIO) -> None:
-    """Reads to the end of the line. Raises UsageError if that is too far away."""
+def _skip_line(stdin: BinaryIO) -> int:
+    """Reads to the end of the line; returns the number of bytes. Raises UsageError if the end is too far away."""
     skipped = 0
-    while (piece := stdin.readline(UNCHECKED)) and not piece.endswith(b"\n"):
+    while piece := stdin.readline(UNCHECKED):
         skipped += len(piece)
+        if piece.endswith(b"\n"):
+            break
         if skipped > _MAX_SKIPPED:
             raise UsageError(f"stdin has a line of more than {units.size(_MAX_SKIPPED)}; --jsonl reads a prompt a line")
+    return skipped
 
 
 def _parse(number: int, raw: bytes) -> PromptLine:

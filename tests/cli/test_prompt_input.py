@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -396,6 +397,24 @@ class TestReadLines:
 
     def test_words_precede_every_prompt(self) -> None:
         assert [text for text, _, _ in lines(b'"a"\n"b"\n', "Translate:")] == ["Translate:\n\na", "Translate:\n\nb"]
+
+    def test_sizes_add_up_to_what_was_read(self) -> None:
+        stdin = b'\n  \n"a"\n\n{"prompt": "b"}\n{\n"c"'
+        found = list(read_lines(console(stdin), PromptOptions(("words",)), limit))
+        assert [line.size for line in found] == [8, 17, 2, 3]
+        assert sum(line.size for line in found) == len(stdin)
+
+    def test_the_digest_is_of_the_complete_prompt(self, tmp_path: Path) -> None:
+        """`printf '%s' PROMPT | sha256sum | cut -c1-16`"""
+        found = [*read_lines(console(b'"a"\n{"prompt": "\\u00e9", "id": 1}\n'), PromptOptions(()), limit)]
+        assert [line.labels for line in found] == [
+            {"line": 1, "prompt_sha256": "ca978112ca1bbdca"},
+            {"id": 1, "line": 2, "prompt_sha256": "4a99557e4033c353"},
+        ]
+        assert list(found[1].labels) == ["id", "line", "prompt_sha256"]
+        prefixed = next(read_lines(console(b'"lazy dog"'), PromptOptions(("The",)), limit))
+        assert prefixed.digest == hashlib.sha256(b"The\n\nlazy dog").hexdigest()[:16]
+        assert next(read_lines(console(b"\n{"), PromptOptions(()), limit)).labels == {"line": 2}
 
     def test_files_are_read_once_before_the_first_line(self, tmp_path: Path) -> None:
         file = tmp_path / "notes"
