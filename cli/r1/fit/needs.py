@@ -1,8 +1,9 @@
 """How much memory a model takes: weights, KV cache, compute buffers, the program itself. Pure arithmetic.
 
 The weights are known to the byte. A KV cache has keys and values per layer, for a rounded-up number of tokens. A
-compute buffer holds what one chunk needs at the same time: according to llama.cpp's graph allocator (`ggml_gallocr`),
-three times a layer's inner width, four times its outer width, and the attention mask.
+compute buffer holds what one batch needs at the same time: according to llama.cpp's graph allocator (`ggml_gallocr`),
+three times a layer's inner width, four times its outer width, and the attention mask; or, with many sequences, their
+logits and the mask where that is more. A batch has a chunk of one prompt and a token of every other sequence.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from r1.fit.shape import Shape
 _PIPELINED = 4  # chunks, llama.cpp's GGML_SCHED_MAX_COPIES
 _PROGRAM = 32_000_000  # bytes: Python, r1 and llama.cpp
 _VOCABULARY = 330  # bytes per token of the vocabulary: its text, lookup tables, its merge
-_SAMPLING = 32  # bytes per token of the vocabulary: its logit, and a candidate in each active sampler
+_SAMPLING = 32
+"""Bytes per sequence and token of the vocabulary: its logit in llama.cpp's buffer, its logit after the prompt (the
+engine keeps those), a candidate of 12 bytes in the sampler chain, and one in top-p."""
 
 
 class Needs(NamedTuple):
@@ -29,35 +32,40 @@ class Needs(NamedTuple):
         return self.main + self.gpu
 
 
-def needs(shape: Shape, context: int, kv_type: str, gpu_layers: int = 0, gpus: int = 0) -> Needs:
-    """The memory for a context of `context` tokens, with `gpu_layers` layers on `gpus` GPUs."""
-    program = _PROGRAM + (_VOCABULARY + _SAMPLING) * shape.vocabulary
+def needs(shape: Shape, cells: int, kv_type: str, gpu_layers: int = 0, gpus: int = 0, sequences: int = 1) -> Needs:
+    """The memory for a cache of `cells` tokens that `sequences` share, with `gpu_layers` layers on `gpus` GPUs."""
     if gpus and gpu_layers:
-        return _with_gpus(shape, context, kv_type, gpu_layers, gpus, program)
-    kv = len(shape.layers) * _kv_of_a_layer(shape, context, kv_type)
-    return Needs(main=program + shape.weights + kv + _compute(shape, context, CPU_CHUNK), gpu=0)
+        return _with_gpus(shape, cells, kv_type, gpu_layers, gpus, sequences)
+    kv = len(shape.layers) * _kv_of_a_layer(shape, cells, kv_type)
+    compute = _compute(shape, cells, CPU_CHUNK, sequences)
+    return Needs(main=_program(shape, sequences) + shape.weights + kv + compute, gpu=0)
 
 
-def _with_gpus(shape: Shape, context: int, kv_type: str, gpu_layers: int, gpus: int, program: int) -> Needs:
+def _program(shape: Shape, sequences: int) -> int:
+    return _PROGRAM + (_VOCABULARY + sequences * _SAMPLING) * shape.vocabulary
+
+
+def _with_gpus(shape: Shape, cells: int, kv_type: str, gpu_layers: int, gpus: int, sequences: int) -> Needs:
     on_gpu = _layers_on_gpu(shape, gpu_layers)
     on_cpu = len(shape.layers) - on_gpu
-    kv = _kv_of_a_layer(shape, context, kv_type)
+    kv = _kv_of_a_layer(shape, cells, kv_type)
     # tied embeddings are needed on both sides
     moved = sum(shape.layers[on_cpu:]) + shape.output + (shape.input if shape.tied else 0)
     kept = shape.weights - moved + (shape.input if shape.tied else 0)
-    compute = _compute(shape, context, GPU_CHUNK)
+    compute = _compute(shape, cells, GPU_CHUNK, sequences)
     # A layer on the CPU computes there, and its largest matrix is copied to the GPU for a prefill. Otherwise main
-    # memory holds only a chunk's embeddings, in two buffers, and the mask.
-    embeddings, mask = 4 * GPU_CHUNK * shape.embedding, 2 * GPU_CHUNK * context
+    # memory holds only a batch's embeddings, in two buffers, and the mask.
+    batch = _batch(GPU_CHUNK, sequences)
+    embeddings, mask = 4 * batch * shape.embedding, 2 * batch * cells
     host = compute if on_cpu else 2 * embeddings + mask
-    if gpus > 1 and not on_cpu:  # several chunks are computed at a time, each in its own buffers
+    if gpus > 1 and not on_cpu:  # several batches are computed at a time, each in its own buffers
         host += (_PIPELINED - 1) * (embeddings + mask)
         compute += (_PIPELINED - 1) * (embeddings + mask)
     upload = max(shape.largest, shape.output)  # the buffer that weights pass through on their way; it is never freed
-    logits = 4 * shape.vocabulary
+    logits = sequences * 4 * shape.vocabulary
     uneven = (gpus - 1) * max((*shape.layers, shape.output))  # a layer is never split over two GPUs
     return Needs(
-        main=program + kept + on_cpu * kv + host + upload,
+        main=_program(shape, sequences) + kept + on_cpu * kv + host + upload,
         gpu=moved + on_gpu * kv + gpus * (compute + logits + (shape.largest if on_cpu else 0)) + uneven,
     )
 
@@ -67,10 +75,19 @@ def _layers_on_gpu(shape: Shape, gpu_layers: int) -> int:
     return max(0, min(gpu_layers - 1, len(shape.layers)))
 
 
-def _kv_of_a_layer(shape: Shape, context: int, kv_type: str) -> int:
-    return int((shape.keys + shape.values) * bytes_per_value(kv_type) * rounded_up(context))
+def _kv_of_a_layer(shape: Shape, cells: int, kv_type: str) -> int:
+    return int((shape.keys + shape.values) * bytes_per_value(kv_type) * rounded_up(cells))
 
 
-def _compute(shape: Shape, context: int, chunk: int) -> int:
+def _compute(shape: Shape, cells: int, chunk: int, sequences: int) -> int:
     """Activations in F32, the mask in F16."""
-    return chunk * (4 * (3 * shape.feed_forward + 4 * shape.embedding) + 2 * rounded_up(context))
+    batch = _batch(chunk, sequences)
+    layer = 4 * batch * (3 * shape.feed_forward + 4 * shape.embedding)
+    output = 4 * sequences * (shape.vocabulary + shape.embedding)
+    return max(layer, output) + 2 * batch * rounded_up(cells)
+
+
+def _batch(chunk: int, sequences: int) -> int:
+    """Tokens in the largest batch, which llama.cpp rounds up to the same number for each sequence."""
+    tokens = chunk + sequences - 1
+    return -(-tokens // sequences) * sequences

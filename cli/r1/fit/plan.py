@@ -20,7 +20,8 @@ SHORT = 4096
 """Thinking alone often takes this many tokens, so the user is warned of a shorter context."""
 
 _SHORTEST = 1024  # tokens; a shorter context is not useful
-_KV_TYPES = ("f16", "q8_0")  # in the order tried
+KV_TYPES = ("f16", "q8_0")
+"""The types of a cache that a plan chooses from, in the order tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,9 @@ class MemoryPlan:
 
     Layers are counted as llama.cpp does: the output is one, and goes to the GPU first. `wanted` is the context that was
     aimed for.
+
+    At most `sequences` sequences share the cache, of the `wanted_sequences` that were asked for. Each of them holds up
+    to `context` tokens; the cache has room for that and for `shared` tokens more.
     """
 
     context: int
@@ -91,6 +95,14 @@ class MemoryPlan:
     needs: Needs
     wanted: int
     fits: bool
+    sequences: int = 1
+    wanted_sequences: int = 1
+    shared: int = 0
+
+    @property
+    def cells(self) -> int:
+        """Tokens in the cache."""
+        return self.context + self.shared
 
     @property
     def is_short(self) -> bool:
@@ -111,7 +123,7 @@ def fit(shape: Shape, machine: Machine, options: FitOptions) -> MemoryPlan:
 
 def without_full_gpus(shape: Shape, machine: Machine) -> Machine:
     """Removes the GPUs that cannot hold a layer and its buffers, because llama.cpp would use them anyway."""
-    least = needs(shape, SHORT, _KV_TYPES[-1], gpu_layers=2, gpus=1).gpu - shape.output
+    least = needs(shape, SHORT, KV_TYPES[-1], gpu_layers=2, gpus=1).gpu - shape.output
     return replace(machine, gpus=tuple(gpu for gpu in machine.gpus if gpu.free >= least))
 
 
@@ -134,7 +146,7 @@ class _Search:
 
     @property
     def _types(self) -> tuple[str, ...]:
-        return (self.options.kv_type,) if self.options.kv_type else _KV_TYPES
+        return (self.options.kv_type,) if self.options.kv_type else KV_TYPES
 
     @property
     def _every_layer(self) -> int:
@@ -204,6 +216,9 @@ class _Search:
 def explain(plan: MemoryPlan, shape: Shape, machine: Machine) -> str:
     """The plan in one line: what it is, how much memory it needs, and how much is free."""
     cache = f"{plan.context:,} tokens of context in {_article(plan.kv_type)} cache"
+    if plan.sequences > 1:
+        each = f"{plan.sequences} prompts at once with up to {plan.context:,} tokens each"
+        cache = f"{each}, in {_article(plan.kv_type)} cache of {plan.cells:,}"
     if not plan.gpu_layers:
         return f"{cache}: {units.size(plan.needs.main)} of {units.size(machine.free)} free memory"
     total = len(shape.layers) + 1

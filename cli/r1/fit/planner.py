@@ -21,6 +21,7 @@ from r1.fit.plan import (
     with_less_on_gpu,
     without_full_gpus,
 )
+from r1.fit.sequences import Wanted, share
 from r1.fit.shape import Shape, shape_of_file
 from r1.fit.survey import survey
 from r1.machine.cores import Threads, default_threads
@@ -79,22 +80,31 @@ class MemoryPlanner:
         """The same model and machine under other settings. The GPUs stay those selected at first."""
         return replace(self, settings=settings)
 
-    def plan(self, up_to: int | None = None, *, loaded: int | None = None) -> MemoryPlan:
+    def plan(
+        self, up_to: int | None = None, *, loaded: int | None = None, sequences: int = 1, prompt: int = 0
+    ) -> MemoryPlan:
         """The best plan; a context that the settings leave open is at most `up_to` tokens.
 
-        `loaded` is the number of layers already on the GPU. Raises UsageError when the settings' context exceeds what
-        the model was trained for, NotEnoughSpace when nothing fits.
+        `loaded` is the number of layers already on the GPU. The plan is for up to `sequences` sequences at once, with
+        prompts of about `prompt` tokens; fewer where memory is short. Raises UsageError when the settings' context
+        exceeds what the model was trained for, NotEnoughSpace when nothing fits.
         """
         self._check_trained()
-        plan = fit(self.shape, self.machine, self._options(up_to, loaded))
-        return plan if plan.fits else self._forced(plan)
+        options = self._options(up_to, loaded)
+        alone = fit(self.shape, self.machine, options)
+        if not alone.fits:
+            return self._forced(alone)
+        return self._shared(alone, options, sequences, prompt)
 
-    def plan_for_prompt(self, prompt: int, *, loaded: int) -> MemoryPlan:
-        """The plan for a prompt of `prompt` tokens and its complete reply, as far as it fits. Raises as `plan`."""
+    def plan_for_prompt(self, prompt: int, *, loaded: int, sequences: int = 1) -> MemoryPlan:
+        """The plan for a prompt of `prompt` tokens and its complete reply, as far as it fits. Raises as `plan`.
+
+        With `sequences`, others like it are answered at the same time.
+        """
         if self.settings.ctx is not None:
-            return self.plan(loaded=loaded)
+            return self.plan(loaded=loaded, sequences=sequences, prompt=prompt)
         ideal_context = self.context_for(prompt)
-        plan = self.plan(ideal_context, loaded=loaded)
+        plan = self.plan(ideal_context, loaded=loaded, sequences=sequences, prompt=prompt)
         if not plan.context <= prompt < self.shape.trained:
             return plan
         if self.settings.force:
@@ -106,8 +116,9 @@ class MemoryPlanner:
 
     def plan_after_refusal(self, plan: MemoryPlan) -> MemoryPlan:
         """The next plan to try after the GPU has refused `plan`. Raises NotEnoughSpace."""
-        less = with_less_on_gpu(plan, self.shape, self.machine, self._options(plan.wanted, None))
-        return less if less.fits else self._forced(less)
+        options = self._options(plan.wanted, None)
+        less = with_less_on_gpu(plan, self.shape, self.machine, options)
+        return self._shared(less, options, plan.wanted_sequences) if less.fits else self._forced(less)
 
     def context_for(self, prompt: int) -> int:
         """Tokens for a prompt of `prompt` tokens and its complete reply, as far as the model was trained for."""
@@ -139,9 +150,15 @@ class MemoryPlanner:
         elif plan.is_short:
             text = f"only {plan.context:,} tokens of context fit, and thinking may need more: {self.explain(plan)}"
             yield Note(text, grave=True)
-        elif plan.kv_type == "q8_0" and settings.kv_type is None:
-            text = f"{plan.context:,} tokens of context do not fit in an F16 cache, so the cache is Q8_0"
+        elif plan.sequences > 1 and plan.context < plan.wanted:
+            text = f"only {plan.context:,} tokens of context fit for each of {plan.sequences} prompts at once"
             yield Note(f"{text}: {self.explain(plan)}")
+        elif plan.kv_type == "q8_0" and settings.kv_type is None:
+            text = f"{plan.cells:,} tokens of context do not fit in an F16 cache, so the cache is Q8_0"
+            yield Note(f"{text}: {self.explain(plan)}")
+        if settings.parallel is not None and plan.sequences < plan.wanted_sequences:
+            text = f"memory holds only {plan.sequences} of {plan.wanted_sequences} prompts at once"
+            yield Note(f"{text}: {self.explain(plan)}", grave=True)
 
     def _options(self, up_to: int | None, loaded: int | None) -> FitOptions:
         settings = self.settings
@@ -151,6 +168,19 @@ class MemoryPlanner:
             kv_type=settings.kv_type,
             gpu_layers=settings.gpu_layers if loaded is None else loaded,
         )
+
+    def _shared(self, alone: MemoryPlan, options: FitOptions, sequences: int, prompt: int = 0) -> MemoryPlan:
+        """The plan for up to `sequences` sequences, where `alone` is the one for one."""
+        if sequences == 1:
+            return alone
+        wanted = Wanted(
+            sequences,
+            prompt,
+            is_asked=self.settings.parallel is not None,
+            kv_type=options.kv_type,
+            has_fixed_layers=options.gpu_layers is not None,
+        )
+        return share(alone, self.shape, self.machine, wanted)
 
     def _forced(self, plan: MemoryPlan) -> MemoryPlan:
         """With --force, the plan although it does not fit, with a context that is not short; else NotEnoughSpace."""

@@ -1,0 +1,136 @@
+"""Several sequences that share one KV cache: how large the cache should be, and how many fit. Pure arithmetic.
+
+Each sequence may hold as many tokens as one alone, but the cache has room for only one that does: most replies are far
+shorter, and those under way are on average half done. What gives way when memory is short, in this order:
+
+1. the shared part of the cache, down to an average reply for each further sequence;
+2. the cache's type, Q8_0 for F16, before any context becomes shorter, as for one sequence;
+3. the context of each sequence, down to a comfortable one;
+4. a few layers, where only some are on the GPU;
+5. the number of sequences, which costs only time. One alone has the plan it always had.
+
+A number of sequences that the user did not ask for gives way after 1: it must not make a reply worse.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+from r1.engine.kv_types import CONTEXT_STEP, rounded_up
+from r1.fit.needs import needs
+from r1.fit.plan import COMFORTABLE, KV_TYPES, SHORT, Machine, MemoryPlan
+from r1.fit.shape import Shape
+
+TYPICAL = 8192
+"""Tokens of the cache for each further sequence, besides its prompt.
+
+On the 5,000 problems of MATH, the distills write 2,850 (32B) to 4,316 tokens (1.5B) on average. If lengths vary as much
+as their mean, a sequence under way holds the mean, too, and N of them hold N means with a deviation of √N means. Room
+for 8,192 tokens each and one whole context is then four deviations above the mean for eight sequences of the 1.5B.
+"""
+
+_LEAST = SHORT  # tokens: about the mean above
+_MOST_LAYERS_GIVEN = 1 / 4  # of those on the GPU; more would slow each step by more than another sequence gains
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`sequences` at once, with prompts of about `prompt` tokens.
+
+    `is_asked`: the user asked for this number. `kv_type` is the user's choice; with `has_fixed_layers` the number of
+    layers on the GPU is, or they are loaded already.
+    """
+
+    sequences: int
+    prompt: int = 0
+    is_asked: bool = False
+    kv_type: str | None = None
+    has_fixed_layers: bool = False
+
+
+def share(alone: MemoryPlan, shape: Shape, machine: Machine, wanted: Wanted) -> MemoryPlan:
+    """The best plan for as many of the wanted sequences as fit; `alone` is the plan for one, which fits."""
+    return _Search(alone, shape, machine, wanted).best()
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """The plans worth trying for each number of sequences."""
+
+    alone: MemoryPlan
+    shape: Shape
+    machine: Machine
+    wanted: Wanted
+
+    def best(self) -> MemoryPlan:
+        for count in range(self.wanted.sequences, 1, -1):
+            if self._least(count).fits:
+                return next(plan for plan in self._plans(count) if plan.fits)
+        return replace(self.alone, wanted_sequences=self.wanted.sequences)
+
+    def _plans(self, count: int) -> Iterator[MemoryPlan]:
+        """From the best to the one that needs the least memory."""
+        for layers in self._layers:
+            yield from self._with_layers(count, layers)
+
+    def _with_layers(self, count: int, layers: int) -> Iterator[MemoryPlan]:
+        context, kv_type = self.alone.context, self._types[-1]
+        for usual in self._types:
+            yield _largest(partial(self._plan, count, layers, usual, context), _LEAST, TYPICAL)
+        lengths = partial(self._plan, count, layers, kv_type, reply=_LEAST)
+        yield _largest(lengths, self._lowest_context, context)
+
+    def _least(self, count: int) -> MemoryPlan:
+        """The plan that needs the least memory."""
+        return self._plan(count, self._layers[-1], self._types[-1], self._lowest_context, _LEAST)
+
+    def _plan(self, count: int, layers: int, kv_type: str, context: int, reply: int) -> MemoryPlan:
+        """With room for `reply` tokens after the prompt of each further sequence."""
+        shared = (count - 1) * min(context, self.wanted.prompt + reply)
+        needed = needs(self.shape, context + shared, kv_type, layers, len(self.machine.gpus), count)
+        return replace(
+            self.alone,
+            context=context,
+            kv_type=kv_type,
+            gpu_layers=layers,
+            needs=needed,
+            fits=self.machine.holds(needed),
+            sequences=count,
+            wanted_sequences=self.wanted.sequences,
+            shared=shared,
+        )
+
+    @property
+    def _types(self) -> tuple[str, ...]:
+        """The cache's types, from that of one sequence alone."""
+        if self.wanted.kv_type or not self.wanted.is_asked:
+            return (self.alone.kv_type,)
+        return KV_TYPES[KV_TYPES.index(self.alone.kv_type) :]
+
+    @property
+    def _lowest_context(self) -> int:
+        if not self.wanted.is_asked:
+            return self.alone.context
+        return min(self.alone.context, rounded_up(self.wanted.prompt + COMFORTABLE))
+
+    @property
+    def _layers(self) -> range:
+        """Numbers of layers on the GPU, from that of one sequence alone."""
+        most = self.alone.gpu_layers
+        is_split = 0 < most <= len(self.shape.layers)
+        given = int(_MOST_LAYERS_GIVEN * most) if is_split and self._may_give_layers else 0
+        return range(most, most - given - 1, -1)
+
+    @property
+    def _may_give_layers(self) -> bool:
+        return self.wanted.is_asked and not self.wanted.has_fixed_layers
+
+
+def _largest(plan: Callable[[int], MemoryPlan], low: int, high: int) -> MemoryPlan:
+    """The plan with the largest number of tokens from `low` to `high` that fits; else that with `low`."""
+    numbers = range(low, high + 1, CONTEXT_STEP)
+    fitting = bisect(numbers, False, key=lambda number: not plan(number).fits)  # memory grows with the number
+    return plan(numbers[max(0, fitting - 1)])
