@@ -1,4 +1,4 @@
-"""A model ready to answer: its weights, a KV cache of the right length, and the settings in force."""
+"""A model ready to answer: its weights, a KV cache of the right size, and the settings in force."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Self
 
 from r1.engine.context import Context, ContextParams, PromptTooLong, Stopped
 from r1.engine.events import Event
-from r1.engine.generate import generate
 from r1.engine.llama import Stop
 from r1.engine.model import LoadCancelled, Model
 from r1.engine.prompt import Conversation, Turn, conversation_segments, prompt_segments, tokens_if_longer
 from r1.engine.read_ahead import read_ahead
+from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
+from r1.engine.scheduler import RequestEvent, Scheduler, generate
 from r1.fit.plan import MemoryPlan
 from r1.fit.planner import MemoryPlanner, Note, threads_of
 from r1.settings import Settings
@@ -47,7 +48,10 @@ class Listener:
 
 
 class LoadedModel:
-    """A loaded model and one KV cache, which grows when a prompt needs it to. Close it when done."""
+    """A loaded model and one KV cache, which grows when a prompt needs it to. Close it when done.
+
+    `ask` answers one prompt alone. `request`, `submit` and `step` answer several at once.
+    """
 
     def __init__(
         self,
@@ -73,7 +77,7 @@ class LoadedModel:
         self._refused_layers = 0  # by the GPU; reset to 0 after the user was told
         self.plan = self._planner.plan(self._planner.context_for(prompt_tokens) if prompt_tokens else None)
         self._model: Model | None = self._load()
-        self._context: Context | None = None
+        self._scheduler: Scheduler | None = None
         self._load_s = perf_counter() - began
 
     @property
@@ -93,18 +97,23 @@ class LoadedModel:
     @property
     def context(self) -> Context:
         """The KV cache, created when there is none yet. Raises as `ask`."""
-        return self._context_for(0)
+        return self._scheduler_for(0).context
 
     @property
     def context_length(self) -> int:
-        """Tokens that fit the KV cache; 0 before the first turn."""
-        return self._context.length if self._context else 0
+        """Tokens that fit a sequence of the KV cache; 0 before the first turn."""
+        return self._scheduler.context.length if self._scheduler else 0
+
+    @property
+    def sequences(self) -> int:
+        """How many prompts it answers at once."""
+        return 1
 
     def configure(self, settings: Settings) -> None:
         """Applies new settings, and creates a KV cache for them unless the present one suits. Raises as `ask`."""
         began = perf_counter()
         self._planner = self._planner.with_settings(settings)
-        self._context_for(0)
+        self._scheduler_for(0)
         self._load_s += perf_counter() - began
 
     def ask(
@@ -121,21 +130,55 @@ class LoadedModel:
         UsageError when the settings' `ctx` is too long for the model, PromptTooLong for a prompt that is far too long,
         NotEnoughSpace.
         """
+        request = self.request(prompt, turns, answer_now=answer_now, stop_after_thinking=stop_after_thinking)
+        scheduler, load_s = self._prepare(request)
+        return PendingReply(generate(scheduler, request), request.sampling.seed, load_s)
+
+    def request(
+        self,
+        prompt: str,
+        turns: Sequence[Turn] = (),
+        *,
+        answer_now: Callable[[], bool] = lambda: False,
+        stop_after_thinking: bool = False,
+    ) -> Request:
+        """The request for a reply to `prompt` after `turns`, for `submit`.
+
+        Raises UsageError when the settings' `ctx` is too long for the model, PromptTooLong for a prompt that is far too
+        long.
+        """
         began = perf_counter()
         self._require_possible(prompt)
-        segments = prompt_segments(self.model, self._conversation(turns), prompt)
-        sampling = self._sampling()
-        context = self._context_for(sum(map(len, segments)))
-        load_s, self._load_s = self._load_s + perf_counter() - began, 0.0
-        events = generate(
-            context,
-            segments,
-            sampling,
-            cancelled=self._stop,
+        request = Request(
+            prompt_segments(self.model, self._conversation(turns), prompt),
+            self._sampling(),
             answer_now=answer_now,
             stop_after_thinking=stop_after_thinking,
+            keeps_threads=self.settings.seed is not None,
         )
-        return PendingReply(events, sampling.seed, load_s)
+        self._load_s += perf_counter() - began
+        return request
+
+    def has_room_for(self, request: Request) -> bool:
+        """Whether the request can be submitted now; if not, a new context is needed, and the running replies must end
+        before. Raises as `submit`.
+        """
+        plan = self._plan_for(request.prompt_tokens)
+        return self._scheduler is None or self._scheduler.is_idle or self._suffices(self._scheduler.context, plan)
+
+    def submit(self, request: Request) -> float:
+        """Adds the request to those that `step` advances.
+
+        Returns the seconds it took to get ready for it: a new context, and for the first one loading the model. Raises
+        PromptTooLong, NotEnoughSpace.
+        """
+        scheduler, load_s = self._prepare(request)
+        scheduler.submit(request)
+        return load_s
+
+    def step(self) -> list[RequestEvent]:
+        """Advances all requests by one batch; the last event of each is Finished. Raises R1Error."""
+        return self._scheduler.step() if self._scheduler else []
 
     def warm(self, turns: Sequence[Turn]) -> Iterator[int]:
         """Fills the KV cache with the start of the next prompt after `turns`; yields the tokens done.
@@ -144,7 +187,7 @@ class LoadedModel:
         """
         segments = conversation_segments(self.model, self._conversation(turns))
         with suppress(Stopped):
-            yield from self.context.warm(segments)
+            yield from self._scheduler_for(0).warm(segments)
 
     def lengths(self, turns: Sequence[Turn]) -> list[int]:
         """The tokens of each turn in a prompt."""
@@ -211,18 +254,30 @@ class LoadedModel:
             except NotEnoughSpace as exc:
                 self._step_down(exc)
 
-    def _context_for(self, prompt_tokens: int) -> Context:
+    def _prepare(self, request: Request) -> tuple[Scheduler, float]:
+        """A scheduler that can take the request, and the seconds it took to get ready since the last one."""
+        began = perf_counter()
+        scheduler = self._scheduler_for(request.prompt_tokens)
+        load_s, self._load_s = self._load_s + perf_counter() - began, 0.0
+        return scheduler, load_s
+
+    def _plan_for(self, prompt_tokens: int) -> MemoryPlan:
+        return self._planner.plan_for_prompt(prompt_tokens, loaded=self.plan.gpu_layers)
+
+    def _scheduler_for(self, prompt_tokens: int) -> Scheduler:
         """A cache for the prompt and its complete reply, as far as the model was trained for and memory allows."""
-        plan = self._planner.plan_for_prompt(prompt_tokens, loaded=self.plan.gpu_layers)
-        current = self._context
-        if current and current.kv_type == plan.kv_type and self._suffices(current, plan):
+        plan = self._plan_for(prompt_tokens)
+        current = self._scheduler
+        if current and self._suffices(current.context, plan):
             return current
         self._close_context()
-        self._context = self._create_context(plan)
-        return self._context
+        self._scheduler = Scheduler(self._create_context(plan))
+        return self._scheduler
 
     def _suffices(self, context: Context, plan: MemoryPlan) -> bool:
         """A context length that the user chose is exact; otherwise a longer one will do."""
+        if context.kv_type != plan.kv_type:
+            return False
         return context.length == plan.context or (self.settings.ctx is None and context.length > plan.context)
 
     def _create_context(self, plan: MemoryPlan) -> Context:
@@ -261,6 +316,6 @@ class LoadedModel:
             self._refused_layers = 0
 
     def _close_context(self) -> None:
-        if self._context is not None:
-            self._context.close()
-            self._context = None
+        if self._scheduler is not None:
+            self._scheduler.context.close()
+            self._scheduler = None

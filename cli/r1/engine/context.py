@@ -1,29 +1,26 @@
-"""The KV cache: tracks which tokens it holds, and prefills only what differs.
+"""llama.cpp's context: one KV cache for one or several sequences, and the batches that are decoded into it.
 
-A prompt comes in segments, one per turn of the conversation, and no chunk spans two segments. After a prefill the cache
-therefore depends on the tokens alone, to the last bit: not on the parts kept from an earlier prompt, nor on whether it
-was filled at once or warmed while idle. Chunks are cut the same way for every prompt, because the batch size affects
-the last bits of the logits, and the same seed must give the same text.
+The sequences share the cells of one pool, so a long reply may use what short ones leave. Where a prefix is common, they
+share its cells, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import ctypes
+from collections.abc import Iterator
+from collections.abc import Sequence as Row
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from r1.engine.kv_types import CPU_CHUNK, GPU_CHUNK, KV_TYPES
 from r1.engine.llama import Stop, llama, log
 from r1.engine.model import Model
+from r1.engine.sequence import CellPool, Chunks, Segments, Sequence
 from r1.machine.cores import Threads, default_threads
 from r1_quantize.errors import NotEnoughSpace, R1Error, UsageError
 
-_SEQUENCE = 0
 _ABORTED = 2  # llama_decode's status when the abort callback returned true
-_REPLY_TOKENS = 4096  # room for a reply in the context length that an error message suggests
-
-Segments = Sequence[Sequence[int]]
-"""A prompt's token ids, split at the end of each turn."""
+_REPLY_TOKENS = 4096  # for a reply, in the context length that an error message suggests
 
 
 class PromptTooLong(UsageError):
@@ -48,54 +45,69 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ContextParams:
-    """`length` in tokens; `threads` None takes the default number for this machine."""
+    """`length` is how many tokens a sequence can hold; `threads` None takes the default number for this machine.
+
+    Up to `sequences` sequences share `cells` tokens of memory; None: `length`, which is right for one.
+    """
 
     length: int
     threads: Threads | None = None
     kv_type: str = "f16"
+    sequences: int = 1
+    cells: int | None = None
+
+
+class Part(NamedTuple):
+    """Tokens to append to one sequence in a batch. `is_chunk`: they are a chunk of a prompt."""
+
+    sequence: Sequence
+    tokens: Row[int]
+    has_logits: bool = True
+    is_chunk: bool = False
 
 
 class Context:
-    """A KV cache over a model, and the one sequence of tokens that it holds.
+    """A KV cache over a model, and the sequences of tokens that it holds.
 
-    `length` is how many tokens fit, prompt and reply together; llama.cpp may allocate a few more.
+    `length` is how many tokens fit a sequence, prompt and reply together; llama.cpp may allocate a few more cells.
     """
 
     def __init__(self, model: Model, params: ContextParams, stop: Stop | None = None) -> None:
         """`stop` ends any decoding with Stopped. Raises NotEnoughSpace when llama.cpp cannot allocate the cache."""
         self.model = model
-        self._stop = stop or Stop()
+        self.stop = stop or Stop()
         self._llama = llama()
         self.length = params.length
         self.kv_type = params.kv_type
         self.chunk = GPU_CHUNK if model.placement.gpu_layers else CPU_CHUNK
-        self._buffer = (self._llama.llama_token * self.chunk)()
+        self.threads = params.threads or default_threads()
+        self._batch = _Batch(self.chunk + params.sequences - 1, params.sequences)
         self._handle = self._create(model, params)
-        self._memory = self._llama.llama_get_memory(self._handle)
-        self._tokens: list[int] = []
-        self._edges = [0]  # positions where prefilled chunks ended, ascending
+        self._pool = CellPool(self._llama.llama_get_memory(self._handle), params.cells or params.length)
+        self.sequences = tuple(Sequence(number, self._pool) for number in range(params.sequences))
 
     def _create(self, model: Model, params: ContextParams) -> int:
         log.complaints.clear()
         handle = self._llama.llama_init_from_model(model.handle, self._native_params(params))
         if not handle:
+            tokens = params.cells or params.length
             raise NotEnoughSpace(
-                f"llama.cpp cannot allocate a context of {params.length:,} tokens ({log.reason()}); "
+                f"llama.cpp cannot allocate a context of {tokens:,} tokens ({log.reason()}); "
                 "try a shorter one (--ctx), or close other programs"
             )
         return int(handle)
 
     def _native_params(self, params: ContextParams) -> Any:
-        threads = params.threads or default_threads()
         native = self._llama.llama_context_default_params()
-        native.n_ctx = params.length
-        native.n_batch = native.n_ubatch = self.chunk
-        native.n_seq_max = native.n_outputs_max = 1  # logits of the last token only
-        native.n_threads, native.n_threads_batch = threads.decode, threads.prefill
+        native.n_ctx = params.cells or params.length
+        native.n_batch = native.n_ubatch = self._batch.capacity
+        native.n_seq_max = native.n_outputs_max = params.sequences  # logits of each part's last token only
+        native.kv_unified = params.sequences > 1
+        native.n_threads, native.n_threads_batch = self.threads.decode, self.threads.prefill
         native.type_k = native.type_v = KV_TYPES[params.kv_type]
         native.no_perf = True
-        native.abort_callback = type(native.abort_callback)(self._stop.callback)
-        native.abort_callback_data = self._stop.data
+        native.abort_callback = type(native.abort_callback)(self.stop.callback)
+        native.abort_callback_data = self.stop.data
         return native
 
     @property
@@ -104,68 +116,70 @@ class Context:
         return self._handle
 
     @property
-    def tokens(self) -> Sequence[int]:
-        """The tokens in the cache, by position."""
-        return self._tokens
+    def cells(self) -> int:
+        """Tokens that fit all sequences together; a shared one counts once."""
+        return self._pool.total
 
     @property
-    def is_full(self) -> bool:
-        return len(self._tokens) >= self.length
+    def free_cells(self) -> int:
+        return self._pool.free
 
-    def prefill(self, segments: Segments) -> Iterator[int]:
-        """Makes the cache hold exactly these tokens, with the logits of the last one; yields the count done.
+    def set_threads(self, threads: Threads) -> None:
+        """Sets the numbers of threads for the batches to come; costs nothing when they are unchanged.
 
-        Chunks already in the cache are kept, and the logits are bit for bit those of a prefill into an empty cache.
-        Stop iterating between two chunks to cancel; the cache then holds the chunks done so far.
+        llama.cpp uses `decode` for batches of one token and `prefill` for all others.
+        """
+        if threads != self.threads:
+            self._llama.llama_set_n_threads(self._handle, threads.decode, threads.prefill)
+            self.threads = threads
+
+    def prefill(self, sequence: Sequence, segments: Segments) -> Iterator[int]:
+        """Makes the sequence hold exactly these tokens, with the logits of the last one; yields the count done.
+
+        Chunks that it already holds are kept, and the logits are bit for bit those of a prefill into an empty cache.
+        Stop iterating between two chunks to cancel; the sequence then holds the chunks done so far.
         Raises PromptTooLong, Stopped.
         """
         total = sum(map(len, segments))
         if total >= self.length:
             raise PromptTooLong(total, self.length, self.model.context_length)
-        yield from self._fill(segments, total - 1)  # the cache holds no logits: decode the last token again
+        yield from self._fill(sequence, segments, total - 1)  # a cache holds no logits: decode the last token again
 
-    def warm(self, segments: Segments) -> Iterator[int]:
+    def warm(self, sequence: Sequence, segments: Segments) -> Iterator[int]:
         """Like `prefill`, for the start of a later prompt: produces no logits, and stops where the cache is full.
 
         Raises Stopped.
         """
-        yield from self._fill(segments, sum(map(len, segments)))
+        yield from self._fill(sequence, segments, sum(map(len, segments)))
 
-    def _fill(self, segments: Segments, max_kept: int) -> Iterator[int]:
-        tokens = [token for segment in segments for token in segment]
-        edges = _edges(segments, self.chunk)
-        common = min(common_length(self._tokens, tokens), max_kept)
-        kept = max(edge for edge in {0, *edges}.intersection(self._edges) if edge <= common)
-        self.truncate(kept)
-        yield kept
-        for edge in edges:
-            if kept < edge < self.length:
-                self.decode(tokens[kept:edge])
-                self._edges.append(edge)
-                kept = edge
-                yield edge
+    def _fill(self, sequence: Sequence, segments: Segments, max_kept: int) -> Iterator[int]:
+        chunks = Chunks.of(segments, self.chunk)
+        sequence.truncate(chunks.common(sequence, max_kept))
+        yield len(sequence)
+        while len(sequence) < len(chunks.tokens):
+            chunk = chunks.after(len(sequence))
+            if len(sequence) + len(chunk) >= self.length or len(chunk) > self.free_cells:
+                return
+            self.decode([Part(sequence, chunk, is_chunk=True)])
+            yield len(sequence)
 
-    def truncate(self, length: int) -> None:
-        """Drops every token from position `length` on."""
-        if length < len(self._tokens):
-            self._llama.llama_memory_seq_rm(self._memory, _SEQUENCE, length, -1)
-            del self._tokens[length:]
-            self._edges = [edge for edge in self._edges if edge <= length]
+    def decode(self, parts: Row[Part]) -> list[int]:
+        """Appends tokens to sequences, in one batch of at most `chunk` + `sequences` − 1 tokens.
 
-    def decode(self, tokens: Sequence[int]) -> None:
-        """Appends at most `chunk` tokens to the cache; the logits of the last one can be sampled from.
-
-        Raises Stopped, or R1Error when llama.cpp fails; either leaves the cache unchanged.
+        Returns for each part the place of its last token in the batch, for the sampler. Raises Stopped, or R1Error when
+        llama.cpp fails; either leaves all sequences unchanged.
         """
-        self._buffer[: len(tokens)] = tokens
-        batch = self._llama.llama_batch_get_one(self._buffer, len(tokens))
-        status = self._llama.llama_decode(self._handle, batch)
+        places = self._batch.fill(parts)
+        status = self._llama.llama_decode(self._handle, self._batch.native)
         if status:
-            self._llama.llama_memory_seq_rm(self._memory, _SEQUENCE, len(self._tokens), -1)
+            for part in parts:
+                part.sequence.forget_undecoded()
             if status == _ABORTED:
                 raise Stopped
             raise R1Error(f"llama.cpp cannot decode (status {status}): {log.reason()}")
-        self._tokens.extend(tokens)
+        for part in parts:
+            part.sequence.extend(part.tokens, is_chunk=part.is_chunk)
+        return places
 
     def close(self) -> None:
         if self._handle:
@@ -179,22 +193,46 @@ class Context:
         self.close()
 
 
-def _edges(segments: Segments, chunk: int) -> list[int]:
-    """The positions where chunks end: after every `chunk` tokens of a segment, and at the end of each segment."""
-    edges: list[int] = []
-    start = 0
-    for segment in segments:
-        edges += [*range(start + chunk, start + len(segment), chunk), start + len(segment)]
-        start += len(segment)
-    return edges
+class _Batch:
+    """A `llama_batch` for `capacity` tokens, which is filled anew for each pass."""
 
+    def __init__(self, capacity: int, sequences: int) -> None:
+        native = llama()
+        self.capacity = capacity
+        self._tokens = (ctypes.c_int32 * capacity)()
+        self._positions = (ctypes.c_int32 * capacity)()
+        self._counts = (ctypes.c_int32 * capacity)(*[1] * capacity)  # of sequences that a token belongs to
+        self._owners = (ctypes.POINTER(ctypes.c_int32) * capacity)()
+        self._has_logits = (ctypes.c_int8 * capacity)()
+        self._numbers = (ctypes.c_int32 * sequences)(*range(sequences))
+        size = ctypes.sizeof(ctypes.c_int32)
+        base = ctypes.addressof(self._numbers)
+        self._pointers = [
+            ctypes.cast(base + number * size, ctypes.POINTER(ctypes.c_int32)) for number in range(sequences)
+        ]
+        self.native = native.llama_batch(
+            n_tokens=0,
+            token=ctypes.cast(self._tokens, ctypes.POINTER(native.llama_token)),
+            pos=ctypes.cast(self._positions, ctypes.POINTER(native.llama_pos)),
+            n_seq_id=ctypes.cast(self._counts, ctypes.POINTER(ctypes.c_int32)),
+            seq_id=ctypes.cast(self._owners, ctypes.POINTER(ctypes.POINTER(native.llama_seq_id))),
+            logits=ctypes.cast(self._has_logits, ctypes.POINTER(ctypes.c_int8)),
+        )
 
-def common_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """The length of the common prefix of two token sequences."""
-    for index, (one, other) in enumerate(zip(first, second, strict=False)):
-        if one != other:
-            return index
-    return min(len(first), len(second))
+    def fill(self, parts: Row[Part]) -> list[int]:
+        """The place of each part's last token."""
+        end = 0
+        places = []
+        for sequence, tokens, has_logits, _ in parts:
+            start, end = end, end + len(tokens)
+            self._tokens[start:end] = list(tokens)
+            self._positions[start:end] = [*range(len(sequence), len(sequence) + len(tokens))]
+            self._owners[start:end] = [self._pointers[sequence.number]] * len(tokens)
+            self._has_logits[start:end] = [0] * len(tokens)
+            self._has_logits[end - 1] = has_logits
+            places.append(end - 1)
+        self.native.n_tokens = end
+        return places
 
 
 def _round_up(tokens: int, step: int = 1024) -> int:

@@ -75,12 +75,13 @@ class Finished:
     """The turn is over.
 
     `stop`: the model ended it. `length`: `max_tokens` reached. `context`: the KV cache is full.
-    `interrupted`: the user stopped it.
+    `interrupted`: the user stopped it. `threads` decoded the reply; None if their number changed, or nothing was.
     """
 
     reason: FinishReason
     usage: Usage
     timings: Timings
+    threads: int | None = field(default=None, compare=False)
 
 
 Event = Prefill | Thinking | Thought | Answer | Finished

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 from r1.engine.bench import Stopwatch, Test
 from r1.engine.context import Context
-from r1.engine.llama import llama
 from r1.machine.cores import Threads
 
 TOKENS: dict[Test, int] = {"prefill": 128, "decode": 16}
@@ -92,19 +91,8 @@ def tune(
             if isinstance(event, Trial) and event.is_better and event.ratio > best_ratio:
                 fastest, best_ratio = event.threads, event.ratio
         best = replace(best, **{test: fastest})
-    set_threads(context, default)
+    context.set_threads(default)
     yield best
-
-
-def set_threads(context: Context, threads: Threads) -> None:
-    """Sets the number of threads that the context computes with."""
-    llama().llama_set_n_threads(context.handle, threads.decode, threads.prefill)
-
-
-def threads_of(context: Context) -> Threads:
-    """The number of threads that the context computes with."""
-    native = llama()
-    return Threads(decode=native.llama_n_threads(context.handle), prefill=native.llama_n_threads_batch(context.handle))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +106,7 @@ class _Pairs:
 
     def rate(self, threads: int) -> float:
         """Tokens per second; one untimed token first starts the threads."""
-        set_threads(self.context, Threads.of(threads))
+        self.context.set_threads(Threads.of(threads))
         self.watch.decode(0, 1)
         tokens = TOKENS[self.test]
         run = self.watch.prefill if self.test == "prefill" else self.watch.decode

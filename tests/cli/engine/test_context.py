@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Sequence as Row
 
 import pytest
 
-from r1.engine.context import Context, ContextParams, Stopped, common_length
+from r1.engine.context import Context, ContextParams, Part, Stopped
 from r1.engine.kv_types import CPU_CHUNK, KV_TYPES
 from r1.engine.llama import Stop, llama
 from r1.engine.model import Model
+from r1.engine.sequence import Sequence
 from r1.machine.cores import Threads
 from r1_quantize.errors import UsageError
 
@@ -28,16 +29,22 @@ def difference(found: list[float], expected: list[float]) -> float:
     return sum(distances) / len(distances) / (max(expected) - min(expected))
 
 
-def fresh_logits(context: Context, *segments: Sequence[int]) -> list[float]:
+def fresh_logits(context: Context, *segments: Row[int]) -> list[float]:
     """The logits of a prefill into an empty cache."""
     with Context(context.model, ContextParams(1024, threads=Threads.of(1))) as fresh:
         prefill(fresh, *segments)
         return logits(fresh)
 
 
-def prefill(context: Context, *segments: Sequence[int]) -> list[int]:
+def only(context: Context) -> Sequence:
+    """Its one sequence."""
+    (sequence,) = context.sequences
+    return sequence
+
+
+def prefill(context: Context, *segments: Row[int]) -> list[int]:
     """Prefills, and returns the counts it reported."""
-    return list(context.prefill(segments))
+    return list(context.prefill(only(context), segments))
 
 
 @pytest.fixture
@@ -51,13 +58,13 @@ class TestPrefill:
 
     def test_reports_progress_by_chunks(self, context: Context, text: list[int]) -> None:
         assert prefill(context, text) == [0, CPU_CHUNK, 2 * CPU_CHUNK, 3 * CPU_CHUNK, 3 * CPU_CHUNK + 20]
-        assert context.tokens == text
+        assert only(context).tokens == text
 
     def test_keeps_common_chunks(self, context: Context, text: list[int]) -> None:
         prefill(context, text)
         changed = [*text[:200], *text[150:]]
         assert prefill(context, changed)[0] == CPU_CHUNK
-        assert context.tokens == changed
+        assert only(context).tokens == changed
 
     def test_decodes_the_last_chunk_again_when_all_tokens_are_common(self, context: Context, text: list[int]) -> None:
         prefill(context, text)
@@ -68,40 +75,40 @@ class TestPrefill:
     def test_gives_the_same_bits_as_an_empty_cache(self, context: Context, text: list[int]) -> None:
         prefill(context, [*text[:170], *text[:100]])
         for token in text[:30]:
-            context.decode([token])
+            context.decode([Part(only(context), [token])])
         assert prefill(context, text)[0] == CPU_CHUNK
         assert logits(context) == fresh_logits(context, text)
 
     def test_does_not_keep_tokens_that_were_decoded_one_by_one(self, context: Context, text: list[int]) -> None:
         prefill(context, text[:100])
         for token in text[100:300]:
-            context.decode([token])
+            context.decode([Part(only(context), [token])])
         assert prefill(context, text)[0] == 0
 
     def test_each_segment_starts_a_new_chunk(self, context: Context, text: list[int]) -> None:
         first, second = text[:150], text[150:300]
         assert prefill(context, first, second) == [0, CPU_CHUNK, 150, 150 + CPU_CHUNK, 300]
-        assert context.tokens == text[:300]
+        assert only(context).tokens == text[:300]
         assert prefill(context, first, text[300:310]) == [150, 160]
 
     def test_stops_in_the_middle_of_a_batch(self, model: Model, text: list[int]) -> None:
         stop = Stop()
         with Context(model, ContextParams(1024, threads=Threads.of(1)), stop) as context:
-            steps = context.prefill([text])
+            steps = context.prefill(only(context), [text])
             next(steps), next(steps)
             stop.set()
             with pytest.raises(Stopped):
                 next(steps)
-            assert context.tokens == text[:CPU_CHUNK]
+            assert only(context).tokens == text[:CPU_CHUNK]
             stop.clear()
             assert prefill(context, text)[0] == CPU_CHUNK
             assert logits(context) == fresh_logits(context, text)
 
     def test_can_be_cancelled_between_chunks_and_continued(self, context: Context, text: list[int]) -> None:
-        steps = context.prefill([text])
+        steps = context.prefill(only(context), [text])
         assert [next(steps), next(steps)] == [0, CPU_CHUNK]
         steps.close()
-        assert context.tokens == text[:CPU_CHUNK]
+        assert only(context).tokens == text[:CPU_CHUNK]
         assert prefill(context, text)[0] == CPU_CHUNK
 
     def test_a_prompt_as_long_as_the_context_is_refused_with_both_lengths_and_the_option(self, model: Model) -> None:
@@ -133,27 +140,27 @@ class TestWarm:
         question, trace, answer, following = text[:40], text[40:90], text[90:300], text[300:340]
         prefill(context, question)
         for token in [*trace, *answer]:
-            context.decode([token])
+            context.decode([Part(only(context), [token])])
         turn = [*question, *answer]
-        assert list(context.warm([turn])) == [0, CPU_CHUNK, len(turn)]
+        assert list(context.warm(only(context), [turn])) == [0, CPU_CHUNK, len(turn)]
         assert prefill(context, turn, following) == [len(turn), len(turn) + len(following)]
         assert logits(context) == fresh_logits(context, turn, following)
 
     def test_stopping_halfway_is_just_as_exact(self, context: Context, text: list[int]) -> None:
         turn, following = text[:300], text[300:340]
-        steps = context.warm([turn])
+        steps = context.warm(only(context), [turn])
         next(steps), next(steps)
         steps.close()
         assert prefill(context, turn, following)[0] == CPU_CHUNK
         assert logits(context) == fresh_logits(context, turn, following)
 
     def test_a_warm_cache_is_left_alone(self, context: Context, text: list[int]) -> None:
-        list(context.warm([text]))
-        assert list(context.warm([text])) == [len(text)]
+        list(context.warm(only(context), [text]))
+        assert list(context.warm(only(context), [text])) == [len(text)]
 
     def test_stops_where_the_cache_is_full(self, model: Model, text: list[int]) -> None:
         with Context(model, ContextParams(256, threads=Threads.of(1))) as small:
-            assert list(small.warm([text])) == [0, CPU_CHUNK]
+            assert list(small.warm(only(small), [text])) == [0, CPU_CHUNK]
 
 
 class TestTruncate:
@@ -161,13 +168,13 @@ class TestTruncate:
 
     def test_drops_everything_from_a_position_on(self, context: Context, text: list[int]) -> None:
         prefill(context, text)
-        context.truncate(50)
-        assert context.tokens == text[:50]
+        only(context).truncate(50)
+        assert only(context).tokens == text[:50]
 
     def test_does_nothing_beyond_the_end(self, context: Context, text: list[int]) -> None:
         prefill(context, text[:10])
-        context.truncate(50)
-        assert context.tokens == text[:10]
+        only(context).truncate(50)
+        assert only(context).tokens == text[:10]
 
 
 class TestKvTypes:
@@ -183,14 +190,3 @@ class TestKvTypes:
             prefill(other, text)
             expected, found = logits(reference), logits(other)
         assert difference(found, expected) < 0.05
-
-
-class TestCommonLength:
-    """The length of the common prefix."""
-
-    @pytest.mark.parametrize(
-        ("held", "wanted", "length"),
-        [([], [], 0), ([1, 2], [1, 2], 2), ([1, 2, 3], [1, 2], 2), ([1], [1, 2], 1), ([1, 9, 3], [1, 2, 3], 1)],
-    )
-    def test_counts_from_the_start(self, held: list[int], wanted: list[int], length: int) -> None:
-        assert common_length(held, wanted) == length

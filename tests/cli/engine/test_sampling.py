@@ -8,7 +8,7 @@ import pytest
 
 from r1.engine.context import Context
 from r1.engine.model import Model
-from r1.engine.sampling import MAX_SEED, Sampler, SamplingParams
+from r1.engine.sampling import MAX_SEED, Sampler, SamplingParams, logits_at
 from tests.cli.engine.test_context import logits
 
 SPREAD = "Tell me: "
@@ -17,14 +17,14 @@ SPREAD = "Tell me: "
 @pytest.fixture
 def after_text(context: Context, model: Model) -> Context:
     """A cache after which several tokens are likely."""
-    for _ in context.prefill([[model.control.bos, *model.tokenize(SPREAD)]]):
+    for _ in context.prefill(context.sequences[0], [[model.control.bos, *model.tokenize(SPREAD)]]):
         pass
     return context
 
 
 def draws(context: Context, params: SamplingParams, count: int) -> list[int]:
     with Sampler(params) as sampler:
-        return [sampler.sample(context) for _ in range(count)]
+        return [sampler.sample(context, -1) for _ in range(count)]
 
 
 def softmax(values: list[float], temperature: float) -> list[float]:
@@ -46,6 +46,19 @@ class TestDefaults:
         seeds = {SamplingParams().seed for _ in range(20)}
         assert len(seeds) > 10
         assert all(0 <= seed <= MAX_SEED for seed in seeds)
+
+
+class TestLogitsOfAnEarlierPrompt:
+    """Samples drawn from a copy of the logits are those drawn from the context."""
+
+    @pytest.mark.parametrize("temperature", [0.0, 0.6, 3.0])
+    def test_the_draws_are_the_same(self, after_text: Context, temperature: float) -> None:
+        params = SamplingParams(temperature, seed=3)
+        copy = logits_at(after_text, -1)
+        assert list(copy) == logits(after_text)
+        with Sampler(params) as sampler:
+            drawn = [sampler.sample_from(copy) for _ in range(200)]
+        assert drawn == draws(after_text, params, 200)
 
 
 class TestSampler:

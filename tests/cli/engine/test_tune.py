@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from r1.engine.context import Context
-from r1.engine.tune import Trial, Trying, candidates, threads_of, tune
+from r1.engine.tune import Trial, Trying, candidates, tune
 from r1.machine.cores import Threads
 
 
@@ -23,7 +23,7 @@ class TestTuning:
         assert tried == {(test, threads) for test in ("prefill", "decode") for threads in (1, 2)}
         assert isinstance(events[0], Trying)
         assert isinstance(events[-1], Threads)
-        assert threads_of(context) == Threads(1, 1)
+        assert context.threads == Threads(1, 1)
 
     @pytest.mark.parametrize(
         ("ratios", "better"),

@@ -16,11 +16,12 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from r1 import loaded_model
 from r1.__main__ import main
 from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought, Timings, Usage
+from r1.engine.request import Request
+from r1.engine.scheduler import Scheduler
 
 _POLL_S = 0.005
 
@@ -29,10 +30,11 @@ def scripted(path: Path) -> Callable[..., Iterator[Event]]:
     """A stand-in for `generate` that replies with the texts in a file, a few characters at a time."""
     thinking, answer = (re.findall(r"(?s).{1,4}", text) for text in json.loads(path.read_text(encoding="utf-8")))
 
-    def generate(*_: Any, cancelled: Callable[[], bool], answer_now: Callable[[], bool], **__: Any) -> Iterator[Event]:
+    def generate(scheduler: Scheduler, request: Request) -> Iterator[Event]:
+        cancelled = scheduler.context.stop
         yield Prefill(9, 9)
         for count, text in enumerate(thinking, 1):
-            if not answer_now():
+            if not request.answer_now():
                 yield Thinking(text, count)
         yield Thought(len(thinking))
         for count, text in enumerate(answer, 1):
@@ -56,17 +58,16 @@ class Pacer:
         self._passed = 0
         self._is_thinking = True
 
-    def __call__(
-        self, *arguments: Any, cancelled: Callable[[], bool], answer_now: Callable[[], bool], **options: Any
-    ) -> Iterator[Event]:
+    def __call__(self, scheduler: Scheduler, request: Request) -> Iterator[Event]:
         text = ""
-        for event in self._generate(*arguments, cancelled=cancelled, answer_now=answer_now, **options):
+        cancelled = scheduler.context.stop
+        for event in self._generate(scheduler, request):
             yield event
             if isinstance(event, Thinking | Answer):
                 text += event.text
                 self._is_thinking = isinstance(event, Thinking)
                 time.sleep(self._pace_s)
-                self._hold(text, lambda: cancelled() or (self._is_thinking and answer_now()))
+                self._hold(text, lambda: cancelled() or (self._is_thinking and request.answer_now()))
 
     def _hold(self, text: str, is_told_to_go_on: Callable[[], bool]) -> None:
         """Waits at each hold that the text has reached, until its gate is open or the user interferes."""

@@ -1,0 +1,34 @@
+"""What is asked of the engine: a prompt, how to sample the reply, and where to end it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from r1.engine.sampling import SamplingParams
+from r1.engine.sequence import Segments
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One prompt (ids that end inside `<think>`) and its reply.
+
+    `answer_now` is called before every token; when it returns True, the thinking is closed and the answer begins. With
+    `keeps_threads`, the number of threads for decoding stays what it is when the reply begins: with it the last bits of
+    the logits change, and so the text of a seed could.
+    """
+
+    prompt: Segments
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    answer_now: Callable[[], bool] = lambda: False
+    stop_after_thinking: bool = False
+    keeps_threads: bool = False
+    is_cancelled: bool = field(default=False, init=False)
+
+    def cancel(self) -> None:
+        """Ends the reply at the scheduler's next step; may be called from any thread."""
+        self.is_cancelled = True
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(map(len, self.prompt))

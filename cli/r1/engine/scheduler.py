@@ -1,0 +1,275 @@
+"""The engine's loop: advances all requests by one batch at a time.
+
+Each step decodes a token of every sequence that is generating, and a chunk of at most one prompt, so that neither waits
+for the other. A request begins when a sequence is idle and no other prompt is being prefilled; until then it waits, and
+the first to come is the first to be served. It takes over the longest prefix that any sequence holds, and shares its
+cells; a sequence keeps its tokens after a reply, until another request needs it or its cells.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import count
+from time import perf_counter
+from typing import NamedTuple, Protocol
+
+from r1.engine.context import Context, PromptTooLong, Stopped
+from r1.engine.events import Event, Finished, FinishReason, Timings, Usage
+from r1.engine.generation import Generation
+from r1.engine.request import Request
+from r1.engine.sampling import logits_at
+from r1.engine.sequence import Chunks, Segments, Sequence
+from r1.machine.cores import Threads
+
+RequestEvent = tuple[Request, Event]
+
+_RESERVE = 256
+"""Cells for each running reply that must be free before another request begins: soon after, one might have to end."""
+
+
+class Pace(Protocol):
+    """Chooses the numbers of threads."""
+
+    def threads(self) -> Threads:
+        """For the next batch."""
+
+    def measured(self, seconds: float, tokens: int) -> None:
+        """The time that the last batch took."""
+
+
+class _Waiting(NamedTuple):
+    request: Request
+    chunks: Chunks
+
+
+class Scheduler:
+    """Requests and the sequences of one context. Not thread-safe, except for `submit` and `Request.cancel`."""
+
+    def __init__(self, context: Context, pace: Pace | None = None) -> None:
+        """Without `pace`, the number of threads stays as it is."""
+        self.context = context
+        self._pace = pace
+        self._waiting: deque[_Waiting] = deque()
+        self._running: list[Generation] = []  # the oldest first
+        self._clock = count(1)
+        self._used_at = dict.fromkeys(context.sequences, 0)  # when a sequence was last used, for the choice of one
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._running and not self._waiting
+
+    @property
+    def free_cells(self) -> int:
+        """Cells that a new request could have: free ones, and those that only idle sequences hold."""
+        in_use = set().union(*(generation.sequence.cells for generation in self._running))
+        return self.context.cells - len(in_use)
+
+    def submit(self, request: Request) -> None:
+        """Adds a request to those that wait. Raises PromptTooLong."""
+        if request.prompt_tokens >= self.context.length:
+            trained = self.context.model.context_length
+            raise PromptTooLong(request.prompt_tokens, self.context.length, trained)
+        self._waiting.append(_Waiting(request, Chunks.of(request.prompt, self.context.chunk)))
+
+    def discard(self, request: Request) -> None:
+        """Drops a request, wherever it is, without events."""
+        self._waiting = deque(waiting for waiting in self._waiting if waiting.request is not request)
+        for generation in self._running:
+            if generation.request is request:
+                generation.close()
+                self._leave(generation)
+                return
+
+    def step(self) -> list[RequestEvent]:
+        """Advances all requests, and says what happened: the last event of each request is Finished.
+
+        Requests begin in a step of their own, without a batch. Raises R1Error when llama.cpp fails; the running
+        requests are lost then.
+        """
+        events = list(self._end_cancelled())
+        if begun := list(self._begin()):
+            return [*events, *begun]
+        events += self._make_room()
+        if self._running:
+            events += self._decode()
+        return events
+
+    def warm(self, segments: Segments) -> Iterator[int]:
+        """Fills an idle sequence with the start of a later prompt; yields the tokens done. Raises Stopped."""
+        chunks = Chunks.of(segments, self.context.chunk)
+        if self._idle():
+            sequence = self._claim(*self._longest(chunks, len(chunks.tokens)))
+            self._used_at[sequence] = next(self._clock)
+            yield from self.context.warm(sequence, segments)
+
+    # ends
+
+    def _end_cancelled(self) -> Iterator[RequestEvent]:
+        is_stopped = self.context.stop()
+        for generation in list(self._running):
+            if is_stopped or generation.request.is_cancelled:
+                yield from self._end(generation, "interrupted")
+        for waiting in list(self._waiting):
+            if is_stopped or waiting.request.is_cancelled:
+                self._waiting.remove(waiting)
+                yield waiting.request, _unanswered(waiting.request)
+
+    def _end(self, generation: Generation, reason: FinishReason) -> Iterator[RequestEvent]:
+        for event in generation.end(reason):
+            yield generation.request, event
+        self._leave(generation)
+
+    def _leave(self, generation: Generation) -> None:
+        """Its sequence becomes idle. Only chunks can be taken over, so what was decoded after them is dropped."""
+        self._running.remove(generation)
+        generation.sequence.truncate(generation.sequence.edges[-1])
+        self._used_at[generation.sequence] = next(self._clock)
+
+    # beginnings
+
+    def _begin(self) -> Iterator[RequestEvent]:
+        """Lets requests begin that wait, until one of them has something to prefill."""
+        while self._waiting and self._idle() and not any(generation.is_prefilling for generation in self._running):
+            request, chunks = self._waiting[0]
+            if not self._has_room_for(chunks):
+                return
+            self._waiting.popleft()
+            source = self._with_logits_of(chunks)
+            sequence = self._claim(*(source or self._longest(chunks, len(chunks.tokens) - 1)))
+            generation = Generation(request, self.context, sequence, chunks)
+            self._running.append(generation)
+            yield request, generation.prefilled
+            if source and sequence.last_logits:
+                yield from self._handle(generation, generation.sample_from(sequence.last_logits[1]))
+
+    def _has_room_for(self, chunks: Chunks) -> bool:
+        """Whether the prompt can begin without ending another reply soon; alone, it always can."""
+        if not self._running:
+            return True
+        held = max(chunks.common(generation.sequence, len(chunks.tokens)) for generation in self._running)
+        needed = len(chunks.tokens) - held + _RESERVE * (len(self._running) + 1)
+        return self.context.free_cells >= needed or self.free_cells >= needed
+
+    def _with_logits_of(self, chunks: Chunks) -> tuple[Sequence, int] | None:
+        """A sequence that holds the prompt and its last logits, and the prompt's length."""
+        total = len(chunks.tokens)
+        for sequence in self.context.sequences:
+            if sequence.last_logits and sequence.last_logits[0] == total == chunks.common(sequence, total):
+                return sequence, total
+        return None
+
+    def _longest(self, chunks: Chunks, most: int) -> tuple[Sequence, int]:
+        """The sequence that holds the longest prefix of the prompt, of at most `most` tokens, and its length."""
+        idle = self._idle()
+        lengths = ((chunks.common(sequence, most), sequence in idle, sequence) for sequence in self.context.sequences)
+        length, _, sequence = max(lengths, key=lambda found: found[:2])
+        return sequence, length
+
+    def _claim(self, source: Sequence, length: int) -> Sequence:
+        """An idle sequence that holds the first `length` tokens of `source`, and nothing else."""
+        idle = self._idle()
+        if source in idle and (length == len(source) or len(idle) == 1):
+            source.truncate(length)
+            return source
+        chosen = min(idle, key=lambda sequence: self._used_at[sequence] if len(sequence) else 0)
+        if chosen is source:
+            chosen.truncate(length)
+        else:
+            chosen.copy(source, length)
+        return chosen
+
+    def _idle(self) -> list[Sequence]:
+        running = {generation.sequence.number for generation in self._running}
+        return [sequence for sequence in self.context.sequences if sequence.number not in running]
+
+    # steps
+
+    def _make_room(self) -> Iterator[RequestEvent]:
+        """Frees cells for the next batch: of idle sequences, the least recently used first; then of the youngest reply.
+
+        A prompt that is being prefilled waits again, if there are others; a reply ends, because the context is full.
+        """
+        while sum(len(generation.part().tokens) for generation in self._running) > self.context.free_cells:
+            idle = [sequence for sequence in self._idle() if len(sequence)]
+            youngest = self._running[-1]
+            if idle:
+                min(idle, key=lambda sequence: self._used_at[sequence]).truncate(0)
+            elif youngest.is_prefilling and len(self._running) > 1:
+                youngest.close()
+                self._leave(youngest)
+                self._waiting.appendleft(_Waiting(youngest.request, youngest.chunks))
+            else:
+                yield from self._end(youngest, "context")
+
+    def _decode(self) -> Iterator[RequestEvent]:
+        generations = list(self._running)
+        parts = [generation.part() for generation in generations]
+        tokens = sum(len(part.tokens) for part in parts)
+        self._set_threads(tokens)
+        began = perf_counter()
+        try:
+            places = self.context.decode(parts)
+        except Stopped:
+            yield from self._end_cancelled()
+            return
+        except BaseException:
+            for generation in generations:
+                self.discard(generation.request)
+            raise
+        if self._pace is not None:
+            self._pace.measured(perf_counter() - began, tokens)
+        for generation, part, place in zip(generations, parts, places, strict=True):
+            if part.is_chunk:
+                yield generation.request, generation.prefilled
+            if part.has_logits:
+                if part.is_chunk and len(self.context.sequences) > 1:
+                    generation.sequence.last_logits = len(generation.sequence), logits_at(self.context, place)
+                yield from self._handle(generation, generation.sample(place))
+
+    def _handle(self, generation: Generation, events: Iterator[Event]) -> Iterator[RequestEvent]:
+        for event in events:
+            if isinstance(event, Finished):
+                self._leave(generation)
+            yield generation.request, event
+
+    def _set_threads(self, tokens: int) -> None:
+        if self._pace is not None:
+            threads = self._pace.threads()
+            kept = (g.decoded_with for g in self._running if g.request.keeps_threads and g.decoded_with)
+            self.context.set_threads(Threads(decode=next(kept, threads.decode), prefill=threads.prefill))
+        number = self.context.threads.decode if tokens == 1 else self.context.threads.prefill
+        for generation in self._running:
+            if not generation.is_prefilling:
+                generation.note_threads(number)
+
+
+def generate(scheduler: Scheduler, request: Request) -> Iterator[Event]:
+    """Answers one request; the last event is Finished. Ends the request when it is no longer read.
+
+    Raises PromptTooLong, and R1Error when llama.cpp fails.
+    """
+    scheduler.submit(request)
+    try:
+        while True:
+            for happened_to, event in scheduler.step():
+                if happened_to is request:
+                    yield event
+                    if isinstance(event, Finished):
+                        return
+    finally:
+        scheduler.discard(request)
+
+
+def _unanswered(request: Request) -> Finished:
+    """The end of a request that never began."""
+    usage = Usage(prompt_tokens=request.prompt_tokens, thinking_tokens=0, answer_tokens=0)
+    return Finished("interrupted", usage, Timings(0.0, 0.0, 0.0, 0.0))

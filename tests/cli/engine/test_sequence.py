@@ -1,0 +1,36 @@
+"""`r1.engine.sequence`: the tokens that sequences hold, and the cells they take."""
+
+from __future__ import annotations
+
+import pytest
+
+from r1.engine.sequence import Chunks, common_length
+
+
+class TestChunks:
+    """A prompt is cut at fixed places."""
+
+    def test_a_chunk_ends_after_so_many_tokens_and_at_the_end_of_a_segment(self) -> None:
+        chunks = Chunks.of([[1, 2, 3, 4, 5], [6, 7], [8, 9, 10]], 2)
+        assert chunks.tokens == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+        assert chunks.edges == [2, 4, 5, 7, 9, 10]
+        assert [chunks.after(edge) for edge in (0, 4, 5)] == [[1, 2], [5], [6, 7]]
+
+
+class TestCommonLength:
+    """The length of the common prefix."""
+
+    @pytest.mark.parametrize(
+        ("held", "wanted", "length"),
+        [
+            ([], [], 0),
+            ([1, 2], [1, 2], 2),
+            ([1, 2, 3], [1, 2], 2),
+            ([1], [1, 2], 1),
+            ([1, 9, 3], [1, 2, 3], 1),
+            ([*range(3000)], [*range(2500), 0, 1], 2500),
+            ([*range(2048)], [*range(4096)], 2048),
+        ],
+    )
+    def test_counts_from_the_start(self, held: list[int], wanted: list[int], length: int) -> None:
+        assert common_length(held, wanted) == length
