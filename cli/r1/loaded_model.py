@@ -23,6 +23,7 @@ from r1.fit.planner import MemoryPlanner, Note, threads_of
 from r1.settings import Settings
 from r1_quantize.errors import NotEnoughSpace
 
+_SHARED_PROMPT = 2048  # tokens, the least that several prompts at once have room for
 _READING_SHARE = 0.8  # of the progress, if the file has to be read from disk first
 
 
@@ -62,11 +63,13 @@ class LoadedModel:
         *,
         name: str = "",
         prompt_tokens: int = 0,
+        answers_many: bool = False,
     ) -> None:
         """Loads the model. `name` is shown to the user; `stop` ends loading and replies.
 
-        `prompt_tokens` estimates the length of the prompt when there will be only one (0: unknown). Raises BadGGUF,
-        UsageError (no such device, `ctx` too long for the model), NotEnoughSpace, LoadCancelled.
+        `prompt_tokens` estimates the length of the prompt when there will be only one (0: unknown). With
+        `answers_many`, several prompts are answered at once, as many as the settings say or as pay and fit. Raises
+        BadGGUF, UsageError (no such device, `ctx` too long for the model), NotEnoughSpace, LoadCancelled.
         """
         began = perf_counter()
         self._stop = stop or Stop()
@@ -75,7 +78,9 @@ class LoadedModel:
         self._path = path
         self._planner = MemoryPlanner.of(path, settings, name or path.name)
         self._refused_layers = 0  # by the GPU; reset to 0 after the user was told
-        self.plan = self._planner.plan(self._planner.context_for(prompt_tokens) if prompt_tokens else None)
+        self._answers_many = answers_many
+        up_to = self._planner.context_for(prompt_tokens) if prompt_tokens else None
+        self.plan = self._planner.plan(up_to, sequences=self._wanted_sequences)
         self._model: Model | None = self._load()
         self._scheduler: Scheduler | None = None
         self._load_s = perf_counter() - began
@@ -107,7 +112,7 @@ class LoadedModel:
     @property
     def sequences(self) -> int:
         """How many prompts it answers at once."""
-        return 1
+        return self.plan.sequences
 
     def configure(self, settings: Settings) -> None:
         """Applies new settings, and creates a KV cache for them unless the present one suits. Raises as `ask`."""
@@ -262,7 +267,18 @@ class LoadedModel:
         return scheduler, load_s
 
     def _plan_for(self, prompt_tokens: int) -> MemoryPlan:
-        return self._planner.plan_for_prompt(prompt_tokens, loaded=self.plan.gpu_layers)
+        """The plan for a prompt and its reply; for several at once, with room for other prompts that may be longer.
+
+        A new context for a longer one would have to wait until all running replies are done.
+        """
+        sequences = self._wanted_sequences
+        if sequences > 1:
+            prompt_tokens = max(_SHARED_PROMPT, 1 << (prompt_tokens - 1).bit_length())
+        return self._planner.plan_for_prompt(prompt_tokens, loaded=self.plan.gpu_layers, sequences=sequences)
+
+    @property
+    def _wanted_sequences(self) -> int:
+        return self.settings.parallel or 1 if self._answers_many else 1
 
     def _scheduler_for(self, prompt_tokens: int) -> Scheduler:
         """A cache for the prompt and its complete reply, as far as the model was trained for and memory allows."""
@@ -276,14 +292,18 @@ class LoadedModel:
 
     def _suffices(self, context: Context, plan: MemoryPlan) -> bool:
         """A context length that the user chose is exact; otherwise a longer one will do."""
-        if context.kv_type != plan.kv_type:
+        if context.kv_type != plan.kv_type or len(context.sequences) < plan.sequences or context.cells < plan.cells:
             return False
         return context.length == plan.context or (self.settings.ctx is None and context.length > plan.context)
 
     def _create_context(self, plan: MemoryPlan) -> Context:
         while True:
             params = ContextParams(
-                length=plan.context, threads=threads_of(self.settings, self._path), kv_type=plan.kv_type
+                length=plan.context,
+                threads=threads_of(self.settings, self._path),
+                kv_type=plan.kv_type,
+                sequences=plan.sequences,
+                cells=plan.cells,
             )
             try:
                 context = Context(self.model, params, self._stop)
@@ -291,7 +311,7 @@ class LoadedModel:
                 self._step_down(exc)
                 self.model.close()
                 self._model = None
-                plan = self._planner.plan(plan.context, loaded=self.plan.gpu_layers)
+                plan = self._planner.plan(plan.context, loaded=self.plan.gpu_layers, sequences=self._wanted_sequences)
                 continue
             self.plan = plan
             self._note_refused_layers()
