@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from r1.machine.load import online
 from r1.machine.memory import control_groups, group_folders, parse_number, read_text
 
 _MAX_CPUS = 1 << 16  # a larger number in a file is a mistake
@@ -67,11 +68,11 @@ def cores(root: Path = Path("/")) -> Cores:
     """The cores available now. On Linux `proc` and `sys` are read below `root`."""
     if sys.platform == "darwin":
         return _apple()
-    if sys.platform.startswith(("linux", "android")) and (linux_cores := _linux(root, _allowed())):
+    if sys.platform.startswith(("linux", "android")) and (linux_cores := _linux(root, online())):
         return linux_cores
     import psutil
 
-    logical = len(_allowed())
+    logical = len(online())
     physical = max(1, min(psutil.cpu_count(logical=False) or logical, logical))
     return Cores(logical, physical, physical)
 
@@ -86,14 +87,7 @@ def busy_share() -> float | None:
         return None
 
 
-def _allowed() -> list[int]:
-    """The processors this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def _linux(root: Path, allowed: list[int]) -> Cores | None:
+def _linux(root: Path, allowed: tuple[int, ...]) -> Cores | None:
     """None where sysfs does not say which processors belong to one core.
 
     https://docs.kernel.org/admin-guide/cputopology.html

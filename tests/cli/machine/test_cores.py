@@ -40,10 +40,10 @@ class TestLinux:
 
     @pytest.fixture(autouse=True)
     def _all_allowed(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        def allowed() -> list[int]:
-            return sorted(int(path.name[3:]) for path in (tmp_path / "sys/devices/system/cpu").glob("cpu*"))
+        def allowed() -> tuple[int, ...]:
+            return tuple(sorted(int(path.name[3:]) for path in (tmp_path / "sys/devices/system/cpu").glob("cpu*")))
 
-        monkeypatch.setattr(module, "_allowed", allowed)
+        monkeypatch.setattr(module, "online", allowed)
 
     def test_hyper_threads_of_a_core_count_once(self, tmp_path: Path) -> None:
         found = cores(machine(tmp_path, ["0,4", "1,5", "2,6", "3,7", "0,4", "1,5", "2,6", "3,7"]))
@@ -114,7 +114,7 @@ class TestLinux:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         root = machine(tmp_path, ["0-1", "0-1", "2-3", "2-3"])
-        monkeypatch.setattr(module, "_allowed", lambda: [1, 2])
+        monkeypatch.setattr(module, "online", lambda: (1, 2))
         assert cores(root) == Cores(logical=2, physical=2, fast=2)
 
     def test_without_topology_each_processor_counts_as_a_core(self, tmp_path: Path) -> None:
