@@ -34,8 +34,8 @@ class Pace(Protocol):
     def threads(self) -> Threads:
         """For the next batch."""
 
-    def measured(self, seconds: float, tokens: int) -> None:
-        """The time that the last batch took."""
+    def measured(self, seconds: float, tokens: int, threads: int) -> None:
+        """The time that the last batch took, with as many threads."""
 
 
 class _Waiting(NamedTuple):
@@ -109,7 +109,10 @@ class Scheduler:
         if self._idle():
             sequence = self._claim(*self._longest(chunks, len(chunks.tokens)))
             self._used_at[sequence] = next(self._clock)
-            yield from self.context.warm(sequence, segments)
+            self._follow_pace()
+            for done in self.context.warm(sequence, segments):
+                yield done
+                self._follow_pace()
 
     # ends
 
@@ -214,7 +217,7 @@ class Scheduler:
         generations = list(self._running)
         parts = [generation.part() for generation in generations]
         tokens = sum(len(part.tokens) for part in parts)
-        self._set_threads(tokens)
+        threads = self._set_threads(tokens)
         began = perf_counter()
         try:
             places = self.context.decode(parts)
@@ -226,7 +229,7 @@ class Scheduler:
                 self.discard(generation.request)
             raise
         if self._pace is not None:
-            self._pace.measured(perf_counter() - began, tokens)
+            self._pace.measured(perf_counter() - began, tokens, threads)
         for generation, part, place in zip(generations, parts, places, strict=True):
             if part.is_chunk:
                 yield generation.request, generation.prefilled
@@ -241,15 +244,20 @@ class Scheduler:
                 self._leave(generation)
             yield generation.request, event
 
-    def _set_threads(self, tokens: int) -> None:
-        if self._pace is not None:
-            threads = self._pace.threads()
-            kept = (g.decoded_with for g in self._running if g.request.keeps_threads and g.decoded_with)
-            self.context.set_threads(Threads(decode=next(kept, threads.decode), prefill=threads.prefill))
+    def _set_threads(self, tokens: int) -> int:
+        """The number of threads for a batch of so many tokens."""
+        self._follow_pace()
         number = self.context.threads.decode if tokens == 1 else self.context.threads.prefill
         for generation in self._running:
             if not generation.is_prefilling:
                 generation.note_threads(number)
+        return number
+
+    def _follow_pace(self) -> None:
+        if self._pace is not None:
+            threads = self._pace.threads()
+            kept = (g.decoded_with for g in self._running if g.request.keeps_threads and g.decoded_with)
+            self.context.set_threads(Threads(decode=next(kept, threads.decode), prefill=threads.prefill))
 
 
 def generate(scheduler: Scheduler, request: Request) -> Iterator[Event]:
