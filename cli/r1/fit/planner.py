@@ -218,10 +218,13 @@ class MemoryPlanner:
 
 
 def threads_of(settings: Settings, path: Path) -> Threads:
-    """The threads that the settings name, else those tuned for this model on this machine, else the default number."""
-    if settings.threads:
-        return Threads.of(settings.threads)
-    return threads_for(home(os.environ), path) or default_threads()
+    """The most threads to compute with: those of `fixed_threads`, else the default number."""
+    return fixed_threads(settings, path) or default_threads()
+
+
+def fixed_threads(settings: Settings, path: Path) -> Threads | None:
+    """The threads that the settings name, else those tuned for this model on this machine; None lets them vary."""
+    return Threads.of(settings.threads) if settings.threads else threads_for(home(os.environ), path)
 
 
 def _devices(settings: Settings) -> tuple[Device, ...]:
