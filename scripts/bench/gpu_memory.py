@@ -28,7 +28,8 @@ from pathlib import Path
 from buffers import Buffer, buffers, recorded_log, resident  # the script beside this one
 
 from r1.fit.shape import shape_of_file
-from r1.loaded_model import Listener, LoadedModel
+from r1.fit.fitted_model import Listener
+from r1.loaded_model import LoadedModel
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 import pytest
 
 from r1 import loaded_model
-from r1.engine.context import Context, PromptTooLong
+from r1.engine.context import PromptTooLong
 from r1.engine.events import Finished
 from r1.engine.model import Model
 from r1.loaded_model import LoadedModel
 from r1.render.plain import PlainView, follow
 from r1.settings import Settings
-from r1_quantize.errors import NotEnoughSpace, UsageError
+from r1_quantize.errors import UsageError
 from tests.fakes.consoles import console
 
 BRIEF = Settings(temp=0, max_tokens=20, threads=1)
@@ -119,7 +118,7 @@ class TestTurns:
             return Model(*arguments, **options)
 
         monkeypatch.setattr(loaded_model, "perf_counter", lambda: now[0])
-        monkeypatch.setattr(loaded_model, "Model", load)
+        monkeypatch.setattr("r1.fit.fitted_model.Model", load)
         with LoadedModel(tiny_path, BRIEF) as loaded:
             assert [loaded.ask("hi").load_s, loaded.ask("hi").load_s] == [100, 0]
 
@@ -128,29 +127,3 @@ class TestTurns:
             assert loaded.ask("hi").seed != loaded.ask("hi").seed
         with LoadedModel(tiny_path, Settings(threads=1, seed=9)) as loaded:
             assert loaded.ask("hi").seed == 9
-
-
-class TestRefusal:
-    """llama.cpp cannot allocate what the plan expected to be free."""
-
-    def test_a_model_that_failed_to_reload_is_loaded_by_the_next_prompt(
-        self, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        refusals = iter([NotEnoughSpace("the GPU is full"), NotEnoughSpace("and so is the memory")])
-
-        def refusing(real: Callable[..., Any]) -> Callable[..., Any]:
-            def made(*arguments: Any, **options: Any) -> Any:
-                for refusal in refusals:
-                    raise refusal
-                return real(*arguments, **options)
-
-            return made
-
-        with LoadedModel(tiny_path, BRIEF) as loaded:
-            loaded.plan = replace(loaded.plan, gpu_layers=1)  # as if a layer were on a GPU
-            monkeypatch.setattr("r1.loaded_model.Context", refusing(Context))
-            monkeypatch.setattr("r1.loaded_model.Model", refusing(Model))
-            with pytest.raises(NotEnoughSpace, match="and so is the memory"):
-                loaded.ask("hi")
-            assert ask(loaded, "hi").usage.answer_tokens + ask(loaded, "hi").usage.thinking_tokens > 0
-            assert loaded.model.placement.gpu_layers == 0

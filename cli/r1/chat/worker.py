@@ -16,7 +16,8 @@ from r1.engine.events import Event
 from r1.engine.llama import Stop
 from r1.engine.model import LoadCancelled
 from r1.engine.prompt import Turn
-from r1.loaded_model import Listener, LoadedModel
+from r1.fit.fitted_model import Listener
+from r1.loaded_model import LoadedModel
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
 

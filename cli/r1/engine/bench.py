@@ -15,7 +15,7 @@ from itertools import pairwise
 from time import perf_counter
 from typing import Literal
 
-from r1.engine.context import Context, Stopped
+from r1.engine.context import Context, Part, Stopped
 from r1.engine.kv_types import CONTEXT_STEP
 from r1.engine.llama import llama
 from r1_quantize.errors import UsageError
@@ -131,6 +131,7 @@ class Stopwatch:
     ) -> None:
         """For tests of at most `max_tokens` tokens at these depths. `cancelled` is called between batches."""
         self._context = context
+        self._sequence = context.sequences[0]
         self._cancelled = cancelled
         self._llama = llama()
         edges = sorted({0, *depths})
@@ -140,28 +141,28 @@ class Stopwatch:
 
     def fill(self, depth: int) -> Iterator[int]:
         """Fills the cache with `depth` tokens; yields the count done. Raises Stopped."""
-        for done in self._context.warm(self._up_to(depth)):
+        for done in self._context.warm(self._sequence, self._up_to(depth)):
             yield done
             self._check_cancelled()
         self._wait()
 
     def prefill(self, depth: int, tokens: int) -> float:
         """Seconds to prefill `tokens` tokens into a cache filled to `depth`. Raises Stopped."""
-        self._context.truncate(depth)
+        self._sequence.truncate(depth)
         prompt = [*self._up_to(depth), self._after[depth][:tokens]]
         began = perf_counter()
-        for _ in self._context.prefill(prompt):
+        for _ in self._context.prefill(self._sequence, prompt):
             self._check_cancelled()
         self._wait()
         return perf_counter() - began
 
     def decode(self, depth: int, tokens: int) -> float:
         """Seconds to decode `tokens` tokens one by one into a cache filled to `depth`. Raises Stopped."""
-        self._context.truncate(depth)
+        self._sequence.truncate(depth)
         following = self._after[depth][:tokens]
         began = perf_counter()
         for token in following:
-            self._context.decode([token])
+            self._context.decode([Part(self._sequence, [token])])
             self._wait()
             self._check_cancelled()
         return perf_counter() - began

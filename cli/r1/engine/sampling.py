@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from array import array
 from dataclasses import dataclass, field
@@ -39,7 +38,7 @@ class Sampler:
     """
 
     def __init__(self, params: SamplingParams) -> None:
-        from r1.engine.llama import llama  # here, because the settings need only MAX_SEED
+        from r1.engine.llama import llama  # here, as ctypes below, because the settings need only MAX_SEED
 
         self._llama = llama()
         chain_params = self._llama.llama_sampler_chain_default_params()
@@ -62,6 +61,8 @@ class Sampler:
 
     def sample_from(self, logits: array[float]) -> int:
         """The token that `sample` would choose for these logits, one for each token of the vocabulary."""
+        import ctypes
+
         candidates = array("i", bytes(_CANDIDATE_BYTES * len(logits)))
         view = memoryview(candidates).cast("B")
         view.cast("i")[:: _CANDIDATE_BYTES // 4] = memoryview(array("i", range(len(logits))))
@@ -88,6 +89,8 @@ class Sampler:
 
 def logits_at(context: Context, place: int) -> array[float]:
     """A copy of the logits of the token at `place` in the batch that `context` decoded last."""
+    import ctypes
+
     from r1.engine.llama import llama
 
     native = llama()

@@ -1,0 +1,199 @@
+"""A model and its KV cache, as large as memory allows: loads and makes them as planned, and plans anew when refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from r1.engine.context import Context, ContextParams
+from r1.engine.llama import Stop
+from r1.engine.model import LoadCancelled, Model
+from r1.engine.read_ahead import read_ahead
+from r1.fit.plan import MemoryPlan
+from r1.fit.planner import MemoryPlanner, Note, threads_of
+from r1.settings import Settings
+from r1_quantize.errors import NotEnoughSpace
+
+_SHARED_PROMPT = 2048  # tokens, the least that several prompts at once have room for
+_READING_SHARE = 0.8  # of the progress, if the file has to be read from disk first
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """`progress` is called with the share of the model that is loaded, `note` with each note about the plan."""
+
+    progress: Callable[[float], None] = lambda _: None
+    note: Callable[[Note], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What a model is loaded for.
+
+    `prompt_tokens` estimates the length of the prompt when there will be only one (0: unknown). With `is_parallel`,
+    several prompts are answered at once: as many as the settings say, or as pay, if they fit.
+    """
+
+    prompt_tokens: int = 0
+    is_parallel: bool = False
+
+
+class FittedModel:
+    """The weights, the settings in force, and at most one context at a time. Close it when done."""
+
+    def __init__(self, path: Path, planner: MemoryPlanner, workload: Workload, stop: Stop, listener: Listener) -> None:
+        """Loads the weights; `stop` ends it. Raises BadGGUF, UsageError, NotEnoughSpace, LoadCancelled."""
+        self._path = path
+        self._planner = planner
+        self._workload = workload
+        self._stop = stop
+        self._listener = listener
+        self._notes_given: set[Note] = set()
+        self._refused_layers = 0  # by the GPU; reset to 0 after the user was told
+        tokens = workload.prompt_tokens
+        self.plan = planner.plan(planner.context_for(tokens) if tokens else None, sequences=self._sequences)
+        self._model: Model | None = self._load()
+        self._context: Context | None = None
+
+    @property
+    def settings(self) -> Settings:
+        return self._planner.settings
+
+    def configure(self, settings: Settings) -> None:
+        """Applies new settings to the contexts to come."""
+        self._planner = self._planner.with_settings(settings)
+
+    @property
+    def model(self) -> Model:
+        """The weights. When reloading them with fewer layers on the GPU has failed, this tries again and may raise as
+        `__init__` does.
+        """
+        if self._model is None:
+            self._model = self._load()
+        return self._model
+
+    @property
+    def context(self) -> Context | None:
+        """The present context."""
+        return self._context
+
+    def suits(self, prompt_tokens: int) -> bool:
+        """Whether the present context suits a prompt and its reply under the settings. Raises as `context_for`."""
+        return self._context is not None and self._suffices(self._context, self._plan_for(prompt_tokens))
+
+    def context_for(self, prompt_tokens: int) -> Context:
+        """A context for a prompt and its complete reply, as far as the model was trained for and memory allows.
+
+        Keeps the present one if it suits, else closes it. Raises UsageError when the settings' `ctx` is too long for
+        the model, NotEnoughSpace.
+        """
+        plan = self._plan_for(prompt_tokens)
+        if self._context and self._suffices(self._context, plan):
+            return self._context
+        self._close_context()
+        self._context = self._create_context(plan)
+        return self._context
+
+    def give_notes(self) -> None:
+        """Passes the notes about the plan to the listener; each note once."""
+        for note in self._planner.notes(self.plan):
+            if note not in self._notes_given:
+                self._notes_given.add(note)
+                self._listener.note(note)
+
+    def explain(self) -> str:
+        """The plan for this machine, in one line."""
+        return self._planner.explain(self.plan)
+
+    def close(self) -> None:
+        self._close_context()
+        if self._model is not None:
+            self._model.close()
+
+    @property
+    def _sequences(self) -> int:
+        """How many prompts should be answered at once."""
+        return self.settings.parallel or 1 if self._workload.is_parallel else 1
+
+    def _plan_for(self, prompt_tokens: int) -> MemoryPlan:
+        """The plan for a prompt and its reply; for several at once, with room for other prompts that may be longer.
+
+        A new context for a longer one would have to wait until all running replies are done.
+        """
+        if self._sequences > 1:
+            prompt_tokens = max(_SHARED_PROMPT, 1 << (prompt_tokens - 1).bit_length())
+        return self._planner.plan_for_prompt(prompt_tokens, loaded=self.plan.gpu_layers, sequences=self._sequences)
+
+    def _load(self) -> Model:
+        """Loads the weights, with as many layers on the GPU as it accepts."""
+        reads_first = False
+
+        def reading(share: float) -> bool:
+            nonlocal reads_first
+            reads_first = True
+            self._listener.progress(_READING_SHARE * share)
+            return not self._stop()
+
+        def loading(share: float) -> bool:
+            self._listener.progress(_READING_SHARE + (1 - _READING_SHARE) * share if reads_first else share)
+            return not self._stop()
+
+        if not read_ahead(self._path, self._planner.machine.usable, reading):
+            raise LoadCancelled
+        while True:
+            placement = self._planner.placement(self.plan)
+            try:
+                return Model(self._path, placement, mapped=self._planner.maps, on_progress=loading)
+            except NotEnoughSpace as exc:
+                self._step_down(exc)
+
+    def _suffices(self, context: Context, plan: MemoryPlan) -> bool:
+        """A context length that the user chose is exact; otherwise a longer one will do."""
+        if context.kv_type != plan.kv_type or len(context.sequences) < plan.sequences or context.cells < plan.cells:
+            return False
+        return context.length == plan.context or (self.settings.ctx is None and context.length > plan.context)
+
+    def _create_context(self, plan: MemoryPlan) -> Context:
+        while True:
+            params = ContextParams(
+                length=plan.context,
+                threads=threads_of(self.settings, self._path),
+                kv_type=plan.kv_type,
+                sequences=plan.sequences,
+                cells=plan.cells,
+            )
+            try:
+                context = Context(self.model, params, self._stop)
+            except NotEnoughSpace as exc:
+                self._step_down(exc)
+                self.model.close()
+                self._model = None
+                plan = self._planner.plan(plan.context, loaded=self.plan.gpu_layers, sequences=self._sequences)
+                continue
+            self.plan = plan
+            self._note_refused_layers()
+            self.give_notes()
+            return context
+
+    def _step_down(self, refusal: NotEnoughSpace) -> None:
+        """Plans fewer layers on the GPU, after it refused the planned number. Raises `refusal` when there are none."""
+        if not self.plan.gpu_layers:
+            raise refusal
+        if self.settings.gpu_layers is not None:
+            refused = f"the GPU refused {self.settings.gpu_layers} layers ({refusal})"
+            raise NotEnoughSpace(f"{refused}; without --gpu-layers r1 uses as many as fit") from refusal
+        self._refused_layers = self._refused_layers or self.plan.gpu_layers
+        self.plan = self._planner.plan_after_refusal(self.plan)
+
+    def _note_refused_layers(self) -> None:
+        if self._refused_layers:
+            accepted = self.plan.gpu_layers
+            text = f"the GPU refused {self._refused_layers} layers, and holds {accepted or 'none'}"
+            self._listener.note(Note(text, grave=not accepted))
+            self._refused_layers = 0
+
+    def _close_context(self) -> None:
+        if self._context is not None:
+            self._context.close()
+            self._context = None
