@@ -40,11 +40,11 @@ class TestMeasuring:
         watch = Stopwatch(context, (0, 40, 300), 16)
         for depth in (0, 40, 300):
             assert list(watch.fill(depth))[-1] == depth
-            assert len(context.tokens) == depth
+            assert len(context.sequences[0].tokens) == depth
             watch.prefill(depth, 16)
-            assert len(context.tokens) == depth + 16
+            assert len(context.sequences[0].tokens) == depth + 16
             watch.decode(depth, 4)
-            assert len(context.tokens) == depth + 4
+            assert len(context.sequences[0].tokens) == depth + 4
 
     def test_tokens_in_the_cache_are_not_decoded_again(self, context: Context) -> None:
         watch = Stopwatch(context, (0, 40, 300), 16)
@@ -52,9 +52,9 @@ class TestMeasuring:
         watch.decode(40, 4)
         assert next(watch.fill(300)) == 40
         list(watch.fill(300))
-        before = list(context.tokens)
+        before = list(context.sequences[0].tokens)
         watch.prefill(300, 16)
-        assert context.tokens[:300] == before
+        assert context.sequences[0].tokens[:300] == before
 
     def test_a_test_of_no_tokens_is_skipped(self, context: Context) -> None:
         assert {row.test for row in rows(measure(context, BenchPlan(0, 4, 1, (0,))))} == {"decode"}
