@@ -303,8 +303,10 @@ def bench(
     flags: Flags,
     name: options.ModelToRun = None,
     depths: options.Depths = None,
-    prompt: options.BenchPrompt = 512,
-    gen: options.BenchGen = 128,
+    parallel: options.NumbersOfSequences = None,
+    shared: options.Shared = False,
+    prompt: options.BenchPrompt = None,
+    gen: options.BenchGen = None,
     repetitions: options.Repetitions = 3,
     tune: options.Tune = False,
     as_json: options.AsJson = False,
@@ -312,7 +314,7 @@ def bench(
 ) -> int:
     """Measure prefill and decode speed of a model on this machine, with a short and a long context."""
     from r1 import settings
-    from r1.commands.bench import BenchOptions, bench, read_depths
+    from r1.commands.bench import BenchOptions, bench, read_depths, read_parallel
 
     if tune and flags["threads"] is not None:
         raise UsageError("--tune looks for the best number of threads and --threads sets one; leave one of them out")
@@ -324,6 +326,8 @@ def bench(
         gen=gen,
         repetitions=repetitions,
         depths=read_depths(depths) if depths is not None else None,
+        parallel=read_parallel(parallel) if parallel is not None else None,
+        is_shared=shared,
         tune=tune,
         as_json=as_json,
     )

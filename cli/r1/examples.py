@@ -98,10 +98,12 @@ BENCH = """Examples:
     r1 bench
     r1 bench qwen-7b --depths 0,4096 -r 5
     r1 bench --json | jq '.rows[] | {test, depth, mean_tps}'
+    r1 bench --parallel 1,2,4,8,16
+    r1 bench --parallel 1,16 --shared
     r1 bench --tune
 
-Measures like llama.cpp's llama-bench: random tokens, one run to warm up, no sampling; ± is the standard deviation \
-of the runs. Ctrl-C prints the measurements so far (exit code 130, for SIGTERM 143)."""
+Measures like llama.cpp's llama-bench and llama-batched-bench: random tokens, a run to warm up, no sampling; ± is the \
+standard deviation of the runs. Ctrl-C prints the measurements so far (exit code 130, for SIGTERM 143)."""
 
 HISTORY = """Examples:
     r1 history

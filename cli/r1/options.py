@@ -222,11 +222,36 @@ Depths = Annotated[
         help="Tokens already in the KV cache when the clock starts. (default: 0,2048,8192, as far as they fit)",
     ),
 ]
+NumbersOfSequences = Annotated[
+    str | None,
+    _option(
+        "--parallel",
+        metavar="N,N…",
+        help="Measure with so many prompts at once, for example 1,2,4,8,16, instead of at several depths.",
+    ),
+]
+Shared = Annotated[bool, typer.Option("--shared", help="With --parallel, give all sequences the same prompt.")]
 BenchPrompt = Annotated[
-    int, _option("--prompt", "-p", min=0, max=2**20, metavar="N", help="Tokens to prefill; 0 skips it. (default: 512)")
+    int | None,
+    _option(
+        "--prompt",
+        "-p",
+        min=0,
+        max=2**20,
+        metavar="N",
+        help="Tokens to prefill; 0 skips it. (default: 512, or 128 with --parallel)",
+    ),
 ]
 BenchGen = Annotated[
-    int, _option("--gen", "-n", min=0, max=2**20, metavar="N", help="Tokens to decode; 0 skips it. (default: 128)")
+    int | None,
+    _option(
+        "--gen",
+        "-n",
+        min=0,
+        max=2**20,
+        metavar="N",
+        help="Tokens to decode; 0 skips it. (default: 128, or 32 with --parallel)",
+    ),
 ]
 Repetitions = Annotated[
     int,

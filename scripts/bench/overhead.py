@@ -1,11 +1,14 @@
 """Measures Python's share of a turn: the time per token that is spent outside llama.cpp.
 
-    python scripts/bench/overhead.py MODEL.gguf [--tokens 200] [--runs 3]
+    python scripts/bench/overhead.py MODEL.gguf [--tokens 200] [--runs 3] [--parallel 16]
 
-`llama_decode` and `llama_sampler_sample` are timed while a real turn passes through everything that `r1 run` does
-(events, UTF-8, the view, a stdout); the rest of the wall time is ours. The share is printed as measured, and for two
-typical speeds: 25 tok/s (a 1.5B on two old cores) and 120 tok/s (a GPU). The timing itself, two clock reads per call,
-counts as ours.
+`llama_decode` and sampling are timed while a real turn passes through everything that `r1 run` does (events, UTF-8, the
+view, a stdout); the rest of the wall time is ours. The share is printed as measured, and for two typical speeds: 25
+tok/s (a 1.5B on two old cores) and 120 tok/s (a GPU). The timing itself, two clock reads per call, counts as ours.
+
+With `--parallel N`, N samples of one prompt are generated at once, as for `r1 run --jsonl`, up to their events. Only
+steps in which all N generate are counted. Sampling is counted apart, because it is llama.cpp's too but takes N times as
+long; with random weights it takes longer than with trained ones, where few tokens are likely.
 """
 
 from __future__ import annotations
@@ -15,12 +18,15 @@ import io
 import os
 import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from r1.console import Console
+from r1.engine.events import Finished, Prefill
 from r1.engine.llama import llama
+from r1.fit.fitted_model import Workload
 from r1.loaded_model import LoadedModel
 from r1.render.plain import PlainView, Reply, follow
 from r1.settings import load
@@ -45,41 +51,108 @@ class Stopwatch:
         return result
 
 
+class Watches:
+    """Where the time goes inside llama.cpp."""
+
+    def __init__(self) -> None:
+        self.decode = Stopwatch("llama_decode")
+        self.sample = Stopwatch("llama_sampler_sample")
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Of decoding and of sampling."""
+        return self.decode.seconds, self.sample.seconds
+
+
 def main() -> None:
     """Prints a line per run, and the median."""
     parser = argparse.ArgumentParser(description="Python's time per token.")
     parser.add_argument("model", type=Path)
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--parallel", type=int, default=1)
     options = parser.parse_args()
-    watches = [Stopwatch(name) for name in ("llama_decode", "llama_sampler_sample")]
-    settings = load({"seed": 1, "max_tokens": options.tokens}, os.environ)
+    watches = Watches()
+    flags = {"seed": 1, "max_tokens": options.tokens, "parallel": options.parallel}
     ours = []
-    with LoadedModel(options.model, settings) as loaded:
+    workload = Workload(is_parallel=options.parallel > 1)
+    with LoadedModel(options.model, load(flags, os.environ), workload=workload) as loaded:
         for _ in range(options.runs):
-            wall, native, tokens = turn(loaded, watches)
-            ours.append((wall - native) / tokens)
-            print(
-                f"{tokens} tokens, {tokens / wall:7.1f} tok/s: {ours[-1] * 1e6:5.1f} µs per token outside llama.cpp, "
-                f"{(wall - native) / wall:.2%} of the wall time"
-            )
+            measured = turn(loaded, watches) if options.parallel == 1 else samples(loaded, watches, options.parallel)
+            ours.append(measured.ours / measured.tokens)
+            print(measured)
     median = statistics.median(ours)
     print(f"median {median * 1e6:.1f} µs per token: {median * 25:.2%} at 25 tok/s, {median * 120:.2%} at 120 tok/s")
 
 
-def turn(loaded: LoadedModel, watches: list[Stopwatch]) -> tuple[float, float, int]:
-    """Wall seconds of decoding, the seconds of it inside llama.cpp, and the number of tokens."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Seconds, and the number of tokens generated in them."""
+
+    tokens: int
+    wall: float
+    decode: float
+    sample: float
+
+    @property
+    def ours(self) -> float:
+        return self.wall - self.decode - self.sample
+
+    def __str__(self) -> str:
+        per_token = f"{self.ours / self.tokens * 1e6:5.1f} µs per token outside llama.cpp"
+        shares = f"{self.ours / self.wall:.2%} of the wall time, sampling {self.sample / self.wall:.2%}"
+        return f"{self.tokens} tokens, {self.tokens / self.wall:7.1f} tok/s: {per_token}, {shares}"
+
+
+class Interval:
+    """From its creation to `end`."""
+
+    def __init__(self, watches: Watches) -> None:
+        self._watches = watches
+        self._began, self._native, self._calls = perf_counter(), watches.seconds, watches.sample.calls
+
+    def end(self) -> Measured:
+        wall = perf_counter() - self._began
+        decode, sample = (now - before for now, before in zip(self._watches.seconds, self._native, strict=True))
+        return Measured(self._watches.sample.calls - self._calls, wall, decode, sample)
+
+
+def turn(loaded: LoadedModel, watches: Watches) -> Measured:
+    """One reply, from its second token on."""
     view = PlainView(_null_console(), "stderr", show_answer=True)
     events = loaded.ask(PROMPT).events
-    calls = watches[1].calls
+    calls = watches.sample.calls
     for _ in events:  # the prefill and the first token are not measured
-        if watches[1].calls > calls:
+        if watches.sample.calls > calls:
             break
-    began, before, calls = perf_counter(), sum(watch.seconds for watch in watches), watches[1].calls
+    interval = Interval(watches)
     reply: Reply = follow(events, view)
-    wall = perf_counter() - began
+    measured = interval.end()
     assert reply.finished.usage.thinking_tokens, "the turn ended at once; use another model"
-    return wall, sum(watch.seconds for watch in watches) - before, watches[1].calls - calls
+    return measured
+
+
+def samples(loaded: LoadedModel, watches: Watches, count: int) -> Measured:
+    """`count` replies to one prompt, as long as all of them are generated."""
+    requests = [loaded.request(PROMPT) for _ in range(count)]
+    for request in requests:
+        loaded.submit(request)
+    generating: set[int] = set()
+    while len(generating) < count:
+        for request, event in loaded.step():
+            assert not isinstance(event, Finished), "a reply ended too soon; use more --tokens, or another model"
+            if not isinstance(event, Prefill):
+                generating.add(id(request))
+    interval = Interval(watches)
+    has_ended = False
+    while not has_ended:
+        has_ended = any(isinstance(event, Finished) for _, event in loaded.step())
+    measured = interval.end()
+    for request in requests:
+        request.cancel()
+    while loaded.step():
+        pass
+    return measured
 
 
 def _null_console() -> Console:

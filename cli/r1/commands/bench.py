@@ -1,32 +1,37 @@
-"""`r1 bench`: measures how fast a model is on this machine, and with `--tune` the fastest number of threads."""
+"""`r1 bench`: measures how fast a model is here, with one prompt or several at once, or finds the best threads."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from r1 import __version__, tuned
 from r1.console import Console
-from r1.engine.bench import LeftOut, Row, make_plan, measure
+from r1.engine.bench import BenchEvent, LeftOut, Row, make_plan, measure
 from r1.engine.build import binding_version, ggml_version
 from r1.engine.context import Context, Stopped
 from r1.engine.events import Finished
 from r1.engine.kv_types import rounded_up
 from r1.engine.model import LoadCancelled
-from r1.engine.tune import CONTEXT, Trial, Trying, threads_of, tune
+from r1.engine.parallel_bench import ParallelEvent, ParallelPlan, ParallelRow, make_parallel_plan, measure_parallel
+from r1.engine.tune import CONTEXT, Trial, Trying, tune
+from r1.fit.fitted_model import Listener, Workload
 from r1.interrupt import Interrupt
 from r1.library import find_model
-from r1.loaded_model import Listener, LoadedModel
+from r1.loaded_model import LoadedModel
 from r1.machine.cores import Threads, cores, default_threads
 from r1.machine.memory import peak_memory
 from r1.machine.processor import processor
 from r1.render.bench import BenchView, Subject
 from r1.settings import Settings
 from r1_quantize import units
-from r1_quantize.errors import ExitStatus, R1Error, UsageError
+from r1_quantize.errors import ExitStatus, NotEnoughSpace, R1Error, UsageError
 from r1_quantize.store.model import StoredModel
 from r1_quantize.store.store import home
+
+MAX_PARALLEL = 64
+"""The largest number of sequences."""
 
 PROMPT = "How many r's are in strawberry?"
 """The prompt for the time to the first token. The shortest context is long enough for it."""
@@ -34,14 +39,21 @@ PROMPT = "How many r's are in strawberry?"
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """What to measure; `depths` None takes the default depths."""
+    """What to measure; None takes the defaults. `parallel`: with these numbers of sequences, instead of at depths."""
 
-    prompt: int = 512
-    gen: int = 128
+    prompt: int | None = None
+    gen: int | None = None
     repetitions: int = 3
     depths: tuple[int, ...] | None = None
+    parallel: tuple[int, ...] | None = None
+    is_shared: bool = False
     tune: bool = False
     as_json: bool = False
+
+    def tokens(self) -> tuple[int, int]:
+        """The tokens to prefill and to decode; by default less for each of several sequences, which take longer."""
+        prompt, gen = (128, 32) if self.parallel else (512, 128)
+        return (prompt if self.prompt is None else self.prompt, gen if self.gen is None else self.gen)
 
 
 def read_depths(text: str) -> tuple[int, ...]:
@@ -55,20 +67,53 @@ def read_depths(text: str) -> tuple[int, ...]:
     return depths
 
 
+def read_parallel(text: str) -> tuple[int, ...]:
+    """`1,8,16` → numbers of sequences. Raises UsageError."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 1 or max(numbers) > MAX_PARALLEL:
+        expected = f"whole numbers from 1 to {MAX_PARALLEL}, such as 1,2,4,8,16"
+        raise UsageError(f"--parallel: {text!r} is not a list of {expected}")
+    return numbers
+
+
 def bench(console: Console, options: BenchOptions, settings: Settings) -> ExitStatus:
     """Measures and prints the results; Ctrl-C prints those so far. Raises as `find_model` and `LoadedModel`."""
+    _check(options)
+    settings = replace(settings, parallel=max(options.parallel or (1,)))
     model = find_model(console, settings.model)
     view = BenchView(console, silent=options.as_json)
     with Interrupt() as interrupt:
         listener = Listener(progress=view.loading)
         try:
-            with LoadedModel(model.path, settings, interrupt.stop, listener, name=model.reference) as loaded:
+            with LoadedModel(
+                model.path,
+                settings,
+                interrupt.stop,
+                listener,
+                name=model.reference,
+                workload=Workload(is_parallel=options.parallel is not None),
+            ) as loaded:
                 run = _Run(console=console, view=view, loaded=loaded, interrupt=interrupt, model=model)
-                return run.tune(as_json=options.as_json) if options.tune else run.measure(options)
+                if options.tune:
+                    return run.tune(as_json=options.as_json)
+                return run.measure_parallel(options, options.parallel) if options.parallel else run.measure(options)
         except LoadCancelled:
             interrupt.end()
         finally:
             view.clear()
+
+
+def _check(options: BenchOptions) -> None:
+    """Raises UsageError for options that do not go together."""
+    if options.parallel and options.depths:
+        raise UsageError("--depths is for one sequence and --parallel for several; leave one of them out")
+    if options.parallel and options.tune:
+        raise UsageError("--tune is for one sequence and --parallel for several; leave one of them out")
+    if options.is_shared and not options.parallel:
+        raise UsageError("--shared is for several sequences; add --parallel 1,4,16")
 
 
 @dataclass(slots=True)
@@ -83,18 +128,56 @@ class _Run:
     _report: dict[str, Any] = field(default_factory=dict, init=False)
 
     def measure(self, options: BenchOptions) -> ExitStatus:
-        settings = self.loaded.settings
-        longest = settings.ctx or self.loaded.model.context_length
-        plan = make_plan(options.prompt, options.gen, options.repetitions, options.depths, longest)
-        ctx = settings.ctx or min(rounded_up(plan.length), longest)
-        self.loaded.configure(replace(settings, ctx=ctx, max_tokens=1, temp=0.0, seed=1))
-        rows: list[Row] = []
-        try:
+        """At several depths, with one sequence."""
+        plan = make_plan(*options.tokens(), options.repetitions, options.depths, self._longest)
+        self._prepare(plan.length)
+
+        def events() -> Iterator[BenchEvent]:
             self._first_token()
-            for event in measure(self.loaded.context, plan, self.interrupt):
-                if isinstance(event, Row):
+            self.view.header()
+            yield from measure(self.loaded.context, plan, self.interrupt)
+
+        return self._show(events(), options)
+
+    def measure_parallel(self, options: BenchOptions, sequences: tuple[int, ...]) -> ExitStatus:
+        """With several numbers of sequences."""
+        wanted = ParallelPlan(sequences, *options.tokens(), options.repetitions, options.is_shared)
+        plan = make_parallel_plan(wanted, self._longest)
+        self._prepare(plan.length, plan.most, plan.cells)
+
+        def events() -> Iterator[ParallelEvent]:
+            self._first_token()
+            self.view.parallel_header(plan)
+            yield from measure_parallel(self.loaded.context, plan, self.interrupt)
+
+        return self._show(events(), options)
+
+    def _prepare(self, length: int, sequences: int = 1, cells: int = 0) -> None:
+        """Creates a cache for `sequences` sequences of up to `length` tokens, with at least `cells` cells.
+
+        Raises NotEnoughSpace.
+        """
+        settings = self.loaded.settings
+        ctx = min(rounded_up(length), self._longest) if sequences > 1 or settings.ctx is None else settings.ctx
+        self.loaded.configure(replace(settings, ctx=ctx, parallel=sequences, max_tokens=1, temp=0.0, seed=1))
+        context = self.loaded.context
+        if len(context.sequences) < sequences or context.cells < cells:
+            needed = f"{sequences} sequences of {length:,} tokens do not fit ({self.loaded.explain()})"
+            raise NotEnoughSpace(f"{needed}; use fewer, or a smaller --prompt and --gen")
+
+    @property
+    def _longest(self) -> int:
+        """Tokens of the longest context allowed."""
+        return self.loaded.settings.ctx or self.loaded.model.context_length
+
+    def _show(self, events: Iterator[BenchEvent | ParallelEvent], options: BenchOptions) -> ExitStatus:
+        """Shows each event when it comes, and those so far when interrupted."""
+        rows: list[Row | ParallelRow] = []
+        try:
+            for event in events:
+                if isinstance(event, (Row, ParallelRow)):
                     rows.append(event)
-                    self.view.row(event, plan.repetitions)
+                    self.view.row(event, options.repetitions)
                 elif isinstance(event, LeftOut):
                     self.view.left_out(event)
                 else:
@@ -119,7 +202,7 @@ class _Run:
         self.view.subject(subject)
         self.view.ready(load_s=reply.load_s, first_token_s=seconds, prompt_tokens=tokens)
 
-    def _finish(self, rows: Sequence[Row], options: BenchOptions, status: ExitStatus) -> None:
+    def _finish(self, rows: Sequence[Row | ParallelRow], options: BenchOptions, status: ExitStatus) -> None:
         peak = peak_memory()
         if options.as_json:
             complete = status is ExitStatus.OK
@@ -185,11 +268,13 @@ class _Run:
             size=self.model.size,
             device=", ".join(placement.devices) or name,
             processor=name,
-            threads=threads_of(context),
+            threads=context.threads,
             gpu_layers=placement.gpu_layers,
             kv_type=context.kv_type,
             context=context.length,
             chunk=context.chunk,
+            sequences=len(context.sequences),
+            cells=context.cells,
         )
 
     def _print(self, value: dict[str, Any]) -> None:
@@ -208,6 +293,8 @@ def _facts(subject: Subject) -> dict[str, Any]:
         "threads": _threads(subject.threads),
         "kv_type": subject.kv_type,
         "context": subject.context,
+        "sequences": subject.sequences,
+        "cells": subject.cells,
         "chunk": subject.chunk,
         "versions": {"r1": __version__, "llama_cpp_python": binding_version() or "?", "ggml": ggml_version()},
     }
@@ -217,11 +304,14 @@ def _threads(threads: Threads) -> dict[str, int]:
     return {"decode": threads.decode, "prefill": threads.prefill}
 
 
-def _row(row: Row) -> dict[str, Any]:
-    return {
-        "test": row.test,
-        "depth": row.depth,
-        "tokens": row.tokens,
+def _row(row: Row | ParallelRow) -> dict[str, Any]:
+    about: dict[str, Any] = {"test": row.test}
+    if isinstance(row, ParallelRow):
+        about |= {"sequences": row.sequences, "shared": row.is_shared, "tokens": row.tokens}
+        about |= {"per_sequence_tps": round(row.per_sequence, 3)}
+    else:
+        about |= {"depth": row.depth, "tokens": row.tokens}
+    return about | {
         "mean_tps": round(row.mean, 3),
         "stdev_tps": round(row.stdev, 3),
         "runs_s": [round(seconds, 6) for seconds in row.seconds],

@@ -8,6 +8,7 @@ from time import monotonic
 
 from r1.console import Console, printable
 from r1.engine.bench import LeftOut, Row, Step, Test
+from r1.engine.parallel_bench import ParallelPlan, ParallelRow, ParallelStep
 from r1.engine.tune import Trial, Trying
 from r1.machine.cores import Threads
 from r1.markdown.wrap import wrap
@@ -23,7 +24,10 @@ _INTERVAL_S = 0.1  # between two updates of the status line
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The model measured, of `size` bytes, and where and how it computes."""
+    """The model measured, of `size` bytes, and where and how it computes.
+
+    Each of `sequences` sequences holds up to `context` tokens, all together up to `cells`.
+    """
 
     model: str
     path: str
@@ -35,6 +39,8 @@ class Subject:
     kv_type: str
     context: int
     chunk: int
+    sequences: int
+    cells: int
 
 
 @dataclass(slots=True)
@@ -46,7 +52,7 @@ class BenchView:
     _style: Style = field(init=False)
     _is_ascii: bool = field(init=False)
     _updated_at: float = field(default=0.0, init=False)
-    _rows: list[Row] = field(default_factory=list, init=False)
+    _rows: list[Row | ParallelRow] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         width = shutil.get_terminal_size().columns if self.console.stdout_is_terminal else 10_000
@@ -61,20 +67,32 @@ class BenchView:
             threads += f" to prefill, {decode} to decode"
         self._fact("model", f"{subject.model}, {units.size(subject.size)}")
         self._fact("on", f"{subject.device}, {threads}")
-        self._fact("cache", f"{subject.kv_type}, {subject.context} tokens")
+        many = f" for {subject.sequences} sequences" if subject.sequences > 1 else ""
+        self._fact("cache", f"{subject.kv_type}, {subject.cells} tokens{many}")
 
     def ready(self, load_s: float, first_token_s: float, prompt_tokens: int) -> None:
-        """How long loading took, and the first token; then the table's header."""
+        """How long loading took, and the first token."""
         self._fact("load", _seconds(load_s))
         self._fact("first token", f"{_seconds(first_token_s)}, with a prompt of {prompt_tokens} tokens")
-        self._line("")
-        self._line("test     depth      tok/s", "2")
 
-    def row(self, row: Row, repetitions: int) -> None:
+    def header(self) -> None:
+        """Of the table of depths."""
+        self._header("test     depth      tok/s")
+
+    def parallel_header(self, plan: ParallelPlan) -> None:
+        """What is measured, and the header of the table of numbers of sequences."""
+        prompts = "one prompt for all" if plan.is_shared else "a prompt for each"
+        prefill = [f"{prompts}, {plan.prompt} tokens"] if plan.prompt else []
+        decode = [f"{plan.gen} tokens of each"] if plan.gen else []
+        self._fact("sequences", "; then ".join(prefill + decode))
+        self._header(f"{'test':<7}{'seqs':>5}  {'each':>7}  {'total':>7} tok/s")
+
+    def row(self, row: Row | ParallelRow, repetitions: int) -> None:
         """One measurement; says so if it has fewer runs than `repetitions`."""
         self._rows.append(row)
-        cut = f" ({len(row.seconds)} of {repetitions} runs)" if len(row.seconds) < repetitions else ""
-        self._line(f"{row.test:<7}{row.depth:>7}  {row.mean:>9.2f} ± {row.stdev:.2f}{cut}")
+        done = len(row.seconds)
+        cut = f" ({done} of {repetitions} runs)" if done < repetitions else ""
+        self._line((_parallel_columns(row) if isinstance(row, ParallelRow) else _columns(row)) + cut)
 
     def left_out(self, event: LeftOut) -> None:
         """A skipped depth, and the option that measures it anyway."""
@@ -86,21 +104,18 @@ class BenchView:
     def end(self, peak: int) -> None:
         """Bar charts, on a terminal only, and the peak memory in bytes."""
         if self.console.stdout_is_terminal:
-            tests: tuple[Test, ...] = ("prefill", "decode")
-            for test in tests:
-                self._chart(test, [row for row in self._rows if row.test == test])
+            self._chart("prefill, tok/s by depth", self._rates("prefill", Row))
+            self._chart("decode, tok/s by depth", self._rates("decode", Row))
+            self._chart("decode, total tok/s by sequences", self._rates("decode", ParallelRow))
         self._line("")
         self._fact("memory", f"{units.size(peak)} at peak")
         spread = max((row.stdev / row.mean for row in self._rows), default=0.0)
         if spread > _NOISY:
             self._fact("noise", f"up to {100 * spread:.0f} %; close other programs and measure again")
 
-    def step(self, step: Step) -> None:
+    def step(self, step: Step | ParallelStep) -> None:
         """The current activity, in the status line."""
-        if step.doing == "filling":
-            self.status(f"filling the cache: {step.done} of {step.total} tokens")
-        else:
-            self.status(f"{step.doing} at depth {step.depth}: {step.done} of {step.total} runs")
+        self.status(_activity(step))
 
     def loading(self, share: float) -> None:
         self.status(f"loading {share:.0%}")
@@ -119,8 +134,7 @@ class BenchView:
     def tuning(self, model: str) -> None:
         """The model, and the table's header."""
         self._fact("model", model)
-        self._line("")
-        self._line("test     threads      tok/s  against the default", "2")
+        self._header("test     threads      tok/s  against the default")
 
     def trying(self, event: Trying) -> None:
         self.status(f"{event.test} with {units.count(event.threads, 'thread')}")
@@ -141,15 +155,24 @@ class BenchView:
         self._line("")
         self._fact("best", f"{best_text}; saved in {saved_in}" if saved_in else f"{best_text}, as by default")
 
-    def _chart(self, test: Test, rows: list[Row]) -> None:
-        if len(rows) < 2:
+    def _rates(self, test: Test, kind: type[Row | ParallelRow]) -> list[tuple[int, float]]:
+        """Of the rows of one kind, the depth or the number of sequences, and the tokens per second."""
+        rows = [row for row in self._rows if row.test == test and isinstance(row, kind)]
+        return [(row.depth if isinstance(row, Row) else row.sequences, row.mean) for row in rows]
+
+    def _chart(self, title: str, rates: list[tuple[int, float]]) -> None:
+        """A bar for each rate, with the number that it belongs to."""
+        if len(rates) < 2:
             return
-        fastest = max(row.mean for row in rows)
+        fastest = max(rate for _, rate in rates)
         columns = max(min(self._style.width - 20, _MAX_BAR_COLUMNS), 4)
+        self._header(title)
+        for label, rate in rates:
+            self._line(f"{label:>7}  {bar(rate / fastest, columns, is_ascii=self._is_ascii)} {rate:.2f}")
+
+    def _header(self, text: str) -> None:
         self._line("")
-        self._line(f"{test}, tok/s by depth", "2")
-        for row in rows:
-            self._line(f"{row.depth:>7}  {bar(row.mean / fastest, columns, is_ascii=self._is_ascii)} {row.mean:.2f}")
+        self._line(text, "2")
 
     def _fact(self, label: str, text: str) -> None:
         lines = wrap(text, max(self._style.width - _LABEL_COLUMNS - 1, 8))
@@ -165,6 +188,28 @@ class BenchView:
         text = text.replace("±", "+-") if self._is_ascii else text
         self.console.stdout.write((self._style.styled(text, codes) if codes else text) + "\n")
         self.console.stdout.flush()
+
+
+def _columns(row: Row) -> str:
+    return f"{row.test:<7}{row.depth:>7}  {row.mean:>9.2f} ± {row.stdev:.2f}"
+
+
+def _parallel_columns(row: ParallelRow) -> str:
+    rates = f"{_rate(row.per_sequence):>7}  {_rate(row.mean):>7} ± {_rate(row.stdev)}"
+    return f"{row.test:<7}{row.sequences:>5}  {rates}"
+
+
+def _activity(step: Step | ParallelStep) -> str:
+    if isinstance(step, ParallelStep):
+        return f"{step.test}, {units.count(step.sequences, 'sequence')}: {step.done} of {step.total} runs"
+    if step.doing == "filling":
+        return f"filling the cache: {step.done} of {step.total} tokens"
+    return f"{step.doing} at depth {step.depth}: {step.done} of {step.total} runs"
+
+
+def _rate(rate: float) -> str:
+    """Tokens per second with four digits, so that tables with several of them stay narrow."""
+    return f"{rate:.{2 if rate < 100 else 1 if rate < 1000 else 0}f}"
 
 
 def bar(share: float, columns: int, *, is_ascii: bool) -> str:

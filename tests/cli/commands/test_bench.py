@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from r1.commands import bench as module
-from r1.commands.bench import read_depths
+from r1.commands.bench import read_depths, read_parallel
 from r1.machine.cores import Threads
 from r1_quantize.errors import UsageError
 from tests.conftest import Run
@@ -26,6 +27,18 @@ class TestReadDepths:
     def test_anything_else_is_refused(self, text: str) -> None:
         with pytest.raises(UsageError, match="not a list of whole numbers"):
             read_depths(text)
+
+
+class TestReadParallel:
+    """`--parallel`."""
+
+    def test_is_a_list_of_numbers_of_sequences(self) -> None:
+        assert read_parallel("1,8, 64") == (1, 8, 64)
+
+    @pytest.mark.parametrize("text", ["", ",", "a", "1,,2", "0", "1,65", "-3", "1.5"])
+    def test_anything_else_is_refused(self, text: str) -> None:
+        with pytest.raises(UsageError, match="is not a list of whole numbers from 1 to 64, such as"):
+            read_parallel(text)
 
 
 class TestJson:
@@ -54,6 +67,35 @@ class TestJson:
         assert [row["test"] for row in json.loads(done.stdout)["rows"]] == ["decode"]
 
 
+class TestParallel:
+    """`--parallel`: the same tests with several sequences at once."""
+
+    @pytest.mark.parametrize("shared", [False, True])
+    def test_json_has_a_row_for_each_test_and_number(self, r1: Run, shared: bool) -> None:
+        options = ("--parallel", "3,1", "-p", "16", "-n", "4", "-r", "2", *(["--shared"] if shared else []))
+        done = r1("bench", "-m", "tiny", *options, "--json", R1_PARALLEL="7", R1_CTX="300")
+        assert (done.returncode, done.stderr) == (0, b"")
+        facts = json.loads(done.stdout)
+        assert (facts["sequences"], facts["context"], facts["complete"]) == (3, 256, True)
+        assert facts["cells"] >= (16 + 3 * 4 if shared else 3 * (16 + 4))
+        rows = facts["rows"]
+        assert {row["shared"] for row in rows} == {shared}
+        assert [(row["test"], row["sequences"], row["tokens"]) for row in rows] == [
+            *(("prefill", 1, 16), ("decode", 1, 4), ("prefill", 3, 16 if shared else 48), ("decode", 3, 12)),
+        ]
+        for row in rows:
+            rates = [row["tokens"] / seconds for seconds in row["runs_s"]]
+            assert row["mean_tps"] == pytest.approx(sum(rates) / 2, rel=0.05)
+            divisor = 1 if shared and row["test"] == "prefill" else row["sequences"]
+            assert row["per_sequence_tps"] == pytest.approx(row["mean_tps"] / divisor, abs=0.01)
+
+    def test_lines_have_a_row_for_each_test_and_number(self, r1: Run) -> None:
+        done = r1("bench", "-m", "tiny", "--parallel", "1,3", "-p", "16", "-n", "4", "-r", "2")
+        text = done.stdout.decode()
+        found = re.findall(r"^(prefill|decode) +(\d+) +[\d.]+ +[\d.]+ ± [\d.]+$", text, re.MULTILINE)
+        assert found == [("prefill", "1"), ("decode", "1"), ("prefill", "3"), ("decode", "3")]
+
+
 class TestRefusals:
     """What cannot be measured is refused in one line."""
 
@@ -66,6 +108,13 @@ class TestRefusals:
             (("--ctx", "256"), b"use a smaller --prompt and --gen"),
             (("-p", "0", "-n", "0"), b"nothing to measure"),
             (("--tune", "--threads", "2"), b"leave one of them out"),
+            (("--parallel", "0"), b"not a list of whole numbers"),
+            (("--parallel", "4", "--depths", "0"), b"leave one of them out"),
+            (("--parallel", "4", "--tune"), b"leave one of them out"),
+            (("--parallel", "4", "-p", "0", "-n", "0"), b"nothing to measure"),
+            (("--parallel", "4", "-p", "99999"), b"exceed the context of"),
+            (("--parallel", "4", "--ctx", "100"), b"exceed the context of 100 tokens"),
+            (("--shared",), b"add --parallel 1,4,16"),
         ],
     )
     def test_with_exit_code_2(self, r1: Run, options: tuple[str, ...], message: bytes) -> None:

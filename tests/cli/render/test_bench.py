@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 
 from r1.engine.bench import LeftOut, Row, Step
+from r1.engine.parallel_bench import ParallelPlan, ParallelRow, ParallelStep
 from r1.engine.tune import Trial
 from r1.machine.cores import Threads
 from r1.render.bench import BenchView, Subject, bar
 from tests.fakes.consoles import console, written
 
 STEADY = Row("decode", 0, tokens=100, seconds=(1.0, 1.0))
+SUBJECT = Subject(
+    model="tiny:Q8_0", path="/tiny.gguf", size=2_709_408, device="CPU", processor="CPU",
+    threads=Threads(decode=1, prefill=1), gpu_layers=0, kv_type="f16", context=256, chunk=512, sequences=1, cells=256,
+)  # fmt: skip
 
 
 def shown(view: BenchView) -> list[str]:
@@ -46,12 +52,17 @@ class TestSubject:
     )
     def test_names_the_threads(self, threads: Threads, expected: str) -> None:
         view = BenchView(console())
-        subject = Subject(
-            model="tiny:Q8_0", path="/tiny.gguf", size=2_709_408, device="CPU", processor="CPU", threads=threads,
-            gpu_layers=0, kv_type="f16", context=256, chunk=512,
-        )  # fmt: skip
-        view.subject(subject)
+        view.subject(replace(SUBJECT, threads=threads))
         assert shown(view)[1] == f"on           CPU, {expected}"
+
+    @pytest.mark.parametrize(
+        ("sequences", "cells", "expected"),
+        [(1, 256, "f16, 256 tokens"), (16, 2560, "f16, 2560 tokens for 16 sequences")],
+    )
+    def test_has_the_size_of_the_cache(self, sequences: int, cells: int, expected: str) -> None:
+        view = BenchView(console())
+        view.subject(replace(SUBJECT, sequences=sequences, cells=cells))
+        assert shown(view)[2] == f"cache        {expected}"
 
 
 class TestRows:
@@ -87,6 +98,40 @@ class TestRows:
         view.row(STEADY, repetitions=2)
         made.stdout.seek(0)
         assert made.stdout.read() == "decode       0     100.00 +- 0.00\n"
+
+
+class TestParallelRows:
+    """A line per measurement with several sequences: what each gets, and the total."""
+
+    def test_have_both_rates(self) -> None:
+        view = BenchView(console())
+        view.row(ParallelRow("decode", 16, tokens=160, seconds=(4.0, 4.0)), repetitions=2)
+        assert shown(view) == ["decode    16     2.50    40.00 ± 0.00"]
+
+    @pytest.mark.parametrize(
+        ("plan", "expected"),
+        [
+            (ParallelPlan((1,), 128, 32), "a prompt for each, 128 tokens; then 32 tokens of each"),
+            (ParallelPlan((1,), 128, 32, is_shared=True), "one prompt for all, 128 tokens; then 32 tokens of each"),
+            (ParallelPlan((1,), 128, 0), "a prompt for each, 128 tokens"),
+            (ParallelPlan((1,), 0, 32), "32 tokens of each"),
+        ],
+    )
+    def test_stand_below_what_is_measured(self, plan: ParallelPlan, expected: str) -> None:
+        view = BenchView(console())
+        view.parallel_header(plan)
+        assert shown(view) == [f"sequences    {expected}", "", "test    seqs     each    total tok/s"]
+
+    @pytest.mark.parametrize("rate", [1.234, 12.34, 123.4, 1234.0, 12340.0])
+    def test_fit_forty_columns(self, rate: float) -> None:
+        view = BenchView(console())
+        view.row(ParallelRow("prefill", 64, tokens=1000, seconds=(1000 / rate, 1001 / rate)), repetitions=2)
+        assert max(map(len, shown(view))) < 40
+
+    def test_status_has_the_number_of_sequences(self) -> None:
+        view = BenchView(console(stderr_is_terminal=True, environ={"TERM": "xterm"}))
+        view.step(ParallelStep("decode", 16, 1, 3))
+        assert "decode, 16 sequences: 1 of 3 runs" in written(view.console.stderr)
 
 
 class TestEnd:
