@@ -1,6 +1,7 @@
 """Compares our speed with several sequences at once with llama.cpp's: `r1 bench --parallel` and `llama-batched-bench`.
 
     python scripts/bench/parallel.py MODEL.gguf --llama-batched-bench PATH [--runs 4] [--threads N] [--sequences 1,8,16]
+        [--gpu]
 
 Both run in turns, each measurement in its own process, on the same file; the side that goes first alternates, so that
 changes of the machine's speed affect both. Both have the same threads, numbers of tokens and tokens per batch of a
@@ -21,11 +22,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1.engine.kv_types import CPU_CHUNK
+from r1.engine.kv_types import CPU_CHUNK, GPU_CHUNK
 from r1.engine.parallel_bench import ParallelPlan
 
 ALONE, TOGETHER = 0.97, 0.90
 """The ratios to reach, with one sequence and with more."""
+
+_ALL_LAYERS = 999
 
 Case = tuple[str, int]
 """A test and the number of sequences."""
@@ -33,29 +36,22 @@ Case = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One measurement, the same for both sides. `batch`: the most tokens of a prefill that are computed at once."""
+    """One measurement, the same for both sides. `batch`: the most tokens of a prefill that are computed at once.
+
+    `on_gpu`: every layer on the GPU, where they fit, instead of none.
+    """
 
     model: Path
     threads: int
     plan: ParallelPlan
     batch: int
+    on_gpu: bool
 
     def ours(self) -> dict[Case, float]:
         """`r1 bench`'s tokens per second."""
         plan = self.plan
-        command = [
-            sys.executable,
-            "-m",
-            "r1",
-            "bench",
-            "--json",
-            "-m",
-            self.model,
-            "--device",
-            "cpu",
-            "--kv-type",
-            "f16",
-        ]
+        command = [sys.executable, "-m", "r1", "bench", "--json", "-m", self.model, "--kv-type", "f16"]
+        command += ["--device", "gpu" if self.on_gpu else "cpu"]
         command += ["--parallel", self._sequences, "-p", plan.prompt, "-n", plan.gen, "-r", plan.repetitions]
         command += ["--threads", self.threads, *(["--shared"] if plan.is_shared else [])]
         environ = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
@@ -66,7 +62,8 @@ class Measurement:
         """llama-batched-bench's tokens per second: the mean of its rates, which it measures once for each `-npp`."""
         plan = self.plan
         prompts = ",".join([str(plan.prompt)] * plan.repetitions)
-        command = [tool, "-m", self.model, "-ngl", 0, "-c", plan.cells, "-kvu", *(["-pps"] if plan.is_shared else [])]
+        command = [tool, "-m", self.model, "-ngl", _ALL_LAYERS if self.on_gpu else 0, "-c", plan.cells, "-kvu"]
+        command += ["-pps"] if plan.is_shared else []
         command += ["-npp", prompts, "-ntg", plan.gen, "-npl", self._sequences, "-t", self.threads]
         command += ["-b", self.batch, "-ub", self.batch, "--output-format", "jsonl", *more]
         lines = _output(command, dict(os.environ)).splitlines()
@@ -90,7 +87,8 @@ def main() -> None:
             tuple(sorted(options.sequences)), options.prompt, options.gen, options.repetitions, is_shared=is_shared
         )
         print(f"\n{'one prompt for all' if is_shared else 'a prompt for each'}, {plan.prompt} tokens")
-        _compare(Measurement(options.model, options.threads, plan, options.batch), options)
+        batch = options.batch or (GPU_CHUNK if options.gpu else CPU_CHUNK)
+        _compare(Measurement(options.model, options.threads, plan, batch, options.gpu), options)
     print(f"\nload {_load()}")
 
 
@@ -133,7 +131,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--prompt", type=int, default=128)
     parser.add_argument("--gen", type=int, default=32)
     parser.add_argument("--repetitions", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=CPU_CHUNK, help="llama-batched-bench's; the default is ours")
+    parser.add_argument("--batch", type=int, help="llama-batched-bench's; the default is ours")
+    parser.add_argument("--gpu", action="store_true", help="all layers on the GPU")
     parser.add_argument("more", nargs="*", help="after --: more options for llama-batched-bench, such as -fa off")
     return parser.parse_args()
 
