@@ -146,7 +146,9 @@ def chat(
 
 
 @app.command(cls=PromptCommand, epilog=examples.RUN)
-@options.with_settings({"thinking": options.Thinking}, options.SAMPLING, options.MODEL_AND_MACHINE)
+@options.with_settings(
+    {"thinking": options.Thinking}, options.SAMPLING, {"parallel": options.Parallel}, options.MODEL_AND_MACHINE
+)
 def run(
     flags: Flags,
     prompt: options.Prompt = None,
@@ -154,21 +156,32 @@ def run(
     no_stdin: options.NoStdin = False,
     json: options.Json = False,
     jsonl: options.Jsonl = False,
+    unordered: options.Unordered = False,
+    resume: options.Resume = None,
     quiet: options.Quiet = False,
 ) -> int:
     """Answer one prompt, from the command line or stdin. Prints the answer, and only the answer, on stdout."""
-    from r1.commands.run import run
     from r1.prompt_input import PromptOptions
 
     if json and jsonl:
         raise UsageError("--json is for one prompt and --jsonl for many; leave one of them out")
+    for_many = {"--parallel": flags["parallel"], "--unordered": unordered, "--resume": resume}
+    misplaced = next((name for name, value in for_many.items() if value), None)
+    if misplaced and not jsonl:
+        raise UsageError(f"{misplaced} is for the many prompts of --jsonl; add --jsonl, or leave it out")
     keep_libraries_quiet()
     console = Console.of_process(quiet=quiet)
     settings = _settings(console, flags)
     if flags["model"] is None:
         note_model_name(console, prompt or ())
     prompt_options = PromptOptions(words=tuple(prompt or ()), files=tuple(file or ()), use_stdin=not no_stdin)
-    return run(console, prompt_options, "json" if json else "jsonl" if jsonl else "text", settings)
+    if jsonl:
+        from r1.commands.run_lines import LineOptions, run_lines
+
+        return run_lines(console, prompt_options, LineOptions(unordered, resume), settings)
+    from r1.commands.run import run
+
+    return run(console, prompt_options, settings, as_json=json)
 
 
 @app.command(cls=Command, epilog=examples.PULL)

@@ -17,6 +17,7 @@ RUN = """Examples:
     r1 run -f report.txt --thinking hide "What are the risks?" > risks.txt
     while read -r line; do r1 run --no-stdin "$line"; done < questions.txt
     r1 run --jsonl --max-tokens 4096 < questions.jsonl > answers.jsonl
+    r1 run --jsonl --parallel 8 --resume answers.jsonl < questions.jsonl >> answers.jsonl
 
 Without `run` it is the same: r1 "PROMPT". Stdin is read unless it is a terminal, and follows the words.
 

@@ -195,6 +195,28 @@ Jsonl = Annotated[
         help='Each line of stdin is a JSON string or {"prompt": …, "id": …}; print one JSON object for each.',
     ),
 ]
+Parallel = Annotated[
+    str | None,
+    _option(
+        "--parallel",
+        panel=_MACHINE,
+        metavar="N",
+        help="Prompts of --jsonl that are answered at once. (default: what pays on this machine; 1 with --seed)",
+    ),
+]
+Unordered = Annotated[
+    bool, _option("--unordered", panel=_ANSWER, help="With --jsonl, print each object as soon as it is ready.")
+]
+Resume = Annotated[
+    Path | None,
+    _option(
+        "--resume",
+        panel=_ANSWER,
+        metavar="FILE",
+        help="With --jsonl, skip the lines that have a complete answer in FILE, the output of an earlier run.",
+        autocompletion=completion.files,
+    ),
+]
 
 # chat
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
@@ -55,6 +54,8 @@ class PromptLine:
         """The first 16 hexadecimal digits of the SHA-256 of the prompt in UTF-8; None without one."""
         if self.prompt is None:
             return None
+        import hashlib  # here, because light commands import this module
+
         return hashlib.sha256(self.prompt.encode()).hexdigest()[:_DIGEST_DIGITS]
 
     @property

@@ -13,7 +13,8 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, TextIO
 
 from r1_quantize.errors import DISK_FULL, NotEnoughSpace, R1Error, UsageError
 
@@ -66,6 +67,22 @@ def check_output(stream: TextIO) -> None:
     """Raises UsageError if stdout is not open for writing, before any work is done in vain."""
     if sys.platform != "win32" and not _is_open_for(stream.fileno(), os.O_WRONLY):
         raise UsageError(_NOT_FOR_WRITING)
+
+
+def mode_of_writing(stream: TextIO, path: Path) -> Literal["append", "overwrite"] | None:
+    """How `stream` writes to the regular file at `path`; None if it leads elsewhere. Windows does not say: "append"."""
+    try:
+        descriptor = stream.fileno()
+        status = os.fstat(descriptor)
+        if not (stat.S_ISREG(status.st_mode) and os.path.samestat(status, path.stat())):
+            return None
+    except OSError:  # a stream in memory, or no such file
+        return None
+    if sys.platform == "win32":
+        return "append"
+    import fcntl
+
+    return "append" if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND else "overwrite"
 
 
 _NOT_FOR_WRITING = "stdout is not open for writing; redirect it with > instead of <"

@@ -118,7 +118,7 @@ class TestModel:
 
     def test_run_takes_an_option_because_its_words_are_the_prompt(self, received: list[Any], call: Call) -> None:
         assert call("run", "-m", MODEL, OTHER)[0] == 0
-        (options, _, settings), _ = received[0]
+        (options, settings), _ = received[0]
         assert (options.words, settings.model) == ((OTHER,), MODEL)
 
     def test_the_types_of_a_model_are_listed_by_an_option_too(self, received: list[Any], call: Call) -> None:

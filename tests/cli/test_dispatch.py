@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from r1 import app as module
-from r1.commands import chat, list_models, pull, remove, run, show
+from r1.commands import chat, list_models, pull, remove, run, run_lines, show
 from r1.commands.chat import ChatOptions
 from r1.console import Console
 from r1.exit import run_app
@@ -54,6 +54,7 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
 
     for owner, name in ((run, "run"), (chat, "chat"), (list_models, "list_models"), (pull, "run"), (show, "show")):
         monkeypatch.setattr(owner, name, recording(owner.__name__.rpartition(".")[2]))
+    monkeypatch.setattr(run_lines, "run_lines", recording("run"))
     monkeypatch.setattr(remove, "remove", recording("remove"))
     monkeypatch.setattr(module, "keep_libraries_quiet", lambda: None)
     monkeypatch.setattr("r1.settings.config_file", lambda: tmp_path / "config.toml")
@@ -122,7 +123,7 @@ class TestPrompts:
         assert (options.words, options.files) == (("question",), (Path("a.txt"), Path("b.txt")))
         assert (settings.model, settings.temp, settings.thinking) == ("qwen-7b", 0.0, "only")
         assert not options.use_stdin
-        assert "json" in done.arguments
+        assert done.arguments[-1] is True  # as_json
 
     @pytest.mark.parametrize("line", ["r1 -f notes.txt", "r1 --json", "r1 --jsonl", "r1 --no-stdin"])
     def test_options_that_only_run_has_need_no_words(self, call: Call, line: str) -> None:

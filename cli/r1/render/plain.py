@@ -64,7 +64,7 @@ class PlainView:
         self._status.begin(self._wordings)
         self._line = _Line()
         self._open: Stream | None = None  # has text without a final newline
-        self._stdout_is_unseen = _is_file(console.stdout)
+        self._stdout_is_unseen = is_unseen(console.stdout)
 
     def show(self, event: Event) -> None:
         """Raises BrokenPipeError if the reader of stdout went away."""
@@ -117,19 +117,32 @@ class PlainView:
         return self._console.stdout_is_terminal if stream == "stdout" else self._console.stderr_is_terminal
 
 
+class ReplyText:
+    """The text of a reply, collected from its events."""
+
+    def __init__(self) -> None:
+        self._thinking: list[str] = []
+        self._answer: list[str] = []
+
+    def add(self, event: Event) -> Reply | None:
+        """The reply, once it is finished."""
+        if isinstance(event, Thinking):
+            self._thinking.append(event.text)
+        elif isinstance(event, Answer):
+            self._answer.append(event.text)
+        elif isinstance(event, Finished):
+            return Reply(event, "".join(self._thinking), "".join(self._answer))
+        return None
+
+
 def follow(events: Iterable[Event], view: PlainView) -> Reply:
     """Shows the events of a reply up to `Finished`, and returns the reply."""
-    thinking: list[str] = []
-    answer: list[str] = []
+    text = ReplyText()
     try:
         for event in events:
             view.show(event)
-            if isinstance(event, Thinking):
-                thinking.append(event.text)
-            elif isinstance(event, Answer):
-                answer.append(event.text)
-            elif isinstance(event, Finished):
-                return Reply(event, "".join(thinking), "".join(answer))
+            if reply := text.add(event):
+                return reply
     finally:
         view.close()
     raise AssertionError("a reply ends with Finished")
@@ -156,7 +169,7 @@ class LoadingLine:
         return [f"loading {self._name} · {self._share:.0%}", f"loading · {self._share:.0%}"]
 
 
-def _is_file(stream: TextIO) -> bool:
+def is_unseen(stream: TextIO) -> bool:
     """Whether nobody sees what is written: the stream leads to a file or device, not to a terminal or a program."""
     try:
         mode = os.fstat(stream.fileno()).st_mode

@@ -128,7 +128,7 @@ class TestExitCodes:
 
 
 class TestJson:
-    """One object, or one per line."""
+    """One object."""
 
     KEYS = ("answer", "thinking", "finish_reason", "model", "seed", "context", "usage", "timings")
 
@@ -136,34 +136,6 @@ class TestJson:
         done = r1("run", "--json", "--max-tokens", "5", SUM)
         assert done.returncode == 3
         assert json.loads(done.stdout)["finish_reason"] == "length"
-
-    def test_many_prompts_are_answered_in_order_with_their_ids(self, r1: Run) -> None:
-        asked = [f"What is {number} + {number}?" for number in (11, 12, 13)]
-        stdin = "".join(json.dumps({"id": index, "prompt": text}) + "\n" for index, text in enumerate(asked))
-        done = r1("run", "--jsonl", "--temp", "0", stdin=stdin.encode())
-        reports = [json.loads(line) for line in done.stdout.splitlines()]
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert [report["id"] for report in reports] == [0, 1, 2]
-        assert all(set(self.KEYS) <= set(report) for report in reports)
-        for report, text in zip(reports, asked, strict=True):
-            alone = json.loads(r1("run", "--json", "--temp", "0", text).stdout)
-            assert report["answer"] == alone["answer"]
-
-    def test_a_bad_line_yields_an_error_object_and_the_rest_continues(self, r1: Run) -> None:
-        done = r1("run", "--jsonl", "--temp", "0", stdin=b'"hi"\n{"id": 7}\n"hi"\n')
-        first, bad, last = (json.loads(line) for line in done.stdout.splitlines())
-        assert done.returncode == 2
-        assert set(bad) == {"id", "error"}
-        assert bad["error"].startswith("line 2 ")
-        assert first["answer"] == last["answer"] != ""
-        assert done.stderr.count(b"\n") == 1
-
-    def test_a_prompt_too_long_for_the_context_is_a_bad_line_too(self, r1: Run) -> None:
-        done = r1("run", "--jsonl", "--ctx", "256", "--temp", "0", stdin=json.dumps("x" * 400).encode() + b'\n"hi"\n')
-        bad, good = (json.loads(line) for line in done.stdout.splitlines())
-        assert "tokens, and the context holds 256" in bad["error"]
-        assert good["answer"]
-        assert done.returncode == 2
 
 
 class TestModels:
@@ -293,11 +265,3 @@ class TestSignals:
         assert out.endswith("\n")
         assert whole["answer"].startswith(out.rstrip("\n"))
         assert 0 < len(out) < len(whole["answer"])
-
-    def test_between_two_lines_of_many(
-        self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, number: int, status: int
-    ) -> None:
-        self.signal_in_decode(monkeypatch, number, after=5)
-        code, out, err = self.run(environ, "--jsonl", stdin=b'"hi"\n' * 3)
-        assert (code, err) == (status, "")
-        assert [json.loads(line)["finish_reason"] for line in out.splitlines()] == ["interrupted"]

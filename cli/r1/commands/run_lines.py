@@ -1,0 +1,130 @@
+"""`r1 run --jsonl`: answers one prompt per line of stdin, several at once, with a JSON object each on stdout."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from r1.commands.run import load, status_of
+from r1.console import Console
+from r1.engine.model import LoadCancelled
+from r1.interrupt import Interrupt, Interrupted
+from r1.jsonl import earlier_answers
+from r1.jsonl.answering import Answering, Form
+from r1.jsonl.earlier_answers import EarlierAnswers
+from r1.jsonl.line_reader import LineReader
+from r1.jsonl.results import Results
+from r1.library import find_model
+from r1.loaded_model import LoadedModel
+from r1.prompt_input import PromptLine, PromptOptions, read_lines
+from r1.prompt_limit import limit_of
+from r1.render.lines_progress import LinesProgress
+from r1.render.plain import PlainView
+from r1.render.reply_object import reply_object
+from r1.render.status_line import StatusLine
+from r1.settings import Settings
+from r1_quantize import units
+from r1_quantize.errors import ExitStatus
+
+
+@dataclass(frozen=True, slots=True)
+class LineOptions:
+    """`unordered`: results are printed as they end. `resume`: lines with a complete answer in this file are skipped."""
+
+    unordered: bool = False
+    resume: Path | None = None
+
+
+def run_lines(console: Console, prompt: PromptOptions, options: LineOptions, settings: Settings) -> ExitStatus:
+    """Answers the lines of stdin; a line that cannot be answered gets an object with its error.
+
+    The status is that of the first error, else INCOMPLETE if an answer is, else OK. A signal ends the replies under
+    way, and prints them. Raises as `find_model`, `LoadedModel`, `read_lines` and `earlier_answers.read`.
+    """
+    settings = _one_at_a_time_with_a_seed(settings)
+    with Interrupt() as interrupt:
+        try:
+            with interrupt.raising():
+                model = find_model(console, settings.model)
+                earlier = _read_earlier(console, options, settings)
+            lines = read_lines(console, prompt, partial(limit_of, model.path, settings.ctx))
+            with load(console, settings, interrupt, model) as loaded:
+                progress = LinesProgress(console, _bytes_left(console.stdin))
+                results = Results(console, progress, in_order=not options.unordered)
+                reader = LineReader(_without(earlier, lines, progress), interrupt)
+                form = _form(console, loaded, interrupt, model.reference)
+                try:
+                    Answering(loaded, reader, results, progress, form).run(interrupt, waits=_is_file(console.stdin))
+                finally:
+                    reader.close()
+        except (LoadCancelled, Interrupted):
+            return interrupt.status
+        if options.resume is not None:
+            _say_what_was_skipped(console, earlier, results.complete)
+        return interrupt.status if interrupt() else results.sum_up()
+
+
+def _one_at_a_time_with_a_seed(settings: Settings) -> Settings:
+    """A batch of several changes the last bits of the logits, and so can change the text of a seed."""
+    return replace(settings, parallel=1) if settings.seed is not None and settings.parallel is None else settings
+
+
+def _read_earlier(console: Console, options: LineOptions, settings: Settings) -> EarlierAnswers:
+    if options.resume is None:
+        return EarlierAnswers.none()
+    wording = f"reading {options.resume}"
+    status = StatusLine(console)
+    status.begin(lambda: [wording])
+    try:
+        return earlier_answers.read(console, options.resume, "thinking" if settings.thinking == "only" else "answer")
+    finally:
+        status.end()
+
+
+def _without(earlier: EarlierAnswers, lines: Iterator[PromptLine], progress: LinesProgress) -> Iterator[PromptLine]:
+    """The lines that have no complete answer yet."""
+    for line in lines:
+        if earlier.has(line):
+            progress.skip(line.size)
+        else:
+            yield line
+
+
+def _form(console: Console, loaded: LoadedModel, interrupt: Interrupt, name: str) -> Form:
+    settings = loaded.settings
+    return Form(
+        describe=lambda reply, seed, load_s: reply_object(reply, name, seed, loaded.plan, load_s),
+        judge=lambda reply: status_of(settings, reply, interrupt),
+        only_thinking=settings.thinking == "only",
+        view=partial(PlainView, console, "stderr", show_answer=False) if settings.thinking == "show" else None,
+    )
+
+
+def _say_what_was_skipped(console: Console, earlier: EarlierAnswers, complete: int) -> None:
+    were = "1 line was" if earlier.skipped == 1 else f"{earlier.skipped:,} lines were"
+    console.note(f"{were} answered before; {complete:,} answered now")
+    if earlier.changed:
+        console.warn(
+            f"{units.count(earlier.changed, 'skipped line')} had another prompt when answered; "
+            "give a changed prompt another id to have it answered"
+        )
+
+
+def _is_file(stdin: BinaryIO | None) -> bool:
+    return _bytes_left(stdin) is not None
+
+
+def _bytes_left(stdin: BinaryIO | None) -> int | None:
+    """The rest of a regular file; None for other streams, whose length is not known."""
+    try:
+        if stdin is None:
+            return None
+        status = os.fstat(stdin.fileno())
+        return max(status.st_size - stdin.tell(), 0) if stat.S_ISREG(status.st_mode) else None
+    except OSError:  # a stream in memory has no descriptor
+        return None

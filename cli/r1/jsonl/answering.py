@@ -1,0 +1,220 @@
+"""Answers prompt lines, several at once, with one loaded model."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from r1.engine.events import Answer, Event, Thinking
+from r1.engine.request import Request
+from r1.jsonl.line_reader import LineReader
+from r1.jsonl.results import Result, Results
+from r1.prompt_input import PromptLine
+from r1.render.lines_progress import LinesProgress
+from r1.render.plain import PlainView, Reply, ReplyText
+from r1_quantize.errors import ExitStatus, R1Error
+
+_HELD_PER_SEQUENCE = 64
+"""Results that may wait for an earlier line. A long reply holds up others that take 1/64 of its time or more."""
+
+
+class Engine(Protocol):
+    """What this needs of a `LoadedModel`."""
+
+    @property
+    def sequences(self) -> int: ...
+    @property
+    def context_length(self) -> int: ...
+    def request(self, prompt: str, *, stop_after_thinking: bool) -> Request: ...
+    def has_room_for(self, request: Request) -> bool: ...
+    def submit(self, request: Request) -> float: ...
+    def step(self) -> list[tuple[Request, Event]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a reply becomes a result.
+
+    `describe` makes the JSON object of a reply from its seed and the seconds it took to get ready; `judge` gives its
+    exit status. `view`, if the thinking is to be seen, shows a reply while it is generated; of several at once, the
+    thinking is printed on stderr as a whole, before the result.
+    """
+
+    describe: Callable[[Reply, int, float], dict[str, Any]]
+    judge: Callable[[Reply], ExitStatus]
+    only_thinking: bool = False
+    view: Callable[[], PlainView] | None = None
+
+
+@dataclass(slots=True)
+class _Job:
+    """A line, its place among the results, and what became of it so far."""
+
+    line: PromptLine
+    place: int
+    request: Request
+    load_s: float = 0.0
+    is_second_try: bool = False
+    text: ReplyText = field(default_factory=ReplyText)
+    thinking_tokens: int = 0
+    answer_tokens: int = 0
+    view: PlainView | None = None
+
+    def add(self, event: Event) -> Reply | None:
+        """Takes an event of the reply; returns the reply once it is finished."""
+        if self.view is not None:
+            self.view.show(event)
+        if isinstance(event, Thinking):
+            self.thinking_tokens = event.tokens
+        elif isinstance(event, Answer):
+            self.answer_tokens = event.tokens
+        return self.text.add(event)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens generated so far."""
+        return self.thinking_tokens + self.answer_tokens
+
+
+class Answering:
+    """The loop. Lines are read no faster than they are answered: a line is taken when one can begin."""
+
+    def __init__(
+        self, engine: Engine, reader: LineReader, results: Results, progress: LinesProgress, form: Form
+    ) -> None:
+        self._engine = engine
+        self._reader = reader
+        self._results = results
+        self._progress = progress
+        self._form = form
+        self._jobs: dict[Request, _Job] = {}  # under way
+        self._postponed: deque[_Job] = deque()  # until nothing is under way
+
+    def run(self, interrupted: Callable[[], bool], *, waits: bool) -> None:
+        """Answers lines until there are no more, or until `interrupted`: then it ends the replies under way.
+
+        With `waits`, the next line is waited for even while others are being answered: for a file, where it never takes
+        long. Raises the error that ended the reading, after the answers to what was read before, and what `Results.add`
+        raises.
+        """
+        try:
+            while not interrupted():
+                self._begin_some(waits=waits)
+                if not self._jobs:
+                    break
+                self._advance()
+            while self._jobs:
+                self._advance()
+        finally:
+            self._close()
+            self._results.print_held()
+        if not interrupted():
+            self._reader.raise_error()
+
+    def _begin_some(self, *, waits: bool) -> None:
+        """Begins lines while there is room. Returns without one only if some are under way, or at the end."""
+        while self._has_room():
+            if self._postponed:
+                self._submit(self._postponed.popleft())
+                continue
+            line = self._next_line(waits=waits)
+            if line is None:
+                return
+            self._begin(line)
+
+    def _has_room(self) -> bool:
+        if self._postponed:
+            return not self._jobs
+        sequences = self._engine.sequences
+        return len(self._jobs) < sequences and self._results.held < _HELD_PER_SEQUENCE * sequences
+
+    def _next_line(self, *, waits: bool) -> PromptLine | None:
+        """The next line; None if there is none yet and others are under way, or at the end."""
+        if self._jobs:
+            return self._reader.take(wait=waits)
+        if line := self._reader.take(wait=waits):
+            return line
+        self._progress.hide()  # nothing happens while it waits for stdin
+        return self._reader.take(wait=True)
+
+    def _begin(self, line: PromptLine) -> None:
+        place = self._results.place()
+        self._progress.begin(line.size)
+        if line.prompt is None:
+            self._end(place, line, Result({**line.labels, "error": line.error}, ExitStatus.USAGE))
+            return
+        try:
+            request = self._engine.request(line.prompt, stop_after_thinking=self._form.only_thinking)
+            job = _Job(line, place, request)
+            if self._engine.has_room_for(request):
+                self._submit(job)
+            else:
+                self._postponed.append(job)
+        except R1Error as exc:  # the prompt does not fit the context
+            self._end(place, line, _failure(line, exc))
+
+    def _submit(self, job: _Job) -> None:
+        try:
+            job.load_s += self._engine.submit(job.request)
+        except R1Error as exc:  # it does not fit the context, or the context does not fit in memory
+            self._end(job.place, job.line, _failure(job.line, exc))
+            return
+        if self._form.view is not None and self._engine.sequences == 1:
+            job.view = self._form.view()
+        else:
+            self._progress.show()
+        self._jobs[job.request] = job
+
+    def _advance(self) -> None:
+        try:
+            happened = self._engine.step()
+        except R1Error as exc:  # those under way are lost
+            for job in self._jobs.values():
+                job.request.cancel()  # it may not have begun
+                self._end(job.place, job.line, _failure(job.line, exc))
+            self._close()
+            return
+        tokens = 0
+        for request, event in happened:
+            if current := self._jobs.get(request):
+                tokens -= current.tokens
+                reply = current.add(event)
+                tokens += current.tokens
+                if reply is not None:
+                    self._finish(current, reply)
+        self._progress.add_tokens(tokens)
+
+    def _finish(self, job: _Job, reply: Reply) -> None:
+        del self._jobs[job.request]
+        if self._may_succeed_alone(job, reply):
+            request = self._engine.request(job.line.prompt or "", stop_after_thinking=self._form.only_thinking)
+            self._postponed.append(_Job(job.line, job.place, request, job.load_s, is_second_try=True))
+            return
+        fields = self._form.describe(reply, job.request.sampling.seed, job.load_s)
+        thinking = reply.thinking if self._form.view is not None and job.view is None else ""
+        self._end(job.place, job.line, Result({**job.line.labels, **fields}, self._form.judge(reply), thinking))
+
+    def _may_succeed_alone(self, job: _Job, reply: Reply) -> bool:
+        """Whether it ended only because those beside it took so much of the KV cache."""
+        usage = reply.finished.usage
+        used = usage.prompt_tokens + usage.thinking_tokens + usage.answer_tokens
+        is_crowded_out = reply.finished.reason == "context" and used < self._engine.context_length
+        return is_crowded_out and not job.is_second_try and bool(self._jobs)
+
+    def _end(self, place: int, line: PromptLine, result: Result) -> None:
+        self._progress.finish(line.size)
+        self._results.add(place, result)
+
+    def _close(self) -> None:
+        """Ends what is shown of the replies under way, and forgets them."""
+        for job in self._jobs.values():
+            if job.view is not None:
+                job.view.close()
+        self._jobs.clear()
+        self._progress.hide()
+
+
+def _failure(line: PromptLine, exc: R1Error) -> Result:
+    return Result({**line.labels, "error": f"line {line.number}: {exc}"}, exc.exit_status)

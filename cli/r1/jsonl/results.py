@@ -1,0 +1,89 @@
+"""The results of prompt lines: one JSON object each, in the order of the lines or as they come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from r1.console import Console
+from r1.render.lines_progress import LinesProgress
+from r1_quantize.errors import ExitStatus
+
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The JSON object of a line, and the exit status that it stands for. `thinking` is to be shown on stderr."""
+
+    fields: Fields
+    status: ExitStatus
+    thinking: str = ""
+
+
+class Results:
+    """Prints results. Those that have to wait for an earlier line are held."""
+
+    def __init__(self, console: Console, progress: LinesProgress, *, in_order: bool) -> None:
+        self.complete = 0  # answers
+        self._console = console
+        self._progress = progress
+        self._in_order = in_order
+        self._held: dict[int, Result] = {}
+        self._places = 0
+        self._next = 0
+        self._lines = 0
+        self._errors = 0
+        self._incomplete = 0
+        self._first_error = ExitStatus.OK
+
+    @property
+    def held(self) -> int:
+        """Results that wait for an earlier line."""
+        return len(self._held)
+
+    def place(self) -> int:
+        """The place of the next line."""
+        self._places += 1
+        return self._places - 1
+
+    def add(self, place: int, result: Result) -> None:
+        """Prints the result of the line at `place`, once the results of all earlier places are printed.
+
+        Raises BrokenPipeError if the reader of stdout went away, and R1Error if stdout cannot be written.
+        """
+        if not self._in_order:
+            self._print(result)
+            return
+        self._held[place] = result
+        while self._next in self._held:
+            self._print(self._held.pop(self._next))
+            self._next += 1
+
+    def print_held(self) -> None:
+        """Prints the results that still wait; for an end before all lines are answered."""
+        for place in sorted(self._held):
+            self._print(self._held.pop(place))
+
+    def sum_up(self) -> ExitStatus:
+        """Warns about lines that failed and answers that were cut off; the first failure determines the status."""
+        if self._errors:
+            self._console.warn(f"{self._errors} of {self._lines} lines failed; see `error` in their objects")
+        if self._incomplete:
+            self._console.warn(
+                f"{self._incomplete} of {self._lines} answers are incomplete; see `finish_reason` in their objects"
+            )
+        return self._first_error if self._errors else ExitStatus.INCOMPLETE if self._incomplete else ExitStatus.OK
+
+    def _print(self, result: Result) -> None:
+        self._lines += 1
+        if "error" in result.fields:
+            self._first_error = self._first_error if self._errors else result.status
+            self._errors += 1
+        else:
+            self.complete += result.status is ExitStatus.OK
+            self._incomplete += result.status is ExitStatus.INCOMPLETE
+        with self._progress.aside():
+            if result.thinking:
+                self._console.err(f"{result.thinking}\n", dim=True)
+            self._console.json(result.fields, one_line=True)

@@ -1,0 +1,81 @@
+"""An engine for many prompts without a model: each request takes as many steps as its prompt says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from r1.engine.context import PromptTooLong
+from r1.engine.events import Answer, Event, Finished, FinishReason, Prefill, Thinking, Thought, Timings, Usage
+from r1.engine.request import Request
+from r1.engine.sampling import SamplingParams
+from r1_quantize.errors import R1Error
+
+TIMINGS = Timings(ttft_s=0.5, prefill_tps=10.0, decode_tps=20.0, total_s=1.0)
+
+
+@dataclass(slots=True)
+class FakeEngine:
+    """Answers the prompt `3 text` in three steps with `TEXT`; `wide 3 text` needs a context of its own first.
+
+    `log` says what was done in which order. `is_stopped` ends all replies at the next step.
+    """
+
+    sequences: int = 2
+    context_length: int = 100
+    is_stopped: bool = False
+    fails_at: int = -1  # the number of the step that fails
+    crowds_out: set[str] = field(default_factory=set)  # prompts whose reply ends for lack of room once
+    log: list[str] = field(default_factory=list)
+    most_at_once: int = 0
+    steps: int = 0
+    _prompts: dict[Request, str] = field(default_factory=dict)
+    _left: dict[Request, int] = field(default_factory=dict)
+    _is_wide: bool = False
+
+    def request(self, prompt: str, *, stop_after_thinking: bool) -> Request:
+        if prompt == "long":
+            raise PromptTooLong(200, self.context_length, self.context_length)
+        made = Request(prompt=[], sampling=SamplingParams(seed=7), stop_after_thinking=stop_after_thinking)
+        self._prompts[made] = prompt
+        return made
+
+    def has_room_for(self, request: Request) -> bool:
+        return self._is_wide or not self._prompts[request].startswith("wide")
+
+    def submit(self, request: Request) -> float:
+        prompt = self._prompts[request]
+        if not self.has_room_for(request):
+            assert not self._left, "the context is made anew under the replies that use it"
+            self._is_wide = True
+        assert len(self._left) < self.sequences
+        self.log.append(f"begin {prompt}")
+        self._left[request] = int(prompt.removeprefix("wide ").split()[0])
+        self.most_at_once = max(self.most_at_once, len(self._left))
+        return 0.25
+
+    def step(self) -> list[tuple[Request, Event]]:
+        self.steps += 1
+        if self.steps == self.fails_at:
+            self._left.clear()
+            raise R1Error("llama.cpp failed")
+        happened: list[tuple[Request, Event]] = []
+        for request in list(self._left):
+            happened += [(request, event) for event in self._advance(request)]
+        return happened
+
+    def _advance(self, request: Request) -> list[Event]:
+        prompt = self._prompts[request]
+        if self.is_stopped:
+            return self._end(request, "interrupted", [])
+        self._left[request] -= 1
+        if prompt in self.crowds_out and len(self._left) > 1:
+            self.crowds_out.remove(prompt)
+            return self._end(request, "context", [])
+        if self._left[request] == 0:
+            return self._end(request, "stop", [Thought(2), Answer(prompt.upper(), tokens=3)])
+        return [Prefill(1, 1), Thinking("hm ", tokens=1)]
+
+    def _end(self, request: Request, reason: FinishReason, events: list[Event]) -> list[Event]:
+        del self._left[request]
+        self.log.append(f"end {self._prompts[request]}")
+        return [*events, Finished(reason, Usage(4, 2, 3), TIMINGS, threads=1)]
