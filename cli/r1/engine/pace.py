@@ -232,7 +232,7 @@ class Trials:
         self._best[self._kind] = best
         now = self._sensors.clock()
         if threads > 1 and now >= self._fewer.until and (mean >= _SLOW * best or self._is_preempted()):
-            self._try(threads, threads - max(1, threads // 4), tokens, mean)
+            self._try(threads, threads // 2, tokens, mean)
         elif threads == self._chosen < self._limit and now >= self._more.until:
             self._try(threads, min(self._limit, threads + max(1, threads // 4)), tokens, mean)
 
@@ -257,13 +257,17 @@ class Trials:
             self._conclude(trial)
 
     def _conclude(self, trial: _Trial) -> None:
-        """Keeps the faster number. What has just helped is tried again soon; what has not, later and later."""
+        """Keeps the faster number. What has helped may be tried again soon; what has not, later and later."""
         now = self._sensors.clock()
-        same, other = (self._fewer, self._more) if trial.threads < trial.before else (self._more, self._fewer)
+        is_fewer = trial.threads < trial.before
+        same, other = (self._fewer, self._more) if is_fewer else (self._more, self._fewer)
         if trial.is_won:
             self._chosen = trial.threads
+            skipped = abs(trial.before - trial.threads) > 1
             same.reset(now)
-            other.reset(now + _FIRST_WAIT_S)
+            other.reset(now if is_fewer and skipped else now + _FIRST_WAIT_S)
+        elif is_fewer and trial.threads > 1:  # too many all the same
+            self._try(trial.before, 1, trial.tokens, trial.mean)
         else:
             self._best[trial.tokens, trial.before] = trial.mean
             same.longer(now)
