@@ -6,9 +6,9 @@ from functools import partial
 
 from r1.console import Console
 from r1.engine.model import LoadCancelled
+from r1.fit.fitted_model import Listener, Workload
 from r1.interrupt import Interrupt, Interrupted
 from r1.library import find_model
-from r1.fit.fitted_model import Listener, Workload
 from r1.loaded_model import LoadedModel
 from r1.prompt_input import PromptOptions, read_prompt, require_prompt
 from r1.prompt_limit import limit_of
