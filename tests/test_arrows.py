@@ -70,7 +70,7 @@ def is_within(module: str, package: str) -> bool:
 
 
 def test_the_sources_are_found() -> None:
-    assert {"r1.app", "r1.engine.generate", "r1_quantize.pipeline"} <= set(map(module_name, SOURCES))
+    assert {"r1.app", "r1.engine.scheduler", "r1_quantize.pipeline"} <= set(map(module_name, SOURCES))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)

@@ -132,8 +132,8 @@ class Sequence:
             self.last_logits = other.last_logits
 
 
-def common_length(first: Row[int], second: Row[int]) -> int:
-    """The length of the common prefix of two token sequences."""
+def common_length(first: Row[object], second: Row[object]) -> int:
+    """The length of the common prefix of two lists of tokens, or of two texts."""
     shorter = min(len(first), len(second))
     start = 0
     while start < shorter and first[start : start + _COMPARED] == second[start : start + _COMPARED]:

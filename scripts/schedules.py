@@ -1,0 +1,265 @@
+"""Random schedules of requests on the built-in model: their greedy texts must be those of one request at a time.
+
+    python -m scripts.schedules [--seed 1] [--cases 500] [--case K]
+
+A case makes a context with few cells, so that it runs full, and lets requests come and go at random steps: with prompts
+that share prefixes, cancelled while they wait, are prefilled, think or answer, or stopped in the middle of a batch. The
+texts are compared with greedy decoding by `Alone`, which uses neither scheduler nor sampler. They may differ where two
+tokens are equally likely but for the last bits of their logits: a batch of several sequences changes those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from r1.engine.context import Context, ContextParams, Part
+from r1.engine.events import Answer, Event, Finished, Prefill, Thinking
+from r1.engine.llama import Stop, llama
+from r1.engine.model import Model
+from r1.engine.prompt import Conversation, Turn, prompt_segments
+from r1.engine.reasoning import ReplyDecoder
+from r1.engine.request import Request
+from r1.engine.sampling import SamplingParams
+from r1.engine.scheduler import Scheduler
+from r1.engine.sequence import common_length
+from r1.machine.cores import Threads
+
+LENGTH = 384
+"""Tokens that a sequence can hold."""
+
+_NEAR_TIE = 0.02
+"""Two logits this close may change places in a batch; the logits of `tiny` span some 40."""
+
+_QUESTIONS = (
+    "What is 17 + 25?",
+    "What is 17 + 26?",
+    "How many r's are in strawberry?",
+    "What is larger, 9.11 or 9.8?",
+    "What is 903 - 78?",
+    "Please answer this question as well as you can, and take the time that you need for it: what is 12 + 34? " * 2,
+    "Please answer this question as well as you can, and take the time that you need for it: what is 12 + 34? " * 2
+    + "Or is it 35?",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A prompt: a question, after a turn or without one."""
+
+    question: int
+    after_turn: bool
+    max_tokens: int
+
+
+class Alone:
+    """Greedy decoding of one prompt in a context of its own: texts, and how far apart the two best logits were."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._native = llama()
+        self._size = self._native.llama_vocab_n_tokens(self._native.llama_model_get_vocab(model.handle))
+        self.reply = lru_cache(maxsize=None)(self._reply)
+
+    def prompt(self, asked: Asked) -> list[list[int]]:
+        turns = [Turn("What is 2 + 2?", "2 + 2 = 4", "It is 4. Is there anything else?")] if asked.after_turn else []
+        return prompt_segments(self._model, Conversation(turns=turns), _QUESTIONS[asked.question])
+
+    def _reply(self, asked: Asked) -> AloneReply:
+        reply = AloneReply()
+        decoder = ReplyDecoder(self._model.control.end_think, self._model.piece)
+        with Context(self._model, ContextParams(LENGTH, threads=Threads.of(1))) as context:
+            (sequence,) = context.sequences
+            for _ in context.prefill(sequence, self.prompt(asked)):
+                pass
+            while True:
+                token, margin = self._best(context)
+                if self._model.ends_turn(token):
+                    reply.add(None, margin)
+                    return reply
+                reply.add(decoder.feed(token), margin)
+                if len(reply.margins) >= asked.max_tokens or len(sequence) >= LENGTH:
+                    reply.add(decoder.end(), margin)
+                    return reply
+                context.decode([Part(sequence, [token])])
+
+    def _best(self, context: Context) -> tuple[int, float]:
+        """The token with the largest logit, and its distance to the second."""
+        pointer = self._native.llama_get_logits_ith(context.handle, -1)
+        logits = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float * self._size)).contents[:]
+        best, second = sorted(logits)[:-3:-1]
+        return logits.index(best), best - second
+
+
+@dataclass(slots=True)
+class AloneReply:
+    """The text, how much of it each token completed, and the margin of each token."""
+
+    text: str = ""
+    lengths: list[int] = field(default_factory=list)
+    margins: list[float] = field(default_factory=list)
+
+    def add(self, event: Event | None, margin: float) -> None:
+        self.text += event.text if isinstance(event, Thinking | Answer) else ""
+        self.lengths.append(len(self.text))
+        self.margins.append(margin)
+
+    def margin_at(self, position: int) -> float:
+        """The smallest margin of the tokens up to the one that wrote the character at this position."""
+        last = next((index for index, length in enumerate(self.lengths) if length > position), len(self.lengths) - 1)
+        return min(self.margins[: last + 1])
+
+
+@dataclass(slots=True)
+class StopsBatch:
+    """A `Pace` of one thread that can stop the next batch in the middle."""
+
+    stop: Stop
+    is_armed: bool = False
+
+    def threads(self) -> Threads:
+        if self.is_armed:
+            self.stop.set()
+        return Threads.of(1)
+
+    def measured(self, seconds: float, tokens: int, threads: int) -> None:
+        pass
+
+
+@dataclass(slots=True)
+class Case:
+    """One schedule, and what happened in it."""
+
+    model: Model
+    alone: Alone
+    seed: int
+    counts: Counter[str] = field(default_factory=Counter)
+    differences: int = 0  # texts that differ because of a near tie
+    _texts: dict[Request, str] = field(default_factory=dict)
+    _states: dict[Request, str] = field(default_factory=dict)
+    _asked: dict[Request, Asked] = field(default_factory=dict)
+    _ends: dict[Request, Finished] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Raises AssertionError where anything is wrong."""
+        rng = random.Random(self.seed)
+        sequences = rng.choice([1, 2, 3, 5])
+        cells = LENGTH + rng.randrange(0, (sequences - 1) * 150 + 1)
+        params = ContextParams(LENGTH, threads=Threads.of(1), sequences=sequences, cells=cells)
+        stop = Stop()
+        with Context(self.model, params, stop) as context:
+            pace = StopsBatch(stop)
+            scheduler = Scheduler(context, pace)
+            for _ in range(rng.randrange(2, 9)):
+                self._submit(scheduler, rng)
+                for _ in range(rng.choice([0, 0, 1, 3, 10, 40])):
+                    self._disturb(scheduler, pace, rng)
+                    self._step(scheduler)
+                    stop.clear()
+                    pace.is_armed = False
+            while not scheduler.is_idle:
+                self._step(scheduler)
+            self._check_texts()
+            self._check_cells(scheduler)
+
+    def _submit(self, scheduler: Scheduler, rng: random.Random) -> None:
+        asked = Asked(rng.randrange(len(_QUESTIONS)), rng.random() < 0.3, rng.choice([1, 7, 60, 1000, 1000]))
+        request = Request(self.alone.prompt(asked), SamplingParams(0, max_tokens=asked.max_tokens))
+        self._asked[request], self._texts[request], self._states[request] = asked, "", "waiting"
+        scheduler.submit(request)
+
+    def _disturb(self, scheduler: Scheduler, pace: StopsBatch, rng: random.Random) -> None:
+        """Cancels a request, or stops all, before a batch or in it."""
+        under_way = [request for request in self._asked if request not in self._ends]
+        if under_way and rng.random() < 0.05:
+            request = rng.choice(under_way)
+            self.counts[f"cancelled while {self._states[request]}"] += 1
+            request.cancel()
+        if rng.random() < 0.005:
+            self.counts["stopped before a batch"] += 1
+            pace.stop.set()
+        elif rng.random() < 0.01:
+            self.counts["stopped in a batch"] += 1
+            pace.is_armed = True
+        if scheduler.context.free_cells < LENGTH // 4:
+            self.counts["few cells left"] += 1
+
+    def _step(self, scheduler: Scheduler) -> None:
+        for request, event in scheduler.step():
+            assert request not in self._ends, "an event after the last one"
+            if isinstance(event, Finished):
+                self._ends[request] = event
+                self.counts[f"ended: {event.reason}"] += 1
+            elif isinstance(event, Prefill):
+                self._states[request] = "being prefilled"
+            elif isinstance(event, Thinking | Answer):
+                self._states[request] = "thinking" if isinstance(event, Thinking) else "answering"
+                self._texts[request] += event.text
+        native = llama()
+        memory = native.llama_get_memory(scheduler.context.handle)
+        for sequence in scheduler.context.sequences:
+            held = native.llama_memory_seq_pos_max(memory, sequence.number) + 1
+            assert held == len(sequence), f"llama.cpp holds {held} tokens, and we count {len(sequence)}"
+
+    def _check_texts(self) -> None:
+        assert self._ends.keys() == self._asked.keys(), "a request without an end"
+        for request, asked in self._asked.items():
+            text, reply = self._texts[request], self.alone.reply(asked)
+            is_complete = self._ends[request].reason in {"stop", "length"}
+            expected = reply.text if is_complete else reply.text[: len(text)]
+            if text != expected:
+                position = common_length(text, expected)
+                margin = reply.margin_at(position)
+                assert margin < _NEAR_TIE, f"{asked}: {text!r} is not {expected!r}; the margin was {margin}"
+                self.differences += 1
+
+    def _check_cells(self, scheduler: Scheduler) -> None:
+        """No cell is lost: neither by our count, nor in llama.cpp, whose pool can be filled again."""
+        context = scheduler.context
+        assert scheduler.free_cells == context.cells
+        for sequence in context.sequences:
+            sequence.truncate(0)
+        assert context.free_cells == context.cells
+        while context.free_cells:
+            sequence = min(context.sequences, key=len)
+            count = min(context.chunk, context.free_cells)
+            context.decode([Part(sequence, [self.model.control.bos] * count)])
+
+
+def main() -> None:
+    """Prints what happened, and raises at the first case that fails."""
+    from r1_quantize import catalog
+    from r1_quantize.builtin import ensure_tiny
+    from r1_quantize.store.store import Store
+
+    parser = argparse.ArgumentParser(description="Random schedules of requests.")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cases", type=int, default=500)
+    parser.add_argument("--case", type=int, help="only this one")
+    options = parser.parse_args()
+    counts: Counter[str] = Counter()
+    with TemporaryDirectory() as folder:
+        ensure_tiny(Store(Path(folder), catalog.load()))
+        with Model(Path(folder) / "models" / "tiny" / "Q8_0.gguf") as model:
+            alone = Alone(model)
+            numbers = range(options.cases) if options.case is None else [options.case]
+            for number in numbers:
+                case = Case(model, alone, seed=options.seed * 1_000_000 + number)
+                try:
+                    case.run()
+                except AssertionError as exc:
+                    raise SystemExit(f"case {number} of seed {options.seed}: {exc}") from exc
+                counts += case.counts
+                counts["texts that differ by a near tie"] += case.differences
+    for what, count in sorted(counts.items()):
+        print(f"{count:7}  {what}")
+
+
+if __name__ == "__main__":
+    main()

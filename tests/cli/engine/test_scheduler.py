@@ -1,0 +1,248 @@
+"""`r1.engine.scheduler`: many requests over one KV cache, each as if it were alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from r1.engine.context import Context, ContextParams, Part, PromptTooLong
+from r1.engine.events import Answer, Event, Finished, Prefill, Thinking
+from r1.engine.model import Model
+from r1.engine.prompt import Conversation, prompt_segments
+from r1.engine.request import Request
+from r1.engine.sampling import SamplingParams
+from r1.engine.scheduler import Scheduler, generate
+from r1.machine.cores import Threads
+from scripts.schedules import Alone, Case
+from tests.cli.engine.test_context import logits
+
+QUESTIONS = ("What is 17 + 25?", "How many r's are in strawberry?", "What is larger, 9.11 or 9.8?", "What is 903 - 78?")
+
+
+def several(model: Model, sequences: int, length: int = 512, cells: int | None = None) -> Context:
+    params = ContextParams(
+        length, threads=Threads.of(1), sequences=sequences, cells=sequences * length if cells is None else cells
+    )
+    return Context(model, params)
+
+
+@pytest.fixture
+def three(model: Model) -> Iterator[Context]:
+    """Room for three sequences."""
+    with several(model, 3) as context:
+        yield context
+
+
+def prompt(model: Model, question: str) -> list[list[int]]:
+    return prompt_segments(model, Conversation(), question)
+
+
+def greedy(model: Model, question: str, max_tokens: int = 1000) -> Request:
+    return Request(prompt(model, question), SamplingParams(0, max_tokens=max_tokens))
+
+
+def run(scheduler: Scheduler) -> dict[Request, list[Event]]:
+    """Steps until all requests are done; their events."""
+    events: dict[Request, list[Event]] = {}
+    while not scheduler.is_idle:
+        for request, event in scheduler.step():
+            events.setdefault(request, []).append(event)
+    return events
+
+
+def text(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Thinking | Answer))
+
+
+def reason(events: list[Event]) -> str:
+    assert isinstance(events[-1], Finished)
+    return events[-1].reason
+
+
+class TestSteps:
+    """All requests advance, and none waits for another."""
+
+    def test_replies_are_those_of_one_at_a_time(self, model: Model, three: Context) -> None:
+        scheduler = Scheduler(three)
+        requests = [greedy(model, question) for question in QUESTIONS]
+        for request in requests:
+            scheduler.submit(request)
+        together = run(scheduler)
+        with several(model, 1) as alone:
+            for request, question in zip(requests, QUESTIONS, strict=True):
+                assert text(together[request]) == text(list(generate(Scheduler(alone), greedy(model, question))))
+
+    def test_a_long_prompt_does_not_keep_a_reply_waiting(self, model: Model, three: Context) -> None:
+        scheduler = Scheduler(three)
+        short, long = greedy(model, QUESTIONS[0]), greedy(model, "word " * 90)
+        scheduler.submit(short)
+        while scheduler.running == 0 or scheduler.step()[-1][1] == Prefill(0, len(short.prompt[0])):
+            scheduler.step()
+        scheduler.submit(long)
+        kinds = [[type(event) for _, event in scheduler.step()] for _ in range(4)]
+        assert kinds[0] == [Prefill]  # it begins
+        assert all(Prefill in step for step in kinds[1:])
+        assert sum(Thinking in step for step in kinds[1:]) >= 2
+
+    def test_more_requests_than_sequences_wait_first_come_first_served(self, model: Model, three: Context) -> None:
+        scheduler = Scheduler(three)
+        requests = [greedy(model, QUESTIONS[0], max_tokens=3 + number) for number in range(7)]
+        for request in requests:
+            scheduler.submit(request)
+        begun: list[Request] = []
+        while not scheduler.is_idle:
+            begun += [request for request, event in scheduler.step() if isinstance(event, Prefill)]
+            assert scheduler.running <= 3
+        assert list(dict.fromkeys(begun)) == requests
+
+    def test_each_request_has_its_own_seed(self, model: Model, three: Context) -> None:
+        def wild(seed: int) -> Request:
+            return Request(prompt(model, QUESTIONS[0]), SamplingParams(3.0, top_p=1.0, seed=seed, max_tokens=40))
+
+        scheduler = Scheduler(three)
+        requests = [wild(1), wild(2), wild(1)]
+        for request in requests:
+            scheduler.submit(request)
+        first, second, same = (text(events) for events in run(scheduler).values())
+        assert first == same != second
+
+    def test_a_prompt_that_is_too_long_is_refused(self, model: Model, three: Context) -> None:
+        with pytest.raises(PromptTooLong, match="holds 512"):
+            Scheduler(three).submit(greedy(model, "word " * 200))
+
+
+class TestCancelling:
+    """Takes effect at the next step, and frees the cells."""
+
+    def test_of_a_running_request_frees_its_cells(self, model: Model, three: Context) -> None:
+        scheduler = Scheduler(three)
+        kept, dropped = greedy(model, QUESTIONS[0]), greedy(model, QUESTIONS[1])
+        scheduler.submit(kept)
+        scheduler.submit(dropped)
+        while scheduler.running < 2 or scheduler.waiting:
+            scheduler.step()
+        for _ in range(5):
+            scheduler.step()
+        dropped.cancel()
+        ends = [event for request, event in scheduler.step() if request is dropped]
+        assert reason(ends) == "interrupted"
+        assert scheduler.running == 1
+        assert scheduler.free_cells == three.cells - len(three.sequences[0])
+        assert reason(run(scheduler)[kept]) == "stop"
+
+    def test_of_a_waiting_request_answers_it_with_nothing(self, model: Model) -> None:
+        with several(model, 1) as context:
+            scheduler = Scheduler(context)
+            first, second = greedy(model, QUESTIONS[0]), greedy(model, QUESTIONS[1])
+            scheduler.submit(first)
+            scheduler.submit(second)
+            second.cancel()
+            events = run(scheduler)
+        assert [reason(events[first]), reason(events[second])] == ["stop", "interrupted"]
+        assert len(events[second]) == 1
+
+
+class TestSharedPrefixes:
+    """What another sequence holds is not computed again."""
+
+    def test_samples_of_one_prompt_share_its_cells_and_its_logits(self, model: Model, three: Context) -> None:
+        scheduler = Scheduler(three)
+        tokens = len(prompt(model, QUESTIONS[0])[0])
+        for seed in range(3):
+            scheduler.submit(Request(prompt(model, QUESTIONS[0]), SamplingParams(2.0, seed=seed, max_tokens=1)))
+        decoded = count_decoded(three)
+        events = run(scheduler)
+        assert decoded["tokens"] == tokens
+        assert three.cells - three.free_cells == tokens
+        prefills = [[event.done for event in each if isinstance(event, Prefill)] for each in events.values()]
+        assert prefills == [[0, tokens], [tokens], [tokens]]
+
+    def test_a_later_sample_of_a_prompt_needs_no_prefill(self, model: Model, three: Context) -> None:
+        scheduler = Scheduler(three)
+        first = list(generate(scheduler, greedy(model, QUESTIONS[0])))
+        decoded = count_decoded(three)
+        again = list(generate(scheduler, greedy(model, QUESTIONS[0])))
+        assert text(again) == text(first)
+        usage = again[-1].usage if isinstance(again[-1], Finished) else None
+        assert usage is not None
+        assert decoded["tokens"] == usage.thinking_tokens + usage.answer_tokens
+
+    def test_the_logits_after_a_shared_prefix_are_those_without_one(self, model: Model, three: Context) -> None:
+        start = [model.control.bos, *model.tokenize("Count to ten, then to twelve, and so on. " * 4)][:128]
+        ends = [model.tokenize("Now go on"), model.tokenize("Now stop there")]
+        first, second, _ = three.sequences
+        for _ in three.prefill(first, [[*start], ends[0]]):
+            pass
+        second.copy(first, 128)
+        assert list(three.prefill(second, [[*start], ends[1]])) == [128, 128 + len(ends[1])]
+        shared = logits(three)
+        with several(model, 1) as fresh:
+            for _ in fresh.prefill(fresh.sequences[0], [[*start], ends[1]]):
+                pass
+            assert shared == logits(fresh)
+
+    def test_the_longest_prefix_wins_and_the_least_recently_used_goes(self, model: Model, three: Context) -> None:
+        scheduler = Scheduler(three)
+        start = [model.control.bos, *model.tokenize("word " * 60)][:256]
+        longer, shorter = [start, [1, 2]], [start[:128], [3]]
+        for segments in (longer, shorter, [[7, 8]], [[9, 10]]):
+            list(generate(scheduler, Request(segments, SamplingParams(0, max_tokens=1))))
+        assert [sequence.tokens for sequence in three.sequences] == [[9, 10], [*shorter[0], 3], [7, 8]]
+        done = [
+            event.done
+            for event in generate(scheduler, Request([start[:128], [4]], SamplingParams(0, max_tokens=1)))
+            if isinstance(event, Prefill)
+        ]
+        assert done == [128, 129]
+
+
+class TestFullCache:
+    """The sequences share fewer cells than they could fill."""
+
+    def test_the_youngest_reply_ends_and_the_others_go_on(self, endless_path: Path) -> None:
+        with Model(endless_path) as endless, several(endless, 3, length=200, cells=200) as context:
+            scheduler = Scheduler(context)
+            scheduler._has_room_for = lambda _: True  # type: ignore[method-assign]
+            requests = [greedy(endless, f"{number}", max_tokens=120) for number in range(3)]
+            for request in requests:
+                scheduler.submit(request)
+            events = run(scheduler)
+            assert [reason(events[request]) for request in requests] == ["length", "context", "context"]
+            assert all(text(events[request]) for request in requests)
+            assert scheduler.free_cells == context.cells
+
+    def test_a_request_waits_until_there_is_room_for_it(self, model: Model) -> None:
+        with several(model, 3, length=400, cells=600) as context:
+            scheduler = Scheduler(context)
+            requests = [greedy(model, question, max_tokens=300) for question in QUESTIONS]
+            for request in requests:
+                scheduler.submit(request)
+            events = run(scheduler)
+        assert Counter(reason(each) for each in events.values()) == {"stop": 4}
+
+
+def count_decoded(context: Context) -> Counter[str]:
+    """Counts the tokens that are decoded from now on."""
+    counts: Counter[str] = Counter()
+    decode = context.decode
+
+    def counted(parts: Sequence[Part]) -> list[int]:
+        counts["tokens"] += sum(len(part.tokens) for part in parts)
+        return decode(parts)
+
+    context.decode = counted  # type: ignore[method-assign]
+    return counts
+
+
+def test_random_schedules_change_no_text_and_lose_no_cell(model: Model) -> None:
+    alone = Alone(model)
+    counts: Counter[str] = Counter()
+    for number in range(12):
+        case = Case(model, alone, seed=number)
+        case.run()
+        counts += case.counts
+    assert {"ended: stop", "ended: length", "ended: context", "ended: interrupted"} <= counts.keys()
+    assert {"stopped before a batch", "stopped in a batch", "cancelled while waiting"} <= counts.keys()
