@@ -13,13 +13,14 @@ from r1.engine.context import Context, PromptTooLong, Stopped
 from r1.engine.events import Event
 from r1.engine.llama import Stop
 from r1.engine.model import Model
+from r1.engine.pace import ThreadPace
 from r1.engine.prompt import Conversation, Turn, conversation_segments, prompt_segments, tokens_if_longer
 from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import RequestEvent, Scheduler, generate
 from r1.fit.fitted_model import FittedModel, Listener, Workload
 from r1.fit.plan import MemoryPlan
-from r1.fit.planner import MemoryPlanner
+from r1.fit.planner import MemoryPlanner, fixed_threads
 from r1.settings import Settings
 
 
@@ -57,6 +58,7 @@ class LoadedModel:
         Raises BadGGUF, UsageError (no such device, `ctx` too long for the model), NotEnoughSpace, LoadCancelled.
         """
         began = perf_counter()
+        self._pace = None if fixed_threads(settings, path) else ThreadPace()
         planner = MemoryPlanner.of(path, settings, name or path.name)
         self._fitted = FittedModel(path, planner, workload or Workload(), stop or Stop(), listener or Listener())
         self._scheduler: Scheduler | None = None
@@ -219,5 +221,5 @@ class LoadedModel:
         """A scheduler over a context for the prompt and its complete reply."""
         context = self._fitted.context_for(prompt_tokens)
         if self._scheduler is None or self._scheduler.context is not context:
-            self._scheduler = Scheduler(context)
+            self._scheduler = Scheduler(context, self._pace)
         return self._scheduler

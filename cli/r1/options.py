@@ -134,7 +134,7 @@ Threads = Annotated[
         "--threads",
         panel=_MACHINE,
         metavar="N",
-        help="Number of threads. (default: the fast cores, or what r1 bench --tune found)",
+        help="Number of threads. (default: what r1 bench --tune found, or the fast cores that others leave)",
     ),
 ]
 Device = Annotated[
