@@ -139,7 +139,7 @@ class TestInterrupt:
         assert out == b"" or out.endswith(b"\n")
 
     def test_while_it_replies_to_many(self, start: Start, endless_path: Path) -> None:
-        process = start("run", "-m", endless_path, "--jsonl", "--thinking", "show")
+        process = start("run", "-m", endless_path, "--jsonl", "--thinking", "show", "--parallel", "1")
         process.stdin.write(b'"hi"\n' * 3)
         process.stdin.flush()
         process.stderr.read(1)

@@ -7,14 +7,14 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from r1 import loaded_model
-from r1.engine.context import Context
+from r1.engine.context import Context, Part
+from r1.fit import fitted_model
 from tests.conftest import Run
 from tests.fakes.in_process import run_here
 from tests.fakes.models import make_silent
@@ -181,6 +181,19 @@ class SignalledInput(io.BytesIO):
     readline = read  # type: ignore[assignment]
 
 
+def signal_after(monkeypatch: pytest.MonkeyPatch, number: int, *, batches: int) -> None:
+    """Raises a signal when so many batches have been decoded."""
+    decode, decoded = Context.decode, count(1)
+
+    def signalled(context: Context, parts: Sequence[Part]) -> list[int]:
+        places = decode(context, parts)
+        if next(decoded) == batches:
+            signal.raise_signal(number)
+        return places
+
+    monkeypatch.setattr(Context, "decode", signalled)
+
+
 @pytest.mark.parametrize(("number", "status"), SIGNALS)
 class TestSignals:
     """Ctrl-C, SIGTERM and SIGHUP end it in every phase with what there is, complete and with their exit status."""
@@ -192,22 +205,11 @@ class TestSignals:
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     def signal_in_prefill(self, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-        prefill = Context.prefill
+        decode = Context.decode
 
-        def signalled(context: Context, *arguments: Any) -> Iterator[int]:
-            for done in prefill(context, *arguments):
-                yield done
-                signal.raise_signal(number)
-
-        monkeypatch.setattr(Context, "prefill", signalled)
-
-    def signal_in_decode(self, monkeypatch: pytest.MonkeyPatch, number: int, *, after: int) -> None:
-        decode, count = Context.decode, iter(range(1_000_000))
-
-        def signalled(context: Context, *arguments: Any) -> None:
-            decode(context, *arguments)
-            if next(count) == after:
-                signal.raise_signal(number)
+        def signalled(context: Context, parts: Sequence[Part]) -> list[int]:
+            signal.raise_signal(number)
+            return decode(context, parts)
 
         monkeypatch.setattr(Context, "decode", signalled)
 
@@ -226,7 +228,7 @@ class TestSignals:
             signal.raise_signal(number)
             return on_progress(0.5)
 
-        monkeypatch.setattr(loaded_model, "read_ahead", read_ahead)
+        monkeypatch.setattr(fitted_model, "read_ahead", read_ahead)
         assert self.run(environ, SUM) == (status, "", "")
         assert self.run(environ, "--jsonl", stdin=b'"hi"\n') == (status, "", "")
         code, out, err = self.run(environ, "--json", "--seed", "7", SUM)
@@ -249,7 +251,7 @@ class TestSignals:
     def test_while_it_thinks(
         self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, number: int, status: int
     ) -> None:
-        self.signal_in_decode(monkeypatch, number, after=5)
+        signal_after(monkeypatch, number, batches=6)
         code, out, err = self.run(environ, "--thinking", "show", SUM)
         assert (code, out) == (status, "")
         assert re.fullmatch(r"[^\n]+\n", err)
@@ -259,7 +261,7 @@ class TestSignals:
     ) -> None:
         whole = json.loads(self.run(environ, "--json", SUM)[1])
         in_answer = whole["usage"]["thinking_tokens"] + 4
-        self.signal_in_decode(monkeypatch, number, after=in_answer)
+        signal_after(monkeypatch, number, batches=in_answer)
         code, out, err = self.run(environ, SUM)
         assert (code, err) == (status, "")
         assert out.endswith("\n")

@@ -1,0 +1,205 @@
+"""`r1 run --jsonl`: many prompts, several at once, and a night's work that survives a kill."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.tiny.questions import held_out
+from tests.cli.commands.test_run import SIGNALS, TestJson, signal_after
+from tests.conftest import Run
+from tests.fakes.in_process import run_here
+
+SUMS = [f"What is {number} + {number}?" for number in range(11, 17)]
+
+
+def as_lines(prompts: list[Any]) -> bytes:
+    return "".join(json.dumps(prompt) + "\n" for prompt in prompts).encode()
+
+
+def objects(output: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+class TestObjects:
+    """One per line of stdin."""
+
+    @pytest.mark.parametrize("parallel", ["1", "4"])
+    def test_they_come_in_order_with_their_ids(self, r1: Run, parallel: str) -> None:
+        stdin = as_lines([{"id": index, "prompt": text} for index, text in enumerate(SUMS)])
+        done = r1("run", "--jsonl", "--temp", "0", "--parallel", parallel, stdin=stdin)
+        found = objects(done.stdout)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert [each["id"] for each in found] == list(range(6))
+        assert [each["line"] for each in found] == list(range(1, 7))
+        assert all(f"{{{2 * number}}}" in each["answer"] for number, each in zip(range(11, 17), found, strict=True))
+        assert all(tuple(each) == ("id", "line", "prompt_sha256", *TestJson.KEYS) for each in found)
+        assert all(each["context"]["sequences"] == int(parallel) for each in found)
+        assert [each["context"]["threads"] for each in found] == [1] * 6
+
+    def test_unordered_each_comes_as_it_ends(self, r1: Run) -> None:
+        """The first answer has about 160 tokens, the second about 40."""
+        stdin = as_lines([{"id": "long", "prompt": "hi"}, {"id": "short", "prompt": "2+3"}])
+        arguments = ("run", "--jsonl", "--temp", "0", "--parallel", "2")
+        assert [each["id"] for each in objects(r1(*arguments, "--unordered", stdin=stdin).stdout)] == ["short", "long"]
+        assert [each["id"] for each in objects(r1(*arguments, stdin=stdin).stdout)] == ["long", "short"]
+
+    def test_greedy_answers_do_not_depend_on_how_many_are_answered_at_once(self, r1: Run) -> None:
+        """A batch of several changes the last bits of the logits, but no two of tiny's are that close here."""
+        stdin = as_lines([question.text for question in held_out()[::13]])
+        one, eight = (
+            objects(r1("run", "--jsonl", "--temp", "0", "--parallel", number, stdin=stdin).stdout)
+            for number in ("1", "8")
+        )
+        assert len(one) == 31
+        assert [(each["thinking"], each["answer"]) for each in one] == [
+            (each["thinking"], each["answer"]) for each in eight
+        ]
+
+    def test_bad_lines_have_errors_in_their_places(self, r1: Run) -> None:
+        stdin = b'"hi"\n{"id": 7}\n' + as_lines([{"id": 8, "prompt": "x" * 400}]) + b'\n"hi"\n'
+        done = r1("run", "--jsonl", "--ctx", "256", "--temp", "0", "--parallel", "2", stdin=stdin)
+        first, bad, long, last = objects(done.stdout)
+        assert done.returncode == 2
+        assert bad == {"id": 7, "line": 2, "error": bad["error"]}
+        assert bad["error"].startswith("line 2 ")
+        assert tuple(long) == ("id", "line", "prompt_sha256", "error")
+        assert "tokens, and the context holds 256" in long["error"]
+        assert first["answer"] == last["answer"] != ""
+        assert last["line"] == 5  # a blank line counts
+        assert done.stderr == b"r1: 2 of 4 lines failed; see `error` in their objects\n"
+
+    def test_the_status_is_3_when_an_answer_is_incomplete(self, r1: Run) -> None:
+        done = r1("run", "--jsonl", "--max-tokens", "5", "--parallel", "2", stdin=as_lines(SUMS[:2]))
+        assert done.returncode == 3
+        assert [each["finish_reason"] for each in objects(done.stdout)] == ["length"] * 2
+        assert done.stderr == b"r1: 2 of 2 answers are incomplete; see `finish_reason` in their objects\n"
+
+    def test_with_a_seed_one_is_answered_at_a_time_unless_a_number_is_given(self, r1: Run) -> None:
+        arguments = ("run", "--jsonl", "--seed", "5", "--temp", "2", "--max-tokens", "40")
+        alone, again = (objects(r1(*arguments, stdin=as_lines(["hi"] * 3)).stdout) for _ in range(2))
+        assert [each["context"]["sequences"] for each in alone] == [1] * 3
+        assert len({each["thinking"] for each in [*alone, *again]}) == 1
+        parallel = objects(r1(*arguments, "--parallel", "3", stdin=as_lines(["hi"] * 3)).stdout)
+        assert [(each["context"]["sequences"], each["seed"]) for each in parallel] == [(3, 5)] * 3
+
+    @pytest.mark.parametrize("parallel", ["1", "3"])
+    def test_thinking_is_shown_on_stderr_in_the_order_of_the_lines(self, r1: Run, parallel: str) -> None:
+        done = r1(
+            *("run", "--jsonl", "--temp", "0", "--thinking", "show", "--parallel", parallel), stdin=as_lines(SUMS[:3])
+        )
+        assert done.stderr.decode() == "".join(f"{each['thinking']}\n" for each in objects(done.stdout))
+
+    def test_thinking_only(self, r1: Run) -> None:
+        done = r1(*("run", "--jsonl", "--temp", "0", "--thinking", "only", "--parallel", "3"), stdin=as_lines(SUMS[:3]))
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert all(each["thinking"] and not each["answer"] for each in objects(done.stdout))
+
+
+class TestOptions:
+    """`--parallel`, `--unordered` and `--resume` belong to `--jsonl`."""
+
+    @pytest.mark.parametrize("options", [["--parallel", "2"], ["--unordered"], ["--resume", "f"]], ids=" ".join)
+    def test_without_jsonl_they_are_usage_errors(self, r1: Run, options: list[str]) -> None:
+        done = r1("run", *options, "hi")
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert done.stderr.decode() == (
+            f"r1: {options[0]} is for the many prompts of --jsonl; add --jsonl, or leave it out\n"
+        )
+
+    def test_a_variable_for_parallel_does_not_matter_to_one_prompt(self, r1: Run) -> None:
+        report = json.loads(r1("run", "--json", "--temp", "0", "hi", R1_PARALLEL="4").stdout)
+        assert (report["finish_reason"], report["context"]["sequences"]) == ("stop", 1)
+        found = objects(r1("run", "--jsonl", "--temp", "0", stdin=b'"hi"\n', R1_PARALLEL="4").stdout)
+        assert found[0]["context"]["sequences"] == 4
+
+    @pytest.mark.parametrize("number", ["0", "65", "two"])
+    def test_a_wrong_number_is_named(self, r1: Run, number: str) -> None:
+        done = r1("run", "--jsonl", "--parallel", number, stdin=b'"hi"\n')
+        assert done.returncode == 2
+        assert done.stderr.decode() == f"r1: --parallel: '{number}' is not a whole number from 1 to 64\n"
+
+
+class TestResume:
+    """Lines that have a complete answer in an earlier output are skipped."""
+
+    def resumed(self, r1: Run, tmp_path: Path, earlier: bytes, stdin: bytes, *words: str) -> list[dict[str, Any]]:
+        file = tmp_path / "earlier.jsonl"
+        file.write_bytes(earlier)
+        done = r1(*("run", "--jsonl", "--temp", "0", "--parallel", "2"), "--resume", file, *words, stdin=stdin)
+        assert (done.returncode, done.stderr) == (0, b"")
+        return objects(done.stdout)
+
+    @pytest.mark.parametrize("has_ids", [True, False])
+    @pytest.mark.parametrize("words", [(), ("Answer",)])
+    def test_both_outputs_together_have_each_line_once(
+        self, r1: Run, tmp_path: Path, has_ids: bool, words: tuple[str, ...]
+    ) -> None:
+        ids = ["a", "b", "b", None, {"x": 1}, "a"]
+        stdin = as_lines(
+            [{"id": each, "prompt": text} if has_ids else text for each, text in zip(ids, SUMS, strict=True)]
+        )
+        first_lines = b"".join(stdin.splitlines(keepends=True)[:3])
+        earlier = r1("run", "--jsonl", "--temp", "0", "--unordered", *words, stdin=first_lines).stdout
+        found = [*objects(earlier), *self.resumed(r1, tmp_path, earlier, stdin, *words)]
+        assert Counter(each["prompt_sha256"] for each in found).most_common(1)[0][1] == 1
+        assert sorted(each["line"] for each in found) == [1, 2, 3, 4, 5, 6]
+        assert self.resumed(r1, tmp_path, as_lines(found), stdin, *words) == []
+
+    def test_incomplete_answers_and_errors_are_answered_again(self, r1: Run, tmp_path: Path) -> None:
+        cut = r1("run", "--jsonl", "--max-tokens", "5", stdin=as_lines(SUMS[:2])).stdout
+        assert [each["line"] for each in self.resumed(r1, tmp_path, cut, as_lines(SUMS[:3]))] == [1, 2, 3]
+
+    def test_a_person_is_told_what_was_skipped(self, environ: dict[str, str], tmp_path: Path) -> None:
+        file = tmp_path / "earlier.jsonl"
+        command = ("run", "--jsonl", "--temp", "0", "--resume", file)
+        first = run_here(*command, environ=environ, stdin=as_lines(SUMS[:1]), stderr_is_terminal=True)
+        assert b"does not exist yet, so all lines are answered" in first.stderr
+        file.write_bytes(first.stdout)
+        second = run_here(*command, environ=environ, stdin=as_lines(SUMS[:3]), stderr_is_terminal=True)
+        assert b"r1: 1 line was answered before; 2 answered now\n" in second.stderr
+        quiet = run_here(*command, "-q", environ=environ, stdin=as_lines(SUMS[:3]), stderr_is_terminal=True)
+        assert quiet.stderr == b""
+
+    def test_another_prompt_with_the_same_id_is_skipped_with_a_warning(self, r1: Run, tmp_path: Path) -> None:
+        file = tmp_path / "earlier.jsonl"
+        file.write_bytes(r1("run", "--jsonl", "--temp", "0", stdin=as_lines([{"id": 1, "prompt": "hi"}])).stdout)
+        done = r1("run", "--jsonl", "--resume", file, stdin=as_lines([{"id": 1, "prompt": "hello"}]))
+        assert (done.returncode, done.stdout) == (0, b"")
+        assert re.fullmatch(rb"r1: 1 skipped line had another prompt when answered; [^\n]+\n", done.stderr)
+
+    def test_a_file_that_cannot_be_read_is_an_error_before_the_model_is_loaded(self, r1: Run, tmp_path: Path) -> None:
+        done = r1("run", "--jsonl", "--resume", tmp_path, stdin=b'"hi"\n')
+        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+        assert b"cannot be read" in done.stderr
+        assert list(objects(done.stdout)[0]) == ["error", "exit_code"]
+
+
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
+class TestSignals:
+    """Ctrl-C, SIGTERM and SIGHUP print what is under way, in order, with what there is."""
+
+    @pytest.mark.parametrize(("parallel", "begun"), [("1", [1]), ("3", [1, 2, 3])])
+    def test_while_it_answers(
+        self,
+        environ: dict[str, str],
+        monkeypatch: pytest.MonkeyPatch,
+        number: int,
+        status: int,
+        parallel: str,
+        begun: list[int],
+    ) -> None:
+        signal_after(monkeypatch, number, batches=8)
+        done = run_here(
+            *("run", "--jsonl", "--temp", "0", "--parallel", parallel), environ=environ, stdin=as_lines(SUMS)
+        )
+        assert (done.returncode, done.stderr) == (status, b"")
+        found = objects(done.stdout)
+        assert [each["line"] for each in found] == begun
+        assert [each["finish_reason"] for each in found] == ["interrupted"] * len(begun)
+        assert all(each["thinking"] for each in found)
