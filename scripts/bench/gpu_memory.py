@@ -1,7 +1,7 @@
 """Compares the memory that the planner expects on GPUs and in main memory with llama.cpp's actual use.
 
     python scripts/bench/gpu_memory.py MODEL.gguf… [--contexts 0 4096 32768] [--kv-types f16 q8_0] [--layers N…]
-        [--device NAME] [--rpc HOST:PORT,…] [--tokens N] [--threads N]
+        [--parallel 1 4 16] [--device NAME] [--rpc HOST:PORT,…] [--tokens N] [--threads N]
 
 Each combination runs in its own process, which loads the model as `r1 run` does; a context of 0 and no `--layers` leave
 both to the plan. `--tokens` tokens are prefilled and a few decoded; 0 skips this, for a slow device.
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,10 +24,11 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
-from buffers import Buffer, buffers, recorded_log, resident  # the script beside this one
+from buffers import Buffer, buffers, recorded_log, resident  # the scripts beside this one
+from memory import fill
 
+from r1.fit.fitted_model import Listener, Workload
 from r1.fit.shape import shape_of_file
-from r1.fit.fitted_model import Listener
 from r1.loaded_model import LoadedModel
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
@@ -36,11 +36,12 @@ from r1_quantize.errors import R1Error
 
 @dataclass
 class Line:
-    """Bytes, except for the first three fields, `refusals` and the `problem` that prevented the measurement."""
+    """Bytes, except for the first four fields, `refusals` and the `problem` that prevented the measurement."""
 
     context: int = 0
     kv_type: str = ""
     layers: int = 0
+    sequences: int = 1
     planned_gpu: int = 0
     gpu: int = 0
     planned_main: int = 0
@@ -63,13 +64,12 @@ def main() -> None:
         print(json.dumps(asdict(_measure(options))))
         return
     print(
-        f"{'model':<20}{'context':>8} {'cache':<5}{'layers':>7}{'GPU plan':>10}{'is':>8}{'error':>8}"
+        f"{'model':<20}{'context':>8} {'cache':<5}{'layers':>7}{'×':>4}{'GPU plan':>10}{'is':>8}{'error':>8}"
         f"{'main plan':>11}{'is':>8}{'error':>8}{'resident':>10}"
     )
     largest = 0.0
-    combinations = product(options.models, options.layers, options.contexts, options.kv_types)
-    for model, layers, context, kv_type in combinations:
-        largest = max(largest, _compare(model, layers, context, kv_type))
+    for combination in product(options.models, options.layers, options.contexts, options.kv_types, options.parallel):
+        largest = max(largest, _compare(*combination))
     print(f"largest error {largest:.1%}")
 
 
@@ -79,6 +79,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--contexts", type=int, nargs="+", default=[4096, 32_768])
     parser.add_argument("--kv-types", nargs="+", default=["f16", "q8_0"])
     parser.add_argument("--layers", type=int, nargs="+", default=[-1])
+    parser.add_argument("--parallel", type=int, nargs="+", default=[1])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rpc")
     parser.add_argument("--tokens", type=int, default=2048)
@@ -87,21 +88,23 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _compare(model: Path, layers: int, context: int, kv_type: str) -> float:
+def _compare(model: Path, layers: int, context: int, kv_type: str, sequences: int) -> float:
     """Prints the line; returns the larger of the two errors."""
     options = [*sys.argv[1:], "--one", "--layers", str(layers), "--contexts", str(context), "--kv-types", kv_type]
+    options += ["--parallel", str(sequences)]
     others = [word for word in options if not word.endswith(".gguf")]
     done = subprocess.run([sys.executable, __file__, str(model), *others], capture_output=True, text=True, check=False)
+    combination = f"{model.stem:<20}{context:>8} {kv_type:<5}{layers:>7}{sequences:>4}"
     if done.returncode:
-        print(f"{model.stem:<20}{context:>8} {kv_type:<5}{layers:>7}  exit {done.returncode}: {done.stderr[-300:]}")
+        print(f"{combination}  exit {done.returncode}: {done.stderr[-300:]}")
         return 0.0
     line = Line(**json.loads(done.stdout.splitlines()[-1]))
     if line.problem:
-        print(f"{model.stem:<20}{context:>8} {kv_type:<5}{layers:>7}  {line.problem}", flush=True)
+        print(f"{combination}  {line.problem}", flush=True)
         return 0.0
     gpu, main = line.errors
     print(
-        f"{model.stem:<20}{line.context:>8} {line.kv_type:<5}{line.layers:>7}"
+        f"{model.stem:<20}{line.context:>8} {line.kv_type:<5}{line.layers:>7}{line.sequences:>4}"
         f"{line.planned_gpu / 1e6:>9.0f}M{line.gpu / 1e6:>7.0f}M{gpu:>8.1%}"
         f"{line.planned_main / 1e6:>10.0f}M{line.main / 1e6:>7.0f}M{main:>8.1%}{line.resident / 1e6:>9.0f}M"
         + (f"  refused {line.refusals}×" if line.refusals else ""),
@@ -120,16 +123,21 @@ def _measure(options: argparse.Namespace) -> Line:
         device=options.device,
         rpc=options.rpc,
         threads=options.threads,
+        parallel=options.parallel[0],
     )
     notes: list[str] = []
     listener = Listener(note=lambda note: notes.append(note.text))
     try:
-        with recorded_log() as lines, LoadedModel(options.models[0], settings, listener=listener) as loaded:
+        with recorded_log() as lines, _loaded(options.models[0], settings, listener) as loaded:
             line = _measure_loaded(loaded, lines, options)
     except R1Error as exc:
         return Line(problem=" ".join(str(exc).split()))
     line.refusals = sum("refused" in note for note in notes)
     return line
+
+
+def _loaded(path: Path, settings: Settings, listener: Listener) -> LoadedModel:
+    return LoadedModel(path, settings, listener=listener, workload=Workload(is_parallel=settings.parallel != 1))
 
 
 def _measure_loaded(loaded: LoadedModel, lines: Sequence[str], options: argparse.Namespace) -> Line:
@@ -142,7 +150,7 @@ def _measure_loaded(loaded: LoadedModel, lines: Sequence[str], options: argparse
     if loaded.model.placement.devices != gpus or plan.gpu_layers != loaded.model.placement.gpu_layers:
         raise AssertionError(f"{plan.gpu_layers} layers are planned, but the model has {loaded.model.placement}")
     if options.tokens:
-        _fill(loaded, shape_of_file(options.models[0]).vocabulary, options.tokens)
+        fill(loaded.context, shape_of_file(options.models[0]).vocabulary, options.tokens)
     on_gpu = [buffer for buffer in buffers(lines) if _is_on(buffer, gpus)]
     # the mapping holds all weights that are not on a GPU, including those that were copied for the processor
     others = [b for b in buffers(lines) if not _is_on(b, gpus) and (b.kind != "model" or b.is_mapped)]
@@ -150,21 +158,13 @@ def _measure_loaded(loaded: LoadedModel, lines: Sequence[str], options: argparse
         context=plan.context,
         kv_type=plan.kv_type,
         layers=plan.gpu_layers,
+        sequences=plan.sequences,
         planned_gpu=plan.needs.gpu,
         gpu=sum(buffer.size for buffer in on_gpu),
         planned_main=plan.needs.main,
         main=program + sum(buffer.size for buffer in others),
         resident=resident("RssAnon") + resident("RssFile"),
     )
-
-
-def _fill(loaded: LoadedModel, vocabulary: int, tokens: int) -> None:
-    random.seed(0)
-    context = loaded.context
-    for _ in context.prefill([[random.randrange(vocabulary) for _ in range(min(tokens, context.length - 64))]]):
-        pass
-    for _ in range(16):
-        context.decode([random.randrange(vocabulary)])
 
 
 def _is_on(buffer: Buffer, gpus: tuple[str, ...]) -> bool:

@@ -20,6 +20,8 @@ _SAMPLING = 32
 """Bytes per sequence and token of the vocabulary: its logit in llama.cpp's buffer, its logit after the prompt (the
 engine keeps those), a candidate of 12 bytes in the sampler chain, and one in top-p."""
 
+_CELL = 256  # bytes that llama.cpp and the engine note about each token in the cache; for one sequence, in _PROGRAM
+
 
 class Needs(NamedTuple):
     """Bytes in main memory and on the GPUs."""
@@ -38,11 +40,12 @@ def needs(shape: Shape, cells: int, kv_type: str, gpu_layers: int = 0, gpus: int
         return _with_gpus(shape, cells, kv_type, gpu_layers, gpus, sequences)
     kv = len(shape.layers) * _kv_of_a_layer(shape, cells, kv_type)
     compute = _compute(shape, cells, CPU_CHUNK, sequences)
-    return Needs(main=_program(shape, sequences) + shape.weights + kv + compute, gpu=0)
+    return Needs(main=_program(shape, cells, sequences) + shape.weights + kv + compute, gpu=0)
 
 
-def _program(shape: Shape, sequences: int) -> int:
-    return _PROGRAM + (_VOCABULARY + sequences * _SAMPLING) * shape.vocabulary
+def _program(shape: Shape, cells: int, sequences: int) -> int:
+    notes = _CELL * cells * (sequences - 1) // sequences
+    return _PROGRAM + notes + (_VOCABULARY + sequences * _SAMPLING) * shape.vocabulary
 
 
 def _with_gpus(shape: Shape, cells: int, kv_type: str, gpu_layers: int, gpus: int, sequences: int) -> Needs:
@@ -65,7 +68,7 @@ def _with_gpus(shape: Shape, cells: int, kv_type: str, gpu_layers: int, gpus: in
     logits = sequences * 4 * shape.vocabulary
     uneven = (gpus - 1) * max((*shape.layers, shape.output))  # a layer is never split over two GPUs
     return Needs(
-        main=_program(shape, sequences) + kept + on_cpu * kv + host + upload,
+        main=_program(shape, cells, sequences) + kept + on_cpu * kv + host + upload,
         gpu=moved + on_gpu * kv + gpus * (compute + logits + (shape.largest if on_cpu else 0)) + uneven,
     )
 
