@@ -34,16 +34,21 @@ def write_header(path: Path, name: str, quant: str) -> None:
         file.truncate(planned.size)
 
 
-def compute_buffer(path: Path, context: int, kv_type: str, chunk: int) -> int:
-    """Bytes of the compute buffer that llama.cpp would allocate on the CPU: with `no_alloc` it plans and logs only."""
+def compute_buffer(path: Path, cells: int, kv_type: str, chunk: int, sequences: int = 1) -> int:
+    """Bytes of the compute buffer that llama.cpp would allocate on the CPU: with `no_alloc` it plans and logs only.
+
+    A batch has a chunk of one sequence and a token of every other.
+    """
     library = llama()
     model_params = library.llama_model_default_params()
     no_device = (ctypes.c_void_p * 1)(None)
     model_params.devices = ctypes.addressof(no_device)
     model_params.no_alloc, model_params.load_mode, model_params.n_gpu_layers = True, 0, 0
     params = library.llama_context_default_params()
-    params.n_ctx, params.n_batch, params.n_ubatch = context, chunk, chunk
-    params.n_seq_max = params.n_outputs_max = 1
+    params.n_ctx = cells
+    params.n_batch = params.n_ubatch = chunk + sequences - 1
+    params.n_seq_max = params.n_outputs_max = sequences
+    params.kv_unified = sequences > 1
     params.type_k = params.type_v = KV_TYPES[kv_type]
     with recorded_log() as lines:
         model = library.llama_model_load_from_file(str(path).encode(), model_params)

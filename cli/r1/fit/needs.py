@@ -2,8 +2,8 @@
 
 The weights are known to the byte. A KV cache has keys and values per layer, for a rounded-up number of tokens. A
 compute buffer holds what one batch needs at the same time: according to llama.cpp's graph allocator (`ggml_gallocr`),
-three times a layer's inner width, four times its outer width, and the attention mask; or, with many sequences, their
-logits and the mask where that is more. A batch has a chunk of one prompt and a token of every other sequence.
+three times a layer's inner width, four times its outer width, and the attention mask; with many sequences, their logits
+may be more than that. A batch has a chunk of one prompt, and a token of every other sequence.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ def _kv_of_a_layer(shape: Shape, cells: int, kv_type: str) -> int:
 def _compute(shape: Shape, cells: int, chunk: int, sequences: int) -> int:
     """Activations in F32, the mask in F16."""
     batch = _batch(chunk, sequences)
-    layer = 4 * batch * (3 * shape.feed_forward + 4 * shape.embedding)
-    output = 4 * sequences * (shape.vocabulary + shape.embedding)
-    return max(layer, output) + 2 * batch * rounded_up(cells)
+    layer = 4 * batch * (3 * shape.feed_forward + 4 * shape.embedding) + 2 * batch * rounded_up(cells)
+    output = 4 * sequences * (shape.vocabulary + 5 * shape.embedding)
+    return max(layer, output)
 
 
 def _batch(chunk: int, sequences: int) -> int:

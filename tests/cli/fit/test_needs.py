@@ -56,6 +56,20 @@ class TestNeeds:
             spare = 4 * chunk * shape(name).embedding if kv_type == "q8_0" else 0.02 * 2**20
             assert -0.02 * 2**20 <= takes[chunk] - theirs <= spare
 
+    @pytest.mark.parametrize("sequences", [2, 16, 48, 64])
+    @pytest.mark.parametrize("cells", [512, 16_384])
+    def test_more_sequences_take_what_llama_cpp_plans_and_their_samplers(
+        self, cells: int, sequences: int, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "header.gguf"
+        write_header(path, "qwen-1.5b", "Q4_K_M")
+        compute = [compute_buffer(path, cells, "f16", CPU_CHUNK, count) for count in (1, sequences)]
+        known = shape("qwen-1.5b")
+        # a logit in llama.cpp's output buffer, one after the prompt, and 12 bytes in two lists of candidates
+        sampling = (sequences - 1) * known.vocabulary * (4 + 4 + 2 * 12)
+        grown = needs(known, cells, "f16", sequences=sequences).main - needs(known, cells, "f16").main
+        assert -0.02 * 2**20 <= grown - (compute[1] - compute[0]) - sampling <= cells * 300 + 2**20
+
     def test_a_context_is_rounded_up_as_llama_cpp_does(self) -> None:
         assert needs(shape(), 4097, "f16") == needs(shape(), 4352, "f16")
 
