@@ -9,9 +9,9 @@ faster. Two rules watch for that, and the smaller number counts:
   again. What turns out faster is kept. This covers systems without counters (Android), programs with a lower priority,
   which usually hardly disturb, and processors that have become slow.
 
-The number of threads changes the last bits of the logits in one case: a batch of one token with an F16 or F32 cache of
-512 cells or more in use, where the CPU's flash attention splits the cells among the threads and adds up their parts. A
-prefill, a batch of several tokens and a quantized cache give the same bits with any number.
+The number of threads changes the logits a little in one case: a batch of one token, when an F16 or F32 cache holds more
+than 256 tokens. The CPU's flash attention then splits the cells among the threads and adds up the parts, so that they
+are rounded differently. A prefill, a batch of several tokens and a quantized cache give the same bits with any number.
 """
 
 from __future__ import annotations
