@@ -55,6 +55,12 @@ class BenchOptions:
         prompt, gen = (128, 32) if self.parallel else (512, 128)
         return (prompt if self.prompt is None else self.prompt, gen if self.gen is None else self.gen)
 
+    def parallel_plan(self) -> ParallelPlan | None:
+        """What to measure with several sequences; None: one sequence, at depths."""
+        if not self.parallel:
+            return None
+        return ParallelPlan(self.parallel, *self.tokens(), self.repetitions, self.is_shared)
+
 
 def read_depths(text: str) -> tuple[int, ...]:
     """`0,2048` → tokens. Raises UsageError."""
@@ -85,21 +91,18 @@ def bench(console: Console, options: BenchOptions, settings: Settings) -> ExitSt
     settings = replace(settings, parallel=max(options.parallel or (1,)))
     model = find_model(console, settings.model)
     view = BenchView(console, silent=options.as_json)
+    plan = options.parallel_plan()
+    workload = Workload(is_parallel=True, further=plan.further) if plan else Workload()
     with Interrupt() as interrupt:
         listener = Listener(progress=view.loading)
         try:
             with LoadedModel(
-                model.path,
-                settings,
-                interrupt.stop,
-                listener,
-                name=model.reference,
-                workload=Workload(is_parallel=options.parallel is not None),
+                model.path, settings, interrupt.stop, listener, name=model.reference, workload=workload
             ) as loaded:
                 run = _Run(console=console, view=view, loaded=loaded, interrupt=interrupt, model=model)
                 if options.tune:
                     return run.tune(as_json=options.as_json)
-                return run.measure_parallel(options, options.parallel) if options.parallel else run.measure(options)
+                return run.measure_parallel(options, plan) if plan else run.measure(options)
         except LoadCancelled:
             interrupt.end()
         finally:
@@ -139,9 +142,8 @@ class _Run:
 
         return self._show(events(), options)
 
-    def measure_parallel(self, options: BenchOptions, sequences: tuple[int, ...]) -> ExitStatus:
+    def measure_parallel(self, options: BenchOptions, wanted: ParallelPlan) -> ExitStatus:
         """With several numbers of sequences."""
-        wanted = ParallelPlan(sequences, *options.tokens(), options.repetitions, options.is_shared)
         plan = make_parallel_plan(wanted, self._longest)
         self._prepare(plan.length, plan.most, plan.cells)
 
@@ -161,9 +163,9 @@ class _Run:
         ctx = min(rounded_up(length), self._longest) if sequences > 1 or settings.ctx is None else settings.ctx
         self.loaded.configure(replace(settings, ctx=ctx, parallel=sequences, max_tokens=1, temp=0.0, seed=1))
         context = self.loaded.context
-        if len(context.sequences) < sequences or context.cells < cells:
+        if len(context.sequences) < sequences or context.length < length or context.cells < cells:
             needed = f"{sequences} sequences of {length:,} tokens do not fit ({self.loaded.explain()})"
-            raise NotEnoughSpace(f"{needed}; use fewer, or a smaller --prompt and --gen")
+            raise NotEnoughSpace(f"{needed}; use fewer sequences, or a smaller --prompt and --gen")
 
     @property
     def _longest(self) -> int:
@@ -190,12 +192,15 @@ class _Run:
 
     def _first_token(self) -> None:
         """Measures the time to the first token from a cold start, as a user experiences it. Raises Stopped."""
+        context = self.loaded.context
+        threads = context.threads
         reply = self.loaded.ask(PROMPT)
         finished = next(event for event in reply.events if isinstance(event, Finished))
         if finished.reason == "interrupted":
             raise Stopped
+        context.set_threads(threads)  # a reply takes what other programs leave, a measurement always the same
         seconds, tokens = finished.timings.ttft_s, finished.usage.prompt_tokens
-        subject = self._subject(self.loaded.context)
+        subject = self._subject(context)
         self._report |= _facts(subject)
         self._report |= {"load_s": round(reply.load_s, 4)}
         self._report |= {"first_token": {"prompt_tokens": tokens, "ttft_s": round(seconds, 4)}}

@@ -41,11 +41,14 @@ class ParallelPlan:
         return self.prompt + max(self.gen, 1)
 
     @property
+    def further(self) -> int:
+        """Tokens that each sequence after the first adds; those of a shared prompt count once."""
+        return self.gen if self.is_shared else self.length
+
+    @property
     def cells(self) -> int:
-        """Tokens that all sequences must hold together; those of a shared prompt count once."""
-        if self.is_shared:
-            return self.length + (self.most - 1) * self.gen
-        return self.most * self.length
+        """Tokens that all sequences must hold together."""
+        return self.length + (self.most - 1) * self.further
 
     def prompts(self, count: int) -> int:
         """How many prompts `count` sequences have."""

@@ -32,11 +32,13 @@ class Workload:
     """What a model is loaded for.
 
     `prompt_tokens` estimates the length of the prompt when there will be only one (0: unknown). With `is_parallel`,
-    several prompts are answered at once: as many as the settings say, or as pay, if they fit.
+    several prompts are answered at once: as many as the settings say, or as pay, if they fit. `further` is the tokens
+    of the cache for each prompt after the first, with its reply; None: for a usual one.
     """
 
     prompt_tokens: int = 0
     is_parallel: bool = False
+    further: int | None = None
 
 
 class FittedModel:
@@ -51,8 +53,9 @@ class FittedModel:
         self._listener = listener
         self._notes_given: set[Note] = set()
         self._refused_layers = 0  # by the GPU; reset to 0 after the user was told
-        tokens = workload.prompt_tokens
-        self.plan = planner.plan(planner.context_for(tokens) if tokens else None, sequences=self._sequences)
+        tokens, further = workload.prompt_tokens, workload.further
+        up_to = planner.context_for(tokens) if tokens else None
+        self.plan = planner.plan(up_to, sequences=self._sequences, further=further)
         self._model: Model | None = self._load()
         self._context: Context | None = None
 
@@ -123,7 +126,8 @@ class FittedModel:
         """
         if self._sequences > 1:
             prompt_tokens = max(_SHARED_PROMPT, 1 << (prompt_tokens - 1).bit_length())
-        return self._planner.plan_for_prompt(prompt_tokens, loaded=self.plan.gpu_layers, sequences=self._sequences)
+        loaded, further = self.plan.gpu_layers, self._workload.further
+        return self._planner.plan_for_prompt(prompt_tokens, loaded=loaded, sequences=self._sequences, further=further)
 
     def _load(self) -> Model:
         """Loads the weights, with as many layers on the GPU as it accepts."""
@@ -169,7 +173,8 @@ class FittedModel:
                 self._step_down(exc)
                 self.model.close()
                 self._model = None
-                plan = self._planner.plan(plan.context, loaded=self.plan.gpu_layers, sequences=self._sequences)
+                loaded, further = self.plan.gpu_layers, self._workload.further
+                plan = self._planner.plan(plan.context, loaded=loaded, sequences=self._sequences, further=further)
                 continue
             self.plan = plan
             self._note_refused_layers()

@@ -81,30 +81,39 @@ class MemoryPlanner:
         return replace(self, settings=settings)
 
     def plan(
-        self, up_to: int | None = None, *, loaded: int | None = None, sequences: int = 1, prompt: int = 0
+        self,
+        up_to: int | None = None,
+        *,
+        loaded: int | None = None,
+        sequences: int = 1,
+        prompt: int = 0,
+        further: int | None = None,
     ) -> MemoryPlan:
         """The best plan; a context that the settings leave open is at most `up_to` tokens.
 
         `loaded` is the number of layers already on the GPU. The plan is for up to `sequences` sequences at once, with
-        prompts of about `prompt` tokens; fewer where memory is short. Raises UsageError when the settings' context
-        exceeds what the model was trained for, NotEnoughSpace when nothing fits.
+        prompts of about `prompt` tokens; fewer where memory is short. `further` is the tokens of the cache for each
+        sequence after the first; None: for a usual reply. Raises UsageError when the settings' context exceeds what the
+        model was trained for, NotEnoughSpace when nothing fits.
         """
         self._check_trained()
         options = self._options(up_to, loaded)
         alone = fit(self.shape, self.machine, options)
         if not alone.fits:
             return self._forced(alone)
-        return self._shared(alone, options, sequences, prompt)
+        return self._shared(alone, options, sequences, prompt, further)
 
-    def plan_for_prompt(self, prompt: int, *, loaded: int, sequences: int = 1) -> MemoryPlan:
+    def plan_for_prompt(
+        self, prompt: int, *, loaded: int, sequences: int = 1, further: int | None = None
+    ) -> MemoryPlan:
         """The plan for a prompt of `prompt` tokens and its complete reply, as far as it fits. Raises as `plan`.
 
-        With `sequences`, others like it are answered at the same time.
+        With `sequences`, others like it are answered at the same time; `further` is as in `plan`.
         """
         if self.settings.ctx is not None:
-            return self.plan(loaded=loaded, sequences=sequences, prompt=prompt)
+            return self.plan(loaded=loaded, sequences=sequences, prompt=prompt, further=further)
         ideal_context = self.context_for(prompt)
-        plan = self.plan(ideal_context, loaded=loaded, sequences=sequences, prompt=prompt)
+        plan = self.plan(ideal_context, loaded=loaded, sequences=sequences, prompt=prompt, further=further)
         if not plan.context <= prompt < self.shape.trained:
             return plan
         if self.settings.force:
@@ -169,13 +178,16 @@ class MemoryPlanner:
             gpu_layers=settings.gpu_layers if loaded is None else loaded,
         )
 
-    def _shared(self, alone: MemoryPlan, options: FitOptions, sequences: int, prompt: int = 0) -> MemoryPlan:
+    def _shared(
+        self, alone: MemoryPlan, options: FitOptions, sequences: int, prompt: int = 0, further: int | None = None
+    ) -> MemoryPlan:
         """The plan for up to `sequences` sequences, where `alone` is the one for one."""
         if sequences == 1:
             return alone
         wanted = Wanted(
             sequences,
             prompt,
+            further,
             is_asked=self.settings.parallel is not None,
             kv_type=options.kv_type,
             has_fixed_layers=options.gpu_layers is not None,

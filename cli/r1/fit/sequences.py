@@ -40,12 +40,14 @@ _MOST_LAYERS_GIVEN = 1 / 4  # of those on the GPU; more would slow each step by 
 class Wanted:
     """`sequences` at once, with prompts of about `prompt` tokens.
 
-    `is_asked`: the user asked for this number. `kv_type` is the user's choice; with `has_fixed_layers` the number of
+    `further` is the tokens of the cache for each further sequence; None leaves it to the plan. `is_asked`: the user
+    asked for this number of sequences. `kv_type` is the user's choice; with `has_fixed_layers` the number of
     layers on the GPU is, or they are loaded already.
     """
 
     sequences: int
     prompt: int = 0
+    further: int | None = None
     is_asked: bool = False
     kv_type: str | None = None
     has_fixed_layers: bool = False
@@ -88,8 +90,9 @@ class _Search:
         return self._plan(count, self._layers[-1], self._types[-1], self._lowest_context, _LEAST)
 
     def _plan(self, count: int, layers: int, kv_type: str, context: int, reply: int) -> MemoryPlan:
-        """With room for `reply` tokens after the prompt of each further sequence."""
-        shared = (count - 1) * min(context, self.wanted.prompt + reply)
+        """With room for `reply` tokens after the prompt of each further sequence, unless its room is given."""
+        further = self.wanted.prompt + reply if self.wanted.further is None else self.wanted.further
+        shared = (count - 1) * min(context, further)
         needed = needs(self.shape, context + shared, kv_type, layers, len(self.machine.gpus), count)
         return replace(
             self.alone,

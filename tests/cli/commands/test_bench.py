@@ -10,7 +10,9 @@ import pytest
 
 from r1.commands import bench as module
 from r1.commands.bench import read_depths, read_parallel
+from r1.fit import planner
 from r1.machine.cores import Threads
+from r1.machine.memory import Memory
 from r1_quantize.errors import UsageError
 from tests.conftest import Run
 
@@ -94,6 +96,20 @@ class TestParallel:
         text = done.stdout.decode()
         found = re.findall(r"^(prefill|decode) +(\d+) +[\d.]+ +[\d.]+ ± [\d.]+$", text, re.MULTILINE)
         assert found == [("prefill", "1"), ("decode", "1"), ("prefill", "3"), ("decode", "3")]
+
+    @pytest.mark.parametrize("shared", [False, True])
+    def test_takes_the_memory_that_the_sequences_need_or_refuses(
+        self, r1: Run, monkeypatch: pytest.MonkeyPatch, shared: bool
+    ) -> None:
+        """In 120 MB: 64 prompts of 1,900 tokens take 249 MB (132 MB in Q8_0), and one that all share takes 4 MB."""
+        monkeypatch.setattr(planner, "memory", lambda: Memory(total=10**9, free=120_000_000))
+        options = ("--parallel", "64", "-p", "1900", "-n", "2", "-r", "1", *(["--shared"] if shared else []))
+        done = r1("bench", "-m", "tiny", *options)
+        if shared:
+            assert (done.returncode, done.stderr) == (0, b"")
+        else:
+            assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (5, b"", 1)
+            assert b"64 sequences of 1,902 tokens do not fit" in done.stderr
 
 
 class TestRefusals:

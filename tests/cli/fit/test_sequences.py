@@ -34,14 +34,21 @@ def machine(free: float, gpu: float | None = None) -> Machine:
 
 
 def planned(
-    found: Machine, count: int, name: str = "qwen-7b", *, is_asked: bool = True, prompt: int = 0, **options: object
+    found: Machine,
+    count: int,
+    name: str = "qwen-7b",
+    *,
+    is_asked: bool = True,
+    prompt: int = 0,
+    further: int | None = None,
+    **options: object,
 ) -> MemoryPlan:
     """The plan for `count` sequences of a checkpoint."""
     chosen = FitOptions(**options)  # type: ignore[arg-type]
     alone = fit(shape(name), found, chosen)
     assert alone.fits
     is_fixed = chosen.gpu_layers is not None
-    wanted = Wanted(count, prompt, is_asked=is_asked, kv_type=chosen.kv_type, has_fixed_layers=is_fixed)
+    wanted = Wanted(count, prompt, further, is_asked=is_asked, kv_type=chosen.kv_type, has_fixed_layers=is_fixed)
     return share(alone, shape(name), found, wanted)
 
 
@@ -56,6 +63,12 @@ class TestEnoughMemory:
 
     def test_no_sequence_has_more_room_than_its_context(self) -> None:
         assert planned(machine(64), 4, up_to=512).cells == 4 * 512
+
+    @pytest.mark.parametrize("further", [32, 160])
+    def test_the_room_for_each_further_sequence_can_be_given(self, further: int) -> None:
+        """A benchmark knows it."""
+        plan = planned(machine(64), 16, context=256, prompt=2048, further=further)
+        assert (plan.sequences, plan.context, plan.cells) == (16, 256, 256 + 15 * further)
 
     def test_further_prompts_have_room_besides_their_replies(self) -> None:
         plan = planned(machine(64), 3, up_to=40_960, prompt=5000)
