@@ -2,12 +2,12 @@
 
 llama.cpp's threads wait for each other several hundred times in a batch. When another program takes the processor of
 one of them, all others wait until it has it back, and decoding takes many times as long. One thread less is then much
-faster. Two rules watch for that, and the smaller number counts:
+faster. Two rules find the number:
 
 - `FreeProcessors` leaves out the processors that other programs use, by the system's own counters.
-- `Trials` watches the time of a batch. When it takes a multiple of the best time, fewer threads are tried; later more
-  again. What turns out faster is kept. This covers systems without counters (Android), programs with a lower priority,
-  which usually hardly disturb, and processors that have become slow.
+- `Trials` starts from there, and watches the time of a batch. When it takes a multiple of the best time, fewer threads
+  are tried; now and then, more. What turns out faster is kept. This covers systems without counters (Android), programs
+  with a low priority, which give way, and processors that have become slow.
 
 The number of threads changes the logits a little in one case: a batch of one token, when an F16 or F32 cache holds more
 than 256 tokens. The CPU's flash attention then splits the cells among the threads and adds up the parts, so that they
@@ -48,7 +48,6 @@ class Sensors:
     sample: Callable[[], load.Sample] = load.sample
     competing: Callable[[], float | None] = load.competing
     preemptions: Callable[[], int | None] = load.preemptions
-    is_niced: Callable[[], bool] = load.is_niced
 
 
 class ThreadPace:
@@ -102,7 +101,7 @@ class FreeProcessors:
     def _measure(self) -> None:
         now = self._sensors.sample()
         seconds = now.moment - self._last.moment
-        others = now.others_since(self._last, count_niced=self._sensors.is_niced())
+        others = now.others_since(self._last)
         self._last = now
         if others is None:
             self._set(self._unknown())
@@ -145,9 +144,11 @@ _BETTER = 1.1
 """A number of threads is kept when it is this many times faster than the one before."""
 _STEPS = 4
 _TRIAL_STEPS = 6
+_LOST_STEP = 1.5
+"""A trial is over with the first batch that takes this many times as long as before."""
 _BEST_DRIFT = 1.01
 """The best time grows by a hundredth in each window, because batches take longer the deeper the cache is."""
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 60.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 4.0, 32.0
 """After a trial that did not help, the next one waits twice as long as the last."""
 
 
@@ -176,10 +177,16 @@ class _Trial:
     mean: float
     steps: int = 0
     seconds: float = 0.0
+    longest: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.steps += 1
+        self.seconds += seconds
+        self.longest = max(self.longest, seconds)
 
     @property
     def is_lost(self) -> bool:
-        return self.seconds * _BETTER >= _TRIAL_STEPS * self.mean
+        return self.seconds * _BETTER >= _TRIAL_STEPS * self.mean or self.longest >= _LOST_STEP * self.mean
 
     @property
     def is_won(self) -> bool:
@@ -187,24 +194,26 @@ class _Trial:
 
 
 class Trials:
-    """Finds the number of threads by the times of batches, 1 to `most`; keeps `most` as long as they are steady."""
+    """Finds the number of threads by the times of batches, 1 to `most`, from the number that should be free."""
 
     def __init__(self, most: int, sensors: Sensors) -> None:
         self._most = most
         self._sensors = sensors
         self._chosen = most
-        self._limit = most
+        self._free = most
         self._trial: _Trial | None = None
         self._best: dict[tuple[int, int], float] = {}  # (tokens, threads) → seconds
         self._fewer, self._more = _Wait(), _Wait()
         self._restart((0, 0))
 
-    def choose(self, limit: int) -> int:
-        """For the next batch, at most `limit`."""
-        self._limit = limit
-        if self._trial and limit < self._trial.before:
-            self._trial = None  # what made the batches slow is known
-        return min(limit, self._trial.threads if self._trial else self._chosen)
+    def choose(self, free: int) -> int:
+        """For the next batch. When the number of threads that should be free changes, it is taken at once."""
+        if free != self._free:
+            self._free = self._chosen = free
+            self._trial = None
+            self._fewer.reset(0.0)
+            self._more.reset(self._sensors.clock() + _FIRST_WAIT_S)
+        return self._trial.threads if self._trial else self._chosen
 
     def add(self, seconds: float, tokens: int, threads: int) -> None:
         if self._trial:
@@ -233,8 +242,8 @@ class Trials:
         now = self._sensors.clock()
         if threads > 1 and now >= self._fewer.until and (mean >= _SLOW * best or self._is_preempted()):
             self._try(threads, threads // 2, tokens, mean)
-        elif threads == self._chosen < self._limit and now >= self._more.until:
-            self._try(threads, min(self._limit, threads + max(1, threads // 4)), tokens, mean)
+        elif threads == self._chosen < self._most and now >= self._more.until:
+            self._try(threads, min(self._most, threads + max(1, threads // 4)), tokens, mean)
 
     def _is_preempted(self) -> bool:
         now = self._sensors.preemptions()
@@ -249,8 +258,7 @@ class Trials:
         if (tokens, threads) != (trial.tokens, trial.threads):
             self._trial = None  # other work has come in between
             return
-        trial.steps += 1
-        trial.seconds += seconds
+        trial.add(seconds)
         if trial.is_lost or trial.is_won:
             self._trial = None
             self._restart((0, 0))

@@ -15,9 +15,8 @@ from time import perf_counter, process_time
 from r1.machine.memory import parse_number, read_text
 
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100  # a second, in /proc/stat
-_COUNTED = (0, 2, 5, 6, 7)
-"""Columns of /proc/stat: user, system, irq, softirq, steal; not idle and iowait, nor guest, which user includes."""
-_NICED = 1  # the column of programs with a lower priority
+_COUNTED = (0, 1, 2, 5, 6, 7)
+"""Columns of /proc/stat: user, nice, system, irq, softirq, steal; not idle and iowait, nor guest, which is in user."""
 
 _LEAST_SHARE = 0.5  # of our own time: counters that show less than this do not count all processes
 _NOISE_S = 0.1  # counters move in steps of 10 to 16 ms on each processor
@@ -27,36 +26,33 @@ _NOISE_S = 0.1  # counters move in steps of 10 to 16 ms on each processor
 class Sample:
     """Counters at one moment. The times are processor seconds since some start; differences between two samples count.
 
-    `busy` and `niced` are the times of all programs on `processors`, without and with a lower priority than usual; None
-    where the system does not say. `own` is this process's time.
+    `busy` is the time of all programs on `processors`, None where the system does not say; `own` that of this process.
     """
 
     moment: float
     processors: tuple[int, ...]
     busy: float | None
-    niced: float
     own: float
 
-    def others_since(self, earlier: Sample, *, count_niced: bool = False) -> float | None:
+    def others_since(self, earlier: Sample) -> float | None:
         """Processors that other programs kept busy since then, on average: 1.5 is one and a half.
 
-        None when it is not known: no counters, or other processors than before. Programs with a lower priority do not
-        count, since they hardly slow this one down, unless this one has a lower priority itself (`count_niced`).
+        None when it is not known: no counters, or other processors than before.
         """
         elapsed = self.moment - earlier.moment
         if self.busy is None or earlier.busy is None or self.processors != earlier.processors or elapsed <= 0:
             return None
-        busy, niced, own = self.busy - earlier.busy, self.niced - earlier.niced, self.own - earlier.own
-        if busy + niced < _LEAST_SHARE * own - _NOISE_S:
+        busy, own = self.busy - earlier.busy, self.own - earlier.own
+        if busy < _LEAST_SHARE * own - _NOISE_S:
             return None
-        return max(0.0, busy + (niced if count_niced else 0.0) - own) / elapsed
+        return max(0.0, busy - own) / elapsed
 
 
 def sample(root: Path = Path("/")) -> Sample:
     """The counters now; takes less than a tenth of a millisecond on a small machine. `proc` is read below `root`."""
     processors = online()
-    busy, niced = _linux(root, processors) if sys.platform.startswith(("linux", "android")) else _psutil()
-    return Sample(perf_counter(), processors, busy, niced, process_time())
+    busy = _linux(root, processors) if sys.platform.startswith(("linux", "android")) else _psutil()
+    return Sample(perf_counter(), processors, busy, process_time())
 
 
 def online() -> tuple[int, ...]:
@@ -78,11 +74,6 @@ def competing(root: Path = Path("/")) -> float | None:
     return max(0, tasks - 1) * min(1.0, len(online()) / (os.cpu_count() or 1))  # this task is running, too
 
 
-def is_niced() -> bool:
-    """Whether this process has a lower priority than usual."""
-    return hasattr(os, "nice") and os.nice(0) > 0
-
-
 def preemptions() -> int | None:
     """How often the system took a processor from this process's threads, in all; None on Windows."""
     if sys.platform == "win32":
@@ -92,29 +83,25 @@ def preemptions() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def _linux(root: Path, processors: tuple[int, ...]) -> tuple[float | None, float]:
-    """Seconds that the processors were busy, and those for programs with a lower priority.
-
-    https://man7.org/linux/man-pages/man5/proc_stat.5.html
-    """
+def _linux(root: Path, processors: tuple[int, ...]) -> float | None:
+    """https://man7.org/linux/man-pages/man5/proc_stat.5.html"""
     wanted = {f"cpu{number}" for number in processors}
-    busy = niced = found = 0
+    ticks = found = 0
     for line in read_text(root / "proc/stat").splitlines():
         name, *fields = line.split()[: max(_COUNTED) + 2] or [""]
         if name in wanted and len(fields) > max(_COUNTED) and all(map(str.isdigit, fields)):
-            busy += sum(int(fields[column]) for column in _COUNTED)
-            niced += int(fields[_NICED])
+            ticks += sum(int(fields[column]) for column in _COUNTED)
             found += 1
         elif not name.startswith("cpu"):
             break
-    return (busy / _TICKS if found == len(wanted) else None), niced / _TICKS
+    return ticks / _TICKS if found == len(wanted) else None
 
 
-def _psutil() -> tuple[float | None, float]:
+def _psutil() -> float | None:
     import psutil
 
     try:
         times = psutil.cpu_times()
     except (OSError, RuntimeError, NotImplementedError):
-        return None, 0.0
-    return times.user + times.system, getattr(times, "nice", 0.0)
+        return None
+    return float(times.user + times.system + getattr(times, "nice", 0.0))

@@ -28,13 +28,13 @@ class Machine:
         self.processors = processors
         self.others = others
         self.is_counted = True
-        self.are_niced = False  # the other programs
+        self.gives_way = False  # of the other programs
         self.work = 0.04  # seconds for a batch with one thread
         self.holds_up = True
         self.glimpse: float | None = None  # tasks that happen to compete when it looks
         self.chosen: list[int] = []
         self.pace: ThreadPace
-        self._now = self._busy = self._niced = self._own = 0.0
+        self._now = self._busy = self._own = 0.0
         self._preemptions = 0
 
     def sensors(self) -> Sensors:
@@ -43,7 +43,6 @@ class Machine:
             sample=self._sample,
             competing=self._competing,
             preemptions=lambda: self._preemptions,
-            is_niced=lambda: False,
         )
 
     def start(self, most: int | None = None, loading_s: float = 0.0) -> Machine:
@@ -69,18 +68,18 @@ class Machine:
 
     def _share(self, threads: int) -> float:
         """The part of a processor that each thread gets."""
-        return min(1.0, self.processors / max(1.0, threads + self.others))
+        others = 0 if self.gives_way else self.others
+        return min(1.0, self.processors / max(1.0, threads + others))
 
     def _delay(self, threads: int) -> int:
         return SLOWED if self.holds_up and threads > 1 and self._share(threads) < 1 else 1
 
     def _pass(self, seconds: float, threads: int) -> float:
         share = self._share(threads)
-        used = self.others * share * seconds
+        used = min(self.others * share, self.processors - threads * share)
         self._now += seconds
         self._own += threads * share * seconds
-        self._busy += threads * share * seconds + (0 if self.are_niced else used)
-        self._niced += used if self.are_niced else 0
+        self._busy += (threads * share + used) * seconds
         self._preemptions += round(500 * seconds) if self._delay(threads) > 1 else 0
         return seconds
 
@@ -90,7 +89,7 @@ class Machine:
 
     def _sample(self) -> Sample:
         busy = self._busy if self.is_counted else None
-        return Sample(self._now, tuple(range(self.processors)), busy, self._niced, self._own)
+        return Sample(self._now, tuple(range(self.processors)), busy, self._own)
 
 
 class TestCounted:
@@ -112,8 +111,8 @@ class TestCounted:
         machine.others = others
         machine.run(4)
         machine.chosen.clear()
-        assert machine.run(5) == threads
-        assert set(machine.chosen) == {threads}
+        machine.run(20)
+        assert machine.chosen.count(threads) >= 0.95 * len(machine.chosen)
 
     def test_loading_the_model_is_time_enough_to_see_others(self) -> None:
         machine = Machine(8, others=3).start(loading_s=0.5)
@@ -158,7 +157,7 @@ class TestCounted:
             assert machine.run(4) == 1
             machine.others = 0
             assert machine.run(2.5) == 2
-        assert machine.changes == 8
+        assert machine.changes <= 16
 
     def test_load_that_came_and_went_while_nothing_was_decoded(self) -> None:
         machine = Machine(4).start()
@@ -176,21 +175,20 @@ class TestCounted:
         machine.processors = 8
         assert machine.run(3) == 8
 
-    def test_programs_with_a_low_priority_do_not_count_as_long_as_they_do_no_harm(self) -> None:
+    def test_processors_that_others_would_give_up_are_used_after_all(self) -> None:
+        """Programs with a low priority use what is idle, and hardly disturb."""
         machine = Machine(2, others=2).start(loading_s=0.5)
-        machine.are_niced = True
-        machine.holds_up = False
+        machine.gives_way = True
+        assert machine.run(1) == 1
+        machine.run(9)
+        machine.chosen.clear()
         machine.run(60)
         assert machine.chosen.count(2) > 0.95 * len(machine.chosen)
 
-    def test_programs_with_a_low_priority_that_do_harm_are_noticed_by_the_time_of_a_batch(self) -> None:
-        machine = Machine(2).start()
-        machine.run(2)
-        machine.others, machine.are_niced = 2, True
-        machine.run(2)
-        machine.chosen.clear()
-        machine.run(60)
-        assert machine.chosen.count(1) > 0.95 * len(machine.chosen)
+    def test_more_are_tried_more_and_more_rarely(self) -> None:
+        machine = Machine(2, others=2).start(loading_s=0.5)
+        machine.run(120)
+        assert machine.chosen.count(1) > 0.99 * len(machine.chosen)
 
 
 class TestUncounted:
@@ -293,11 +291,11 @@ def test_whatever_the_counters_say_the_number_is_possible(
 ) -> None:
     """Counters that go backwards, disappear, or make no sense."""
     now = 0.0
-    last = Sample(0.0, (0,), 0.0, 0.0, 0.0)
-    pace = ThreadPace(Threads.of(most), Sensors(lambda: now, lambda: last, lambda: 3.0, lambda: None, lambda: True))
+    last = Sample(0.0, (0,), 0.0, 0.0)
+    pace = ThreadPace(Threads.of(most), Sensors(lambda: now, lambda: last, lambda: 3.0, lambda: None))
     for seconds, busy, own, processors in readings:
         now += seconds
-        last = Sample(now, tuple(range(processors)), busy, own / 2, own)
+        last = Sample(now, tuple(range(processors)), busy, own)
         threads = pace.threads().decode
         assert 1 <= threads <= most
         pace.measured(seconds, 1, threads)

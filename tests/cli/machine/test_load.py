@@ -11,13 +11,13 @@ import psutil
 import pytest
 
 from r1.machine import load as module
-from r1.machine.load import Sample, competing, is_niced, online, preemptions, sample
+from r1.machine.load import Sample, competing, online, preemptions, sample
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the files of Linux")
 
 
-def at(moment: float, busy: float | None, own: float = 0.0, niced: float = 0.0, processors: int = 2) -> Sample:
-    return Sample(moment, tuple(range(processors)), busy, niced, own)
+def at(moment: float, busy: float | None, own: float = 0.0, processors: int = 2) -> Sample:
+    return Sample(moment, tuple(range(processors)), busy, own)
 
 
 class TestOthersSince:
@@ -28,11 +28,6 @@ class TestOthersSince:
 
     def test_own_time_that_the_counters_do_not_show_yet_is_no_negative_load(self) -> None:
         assert at(10.1, 100.18, own=10.2).others_since(at(10.0, 100.0, own=10.0)) == 0
-
-    def test_programs_with_a_lower_priority_count_only_for_one_of_their_kind(self) -> None:
-        before, after = at(0.0, 0.0), at(1.0, 1.25, niced=0.5, own=1.0)
-        assert after.others_since(before) == pytest.approx(0.25)
-        assert after.others_since(before, count_niced=True) == pytest.approx(0.75)
 
     @pytest.mark.parametrize(
         "after",
@@ -71,8 +66,9 @@ class TestLinux:
         monkeypatch.setattr(module, "online", lambda: (0, 1))
         found = sample(self.proc(tmp_path, stat=self.STAT))
         assert found.processors == (0, 1)
-        assert found.busy == pytest.approx(((100 + 30 + 6 + 7 + 8) + (1 + 3 + 6 + 7 + 8)) / os.sysconf("SC_CLK_TCK"))
-        assert found.niced == pytest.approx((20 + 2) / os.sysconf("SC_CLK_TCK"))
+        assert found.busy == pytest.approx(
+            ((100 + 20 + 30 + 6 + 7 + 8) + (1 + 2 + 3 + 6 + 7 + 8)) / os.sysconf("SC_CLK_TCK")
+        )
 
     @pytest.mark.parametrize("text", ["", "cpu0 1 2 3 4 5 6 7 8 9 0\n", "cpu0 1\ncpu1 2\n", "cpu0 a b c d e f g h\n"])
     def test_incomplete_counters_are_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -103,7 +99,7 @@ class TestLinux:
         if set(online()) != set(range(os.cpu_count() or 1)) or sample().busy is None:
             pytest.skip("only some of the processors are counted")
         before, times, after = sample(), psutil.cpu_times(), sample()
-        busy = times.user + times.system + times.irq + times.softirq + times.steal
+        busy = times.user + times.nice + times.system + times.irq + times.softirq + times.steal
         assert (before.busy or 0) - 0.5 <= busy <= (after.busy or 0) + 0.5
 
 
@@ -113,7 +109,7 @@ class TestElsewhere:
     def test_counts_all_processors(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module.sys, "platform", "darwin")
         monkeypatch.setattr(psutil, "cpu_times", lambda: SimpleNamespace(user=3.0, system=1.5, nice=0.5, idle=9.0))
-        assert (sample().busy, sample().niced) == (4.5, 0.5)
+        assert sample().busy == 5.0
 
     def test_without_counters(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def refused() -> None:
@@ -124,6 +120,5 @@ class TestElsewhere:
         assert sample().busy is None
 
 
-def test_priority_and_preemptions_of_this_process() -> None:
-    assert is_niced() == (hasattr(os, "nice") and os.nice(0) > 0)
+def test_preemptions_are_counted_where_the_system_does() -> None:
     assert (preemptions() is None) == (sys.platform == "win32")
