@@ -117,7 +117,7 @@ class FittedModel:
     @property
     def _sequences(self) -> int:
         """How many prompts should be answered at once."""
-        return self.settings.parallel or 1 if self._workload.is_parallel else 1
+        return self._planner.sequences() if self._workload.is_parallel else 1
 
     def _plan_for(self, prompt_tokens: int) -> MemoryPlan:
         """The plan for a prompt and its reply; for several at once, with room for other prompts that may be longer.

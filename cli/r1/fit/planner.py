@@ -21,7 +21,7 @@ from r1.fit.plan import (
     with_less_on_gpu,
     without_full_gpus,
 )
-from r1.fit.sequences import Wanted, share
+from r1.fit.sequences import Wanted, paying_sequences, share
 from r1.fit.shape import Shape, shape_of_file
 from r1.fit.survey import survey
 from r1.machine.cores import Threads, default_threads
@@ -50,6 +50,8 @@ class Note:
 class MemoryPlanner:
     """A model's shape, the machine before the model was loaded, and the settings in force.
 
+    At most `threads` threads compute a batch.
+
     `maps`: the file is memory-mapped, so that the system can drop its pages. False where address space is limited,
     because the mapping would use address space in addition to the copy that llama.cpp makes of most of the file.
     """
@@ -60,13 +62,15 @@ class MemoryPlanner:
     settings: Settings
     maps: bool = True
     limit: Limit = "machine"
+    threads: int = 1
 
     @classmethod
     def of(cls, path: Path, settings: Settings, name: str) -> MemoryPlanner:
         """Raises BadGGUF, UsageError (no such device), NetworkError (an RPC server does not answer)."""
         shape = shape_of_file(path)
         available = memory()
-        machine = survey(_devices(settings), available, threads_of(settings, path))
+        threads = threads_of(settings, path)
+        machine = survey(_devices(settings), available, threads)
         return cls(
             name=name,
             shape=shape,
@@ -74,6 +78,7 @@ class MemoryPlanner:
             settings=settings,
             maps=not available.address_space,
             limit=available.limit,
+            threads=threads.prefill,
         )
 
     def with_settings(self, settings: Settings) -> MemoryPlanner:
@@ -133,6 +138,11 @@ class MemoryPlanner:
         """Tokens for a prompt of `prompt` tokens and its complete reply, as far as the model was trained for."""
         reply = min(self.settings.max_tokens, self.machine.longest)
         return min(rounded_up(prompt + reply), self.shape.trained)
+
+    def sequences(self) -> int:
+        """How many of many prompts to answer at once, if memory allows: what the settings say, else what pays."""
+        alone = fit(self.shape, self.machine, self._options(None, None))
+        return self.settings.parallel or paying_sequences(self.shape, self.threads, alone.gpu_layers)
 
     def placement(self, plan: MemoryPlan) -> Placement:
         """Where llama.cpp should put the layers."""
