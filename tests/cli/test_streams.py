@@ -203,3 +203,25 @@ class TestInput:
             monkeypatch.setattr(os, "read", read)
             with pytest.raises(UsageError, match=r"stdin cannot be read \(Input/output error\)"):
                 stdin.read()
+
+
+class TestModeOfWriting:
+    """Whether a stream writes to a file, and whether it keeps what is there."""
+
+    @pytest.mark.parametrize(("mode", "expected"), [("a", "append"), ("w", "overwrite"), ("r+", "overwrite")])
+    def test_of_a_file_under_any_of_its_names(self, tmp_path: Path, mode: str, expected: str) -> None:
+        file, link, other = tmp_path / "file", tmp_path / "link", tmp_path / "other"
+        file.touch()
+        other.touch()
+        link.symlink_to(file)
+        with file.open(mode, encoding="utf-8") as stream:
+            made = output(stream.fileno())
+            assert streams.mode_of_writing(made, file) == expected
+            assert streams.mode_of_writing(made, link) == expected
+            assert streams.mode_of_writing(made, other) is None
+            assert streams.mode_of_writing(made, tmp_path / "none") is None
+
+    def test_a_device_or_memory_overwrites_nothing(self) -> None:
+        with Path(os.devnull).open("w", encoding="utf-8") as stream:
+            assert streams.mode_of_writing(output(stream.fileno()), Path(os.devnull)) is None
+        assert streams.mode_of_writing(io.StringIO(), Path(os.devnull)) is None
