@@ -115,6 +115,62 @@ class TestPlanForPrompt:
         assert plan.context >= 100_256
 
 
+class TestPlanForSeveral:
+    """Several sequences at once: the settings are met, or fewer are planned."""
+
+    def test_one_has_the_plan_it_always_had(self) -> None:
+        for settings in (Settings(), Settings(ctx=4096), Settings(parallel=8), Settings(max_tokens=100)):
+            found = planner(settings)
+            assert found.plan(sequences=1) == found.plan()
+            assert found.plan_for_prompt(500, loaded=0, sequences=1) == found.plan_for_prompt(500, loaded=0)
+
+    def test_a_context_that_the_user_chose_is_that_of_each(self) -> None:
+        plan = planner(Settings(ctx=8192, parallel=64)).plan(sequences=64)
+        assert plan.context == 8192
+        assert 1 < plan.sequences < 64
+
+    def test_a_prompt_that_fits_alone_is_not_refused_with_others(self) -> None:
+        tight = planner(Settings(parallel=8), machine=Machine(int(6.6 * GB)))
+        alone = tight.plan_for_prompt(40_000, loaded=0)
+        plan = tight.plan_for_prompt(40_000, loaded=0, sequences=8)
+        assert 40_000 < plan.context <= alone.context
+
+    def test_what_does_not_fit_alone_is_refused(self) -> None:
+        with pytest.raises(NotEnoughSpace, match="qwen-14b:Q4_K_M with 1,024 tokens of context"):
+            planner(Settings(parallel=4), "qwen-14b").plan(sequences=4)
+
+    def test_fewer_than_asked_for_are_noted(self) -> None:
+        found = planner(Settings(parallel=8))
+        (grave,) = [note for note in found.notes(found.plan(sequences=8)) if note.grave]
+        assert re.match(r"memory holds only \d of 8 prompts at once: \d prompts at once with up to ", grave.text)
+
+    def test_fewer_than_pay_are_not(self) -> None:
+        found = planner(Settings(), machine=Machine(int(6.8 * GB)))
+        plan = found.plan(sequences=8)
+        assert plan.sequences < plan.wanted_sequences
+        assert list(found.notes(plan)) == []
+
+    def test_a_shorter_context_for_each_is_noted(self) -> None:
+        found = planner(Settings(parallel=8), machine=Machine(int(6.4 * GB)))
+        plan = found.plan(sequences=8)
+        assert plan.sequences == 8
+        (note,) = found.notes(plan)
+        assert note.text.startswith(f"only {plan.context:,} tokens of context fit for each of 8 prompts at once: ")
+
+    def test_after_a_refusal_of_the_gpu_it_is_planned_for_as_many(self) -> None:
+        machine = replace(LAPTOP, free=32 * GB, gpus=(DeviceMemory("CUDA0", 24 * GB),))
+        found = planner(Settings(parallel=8), machine=machine)
+        less = found.plan_after_refusal(found.plan(sequences=8))
+        assert (less.gpu_layers, less.sequences) == (14, 8)
+
+    def test_the_settings_decide_how_many_there_should_be_else_what_pays(self) -> None:
+        on_gpu = replace(LAPTOP, gpus=(DeviceMemory("CUDA0", 24 * GB),))
+        assert planner(Settings(parallel=3)).sequences() == 3
+        assert planner(Settings()).sequences() == 1
+        assert replace(planner(Settings()), threads=8).sequences() > 1
+        assert planner(Settings(), machine=on_gpu).sequences() > 1
+
+
 class TestNotes:
     """What the user should know about a plan."""
 
@@ -156,6 +212,11 @@ class TestExplain:
         text = found.explain(found.plan())
         assert text.startswith("4,096 tokens of context in an F16 cache: 5.")
         assert text.endswith(" GB of 6 GB free memory")
+
+    def test_for_several_prompts_at_once(self) -> None:
+        found = planner(Settings(parallel=4, ctx=4096), machine=replace(LAPTOP, free=16 * GB))
+        text = found.explain(found.plan(sequences=4))
+        assert text.startswith("4 prompts at once with up to 4,096 tokens each, in an F16 cache of 16,384: 5.")
 
     def test_with_some_layers_on_a_card(self) -> None:
         found = planner(Settings(), machine=replace(LAPTOP, gpus=(DeviceMemory("CUDA0", 4 * GB),)))

@@ -10,7 +10,7 @@ import pytest
 from r1.fit.needs import needs
 from r1.fit.plan import DeviceMemory, FitOptions, Machine, MemoryPlan, fit
 from r1.fit.recommendation import shape_of_checkpoint
-from r1.fit.sequences import TYPICAL, Wanted, share
+from r1.fit.sequences import TYPICAL, Wanted, paying_sequences, share
 from r1.fit.shape import Shape
 from r1_quantize import catalog
 
@@ -169,3 +169,18 @@ def test_on_every_machine_a_plan_fits_and_keeps_a_comfortable_context(name: str)
         assert 1 <= plan.sequences <= count
         assert min(alone.context, COMFORTABLE) <= plan.context <= alone.context
         assert plan.cells >= plan.context + (plan.sequences - 1) * min(plan.context, MEAN)
+
+
+class TestPayingSequences:
+    """How many prompts at once pay."""
+
+    def test_a_large_model_with_two_threads_answers_one_at_a_time(self) -> None:
+        assert paying_sequences(shape("qwen-7b"), threads=2, gpu_layers=0) == 1
+
+    @pytest.mark.parametrize(("name", "threads"), [("qwen-1.5b", 2), ("qwen-7b", 8), ("qwen-32b", 16)])
+    def test_a_small_model_or_more_threads_answer_several(self, name: str, threads: int) -> None:
+        assert paying_sequences(shape(name), threads, gpu_layers=0) > 1
+
+    def test_a_gpu_with_every_layer_answers_more(self) -> None:
+        on_cpu, split, on_gpu = (paying_sequences(shape("qwen-7b"), 8, layers) for layers in (0, 28, 29))
+        assert on_cpu == split < on_gpu
