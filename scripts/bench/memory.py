@@ -24,9 +24,11 @@ from pathlib import Path
 
 from buffers import buffers, recorded_log, resident  # the script beside this one
 
+from r1.engine.candidates import kept, logits_at
 from r1.engine.context import Context, ContextParams, Part
 from r1.engine.model import Model
-from r1.engine.sampling import Sampler, SamplingParams, logits_at
+from r1.engine.sampling import Sampler, SamplingParams
+from r1.engine.sampling_pool import Draw, SamplingPool
 from r1.fit.plan import FitOptions, Machine, MemoryPlan, fit
 from r1.fit.sequences import Wanted, share
 from r1.fit.shape import shape_of_file
@@ -133,11 +135,11 @@ def fill(context: Context, vocabulary: int, tokens: int) -> None:
         prompt = [random.randrange(vocabulary) for _ in range(min(each, context.length - _DECODED))]
         for _ in context.prefill(sequence, [prompt]):
             pass
-        sequence.last_logits = len(sequence), logits_at(context, -1)
+        sequence.last_logits = len(sequence), kept(logits_at(context, -1))
+    pool = SamplingPool(context)
     for _ in range(_DECODED):
         parts = [Part(sequence, [random.randrange(vocabulary)]) for sequence in context.sequences]
-        for sampler, place in zip(samplers, context.decode(parts), strict=True):
-            sampler.sample(context, place)
+        pool.sample([Draw(sampler, place) for sampler, place in zip(samplers, context.decode(parts), strict=True)])
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ view, a stdout); the rest of the wall time is ours. The share is printed as meas
 tok/s (a 1.5B on two old cores) and 120 tok/s (a GPU). The timing itself, two clock reads per call, counts as ours.
 
 With `--parallel N`, N samples of one prompt are generated at once, as for `r1 run --jsonl`, up to their events. Only
-steps in which all N generate are counted. Sampling is counted apart, because it is llama.cpp's too but takes N times as
-long; with random weights it takes longer than with trained ones, where few tokens are likely.
+steps in which all N generate are counted. Sampling is counted apart: llama.cpp does it, too, but once for each reply.
+With random weights it takes many times as long as with trained ones, where few tokens are likely, unless R1_TOP_P=0.001
+keeps few.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import argparse
 import io
 import os
 import statistics
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -26,6 +26,7 @@ from typing import Any
 from r1.console import Console
 from r1.engine.events import Finished, Prefill
 from r1.engine.llama import llama
+from r1.engine.sampling_pool import SamplingPool
 from r1.fit.fitted_model import Workload
 from r1.loaded_model import LoadedModel
 from r1.render.plain import PlainView, Reply, follow
@@ -35,28 +36,30 @@ PROMPT = "Write a long text about the sea, with many words in it."
 
 
 class Stopwatch:
-    """The seconds spent inside one C function, and its number of calls."""
+    """The seconds spent inside one function, and the number of results: one a call, or those of a list."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, owner: object, name: str) -> None:
         self.seconds = 0.0
-        self.calls = 0
-        self._native: Callable[..., Any] = getattr(llama(), name)
-        setattr(llama(), name, self)
+        self.results = 0
+        timed = getattr(owner, name)
 
-    def __call__(self, *arguments: object) -> Any:
-        began = perf_counter()
-        result = self._native(*arguments)
-        self.seconds += perf_counter() - began
-        self.calls += 1
-        return result
+        def call(*arguments: object) -> Any:
+            began = perf_counter()
+            result = timed(*arguments)
+            self.seconds += perf_counter() - began
+            self.results += len(result) if isinstance(result, list) else 1
+            return result
+
+        setattr(owner, name, call)
 
 
 class Watches:
-    """Where the time goes inside llama.cpp."""
+    """Where the time goes inside llama.cpp. `is_parallel`: threads may sample, and are timed as a whole."""
 
-    def __init__(self) -> None:
-        self.decode = Stopwatch("llama_decode")
-        self.sample = Stopwatch("llama_sampler_sample")
+    def __init__(self, *, is_parallel: bool) -> None:
+        self.decode = Stopwatch(llama(), "llama_decode")
+        owner = (SamplingPool, "sample") if is_parallel else (llama(), "llama_sampler_sample")
+        self.sample = Stopwatch(*owner)
 
     @property
     def seconds(self) -> tuple[float, float]:
@@ -72,7 +75,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--parallel", type=int, default=1)
     options = parser.parse_args()
-    watches = Watches()
+    watches = Watches(is_parallel=options.parallel > 1)
     flags = {"seed": 1, "max_tokens": options.tokens, "parallel": options.parallel}
     ours = []
     workload = Workload(is_parallel=options.parallel > 1)
@@ -109,21 +112,21 @@ class Interval:
 
     def __init__(self, watches: Watches) -> None:
         self._watches = watches
-        self._began, self._native, self._calls = perf_counter(), watches.seconds, watches.sample.calls
+        self._began, self._native, self._results = perf_counter(), watches.seconds, watches.sample.results
 
     def end(self) -> Measured:
         wall = perf_counter() - self._began
         decode, sample = (now - before for now, before in zip(self._watches.seconds, self._native, strict=True))
-        return Measured(self._watches.sample.calls - self._calls, wall, decode, sample)
+        return Measured(self._watches.sample.results - self._results, wall, decode, sample)
 
 
 def turn(loaded: LoadedModel, watches: Watches) -> Measured:
     """One reply, from its second token on."""
     view = PlainView(_null_console(), "stderr", show_answer=True)
     events = loaded.ask(PROMPT).events
-    calls = watches.sample.calls
+    results = watches.sample.results
     for _ in events:  # the prefill and the first token are not measured
-        if watches.sample.calls > calls:
+        if watches.sample.results > results:
             break
     interval = Interval(watches)
     reply: Reply = follow(events, view)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 from time import perf_counter
 
@@ -28,7 +27,7 @@ class Generation:
         self._context = context
         self.chunks = chunks
         self._reply = ReplyDecoder(context.model.control.end_think, context.model.piece)
-        self._sampler = Sampler(request.sampling)
+        self.sampler = Sampler(request.sampling)
         self._closing = _closing(context.model)
         self._clock = _Clock(len(sequence))
 
@@ -55,17 +54,12 @@ class Generation:
         elif self.threads != threads:
             self.threads = None
 
-    def sample(self, place: int) -> Iterator[Event]:
-        """The events of the next token, chosen from the logits at `place` in the last batch."""
+    def forced(self) -> int | None:
+        """The token that comes next because the thinking is being closed; None: sample one."""
         closes = self._reply.is_thinking and self.request.answer_now()
-        return self._take(next(self._closing) if closes else self._sampler.sample(self._context, place))
+        return next(self._closing) if closes else None
 
-    def sample_from(self, logits: array[float]) -> Iterator[Event]:
-        """The same, for the logits of a prompt that another sequence has prefilled."""
-        closes = self._reply.is_thinking and self.request.answer_now()
-        return self._take(next(self._closing) if closes else self._sampler.sample_from(logits))
-
-    def _take(self, token: int) -> Iterator[Event]:
+    def take(self, token: int) -> Iterator[Event]:
         """The events of a token; the last one is Finished if it ends the reply."""
         self._clock.first_token = self._clock.first_token or perf_counter()
         if self.token is None:
@@ -112,7 +106,7 @@ class Generation:
         yield Finished(reason, usage, self._clock.timings(self._generated), self.threads)
 
     def close(self) -> None:
-        self._sampler.close()
+        self.sampler.close()
 
 
 class _Clock:

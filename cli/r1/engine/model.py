@@ -119,6 +119,11 @@ class Model:
         """The longest context, in tokens, that the model was trained for."""
         return int(self._llama.llama_model_n_ctx_train(self._handle))
 
+    @property
+    def vocabulary_size(self) -> int:
+        """Tokens of the vocabulary, and so logits of each token."""
+        return int(self._llama.llama_vocab_n_tokens(self._vocab))
+
     def control_token(self, text: str) -> int | None:
         """The id of the single token whose text is exactly `text`; None when the vocabulary has no such token."""
         ids = self._tokenize(text.encode(), parse_special=True)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from r1.engine.candidates import Candidates, Logits
     from r1.engine.context import Context
 
 MAX_SEED = 0xFFFF_FFFE  # 0xFFFFFFFF asks llama.cpp for a random seed
-_CANDIDATE_BYTES = 12  # llama_token_data: an id, a logit and a probability of 4 bytes each
 _MIN_TEMPERATURE = 1e-6  # below this dividing the logits could overflow, and the likeliest token always wins anyway
 
 
@@ -59,19 +58,13 @@ class Sampler:
         """The token to follow the one at `place` in the batch that `context` decoded last."""
         return int(self._llama.llama_sampler_sample(self._chain, context.handle, place))
 
-    def sample_from(self, logits: array[float]) -> int:
-        """The token that `sample` would choose for these logits, one for each token of the vocabulary."""
+    def sample_from(self, logits: Logits, table: Candidates) -> int:
+        """The token that `sample` would choose for these logits. Threads may do so at once, each with its own table."""
         import ctypes
 
-        candidates = array("i", bytes(_CANDIDATE_BYTES * len(logits)))
-        view = memoryview(candidates).cast("B")
-        view.cast("i")[:: _CANDIDATE_BYTES // 4] = memoryview(array("i", range(len(logits))))
-        view.cast("f")[1 :: _CANDIDATE_BYTES // 4] = memoryview(logits)
-        address = candidates.buffer_info()[0]
-        data = ctypes.cast(address, self._llama.llama_token_data_p)
-        row = self._llama.llama_token_data_array(data=data, size=len(logits), selected=-1, sorted=False)
-        self._llama.llama_sampler_apply(self._chain, ctypes.byref(row))
-        token = int(row.data[row.selected].id)
+        candidates = table.fill(logits)
+        self._llama.llama_sampler_apply(self._chain, ctypes.byref(candidates))
+        token = int(candidates.data[candidates.selected].id)
         self._llama.llama_sampler_accept(self._chain, token)
         return token
 
@@ -85,16 +78,3 @@ class Sampler:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def logits_at(context: Context, place: int) -> array[float]:
-    """A copy of the logits of the token at `place` in the batch that `context` decoded last."""
-    import ctypes
-
-    from r1.engine.llama import llama
-
-    native = llama()
-    size = native.llama_vocab_n_tokens(native.llama_model_get_vocab(context.model.handle))
-    logits = array("f")
-    logits.frombytes(ctypes.string_at(native.llama_get_logits_ith(context.handle, place), size * logits.itemsize))
-    return logits

@@ -14,11 +14,12 @@ from itertools import count
 from time import perf_counter
 from typing import NamedTuple, Protocol
 
+from r1.engine.candidates import kept, logits_at
 from r1.engine.context import Context, PromptTooLong, Stopped
 from r1.engine.events import Event, Finished, FinishReason, Timings, Usage
 from r1.engine.generation import Generation
 from r1.engine.request import Request
-from r1.engine.sampling import logits_at
+from r1.engine.sampling_pool import Draw, SamplingPool
 from r1.engine.sequence import Chunks, Segments, Sequence
 from r1.machine.cores import Threads
 
@@ -50,6 +51,7 @@ class Scheduler:
         """Without `pace`, the number of threads stays as it is."""
         self.context = context
         self._pace = pace
+        self._pool = SamplingPool(context)
         self._waiting: deque[_Waiting] = deque()
         self._running: list[Generation] = []  # the oldest first
         self._clock = count(1)
@@ -152,7 +154,10 @@ class Scheduler:
             self._running.append(generation)
             yield request, generation.prefilled
             if source and sequence.last_logits:
-                yield from self._handle(generation, generation.sample_from(sequence.last_logits[1]))
+                token = generation.forced()
+                if token is None:
+                    token = self._pool.sample_from(generation.sampler, sequence.last_logits[1])
+                yield from self._handle(generation, generation.take(token))
 
     def _has_room_for(self, chunks: Chunks) -> bool:
         """Whether the prompt can begin without ending another reply soon; alone, it always can."""
@@ -230,13 +235,25 @@ class Scheduler:
             raise
         if self._pace is not None:
             self._pace.measured(perf_counter() - began, tokens, threads)
+        due: list[tuple[Generation, int]] = []
         for generation, part, place in zip(generations, parts, places, strict=True):
             if part.is_chunk:
                 yield generation.request, generation.prefilled
+                if part.has_logits and len(self.context.sequences) > 1:
+                    generation.sequence.last_logits = len(generation.sequence), kept(logits_at(self.context, place))
             if part.has_logits:
-                if part.is_chunk and len(self.context.sequences) > 1:
-                    generation.sequence.last_logits = len(generation.sequence), logits_at(self.context, place)
-                yield from self._handle(generation, generation.sample(place))
+                due.append((generation, place))
+        yield from self._sample(due)
+
+    def _sample(self, due: list[tuple[Generation, int]]) -> Iterator[RequestEvent]:
+        """Gives each generation its next token, from the logits at its place in the last batch."""
+        tokens = {generation: generation.forced() for generation, _ in due}
+        drawing = [(generation, place) for generation, place in due if tokens[generation] is None]
+        drawn = self._pool.sample([Draw(generation.sampler, place) for generation, place in drawing])
+        tokens |= {generation: token for (generation, _), token in zip(drawing, drawn, strict=True)}
+        for generation, token in tokens.items():
+            assert token is not None
+            yield from self._handle(generation, generation.take(token))
 
     def _handle(self, generation: Generation, events: Iterator[Event]) -> Iterator[RequestEvent]:
         for event in events:

@@ -8,7 +8,6 @@ the logits, and the same seed must give the same text.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence as Row
 from dataclasses import dataclass
 from itertools import accumulate
@@ -90,7 +89,7 @@ class Sequence:
         self.number = number
         self.tokens: list[int] = []
         self.edges = [0]  # positions where prefilled chunks ended, ascending
-        self.last_logits: tuple[int, array[float]] | None = None
+        self.last_logits: tuple[int, memoryview[float]] | None = None
         """The length of a prefilled prompt, and the logits of its last token: further samples start from them."""
         self._pool = pool
         self.cells: list[int] = []  # by position

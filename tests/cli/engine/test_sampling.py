@@ -6,9 +6,10 @@ from collections import Counter
 
 import pytest
 
+from r1.engine.candidates import Candidates, kept, logits_at
 from r1.engine.context import Context
 from r1.engine.model import Model
-from r1.engine.sampling import MAX_SEED, Sampler, SamplingParams, logits_at
+from r1.engine.sampling import MAX_SEED, Sampler, SamplingParams
 from tests.cli.engine.test_context import logits
 
 SPREAD = "Tell me: "
@@ -54,10 +55,11 @@ class TestLogitsOfAnEarlierPrompt:
     @pytest.mark.parametrize("temperature", [0.0, 0.6, 3.0])
     def test_the_draws_are_the_same(self, after_text: Context, temperature: float) -> None:
         params = SamplingParams(temperature, seed=3)
-        copy = logits_at(after_text, -1)
+        table = Candidates(after_text.model.vocabulary_size)
+        copy = kept(logits_at(after_text, -1))
         assert list(copy) == logits(after_text)
         with Sampler(params) as sampler:
-            drawn = [sampler.sample_from(copy) for _ in range(200)]
+            drawn = [sampler.sample_from(copy, table) for _ in range(200)]
         assert drawn == draws(after_text, params, 200)
 
 

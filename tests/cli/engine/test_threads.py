@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pytest
 
+from r1.engine.candidates import logits_at
 from r1.engine.context import Context, ContextParams, Part
 from r1.engine.model import Model
-from r1.engine.sampling import logits_at
 from r1.machine.cores import Threads
 
 PREFILL = (128, 122)

@@ -1,0 +1,42 @@
+"""`r1.engine.sampling_pool`: threads choose the tokens that one thread chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from r1.engine import sampling_pool
+from r1.engine.context import Context, ContextParams, Part
+from r1.engine.model import Model
+from r1.engine.sampling import Sampler, SamplingParams
+from r1.engine.sampling_pool import Draw, SamplingPool
+from r1.machine.cores import Threads
+
+SEQUENCES = 5
+
+
+@pytest.fixture(params=[1, 2, 8])
+def context(request: pytest.FixtureRequest, model: Model) -> Iterator[Context]:
+    """A context that computes with fewer threads than it has sequences, and with more."""
+    params = ContextParams(64, threads=Threads.of(request.param), sequences=SEQUENCES, cells=64 * SEQUENCES)
+    with Context(model, params) as made:
+        yield made
+
+
+def samplers() -> list[Sampler]:
+    temperatures = (0.0, 0.6, 1.5, 3.0, 0.6)
+    return [Sampler(SamplingParams(temperature, seed=seed)) for seed, temperature in enumerate(temperatures)]
+
+
+@pytest.mark.parametrize("pays", [0, 10**9], ids=["with threads", "without"])
+def test_chooses_what_each_sampler_alone_would(context: Context, monkeypatch: pytest.MonkeyPatch, pays: int) -> None:
+    monkeypatch.setattr(sampling_pool, "_PAYS", pays)
+    pool, pooled, alone = SamplingPool(context), samplers(), samplers()
+    for step in range(20):
+        places = context.decode([Part(sequence, [100 + step + sequence.number]) for sequence in context.sequences])
+        expected = [sampler.sample(context, place) for sampler, place in zip(alone, places, strict=True)]
+        assert pool.sample([Draw(*draw) for draw in zip(pooled, places, strict=True)]) == expected
+        assert pool.sample([]) == []
+    for sampler in pooled + alone:
+        sampler.close()
