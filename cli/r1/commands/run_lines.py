@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -47,21 +48,22 @@ def run_lines(console: Console, prompt: PromptOptions, options: LineOptions, set
     way, and prints them. Raises as `find_model`, `LoadedModel`, `read_lines` and `earlier_answers.read`.
     """
     settings = _one_at_a_time_with_a_seed(settings)
+    progress = LinesProgress(console, _bytes_left(console.stdin))
+    results = Results(console, progress, in_order=not options.unordered)
     with Interrupt() as interrupt:
         try:
             with interrupt.raising():
                 model = find_model(console, settings.model)
                 earlier = _read_earlier(console, options, settings)
             lines = read_lines(console, prompt, partial(limit_of, model.path, settings.ctx))
-            with load(console, settings, interrupt, model) as loaded:
-                progress = LinesProgress(console, _bytes_left(console.stdin))
-                results = Results(console, progress, in_order=not options.unordered)
-                reader = LineReader(_without(earlier, lines, progress), interrupt)
-                form = _form(console, loaded, interrupt, model.reference)
-                try:
-                    Answering(loaded, reader, results, progress, form).run(interrupt, waits=_is_file(console.stdin))
-                finally:
-                    reader.close()
+            with closing(LineReader(_without(earlier, lines, progress), interrupt)) as reader:
+                if _is_file(console.stdin) and earlier.found and not reader.has_line():
+                    reader.raise_error()  # there is none: everything was answered before
+                else:
+                    with load(console, settings, interrupt, model) as loaded:
+                        form = _form(console, loaded, interrupt, model.reference)
+                        answering = Answering(loaded, reader, results, progress, form)
+                        answering.run(interrupt, waits=_is_file(console.stdin))
         except (LoadCancelled, Interrupted):
             return interrupt.status
         if options.resume is not None:

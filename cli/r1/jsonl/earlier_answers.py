@@ -43,6 +43,11 @@ class EarlierAnswers:
     def none(cls) -> EarlierAnswers:
         return cls({})
 
+    @property
+    def found(self) -> bool:
+        """Whether there are any."""
+        return bool(self._digests)
+
     def has(self, line: PromptLine) -> bool:
         """Whether the line is to be skipped. Each answer serves one line: two lines with the same id need two."""
         key = _key(line.labels)

@@ -28,6 +28,7 @@ class LineReader:
         self._lines = lines
         self._stop = stop
         self._error: BaseException | None = None
+        self._next: PromptLine | None = None
         self._read: SimpleQueue[PromptLine | _End] = SimpleQueue()
         self._may_go_on = threading.Semaphore(0)
         self._is_closed = False
@@ -35,7 +36,18 @@ class LineReader:
 
     def take(self, *, wait: bool) -> PromptLine | None:
         """The next line. None at the end, and if there is none yet and `wait` is off."""
-        while not (self.has_ended or self._stop()):
+        line = self._peek(wait=wait)
+        if line is not None:
+            self._next = None
+            self._may_go_on.release()
+        return line
+
+    def has_line(self) -> bool:
+        """Waits for a line to `take`; False at the end."""
+        return self._peek(wait=True) is not None
+
+    def _peek(self, *, wait: bool) -> PromptLine | None:
+        while not (self._next or self.has_ended or self._stop()):
             try:
                 item = self._read.get(block=wait, timeout=_POLL_S)
             except Empty:
@@ -43,10 +55,10 @@ class LineReader:
                     continue
                 return None
             if isinstance(item, PromptLine):
-                self._may_go_on.release()
-                return item
-            self.has_ended, self._error = True, item.error
-        return None
+                self._next = item
+            else:
+                self.has_ended, self._error = True, item.error
+        return self._next
 
     def raise_error(self) -> None:
         """Raises the error that ended the reading, if there was one."""

@@ -155,6 +155,19 @@ class TestResume:
         cut = r1("run", "--jsonl", "--max-tokens", "5", stdin=as_lines(SUMS[:2])).stdout
         assert [each["line"] for each in self.resumed(r1, tmp_path, cut, as_lines(SUMS[:3]))] == [1, 2, 3]
 
+    def test_when_everything_is_answered_the_model_is_not_loaded(self, environ: dict[str, str], tmp_path: Path) -> None:
+        """A context that is too long for the model is refused when it is loaded."""
+        prompts, file = tmp_path / "prompts", tmp_path / "earlier.jsonl"
+        prompts.write_bytes(b'"2+3"\n\n{"prompt": "2+3", "id": 1}\n')
+        command = ("run", "--jsonl", "--temp", "0", "--resume", file)
+        for options, lines, status in (([], [1, 3], 0), (["--ctx", "1000000"], [], 0)):
+            with prompts.open("rb") as stdin:
+                done = run_here(*command, *options, environ=environ, stdin=stdin)
+            assert ([each["line"] for each in objects(done.stdout)], done.returncode) == (lines, status)
+            file.write_bytes(done.stdout)
+        with prompts.open("rb") as stdin:  # now it is empty
+            assert run_here(*command, "--ctx", "1000000", environ=environ, stdin=stdin).returncode == 2
+
     def test_a_person_is_told_what_was_skipped(self, environ: dict[str, str], tmp_path: Path) -> None:
         file = tmp_path / "earlier.jsonl"
         command = ("run", "--jsonl", "--temp", "0", "--resume", file)

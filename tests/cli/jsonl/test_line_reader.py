@@ -55,6 +55,13 @@ class TestTake:
         assert reader.take(wait=True) is None
         assert reader.has_ended
 
+    def test_looking_for_a_line_does_not_take_it(self) -> None:
+        reader = LineReader([line(1), line(2)])
+        assert reader.has_line()
+        assert reader.has_line()
+        assert [reader.take(wait=False), reader.take(wait=True)] == [line(1), line(2)]
+        assert not reader.has_line()
+
     def test_stop_ends_a_wait(self) -> None:
         stop = threading.Event()
         source = Source()
