@@ -54,7 +54,7 @@ def _argument(metavar: str, help: str, **more: Any) -> Any:  # noqa: A002
     return typer.Argument(metavar=metavar, help=help, show_default=False, **more)
 
 
-_ANSWER, _MODEL, _MACHINE = "The answer", "The model", "The machine"
+_ANSWER, _MANY, _MODEL, _MACHINE = "The answer", "Many prompts", "The model", "The machine"
 _REFERENCE = "NAME, NAME:QUANT or the path of a .gguf."
 _REFERENCE_OR_DEFAULT = f"{_REFERENCE} (default: R1_MODEL, config.toml, the model pulled last, tiny)"
 
@@ -191,7 +191,7 @@ Jsonl = Annotated[
     bool,
     _option(
         "--jsonl",
-        panel=_ANSWER,
+        panel=_MANY,
         help='Each line of stdin is a JSON string or {"prompt": …, "id": …}; print one JSON object for each.',
     ),
 ]
@@ -199,21 +199,24 @@ Parallel = Annotated[
     str | None,
     _option(
         "--parallel",
-        panel=_MACHINE,
+        panel=_MANY,
         metavar="N",
-        help="Prompts of --jsonl that are answered at once. (default: what pays on this machine; 1 with --seed)",
+        help="Number of prompts answered at once. (default: what pays on this machine; 1 with --seed)",
     ),
 ]
 Unordered = Annotated[
-    bool, _option("--unordered", panel=_ANSWER, help="With --jsonl, print each object as soon as it is ready.")
+    bool,
+    _option(
+        "--unordered", panel=_MANY, help="Print each object as soon as it is ready, not in the order of the lines."
+    ),
 ]
 Resume = Annotated[
     Path | None,
     _option(
         "--resume",
-        panel=_ANSWER,
+        panel=_MANY,
         metavar="FILE",
-        help="With --jsonl, skip the lines that have a complete answer in FILE, the output of an earlier run.",
+        help="Skip the lines that have a complete answer in FILE, the output of an earlier run.",
         autocompletion=completion.files,
     ),
 ]

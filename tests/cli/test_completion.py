@@ -150,7 +150,7 @@ class TestValues:
         params = [
             param for command in commands for param in command.params if getattr(param.type, "name", "") == "path"
         ]
-        assert {param.name for param in params} == {"file", "imatrix", "output"}
+        assert {param.name for param in params} == {"file", "imatrix", "output", "resume"}
         for param in params:
             assert [item.help for item in param.shell_complete(typer.Context(root), "x")] == [FILES]
 

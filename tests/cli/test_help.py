@@ -60,7 +60,8 @@ class TestHelp:
     def test_the_options_of_run_are_grouped(self, help_of: HelpOf) -> None:
         text = help_of("run")
         titles = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
-        assert titles == ["Arguments:", "Options:", "The answer:", "The model:", "The machine:", "Examples:"]
+        groups = ["The answer:", "Many prompts:", "The model:", "The machine:"]
+        assert titles == ["Arguments:", "Options:", *groups, "Examples:"]
         answer, machine = text.index("The answer:"), text.index("The machine:")
         assert answer < text.index("--temp") < text.index("The model:") < text.index("--ctx") < machine
         assert machine < text.index("--gpu-layers")
