@@ -197,7 +197,8 @@ class MemoryPlanner:
         wanted = Wanted(
             sequences,
             prompt,
-            further,
+            reply=self.settings.max_tokens,
+            further=further,
             is_asked=self.settings.parallel is not None,
             kv_type=options.kv_type,
             has_fixed_layers=options.gpu_layers is not None,

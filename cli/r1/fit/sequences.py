@@ -43,7 +43,7 @@ _MOST_LAYERS_GIVEN = 1 / 4  # of those on the GPU; more would slow each step by 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """`sequences` at once, with prompts of about `prompt` tokens.
+    """`sequences` at once, with prompts of about `prompt` tokens and replies of at most `reply`.
 
     `further` is the tokens of the cache for each further sequence; None leaves it to the plan. `is_asked`: the user
     asked for this number of sequences. `kv_type` is the user's choice; with `has_fixed_layers` the number of
@@ -52,6 +52,7 @@ class Wanted:
 
     sequences: int
     prompt: int = 0
+    reply: int = TYPICAL
     further: int | None = None
     is_asked: bool = False
     kv_type: str | None = None
@@ -102,13 +103,13 @@ class _Search:
     def _with_layers(self, count: int, layers: int) -> Iterator[MemoryPlan]:
         context, kv_type = self.alone.context, self._types[-1]
         for usual in self._types:
-            yield _largest(partial(self._plan, count, layers, usual, context), _LEAST, TYPICAL)
-        lengths = partial(self._plan, count, layers, kv_type, reply=_LEAST)
+            yield _largest(partial(self._plan, count, layers, usual, context), self._least_reply, self._typical_reply)
+        lengths = partial(self._plan, count, layers, kv_type, reply=self._least_reply)
         yield _largest(lengths, self._lowest_context, context)
 
     def _least(self, count: int) -> MemoryPlan:
         """The plan that needs the least memory."""
-        return self._plan(count, self._layers[-1], self._types[-1], self._lowest_context, _LEAST)
+        return self._plan(count, self._layers[-1], self._types[-1], self._lowest_context, self._least_reply)
 
     def _plan(self, count: int, layers: int, kv_type: str, context: int, reply: int) -> MemoryPlan:
         """With room for `reply` tokens after the prompt of each further sequence, unless its room is given."""
@@ -126,6 +127,14 @@ class _Search:
             wanted_sequences=self.wanted.sequences,
             shared=shared,
         )
+
+    @property
+    def _least_reply(self) -> int:
+        return min(_LEAST, self.wanted.reply)
+
+    @property
+    def _typical_reply(self) -> int:
+        return min(TYPICAL, self.wanted.reply)
 
     @property
     def _types(self) -> tuple[str, ...]:

@@ -129,6 +129,10 @@ class TestPlanForSeveral:
         assert plan.context == 8192
         assert 1 < plan.sequences < 64
 
+    def test_further_replies_have_no_more_room_than_they_may_need(self) -> None:
+        roomy = planner(Settings(ctx=8192, parallel=4, max_tokens=100), machine=Machine(16 * GB))
+        assert roomy.plan_for_prompt(50, loaded=0, sequences=4).cells == 8192 + 3 * (50 + 100)
+
     def test_a_prompt_that_fits_alone_is_not_refused_with_others(self) -> None:
         tight = planner(Settings(parallel=8), machine=Machine(int(6.6 * GB)))
         alone = tight.plan_for_prompt(40_000, loaded=0)

@@ -48,7 +48,9 @@ def planned(
     alone = fit(shape(name), found, chosen)
     assert alone.fits
     is_fixed = chosen.gpu_layers is not None
-    wanted = Wanted(count, prompt, further, is_asked=is_asked, kv_type=chosen.kv_type, has_fixed_layers=is_fixed)
+    wanted = Wanted(
+        count, prompt, further=further, is_asked=is_asked, kv_type=chosen.kv_type, has_fixed_layers=is_fixed
+    )
     return share(alone, shape(name), found, wanted)
 
 
