@@ -11,6 +11,7 @@ from r1.engine.model import Model
 from r1.engine.reasoning import ReplyDecoder
 from r1.engine.request import Request
 from r1.engine.sampling import Sampler
+from r1.engine.sampling_pool import Draw
 from r1.engine.sequence import Chunks, Sequence
 
 
@@ -27,7 +28,7 @@ class Generation:
         self._context = context
         self.chunks = chunks
         self._reply = ReplyDecoder(context.model.control.end_think, context.model.piece)
-        self.sampler = Sampler(request.sampling)
+        self._sampler = Sampler(request.sampling)
         self._closing = _closing(context.model)
         self._clock = _Clock(len(sequence))
 
@@ -54,10 +55,10 @@ class Generation:
         elif self.threads != threads:
             self.threads = None
 
-    def forced(self) -> int | None:
-        """The token that comes next because the thinking is being closed; None: sample one."""
+    def draw(self, place: int) -> Draw:
+        """The next token, from the logits at `place` in the last batch; forced while the thinking is being closed."""
         closes = self._reply.is_thinking and self.request.answer_now()
-        return next(self._closing) if closes else None
+        return Draw(self._sampler, place, next(self._closing) if closes else None)
 
     def take(self, token: int) -> Iterator[Event]:
         """The events of a token; the last one is Finished if it ends the reply."""
@@ -106,7 +107,7 @@ class Generation:
         yield Finished(reason, usage, self._clock.timings(self._generated), self.threads)
 
     def close(self) -> None:
-        self.sampler.close()
+        self._sampler.close()
 
 
 class _Clock:

@@ -24,10 +24,11 @@ _PAYS = 100_000
 
 
 class Draw(NamedTuple):
-    """A token to choose: from the logits at `place` in the last batch."""
+    """A token to choose, from the logits at `place` in the last batch, unless it is `forced`."""
 
     sampler: Sampler
     place: int
+    forced: int | None = None
 
 
 class SamplingPool:
@@ -35,6 +36,7 @@ class SamplingPool:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._vocabulary_size = context.model.vocabulary_size
         self._tables: list[Candidates] = []  # one for each thread
         self._executor: ThreadPoolExecutor | None = None
 
@@ -42,9 +44,9 @@ class SamplingPool:
         """The token of each draw."""
         context = self._context
         threads = min(len(draws), context.threads.prefill)
-        if threads < 2 or len(draws) * context.model.vocabulary_size < _PAYS:
-            return [sampler.sample(context, place) for sampler, place in draws]
-        rows = [(sampler, logits_at(context, place)) for sampler, place in draws]
+        if threads < 2 or len(draws) * self._vocabulary_size < _PAYS:
+            return [sampler.sample(context, place) if forced is None else forced for sampler, place, forced in draws]
+        rows = [(draw, logits_at(context, draw.place)) for draw in draws]
         tokens = [0] * len(draws)
         others = [
             self._threads().submit(_sample, self._table(number), rows[number::threads]) for number in range(1, threads)
@@ -57,13 +59,13 @@ class SamplingPool:
             tokens[number::threads] = share
         return tokens
 
-    def sample_from(self, sampler: Sampler, logits: Logits) -> int:
-        """The token that the sampler chooses for logits that were kept."""
-        return sampler.sample_from(logits, self._table(0))
+    def sample_from(self, draw: Draw, logits: Logits) -> int:
+        """The same for one draw, from logits that were kept."""
+        return _sample(self._table(0), [(draw, logits)])[0]
 
     def _table(self, number: int) -> Candidates:
         while len(self._tables) <= number:
-            self._tables.append(Candidates(self._context.model.vocabulary_size))
+            self._tables.append(Candidates(self._vocabulary_size))
         return self._tables[number]
 
     def _threads(self) -> ThreadPoolExecutor:
@@ -74,5 +76,5 @@ class SamplingPool:
         return self._executor
 
 
-def _sample(table: Candidates, rows: Row[tuple[Sampler, Logits]]) -> list[int]:
-    return [sampler.sample_from(logits, table) for sampler, logits in rows]
+def _sample(table: Candidates, rows: Row[tuple[Draw, Logits]]) -> list[int]:
+    return [draw.sampler.sample_from(logits, table) if draw.forced is None else draw.forced for draw, logits in rows]

@@ -154,9 +154,7 @@ class Scheduler:
             self._running.append(generation)
             yield request, generation.prefilled
             if source and sequence.last_logits:
-                token = generation.forced()
-                if token is None:
-                    token = self._pool.sample_from(generation.sampler, sequence.last_logits[1])
+                token = self._pool.sample_from(generation.draw(-1), sequence.last_logits[1])
                 yield from self._handle(generation, generation.take(token))
 
     def _has_room_for(self, chunks: Chunks) -> bool:
@@ -235,24 +233,16 @@ class Scheduler:
             raise
         if self._pace is not None:
             self._pace.measured(perf_counter() - began, tokens, threads)
-        due: list[tuple[Generation, int]] = []
+        due: list[tuple[Generation, Draw]] = []
         for generation, part, place in zip(generations, parts, places, strict=True):
             if part.is_chunk:
                 yield generation.request, generation.prefilled
                 if part.has_logits and len(self.context.sequences) > 1:
                     generation.sequence.last_logits = len(generation.sequence), kept(logits_at(self.context, place))
             if part.has_logits:
-                due.append((generation, place))
-        yield from self._sample(due)
-
-    def _sample(self, due: list[tuple[Generation, int]]) -> Iterator[RequestEvent]:
-        """Gives each generation its next token, from the logits at its place in the last batch."""
-        tokens = {generation: generation.forced() for generation, _ in due}
-        drawing = [(generation, place) for generation, place in due if tokens[generation] is None]
-        drawn = self._pool.sample([Draw(generation.sampler, place) for generation, place in drawing])
-        tokens |= {generation: token for (generation, _), token in zip(drawing, drawn, strict=True)}
-        for generation, token in tokens.items():
-            assert token is not None
+                due.append((generation, generation.draw(place)))
+        chosen = self._pool.sample([draw for _, draw in due])
+        for (generation, _), token in zip(due, chosen, strict=True):
             yield from self._handle(generation, generation.take(token))
 
     def _handle(self, generation: Generation, events: Iterator[Event]) -> Iterator[RequestEvent]:

@@ -31,12 +31,18 @@ def samplers() -> list[Sampler]:
 
 @pytest.mark.parametrize("pays", [0, 10**9], ids=["with threads", "without"])
 def test_chooses_what_each_sampler_alone_would(context: Context, monkeypatch: pytest.MonkeyPatch, pays: int) -> None:
+    """Where a token is forced, its sampler draws nothing."""
     monkeypatch.setattr(sampling_pool, "_PAYS", pays)
     pool, pooled, alone = SamplingPool(context), samplers(), samplers()
     for step in range(20):
         places = context.decode([Part(sequence, [100 + step + sequence.number]) for sequence in context.sequences])
-        expected = [sampler.sample(context, place) for sampler, place in zip(alone, places, strict=True)]
-        assert pool.sample([Draw(*draw) for draw in zip(pooled, places, strict=True)]) == expected
+        forced = [7 if step == number else None for number in range(SEQUENCES)]
+        draws = [Draw(*draw) for draw in zip(pooled, places, forced, strict=True)]
+        expected = [
+            sampler.sample(context, place) if token is None else token
+            for sampler, place, token in zip(alone, places, forced, strict=True)
+        ]
+        assert pool.sample(draws) == expected
         assert pool.sample([]) == []
     for sampler in pooled + alone:
         sampler.close()
