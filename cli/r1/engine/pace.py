@@ -144,43 +144,48 @@ _BETTER = 1.1
 """A number of threads is kept when it is this many times faster than the one before."""
 _STEPS = 4
 _TRIAL_STEPS = 6
-_LOST_STEP = 1.5
+_LOST_STEP = 3
 """A trial is over with the first batch that takes this many times as long as before."""
 _BEST_DRIFT = 1.01
 """The best time grows by a hundredth in each window, because batches take longer the deeper the cache is."""
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 4.0, 32.0
-"""After a trial that did not help, the next one waits twice as long as the last."""
+_FEWER_WAIT_S, _MORE_WAIT_S, _LONGEST_WAIT_S = 0.5, 4.0, 32.0
+"""After a trial that did not help, the next one waits twice as long as the last. A trial of more costs more time."""
 
 
 class _Wait:
     """The time before which nothing is tried again."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_s: float) -> None:
         self.until = 0.0
-        self._next_s = _FIRST_WAIT_S
+        self._first_s = self._next_s = first_s
 
     def longer(self, now: float) -> None:
         self.until = now + self._next_s
         self._next_s = min(2 * self._next_s, _LONGEST_WAIT_S)
 
     def reset(self, until: float) -> None:
-        self.until, self._next_s = until, _FIRST_WAIT_S
+        self.until, self._next_s = until, self._first_s
 
 
 @dataclass(slots=True)
 class _Trial:
-    """Batches of `tokens` tokens with `threads` threads, against a mean of `mean` seconds with `before` threads."""
+    """Batches of `tokens` tokens with `threads` threads, against a mean of `mean` seconds with `before` threads.
+
+    The first does not count: the system has to move the threads.
+    """
 
     before: int
     threads: int
     tokens: int
     mean: float
-    steps: int = 0
+    steps: int = -1
     seconds: float = 0.0
     longest: float = 0.0
 
     def add(self, seconds: float) -> None:
         self.steps += 1
+        if not self.steps:
+            return
         self.seconds += seconds
         self.longest = max(self.longest, seconds)
 
@@ -203,7 +208,7 @@ class Trials:
         self._free = most
         self._trial: _Trial | None = None
         self._best: dict[tuple[int, int], float] = {}  # (tokens, threads) → seconds
-        self._fewer, self._more = _Wait(), _Wait()
+        self._fewer, self._more = _Wait(_FEWER_WAIT_S), _Wait(_MORE_WAIT_S)
         self._restart((0, 0))
 
     def choose(self, free: int) -> int:
@@ -212,7 +217,7 @@ class Trials:
             self._free = self._chosen = free
             self._trial = None
             self._fewer.reset(0.0)
-            self._more.reset(self._sensors.clock() + _FIRST_WAIT_S)
+            self._more.reset(self._sensors.clock() + _MORE_WAIT_S)
         return self._trial.threads if self._trial else self._chosen
 
     def add(self, seconds: float, tokens: int, threads: int) -> None:
@@ -273,7 +278,7 @@ class Trials:
             self._chosen = trial.threads
             skipped = abs(trial.before - trial.threads) > 1
             same.reset(now)
-            other.reset(now if is_fewer and skipped else now + _FIRST_WAIT_S)
+            other.reset(now if skipped or not is_fewer else now + _MORE_WAIT_S)
         elif is_fewer and trial.threads > 1:  # too many all the same
             self._try(trial.before, 1, trial.tokens, trial.mean)
         else:

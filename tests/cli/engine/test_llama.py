@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from r1.engine import llama as llama_module
 from r1.engine.llama import Log, Stop
 
 WARN, ERROR, INFO, CONTINUE = 3, 4, 2, 5
@@ -97,3 +98,15 @@ class TestAbort:
         assert (done.returncode, done.stdout) == (status, "restored\n")
         (line,) = done.stderr.splitlines()
         assert line.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_waiting_threads_sleep_soon_unless_the_user_chose(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], spins: str | None
+) -> None:
+    monkeypatch.setattr(llama_module.os, "environ", environ := dict(given))
+    llama_module._limit_spinning()
+    assert environ.get("GOMP_SPINCOUNT") == spins

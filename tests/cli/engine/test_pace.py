@@ -112,7 +112,7 @@ class TestCounted:
         machine.run(4)
         machine.chosen.clear()
         machine.run(20)
-        assert machine.chosen.count(threads) >= 0.95 * len(machine.chosen)
+        assert machine.chosen.count(threads) >= 0.9 * len(machine.chosen)
 
     def test_loading_the_model_is_time_enough_to_see_others(self) -> None:
         machine = Machine(8, others=3).start(loading_s=0.5)
