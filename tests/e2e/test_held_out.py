@@ -16,7 +16,8 @@ class TestHeldOut:
         questions = held_out()
         assert len({question.text for question in questions}) == 400
         stdin = "".join(json.dumps(question.text) + "\n" for question in questions)
-        done = r1("run", "-m", "tiny:Q8_0", "--jsonl", "--temp", "0", "--max-tokens", "600", stdin=stdin.encode())
+        command = ("run", "-m", "tiny:Q8_0", "--jsonl", "--temp", "0", "--max-tokens", "600", "--parallel", "8")
+        done = r1(*command, stdin=stdin.encode())
         answers = [json.loads(line)["answer"] for line in done.stdout.splitlines()]
         asked: Counter[str] = Counter()
         right: Counter[str] = Counter()
