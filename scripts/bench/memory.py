@@ -87,8 +87,8 @@ def _quantized(model: Path, quant: str, folder: Path) -> Path:
 
 def _plan(model: Path, context: int, kv_type: str, sequences: int) -> MemoryPlan:
     shape = shape_of_file(model)
-    alone = fit(shape, _UNLIMITED, FitOptions(context=context, kv_type=kv_type))
-    return share(alone, shape, _UNLIMITED, Wanted(sequences))
+    options = FitOptions(context=context, kv_type=kv_type)
+    return share(fit(shape, _UNLIMITED, options), shape, _UNLIMITED, options, Wanted(sequences))
 
 
 def _compare(model: Path, plan: MemoryPlan, tokens: int, threads: int) -> float:

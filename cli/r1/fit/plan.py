@@ -217,7 +217,7 @@ def explain(plan: MemoryPlan, shape: Shape, machine: Machine) -> str:
     """The plan in one line: what it is, how much memory it needs, and how much is free."""
     cache = f"{plan.context:,} tokens of context in {_article(plan.kv_type)} cache"
     if plan.sequences > 1:
-        each = f"{plan.sequences} prompts at once with up to {plan.context:,} tokens each"
+        each = f"up to {plan.context:,} tokens for each of {plan.sequences} prompts"
         cache = f"{each}, in {_article(plan.kv_type)} cache of {plan.cells:,}"
     if not plan.gpu_layers:
         return f"{cache}: {units.size(plan.needs.main)} of {units.size(machine.free)} free memory"

@@ -200,10 +200,8 @@ class MemoryPlanner:
             reply=self.settings.max_tokens,
             further=further,
             is_asked=self.settings.parallel is not None,
-            kv_type=options.kv_type,
-            has_fixed_layers=options.gpu_layers is not None,
         )
-        return share(alone, self.shape, self.machine, wanted)
+        return share(alone, self.shape, self.machine, options, wanted)
 
     def _forced(self, plan: MemoryPlan) -> MemoryPlan:
         """With --force, the plan although it does not fit, with a context that is not short; else NotEnoughSpace."""

@@ -21,7 +21,7 @@ from functools import partial
 
 from r1.engine.kv_types import CONTEXT_STEP, rounded_up
 from r1.fit.needs import needs
-from r1.fit.plan import COMFORTABLE, KV_TYPES, SHORT, Machine, MemoryPlan
+from r1.fit.plan import COMFORTABLE, KV_TYPES, SHORT, FitOptions, Machine, MemoryPlan
 from r1.fit.shape import Shape
 
 TYPICAL = 8192
@@ -46,8 +46,7 @@ class Wanted:
     """`sequences` at once, with prompts of about `prompt` tokens and replies of at most `reply`.
 
     `further` is the tokens of the cache for each further sequence; None leaves it to the plan. `is_asked`: the user
-    asked for this number of sequences. `kv_type` is the user's choice; with `has_fixed_layers` the number of
-    layers on the GPU is, or they are loaded already.
+    asked for this number of sequences.
     """
 
     sequences: int
@@ -55,8 +54,6 @@ class Wanted:
     reply: int = TYPICAL
     further: int | None = None
     is_asked: bool = False
-    kv_type: str | None = None
-    has_fixed_layers: bool = False
 
 
 def paying_sequences(shape: Shape, threads: int, gpu_layers: int) -> int:
@@ -75,9 +72,12 @@ def paying_sequences(shape: Shape, threads: int, gpu_layers: int) -> int:
     return 1 if threads <= _FEW_THREADS and shape.weights > _LARGE else _CPU
 
 
-def share(alone: MemoryPlan, shape: Shape, machine: Machine, wanted: Wanted) -> MemoryPlan:
-    """The best plan for as many of the wanted sequences as fit; `alone` is the plan for one, which fits."""
-    return _Search(alone, shape, machine, wanted).best()
+def share(alone: MemoryPlan, shape: Shape, machine: Machine, options: FitOptions, wanted: Wanted) -> MemoryPlan:
+    """The best plan for as many of the wanted sequences as fit.
+
+    `alone` is the plan for one under the same `options`, and it fits. What they set does not give way.
+    """
+    return _Search(alone, shape, machine, options, wanted).best()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,7 @@ class _Search:
     alone: MemoryPlan
     shape: Shape
     machine: Machine
+    options: FitOptions
     wanted: Wanted
 
     def best(self) -> MemoryPlan:
@@ -139,13 +140,13 @@ class _Search:
     @property
     def _types(self) -> tuple[str, ...]:
         """The cache's types, from that of one sequence alone."""
-        if self.wanted.kv_type or not self.wanted.is_asked:
+        if self.options.kv_type or not self.wanted.is_asked:
             return (self.alone.kv_type,)
         return KV_TYPES[KV_TYPES.index(self.alone.kv_type) :]
 
     @property
     def _lowest_context(self) -> int:
-        if not self.wanted.is_asked:
+        if self.options.context or not self.wanted.is_asked:
             return self.alone.context
         return min(self.alone.context, rounded_up(self.wanted.prompt + COMFORTABLE))
 
@@ -154,12 +155,9 @@ class _Search:
         """Numbers of layers on the GPU, from that of one sequence alone."""
         most = self.alone.gpu_layers
         is_split = 0 < most <= len(self.shape.layers)
-        given = int(_MOST_LAYERS_GIVEN * most) if is_split and self._may_give_layers else 0
+        may_give = is_split and self.options.gpu_layers is None and self.wanted.is_asked
+        given = int(_MOST_LAYERS_GIVEN * most) if may_give else 0
         return range(most, most - given - 1, -1)
-
-    @property
-    def _may_give_layers(self) -> bool:
-        return self.wanted.is_asked and not self.wanted.has_fixed_layers
 
 
 def _largest(plan: Callable[[int], MemoryPlan], low: int, high: int) -> MemoryPlan:

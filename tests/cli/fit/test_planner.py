@@ -125,9 +125,10 @@ class TestPlanForSeveral:
             assert found.plan_for_prompt(500, loaded=0, sequences=1) == found.plan_for_prompt(500, loaded=0)
 
     def test_a_context_that_the_user_chose_is_that_of_each(self) -> None:
-        plan = planner(Settings(ctx=8192, parallel=64)).plan(sequences=64)
-        assert plan.context == 8192
-        assert 1 < plan.sequences < 64
+        for ctx in (8192, 24_576):
+            plan = planner(Settings(ctx=ctx, parallel=64)).plan(sequences=64)
+            assert plan.context == ctx
+            assert 1 < plan.sequences < 64
 
     def test_further_replies_have_no_more_room_than_they_may_need(self) -> None:
         roomy = planner(Settings(ctx=8192, parallel=4, max_tokens=100), machine=Machine(16 * GB))
@@ -146,7 +147,9 @@ class TestPlanForSeveral:
     def test_fewer_than_asked_for_are_noted(self) -> None:
         found = planner(Settings(parallel=8))
         (grave,) = [note for note in found.notes(found.plan(sequences=8)) if note.grave]
-        assert re.match(r"memory holds only \d of 8 prompts at once: \d prompts at once with up to ", grave.text)
+        assert re.match(
+            r"memory holds only \d of 8 prompts at once: up to [\d,]+ tokens for each of \d prompts, in ", grave.text
+        )
 
     def test_fewer_than_pay_are_not(self) -> None:
         found = planner(Settings(), machine=Machine(int(6.8 * GB)))
@@ -220,7 +223,7 @@ class TestExplain:
     def test_for_several_prompts_at_once(self) -> None:
         found = planner(Settings(parallel=4, ctx=4096), machine=replace(LAPTOP, free=16 * GB))
         text = found.explain(found.plan(sequences=4))
-        assert text.startswith("4 prompts at once with up to 4,096 tokens each, in an F16 cache of 16,384: 5.")
+        assert text.startswith("up to 4,096 tokens for each of 4 prompts, in an F16 cache of 16,384: 5.")
 
     def test_with_some_layers_on_a_card(self) -> None:
         found = planner(Settings(), machine=replace(LAPTOP, gpus=(DeviceMemory("CUDA0", 4 * GB),)))

@@ -47,11 +47,8 @@ def planned(
     chosen = FitOptions(**options)  # type: ignore[arg-type]
     alone = fit(shape(name), found, chosen)
     assert alone.fits
-    is_fixed = chosen.gpu_layers is not None
-    wanted = Wanted(
-        count, prompt, further=further, is_asked=is_asked, kv_type=chosen.kv_type, has_fixed_layers=is_fixed
-    )
-    return share(alone, shape(name), found, wanted)
+    wanted = Wanted(count, prompt, further=further, is_asked=is_asked)
+    return share(alone, shape(name), found, chosen, wanted)
 
 
 class TestEnoughMemory:
@@ -127,8 +124,8 @@ class TestTooLittleMemory:
 
     def test_the_users_choices_are_kept(self) -> None:
         for free in (5.5, 6, 7, 8, 10):
-            plan = planned(machine(free), 8, context=8192)
-            assert plan.context == 8192
+            assert planned(machine(free), 8, context=8192).context == 8192
+            assert free < 6 or planned(machine(free), 8, context=24_576).context == 24_576
             assert planned(machine(free), 8, kv_type="q4_0").kv_type == "q4_0"
         assert planned(machine(24, 5.5), 8, "qwen-14b", gpu_layers=10).gpu_layers == 10
 
