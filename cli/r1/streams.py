@@ -56,8 +56,8 @@ def input_stream() -> BinaryIO | None:
     """
     if sys.stdin is None:
         return None
-    if sys.platform == "win32":
-        return sys.stdin.buffer
+    if sys.platform == "win32":  # a stream of its own: Python closes sys.stdin at the end, under a thread that reads it
+        return os.fdopen(sys.stdin.fileno(), "rb", closefd=False)
     descriptor = sys.stdin.fileno()
     usable = _is_open_for(descriptor, os.O_RDONLY) and _has_other_side(descriptor)
     return io.BufferedReader(_Input(descriptor)) if usable else None

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -43,12 +44,14 @@ class Answered:
     form: Form = field(default_factory=lambda: Form(describe, judge))
     console: Console = field(default_factory=console)
 
-    def run(self, lines: Iterable[PromptLine], interrupted: Callable[[], bool] = lambda: False) -> list[dict[str, Any]]:
+    def run(
+        self, lines: Iterable[PromptLine], interrupted: Callable[[], bool] = lambda: False, *, waits: bool = True
+    ) -> list[dict[str, Any]]:
         progress = LinesProgress(self.console, None)
         results = Results(self.console, progress, in_order=self.in_order)
         reader = LineReader(lines, interrupted)
         try:
-            Answering(self.engine, reader, results, progress, self.form).run(interrupted, waits=True)
+            Answering(self.engine, reader, results, progress, self.form).run(interrupted, waits=waits)
         finally:
             reader.close()
         return self.printed
@@ -83,6 +86,21 @@ class TestOrder:
         (found,) = Answered(FakeEngine()).run([PromptLine(3, "1 a", fields={"id": [1]}, size=10)])
         assert list(found)[:4] == ["id", "line", "prompt_sha256", "answer"]
         assert (found["id"], found["line"], found["seed"], found["load_s"]) == ([1], 3, 7, 0.25)
+
+
+def test_waiting_for_the_next_line_does_not_hold_up_those_under_way() -> None:
+    """The second line comes only when the first is answered."""
+    engine = FakeEngine(sequences=2)
+
+    def slow() -> Iterator[PromptLine]:
+        yield PromptLine(1, "3 a", size=10)
+        give_up = monotonic() + 60
+        while "end 3 a" not in engine.log and monotonic() < give_up:
+            sleep(0.001)
+        yield PromptLine(2, "1 b", size=10)
+
+    Answered(engine).run(slow(), waits=False)
+    assert engine.log == ["begin 3 a", "end 3 a", "begin 1 b", "end 1 b"]
 
 
 class TestBackpressure:
