@@ -169,15 +169,15 @@ class MemoryPlanner:
         elif plan.is_short:
             text = f"only {plan.context:,} tokens of context fit, and thinking may need more: {self.explain(plan)}"
             yield Note(text, grave=True)
+        elif settings.parallel is not None and plan.sequences < plan.wanted_sequences:
+            text = f"memory holds only {plan.sequences} of {plan.wanted_sequences} prompts at once"
+            yield Note(f"{text}: {self.explain(plan)}", grave=True)
         elif plan.sequences > 1 and plan.context < plan.wanted:
             text = f"only {plan.context:,} tokens of context fit for each of {plan.sequences} prompts at once"
             yield Note(f"{text}: {self.explain(plan)}")
         elif plan.kv_type == "q8_0" and settings.kv_type is None:
             text = f"{plan.cells:,} tokens of context do not fit in an F16 cache, so the cache is Q8_0"
             yield Note(f"{text}: {self.explain(plan)}")
-        if settings.parallel is not None and plan.sequences < plan.wanted_sequences:
-            text = f"memory holds only {plan.sequences} of {plan.wanted_sequences} prompts at once"
-            yield Note(f"{text}: {self.explain(plan)}", grave=True)
 
     def _options(self, up_to: int | None, loaded: int | None) -> FitOptions:
         settings = self.settings

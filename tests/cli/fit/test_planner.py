@@ -146,9 +146,10 @@ class TestPlanForSeveral:
 
     def test_fewer_than_asked_for_are_noted(self) -> None:
         found = planner(Settings(parallel=8))
-        (grave,) = [note for note in found.notes(found.plan(sequences=8)) if note.grave]
+        (note,) = found.notes(found.plan(sequences=8))
+        assert note.grave
         assert re.match(
-            r"memory holds only \d of 8 prompts at once: up to [\d,]+ tokens for each of \d prompts, in ", grave.text
+            r"memory holds only \d of 8 prompts at once: up to [\d,]+ tokens for each of \d prompts, in ", note.text
         )
 
     def test_fewer_than_pay_are_not(self) -> None:
