@@ -27,9 +27,10 @@ from r1.fit.shape import Shape
 TYPICAL = 8192
 """Tokens of the cache for each further sequence, besides its prompt.
 
-On the 5,000 problems of MATH, the distills write 2,850 (32B) to 4,316 tokens (1.5B) on average. If lengths vary as much
-as their mean, a sequence under way holds the mean, too, and N of them hold N means with a deviation of √N means. Room
-for 8,192 tokens each and one whole context is then four deviations above the mean for eight sequences of the 1.5B.
+In a published evaluation on the 5,000 problems of MATH, the distills wrote 2,849 (32B) to 4,316 tokens (1.5B) on
+average. If lengths vary as much as their mean, a sequence under way also holds the mean on average, and N of them hold
+N means, with a standard deviation of √N means. Room for 8,192 tokens each and one whole context is then four deviations
+above the average for eight sequences of the 1.5B.
 """
 
 _LEAST = SHORT  # tokens: about the mean above
@@ -59,13 +60,13 @@ class Wanted:
 def paying_sequences(shape: Shape, threads: int, gpu_layers: int) -> int:
     """How many prompts at once make many replies end sooner in all, although each of them ends later.
 
-    On a processor, a batch saves on the weights, but not on attention; and each sequence looks at the mask of all
-    cells, which grows with the square of the number. Per thread, with AVX-512, the 1.5B in Q4_K_M decoded 7.6 tokens/s
-    alone, 19 with 4 sequences, 19 with 8 and 36 with 16 when the cache was nearly empty; with 2,048 tokens in each,
-    where replies spend most of their time, 6.3, 10.9, 9.6 and 9.3. A 135M gained nothing there: 14.3, 14.8, 14.2 and
-    12.6. So 4 are best. With two or three threads a large model gains the least: 4 sequences took 2.8 times as long per
-    step on two cores with AVX2, and the first reply of a 7B would take an hour instead of twenty minutes. On a GPU,
-    arithmetic is cheap and one pass over the cache serves all sequences; 8 is a judgement, not measured.
+    On a processor a batch saves time on the weights only: each sequence has attention of its own, and looks at the mask
+    of all cells, which grows with the square of their number. With 2,048 tokens in each, about where replies spend
+    their time, 1, 4, 8 and 16 sequences of the 1.5B (Q4_K_M) decoded 6.3, 10.9, 9.6 and 9.3 tokens per second of one
+    AVX-512 core, those of a 135M (Q8_0) 14.3, 14.8, 14.2 and 12.6; in a nearly empty cache it was 7.6, 19, 19 and 36,
+    and 45, 107, 149 and 201. On two cores with AVX2, 4 sequences of the 1.5B took 2.8 times as long per token as one:
+    for a 7B the gain would be small there, and its first reply would come after an hour instead of twenty minutes.
+    On a GPU arithmetic is cheap, and a pass over the cache serves many sequences; the number there is a judgement.
     """
     if gpu_layers > len(shape.layers):
         return _FAST_GPU
