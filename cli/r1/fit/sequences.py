@@ -64,8 +64,8 @@ def paying_sequences(shape: Shape, threads: int, gpu_layers: int) -> int:
     of all cells, which grows with the square of their number. With 2,048 tokens in each, about where replies spend
     their time, 1, 4, 8 and 16 sequences of the 1.5B (Q4_K_M) decoded 6.3, 10.9, 9.6 and 9.3 tokens per second of one
     AVX-512 core, those of a 135M (Q8_0) 14.3, 14.8, 14.2 and 12.6; in a nearly empty cache it was 7.6, 19, 19 and 36,
-    and 45, 107, 149 and 201. On two cores with AVX2, 4 sequences of the 1.5B took 2.8 times as long per token as one:
-    for a 7B the gain would be small there, and its first reply would come after an hour instead of twenty minutes.
+    and 45, 107, 149 and 201. On two cores with AVX2, a step of 4 sequences of the 1.5B took 2.8 times as long as that
+    of one: for a 7B the gain would be small there, and its first reply would come after an hour, not twenty minutes.
     On a GPU arithmetic is cheap, and a pass over the cache serves many sequences; the number there is a judgement.
     """
     if gpu_layers > len(shape.layers):
