@@ -18,9 +18,10 @@ SEQUENCES = 5
 
 @pytest.fixture(params=[1, 2, 8])
 def context(request: pytest.FixtureRequest, model: Model) -> Iterator[Context]:
-    """A context that computes with fewer threads than it has sequences, and with more."""
-    params = ContextParams(64, threads=Threads.of(request.param), sequences=SEQUENCES, cells=64 * SEQUENCES)
+    """A context with fewer threads than it has sequences, and with more. Batches are computed with one."""
+    params = ContextParams(64, threads=Threads.of(1), sequences=SEQUENCES, cells=64 * SEQUENCES)
     with Context(model, params) as made:
+        made.threads = Threads.of(request.param)
         yield made
 
 
