@@ -2,8 +2,9 @@
 
     python scripts/bench/jsonl.py [--model MODEL] [--parallel 8] [--questions 400] [--max-tokens 600] [--runs 3]
 
-Runs the real command in turns, greedy, and compares the answers. Where they differ, a batch of several changed the last
-bits of two logits that were nearly the same. Prints for each run the seconds and the ratio, and then the medians.
+Runs the real command in turns, greedy, and compares the answers. They may differ where two tokens are nearly as likely:
+with several sequences the cells of the KV cache are filled in another order, so attention adds them up in another order.
+Prints the seconds and the ratio of each run, and then the median.
 """
 
 from __future__ import annotations

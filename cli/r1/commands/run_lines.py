@@ -72,7 +72,7 @@ def run_lines(console: Console, prompt: PromptOptions, options: LineOptions, set
 
 
 def _one_at_a_time_with_a_seed(settings: Settings) -> Settings:
-    """A batch of several changes the last bits of the logits, and so can change the text of a seed."""
+    """Several at once change the order in which attention adds up its cells, and so can change the text of a seed."""
     return replace(settings, parallel=1) if settings.seed is not None and settings.parallel is None else settings
 
 

@@ -50,7 +50,7 @@ class TestObjects:
         assert [each["id"] for each in objects(r1(*arguments, stdin=stdin).stdout)] == ["long", "short"]
 
     def test_greedy_answers_do_not_depend_on_how_many_are_answered_at_once(self, r1: Run) -> None:
-        """A batch of several changes the last bits of the logits, but no two of tiny's are that close here."""
+        """They may where two tokens are nearly as likely, but tiny is sure of these."""
         stdin = as_lines([question.text for question in held_out()[::13]])
         one, eight = (
             objects(r1("run", "--jsonl", "--temp", "0", "--parallel", number, stdin=stdin).stdout)
