@@ -3,7 +3,7 @@
     python scripts/bench/jsonl.py [--model MODEL] [--parallel 8] [--questions 400] [--max-tokens 600] [--runs 3]
 
 Runs the real command in turns, greedy, and compares the answers. They may differ where two tokens are nearly as likely:
-with several sequences the cells of the KV cache are filled in another order, so attention adds them up in another order.
+with several sequences the cells of the KV cache are filled in another order, and attention adds them up in that order.
 Prints the seconds and the ratio of each run, and then the median.
 """
 
