@@ -99,10 +99,10 @@ class TestResume:
         self, environ: dict[str, str], tmp_path: Path
     ) -> None:
         prompts, file = tmp_path / "prompts", tmp_path / "out.jsonl"
-        asked = [f"{number % 20}+3" for number in range(60)]
+        asked = [f"{number % 20}+3" for number in range(40)]
         prompts.write_text("".join(json.dumps(prompt) + "\n" for prompt in asked), encoding="utf-8")
         statuses = []
-        for kill_at in (8, 25, 40, 1000):
+        for kill_at in (8, 25, 1000):
             with prompts.open("rb") as stdin, file.open("ab") as stdout:
                 process = subprocess.Popen(
                     self.command(file, "--unordered"), env=environ, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE
@@ -115,10 +115,10 @@ class TestResume:
             statuses.append(process.returncode)
             if process.returncode:
                 with file.open("ab") as torn:  # as if it had been killed in the middle of a write
-                    torn.write(b'{"line": 60, "prompt_sha256": "0123456789abcdef", "answ')
-        assert statuses == [-signal.SIGKILL] * 3 + [0]
+                    torn.write(b'{"line": 40, "prompt_sha256": "0123456789abcdef", "answ')
+        assert statuses == [-signal.SIGKILL] * 2 + [0]
         found = objects(file.read_bytes())
-        assert Counter(each["line"] for each in found) == Counter(range(1, 61))
+        assert Counter(each["line"] for each in found) == Counter(range(1, 41))
         assert {each["finish_reason"] for each in found} == {"stop"}
 
     def test_a_file_that_the_shell_would_overwrite_is_refused_from_the_first_night(
