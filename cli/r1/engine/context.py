@@ -225,10 +225,11 @@ class _Batch:
         places = []
         for sequence, tokens, has_logits, _ in parts:
             start, end = end, end + len(tokens)
-            self._tokens[start:end] = list(tokens)
-            self._positions[start:end] = [*range(len(sequence), len(sequence) + len(tokens))]
-            self._owners[start:end] = [self._pointers[sequence.number]] * len(tokens)
-            self._has_logits[start:end] = [0] * len(tokens)
+            for place, token in enumerate(tokens, start):
+                self._tokens[place] = token
+                self._positions[place] = len(sequence) + place - start
+                self._owners[place] = self._pointers[sequence.number]
+                self._has_logits[place] = 0
             self._has_logits[end - 1] = has_logits
             places.append(end - 1)
         self.native.n_tokens = end

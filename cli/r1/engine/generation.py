@@ -25,6 +25,7 @@ class Generation:
         self.token: int | None = None
         self.threads: int | None = None  # that decoded the reply; None before, and when the number has changed
         self.decoded_with: int | None = None  # threads at first
+        self.has_ended = False
         self._context = context
         self.chunks = chunks
         self._reply = ReplyDecoder(context.model.control.end_think, context.model.piece)
@@ -60,42 +61,46 @@ class Generation:
         closes = self._reply.is_thinking and self.request.answer_now()
         return Draw(self._sampler, place, next(self._closing) if closes else None)
 
-    def take(self, token: int) -> Iterator[Event]:
+    def take(self, token: int) -> list[Event]:
         """The events of a token; the last one is Finished if it ends the reply."""
-        self._clock.first_token = self._clock.first_token or perf_counter()
         if self.token is None:
+            self._clock.first_token = perf_counter()
             self._clock.prefilled = len(self.chunks.tokens) - self._clock.kept
         self.token = token
         if self._context.model.ends_turn(token):
-            yield from self.end("stop")
-            return
+            return self.end("stop")
         was_thinking = self._reply.is_thinking
-        if event := self._reply.feed(token):
-            yield event
+        event = self._reply.feed(token)
+        events: list[Event] = [] if event is None else [event]
         if was_thinking and not self._reply.is_thinking:
-            yield Thought(self._reply.thinking.tokens)
+            events.append(Thought(self._reply.thinking.tokens))
         if reason := self._finish_reason():
-            yield from self.end(reason)
+            events += self.end(reason)
+        return events
 
     def _finish_reason(self) -> FinishReason | None:
         if self.request.stop_after_thinking and not self._reply.is_thinking:
             return "stop"
         if self.request.is_cancelled or self._context.stop():
             return "interrupted"
-        if self._generated >= self.request.sampling.max_tokens:
+        if self.tokens_left <= 0:
             return "length"
         if len(self.sequence) >= self._context.length:
             return "context"
         return None
 
     @property
+    def tokens_left(self) -> int:
+        """How many more tokens the request allows."""
+        return self.request.sampling.max_tokens - self._generated
+
+    @property
     def _generated(self) -> int:
         return self._reply.thinking.tokens + self._reply.answer.tokens
 
-    def end(self, reason: FinishReason) -> Iterator[Event]:
+    def end(self, reason: FinishReason) -> list[Event]:
         """The rest of a character, if there is one, and Finished. Frees the sampler, but not the sequence."""
-        if event := self._reply.end():
-            yield event
+        rest = self._reply.end()
         usage = Usage(
             prompt_tokens=len(self.chunks.tokens),
             thinking_tokens=self._reply.thinking.tokens,
@@ -103,8 +108,10 @@ class Generation:
         )
         if self.is_prefilling:
             self._clock.prefilled = len(self.sequence) - self._clock.kept
+        self.has_ended = True
         self.close()
-        yield Finished(reason, usage, self._clock.timings(self._generated), self.threads)
+        finished = Finished(reason, usage, self._clock.timings(self._generated), self.threads)
+        return [finished] if rest is None else [rest, finished]
 
     def close(self) -> None:
         self._sampler.close()

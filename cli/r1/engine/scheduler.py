@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import NamedTuple, Protocol
 
 from r1.engine.candidates import kept, logits_at
-from r1.engine.context import Context, PromptTooLong, Stopped
+from r1.engine.context import Context, Part, PromptTooLong, Stopped
 from r1.engine.events import Event, Finished, FinishReason, Timings, Usage
 from r1.engine.generation import Generation
 from r1.engine.request import Request
@@ -26,7 +26,7 @@ from r1.machine.cores import Threads
 RequestEvent = tuple[Request, Event]
 
 _RESERVE = 256
-"""Cells for each running reply that must be free before another request begins: soon after, one might have to end."""
+"""Cells for the further tokens of each reply, as far as it may have them, that must be free before a request begins."""
 
 
 class Pace(Protocol):
@@ -97,10 +97,11 @@ class Scheduler:
         Requests begin in a step of their own, without a batch. Raises R1Error when llama.cpp fails; the running
         requests are lost then.
         """
-        events = list(self._end_cancelled())
-        if begun := list(self._begin()):
+        events = self._end_cancelled()
+        if self._waiting and (begun := list(self._begin())):
             return [*events, *begun]
-        events += self._make_room()
+        if self.context.free_cells < self.context.chunk + len(self._running):  # no batch is larger
+            events += self._make_room()
         if self._running:
             events += self._decode()
         return events
@@ -118,20 +119,20 @@ class Scheduler:
 
     # ends
 
-    def _end_cancelled(self) -> Iterator[RequestEvent]:
+    def _end_cancelled(self) -> list[RequestEvent]:
         is_stopped = self.context.stop()
-        for generation in list(self._running):
-            if is_stopped or generation.request.is_cancelled:
-                yield from self._end(generation, "interrupted")
-        for waiting in list(self._waiting):
-            if is_stopped or waiting.request.is_cancelled:
-                self._waiting.remove(waiting)
-                yield waiting.request, _unanswered(waiting.request)
+        events: list[RequestEvent] = []
+        for generation in [each for each in self._running if is_stopped or each.request.is_cancelled]:
+            events += self._end(generation, "interrupted")
+        for waiting in [each for each in self._waiting if is_stopped or each.request.is_cancelled]:
+            self._waiting.remove(waiting)
+            events.append((waiting.request, _unanswered(waiting.request)))
+        return events
 
-    def _end(self, generation: Generation, reason: FinishReason) -> Iterator[RequestEvent]:
-        for event in generation.end(reason):
-            yield generation.request, event
+    def _end(self, generation: Generation, reason: FinishReason) -> list[RequestEvent]:
+        events = generation.end(reason)
         self._leave(generation)
+        return [(generation.request, event) for event in events]
 
     def _leave(self, generation: Generation) -> None:
         """Its sequence becomes idle. Only chunks can be taken over, so what was decoded after them is dropped."""
@@ -145,7 +146,7 @@ class Scheduler:
         """Lets requests begin that wait, until one of them has something to prefill."""
         while self._waiting and self._idle() and not any(generation.is_prefilling for generation in self._running):
             request, chunks = self._waiting[0]
-            if not self._has_room_for(chunks):
+            if not self._has_room_for(request, chunks):
                 return
             self._waiting.popleft()
             source = self._with_logits_of(chunks)
@@ -155,14 +156,16 @@ class Scheduler:
             yield request, generation.prefilled
             if source and sequence.last_logits:
                 token = self._pool.sample_from(generation.draw(-1), sequence.last_logits[1])
-                yield from self._handle(generation, generation.take(token))
+                yield from self._take(generation, token)
 
-    def _has_room_for(self, chunks: Chunks) -> bool:
+    def _has_room_for(self, request: Request, chunks: Chunks) -> bool:
         """Whether the prompt can begin without ending another reply soon; alone, it always can."""
         if not self._running:
             return True
         held = max(chunks.common(generation.sequence, len(chunks.tokens)) for generation in self._running)
-        needed = len(chunks.tokens) - held + _RESERVE * (len(self._running) + 1)
+        reserve = min(_RESERVE, request.sampling.max_tokens)
+        reserve += sum(min(_RESERVE, generation.tokens_left) for generation in self._running)
+        needed = len(chunks.tokens) - held + reserve
         return self.context.free_cells >= needed or self.free_cells >= needed
 
     def _with_logits_of(self, chunks: Chunks) -> tuple[Sequence, int] | None:
@@ -199,11 +202,12 @@ class Scheduler:
 
     # steps
 
-    def _make_room(self) -> Iterator[RequestEvent]:
+    def _make_room(self) -> list[RequestEvent]:
         """Frees cells for the next batch: of idle sequences, the least recently used first; then of the youngest reply.
 
         A prompt that is being prefilled waits again, if there are others; a reply ends, because the context is full.
         """
+        events: list[RequestEvent] = []
         while sum(len(generation.part().tokens) for generation in self._running) > self.context.free_cells:
             idle = [sequence for sequence in self._idle() if len(sequence)]
             youngest = self._running[-1]
@@ -214,42 +218,52 @@ class Scheduler:
                 self._leave(youngest)
                 self._waiting.appendleft(_Waiting(youngest.request, youngest.chunks))
             else:
-                yield from self._end(youngest, "context")
+                events += self._end(youngest, "context")
+        return events
 
-    def _decode(self) -> Iterator[RequestEvent]:
+    def _decode(self) -> list[RequestEvent]:
+        """Decodes one batch, and chooses the tokens that follow."""
         generations = list(self._running)
         parts = [generation.part() for generation in generations]
-        tokens = sum(len(part.tokens) for part in parts)
-        threads = self._set_threads(tokens)
-        began = perf_counter()
         try:
-            places = self.context.decode(parts)
+            places = self._timed(parts)
         except Stopped:
-            yield from self._end_cancelled()
-            return
+            return self._end_cancelled()
         except BaseException:
             for generation in generations:
                 self.discard(generation.request)
             raise
-        if self._pace is not None:
-            self._pace.measured(perf_counter() - began, tokens, threads)
-        due: list[tuple[Generation, Draw]] = []
+        events: list[RequestEvent] = []
+        due: list[Generation] = []
+        draws: list[Draw] = []
         for generation, part, place in zip(generations, parts, places, strict=True):
             if part.is_chunk:
-                yield generation.request, generation.prefilled
-                if part.has_logits and len(self.context.sequences) > 1:
-                    generation.sequence.last_logits = len(generation.sequence), kept(logits_at(self.context, place))
+                events.append((generation.request, generation.prefilled))
             if part.has_logits:
-                due.append((generation, generation.draw(place)))
-        chosen = self._pool.sample([draw for _, draw in due])
-        for (generation, _), token in zip(due, chosen, strict=True):
-            yield from self._handle(generation, generation.take(token))
+                if part.is_chunk and len(self.context.sequences) > 1:
+                    generation.sequence.last_logits = len(generation.sequence), kept(logits_at(self.context, place))
+                due.append(generation)
+                draws.append(generation.draw(place))
+        for generation, token in zip(due, self._pool.sample(draws), strict=True):
+            events += self._take(generation, token)
+        return events
 
-    def _handle(self, generation: Generation, events: Iterator[Event]) -> Iterator[RequestEvent]:
-        for event in events:
-            if isinstance(event, Finished):
-                self._leave(generation)
-            yield generation.request, event
+    def _timed(self, parts: list[Part]) -> list[int]:
+        """Decodes a batch, with as many threads as the pace says."""
+        tokens = sum(len(part.tokens) for part in parts)
+        threads = self._set_threads(tokens)
+        if self._pace is None:
+            return self.context.decode(parts)
+        began = perf_counter()
+        places = self.context.decode(parts)
+        self._pace.measured(perf_counter() - began, tokens, threads)
+        return places
+
+    def _take(self, generation: Generation, token: int) -> list[RequestEvent]:
+        events = generation.take(token)
+        if generation.has_ended:
+            self._leave(generation)
+        return [(generation.request, event) for event in events]
 
     def _set_threads(self, tokens: int) -> int:
         """The number of threads for a batch of so many tokens."""

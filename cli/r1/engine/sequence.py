@@ -65,8 +65,9 @@ class CellPool:
     def take(self, count: int) -> range:
         """New cells."""
         taken = range(self._next, self._next + count)
-        self._next = taken.stop
-        self._users.update(dict.fromkeys(taken, 1))
+        self._next += count
+        for cell in taken:
+            self._users[cell] = 1
         return taken
 
     def share(self, cells: Row[int]) -> None:

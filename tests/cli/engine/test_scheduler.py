@@ -205,7 +205,7 @@ class TestFullCache:
     def test_the_youngest_reply_ends_and_the_others_go_on(self, endless_path: Path) -> None:
         with Model(endless_path) as endless, several(endless, 3, length=200, cells=200) as context:
             scheduler = Scheduler(context)
-            scheduler._has_room_for = lambda _: True  # type: ignore[method-assign]
+            scheduler._has_room_for = lambda *_: True  # type: ignore[method-assign]
             requests = [greedy(endless, f"{number}", max_tokens=120) for number in range(3)]
             for request in requests:
                 scheduler.submit(request)
