@@ -120,14 +120,18 @@ class FittedModel:
         return self._planner.sequences() if self._workload.is_parallel else 1
 
     def _plan_for(self, prompt_tokens: int) -> MemoryPlan:
-        """The plan for a prompt and its reply; for several at once, with room for other prompts that may be longer.
+        """The plan for a prompt and its reply; for several at once, if it fits, with room for others that may be longer.
 
         A new context for a longer one would have to wait until all running replies are done.
         """
-        if self._sequences > 1:
-            prompt_tokens = max(_SHARED_PROMPT, 1 << (prompt_tokens - 1).bit_length())
-        loaded, further = self.plan.gpu_layers, self._workload.further
-        return self._planner.plan_for_prompt(prompt_tokens, loaded=loaded, sequences=self._sequences, further=further)
+        sequences, further, loaded = self._sequences, self._workload.further, self.plan.gpu_layers
+        if sequences > 1:
+            longer = max(_SHARED_PROMPT, 1 << (prompt_tokens - 1).bit_length())
+            up_to = self._planner.context_for(longer)
+            plan = self._planner.plan(up_to, loaded=loaded, sequences=sequences, prompt=longer, further=further)
+            if plan.context > prompt_tokens:
+                return plan
+        return self._planner.plan_for_prompt(prompt_tokens, loaded=loaded, sequences=sequences, further=further)
 
     def _load(self) -> Model:
         """Loads the weights, with as many layers on the GPU as it accepts."""

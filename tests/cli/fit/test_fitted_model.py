@@ -13,6 +13,7 @@ from r1.engine.context import Context
 from r1.engine.llama import Stop
 from r1.engine.model import Model
 from r1.fit.fitted_model import FittedModel, Listener, Workload
+from r1.fit.needs import needs
 from r1.fit.planner import MemoryPlanner
 from r1.settings import Settings
 from r1_quantize.errors import NotEnoughSpace
@@ -69,6 +70,17 @@ class TestSeveralPromptsAtOnce:
         assert made.context_for(1500) is context
         assert not made.suits(5000)
         assert made.context_for(5000) is not context
+        made.close()
+
+    def test_a_prompt_that_fits_is_not_refused_because_a_longer_one_would_not(self, endless_path: Path) -> None:
+        settings = replace(BRIEF, parallel=2, max_tokens=1000, kv_type="q8_0")
+        planner = MemoryPlanner.of(endless_path, settings, "endless")
+        room = needs(planner.shape, 1536, "q8_0").main
+        planner = replace(planner, machine=replace(planner.machine, free=room, margin=0))
+        made = FittedModel(endless_path, planner, Workload(is_parallel=True), Stop(), Listener())
+        assert made.context_for(1000).length == 1536
+        with pytest.raises(NotEnoughSpace, match="the prompt has 1,600 tokens"):
+            made.context_for(1600)
         made.close()
 
     def test_a_single_prompt_has_a_context_of_its_own_size(self, tiny_path: Path) -> None:
