@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 from r1.commands.run import load, status_of
 from r1.console import Console
@@ -30,7 +30,7 @@ from r1.render.reply_object import reply_object
 from r1.render.status_line import StatusLine
 from r1.settings import Settings
 from r1_quantize import units
-from r1_quantize.errors import ExitStatus
+from r1_quantize.errors import ExitStatus, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,13 @@ def run_lines(console: Console, prompt: PromptOptions, options: LineOptions, set
     """Answers the lines of stdin; a line that cannot be answered gets an object with its error.
 
     The status is that of the first error, else INCOMPLETE if an answer is, else OK. A signal ends the replies under
-    way, and prints them. Raises as `find_model`, `LoadedModel`, `read_lines` and `earlier_answers.read`.
+    way, and prints them. Raises as `find_model`, `LoadedModel`, `read_lines` and `earlier_answers.read`, and UsageError
+    if stdin and stdout are the same file.
     """
     settings = _one_at_a_time_with_a_seed(settings)
-    progress = LinesProgress(console, _bytes_left(console.stdin))
+    file = _file_status(console.stdin)
+    _require_another_file(console, file)
+    progress = LinesProgress(console, None if file is None else _bytes_left(console, file))
     results = Results(console, progress, in_order=not options.unordered)
     with Interrupt() as interrupt:
         try:
@@ -57,13 +60,13 @@ def run_lines(console: Console, prompt: PromptOptions, options: LineOptions, set
                 earlier = _read_earlier(console, options, settings)
             lines = read_lines(console, prompt, partial(limit_of, model.path, settings.ctx))
             with closing(LineReader(_without(earlier, lines, progress), interrupt)) as reader:
-                if _is_file(console.stdin) and earlier.found and not reader.has_line():
+                if file is not None and earlier.found and not reader.has_line():
                     reader.raise_error()  # there is none: everything was answered before
                 else:
                     with load(console, settings, interrupt, model) as loaded:
                         form = _form(console, loaded, interrupt, model.reference)
                         answering = Answering(loaded, reader, results, progress, form)
-                        answering.run(interrupt, waits=_is_file(console.stdin))
+                        answering.run(interrupt, waits=file is not None)
         except (LoadCancelled, Interrupted):
             return interrupt.status
         if options.resume is not None:
@@ -117,16 +120,22 @@ def _say_what_was_skipped(console: Console, earlier: EarlierAnswers, complete: i
         )
 
 
-def _is_file(stdin: BinaryIO | None) -> bool:
-    return _bytes_left(stdin) is not None
+def _require_another_file(console: Console, stdin: os.stat_result | None) -> None:
+    """Raises UsageError if stdout is the file that the prompts come from: each result would be read as a prompt."""
+    stdout = _file_status(console.stdout)
+    if stdin is not None and stdout is not None and os.path.samestat(stdin, stdout):
+        raise UsageError("stdin and stdout are the same file, but results are no prompts; write them to another file")
 
 
-def _bytes_left(stdin: BinaryIO | None) -> int | None:
-    """The rest of a regular file; None for other streams, whose length is not known."""
+def _file_status(stream: IO[Any] | None) -> os.stat_result | None:
+    """Of a regular file; None for other streams."""
     try:
-        if stdin is None:
-            return None
-        status = os.fstat(stdin.fileno())
-        return max(status.st_size - stdin.tell(), 0) if stat.S_ISREG(status.st_mode) else None
+        status = None if stream is None else os.fstat(stream.fileno())
     except OSError:  # a stream in memory has no descriptor
         return None
+    return status if status is not None and stat.S_ISREG(status.st_mode) else None
+
+
+def _bytes_left(console: Console, file: os.stat_result) -> int:
+    """The rest of `file`, which is stdin; another program may have read its beginning."""
+    return max(file.st_size - (console.stdin.tell() if console.stdin else 0), 0)

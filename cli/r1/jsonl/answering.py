@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from r1.engine.events import Answer, Event, Thinking
@@ -50,13 +50,16 @@ class Form:
 
 @dataclass(slots=True)
 class _Job:
-    """A line, its place among the results, and what became of it so far."""
+    """A line, its place among the results, and what became of it so far.
+
+    `crowded_out` is the reply of its first try, if those beside it took so much of the KV cache that it is tried again.
+    """
 
     line: PromptLine
     place: int
     request: Request
     load_s: float = 0.0
-    is_second_try: bool = False
+    crowded_out: Reply | None = None
     text: ReplyText = field(default_factory=ReplyText)
     thinking_tokens: int = 0
     answer_tokens: int = 0
@@ -107,6 +110,7 @@ class Answering:
                 self._advance()
             while self._jobs:
                 self._advance()
+            self._end_tried()
         finally:
             self._close()
             self._results.print_held()
@@ -117,7 +121,7 @@ class Answering:
         """Begins lines while there is room. Returns without one only if some are under way, or at the end."""
         while self._has_room():
             if self._postponed:
-                self._submit(self._postponed.popleft())
+                self._submit(self._once_more(self._postponed.popleft()))
                 continue
             line = self._next_line(waits=waits)
             if line is None:
@@ -189,19 +193,35 @@ class Answering:
     def _finish(self, job: _Job, reply: Reply) -> None:
         del self._jobs[job.request]
         if self._may_succeed_alone(job, reply):
-            request = self._engine.request(job.line.prompt or "", stop_after_thinking=self._form.only_thinking)
-            self._postponed.append(_Job(job.line, job.place, request, job.load_s, is_second_try=True))
-            return
-        fields = self._form.describe(reply, job.request.sampling.seed, job.load_s)
-        thinking = reply.thinking if self._form.view is not None and job.view is None else ""
-        self._end(job.place, job.line, Result({**job.line.labels, **fields}, self._form.judge(reply), thinking))
+            job.crowded_out = reply
+            self._postponed.append(job)
+        else:
+            self._end_with(job, reply)
 
     def _may_succeed_alone(self, job: _Job, reply: Reply) -> bool:
         """Whether it ended only because those beside it took so much of the KV cache."""
         usage = reply.finished.usage
         used = usage.prompt_tokens + usage.thinking_tokens + usage.answer_tokens
         is_crowded_out = reply.finished.reason == "context" and used < self._engine.context_length
-        return is_crowded_out and not job.is_second_try and bool(self._jobs)
+        return is_crowded_out and job.crowded_out is None and bool(self._jobs)
+
+    def _once_more(self, job: _Job) -> _Job:
+        """The job to submit for one that was postponed: a new one, if it has been tried."""
+        if job.crowded_out is None:
+            return job
+        request = self._engine.request(job.line.prompt or "", stop_after_thinking=self._form.only_thinking)
+        return _Job(job.line, job.place, request, job.load_s, job.crowded_out)
+
+    def _end_tried(self) -> None:
+        """Ends those that a signal keeps from their second try; they have the text of the first."""
+        for job in self._postponed:
+            if (reply := job.crowded_out) is not None:
+                self._end_with(job, replace(reply, finished=replace(reply.finished, reason="interrupted")))
+
+    def _end_with(self, job: _Job, reply: Reply) -> None:
+        fields = self._form.describe(reply, job.request.sampling.seed, job.load_s)
+        thinking = reply.thinking if self._form.view is not None and job.view is None else ""
+        self._end(job.place, job.line, Result({**job.line.labels, **fields}, self._form.judge(reply), thinking))
 
     def _end(self, place: int, line: PromptLine, result: Result) -> None:
         self._progress.finish(line.size)

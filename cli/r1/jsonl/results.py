@@ -68,10 +68,10 @@ class Results:
     def sum_up(self) -> ExitStatus:
         """Warns about lines that failed and answers that were cut off; the first failure determines the status."""
         if self._errors:
-            self._console.warn(f"{self._errors} of {self._lines} lines failed; see `error` in their objects")
+            self._console.warn(f"{self._errors:,} of {self._lines:,} lines failed; see `error` in their objects")
         if self._incomplete:
             self._console.warn(
-                f"{self._incomplete} of {self._lines} answers are incomplete; see `finish_reason` in their objects"
+                f"{self._incomplete:,} of {self._lines:,} answers are incomplete; see `finish_reason` in their objects"
             )
         return self._first_error if self._errors else ExitStatus.INCOMPLETE if self._incomplete else ExitStatus.OK
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from dataclasses import replace
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from r1.commands.run_lines import LineOptions, run_lines
+from r1.prompt_input import PromptOptions
+from r1.settings import Settings
+from r1_quantize.errors import UsageError
 from scripts.tiny.questions import held_out
 from tests.cli.commands.test_run import SIGNALS, TestJson, signal_after
 from tests.conftest import Run
+from tests.fakes.consoles import console
 from tests.fakes.in_process import run_here
 
 SUMS = [f"What is {number} + {number}?" for number in range(11, 17)]
@@ -51,12 +58,12 @@ class TestObjects:
 
     def test_greedy_answers_do_not_depend_on_how_many_are_answered_at_once(self, r1: Run) -> None:
         """They may where two tokens are nearly as likely, but tiny is sure of these."""
-        stdin = as_lines([question.text for question in held_out()[::13]])
+        stdin = as_lines([question.text for question in held_out()[::40]])
         one, eight = (
             objects(r1("run", "--jsonl", "--temp", "0", "--parallel", number, stdin=stdin).stdout)
             for number in ("1", "8")
         )
-        assert len(one) == 31
+        assert len(one) == 10
         assert [(each["thinking"], each["answer"]) for each in one] == [
             (each["thinking"], each["answer"]) for each in eight
         ]
@@ -73,6 +80,16 @@ class TestObjects:
         assert first["answer"] == last["answer"] != ""
         assert last["line"] == 5  # a blank line counts
         assert done.stderr == b"r1: 2 of 4 lines failed; see `error` in their objects\n"
+
+    @pytest.mark.parametrize("mode", ["ab", "wb", "r+b"])
+    def test_results_that_would_be_read_as_prompts_are_refused(self, tmp_path: Path, mode: str) -> None:
+        """As `cat file >> file` is, which would not end."""
+        file = tmp_path / "prompts"
+        file.write_bytes(as_lines(SUMS))
+        with file.open(mode) as stdout, file.open("rb") as stdin:
+            made = replace(console(stdin), stdout=TextIOWrapper(stdout))
+            with pytest.raises(UsageError, match="stdin and stdout are the same file"):
+                run_lines(made, PromptOptions(()), LineOptions(), Settings())
 
     def test_the_status_is_3_when_an_answer_is_incomplete(self, r1: Run) -> None:
         done = r1("run", "--jsonl", "--max-tokens", "5", "--parallel", "2", stdin=as_lines(SUMS[:2]))

@@ -208,6 +208,13 @@ class TestInterrupt:
             *((1, "interrupted"), (2, "stop"), (3, "stop"), (4, "interrupted"))
         ]
 
+    def test_before_a_second_try_a_reply_has_the_text_of_the_first(self) -> None:
+        """`2 b` is crowded out in the first step; `wide 1 c` waits, too, but has not begun."""
+        engine = FakeEngine(sequences=2, crowds_out={"2 b"})
+        found = Answered(engine).run(lines_of("9 a", "2 b", "wide 1 c"), lambda: engine.steps >= 3 and stop(engine))
+        assert [(each["line"], each["finish_reason"]) for each in found] == [(1, "interrupted"), (2, "interrupted")]
+        assert engine.log == ["begin 9 a", "begin 2 b", "end 2 b", "end 9 a"]
+
     def test_an_unexpected_error_prints_what_is_finished(self) -> None:
         def broken(reply: Reply) -> ExitStatus:
             if reply.answer == "2 C":

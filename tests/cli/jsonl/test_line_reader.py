@@ -98,10 +98,10 @@ def test_it_reads_one_line_ahead_and_no_further() -> None:
 
 
 def test_the_thread_ends_when_it_is_closed() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())  # those of other tests may end meanwhile
     reader = LineReader(map(line, count(1)))
-    thread = next(thread for thread in threading.enumerate() if thread.name == "r1-stdin")
+    (thread,) = set(threading.enumerate()) - before
     reader.take(wait=True)
     reader.close()
     thread.join(60)
-    assert threading.active_count() == before
+    assert not thread.is_alive()
