@@ -120,9 +120,9 @@ class FittedModel:
         return self._planner.sequences() if self._workload.is_parallel else 1
 
     def _plan_for(self, prompt_tokens: int) -> MemoryPlan:
-        """The plan for a prompt and its reply; for several at once, if it fits, with room for others that may be longer.
+        """The plan for a prompt and its reply; for several at once, with room for longer ones, too, where that fits.
 
-        A new context for a longer one would have to wait until all running replies are done.
+        A new context for one of those would have to wait until all running replies are done.
         """
         sequences, further, loaded = self._sequences, self._workload.further, self.plan.gpu_layers
         if sequences > 1:
