@@ -16,6 +16,7 @@ from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import Scheduler, generate
 from r1.machine.cores import Threads
+from r1_quantize.errors import R1Error
 from scripts.schedules import Alone, Case
 from tests.cli.engine.test_context import logits
 
@@ -145,6 +146,38 @@ class TestCancelling:
         assert len(events[second]) == 1
 
 
+class TestLostRequests:
+    """Dropped without events."""
+
+    def test_a_failure_of_llama_cpp_ends_those_that_run_and_not_those_that_wait(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def failing(_: Sequence[Part]) -> list[int]:
+            raise R1Error("llama.cpp cannot decode")
+
+        with several(model, 1) as context:
+            scheduler = Scheduler(context)
+            lost, waiting = greedy(model, QUESTIONS[0]), greedy(model, QUESTIONS[1])
+            scheduler.submit(lost)
+            scheduler.submit(waiting)
+            scheduler.step()
+            with monkeypatch.context() as patched:
+                patched.setattr(context, "decode", failing)
+                with pytest.raises(R1Error):
+                    scheduler.step()
+            events = run(scheduler)
+        assert events.keys() == {waiting}
+        assert reason(events[waiting]) == "stop"
+
+    def test_of_those_that_wait_only_the_one_that_is_meant_goes(self, model: Model, three: Context) -> None:
+        scheduler = Scheduler(three)
+        kept, dropped = greedy(model, QUESTIONS[0]), greedy(model, QUESTIONS[1])
+        scheduler.submit(kept)
+        scheduler.submit(dropped)
+        scheduler.discard(dropped)
+        assert run(scheduler).keys() == {kept}
+
+
 class TestSharedPrefixes:
     """What another sequence holds is not computed again."""
 
@@ -214,6 +247,19 @@ class TestFullCache:
             assert all(text(events[request]) for request in requests)
             assert scheduler.free_cells == context.cells
 
+    def test_a_prompt_for_which_cells_run_out_waits_again(self, endless_path: Path) -> None:
+        with Model(endless_path) as endless, several(endless, 2, length=300, cells=384) as context:
+            scheduler = Scheduler(context)
+            first, second = greedy(endless, "1", max_tokens=250), greedy(endless, "x" * 195, max_tokens=2)
+            scheduler.submit(first)
+            while context.free_cells > 150:
+                scheduler.step()
+            scheduler._has_room_for = lambda *_: True  # type: ignore[method-assign]
+            scheduler.submit(second)
+            events = run(scheduler)
+        assert [reason(events[request]) for request in (first, second)] == ["length", "length"]
+        assert sum(event.done == 128 for event in events[second] if isinstance(event, Prefill)) > 1
+
     def test_a_request_waits_until_there_is_room_for_it(self, model: Model) -> None:
         with several(model, 3, length=400, cells=600) as context:
             scheduler = Scheduler(context)
@@ -222,6 +268,31 @@ class TestFullCache:
                 scheduler.submit(request)
             events = run(scheduler)
         assert Counter(reason(each) for each in events.values()) == {"stop": 4}
+
+
+class Restless:
+    """A `Pace` with one thread more or less for every batch."""
+
+    def __init__(self) -> None:
+        self.number = 1
+
+    def threads(self) -> Threads:
+        self.number = 3 - self.number
+        return Threads.of(self.number)
+
+    def measured(self, seconds: float, tokens: int, threads: int) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("keeps_threads", "varies"), [(True, False), (False, True)])
+def test_a_reply_says_whether_its_number_of_threads_stayed_the_same(
+    model: Model, *, keeps_threads: bool, varies: bool
+) -> None:
+    with several(model, 1) as context:
+        request = Request(prompt(model, QUESTIONS[0]), SamplingParams(0, max_tokens=6), keeps_threads=keeps_threads)
+        *_, end = generate(Scheduler(context, Restless()), request)
+    assert isinstance(end, Finished)
+    assert (end.threads is None) is varies
 
 
 def count_decoded(context: Context) -> Counter[str]:

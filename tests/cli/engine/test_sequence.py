@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
+
 import pytest
 
+from r1.engine.context import Context, ContextParams
+from r1.engine.model import Model
 from r1.engine.sequence import Chunks, common_length
 
 
@@ -34,3 +38,19 @@ class TestCommonLength:
     )
     def test_counts_from_the_start(self, held: list[int], wanted: list[int], length: int) -> None:
         assert common_length(held, wanted) == length
+
+
+def test_the_last_logits_are_dropped_with_the_token_they_belong_to(model: Model) -> None:
+    with Context(model, ContextParams(64, sequences=2, cells=64)) as context:
+        first, second = context.sequences
+        for _ in context.prefill(first, [[1, 2, 3], [4, 5]]):
+            pass
+        first.last_logits = 5, memoryview(array("f"))
+        second.copy(first, 3)
+        assert second.last_logits is None
+        second.copy(first, 5)
+        assert second.last_logits == first.last_logits
+        first.truncate(5)
+        assert first.last_logits is not None
+        first.truncate(3)
+        assert first.last_logits is None
