@@ -95,7 +95,10 @@ class LoadedModel:
         return self.plan.sequences
 
     def configure(self, settings: Settings) -> None:
-        """Applies new settings, and creates a KV cache for them unless the present one suits. Raises as `ask`."""
+        """Applies new settings, and creates a KV cache for them unless the present one suits.
+
+        Not while requests are under way; a number of threads stays as it is. Raises as `ask`.
+        """
         began = perf_counter()
         self._fitted.configure(settings)
         self._scheduler_for(0)
@@ -186,6 +189,7 @@ class LoadedModel:
         return self._fitted.explain()
 
     def close(self) -> None:
+        self._close_scheduler()
         self._fitted.close()
 
     def __enter__(self) -> Self:
@@ -218,8 +222,16 @@ class LoadedModel:
         return scheduler, load_s
 
     def _scheduler_for(self, prompt_tokens: int) -> Scheduler:
-        """A scheduler over a context for the prompt and its complete reply."""
-        context = self._fitted.context_for(prompt_tokens)
-        if self._scheduler is None or self._scheduler.context is not context:
-            self._scheduler = Scheduler(context, self._pace)
+        """A scheduler over a context for the prompt and its complete reply.
+
+        Where the present context does not suit, its requests are dropped.
+        """
+        context = self._fitted.context_for(prompt_tokens, before_closing=self._close_scheduler)
+        if self._scheduler is None:
+            self._scheduler = Scheduler(context, self._pace if self._fitted.computes_on_cpu else None)
         return self._scheduler
+
+    def _close_scheduler(self) -> None:
+        if self._scheduler is not None:
+            self._scheduler.close()
+            self._scheduler = None

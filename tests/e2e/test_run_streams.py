@@ -44,10 +44,11 @@ class TestStreamsThatGoAway:
         assert (done.returncode, done.stderr) == (141, b"")
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-    def test_a_full_disk_behind_stdout(self, environ: dict[str, str]) -> None:
+    @pytest.mark.parametrize("thinking", ["hide", "only"])
+    def test_a_full_disk_behind_stdout(self, environ: dict[str, str], thinking: str) -> None:
         with Path("/dev/full").open("wb") as full:
             done = subprocess.run(
-                [*R1, "run", "--no-stdin", "hi"],
+                [*R1, "run", "--no-stdin", "--temp", "0", "--thinking", thinking, SUM],
                 stdout=full,
                 stderr=subprocess.PIPE,
                 env=environ,

@@ -7,7 +7,7 @@ share its cells, too.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from collections.abc import Sequence as Row
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -133,7 +133,7 @@ class Context:
             self._llama.llama_set_n_threads(self._handle, threads.decode, threads.prefill)
             self.threads = threads
 
-    def prefill(self, sequence: Sequence, segments: Segments) -> Iterator[int]:
+    def prefill(self, sequence: Sequence, segments: Segments) -> Generator[int]:
         """Makes the sequence hold exactly these tokens, with the logits of the last one; yields the count done.
 
         Chunks that it already holds are kept, and the logits are bit for bit those of a prefill into an empty cache.
@@ -145,7 +145,7 @@ class Context:
             raise PromptTooLong(total, self.length, self.model.context_length)
         yield from self._fill(sequence, segments, total - 1)  # a cache holds no logits: decode the last token again
 
-    def warm(self, sequence: Sequence, segments: Segments) -> Iterator[int]:
+    def warm(self, sequence: Sequence, segments: Segments) -> Generator[int]:
         """Like `prefill`, for the start of a later prompt: produces no logits, and stops where the cache is full.
 
         Raises Stopped.
@@ -169,20 +169,28 @@ class Context:
         Returns for each part the place of its last token in the batch, for the sampler. Raises Stopped, or R1Error when
         llama.cpp fails; either leaves all sequences unchanged.
         """
+        if not self._handle:
+            raise R1Error("the context is closed")
         places = self._batch.fill(parts)
-        status = self._llama.llama_decode(self._handle, self._batch.native)
-        if status:
+        try:
+            status = self._llama.llama_decode(self._handle, self._batch.native)
+            if not status:
+                for part in parts:
+                    part.sequence.extend(part.tokens, is_chunk=part.is_chunk)
+                return places
+        except BaseException:  # an interrupt: llama.cpp may hold the tokens already
             for part in parts:
                 part.sequence.forget_undecoded()
-            if status == _ABORTED:
-                raise Stopped
-            raise R1Error(f"llama.cpp cannot decode (status {status}): {log.reason()}")
+            raise
         for part in parts:
-            part.sequence.extend(part.tokens, is_chunk=part.is_chunk)
-        return places
+            part.sequence.forget_undecoded()
+        if status == _ABORTED:
+            raise Stopped
+        raise R1Error(f"llama.cpp cannot decode (status {status}): {log.reason()}")
 
     def close(self) -> None:
         if self._handle:
+            self._pool.memory = None  # a reply that is dropped later must not touch it
             self._llama.llama_free(self._handle)
             self._handle = 0
 

@@ -63,6 +63,12 @@ class SamplingPool:
         """The same for one draw, from logits that were kept."""
         return _sample(self._table(0), [(draw, logits)])[0]
 
+    def close(self) -> None:
+        """Ends the threads."""
+        if self._executor is not None:
+            self._executor.shutdown()
+            self._executor = None
+
     def _table(self, number: int) -> Candidates:
         while len(self._tables) <= number:
             self._tables.append(Candidates(self._vocabulary_size))

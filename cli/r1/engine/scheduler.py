@@ -76,7 +76,7 @@ class Scheduler:
         return self.context.cells - len(in_use)
 
     def submit(self, request: Request) -> None:
-        """Adds a request to those that wait. Raises PromptTooLong."""
+        """Adds a request to those that wait; each only once. Raises PromptTooLong."""
         if request.prompt_tokens >= self.context.length:
             trained = self.context.model.context_length
             raise PromptTooLong(request.prompt_tokens, self.context.length, trained)
@@ -84,12 +84,18 @@ class Scheduler:
 
     def discard(self, request: Request) -> None:
         """Drops a request, wherever it is, without events."""
-        self._waiting = deque(waiting for waiting in self._waiting if waiting.request is not request)
-        for generation in self._running:
-            if generation.request is request:
-                generation.close()
-                self._leave(generation)
-                return
+        for waiting in [each for each in list(self._waiting) if each.request is request]:
+            self._waiting.remove(waiting)
+        for generation in [each for each in self._running if each.request is request]:
+            generation.close()
+            self._leave(generation)
+
+    def close(self) -> None:
+        """Drops all requests without events, and frees what belongs to them. The context stays open."""
+        self._waiting.clear()
+        for generation in list(self._running):
+            self.discard(generation.request)
+        self._pool.close()
 
     def step(self) -> list[RequestEvent]:
         """Advances all requests, and says what happened: the last event of each request is Finished.
@@ -107,15 +113,21 @@ class Scheduler:
         return events
 
     def warm(self, segments: Segments) -> Iterator[int]:
-        """Fills an idle sequence with the start of a later prompt; yields the tokens done. Raises Stopped."""
+        """Fills an idle sequence with the start of a later prompt; yields the tokens done. Raises Stopped.
+
+        Ends early where the cache is full, and when a request needs the sequence.
+        """
         chunks = Chunks.of(segments, self.context.chunk)
-        if self._idle():
-            sequence = self._claim(*self._longest(chunks, len(chunks.tokens)))
-            self._used_at[sequence] = next(self._clock)
+        if not self._idle():
+            return
+        sequence = self._claim(*self._longest(chunks, len(chunks.tokens)))
+        claimed = self._used_at[sequence]
+        self._follow_pace()
+        for done in self.context.warm(sequence, segments):
+            yield done
+            if self._used_at[sequence] != claimed:
+                return
             self._follow_pace()
-            for done in self.context.warm(sequence, segments):
-                yield done
-                self._follow_pace()
 
     # ends
 
@@ -186,14 +198,14 @@ class Scheduler:
     def _claim(self, source: Sequence, length: int) -> Sequence:
         """An idle sequence that holds the first `length` tokens of `source`, and nothing else."""
         idle = self._idle()
-        if source in idle and (length == len(source) or len(idle) == 1):
-            source.truncate(length)
-            return source
         chosen = min(idle, key=lambda sequence: self._used_at[sequence] if len(sequence) else 0)
+        if source in idle and (length == len(source) or len(idle) == 1):
+            chosen = source  # it loses nothing that another request could use
         if chosen is source:
             chosen.truncate(length)
         else:
             chosen.copy(source, length)
+        self._used_at[chosen] = next(self._clock)
         return chosen
 
     def _idle(self) -> list[Sequence]:
@@ -224,15 +236,18 @@ class Scheduler:
     def _decode(self) -> list[RequestEvent]:
         """Decodes one batch, and chooses the tokens that follow."""
         generations = list(self._running)
-        parts = [generation.part() for generation in generations]
         try:
-            places = self._timed(parts)
+            return self._advance(generations)
         except Stopped:
             return self._end_cancelled()
-        except BaseException:
+        except BaseException:  # what was decoded and not sampled from would be decoded again
             for generation in generations:
                 self.discard(generation.request)
             raise
+
+    def _advance(self, generations: list[Generation]) -> list[RequestEvent]:
+        parts = [generation.part() for generation in generations]
+        places = self._timed(parts)
         events: list[RequestEvent] = []
         due: list[Generation] = []
         draws: list[Draw] = []
@@ -282,13 +297,14 @@ class Scheduler:
 
 
 def generate(scheduler: Scheduler, request: Request) -> Iterator[Event]:
-    """Answers one request; the last event is Finished. Ends the request when it is no longer read.
+    """Answers one request, alone; the last event is Finished. Ends the request when it is no longer read.
 
     Raises PromptTooLong, and R1Error when llama.cpp fails.
     """
+    assert scheduler.is_idle, "the events of other requests would be lost"
     scheduler.submit(request)
     try:
-        while True:
+        while not scheduler.is_idle:
             for happened_to, event in scheduler.step():
                 if happened_to is request:
                     yield event

@@ -52,7 +52,7 @@ class CellPool:
     """
 
     def __init__(self, memory: object, total: int) -> None:
-        """`memory` is the `llama_memory_t`."""
+        """`memory` is the `llama_memory_t`; None once it is freed."""
         self.memory = memory
         self.total = total
         self._users: dict[int, int] = {}  # cell → number of sequences that use it
@@ -100,14 +100,14 @@ class Sequence:
 
     def extend(self, tokens: Row[int], *, is_chunk: bool) -> None:
         """Notes tokens that were decoded at the end; `is_chunk`: as a chunk of a prompt."""
-        self.tokens.extend(tokens)
         self.cells.extend(self._pool.take(len(tokens)))
+        self.tokens.extend(tokens)
         if is_chunk:
             self.edges.append(len(self.tokens))
 
     def truncate(self, length: int) -> None:
         """Drops every token from position `length` on."""
-        if length >= len(self.tokens):
+        if length >= len(self.cells):
             return
         self.forget_undecoded(length)
         self._pool.release(self.cells[length:])
@@ -119,7 +119,8 @@ class Sequence:
     def forget_undecoded(self, length: int | None = None) -> None:
         """Removes what llama.cpp holds from position `length` on; None: what a failed batch left there."""
         start = len(self.tokens) if length is None else length
-        llama().llama_memory_seq_rm(self._pool.memory, self.number, start, -1)
+        if self._pool.memory is not None:
+            llama().llama_memory_seq_rm(self._pool.memory, self.number, start, -1)
 
     def copy(self, other: Sequence, length: int) -> None:
         """Replaces everything by the first `length` tokens of `other`, in the same cells."""

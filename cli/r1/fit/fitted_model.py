@@ -81,19 +81,25 @@ class FittedModel:
         """The present context."""
         return self._context
 
+    @property
+    def computes_on_cpu(self) -> bool:
+        """Whether some layers are on the CPU, so that its threads matter."""
+        return self.plan.gpu_layers <= len(self._planner.shape.layers)
+
     def suits(self, prompt_tokens: int) -> bool:
         """Whether the present context suits a prompt and its reply under the settings. Raises as `context_for`."""
         return self._context is not None and self._suffices(self._context, self._plan_for(prompt_tokens))
 
-    def context_for(self, prompt_tokens: int) -> Context:
+    def context_for(self, prompt_tokens: int, before_closing: Callable[[], None] = lambda: None) -> Context:
         """A context for a prompt and its complete reply, as far as the model was trained for and memory allows.
 
-        Keeps the present one if it suits, else closes it. Raises UsageError when the settings' `ctx` is too long for
-        the model, NotEnoughSpace.
+        Keeps the present one if it suits, else closes it, after `before_closing`. Raises UsageError when the settings'
+        `ctx` is too long for the model, NotEnoughSpace.
         """
         plan = self._plan_for(prompt_tokens)
         if self._context and self._suffices(self._context, plan):
             return self._context
+        before_closing()
         self._close_context()
         self._context = self._create_context(plan)
         return self._context

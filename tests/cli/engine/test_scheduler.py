@@ -10,6 +10,7 @@ import pytest
 
 from r1.engine.context import Context, ContextParams, Part, PromptTooLong
 from r1.engine.events import Answer, Event, Finished, Prefill, Thinking
+from r1.engine.llama import llama
 from r1.engine.model import Model
 from r1.engine.prompt import Conversation, prompt_segments
 from r1.engine.request import Request
@@ -178,6 +179,88 @@ class TestLostRequests:
         assert run(scheduler).keys() == {kept}
 
 
+class TestInterrupts:
+    """An exception in the middle of a step leaves nothing half done."""
+
+    def test_a_failing_callback_ends_all_replies_and_spoils_no_later_one(self, model: Model, three: Context) -> None:
+        def failing() -> bool:
+            raise MemoryError
+
+        scheduler = Scheduler(three)
+        for request in (greedy(model, QUESTIONS[1]), Request(prompt(model, QUESTIONS[3]), answer_now=failing)):
+            scheduler.submit(request)
+        with pytest.raises(MemoryError):
+            run(scheduler)
+        assert scheduler.is_idle
+        assert text(list(generate(scheduler, greedy(model, QUESTIONS[0])))).endswith("\\boxed{42}\\)")
+
+    def test_an_interrupt_after_a_batch_does_not_spoil_the_sequence(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        native = llama()
+        decode = native.llama_decode
+
+        def interrupted(*arguments: object) -> int:
+            decode(*arguments)
+            raise KeyboardInterrupt
+
+        with several(model, 1) as context:
+            scheduler = Scheduler(context)
+            with monkeypatch.context() as patched:
+                patched.setattr(native, "llama_decode", interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    list(generate(scheduler, greedy(model, QUESTIONS[0])))
+            assert reason(list(generate(scheduler, greedy(model, QUESTIONS[0])))) == "stop"
+
+    def test_a_reply_that_is_dropped_after_the_context_was_closed_touches_nothing(self, model: Model) -> None:
+        context = several(model, 1)
+        events = generate(Scheduler(context), greedy(model, QUESTIONS[0]))
+        while not isinstance(next(events), Thinking):
+            pass
+        context.close()
+        with pytest.raises(R1Error, match="the context is closed"):
+            list(events)
+
+    def test_closing_drops_all_requests(self, model: Model, three: Context) -> None:
+        scheduler = Scheduler(three)
+        for question in QUESTIONS:
+            scheduler.submit(greedy(model, question))
+        for _ in range(6):
+            scheduler.step()
+        scheduler.close()
+        assert scheduler.is_idle
+        assert scheduler.free_cells == three.cells
+
+
+class TestWarming:
+    """The start of a later prompt is prefilled meanwhile."""
+
+    def test_a_request_that_needs_the_sequence_ends_it(self, model: Model) -> None:
+        with several(model, 2) as context:
+            scheduler = Scheduler(context)
+            warming = scheduler.warm([[model.control.bos, *model.tokenize("word " * 80)]])
+            next(warming), next(warming)
+            requests = [greedy(model, question) for question in QUESTIONS[:2]]
+            for request in requests:
+                scheduler.submit(request)
+            while scheduler.running < 2:
+                scheduler.step()
+            assert len(list(warming)) <= 1
+            events = run(scheduler)
+        with several(model, 1) as alone:
+            for request, question in zip(requests, QUESTIONS, strict=False):
+                complete = text(list(generate(Scheduler(alone), greedy(model, question))))
+                assert complete.endswith(text(events[request]))
+
+    def test_does_nothing_while_no_sequence_is_idle(self, model: Model) -> None:
+        with several(model, 1) as context:
+            scheduler = Scheduler(context)
+            scheduler.submit(greedy(model, QUESTIONS[0]))
+            scheduler.step()
+            assert list(scheduler.warm([[1, 2, 3]])) == []
+            assert reason(run(scheduler).popitem()[1]) == "stop"
+
+
 class TestSharedPrefixes:
     """What another sequence holds is not computed again."""
 
@@ -260,14 +343,29 @@ class TestFullCache:
         assert [reason(events[request]) for request in (first, second)] == ["length", "length"]
         assert sum(event.done == 128 for event in events[second] if isinstance(event, Prefill)) > 1
 
-    def test_a_request_waits_until_there_is_room_for_it(self, model: Model) -> None:
-        with several(model, 3, length=400, cells=600) as context:
+    def test_a_request_waits_until_there_is_room_for_it(self, endless_path: Path) -> None:
+        with Model(endless_path) as endless, several(endless, 3, length=300, cells=300) as context:
             scheduler = Scheduler(context)
-            requests = [greedy(model, question, max_tokens=300) for question in QUESTIONS]
+            requests = [greedy(endless, f"{number}", max_tokens=100) for number in range(3)]
             for request in requests:
                 scheduler.submit(request)
-            events = run(scheduler)
-        assert Counter(reason(each) for each in events.values()) == {"stop": 4}
+            most = 0
+            events: dict[Request, list[Event]] = {}
+            while not scheduler.is_idle:
+                for request, event in scheduler.step():
+                    events.setdefault(request, []).append(event)
+                most = max(most, scheduler.running)
+        assert [reason(events[request]) for request in requests] == ["length"] * 3  # none had to end
+        assert most == 2
+
+    def test_idle_sequences_give_their_cells_the_least_recently_used_first(self, endless_path: Path) -> None:
+        with Model(endless_path) as endless, several(endless, 3, length=300, cells=300) as context:
+            scheduler = Scheduler(context)
+            for question in ("a" * 60, "b" * 60):
+                list(generate(scheduler, greedy(endless, question, max_tokens=1)))
+            older, newer = context.sequences[:2]
+            list(generate(scheduler, greedy(endless, "c" * 60, max_tokens=130)))
+        assert (len(older), len(newer) > 60) == (0, True)
 
 
 class Restless:
@@ -311,7 +409,7 @@ def count_decoded(context: Context) -> Counter[str]:
 def test_random_schedules_change_no_text_and_lose_no_cell(model: Model) -> None:
     alone = Alone(model)
     counts: Counter[str] = Counter()
-    for number in range(12):
+    for number in range(8):
         case = Case(model, alone, seed=number)
         case.run()
         counts += case.counts
