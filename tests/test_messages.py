@@ -63,6 +63,7 @@ OTHERWISE: dict[str, tuple[str, ...]] = {
     "already {}, and its lost precision": ("quantize",),  # a pull quantizes only what is not quantized
     "give the chats to delete, or --all": ("history delete",),
     " or pass --force to overwrite it": ("history export",),
+    "fewer prompts at once (--parallel)": ("run", "bench"),  # a chat has one sequence
 }
 """The same for a single text, by a part of it."""
 

@@ -107,8 +107,8 @@ def read_prompt(console: Console, options: PromptOptions, limit: LimitOf) -> str
 def read_lines(console: Console, options: PromptOptions, limit: LimitOf) -> Iterator[PromptLine]:
     """A prompt from each line of stdin as it arrives, with the files and words before it. Skips blank lines.
 
-    Raises UsageError before the first line if `use_stdin` is off, or if stdin or a file cannot be read; and for a line
-    without an end.
+    Reads the files now, and the lines when they are asked for. Raises UsageError if `use_stdin` is off, or if stdin or
+    a file cannot be read; later for a line without an end.
     """
     if not options.use_stdin:
         raise UsageError("--jsonl reads prompts from stdin and --no-stdin forbids it; leave one of them out")
@@ -118,8 +118,12 @@ def read_lines(console: Console, options: PromptOptions, limit: LimitOf) -> Iter
     files = _attachments(console, options, reader)
     if console.stdin is None:
         raise UsageError("--jsonl reads prompts from stdin, and stdin is closed or not readable")
+    return _prompt_lines(_stdin_lines(console.stdin, reader), words, files)
+
+
+def _prompt_lines(raws: Iterator[_RawLine], words: str, files: list[Attachment]) -> Iterator[PromptLine]:
     end = 0
-    for number, raw in enumerate(_stdin_lines(console.stdin, reader), start=1):
+    for number, raw in enumerate(raws, start=1):
         if raw.problem is not None:
             line = PromptLine(number, error=f"line {number} {raw.problem}")
         elif raw.content.strip():

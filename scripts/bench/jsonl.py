@@ -1,6 +1,6 @@
 """Measures `r1 run --jsonl` with several prompts at once against one at a time, on questions for the built-in model.
 
-    python scripts/bench/jsonl.py [--model MODEL] [--parallel 8] [--questions 400] [--max-tokens 600] [--runs 3]
+    python -m scripts.bench.jsonl [--model MODEL] [--parallel 8] [--questions 400] [--max-tokens 600] [--runs 3]
 
 Runs the real command in turns, greedy, and compares the answers. They may differ where two tokens are nearly as likely:
 with several sequences the cells of the KV cache are filled in another order, and attention adds them up in that order.

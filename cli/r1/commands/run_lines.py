@@ -58,7 +58,7 @@ def run_lines(console: Console, prompt: PromptOptions, options: LineOptions, set
             with interrupt.raising():
                 model = find_model(console, settings.model)
                 earlier = _read_earlier(console, options, settings)
-            lines = read_lines(console, prompt, partial(limit_of, model.path, settings.ctx))
+                lines = read_lines(console, prompt, partial(limit_of, model.path, settings.ctx))
             with closing(LineReader(_without(earlier, lines, progress), interrupt)) as reader:
                 if file is not None and earlier.found and not reader.has_line():
                     reader.raise_error()  # there is none: everything was answered before

@@ -91,9 +91,10 @@ class Context:
         handle = self._llama.llama_init_from_model(model.handle, self._native_params(params))
         if not handle:
             tokens = params.cells or params.length
+            fewer = "fewer prompts at once (--parallel), a shorter context" if params.sequences > 1 else "a shorter one"
             raise NotEnoughSpace(
                 f"llama.cpp cannot allocate a context of {tokens:,} tokens ({log.reason()}); "
-                "try a shorter one (--ctx), or close other programs"
+                f"try {fewer} (--ctx), or close other programs"
             )
         return int(handle)
 

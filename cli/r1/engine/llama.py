@@ -14,7 +14,7 @@ from types import ModuleType
 from r1_quantize.binding import binding, function
 from r1_quantize.errors import ExitStatus, debugging
 
-_SPINS = "10000"
+_SPINS = "30000"
 _WARN, _ERROR, _CONTINUE = 3, 4, 5  # enum ggml_log_level, from ggml.h
 
 

@@ -102,7 +102,7 @@ class TestAbort:
 
 @pytest.mark.parametrize(
     ("given", "spins"),
-    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+    [({}, "30000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
 )
 def test_waiting_threads_sleep_soon_unless_the_user_chose(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], spins: str | None
