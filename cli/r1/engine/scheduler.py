@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import count
 from time import perf_counter
 from typing import NamedTuple, Protocol
 
@@ -20,7 +19,8 @@ from r1.engine.events import Event, Finished, FinishReason, Timings, Usage
 from r1.engine.generation import Generation
 from r1.engine.request import Request
 from r1.engine.sampling_pool import Draw, SamplingPool
-from r1.engine.sequence import Chunks, Segments, Sequence
+from r1.engine.sequence import Chunks, Segments
+from r1.engine.slots import Slots
 from r1.machine.cores import Threads
 
 RequestEvent = tuple[Request, Event]
@@ -54,8 +54,7 @@ class Scheduler:
         self._pool = SamplingPool(context)
         self._waiting: deque[_Waiting] = deque()
         self._running: list[Generation] = []  # the oldest first
-        self._clock = count(1)
-        self._used_at = dict.fromkeys(context.sequences, 0)  # when a sequence was last used, for the choice of one
+        self._slots = Slots(context.sequences)
 
     @property
     def waiting(self) -> int:
@@ -118,14 +117,14 @@ class Scheduler:
         Ends early where the cache is full, and when a request needs the sequence.
         """
         chunks = Chunks.of(segments, self.context.chunk)
-        if not self._idle():
+        if not self._slots.idle:
             return
-        sequence = self._claim(*self._longest(chunks, len(chunks.tokens)))
-        claimed = self._used_at[sequence]
+        sequence = self._slots.claim(self._slots.longest(chunks, len(chunks.tokens)))
+        claimed = self._slots.used_at(sequence)
         self._follow_pace()
         for done in self.context.warm(sequence, segments):
             yield done
-            if self._used_at[sequence] != claimed:
+            if self._slots.used_at(sequence) != claimed:
                 return
             self._follow_pace()
 
@@ -147,26 +146,25 @@ class Scheduler:
         return [(generation.request, event) for event in events]
 
     def _leave(self, generation: Generation) -> None:
-        """Its sequence becomes idle. Only chunks can be taken over, so what was decoded after them is dropped."""
         self._running.remove(generation)
-        generation.sequence.truncate(generation.sequence.edges[-1])
-        self._used_at[generation.sequence] = next(self._clock)
+        self._slots.release(generation.sequence)
 
     # beginnings
 
     def _begin(self) -> Iterator[RequestEvent]:
         """Lets requests begin that wait, until one of them has something to prefill."""
-        while self._waiting and self._idle() and not any(generation.is_prefilling for generation in self._running):
+        while self._waiting and self._slots.idle and not any(generation.is_prefilling for generation in self._running):
             request, chunks = self._waiting[0]
             if not self._has_room_for(request, chunks):
                 return
             self._waiting.popleft()
-            source = self._with_logits_of(chunks)
-            sequence = self._claim(*(source or self._longest(chunks, len(chunks.tokens) - 1)))
+            prefix = self._slots.best(chunks)
+            sequence = self._slots.claim(prefix)
+            self._slots.occupy(sequence)
             generation = Generation(request, self.context, sequence, chunks)
             self._running.append(generation)
             yield request, generation.prefilled
-            if source and sequence.last_logits:
+            if prefix.has_logits and sequence.last_logits:
                 token = self._pool.sample_from(generation.draw(-1), sequence.last_logits[1])
                 yield from self._take(generation, token)
 
@@ -180,38 +178,6 @@ class Scheduler:
         needed = len(chunks.tokens) - held + reserve
         return self.context.free_cells >= needed or self.free_cells >= needed
 
-    def _with_logits_of(self, chunks: Chunks) -> tuple[Sequence, int] | None:
-        """A sequence that holds the prompt and its last logits, and the prompt's length."""
-        total = len(chunks.tokens)
-        for sequence in self.context.sequences:
-            if sequence.last_logits and sequence.last_logits[0] == total == chunks.common(sequence, total):
-                return sequence, total
-        return None
-
-    def _longest(self, chunks: Chunks, most: int) -> tuple[Sequence, int]:
-        """The sequence that holds the longest prefix of the prompt, of at most `most` tokens, and its length."""
-        idle = self._idle()
-        lengths = ((chunks.common(sequence, most), sequence in idle, sequence) for sequence in self.context.sequences)
-        length, _, sequence = max(lengths, key=lambda found: found[:2])
-        return sequence, length
-
-    def _claim(self, source: Sequence, length: int) -> Sequence:
-        """An idle sequence that holds the first `length` tokens of `source`, and nothing else."""
-        idle = self._idle()
-        chosen = min(idle, key=lambda sequence: self._used_at[sequence] if len(sequence) else 0)
-        if source in idle and (length == len(source) or len(idle) == 1):
-            chosen = source  # it loses nothing that another request could use
-        if chosen is source:
-            chosen.truncate(length)
-        else:
-            chosen.copy(source, length)
-        self._used_at[chosen] = next(self._clock)
-        return chosen
-
-    def _idle(self) -> list[Sequence]:
-        running = {generation.sequence.number for generation in self._running}
-        return [sequence for sequence in self.context.sequences if sequence.number not in running]
-
     # steps
 
     def _make_room(self) -> list[RequestEvent]:
@@ -221,11 +187,10 @@ class Scheduler:
         """
         events: list[RequestEvent] = []
         while sum(len(generation.part().tokens) for generation in self._running) > self.context.free_cells:
-            idle = [sequence for sequence in self._idle() if len(sequence)]
             youngest = self._running[-1]
-            if idle:
-                min(idle, key=lambda sequence: self._used_at[sequence]).truncate(0)
-            elif youngest.is_prefilling and len(self._running) > 1:
+            if self._slots.drop_oldest():
+                continue
+            if youngest.is_prefilling and len(self._running) > 1:
                 youngest.close()
                 self._leave(youngest)
                 self._waiting.appendleft(_Waiting(youngest.request, youngest.chunks))
