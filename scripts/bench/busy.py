@@ -57,6 +57,8 @@ def main() -> None:
     medians = {row: _measure(row, sides, options) for row in rows}
     for row, ratios in medians.items():
         verdict = "reached" if ratios["best fixed"] >= GOAL else "missed"
+        if math.isnan(ratios["best fixed"]):
+            verdict = "not measured: no second token came in time; raise --seconds"
         others = ", ".join(f"{ratio:.2f} × {name}" for name, ratio in ratios.items())
         print(f"burners {row}: r1's default has {others}; goal {GOAL} × best fixed, {verdict}")
 
@@ -107,7 +109,7 @@ def _measure(row: Row, sides: dict[str, Callable[[float], float]], options: argp
     against = {"best fixed": best, **({"llama-completion": "llama-completion"} if "llama-completion" in names else {})}
     return {
         title: statistics.median(
-            ours / theirs if theirs else math.inf for ours, theirs in zip(rates["r1"], rates[name], strict=True)
+            ours / theirs if theirs else math.nan for ours, theirs in zip(rates["r1"], rates[name], strict=True)
         )
         for title, name in against.items()
     }
