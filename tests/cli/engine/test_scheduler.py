@@ -338,10 +338,16 @@ class TestFullCache:
             while context.free_cells > 150:
                 scheduler.step()
             scheduler._has_room_for = lambda *_: True  # type: ignore[method-assign]
+            third = greedy(endless, "3", max_tokens=2)
             scheduler.submit(second)
-            events = run(scheduler)
-        assert [reason(events[request]) for request in (first, second)] == ["length", "length"]
-        assert sum(event.done == 128 for event in events[second] if isinstance(event, Prefill)) > 1
+            scheduler.submit(third)
+            events: list[tuple[Request, Event]] = []
+            while not scheduler.is_idle:
+                events += scheduler.step()
+        ends = [(request, event.reason) for request, event in events if isinstance(event, Finished)]
+        assert ends == [(first, "length"), (second, "length"), (third, "length")]  # it keeps its place in the queue
+        prefills = [event for request, event in events if request is second and isinstance(event, Prefill)]
+        assert sum(event.done == 128 for event in prefills) > 1
 
     def test_a_request_waits_until_there_is_room_for_it(self, endless_path: Path) -> None:
         with Model(endless_path) as endless, several(endless, 3, length=300, cells=300) as context:
