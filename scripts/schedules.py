@@ -67,7 +67,6 @@ class Alone:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._native = llama()
-        self._size = self._native.llama_vocab_n_tokens(self._native.llama_model_get_vocab(model.handle))
         self.reply = lru_cache(maxsize=None)(self._reply)
 
     def prompt(self, asked: Asked) -> list[list[int]]:
@@ -95,7 +94,7 @@ class Alone:
     def _best(self, context: Context) -> tuple[int, float]:
         """The token with the largest logit, and its distance to the second."""
         pointer = self._native.llama_get_logits_ith(context.handle, -1)
-        logits = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float * self._size)).contents[:]
+        logits = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float * self._model.vocabulary_size)).contents[:]
         best, second = sorted(logits)[:-3:-1]
         return logits.index(best), best - second
 

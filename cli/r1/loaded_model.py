@@ -151,7 +151,7 @@ class LoadedModel:
         """Whether the request can be submitted now; if not, a new context is needed, and the running replies must end
         before. Raises as `submit`.
         """
-        return self._fitted.suits(request.prompt_tokens) or self._scheduler is None or self._scheduler.is_idle
+        return self._scheduler is None or self._scheduler.is_idle or self._fitted.suits(request.prompt_tokens)
 
     def submit(self, request: Request) -> float:
         """Adds the request to those that `step` advances.

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 from r1.console import Console
 from r1.engine.prompt import Attachment, with_attachments
 from r1.prompt_limit import UNCHECKED, LimitOf, PromptReader
+from r1.streams import regular_file
 from r1_quantize import units
 from r1_quantize.errors import UsageError
 
@@ -269,10 +269,7 @@ def _read_unnamed_stdin(console: Console, reader: PromptReader, *, after: str | 
 
 def _is_begun_file(stdin: BinaryIO | None) -> bool:
     """Whether stdin is a regular file of which the first bytes were read by another program."""
-    with suppress(OSError):  # a stream in memory, or a pipe
-        if stdin is not None and stat.S_ISREG(os.fstat(stdin.fileno()).st_mode):
-            return stdin.tell() > 0
-    return False
+    return stdin is not None and regular_file(stdin) is not None and stdin.tell() > 0
 
 
 @contextmanager

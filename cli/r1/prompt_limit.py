@@ -7,14 +7,13 @@ a prompt is long.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+from r1.streams import regular_file
 from r1_quantize import units
 from r1_quantize.errors import BadGGUF, UsageError
 from r1_quantize.gguf import reader
@@ -96,9 +95,5 @@ class PromptReader:
 
 def _bytes_left(stream: BinaryIO) -> int:
     """The rest of a regular file; 0 for other streams, whose length is not known."""
-    try:
-        descriptor = stream.fileno()
-        status = os.fstat(descriptor)
-        return max(status.st_size - stream.tell(), 0) if stat.S_ISREG(status.st_mode) else 0
-    except OSError:  # a stream in memory has no descriptor
-        return 0
+    file = regular_file(stream)
+    return max(file.st_size - stream.tell(), 0) if file is not None else 0

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, TextIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, TextIO
 
 from r1_quantize.errors import DISK_FULL, NotEnoughSpace, R1Error, UsageError
 
@@ -69,20 +69,28 @@ def check_output(stream: TextIO) -> None:
         raise UsageError(_NOT_FOR_WRITING)
 
 
+def regular_file(stream: IO[Any] | None) -> os.stat_result | None:
+    """The status of the regular file behind `stream`; None if it is a terminal, a pipe or the like, or in memory."""
+    try:
+        status = None if stream is None else os.fstat(stream.fileno())
+    except OSError:  # a stream in memory has no descriptor
+        return None
+    return status if status is not None and stat.S_ISREG(status.st_mode) else None
+
+
 def mode_of_writing(stream: TextIO, path: Path) -> Literal["append", "overwrite"] | None:
     """How `stream` writes to the regular file at `path`; None if it leads elsewhere. Windows does not say: "append"."""
+    status = regular_file(stream)
     try:
-        descriptor = stream.fileno()
-        status = os.fstat(descriptor)
-        if not (stat.S_ISREG(status.st_mode) and os.path.samestat(status, path.stat())):
+        if status is None or not os.path.samestat(status, path.stat()):
             return None
-    except OSError:  # a stream in memory, or no such file
+    except OSError:  # no such file
         return None
     if sys.platform == "win32":
         return "append"
     import fcntl
 
-    return "append" if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND else "overwrite"
+    return "append" if fcntl.fcntl(stream.fileno(), fcntl.F_GETFL) & os.O_APPEND else "overwrite"
 
 
 _NOT_FOR_WRITING = "stdout is not open for writing; redirect it with > instead of <"

@@ -64,10 +64,7 @@ class BenchOptions:
 
 def read_depths(text: str) -> tuple[int, ...]:
     """`0,2048` → tokens. Raises UsageError."""
-    try:
-        depths = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        depths = ()
+    depths = _whole_numbers(text)
     if not depths or min(depths) < 0:
         raise UsageError(f"--depths: {text!r} is not a list of whole numbers, such as 0,2048,8192")
     return depths
@@ -75,14 +72,19 @@ def read_depths(text: str) -> tuple[int, ...]:
 
 def read_parallel(text: str) -> tuple[int, ...]:
     """`1,8,16` → numbers of sequences. Raises UsageError."""
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
+    numbers = _whole_numbers(text)
     if not numbers or min(numbers) < 1 or max(numbers) > MAX_PARALLEL:
         expected = f"whole numbers from 1 to {MAX_PARALLEL}, such as 1,2,4,8,16"
         raise UsageError(f"--parallel: {text!r} is not a list of {expected}")
     return numbers
+
+
+def _whole_numbers(text: str) -> tuple[int, ...]:
+    """`1,8` → numbers; none for anything else."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        return ()
 
 
 def bench(console: Console, options: BenchOptions, settings: Settings) -> ExitStatus:

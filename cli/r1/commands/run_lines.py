@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
 
 from r1.commands.run import load, status_of
 from r1.console import Console
@@ -29,6 +27,7 @@ from r1.render.plain import PlainView
 from r1.render.reply_object import reply_object
 from r1.render.status_line import StatusLine
 from r1.settings import Settings
+from r1.streams import regular_file
 from r1_quantize import units
 from r1_quantize.errors import ExitStatus, UsageError
 
@@ -49,7 +48,7 @@ def run_lines(console: Console, prompt: PromptOptions, options: LineOptions, set
     if stdin and stdout are the same file.
     """
     settings = _one_at_a_time_with_a_seed(settings)
-    file = _file_status(console.stdin)
+    file = regular_file(console.stdin)
     _require_another_file(console, file)
     progress = LinesProgress(console, None if file is None else _bytes_left(console, file))
     results = Results(console, progress, in_order=not options.unordered)
@@ -122,18 +121,9 @@ def _say_what_was_skipped(console: Console, earlier: EarlierAnswers, complete: i
 
 def _require_another_file(console: Console, stdin: os.stat_result | None) -> None:
     """Raises UsageError if stdout is the file that the prompts come from: each result would be read as a prompt."""
-    stdout = _file_status(console.stdout)
+    stdout = regular_file(console.stdout)
     if stdin is not None and stdout is not None and os.path.samestat(stdin, stdout):
         raise UsageError("stdin and stdout are the same file, but results are no prompts; write them to another file")
-
-
-def _file_status(stream: IO[Any] | None) -> os.stat_result | None:
-    """Of a regular file; None for other streams."""
-    try:
-        status = None if stream is None else os.fstat(stream.fileno())
-    except OSError:  # a stream in memory has no descriptor
-        return None
-    return status if status is not None and stat.S_ISREG(status.st_mode) else None
 
 
 def _bytes_left(console: Console, file: os.stat_result) -> int:

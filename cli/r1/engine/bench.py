@@ -123,17 +123,32 @@ def _test_tokens(prompt: int, gen: int) -> int:
     return max(prompt + 1, gen)  # a prefill must leave room for one token of a reply
 
 
-class Stopwatch:
+class Watch:
+    """Measures batches of a context; `cancelled` is called between them."""
+
+    def __init__(self, context: Context, cancelled: Callable[[], bool]) -> None:
+        self._context = context
+        self._cancelled = cancelled
+
+    def check_cancelled(self) -> None:
+        """Raises Stopped."""
+        if self._cancelled():
+            raise Stopped
+
+    def wait(self) -> None:
+        """Until the last batch is computed: a GPU does so in the background."""
+        llama().llama_synchronize(self._context.handle)
+
+
+class Stopwatch(Watch):
     """Times a context. The tokens are the same each time, so the tokens already in the cache are kept."""
 
     def __init__(
         self, context: Context, depths: Sequence[int], max_tokens: int, cancelled: Callable[[], bool] = lambda: False
     ) -> None:
         """For tests of at most `max_tokens` tokens at these depths. `cancelled` is called between batches."""
-        self._context = context
+        super().__init__(context, cancelled)
         self._sequence = context.sequences[0]
-        self._cancelled = cancelled
-        self._llama = llama()
         edges = sorted({0, *depths})
         tokens = random_tokens(context, edges[-1] + max_tokens)
         self._segments = {end: tokens[start:end] for start, end in pairwise(edges)}
@@ -143,8 +158,8 @@ class Stopwatch:
         """Fills the cache with `depth` tokens; yields the count done. Raises Stopped."""
         for done in self._context.warm(self._sequence, self._up_to(depth)):
             yield done
-            self._check_cancelled()
-        self._wait()
+            self.check_cancelled()
+        self.wait()
 
     def prefill(self, depth: int, tokens: int) -> float:
         """Seconds to prefill `tokens` tokens into a cache filled to `depth`. Raises Stopped."""
@@ -152,8 +167,8 @@ class Stopwatch:
         prompt = [*self._up_to(depth), self._after[depth][:tokens]]
         began = perf_counter()
         for _ in self._context.prefill(self._sequence, prompt):
-            self._check_cancelled()
-        self._wait()
+            self.check_cancelled()
+        self.wait()
         return perf_counter() - began
 
     def decode(self, depth: int, tokens: int) -> float:
@@ -163,19 +178,12 @@ class Stopwatch:
         began = perf_counter()
         for token in following:
             self._context.decode([Part(self._sequence, [token])])
-            self._wait()
-            self._check_cancelled()
+            self.wait()
+            self.check_cancelled()
         return perf_counter() - began
 
     def _up_to(self, depth: int) -> list[list[int]]:
         return [segment for end, segment in self._segments.items() if end <= depth]
-
-    def _check_cancelled(self) -> None:
-        if self._cancelled():
-            raise Stopped
-
-    def _wait(self) -> None:
-        self._llama.llama_synchronize(self._context.handle)  # a GPU computes in the background
 
 
 def measure(context: Context, plan: BenchPlan, cancelled: Callable[[], bool] = lambda: False) -> Iterator[BenchEvent]:
@@ -219,7 +227,6 @@ def _repeat(watch: Stopwatch, test: Test, depth: int, tokens: int, repetitions: 
 
 def random_tokens(context: Context, count: int) -> list[int]:
     """BOS, then random tokens; the same for every measurement."""
-    native, model = llama(), context.model
-    size = native.llama_vocab_n_tokens(native.llama_model_get_vocab(model.handle))
+    model = context.model
     rng = random.Random(1)
-    return [model.control.bos, *(rng.randrange(size) for _ in range(count - 1))]
+    return [model.control.bos, *(rng.randrange(model.vocabulary_size) for _ in range(count - 1))]

@@ -134,6 +134,11 @@ class Context:
             self._llama.llama_set_n_threads(self._handle, threads.decode, threads.prefill)
             self.threads = threads
 
+    def require_room_for(self, prompt_tokens: int) -> None:
+        """Raises PromptTooLong when a prompt leaves no room for a reply."""
+        if prompt_tokens >= self.length:
+            raise PromptTooLong(prompt_tokens, self.length, self.model.context_length)
+
     def prefill(self, sequence: Sequence, segments: Segments) -> Generator[int]:
         """Makes the sequence hold exactly these tokens, with the logits of the last one; yields the count done.
 
@@ -142,8 +147,7 @@ class Context:
         Raises PromptTooLong, Stopped.
         """
         total = sum(map(len, segments))
-        if total >= self.length:
-            raise PromptTooLong(total, self.length, self.model.context_length)
+        self.require_room_for(total)
         yield from self._fill(sequence, segments, total - 1)  # a cache holds no logits: decode the last token again
 
     def warm(self, sequence: Sequence, segments: Segments) -> Generator[int]:
@@ -203,7 +207,7 @@ class Context:
 
 
 class _Batch:
-    """A `llama_batch` for `capacity` tokens, which is filled anew for each pass."""
+    """A `llama_batch` for `capacity` tokens, which each pass fills with its own."""
 
     def __init__(self, capacity: int, sequences: int) -> None:
         native = llama()

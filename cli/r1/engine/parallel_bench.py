@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from r1.engine.bench import Runs, Test, random_tokens
+from r1.engine.bench import Runs, Test, Watch, random_tokens
 from r1.engine.context import Context, Part, Stopped
-from r1.engine.llama import llama
 from r1_quantize.errors import UsageError
 
 
@@ -101,15 +100,13 @@ def make_parallel_plan(plan: ParallelPlan, context: int) -> ParallelPlan:
     return replace(plan, sequences=tuple(sorted(set(plan.sequences))))
 
 
-class ParallelStopwatch:
+class ParallelStopwatch(Watch):
     """Times the sequences of a context. Each has the same tokens every time."""
 
     def __init__(self, context: Context, plan: ParallelPlan, cancelled: Callable[[], bool] = lambda: False) -> None:
         """`cancelled` is called between batches."""
-        self._context = context
+        super().__init__(context, cancelled)
         self._plan = plan
-        self._cancelled = cancelled
-        self._llama = llama()
         prompts = plan.prompts(plan.most) * plan.prompt
         tokens = random_tokens(context, prompts + plan.most * plan.gen)
         self._prompts = [tokens[start : start + plan.prompt] for start in range(0, prompts, plan.prompt or 1)]
@@ -129,8 +126,8 @@ class ParallelStopwatch:
         began = perf_counter()
         for sequence, prompt in zip(sequences, self._prompts, strict=False):
             for _ in self._context.prefill(sequence, [prompt]):
-                self._check_cancelled()
-        self._wait()
+                self.check_cancelled()
+        self.wait()
         seconds = perf_counter() - began
         if self._plan.is_shared:
             for sequence in sequences[1:]:
@@ -146,21 +143,14 @@ class ParallelStopwatch:
         for start in range(0, steps * count, count):
             tokens = self._following[start : start + count]
             self._context.decode([Part(sequence, [token]) for sequence, token in zip(sequences, tokens, strict=True)])
-            self._wait()
-            self._check_cancelled()
+            self.wait()
+            self.check_cancelled()
         return perf_counter() - began
 
     def clear(self) -> None:
         """Empties all sequences."""
         for sequence in self._context.sequences:
             sequence.truncate(0)
-
-    def _check_cancelled(self) -> None:
-        if self._cancelled():
-            raise Stopped
-
-    def _wait(self) -> None:
-        self._llama.llama_synchronize(self._context.handle)  # a GPU computes in the background
 
 
 def measure_parallel(

@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import NamedTuple, Protocol
 
 from r1.engine.candidates import kept, logits_at
-from r1.engine.context import Context, Part, PromptTooLong, Stopped
+from r1.engine.context import Context, Part, Stopped
 from r1.engine.events import Event, Finished, FinishReason, Timings, Usage
 from r1.engine.generation import Generation
 from r1.engine.request import Request
@@ -76,13 +76,11 @@ class Scheduler:
 
     def submit(self, request: Request) -> None:
         """Adds a request to those that wait; each only once. Raises PromptTooLong."""
-        if request.prompt_tokens >= self.context.length:
-            trained = self.context.model.context_length
-            raise PromptTooLong(request.prompt_tokens, self.context.length, trained)
+        self.context.require_room_for(request.prompt_tokens)
         self._waiting.append(_Waiting(request, Chunks.of(request.prompt, self.context.chunk)))
 
     def discard(self, request: Request) -> None:
-        """Drops a request, wherever it is, without events."""
+        """Drops a request that waits or runs, without events."""
         for waiting in [each for each in list(self._waiting) if each.request is request]:
             self._waiting.remove(waiting)
         for generation in [each for each in self._running if each.request is request]:
@@ -157,11 +155,11 @@ class Scheduler:
             request, chunks = self._waiting[0]
             if not self._has_room_for(request, chunks):
                 return
-            self._waiting.popleft()
             prefix = self._slots.best(chunks)
             sequence = self._slots.claim(prefix)
-            self._slots.occupy(sequence)
             generation = Generation(request, self.context, sequence, chunks)
+            self._waiting.popleft()
+            self._slots.occupy(sequence)
             self._running.append(generation)
             yield request, generation.prefilled
             if prefix.has_logits and sequence.last_logits:
@@ -257,8 +255,8 @@ class Scheduler:
     def _follow_pace(self) -> None:
         if self._pace is not None:
             threads = self._pace.threads()
-            kept = (g.decoded_with for g in self._running if g.request.keeps_threads and g.decoded_with)
-            self.context.set_threads(Threads(decode=next(kept, threads.decode), prefill=threads.prefill))
+            held = (g.decoded_with for g in self._running if g.request.keeps_threads and g.decoded_with)
+            self.context.set_threads(Threads(decode=next(held, threads.decode), prefill=threads.prefill))
 
 
 def generate(scheduler: Scheduler, request: Request) -> Iterator[Event]:

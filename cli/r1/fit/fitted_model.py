@@ -1,4 +1,4 @@
-"""A model and its KV cache, as large as memory allows: loads and makes them as planned, and plans anew when refused."""
+"""Loads a model and makes its KV cache, as the memory plan says; makes a smaller plan when llama.cpp refuses."""
 
 from __future__ import annotations
 
@@ -75,11 +75,6 @@ class FittedModel:
         if self._model is None:
             self._model = self._load()
         return self._model
-
-    @property
-    def context(self) -> Context | None:
-        """The present context."""
-        return self._context
 
     @property
     def computes_on_cpu(self) -> bool:

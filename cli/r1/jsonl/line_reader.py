@@ -78,6 +78,6 @@ class LineReader:
                 self._may_go_on.acquire()
                 if self._is_closed:
                     return
-        except BaseException as exc:  # whatever it is, `raise_error` raises it in the other thread
+        except BaseException as exc:  # of any kind: `raise_error` raises it in the other thread
             error = exc
         self._read.put(_End(error))

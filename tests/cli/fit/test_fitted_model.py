@@ -1,4 +1,4 @@
-"""`r1.fit.fitted_model`: a model and a context, loaded as planned, and planned anew when llama.cpp refuses."""
+"""`r1.fit.fitted_model`: a model and a context after the memory plan, and a smaller plan when llama.cpp refuses."""
 
 from __future__ import annotations
 
