@@ -125,7 +125,9 @@ def _root(
 
 
 @app.command(cls=Command, epilog=examples.CHAT)
-@options.with_settings({"thinking": options.ThinkingInChat}, options.SAMPLING, options.MODEL_AND_MACHINE)
+@options.with_settings(
+    {"thinking": options.ThinkingInChat}, options.THINKING, options.SAMPLING, options.MODEL_AND_MACHINE
+)
 def chat(
     flags: Flags,
     name: options.ModelToRun = None,
@@ -147,7 +149,11 @@ def chat(
 
 @app.command(cls=PromptCommand, epilog=examples.RUN)
 @options.with_settings(
-    {"thinking": options.Thinking}, options.SAMPLING, {"parallel": options.Parallel}, options.MODEL_AND_MACHINE
+    {"thinking": options.Thinking},
+    options.THINKING,
+    options.SAMPLING,
+    {"parallel": options.Parallel},
+    options.MODEL_AND_MACHINE,
 )
 def run(
     flags: Flags,

@@ -89,6 +89,24 @@ def kv_types(incomplete: str) -> list[str]:
     return _in_any_case(incomplete, KV_TYPES)
 
 
+def efforts(incomplete: str) -> list[tuple[str, str]]:
+    """The efforts, with the tokens of thinking that each allows."""
+    from r1.engine.thinking import EFFORTS
+
+    allowed = {name: "no limit" if budget is None else f"{budget:,} tokens" for name, budget in EFFORTS.items()}
+    return [(word, allowed[word.lower()]) for word in _in_any_case(incomplete, allowed)]
+
+
+def off(incomplete: str) -> list[str]:
+    """The word for no budget."""
+    return _in_any_case(incomplete, ["off"])
+
+
+def on_or_off(incomplete: str) -> list[str]:
+    """The words for a switch."""
+    return _in_any_case(incomplete, ["on", "off"])
+
+
 def devices(incomplete: str) -> list[str]:
     """`auto`, `cpu` and `gpu`. Where none of them fits, the names of devices, for which llama.cpp must be loaded."""
     words = _in_any_case(incomplete, ["auto", "cpu", "gpu"])

@@ -54,7 +54,8 @@ def _argument(metavar: str, help: str, **more: Any) -> Any:  # noqa: A002
     return typer.Argument(metavar=metavar, help=help, show_default=False, **more)
 
 
-_ANSWER, _MANY, _MODEL, _MACHINE = "The answer", "Many prompts", "The model", "The machine"
+_ANSWER, _THINKING, _FORM, _MANY = "The answer", "The thinking", "The form of the answer", "Many prompts"
+_MODEL, _MACHINE = "The model", "The machine"
 _REFERENCE = "NAME, NAME:QUANT or the path of a .gguf."
 _REFERENCE_OR_DEFAULT = f"{_REFERENCE} (default: R1_MODEL, config.toml, the model pulled last, tiny)"
 
@@ -65,7 +66,7 @@ Thinking = Annotated[
     Literal["show", "hide", "only"] | None,
     _option(
         "--thinking",
-        panel=_ANSWER,
+        panel=_THINKING,
         case_sensitive=False,
         help="show: print the thinking on stderr. hide: think, but print only the answer. only: print the thinking on "
         "stdout and stop before the answer. (default: show if stderr is a terminal, else hide)",
@@ -75,9 +76,51 @@ ThinkingInChat = Annotated[
     Literal["show", "hide"] | None,
     _option(
         "--thinking",
-        panel=_ANSWER,
+        panel=_THINKING,
         case_sensitive=False,
         help="Show or hide the thinking. (default: as in the last chat; Ctrl-T toggles it)",
+    ),
+]
+ThinkBudget = Annotated[
+    str | None,
+    _option(
+        "--think-budget",
+        panel=_THINKING,
+        metavar="N|off",
+        help="Answer after at most N tokens of thinking; 0 answers without any. (default: off)",
+        autocompletion=completion.off,
+    ),
+]
+Effort = Annotated[
+    str | None,
+    _option(
+        "--effort",
+        panel=_THINKING,
+        metavar="none|low|medium|high|max",
+        help="A budget by name: none (no thinking), low (1024 tokens), medium (4096), high (16384), max (no limit). "
+        "(default: max)",
+        autocompletion=completion.efforts,
+    ),
+]
+Reserve = Annotated[
+    str | None,
+    _option(
+        "--reserve",
+        panel=_THINKING,
+        metavar="N",
+        help="End the thinking while there is still room for N tokens of answer, in the context and in --max-tokens. "
+        "(default: a quarter of the room, at most 2048)",
+    ),
+]
+LoopGuard = Annotated[
+    str | None,
+    _option(
+        "--loop-guard",
+        panel=_THINKING,
+        metavar="on|off",
+        help="When the thinking goes round in circles, go back and think on differently, or end it; when an answer "
+        "does, stop it. (default: on)",
+        autocompletion=completion.on_or_off,
     ),
 ]
 Temp = Annotated[
@@ -159,6 +202,7 @@ ForceLoad = Annotated[
     bool, _option("--force", panel=_MACHINE, help="Load the model even if it does not fit in memory.")
 ]
 
+THINKING = {"think_budget": ThinkBudget, "effort": Effort, "reserve": Reserve, "loop_guard": LoopGuard}
 SAMPLING = {"temp": Temp, "top_p": TopP, "seed": Seed, "max_tokens": MaxTokens, "system": System}
 MODEL_AND_MACHINE = {
     "model": Model,
@@ -172,6 +216,36 @@ MODEL_AND_MACHINE = {
 }
 
 # run
+
+Schema = Annotated[
+    str | None,
+    _option(
+        "--schema",
+        panel=_FORM,
+        metavar="FILE|JSON",
+        help="Answer with JSON that is valid under this JSON Schema.",
+        autocompletion=completion.files,
+    ),
+]
+Choices = Annotated[
+    str | None, _option("--choices", panel=_FORM, metavar="A,B…", help="Answer with exactly one of these texts.")
+]
+Regex = Annotated[
+    str | None,
+    _option("--regex", panel=_FORM, metavar="RE", help="Answer with text that matches this regular expression."),
+]
+Grammar = Annotated[
+    Path | None,
+    _option(
+        "--grammar",
+        panel=_FORM,
+        metavar="FILE",
+        help="Answer with text of this grammar, in llama.cpp's GBNF.",
+        autocompletion=completion.files,
+    ),
+]
+FORM = {"schema": Schema, "choices": Choices, "regex": Regex, "grammar": Grammar}
+"""They shape an answer. At most one of them is given."""
 
 Prompt = Annotated[list[str] | None, _argument("PROMPT…", "The prompt; words are joined. `-` reads stdin.")]
 Files = Annotated[
@@ -192,7 +266,8 @@ Jsonl = Annotated[
     _option(
         "--jsonl",
         panel=_MANY,
-        help='Each line of stdin is a JSON string or {"prompt": …, "id": …}; print one JSON object for each.',
+        help='Each line of stdin is a JSON string or {"prompt": …, "id": …}, with options of its own such as '
+        '"effort"; print one JSON object for each.',
     ),
 ]
 Parallel = Annotated[

@@ -9,14 +9,23 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from r1.engine.kv_types import KV_TYPES
 from r1.engine.sampling import MAX_SEED
 from r1_quantize.errors import UsageError
 
+if TYPE_CHECKING:
+    from r1.engine.thinking import ThinkingParams
+
 Thinking = Literal["show", "hide", "only"]
+Effort = Literal["none", "low", "medium", "high", "max"]
 Keys = Literal["emacs", "vi"]
+
+_MOST_TOKENS = 2**30
+_SHOWN = 60  # characters of a wrong value in a message
+_SAME_THING = ("think_budget", "effort")
+"""Two ways to say how long to think: a new value of one replaces both."""
 
 SYSTEM_PROMPT_WARNING = "R1 was not trained with a system prompt; put instructions in the prompt itself"
 
@@ -32,6 +41,10 @@ class Settings:
     top_p: float = 0.95
     seed: int | None = None
     max_tokens: int = 32_768
+    think_budget: int | None = None
+    effort: Effort | None = None
+    reserve: int | None = None
+    loop_guard: bool = True
     ctx: int | None = None
     parallel: int | None = None
     threads: int | None = None
@@ -41,6 +54,13 @@ class Settings:
     kv_type: str | None = None
     force: bool = False
     keys: Keys = "emacs"
+
+    def thinking_params(self) -> ThinkingParams:
+        """How long the model may think: `think_budget`, or the tokens of `effort`, and what ends it otherwise."""
+        from r1.engine.thinking import EFFORTS, ThinkingParams  # here, because the light commands need neither
+
+        budget = self.think_budget if self.effort is None else EFFORTS[self.effort]
+        return ThinkingParams(budget=budget, reserve=self.reserve, guards_loops=self.loop_guard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +100,11 @@ def _boolean(value: object) -> bool:
     return word in _YES
 
 
+def _budget(value: object) -> int | None:
+    is_off = isinstance(value, str) and value.strip().lower() == "off"
+    return None if is_off else _integer(value)
+
+
 def _prompt(value: object) -> str:
     text = _string(value)
     text.encode("utf-8")  # raises UnicodeEncodeError, a ValueError, if the command line was not UTF-8
@@ -106,8 +131,16 @@ _RULES: dict[str, _Rule] = {
     "temp": _Rule(_number, "a number from 0 to 10 (0: always the most likely token)", lambda value: 0 <= value <= 10),
     "top_p": _Rule(_number, "a number above 0 and at most 1", lambda value: 0 < value <= 1),
     "seed": _Rule(_integer, f"a whole number from 0 to {MAX_SEED}", lambda value: 0 <= value <= MAX_SEED),
-    "max_tokens": _from_to(1, 2**30),
-    "ctx": _from_to(64, 2**30),  # less holds no question with its answer
+    "max_tokens": _from_to(1, _MOST_TOKENS),
+    "think_budget": _Rule(
+        _budget,
+        f"a whole number from 0 to {_MOST_TOKENS} (tokens; 0: no thinking) or off",
+        lambda value: value is None or 0 <= value <= _MOST_TOKENS,
+    ),
+    "effort": _one_of(get_args(Effort)),
+    "reserve": _from_to(0, _MOST_TOKENS),
+    "loop_guard": _Rule(_boolean, "on or off"),
+    "ctx": _from_to(64, _MOST_TOKENS),  # less holds no question with its answer
     "parallel": _from_to(1, 64),
     "threads": _from_to(1, 512),  # GGML_MAX_N_THREADS
     "device": _Rule(_lower, "auto, cpu, gpu or a device's name", bool),
@@ -119,6 +152,15 @@ _RULES: dict[str, _Rule] = {
 }
 
 
+class _Given(NamedTuple):
+    """A value as it was given; `strength` is higher for the environment than for config.toml, and highest for flags."""
+
+    strength: int
+    file: str  # what a message begins with: `config.toml: `, or nothing
+    name: str  # as it is written in that place
+    value: object
+
+
 def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
     """The settings in effect. A flag that is None or False was not given; flags that are not settings are ignored.
 
@@ -126,26 +168,50 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
     """
     file = config_file()
     config = _read(file) if file else {}
-    chosen: dict[str, object] = {}
+    given: dict[str, _Given] = {}
     for field in dataclasses.fields(Settings):
         name = field.name
         variable = f"R1_{name.upper()}"
-        given = flags.get(name)
-        if given is not None and given is not False:  # 0 is a value
-            chosen[name] = _parsed(f"--{name.replace('_', '-')}", name, given)
+        flag = flags.get(name)
+        if flag is not None and flag is not False:  # 0 is a value
+            given[name] = _Given(3, "", f"--{name.replace('_', '-')}", flag)
         elif environ.get(variable):
-            chosen[name] = _parsed(variable, name, environ[variable])
+            given[name] = _Given(2, "", variable, environ[variable])
         elif name in config:
-            chosen[name] = _parsed(f"{file}: {name}", name, config[name])
-    return Settings(**chosen)  # type: ignore[arg-type]
+            given[name] = _Given(1, f"{file}: ", name, config[name])
+    return Settings(**_values(given))  # type: ignore[arg-type]
 
 
 def changed(settings: Settings, name: str, value: object) -> Settings:
     """A copy with one setting changed; None restores its default. Raises UsageError for an invalid value."""
     field = name.replace("-", "_")
     default = next(known.default for known in dataclasses.fields(Settings) if known.name == field)
-    chosen = default if value is None else _parsed(name, field, value)
-    return dataclasses.replace(settings, **{field: chosen})  # type: ignore[arg-type]
+    chosen = {field: default if value is None else _parsed(name, field, value)}
+    return _with(settings, chosen)
+
+
+def overridden(settings: Settings, values: Mapping[str, object]) -> Settings:
+    """A copy with other `values`, for one request. Raises UsageError, which names the key, for an invalid value."""
+    given = {name: _Given(3, "", name, value) for name, value in values.items()}
+    return _with(settings, _values(given))
+
+
+def _with(settings: Settings, chosen: dict[str, object]) -> Settings:
+    if any(name in chosen for name in _SAME_THING):
+        chosen = {**dict.fromkeys(_SAME_THING), **chosen}
+    return dataclasses.replace(settings, **chosen)  # type: ignore[arg-type]
+
+
+def _values(given: Mapping[str, _Given]) -> dict[str, object]:
+    """The settings that were given, checked. Of two ways to say the same, the one from the stronger place counts."""
+    chosen = dict(given)
+    budget, effort = (chosen.get(name) for name in _SAME_THING)
+    if budget and effort:
+        if budget.strength == effort.strength:
+            both = f"{budget.file}{budget.name} and {effort.name}"
+            raise UsageError(f"{both} both set how long to think; leave one of them out")
+        del chosen["effort" if budget.strength > effort.strength else "think_budget"]
+    return {name: _parsed(f"{one.file}{one.name}", name, one.value) for name, one in chosen.items()}
 
 
 def config_file() -> Path | None:
@@ -187,5 +253,7 @@ def _parsed(where: str, name: str, value: object) -> object:
     except (ValueError, TypeError):
         allowed = False
     if not allowed:
-        raise UsageError(f"{where}: {value!r} is not {rule.expected}")
+        shown = repr(value)
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+        raise UsageError(f"{where}: {shown} is not {rule.expected}")
     return parsed

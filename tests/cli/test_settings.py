@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from r1.settings import Settings, config_file, load
+from r1.settings import Settings, changed, config_file, load, overridden
 from r1_quantize.errors import UsageError
 
 
@@ -38,7 +38,17 @@ class TestLoad:
 
     @pytest.mark.parametrize(
         ("name", "text"),
-        [*[(name, "x") for name in ("temp", "top_p", "seed", "max_tokens", "ctx", "threads")], ("gpu_layers", "1.5")],
+        [
+            *[
+                (name, "x")
+                for name in ("temp", "top_p", "seed", "max_tokens", "ctx", "threads", "effort", "loop_guard")
+            ],
+            *[
+                (name, text)
+                for name in ("gpu_layers", "think_budget", "reserve")
+                for text in ("1.5", "-1", "abc", "1e3")
+            ],
+        ],
     )
     def test_text_that_is_no_number_is_refused_alike_in_a_flag_and_a_variable(
         self, config: Path, name: str, text: str
@@ -78,6 +88,9 @@ class TestLoad:
             ("kv_type", "q9"),
             ("thinking", "loud"),
             ("model", ""),
+            *[(name, value) for name in ("think_budget", "reserve") for value in ("", -1, 2**30 + 1, True)],
+            *[("effort", value) for value in ("", "some", 0)],
+            *[("loop_guard", value) for value in ("", "maybe", 2)],
         ],
     )
     def test_an_error_names_the_flag_that_is_out_of_range(self, config: Path, name: str, value: object) -> None:
@@ -127,6 +140,7 @@ class TestLoad:
             ("kv_type", "IQ4_NL", "iq4_nl"),
             ("thinking", "Hide", "hide"),
             ("keys", "VI", "vi"),
+            ("effort", "Low", "low"),
         ],
     )
     def test_words_are_not_case_sensitive(self, config: Path, name: str, value: str, meant: str) -> None:
@@ -155,6 +169,18 @@ class TestLoad:
             ("threads = true", "threads: True is not a whole number"),
             ("threads = 1.5", "threads: 1.5 is not a whole number"),
             ("model = 7", "model: 7 is not a model's name"),
+            (
+                "think_budget = -1",
+                "think_budget: -1 is not a whole number from 0 to .*tokens; 0: no thinking.* or off$",
+            ),
+            ("think_budget = false", "think_budget: False is not a whole number"),
+            ('effort = "huge"', "effort: 'huge' is not one of none, low, medium, high, max$"),
+            ("reserve = 0.25", "reserve: 0.25 is not a whole number"),
+            ('loop_guard = "maybe"', "loop_guard: 'maybe' is not on or off$"),
+            (
+                'think_budget = 9\neffort = "low"',
+                "think_budget and effort both set how long to think; leave one of them out",
+            ),
         ],
     )
     def test_an_error_names_the_config_file_and_the_key(self, config: Path, text: str, reason: str) -> None:
@@ -162,6 +188,94 @@ class TestLoad:
         with pytest.raises(UsageError, match=reason) as caught:
             load({}, {})
         assert str(config) in str(caught.value)
+
+
+class TestThinking:
+    """A budget and an effort are two ways to say how long to think."""
+
+    @pytest.mark.parametrize("value", ["0", "5", "1073741824"])
+    def test_a_budget_is_a_number_of_tokens(self, config: Path, value: str) -> None:
+        assert load({"think_budget": value}, {}) == load({}, {"R1_THINK_BUDGET": value})
+        config.write_text(f"think_budget = {value}\n", encoding="utf-8")
+        assert load({}, {}) == Settings(think_budget=int(value))
+
+    @pytest.mark.parametrize(("value", "meant"), [("on", True), ("off", False), ("true", True), ("0", False)])
+    def test_the_loop_guard_is_a_switch(self, config: Path, value: str, meant: bool) -> None:
+        assert load({"loop_guard": value}, {}) == load({}, {"R1_LOOP_GUARD": value}) == Settings(loop_guard=meant)
+        config.write_text(f"loop_guard = {str(meant).lower()}\n", encoding="utf-8")
+        assert load({}, {}) == Settings(loop_guard=meant)
+
+    @pytest.mark.parametrize(
+        ("flags", "environ", "file", "in_force"),
+        [
+            ({"think_budget": "9"}, {"R1_EFFORT": "low"}, 'effort = "high"', Settings(think_budget=9)),
+            ({"effort": "low"}, {"R1_THINK_BUDGET": "9"}, "think_budget = 8", Settings(effort="low")),
+            ({}, {"R1_THINK_BUDGET": "9"}, 'effort = "high"', Settings(think_budget=9)),
+            ({}, {"R1_EFFORT": "low"}, "think_budget = 8", Settings(effort="low")),
+            ({"think_budget": "0"}, {"R1_EFFORT": "low"}, "", Settings(think_budget=0)),
+            ({"think_budget": "off"}, {"R1_EFFORT": "low"}, "", Settings()),
+            ({"effort": "max"}, {"R1_THINK_BUDGET": "9"}, "", Settings(effort="max")),
+            ({"effort": "low", "reserve": "0"}, {}, "reserve = 5", Settings(effort="low", reserve=0)),
+        ],
+    )
+    def test_the_one_from_the_stronger_place_counts(
+        self, config: Path, flags: dict[str, str], environ: dict[str, str], file: str, in_force: Settings
+    ) -> None:
+        config.write_text(file, encoding="utf-8")
+        assert load(flags, environ) == in_force
+
+    @pytest.mark.parametrize(
+        ("flags", "environ", "names"),
+        [
+            ({"think_budget": "9", "effort": "low"}, {}, "--think-budget and --effort"),
+            ({}, {"R1_THINK_BUDGET": "9", "R1_EFFORT": "low"}, "R1_THINK_BUDGET and R1_EFFORT"),
+        ],
+    )
+    def test_both_from_one_place_are_an_error(
+        self, config: Path, flags: dict[str, str], environ: dict[str, str], names: str
+    ) -> None:
+        with pytest.raises(UsageError, match=f"^{names} both set how long to think; leave one of them out$"):
+            load(flags, environ)
+
+    def test_an_error_shows_only_the_beginning_of_a_long_value(self, config: Path) -> None:
+        with pytest.raises(UsageError) as caught:
+            load({"think_budget": "9" * 3000 + "x"}, {})
+        assert len(str(caught.value)) < 200
+
+
+class TestChanged:
+    """A setting that is changed later, for all replies or for one."""
+
+    def test_a_budget_takes_the_place_of_an_effort_and_the_other_way_round(self) -> None:
+        assert changed(Settings(effort="low"), "think-budget", 9) == Settings(think_budget=9)
+        assert changed(Settings(think_budget=9), "effort", "Low") == Settings(effort="low")
+        assert overridden(Settings(effort="low", seed=4), {"think_budget": 9}) == Settings(think_budget=9, seed=4)
+
+    @pytest.mark.parametrize("value", [None, "off"])
+    def test_no_budget_ends_an_effort_too(self, value: str | None) -> None:
+        assert changed(Settings(effort="low"), "think_budget", value) == Settings()
+
+    def test_several_are_checked_like_options(self) -> None:
+        values = {"seed": 7, "temp": 0, "top_p": 0.5, "max_tokens": 100, "effort": "none"}
+        assert overridden(Settings(seed=1, think_budget=3), values) == Settings(
+            seed=7, temp=0.0, top_p=0.5, max_tokens=100, effort="none"
+        )
+        assert overridden(Settings(seed=1, effort="low"), {}) == Settings(seed=1, effort="low")
+
+    @pytest.mark.parametrize(
+        ("values", "reason"),
+        [
+            ({"temp": "hot"}, "^temp: 'hot' is not a number from 0 to 10"),
+            ({"seed": [1]}, "^seed: .*1.* is not a whole number from 0 to 4294967294$"),
+            ({"max_tokens": 0}, "^max_tokens: 0 is not"),
+            ({"think_budget": -1}, "^think_budget: -1 is not"),
+            ({"effort": {}}, "^effort: {} is not one of none, low, medium, high, max$"),
+            ({"effort": "low", "think_budget": 1}, "^think_budget and effort both set how long to think"),
+        ],
+    )
+    def test_an_error_names_the_key(self, values: dict[str, object], reason: str) -> None:
+        with pytest.raises(UsageError, match=reason):
+            overridden(Settings(), values)
 
 
 class TestConfigFile:
