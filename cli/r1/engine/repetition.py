@@ -249,10 +249,9 @@ class _Fragments:
         distances = self._distances
         distances.append(distance)
         for number, (window, limit, _) in enumerate(self._shares):
-            count = 0 < distance <= limit
-            if len(distances) > window and 0 < distances[-1 - window] <= limit:
-                count -= 1
-            self._counts[number] += count
+            self._counts[number] += 0 < distance <= limit
+            if len(distances) > window:
+                self._counts[number] -= 0 < distances[-1 - window] <= limit
 
     def first(self) -> int:
         """The index from which on the most was said before, and the least was new."""
