@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from r1.engine.context import Context, PromptTooLong, Stopped
 from r1.engine.events import Event
+from r1.engine.grammar import Constraint
 from r1.engine.llama import Stop
 from r1.engine.model import Model
 from r1.engine.pace import ThreadPace
@@ -22,6 +23,9 @@ from r1.fit.fitted_model import FittedModel, Listener, Workload
 from r1.fit.plan import MemoryPlan
 from r1.fit.planner import MemoryPlanner, fixed_threads
 from r1.settings import Settings
+
+if TYPE_CHECKING:
+    from r1.forms.form import Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,8 @@ class LoadedModel:
         prompt: str,
         turns: Sequence[Turn] = (),
         *,
+        settings: Settings | None = None,
+        form: Form | None = None,
         answer_now: Callable[[], bool] = lambda: False,
         stop_after_thinking: bool = False,
     ) -> PendingReply:
@@ -118,7 +124,14 @@ class LoadedModel:
         UsageError when the settings' `ctx` is too long for the model, PromptTooLong for a prompt that is far too long,
         NotEnoughSpace.
         """
-        request = self.request(prompt, turns, answer_now=answer_now, stop_after_thinking=stop_after_thinking)
+        request = self.request(
+            prompt,
+            turns,
+            settings=settings,
+            form=form,
+            answer_now=answer_now,
+            stop_after_thinking=stop_after_thinking,
+        )
         scheduler, load_s = self._prepare(request)
         return PendingReply(generate(scheduler, request), request.sampling.seed, load_s)
 
@@ -127,22 +140,34 @@ class LoadedModel:
         prompt: str,
         turns: Sequence[Turn] = (),
         *,
+        settings: Settings | None = None,
+        form: Form | None = None,
         answer_now: Callable[[], bool] = lambda: False,
         stop_after_thinking: bool = False,
     ) -> Request:
         """The request for a reply to `prompt` after `turns`, for `submit`.
 
-        Raises UsageError when the settings' `ctx` is too long for the model, PromptTooLong for a prompt that is far too
-        long.
+        `settings` are those of this request alone, as far as they are about sampling and thinking; None: those in
+        force. `form` is what the answer has to keep to. Raises UsageError when the settings' `ctx` is too long for the
+        model or llama.cpp cannot read the form, PromptTooLong for a prompt that is far too long.
         """
         began = perf_counter()
         self._require_possible(prompt)
+        settings = settings or self.settings
+        thinking = settings.thinking_params()
+        if stop_after_thinking:
+            thinking = replace(thinking, reserve=0)  # there will be no answer
+        if form is not None:
+            Constraint(self.model, form.gbnf).close()
+        conversation = self._conversation(turns)
         request = Request(
-            prompt_segments(self.model, self._conversation(turns), prompt),
-            self._sampling(),
+            prompt_segments(self.model, conversation, prompt, thinks=not thinking.has_begun_to_answer),
+            _sampling(settings),
+            thinking,
+            grammar=None if form is None else form.gbnf,
             answer_now=answer_now,
             stop_after_thinking=stop_after_thinking,
-            keeps_threads=self.settings.seed is not None,
+            keeps_threads=settings.seed is not None,
         )
         self._load_s += perf_counter() - began
         return request
@@ -151,7 +176,7 @@ class LoadedModel:
         """Whether the request can be submitted now; if not, a new context is needed, and the running replies must end
         before. Raises as `submit`.
         """
-        return self._scheduler is None or self._scheduler.is_idle or self._fitted.suits(request.prompt_tokens)
+        return self._scheduler is None or self._scheduler.is_idle or self._fitted.suits(self._needed(request))
 
     def submit(self, request: Request) -> float:
         """Adds the request to those that `step` advances.
@@ -209,15 +234,14 @@ class LoadedModel:
     def _conversation(self, turns: Sequence[Turn]) -> Conversation:
         return Conversation(self.settings.system, list(turns))
 
-    def _sampling(self) -> SamplingParams:
-        settings = self.settings
-        params = SamplingParams(temperature=settings.temp, top_p=settings.top_p, max_tokens=settings.max_tokens)
-        return params if settings.seed is None else replace(params, seed=settings.seed)
+    def _needed(self, request: Request) -> int:
+        """The tokens of context that are needed beside a reply of the settings' length."""
+        return request.prompt_tokens + max(request.sampling.max_tokens - self.settings.max_tokens, 0)
 
     def _prepare(self, request: Request) -> tuple[Scheduler, float]:
         """A scheduler that can take the request, and the seconds it took to get ready since the last one."""
         began = perf_counter()
-        scheduler = self._scheduler_for(request.prompt_tokens)
+        scheduler = self._scheduler_for(self._needed(request))
         load_s, self._load_s = self._load_s + perf_counter() - began, 0.0
         return scheduler, load_s
 
@@ -235,3 +259,8 @@ class LoadedModel:
         if self._scheduler is not None:
             self._scheduler.close()
             self._scheduler = None
+
+
+def _sampling(settings: Settings) -> SamplingParams:
+    params = SamplingParams(temperature=settings.temp, top_p=settings.top_p, max_tokens=settings.max_tokens)
+    return params if settings.seed is None else replace(params, seed=settings.seed)

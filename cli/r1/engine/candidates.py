@@ -38,14 +38,14 @@ class Candidates:
         native = llama()
         self._table = (native.llama_token_data * vocabulary_size)()
         self._unsorted = _numbered(vocabulary_size)
-        self._logits = memoryview(self._table).cast("B").cast("f")[1::_WORDS]
+        self.logits = memoryview(self._table).cast("B").cast("f")[1::_WORDS]  # in the order of the table
         data = ctypes.cast(self._table, native.llama_token_data_p)
         self._native = native.llama_token_data_array(data=data)
 
     def fill(self, logits: Logits) -> Any:
         """The `llama_token_data_array` with these logits; valid until the next call."""
         ctypes.memmove(self._table, self._unsorted, len(self._unsorted))  # samplers sort the table
-        self._logits[:] = logits
+        self.logits[:] = logits
         self._native.size, self._native.selected, self._native.sorted = len(self._table), -1, False
         return self._native
 

@@ -1,6 +1,6 @@
 """The events of a turn. `run`, `chat`, JSON output and benchmarks all read this one stream.
 
-Prefill* ( Thinking* ( Thought Answer* )? )? Finished
+Prefill* ( ( Thinking | Rewound )* ( Thought Answer* )? )? Finished
 """
 
 from __future__ import annotations
@@ -8,7 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-FinishReason = Literal["stop", "length", "context", "interrupted"]
+FinishReason = Literal["stop", "length", "context", "loop", "interrupted"]
+
+ThinkingEnd = Literal["natural", "budget", "loop", "user", "eos", "limit"]
+"""What ended the thinking.
+
+`natural`: the model. `budget`: the budget, or its last part, where the end is made likelier. `loop`: it went round in
+circles. `user`: someone wanted the answer now. `eos`: the model ended its turn inside the thinking, and was made to
+answer. `limit`: only the reserve for the answer was left of the context or of `max_tokens`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +39,23 @@ class Thinking:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewound:
+    """The thinking went round in circles, and goes on from an earlier place: the trace is now `thinking`.
+
+    `tokens` of it are left, and `dropped` tokens were taken out.
+    """
+
+    thinking: str
+    tokens: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
 class Thought:
-    """The thinking is over, after `tokens` tokens."""
+    """The thinking is over, after `tokens` tokens; 0 if there was to be none."""
 
     tokens: int
+    end: ThinkingEnd = "natural"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +71,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens. `</think>` counts as thinking; the token that ends the turn is not counted."""
+    """Tokens. `</think>` counts as thinking; the token that ends the turn is not counted.
+
+    `discarded_tokens` were generated and taken out of the thinking again, because it went round in circles.
+    """
 
     prompt_tokens: int
     thinking_tokens: int
     answer_tokens: int
+    discarded_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +99,16 @@ class Timings:
 class Finished:
     """The turn is over.
 
-    `stop`: the model ended it. `length`: `max_tokens` reached. `context`: the KV cache is full.
-    `interrupted`: the user stopped it. `threads` decoded the reply; None if their number changed, or nothing was.
+    `stop`: the model ended it. `length`: `max_tokens` reached. `context`: the KV cache is full. `loop`: the answer went
+    round in circles. `interrupted`: the user stopped it. `threads` decoded the reply; None if their number changed, or
+    nothing was. `thinking_end` is None if the thinking did not end.
     """
 
     reason: FinishReason
     usage: Usage
     timings: Timings
     threads: int | None = field(default=None, compare=False)
+    thinking_end: ThinkingEnd | None = field(default=None, compare=False)
 
 
-Event = Prefill | Thinking | Thought | Answer | Finished
+Event = Prefill | Thinking | Rewound | Thought | Answer | Finished

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from time import perf_counter
 
 from r1.engine.context import Context, Part
-from r1.engine.events import Event, Finished, FinishReason, Prefill, Thought, Timings, Usage
-from r1.engine.model import Model
+from r1.engine.events import Event, Finished, FinishReason, Prefill, Rewound, Thought, Timings, Usage
+from r1.engine.grammar import Constraint, NoEnd, TokenFilter
 from r1.engine.reasoning import ReplyDecoder
+from r1.engine.repetition import Loop
 from r1.engine.request import Request
 from r1.engine.sampling import Sampler
 from r1.engine.sampling_pool import Draw
 from r1.engine.sequence import Chunks, Sequence
+from r1.engine.thinking import ThinkingPolicy
 
 
 class Generation:
@@ -26,11 +28,16 @@ class Generation:
         self.threads: int | None = None  # that decoded the reply; None before, and when the number has changed
         self.decoded_with: int | None = None  # threads at first
         self.has_ended = False
-        self._context = context
         self.chunks = chunks
-        self._reply = ReplyDecoder(context.model.control.end_think, context.model.piece)
+        self._context = context
+        model, thinking = context.model, request.thinking
+        room = min(request.sampling.max_tokens, context.length - len(chunks.tokens))
+        self._policy = ThinkingPolicy(thinking, room, model, answers_in_form=request.grammar is not None)
+        self._reply = ReplyDecoder(model.control.end_think, model.piece, is_thinking=self._policy.is_thinking)
+        self._discarded = 0
         self._sampler = Sampler(request.sampling)
-        self._closing = _closing(context.model)
+        self._constraint = Constraint(model, request.grammar) if request.grammar is not None else None
+        self._filter: TokenFilter | None = None  # of the token that was drawn last
         self._clock = _Clock(len(sequence))
 
     @property
@@ -57,26 +64,65 @@ class Generation:
             self.threads = None
 
     def draw(self, place: int) -> Draw:
-        """The next token, from the logits at `place` in the last batch; forced while the thinking is being closed."""
-        closes = self._reply.is_thinking and self.request.answer_now()
-        return Draw(self._sampler, place, next(self._closing) if closes else None)
+        """How to choose the next token, from the logits at `place` in the last batch."""
+        step = self._policy.next(answers_now=self._policy.is_thinking and self.request.answer_now())
+        biases = ((self._context.model.control.end_think, step.nudge),) if step.nudge else ()
+        if step.banned is not None:
+            biases += ((step.banned, -math.inf),)
+        self._filter = None if step.forced is not None or self._policy.is_thinking else self._answer_filter()
+        return Draw(self._sampler, place, step.forced, biases, self._filter)
 
-    def take(self, token: int) -> list[Event]:
-        """The events of a token; the last one is Finished if it ends the reply."""
+    def _answer_filter(self) -> TokenFilter | None:
+        """What the answer's next token must be: part of the form; or any, if R1 did not end the thinking by itself and
+        would end its turn without an answer.
+        """
+        if self._constraint is not None:
+            return self._constraint
+        is_bare = self._policy.end != "natural" and not self._reply.answer.has_begun
+        return NoEnd(self._context.model) if is_bare else None
+
+    def take(self, token: int | None) -> list[Event]:
+        """The events of a token; the last one is Finished if it ends the reply. None: no token fits the form."""
+        events: list[Event] = []
         if self.token is None:
             self._clock.first_token = perf_counter()
             self._clock.prefilled = len(self.chunks.tokens) - self._clock.kept
-        self.token = token
+            if not self._policy.is_thinking and self._policy.end is not None:
+                events.append(Thought(0, self._policy.end))
+        if token is None:
+            return [*events, *self.end("stop")]
         if self._context.model.ends_turn(token):
-            return self.end("stop")
+            if not self._policy.is_thinking:
+                return [*events, *self.end("stop")]
+            token = self._policy.close("eos")
+        return events + self._add(token)
+
+    def _add(self, token: int) -> list[Event]:
+        if self._constraint is not None and self._filter is self._constraint:
+            self._constraint.accept(token)
+        self.token = token
         was_thinking = self._reply.is_thinking
         event = self._reply.feed(token)
         events: list[Event] = [] if event is None else [event]
-        if was_thinking and not self._reply.is_thinking:
-            events.append(Thought(self._reply.thinking.tokens))
-        if reason := self._finish_reason():
-            events += self.end(reason)
-        return events
+        loop = self._policy.add(token)
+        if was_thinking and self._policy.end is not None and not self._reply.is_thinking:
+            events.append(Thought(self._reply.thinking.tokens, self._policy.end))
+        if loop is not None and was_thinking:
+            events.append(self._go_back(loop))
+        reason = "loop" if loop is not None and not was_thinking else self._finish_reason()
+        return events + self.end(reason) if reason else events
+
+    def _go_back(self, loop: Loop) -> Rewound:
+        """Goes back to where the loop began. The last token that stays is decoded again, for its logits."""
+        prompt = len(self.chunks.tokens)
+        reply = [*self.sequence.tokens[prompt:], *([] if self.token is None else [self.token])]
+        length = max(loop.start, 1)
+        dropped = len(reply) - length
+        self._discarded += dropped
+        self.sequence.truncate(prompt + length - 1)
+        self.token = reply[length - 1]
+        self._policy.go_back(length, self.token, banned=reply[length])
+        return Rewound(self._reply.go_back(reply[:length]), length, dropped)
 
     def _finish_reason(self) -> FinishReason | None:
         if self.request.stop_after_thinking and not self._reply.is_thinking:
@@ -105,16 +151,21 @@ class Generation:
             prompt_tokens=len(self.chunks.tokens),
             thinking_tokens=self._reply.thinking.tokens,
             answer_tokens=self._reply.answer.tokens,
+            discarded_tokens=self._discarded,
         )
         if self.is_prefilling:
             self._clock.prefilled = len(self.sequence) - self._clock.kept
         self.has_ended = True
         self.close()
-        finished = Finished(reason, usage, self._clock.timings(self._generated), self.threads)
+        timings = self._clock.timings(self._generated + self._discarded)
+        end = None if self._reply.is_thinking else self._policy.end
+        finished = Finished(reason, usage, timings, self.threads, end)
         return [finished] if rest is None else [rest, finished]
 
     def close(self) -> None:
         self._sampler.close()
+        if self._constraint is not None:
+            self._constraint.close()
 
 
 class _Clock:
@@ -139,9 +190,3 @@ class _Clock:
 
 def _rate(tokens: int, seconds: float) -> float:
     return tokens / seconds if seconds > 0 else 0.0
-
-
-def _closing(model: Model) -> Iterator[int]:
-    """The tokens with which R1 ends its thinking: a line break and `</think>`."""
-    yield from model.tokenize("\n")
-    yield model.control.end_think

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -115,6 +116,11 @@ class Model:
         return self._handle
 
     @property
+    def vocabulary(self) -> int:
+        """The `llama_vocab *`, for the grammar."""
+        return int(self._vocab)
+
+    @property
     def context_length(self) -> int:
         """The longest context, in tokens, that the model was trained for."""
         return int(self._llama.llama_model_n_ctx_train(self._handle))
@@ -179,9 +185,26 @@ class Model:
                 return buffer.raw[:count]
             capacity = -count
 
+    def is_number(self, token: int) -> bool:
+        """Whether the text of a token is digits, white space around them aside."""
+        return self.piece(token).strip().isdigit()
+
+    def is_control(self, token: int) -> bool:
+        """Whether a token is not text, such as the one that begins a turn."""
+        return bool(self._llama.llama_vocab_is_control(self._vocab, token))
+
+    def is_end(self, token: int) -> bool:
+        """Whether llama.cpp takes this token for the end of a text."""
+        return bool(self._llama.llama_vocab_is_eog(self._vocab, token))
+
+    @cached_property
+    def turn_endings(self) -> frozenset[int]:
+        """All tokens that end the model's turn. Takes a moment: the whole vocabulary is looked through."""
+        return frozenset(filter(self.ends_turn, range(self.vocabulary_size)))
+
     def ends_turn(self, token: int) -> bool:
         """Whether this token ends the model's turn."""
-        return token in self.stop_tokens or bool(self._llama.llama_vocab_is_eog(self._vocab, token))
+        return token in self.stop_tokens or self.is_end(token)
 
     def close(self) -> None:
         if self._handle:

@@ -83,10 +83,12 @@ def _pieces(text: str) -> Iterator[str]:
         start = end
 
 
-def prompt_segments(model: Model, conversation: Conversation, prompt: str) -> list[list[int]]:
-    """The ids up to the start of the thinking about `prompt`, in one segment per turn."""
-    question = [*_question(model, prompt), model.control.think, *model.tokenize("\n")]
-    return _segments(model, conversation, [question])
+def prompt_segments(model: Model, conversation: Conversation, prompt: str, *, thinks: bool = True) -> list[list[int]]:
+    """The ids up to the start of the thinking about `prompt`, in one segment per turn; up to the start of the answer
+    unless it `thinks`.
+    """
+    begun = [model.control.think, *model.tokenize("\n")] if thinks else _no_thinking(model)
+    return _segments(model, conversation, [[*_question(model, prompt), *begun]])
 
 
 def conversation_segments(model: Model, conversation: Conversation) -> list[list[int]]:
@@ -103,6 +105,12 @@ def _segments(model: Model, conversation: Conversation, pending: list[list[int]]
     opening = [model.control.bos, *model.tokenize(conversation.system or "")]
     first, *others = [*turns, *pending] or [[]]
     return [[*opening, *first], *others] if first else []
+
+
+def _no_thinking(model: Model) -> list[int]:
+    """A thinking block with nothing in it, as R1 writes it when it does not think."""
+    empty_line = model.tokenize("\n\n")
+    return [model.control.think, *empty_line, model.control.end_think, *empty_line]
 
 
 def _question(model: Model, prompt: str) -> Iterator[int]:

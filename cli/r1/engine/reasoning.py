@@ -1,12 +1,12 @@
 """Splits a reply into thinking and answer: at the `</think>` token, never at its text.
 
-A reply starts inside the thinking, because the prompt ends with `<think>\\n`.
+A reply starts inside the thinking, because the prompt ends with `<think>\\n`, unless there is to be none.
 """
 
 from __future__ import annotations
 
 from codecs import getincrementaldecoder
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from r1.engine.events import Answer, Thinking
 
@@ -22,8 +22,8 @@ class Section:
 
     def __init__(self) -> None:
         self.tokens = 0
+        self.has_begun = False  # has text other than white space
         self._decoder = _Utf8("replace")
-        self._started = False
         self._held: list[str] = []
 
     def feed(self, piece: bytes) -> str:
@@ -36,15 +36,15 @@ class Section:
         return self._release(self._decoder.decode(b"", final=True))
 
     def _release(self, text: str) -> str:
-        if not self._started:
+        if not self.has_begun:
             text = text.lstrip()
         body = text.rstrip()
         if not body:
-            if self._started and text:
+            if self.has_begun and text:
                 self._held.append(text)
             return ""
         released = "".join([*self._held, body])
-        self._started = True
+        self.has_begun = True
         self._held = [text[len(body) :]]
         return released
 
@@ -52,9 +52,9 @@ class Section:
 class ReplyDecoder:
     """Turns the tokens of one reply into events: thinking first, and the answer after `end_think`."""
 
-    def __init__(self, end_think: int, piece: Callable[[int], bytes]) -> None:
-        """`piece` gives the bytes of a token."""
-        self.is_thinking = True
+    def __init__(self, end_think: int, piece: Callable[[int], bytes], *, is_thinking: bool = True) -> None:
+        """`piece` gives the bytes of a token. Unless `is_thinking`, the reply begins with its answer."""
+        self.is_thinking = is_thinking
         self.thinking = Section()
         self.answer = Section()
         self._end_think = end_think
@@ -72,6 +72,11 @@ class ReplyDecoder:
         else:
             text = self.thinking.feed(self._piece(token))
         return Thinking(text, self.thinking.tokens) if text else None
+
+    def go_back(self, tokens: Iterable[int]) -> str:
+        """Begins the thinking anew with these tokens; returns their text."""
+        self.thinking = Section()
+        return "".join(self.thinking.feed(self._piece(token)) for token in tokens)
 
     def end(self) -> Thinking | Answer | None:
         """The event for an unfinished character at the end, if any."""

@@ -7,19 +7,23 @@ from dataclasses import dataclass, field
 
 from r1.engine.sampling import SamplingParams
 from r1.engine.sequence import Segments
+from r1.engine.thinking import UNGUARDED, ThinkingParams
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One prompt (ids that end inside `<think>`) and its reply.
+    """One prompt and its reply.
 
-    `answer_now` is called before every token; when it returns True, the thinking is closed and the answer begins. With
-    `keeps_threads`, the number of threads for decoding stays what it is when the reply begins: with it the last bits of
-    the logits change, and so the text of a seed could.
+    The prompt's ids end inside `<think>`; with a thinking budget of 0, after `</think>`. `grammar`, in llama.cpp's
+    notation, is what the answer has to keep to. `answer_now` is called before every token; when it returns True, the
+    thinking is closed and the answer begins. With `keeps_threads`, the number of threads for decoding stays what it is
+    when the reply begins: with it the last bits of the logits change, and so the text of a seed could.
     """
 
     prompt: Segments
     sampling: SamplingParams = field(default_factory=SamplingParams)
+    thinking: ThinkingParams = UNGUARDED
+    grammar: str | None = None
     answer_now: Callable[[], bool] = lambda: False
     stop_after_thinking: bool = False
     keeps_threads: bool = False

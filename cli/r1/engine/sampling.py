@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from r1.engine.candidates import Candidates, Logits
     from r1.engine.context import Context
+    from r1.engine.grammar import TokenFilter
 
 MAX_SEED = 0xFFFF_FFFE  # 0xFFFFFFFF asks llama.cpp for a random seed
 _MIN_TEMPERATURE = 1e-6  # below this dividing the logits could overflow, and the likeliest token always wins anyway
@@ -60,9 +61,16 @@ class Sampler:
 
     def sample_from(self, logits: Logits, table: Candidates) -> int:
         """The token that `sample` would choose for these logits. Threads may do so at once, each with its own table."""
+        return self._draw_from(table.fill(logits))
+
+    def sample_allowed(self, logits: Logits, table: Candidates, token_filter: TokenFilter) -> int | None:
+        """A token among those that the filter allows; None if there are none."""
+        candidates = token_filter.fill(table, logits)
+        return None if candidates is None else self._draw_from(candidates)
+
+    def _draw_from(self, candidates: Any) -> int:
         import ctypes
 
-        candidates = table.fill(logits)
         self._llama.llama_sampler_apply(self._chain, ctypes.byref(candidates))
         token = int(candidates.data[candidates.selected].id)
         self._llama.llama_sampler_accept(self._chain, token)

@@ -11,24 +11,36 @@ from __future__ import annotations
 from collections.abc import Sequence as Row
 from typing import TYPE_CHECKING, NamedTuple
 
-from r1.engine.candidates import Candidates, Logits, logits_at
+from r1.engine.candidates import Candidates, Logits, kept, logits_at
 from r1.engine.sampling import Sampler
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from r1.engine.context import Context
+    from r1.engine.grammar import TokenFilter
 
 _PAYS = 100_000
 """Logits to look at in all, about a millisecond's work; with fewer, the threads would cost more than they save."""
 
 
 class Draw(NamedTuple):
-    """A token to choose, from the logits at `place` in the last batch, unless it is `forced`."""
+    """A token to choose, from the logits at `place` in the last batch, unless it is `forced`.
+
+    `biases` are added to the logits of some tokens. What `token_filter` does not allow is not chosen.
+    """
 
     sampler: Sampler
     place: int
     forced: int | None = None
+    biases: tuple[tuple[int, float], ...] = ()
+    token_filter: TokenFilter | None = None
+
+    def biased(self, logits: Logits) -> Logits:
+        """The same logits, with the biases added in place."""
+        for token, bias in self.biases:
+            logits[token] += bias
+        return logits
 
 
 class SamplingPool:
@@ -40,14 +52,14 @@ class SamplingPool:
         self._tables: list[Candidates] = []  # one for each thread
         self._executor: ThreadPoolExecutor | None = None
 
-    def sample(self, draws: Row[Draw]) -> list[int]:
-        """The token of each draw."""
+    def sample(self, draws: Row[Draw]) -> list[int | None]:
+        """The token of each draw; None where the filter allows none. The logits are changed by the biases."""
         context = self._context
         threads = min(len(draws), context.threads.prefill)
         if threads < 2 or len(draws) * self._vocabulary_size < _PAYS:
-            return [sampler.sample(context, place) if forced is None else forced for sampler, place, forced in draws]
+            return [self._sample_one(draw) for draw in draws]
         rows = [(draw, logits_at(context, draw.place)) for draw in draws]
-        tokens = [0] * len(draws)
+        tokens: list[int | None] = [None] * len(draws)
         others = [
             self._threads().submit(_sample, self._table(number), rows[number::threads]) for number in range(1, threads)
         ]
@@ -59,15 +71,27 @@ class SamplingPool:
             tokens[number::threads] = share
         return tokens
 
-    def sample_from(self, draw: Draw, logits: Logits) -> int:
+    def sample_from(self, draw: Draw, logits: Logits) -> int | None:
         """The same for one draw, from logits that were kept."""
-        return _sample(self._table(0), [(draw, logits)])[0]
+        return _choose(draw, kept(logits) if draw.biases else logits, self._table(0))
 
     def close(self) -> None:
         """Ends the threads."""
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
+
+    def _sample_one(self, draw: Draw) -> int | None:
+        """Without a table of candidates, unless the filter makes one necessary."""
+        if draw.forced is not None:
+            return draw.forced
+        if draw.biases:
+            draw.biased(logits_at(self._context, draw.place))
+        token = draw.sampler.sample(self._context, draw.place)
+        if draw.token_filter is None or draw.token_filter.allows(token):
+            return token
+        logits = logits_at(self._context, draw.place)
+        return draw.sampler.sample_allowed(logits, self._table(0), draw.token_filter)
 
     def _table(self, number: int) -> Candidates:
         while len(self._tables) <= number:
@@ -82,5 +106,15 @@ class SamplingPool:
         return self._executor
 
 
-def _sample(table: Candidates, rows: Row[tuple[Draw, Logits]]) -> list[int]:
-    return [draw.sampler.sample_from(logits, table) if draw.forced is None else draw.forced for draw, logits in rows]
+def _sample(table: Candidates, rows: Row[tuple[Draw, Logits]]) -> list[int | None]:
+    return [_choose(draw, logits, table) for draw, logits in rows]
+
+
+def _choose(draw: Draw, logits: Logits, table: Candidates) -> int | None:
+    if draw.forced is not None:
+        return draw.forced
+    logits = draw.biased(logits)
+    token = draw.sampler.sample_from(logits, table)
+    if draw.token_filter is None or draw.token_filter.allows(token):
+        return token
+    return draw.sampler.sample_allowed(logits, table, draw.token_filter)

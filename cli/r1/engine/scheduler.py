@@ -237,7 +237,7 @@ class Scheduler:
         self._pace.measured(perf_counter() - began, tokens, threads)
         return places
 
-    def _take(self, generation: Generation, token: int) -> list[RequestEvent]:
+    def _take(self, generation: Generation, token: int | None) -> list[RequestEvent]:
         events = generation.take(token)
         if generation.has_ended:
             self._leave(generation)
