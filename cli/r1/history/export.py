@@ -6,8 +6,10 @@ The JSON; its keys never change meaning, and `version` counts changes that break
      "chat": {"id", "title", "model", "turns", "started", "updated"},
      "turns": [{"id", "number", "started", "question", "files": [{"name", "content"}],
                 "model", "system", "seed", "temp", "top_p", "max_tokens", "ctx",
+                "form" (that the answer had to have, in words, or null),
                 "thinking" (only if requested), "answer",
-                "finish_reason" ("stop", "length", "context", "interrupted"; null: cut off),
+                "finish_reason" ("stop", "length", "context", "loop", "interrupted"; null: cut off),
+                "thinking_end" ("natural", "budget", "loop", "user", "eos", "limit"; null: not known),
                 "thinking_s", "load_s", "trimmed",
                 "usage": {"prompt_tokens", "thinking_tokens", "answer_tokens"} or null,
                 "timings": {"ttft_s", "prefill_tps", "decode_tps", "total_s"} or null}]}
@@ -25,6 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from r1.engine.events import Usage
 from r1.history.history import History
 from r1.history.rows import SessionInfo, StoredTurn
 from r1_quantize import units
@@ -35,9 +38,19 @@ _REMARKS = {
     None: "this reply was cut off",
     "length": "cut off by the limit on tokens",
     "context": "cut off because the context was full",
+    "loop": "stopped: it went round in circles",
     "interrupted": "interrupted",
 }
 """About incomplete replies, by `finish_reason`; short enough for the 40 columns of a phone."""
+
+_THINKING_ENDS = {
+    "budget": "stopped at the budget",
+    "loop": "stopped in a loop",
+    "user": "stopped by you",
+    "eos": "the model broke off",
+    "limit": "stopped to leave room to answer",
+}
+"""How a thinking ended that did not end by itself, as in the chat."""
 
 Format = Callable[[SessionInfo, Sequence[StoredTurn], bool], str]
 
@@ -124,7 +137,7 @@ def _markdown_turn(turn: StoredTurn, with_thinking: bool) -> Iterator[str]:
     if with_thinking and turn.thinking:
         yield f"<details>\n<summary>{_thought(turn)}</summary>\n\n{fence(turn.thinking)}\n\n</details>"
     if turn.answer.strip():
-        yield embed(turn.answer)
+        yield fence(turn.answer) if turn.asked.form else embed(turn.answer)
     yield from (f"*({remark})*" for remark in _remarks(turn))
 
 
@@ -147,12 +160,18 @@ def _turn_facts(turn: StoredTurn, with_thinking: bool) -> dict[str, Any]:
         **({"thinking": turn.thinking} if with_thinking else {}),
         "answer": turn.answer,
         "finish_reason": turn.finish_reason,
+        "thinking_end": turn.thinking_end,
         "thinking_s": turn.thinking_s,
         "load_s": turn.load_s,
         "trimmed": turn.trimmed,
-        "usage": asdict(turn.usage) if turn.usage else None,
+        "usage": _usage(turn.usage) if turn.usage else None,
         "timings": asdict(turn.timings) if turn.timings else None,
     }
+
+
+def _usage(usage: Usage) -> dict[str, int]:
+    """Without the discarded tokens, which the history does not keep."""
+    return {name: count for name, count in asdict(usage).items() if name != "discarded_tokens"}
 
 
 def _settings(turn: StoredTurn) -> str:
@@ -162,6 +181,7 @@ def _settings(turn: StoredTurn) -> str:
         f"Model {inline_code(asked.model)}, temperature {asked.temp:g}, top-p {asked.top_p:g}, "
         f"at most {asked.max_tokens} tokens in a context of {asked.ctx}"
     )
+    line += f", answers of the form {inline_code(asked.form)}" if asked.form else ""
     return f"{line}, with a system prompt" if asked.system else line
 
 
@@ -173,7 +193,10 @@ def _remarks(turn: StoredTurn) -> Iterator[str]:
 
 
 def _thought(turn: StoredTurn) -> str:
-    return "Unfinished" if turn.thinking_s is None else f"Thought for {units.duration(turn.thinking_s)}"
+    if turn.thinking_s is None:
+        return "Unfinished"
+    ending = _THINKING_ENDS.get(turn.thinking_end or "", "")
+    return ", ".join(filter(None, [f"Thought for {units.duration(turn.thinking_s)}", ending]))
 
 
 def _clock(turn: StoredTurn) -> str:

@@ -89,6 +89,11 @@ class History:
                 "INSERT INTO pieces (turn, thinking, answer) VALUES (?, ?, ?)", (turn, clean(thinking), clean(answer))
             )
 
+    def replace_thinking(self, turn: int, thinking: str) -> None:
+        """Replaces the thinking of a reply so far, after the model went back to an earlier place of it."""
+        with self._writing(durable=False) as db:
+            _require(rows.replace_thinking(db, turn, clean(thinking)))
+
     def finish(
         self,
         turn: int,

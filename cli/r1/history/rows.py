@@ -6,7 +6,7 @@ import re
 import sqlite3
 from dataclasses import dataclass
 
-from r1.engine.events import Finished, FinishReason, Timings, Usage
+from r1.engine.events import Finished, FinishReason, ThinkingEnd, Timings, Usage
 from r1.engine.prompt import Attachment
 
 _MAX_TITLE = 60  # characters
@@ -34,7 +34,10 @@ TYPED = """
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with its files and settings. `question` is the text as typed, without the files."""
+    """A question with its files and settings. `question` is the text as typed, without the files.
+
+    `form` describes the form that the answer had to have; None: any.
+    """
 
     question: str
     files: tuple[Attachment, ...]
@@ -45,13 +48,15 @@ class Question:
     top_p: float
     max_tokens: int
     ctx: int
+    form: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTurn:
     """A turn in the history. `finish_reason` None: the reply was cut off, or is still being generated.
 
-    `id` is the key that the methods of `History` take, `number` its place in the conversation, from 1.
+    `id` is the key that the methods of `History` take, `number` its place in the conversation, from 1. `thinking_end`
+    None: the thinking did not end, or an r1 answered that did not save this yet.
     """
 
     id: int
@@ -66,6 +71,7 @@ class StoredTurn:
     load_s: float | None
     started: float  # seconds since the epoch
     trimmed: bool  # shown, but not in the model's context
+    thinking_end: ThinkingEnd | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +111,12 @@ def insert_turn(db: sqlite3.Connection, session: int, started: float, asked: Que
         "top_p": asked.top_p,
         "max_tokens": asked.max_tokens,
         "ctx": asked.ctx,
+        "form": None if asked.form is None else clean(asked.form),
         "question": clean(asked.question),
     }
     cursor = db.execute(
-        "INSERT INTO turns (session, started, model, system, seed, temp, top_p, max_tokens, ctx, question) "
-        "VALUES (:session, :started, :model, :system, :seed, :temp, :top_p, :max_tokens, :ctx, :question)",
+        "INSERT INTO turns (session, started, model, system, seed, temp, top_p, max_tokens, ctx, form, question) "
+        "VALUES (:session, :started, :model, :system, :seed, :temp, :top_p, :max_tokens, :ctx, :form, :question)",
         row,
     )
     turn = int(cursor.lastrowid or 0)
@@ -129,6 +136,12 @@ def fold(db: sqlite3.Connection, turn: int) -> None:
         db.execute("DELETE FROM pieces WHERE turn = ?", (turn,))
 
 
+def replace_thinking(db: sqlite3.Connection, turn: int, thinking: str) -> sqlite3.Cursor:
+    """Replaces the thinking that a turn has so far."""
+    fold(db, turn)
+    return db.execute("UPDATE turns SET thinking = ? WHERE id = ?", (thinking, turn))
+
+
 def finish_turn(
     db: sqlite3.Connection, turn: int, finished: Finished, thinking_s: float | None, load_s: float
 ) -> sqlite3.Cursor:
@@ -137,6 +150,7 @@ def finish_turn(
     row = {
         "turn": turn,
         "finish_reason": finished.reason,
+        "thinking_end": finished.thinking_end,
         "thinking_s": thinking_s,
         "load_s": load_s,
         "prompt_tokens": usage.prompt_tokens,
@@ -148,7 +162,8 @@ def finish_turn(
         "total_s": timings.total_s,
     }
     return db.execute(
-        "UPDATE turns SET finish_reason = :finish_reason, thinking_s = :thinking_s, load_s = :load_s, "
+        "UPDATE turns SET finish_reason = :finish_reason, thinking_end = :thinking_end, thinking_s = :thinking_s, "
+        "load_s = :load_s, "
         "prompt_tokens = :prompt_tokens, thinking_tokens = :thinking_tokens, answer_tokens = :answer_tokens, "
         "ttft_s = :ttft_s, prefill_tps = :prefill_tps, decode_tps = :decode_tps, total_s = :total_s WHERE id = :turn",
         row,
@@ -171,6 +186,7 @@ def stored_turn(row: sqlite3.Row, files: tuple[Attachment, ...]) -> StoredTurn:
         load_s=row["load_s"],
         started=row["started"],
         trimmed=bool(row["trimmed"]),
+        thinking_end=row["thinking_end"],
     )
 
 
@@ -185,6 +201,7 @@ def _question(row: sqlite3.Row, files: tuple[Attachment, ...]) -> Question:
         top_p=row["top_p"],
         max_tokens=row["max_tokens"],
         ctx=row["ctx"],
+        form=row["form"],
     )
 
 

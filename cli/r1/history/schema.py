@@ -33,7 +33,7 @@ MIGRATIONS = (
         top_p REAL NOT NULL,
         max_tokens INTEGER NOT NULL,
         ctx INTEGER NOT NULL,
-        finish_reason TEXT,                     -- stop, length, context, interrupted; NULL: cut off in the middle
+        finish_reason TEXT,                     -- stop, length, context, loop, interrupted; NULL: cut off
         thinking_s REAL,
         load_s REAL,
         prompt_tokens INTEGER,
@@ -90,6 +90,37 @@ MIGRATIONS = (
             ) AS answer,
             turns.finish_reason, turns.withdrawn, turns.trimmed,
             turns.model, turns.system, turns.seed, turns.temp, turns.top_p, turns.max_tokens, turns.ctx,
+            turns.thinking_s, turns.load_s, turns.prompt_tokens, turns.thinking_tokens, turns.answer_tokens,
+            turns.ttft_s, turns.prefill_tps, turns.decode_tps, turns.total_s, turns.started, turns.id AS turn
+        FROM turns JOIN sessions ON sessions.id = turns.session
+        ORDER BY turns.session, turns.id;
+    """,
+    # The new columns come after the long texts; only what reads these texts too reads them.
+    """
+    ALTER TABLE turns ADD COLUMN form TEXT          /* that the answer had to have, in words; NULL: any */;
+    ALTER TABLE turns ADD COLUMN thinking_end TEXT  /* natural, budget, loop, user, eos, limit; NULL: not known */;
+    DROP VIEW transcript;
+    CREATE VIEW transcript AS
+        SELECT
+            turns.session,
+            sessions.title,
+            1 + (
+                SELECT count(*) FROM turns AS earlier
+                WHERE earlier.session = turns.session AND earlier.id < turns.id AND NOT earlier.withdrawn
+            ) AS number,
+            datetime(turns.started, 'unixepoch', 'localtime') AS time,
+            turns.question,
+            (SELECT group_concat(name, ', ') FROM (SELECT name FROM files WHERE turn = turns.id ORDER BY id)) AS files,
+            turns.thinking || coalesce(
+                (SELECT group_concat(thinking, '') FROM
+                    (SELECT thinking FROM pieces WHERE turn = turns.id ORDER BY id)), ''
+            ) AS thinking,
+            turns.answer || coalesce(
+                (SELECT group_concat(answer, '') FROM
+                    (SELECT answer FROM pieces WHERE turn = turns.id ORDER BY id)), ''
+            ) AS answer,
+            turns.finish_reason, turns.thinking_end, turns.withdrawn, turns.trimmed,
+            turns.model, turns.system, turns.seed, turns.temp, turns.top_p, turns.max_tokens, turns.ctx, turns.form,
             turns.thinking_s, turns.load_s, turns.prompt_tokens, turns.thinking_tokens, turns.answer_tokens,
             turns.ttft_s, turns.prefill_tps, turns.decode_tps, turns.total_s, turns.started, turns.id AS turn
         FROM turns JOIN sessions ON sessions.id = turns.session

@@ -18,7 +18,7 @@ import pytest
 from r1.history import database
 from r1.history.history import History
 from r1_quantize.errors import BadFile, Busy, ChatNotFound, ExitStatus, NotEnoughSpace, UsageError
-from tests.fakes.chats import asked, say
+from tests.fakes.chats import TIMINGS, USAGE, asked, say
 from tests.fakes.paths import ROOT
 
 
@@ -43,7 +43,7 @@ def write_some(path: Path) -> None:
 
 def newer(path: Path) -> None:
     write_some(path)
-    change(path, "PRAGMA user_version = 2")
+    change(path, "PRAGMA user_version = 3")
 
 
 def newer_in_rollback_mode(path: Path) -> None:
@@ -78,7 +78,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("make", "says"),
         [
-            (newer, r"written by a newer r1 \(format 2, this one reads 1\); update r1"),
+            (newer, r"written by a newer r1 \(format 3, this one reads 2\); update r1"),
             (newer_in_rollback_mode, "update r1"),
             (foreign, "a database of another program; move it away"),
             (marked_by_another, "a database of another program; move it away"),
@@ -109,7 +109,7 @@ class TestRefusals:
                 shutil.copy(file, killed)
         before = files_in(killed)
         assert len(before) == 2
-        assert before[path.name][60:64] == b"\0\0\0\1"
+        assert before[path.name][60:64] == b"\0\0\0\2"
         with pytest.raises(BadFile, match="format 7"):
             History.open(killed / path.name)
         assert files_in(killed) == before
@@ -137,10 +137,29 @@ class TestRefusals:
             assert [session.title for session in history.sessions()] == ["one"]
         with closing(sqlite3.connect(path)) as plain:
             assert plain.execute("SELECT pinned FROM sessions").fetchall() == [(0,)]
-            assert plain.execute("PRAGMA user_version").fetchone() == (2,)
+            assert plain.execute("PRAGMA user_version").fetchone() == (3,)
         monkeypatch.setattr(database, "MIGRATIONS", older)
         with pytest.raises(BadFile, match="update r1"):
             History.open(path)
+
+    def test_a_file_of_version_1_keeps_every_chat_and_takes_new_turns(self, path: Path) -> None:
+        change(path, (ROOT / "tests" / "data" / "history-1.sql").read_text(encoding="utf-8"))
+        with History.open(path) as history:
+            float_, stone = history.turns(1)
+            (cut_off,) = history.turns(2)
+            assert (float_.answer, float_.thinking, float_.finish_reason) == ("Yes, it does.", "Hmm, wood.", "stop")
+            assert (float_.trimmed, float_.asked.files[0].content) == (True, "A duck.")
+            assert (stone.number, stone.asked.system, stone.finish_reason) == (2, "Be brief.", "length")
+            assert (stone.usage, stone.timings, stone.load_s) == (USAGE, TIMINGS, 0.125)
+            assert (cut_off.thinking, cut_off.answer, cut_off.finish_reason) == ("Wait", "It w", None)
+            assert {turn.thinking_end for turn in (float_, stone, cut_off)} == {None}
+            assert {turn.asked.form for turn in (float_, stone, cut_off)} == {None}
+            assert (history.preference("thinking"), history.typed(1)) == ("show", ["/stats"])
+            assert [hit.withdrawn for hit in history.search("oops")] == [True]
+            say(history, 2, "And now?")
+            assert [turn.thinking for turn in history.turns(2)] == ["Wait", "hm"]
+        with History.open(path, read_only=True) as again:
+            assert [turn.number for turn in again.turns(2)] == [1, 2]
 
     def test_a_migration_that_fails_leaves_the_older_file(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_some(path)
@@ -371,4 +390,4 @@ class TestSeveralProcesses:
 
 def test_the_header_is_read_where_sqlite_puts_it(path: Path) -> None:
     write_some(path)
-    assert struct.unpack(">II", path.read_bytes()[60:64] + path.read_bytes()[68:72]) == (1, 0x72316368)
+    assert struct.unpack(">II", path.read_bytes()[60:64] + path.read_bytes()[68:72]) == (2, 0x72316368)

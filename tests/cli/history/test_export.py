@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from r1.engine.events import FinishReason, Timings, Usage
+from r1.engine.events import FinishReason, ThinkingEnd, Timings, Usage
 from r1.engine.prompt import Attachment
 from r1.history.export import embed, escape_tags, export, fence, inline_code, to_json, to_markdown, to_text
 from r1.history.history import History, Question, SessionInfo, StoredTurn
@@ -88,6 +88,13 @@ class TestMarkdown:
         text = to_markdown(INFO, [replace(FIRST, thinking=thinking)], with_thinking=True)
         assert f"\n\n``````text\n{thinking}\n``````\n\n</details>\n" in text
 
+    def test_an_answer_that_had_to_have_a_form_is_unchanged(self) -> None:
+        answer = '{"a*b*c": "# x", "ticks": "```"}'
+        turn = replace(FIRST, answer=answer, asked=replace(FIRST.asked, form="schema person.json"))
+        text = to_markdown(INFO, [turn], with_thinking=False)
+        assert f"## R1\n\n````text\n{answer}\n````\n" in text
+        assert "in a context of 2048, answers of the form `schema person.json`\n" in text
+
     @pytest.mark.parametrize(
         ("text", "safe"),
         [
@@ -130,12 +137,29 @@ class TestText:
         )
         assert max(map(len, text.splitlines())) <= 40
 
-    @pytest.mark.parametrize("reason", [None, "length", "context", "interrupted"])
+    @pytest.mark.parametrize("reason", [None, "length", "context", "loop", "interrupted"])
     def test_remarks_fit_40_columns(self, reason: FinishReason | None) -> None:
         text = to_text(INFO, [replace(FIRST, finish_reason=reason, trimmed=True)], with_thinking=False)
         remarks = [line for line in text.splitlines() if line.startswith("(")]
         assert len(remarks) == 2
         assert all(len(line) <= 40 for line in remarks)
+
+    @pytest.mark.parametrize(
+        ("end", "words"),
+        [
+            ("natural", ""),
+            (None, ""),
+            ("budget", ", stopped at the budget"),
+            ("loop", ", stopped in a loop"),
+            ("user", ", stopped by you"),
+            ("eos", ", the model broke off"),
+            ("limit", ", stopped to leave room to answer"),
+        ],
+    )
+    def test_thinking_that_was_ended_says_by_what(self, end: ThinkingEnd | None, words: str) -> None:
+        turn = replace(FIRST, thinking_end=end)
+        assert f"[1] R1 thinking: thought for 12 s{words}\nHm." in to_text(INFO, [turn], with_thinking=True)
+        assert f"<summary>Thought for 12 s{words}</summary>" in to_markdown(INFO, [turn], with_thinking=True)
 
     def test_thinking_has_a_heading_of_its_own(self) -> None:
         text = to_text(INFO, [FIRST], with_thinking=True)
@@ -145,7 +169,7 @@ class TestText:
 def rebuilt(facts: dict[str, Any]) -> StoredTurn:
     """A turn from its JSON, by the keys that are documented."""
     files = tuple(Attachment(file["name"], file["content"]) for file in facts["files"])
-    settings = {key: facts[key] for key in ("model", "system", "seed", "temp", "top_p", "max_tokens", "ctx")}
+    settings = {key: facts[key] for key in ("model", "system", "seed", "temp", "top_p", "max_tokens", "ctx", "form")}
     same = {key: facts[key] for key in ("id", "number", "thinking", "answer", "finish_reason", "thinking_s", "load_s")}
     return StoredTurn(
         **same,
@@ -154,6 +178,7 @@ def rebuilt(facts: dict[str, Any]) -> StoredTurn:
         timings=Timings(**facts["timings"]) if facts["timings"] else None,
         started=datetime.fromisoformat(facts["started"]).timestamp(),
         trimmed=facts["trimmed"],
+        thinking_end=facts["thinking_end"],
     )
 
 
@@ -161,9 +186,10 @@ class TestJson:
     """The complete chat, under keys that stay."""
 
     def test_a_chat_can_be_rebuilt_from_it(self) -> None:
-        facts = json.loads(to_json(INFO, [FIRST, SECOND], with_thinking=True))
+        first = replace(FIRST, thinking_end="loop", asked=replace(FIRST.asked, form="regex [0-9]+"))
+        facts = json.loads(to_json(INFO, [first, SECOND], with_thinking=True))
         assert (facts["format"], facts["version"]) == ("r1-chat", 2)
-        assert [rebuilt(turn) for turn in facts["turns"]] == [FIRST, SECOND]
+        assert [rebuilt(turn) for turn in facts["turns"]] == [first, SECOND]
         session = facts["chat"]
         times = {key: datetime.fromisoformat(session[key]).timestamp() for key in ("started", "updated")}
         assert SessionInfo(**{**session, **times}) == INFO

@@ -82,6 +82,33 @@ class TestTurns:
         (stored,) = again(path).turns(session)
         assert (stored.thinking, stored.answer) == ("0,1,2,3,4,5,6,7,8,9,10,11,", "so: yes")
 
+    def test_thinking_that_went_back_replaces_the_pieces_so_far(self, history: History, path: Path) -> None:
+        session, turn = history.begin(None, asked())
+        history.add(turn, "Hm. Again. ", "")
+        history.add(turn, "Again. Again.", "")
+        history.replace_thinking(turn, "Hm. Again.")
+        assert [stored.thinking for stored in history.turns(session)] == ["Hm. Again."]
+        history.add(turn, " So", "it is")
+        (stored,) = history.turns(session)
+        assert (stored.thinking, stored.answer, stored.finish_reason) == ("Hm. Again. So", "it is", None)
+        assert rows(path, "SELECT count(*) FROM pieces") == [(1,)]
+
+    def test_thinking_is_replaced_also_after_another_process_folded_its_pieces(
+        self, history: History, path: Path, again: Again
+    ) -> None:
+        session, turn = history.begin(None, asked())
+        history.add(turn, "Hm. Again. Again.", "")
+        say(again(path), session, "two")
+        history.replace_thinking(turn, "Hm.")
+        history.add(turn, " So.", "")
+        assert [stored.thinking for stored in history.turns(session)] == ["Hm. So.", "hm"]
+
+    def test_thinking_of_a_chat_that_another_process_deleted_is_not_replaced(self, history: History) -> None:
+        session, turn = history.begin(None, asked())
+        history.delete(session)
+        with pytest.raises(ChatNotFound, match="another r1 has deleted this chat"):
+            history.replace_thinking(turn, "Hm.")
+
     def test_finishing_folds_the_pieces_and_keeps_the_text(self, history: History, path: Path) -> None:
         session, turn = history.begin(None, asked())
         history.add(turn, "a", "b")

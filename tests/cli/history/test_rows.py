@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,11 +23,13 @@ QUESTION = Question(
     top_p=0.13,
     max_tokens=14,
     ctx=15,
+    form="choices yes, no",
 )
 FINISHED = Finished(
     "length",
     Usage(prompt_tokens=21, thinking_tokens=22, answer_tokens=23),
     Timings(ttft_s=31.5, prefill_tps=32.5, decode_tps=33.5, total_s=34.5),
+    thinking_end="budget",
 )
 
 
@@ -41,7 +45,15 @@ class TestColumns:
         assert turn.asked == QUESTION
         assert (turn.thinking, turn.answer) == ("Hm.", "Because.")
         assert (turn.finish_reason, turn.usage, turn.timings) == ("length", FINISHED.usage, FINISHED.timings)
-        assert (turn.thinking_s, turn.load_s, turn.trimmed) == (41.5, 42.5, False)
+        assert (turn.thinking_s, turn.load_s, turn.trimmed, turn.thinking_end) == (41.5, 42.5, False, "budget")
+
+    def test_the_view_for_people_has_the_form_and_how_the_thinking_ended(self, tmp_path: Path) -> None:
+        with History.open(tmp_path / "history.db") as history:
+            _, id_ = history.begin(None, QUESTION)
+            history.finish(id_, FINISHED, 41.5, 42.5)
+        with closing(sqlite3.connect(tmp_path / "history.db")) as plain:
+            row = plain.execute("SELECT finish_reason, thinking_end, form FROM transcript").fetchone()
+        assert row == ("length", "budget", "choices yes, no")
 
     def test_a_hit(self, tmp_path: Path) -> None:
         with History.open(tmp_path / "history.db") as history:
