@@ -66,11 +66,11 @@ class Generation:
     def draw(self, place: int) -> Draw:
         """How to choose the next token, from the logits at `place` in the last batch."""
         step = self._policy.next(answers_now=self._policy.is_thinking and self.request.answer_now())
-        biases = ((self._context.model.control.end_think, step.nudge),) if step.nudge else ()
+        biases = [(self._context.model.control.end_think, step.nudge)] if step.nudge else []
         if step.banned is not None:
-            biases += ((step.banned, -math.inf),)
+            biases.append((step.banned, -math.inf))
         self._filter = None if step.forced is not None or self._policy.is_thinking else self._answer_filter()
-        return Draw(self._sampler, place, step.forced, biases, self._filter)
+        return Draw(self._sampler, place, step.forced, tuple(biases), self._filter)
 
     def _answer_filter(self) -> TokenFilter | None:
         """What the answer's next token must be: part of the form; or any, if R1 did not end the thinking by itself and

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from r1.engine.candidates import Candidates, Logits
 from r1.engine.llama import llama
@@ -87,6 +87,12 @@ class Constraint:
             if sampler:
                 self._llama.llama_sampler_free(sampler)
         self._grammar = self._likeliest = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _keep_allowed(self, candidates: Any, logits: Logits) -> bool:
         """Moves the candidates that the grammar allows to the front, and drops the others. False if none is left."""

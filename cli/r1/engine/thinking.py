@@ -94,7 +94,7 @@ class ThinkingPolicy:
         self._model = model
         self._closing = ClosingTokens.of(model)
         self._budget = params.budget
-        self._limit = _limit(params, room - len(self._closing.all))
+        self._limit = _limit(params, room, len(self._closing.all))
         self._answers_in_form = answers_in_form
         self._detector = self._new_detector() if params.guards_loops else None
         self._thought = 0  # tokens
@@ -173,10 +173,10 @@ class ThinkingPolicy:
         return None
 
 
-def _limit(params: ThinkingParams, room: int) -> int | None:
-    """What the thinking may have of `room` tokens, so that the reserve is left."""
+def _limit(params: ThinkingParams, room: int, closing: int) -> int | None:
+    """What the thinking may have of `room` tokens, so that the reserve is left after the tokens that close it."""
     reserve = min(_RESERVE, room // 4) if params.reserve is None else params.reserve
-    return max(room - reserve, 0) if reserve else None
+    return max(room - reserve - closing, 0) if reserve else None
 
 
 def _nudge(thought: int, budget: int | None) -> float:

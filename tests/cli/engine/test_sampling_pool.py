@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pytest
 
 from r1.engine import sampling_pool
+from r1.engine.candidates import kept, logits_at
 from r1.engine.context import Context, ContextParams, Part
+from r1.engine.grammar import Constraint
 from r1.engine.model import Model
 from r1.engine.sampling import Sampler, SamplingParams
 from r1.engine.sampling_pool import Draw, SamplingPool
@@ -47,3 +50,30 @@ def test_chooses_what_each_sampler_alone_would(context: Context, monkeypatch: py
         assert pool.sample([]) == []
     for sampler in pooled + alone:
         sampler.close()
+
+
+@pytest.mark.parametrize("pays", [0, 10**9], ids=["with threads", "without"])
+def test_biases_and_filters_hold(context: Context, model: Model, monkeypatch: pytest.MonkeyPatch, pays: int) -> None:
+    """A bias of 1,000 makes its token certain; one of minus infinity, or a filter, impossible."""
+    monkeypatch.setattr(sampling_pool, "_PAYS", pays)
+    pool, chosen = SamplingPool(context), model.tokenize("x")[0]
+    places = context.decode([Part(sequence, [100]) for sequence in context.sequences])
+    with Constraint(model, 'root ::= "yes"') as form, Sampler(SamplingParams(seed=3)) as sampler:
+        draws = [Draw(sampler, place, biases=((chosen, 1000.0),)) for place in places[:3]]
+        assert pool.sample(draws) == [chosen] * 3
+        draws = [Draw(sampler, place, biases=((chosen, -math.inf),)) for place in places[:3]]
+        assert chosen not in pool.sample(draws)
+        draws = [Draw(sampler, place, token_filter=form) for place in places[3:]]
+        assert {model.piece(token or 0)[:1] for token in pool.sample(draws)} == {b"y"}
+    pool.close()
+
+
+def test_logits_that_were_kept_stay_as_they_are(context: Context, model: Model) -> None:
+    """Other samples of the same prompt start from them, too."""
+    places = context.decode([Part(context.sequences[0], [100])])
+    logits, chosen = kept(logits_at(context, places[0])), model.tokenize("x")[0]
+    before = list(logits)
+    with Sampler(SamplingParams(seed=3)) as sampler:
+        draw = Draw(sampler, -1, biases=((chosen, 1000.0),))
+        assert SamplingPool(context).sample_from(draw, logits) == chosen
+    assert list(logits) == before
