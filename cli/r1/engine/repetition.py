@@ -77,15 +77,15 @@ class _Limits:
 
 
 _STRICT = _Limits(
-    exact=(_Need(16, 2, 160), _Need(8, 2, 320), _Need(0, 2, 640)),
+    exact=(_Need(16, 2, 128), _Need(8, 2, 256), _Need(5, 2, 384), _Need(0, 2, 768)),
     stale=(_Need(8, 4, 512), _Need(0, 4, 1536)),
-    fresh=(_Need(4, 256, 1024), _Need(0, 1024, 2048)),
-    fragments=(_Share(1024, 340, 0.75), _Share(2048, 680, 0.75), _Share(4096, 1360, 0.75)),
+    fresh=(_Need(20, 4, 384), _Need(6, 256, 1024), _Need(0, 1024, 2048)),
+    fragments=(_Share(512, 128, 0.9), _Share(1024, 340, 0.75), _Share(2048, 680, 0.75), _Share(4096, 1360, 0.8)),
 )
 _LENIENT = _Limits(
     exact=(_Need(24, 3, 512), _Need(0, 3, 1024)),
     stale=(_Need(8, 8, 1024), _Need(0, 8, 3072)),
-    fresh=(_Need(4, 1024, 4096), _Need(0, 4096, 8192)),
+    fresh=(_Need(20, 64, 2048), _Need(6, 1024, 4096), _Need(0, 4096, 8192)),
     fragments=(_Share(2048, 400, 0.9), _Share(4096, 800, 0.9)),
 )
 
@@ -142,12 +142,13 @@ class LoopDetector:
         found = self._numbers
         if found.again < 2 * found.period or not found.period:
             return None
-        block = set(self._marks[-found.period :])
-        if _NUMBER not in block:
+        block = self._marks[-found.period :]
+        numbers = block.count(_NUMBER)
+        if not numbers:
             return None
-        words = len(block) - 1
+        words = len(set(block)) - 1
         is_stale = _is_met(self._limits.stale, words, found) and self._numbers_come_again()
-        if not is_stale and not _is_met(self._limits.fresh, words, found):
+        if not is_stale and not _is_met(self._limits.fresh, words // numbers, found):
             return None
         return Loop(self._starts[found.first() + found.period], "numbers", found.period)
 
