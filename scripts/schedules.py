@@ -3,15 +3,17 @@
     python -m scripts.schedules [--seed 1] [--cases 500] [--case K]
 
 A case makes a context with few cells, so that it runs full, and lets requests come and go at random steps: with prompts
-that share prefixes, cancelled while they wait, are prefilled, think or answer, or stopped in the middle of a batch. The
-texts are compared with greedy decoding by `Alone`, which uses neither scheduler nor sampler. They may differ where two
-tokens are nearly as likely: several sequences fill the cells in another order, and attention adds them up in it.
+that share prefixes, cancelled while they wait, are prefilled, think or answer, or stopped in the middle of a batch.
+Some have a thinking budget, and some go back in their thinking, as if it went round in circles. The texts are compared
+with greedy decoding by `Alone`, which uses neither scheduler nor sampler. They may differ where two tokens are nearly
+as likely: several sequences fill the cells in another order, and attention adds them up in it.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import math
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,16 +21,19 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from r1.engine import thinking
 from r1.engine.context import Context, ContextParams, Part
-from r1.engine.events import Answer, Event, Finished, Prefill, Thinking
+from r1.engine.events import Answer, Finished, Prefill, Rewound, Thinking
 from r1.engine.llama import Stop, llama
 from r1.engine.model import Model
 from r1.engine.prompt import Conversation, Turn, prompt_segments
 from r1.engine.reasoning import ReplyDecoder
+from r1.engine.repetition import Loop
 from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import Scheduler
 from r1.engine.sequence import common_length
+from r1.engine.thinking import ThinkingParams
 from r1.machine.cores import Threads
 
 LENGTH = 384
@@ -59,6 +64,32 @@ class Asked:
     question: int
     after_turn: bool
     max_tokens: int
+    budget: int | None = None
+    goes_back: bool = False
+
+    @property
+    def thinking(self) -> ThinkingParams:
+        return ThinkingParams(self.budget, reserve=0, guards_loops=self.goes_back)
+
+
+class PretendedLoop:
+    """In place of the loop detector: finds one loop in the thinking, after `AT` tokens, which begins at `START`."""
+
+    AT, START = 12, 8
+
+    def __init__(self, *_: object, lenient: bool = False) -> None:
+        self._tokens = 0
+        self._is_over = lenient
+
+    def add(self, _: int) -> Loop | None:
+        self._tokens += 1
+        if self._is_over or self._tokens < self.AT:
+            return None
+        self._is_over = True
+        return Loop(self.START, "exact", self.AT - self.START)
+
+    def truncate(self, length: int) -> None:
+        self._tokens = length
 
 
 class Alone:
@@ -71,46 +102,94 @@ class Alone:
 
     def prompt(self, asked: Asked) -> list[list[int]]:
         turns = [Turn("What is 2 + 2?", "2 + 2 = 4", "It is 4. Is there anything else?")] if asked.after_turn else []
-        return prompt_segments(self._model, Conversation(turns=turns), _QUESTIONS[asked.question])
+        question = _QUESTIONS[asked.question]
+        return prompt_segments(self._model, Conversation(turns=turns), question, thinks=asked.budget != 0)
 
     def _reply(self, asked: Asked) -> AloneReply:
-        reply = AloneReply()
-        decoder = ReplyDecoder(self._model.control.end_think, self._model.piece)
+        reply = AloneReply(self._model, is_thinking=asked.budget != 0)
+        closing = [*self._model.tokenize("\n"), self._model.control.end_think, *self._model.tokenize("\n\n")]
         with Context(self._model, ContextParams(LENGTH, threads=Threads.of(1))) as context:
             (sequence,) = context.sequences
             for _ in context.prefill(sequence, self.prompt(asked)):
                 pass
+            start, went_back = len(sequence), False
+            banned: set[int] = set()
+            forced: list[int] = []
             while True:
-                token, margin = self._best(context)
+                token, margin = self._best(context, banned)
+                banned = set()
+                is_due = asked.budget == len(reply.tokens) or self._model.ends_turn(token)
+                if reply.is_thinking and not forced and is_due:
+                    forced, reply.was_closed = list(closing), True
+                if forced:
+                    token, margin = forced.pop(0), math.inf
                 if self._model.ends_turn(token):
-                    reply.add(None, margin)
                     return reply
-                reply.add(decoder.feed(token), margin)
-                if len(reply.margins) >= asked.max_tokens or len(sequence) >= LENGTH:
-                    reply.add(decoder.end(), margin)
+                reply.add(token, margin)
+                if asked.goes_back and not went_back and len(reply.tokens) == PretendedLoop.AT and reply.is_open:
+                    went_back, banned = True, {reply.tokens[PretendedLoop.START]}
+                    reply.go_back(PretendedLoop.START)
+                    sequence.truncate(start + PretendedLoop.START - 1)
+                if len(reply.tokens) >= asked.max_tokens or len(sequence) >= LENGTH:
+                    reply.end()
                     return reply
-                context.decode([Part(sequence, [token])])
+                if reply.owes_answer:
+                    banned = set(self._model.turn_endings)
+                context.decode([Part(sequence, [reply.tokens[-1]])])
 
-    def _best(self, context: Context) -> tuple[int, float]:
-        """The token with the largest logit, and its distance to the second."""
+    def _best(self, context: Context, banned: set[int]) -> tuple[int, float]:
+        """The token with the largest logit, and its distance to the second; not one that is banned."""
         pointer = self._native.llama_get_logits_ith(context.handle, -1)
         logits = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float * self._model.vocabulary_size)).contents[:]
+        for token in banned:
+            logits[token] = -math.inf
         best, second = sorted(logits)[:-3:-1]
         return logits.index(best), best - second
 
 
-@dataclass(slots=True)
 class AloneReply:
     """The text, how much of it each token completed, and the margin of each token."""
 
-    text: str = ""
-    lengths: list[int] = field(default_factory=list)
-    margins: list[float] = field(default_factory=list)
+    def __init__(self, model: Model, *, is_thinking: bool) -> None:
+        self.was_closed = not is_thinking  # not by the model
+        self.text = ""
+        self.text_before = ""  # it went back
+        self.tokens: list[int] = []
+        self.lengths: list[int] = []
+        self.margins: list[float] = []
+        self._decoder = ReplyDecoder(model.control.end_think, model.piece, is_thinking=is_thinking)
 
-    def add(self, event: Event | None, margin: float) -> None:
-        self.text += event.text if isinstance(event, Thinking | Answer) else ""
+    @property
+    def is_thinking(self) -> bool:
+        return self._decoder.is_thinking
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the thinking goes on."""
+        return self.is_thinking and not self.was_closed
+
+    @property
+    def owes_answer(self) -> bool:
+        """Whether the turn must not end yet."""
+        return not self.is_thinking and self.was_closed and not self._decoder.answer.has_begun
+
+    def add(self, token: int, margin: float) -> None:
+        event = self._decoder.feed(token)
+        self.text += event.text if event is not None else ""
+        self.tokens.append(token)
         self.lengths.append(len(self.text))
         self.margins.append(margin)
+
+    def go_back(self, length: int) -> None:
+        """The margins of what is dropped count for the last token that stays: another one led elsewhere."""
+        self.text_before, self.text = self.text, self._decoder.go_back(self.tokens[:length])
+        least = min(self.margins[length - 1 :])
+        del self.tokens[length:], self.lengths[length:], self.margins[length:]
+        self.margins[-1] = least
+
+    def end(self) -> None:
+        event = self._decoder.end()
+        self.text += event.text if event is not None else ""
 
     def margin_at(self, position: int) -> float:
         """The smallest margin of the tokens up to the one that wrote the character at this position."""
@@ -147,6 +226,7 @@ class Case:
     _states: dict[Request, str] = field(default_factory=dict)
     _asked: dict[Request, Asked] = field(default_factory=dict)
     _ends: dict[Request, Finished] = field(default_factory=dict)
+    _went_back: set[Request] = field(default_factory=set)
 
     def run(self) -> None:
         """Raises AssertionError where anything is wrong."""
@@ -171,8 +251,14 @@ class Case:
             self._check_cells(scheduler)
 
     def _submit(self, scheduler: Scheduler, rng: random.Random) -> None:
-        asked = Asked(rng.randrange(len(_QUESTIONS)), rng.random() < 0.3, rng.choice([1, 7, 60, 1000, 1000]))
-        request = Request(self.alone.prompt(asked), SamplingParams(0, max_tokens=asked.max_tokens))
+        asked = Asked(
+            rng.randrange(len(_QUESTIONS)),
+            rng.random() < 0.3,
+            rng.choice([1, 7, 60, 1000, 1000]),
+            budget=rng.choice([None, None, None, 0, 1, 7]),
+            goes_back=rng.random() < 0.3,
+        )
+        request = Request(self.alone.prompt(asked), SamplingParams(0, max_tokens=asked.max_tokens), asked.thinking)
         self._asked[request], self._texts[request], self._states[request] = asked, "", "waiting"
         scheduler.submit(request)
 
@@ -198,11 +284,16 @@ class Case:
             if isinstance(event, Finished):
                 self._ends[request] = event
                 self.counts[f"ended: {event.reason}"] += 1
+                self.counts[f"thinking ended: {event.thinking_end}"] += 1
             elif isinstance(event, Prefill):
                 self._states[request] = "being prefilled"
             elif isinstance(event, Thinking | Answer):
                 self._states[request] = "thinking" if isinstance(event, Thinking) else "answering"
                 self._texts[request] += event.text
+            elif isinstance(event, Rewound):
+                self.counts["went back"] += 1
+                self._texts[request] = event.thinking
+                self._went_back.add(request)
         native = llama()
         memory = native.llama_get_memory(scheduler.context.handle)
         for sequence in scheduler.context.sequences:
@@ -214,7 +305,8 @@ class Case:
         for request, asked in self._asked.items():
             text, reply = self._texts[request], self.alone.reply(asked)
             is_complete = self._ends[request].reason in {"stop", "length"}
-            expected = reply.text if is_complete else reply.text[: len(text)]
+            whole = reply.text if request in self._went_back or not reply.text_before else reply.text_before
+            expected = whole if is_complete else whole[: len(text)]
             if text != expected:
                 position = common_length(text, expected)
                 margin = reply.margin_at(position)
@@ -246,6 +338,7 @@ def main() -> None:
     parser.add_argument("--case", type=int, help="only this one")
     options = parser.parse_args()
     counts: Counter[str] = Counter()
+    thinking.LoopDetector = PretendedLoop  # type: ignore[assignment, misc]
     with TemporaryDirectory() as folder:
         ensure_tiny(Store(Path(folder), catalog.load()))
         with Model(Path(folder) / "models" / "tiny" / "Q8_0.gguf") as model:
