@@ -47,8 +47,8 @@ class FakeView:
     def set_draft(self, text: str) -> None:
         self.draft = text
 
-    def open_reply(self, *, shows_thinking: bool) -> ReplyView:
-        reply = ReplyView(self.style, shows_thinking=shows_thinking)
+    def open_reply(self, *, shows_thinking: bool, budget: int | None = None, is_literal: bool = False) -> ReplyView:
+        reply = ReplyView(self.style, shows_thinking=shows_thinking, budget=budget, is_literal=is_literal)
         self.order.begin(reply)
         return reply
 

@@ -9,14 +9,14 @@ from typing import Protocol
 
 from r1.chat.model import ChatModel
 from r1.chat.next_message import NextMessage
-from r1.chat.notices import Notices, explain, why_it_ended
+from r1.chat.notices import Notices, explain, what_is_wrong
 from r1.chat.recorder import Recorder, RunningTurn
 from r1.chat.thinking import ThinkingDisplay
 from r1.chat.turns import ChatTurns, prompt_of
 from r1.chat.view import Opening, View
 from r1.chat.worker import Failed, Loaded, Loading, Noted, Ready, Warmed, Worker, WorkerEvent
-from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
-from r1.engine.prompt import Attachment, Turn
+from r1.engine.events import Event, Finished, Prefill
+from r1.engine.prompt import Turn
 from r1.engine.sampling import MAX_SEED
 from r1.history.history import History, Question, StoredTurn
 from r1.render.reply import ReplyView
@@ -103,14 +103,18 @@ class Chat:
     def ask(self, text: str) -> None:
         """Asks the model, with the attached files; the turn being edited is replaced."""
         prompt_turns = self._prompt_turns()
-        asked = _question(text, self.next.files, self.model, self.settings)
-        self.reply = self.view.open_reply(shows_thinking=self.thinking.is_shown)
-        replaced = self.next.replaces
-        turn = RunningTurn(self.turns.next_number(replaced), asked, self.reply.text, replaces=replaced)
+        asked = _question(text, self.next, self.model, self.settings)
+        form, replaced = self.next.form, self.next.replaces
+        self.reply = self.view.open_reply(
+            shows_thinking=self.thinking.is_shown,
+            budget=self.settings.thinking_params().budget,
+            is_literal=form is not None,
+        )
+        turn = RunningTurn(self.turns.next_number(replaced), asked, self.reply.text, replaced, form)
         self.next.clear()
         self.recorder.begin(turn)
         self.model.begin_turn(turn.text)
-        self._worker.ask(prompt_of(asked), prompt_turns, replace(self.settings, seed=asked.seed))
+        self._worker.ask(prompt_of(asked), prompt_turns, replace(self.settings, seed=asked.seed), form)
         self.view.changed()
 
     def retry(self, turn: StoredTurn) -> None:
@@ -199,7 +203,7 @@ class Chat:
             self._follow(event)
         self.view.changed()
 
-    def _follow(self, event: Prefill | Thinking | Thought | Answer | Finished) -> None:
+    def _follow(self, event: Event) -> None:
         turn, reply = self.recorder.turn, self.reply
         if turn is None or reply is None:
             return
@@ -208,15 +212,14 @@ class Chat:
             self._withdraw(turn.replaces)
             turn.replaces = None
         if isinstance(event, Finished):
-            self._finish(reply, event)
+            self._finish(turn, reply, event)
 
-    def _finish(self, reply: ReplyView, event: Finished) -> None:
+    def _finish(self, turn: RunningTurn, reply: ReplyView, event: Finished) -> None:
         stored = self.recorder.finish(event, reply.thinking_s)
         self.turns.append(stored)
         self.thinking.turn_ended(stored, was_shown=reply.shows_thinking)
-        is_whole = event.reason == "stop" and event.usage.answer_tokens
-        ending = "" if is_whole else self.notices.warning(why_it_ended(event, self.settings, self.model.ready))
-        self._close_reply(ending, event)
+        wrong = what_is_wrong(event, stored.answer, turn.form, self.settings, self.model.ready)
+        self._close_reply(self.notices.warning(wrong) if wrong else "", event)
         self._next()
 
     def _next(self) -> None:
@@ -284,11 +287,11 @@ class Chat:
             self.model.rewarm(self._prompt_turns(), self.settings)
 
 
-def _question(text: str, files: Sequence[Attachment], model: ChatModel, settings: Settings) -> Question:
+def _question(text: str, message: NextMessage, model: ChatModel, settings: Settings) -> Question:
     """A question as the history keeps it; without a seed in the settings it gets a random one."""
     return Question(
         question=text,
-        files=tuple(files),
+        files=tuple(message.files),
         model=model.reference,
         system=settings.system,
         seed=secrets.randbelow(MAX_SEED + 1) if settings.seed is None else settings.seed,
@@ -296,4 +299,5 @@ def _question(text: str, files: Sequence[Attachment], model: ChatModel, settings
         top_p=settings.top_p,
         max_tokens=settings.max_tokens,
         ctx=model.ready.ctx if model.ready else settings.ctx or 0,
+        form=message.form.description if message.form else None,
     )

@@ -159,7 +159,9 @@ class CommandCompleter(Completer):
                 yield Completion(word, -len(argument))
         if command.takes_path:
             paths = self._model_paths if command.name == "model" else self._paths
-            yield from paths.get_completions(Document(argument, len(argument)), event)
+            first, space, rest = argument.partition(" ")
+            path = rest if space and first in words else argument
+            yield from paths.get_completions(Document(path, len(path)), event)
 
 
 def _may_be_model(path: str) -> bool:

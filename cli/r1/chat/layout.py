@@ -108,12 +108,14 @@ class BottomLines:
         return "\n".join(lines) + "\n"
 
     def _pending_text(self) -> StyleAndTextTuples:
-        """Lines about the next message (the turn it replaces, its files), and the queued messages."""
+        """Lines about the next message (the turn it replaces, its files, its answer's form), and the queued ones."""
         if self.chat is None:
             return []
         replaced = self.chat.next.replaces
         lines = [f"replaces turn {replaced.number}"] if replaced else []
         lines += [f"attached: {file.name}" for file in self.chat.next.files]
+        form = self.chat.next.form
+        lines += [shorten(f"format: {form.description}", _MAX_QUEUED, placeholder=" …")] if form else []
         lines += [shorten(f"queued: {text}", _MAX_QUEUED, placeholder=" …") for text in self.chat.queue]
         quiet = [("class:quiet", "\n".join(lines))] if lines else []
         return [*self._nearly_full_text(self.chat, more=bool(lines)), *quiet]

@@ -1,15 +1,24 @@
-"""The message that the user sends next: the files attached to it, and the turn that it replaces."""
+"""The message that the user sends next: its files, the turn that it replaces, and the form of its answer."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from r1.engine.prompt import Attachment
 from r1.history.history import StoredTurn
 
+if TYPE_CHECKING:
+    from r1.forms.form import Form
+
 
 class NextMessage:
-    """`replaces` is the last turn while the user edits it or asks it again; otherwise None."""
+    """`replaces` is the last turn while the user edits it or asks it again; otherwise None.
+
+    `form` is what the answer must keep to, of this message and the following ones; None: nothing.
+    """
 
     def __init__(self) -> None:
+        self.form: Form | None = None
         self.files: list[Attachment] = []
         self.replaces: StoredTurn | None = None
 
@@ -29,6 +38,6 @@ class NextMessage:
         self.replaces = None
 
     def clear(self) -> None:
-        """Nothing is attached, nothing is replaced."""
+        """Nothing is attached, nothing is replaced; the form stays."""
         self.detach_all()
         self.end_edit()

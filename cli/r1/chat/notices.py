@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from r1.chat.view import View
 from r1.chat.worker import Ready
 from r1.engine.context import PromptTooLong
 from r1.engine.events import Finished
 from r1.engine.kv_types import CONTEXT_STEP
-from r1.render.outcome import Remedies, why_incomplete
+from r1.render.outcome import FormCheck, Remedies, why_incomplete
 from r1.settings import Settings
 from r1_quantize.errors import R1Error, unexpected
+
+if TYPE_CHECKING:
+    from r1.forms.form import Form
 
 NEARLY_FULL = 0.85
 """The user is warned when this share of the context is used."""
@@ -55,6 +60,16 @@ def explain(error: Exception, ready: Ready | None) -> str:
             f"restore and shorten it, or {_make_room(ready, error.tokens)}"
         )
     return str(error) if isinstance(error, R1Error) else unexpected(error)
+
+
+def what_is_wrong(
+    event: Finished, answer: str, form: Form | None, settings: Settings, ready: Ready | None
+) -> str | None:
+    """Why a reply is incomplete or not of the form that was asked for, and what to do about it; None if it is right."""
+    if event.reason != "stop" or not event.usage.answer_tokens:
+        return why_it_ended(event, settings, ready)
+    problem = FormCheck.of(answer, event.reason, form).problem
+    return problem and f"{problem}; /retry to ask again"
 
 
 def why_it_ended(event: Finished, settings: Settings, ready: Ready | None) -> str:

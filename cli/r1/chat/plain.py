@@ -11,9 +11,10 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from r1.chat.chat import Chat
+from r1.chat.conversation import show_conversation, show_other_model
 from r1.chat.leaving import LEAVING_HINT, PressedTwice
 from r1.chat.print_order import PrintOrder
-from r1.chat.slash_commands import COMMANDS, show_conversation, show_other_model
+from r1.chat.slash_commands import COMMANDS
 from r1.chat.view import Opening
 from r1.chat.worker import Failed, Noted, Worker, WorkerEvent
 from r1.console import Console
@@ -36,9 +37,11 @@ _POLL_S = 0.1  # between two checks for Ctrl-C
 class _PlainReply(ReplyView):
     """Prints each piece as it arrives."""
 
-    def __init__(self, console: Console, style: Style, *, shows_thinking: bool) -> None:
-        super().__init__(style, shows_thinking=shows_thinking)
-        self._plain = PlainView(console, self._trace_to, show_answer=True)
+    def __init__(
+        self, console: Console, style: Style, *, shows_thinking: bool, budget: int | None, is_literal: bool
+    ) -> None:
+        super().__init__(style, shows_thinking=shows_thinking, budget=budget, is_literal=is_literal)
+        self._plain = PlainView(console, self._trace_to, show_answer=True, budget=budget)
 
     def show(self, event: Event) -> None:
         super().show(event)
@@ -67,8 +70,10 @@ class PlainChat:
     def print(self, lines: str) -> None:
         self._order.print(lines)
 
-    def open_reply(self, *, shows_thinking: bool) -> ReplyView:
-        self._reply = _PlainReply(self._console, self.style, shows_thinking=shows_thinking)
+    def open_reply(self, *, shows_thinking: bool, budget: int | None = None, is_literal: bool = False) -> ReplyView:
+        self._reply = _PlainReply(
+            self._console, self.style, shows_thinking=shows_thinking, budget=budget, is_literal=is_literal
+        )
         self._order.begin(self._reply)
         return self._reply
 

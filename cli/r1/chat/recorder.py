@@ -6,11 +6,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from r1.engine.events import Finished
 from r1.history.history import History, Question, StoredTurn
 from r1.render.reply import ReplyText
 from r1_quantize.errors import Busy, ChatNotFound, R1Error
+
+if TYPE_CHECKING:
+    from r1.forms.form import Form
 
 _SAVE_INTERVAL_S = 0.4
 """Between two writes of a running reply. This plus the time between two frames is the most that a kill loses."""
@@ -20,12 +24,16 @@ _CLOSE_RETRIES = 20  # at the end of a chat; each try waits for the lock as long
 
 @dataclass(slots=True)
 class RunningTurn:
-    """The turn being answered. `id` is 0 until the history has it; `replaces` is the turn whose place it takes."""
+    """The turn being answered. `id` is 0 until the history has it; `replaces` is the turn whose place it takes.
+
+    `form` is what the answer must keep to; None: nothing.
+    """
 
     number: int
     asked: Question
     text: ReplyText
     replaces: StoredTurn | None = None
+    form: Form | None = None
     id: int = 0
     started: float = field(default_factory=time.time)
     load_s: float = 0.0
@@ -45,7 +53,17 @@ class RunningTurn:
             load_s=self.load_s,
             started=self.started,
             trimmed=False,
+            thinking_end=finished.thinking_end if finished else None,
         )
+
+
+@dataclass(slots=True)
+class _Saved:
+    """How much of a running reply is in the history: pieces of its texts."""
+
+    thinking: int = 0
+    answer: int = 0
+    times_back: int = 0  # how often the thinking had gone back when it was saved last
 
 
 class Recorder:
@@ -62,8 +80,7 @@ class Recorder:
         self._fail = fail
         self._failure_is_shown = False
         self._pending_writes: list[Callable[[], None]] = []  # refused because the database was locked
-        self._saved_thinking = 0  # pieces of the running turn that are in the history
-        self._saved_answer = 0
+        self._saved = _Saved()
         self._saved_at = 0.0
 
     # --- the running turn ---
@@ -71,7 +88,7 @@ class Recorder:
     def begin(self, turn: RunningTurn) -> None:
         """Saves the question before the first token of its answer."""
         self.turn = turn
-        self._saved_thinking = self._saved_answer = 0
+        self._saved = _Saved()
         self._saved_at = time.monotonic()
         with self._tolerant():
             self._insert(turn)
@@ -88,13 +105,7 @@ class Recorder:
             return
         self._saved_at = time.monotonic()
         with self._tolerant():
-            if not turn.id:
-                self._insert(turn)
-            thinking, answer = turn.text.thinking[self._saved_thinking :], turn.text.answer[self._saved_answer :]
-            if thinking or answer:
-                self._history.add(turn.id, "".join(thinking), "".join(answer))
-                self._saved_thinking += len(thinking)
-                self._saved_answer += len(answer)
+            self._write_text(turn, self._saved)
 
     def finish(self, event: Finished, thinking_s: float | None) -> StoredTurn:
         """Ends the running turn."""
@@ -104,11 +115,8 @@ class Recorder:
 
     def break_off(self, thinking_s: float | None) -> StoredTurn:
         """Ends a running turn that failed in the middle: its text stays, as after a kill."""
-        turn = self._take_turn()
-        thinking = "".join(turn.text.thinking[self._saved_thinking :])
-        answer = "".join(turn.text.answer[self._saved_answer :])
-        if thinking or answer:  # the database is locked
-            self._write_or_retry(lambda: self._add_rest(turn, thinking, answer))
+        turn, saved = self._take_turn(), self._saved
+        self._write_or_retry(lambda: self._write_text(turn, saved))
         return turn.stored(None, thinking_s)
 
     def discard(self, *, with_session: bool) -> RunningTurn:
@@ -133,10 +141,19 @@ class Recorder:
         except ChatNotFound:
             self.session, turn.id = self._history.begin(None, turn.asked)
 
-    def _add_rest(self, turn: RunningTurn, thinking: str, answer: str) -> None:
+    def _write_text(self, turn: RunningTurn, saved: _Saved) -> None:
+        """Writes what of the reply is not in the history yet. A kill in between leaves what was there before."""
         if not turn.id:
             self._insert(turn)
-        self._history.add(turn.id, thinking, answer)
+        text = turn.text
+        if text.times_back > saved.times_back:
+            self._history.replace_thinking(turn.id, "".join(text.thinking))
+            saved.times_back, saved.thinking = text.times_back, len(text.thinking)
+        thinking, answer = text.thinking[saved.thinking :], text.answer[saved.answer :]
+        if thinking or answer:
+            self._history.add(turn.id, "".join(thinking), "".join(answer))
+            saved.thinking += len(thinking)
+            saved.answer += len(answer)
 
     def _finish(self, turn: RunningTurn, event: Finished, thinking_s: float | None) -> None:
         if not turn.id:

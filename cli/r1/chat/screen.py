@@ -23,13 +23,14 @@ from prompt_toolkit.history import History as Strings
 from prompt_toolkit.output import ColorDepth
 
 from r1.chat.chat import Chat
+from r1.chat.conversation import show_conversation, show_other_model
 from r1.chat.input import CommandCompleter, TypedHistory, key_bindings
 from r1.chat.layout import STYLE, BottomLines
 from r1.chat.leaving import HINT_S
 from r1.chat.model import LOADING_SHOWN_AFTER_S
 from r1.chat.pastes import Pastes
 from r1.chat.print_order import PrintOrder
-from r1.chat.slash_commands import COMMANDS, show_conversation, show_other_model
+from r1.chat.slash_commands import COMMANDS
 from r1.chat.terminal import ChatApplication, terminal_output, terminal_restorer, wraps_lines
 from r1.chat.view import Opening, name_of
 from r1.chat.worker import Worker, WorkerEvent
@@ -115,8 +116,8 @@ class Screen:
         self._ended_blank = text.endswith("\n\n") or (text == "\n" and not self._ended_blank)
         self._app.print_above(text)
 
-    def open_reply(self, *, shows_thinking: bool) -> ReplyView:
-        reply = ReplyView(self.style, shows_thinking=shows_thinking)
+    def open_reply(self, *, shows_thinking: bool, budget: int | None = None, is_literal: bool = False) -> ReplyView:
+        reply = ReplyView(self.style, shows_thinking=shows_thinking, budget=budget, is_literal=is_literal)
         self._order.begin(reply)
         return reply
 

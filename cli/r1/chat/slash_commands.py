@@ -7,22 +7,31 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from r1.chat.chat import Chat
+from r1.chat.conversation import show_conversation, show_other_model
 from r1.chat.registry import Registry, command_help, help_lines
+from r1.chat.reply_settings import (
+    BUDGETS,
+    FORMS,
+    SETTINGS,
+    budget,
+    form,
+    form_of,
+    setting,
+    with_budget,
+    with_setting,
+)
 from r1.chat.terminal import copy
 from r1.chat.view import name_of
 from r1.history.history import StoredTurn
-from r1.render.reply import turn_lines
+from r1.render.reply import THINKING_ENDS
 from r1_quantize import units
-from r1_quantize.errors import R1Error, UsageError
+from r1_quantize.errors import UsageError
 from r1_quantize.files import expanded
 
 COMMANDS = Registry()
 
-_SETTINGS = ("temp", "top-p", "max-tokens", "seed", "ctx")
-_DEFAULT_WORDS = {"auto", "default", "random"}
 _LISTED_SESSIONS = 20
 _MAX_TITLE = 200
-_SHOWN_TURNS = 20  # of a session that is opened
 
 # --- turns: their thinking, asking again, files, copying ---
 
@@ -135,8 +144,8 @@ def _model(chat: Chat, argument: str) -> None:
 @COMMANDS.add(
     "set",
     "[NAME VALUE]",
-    "change temp, top-p, max-tokens, seed or ctx",
-    completions=lambda _: _SETTINGS,
+    "change temp, top-p, max-tokens, reserve, seed, ctx or loop-guard",
+    completions=lambda _: SETTINGS,
     while_busy=True,
 )
 def _set(chat: Chat, argument: str) -> None:
@@ -145,26 +154,64 @@ def _set(chat: Chat, argument: str) -> None:
     temp        0 to 10; 0: always the most likely token
     top-p       above 0, at most 1
     max-tokens  the longest reply, with its thinking
+    reserve     tokens of it that the thinking leaves for the answer, or auto
     seed        a number, or random
     ctx         tokens of context, or auto
+    loop-guard  on or off: ends thinking and answers that go round in circles
     """
-    from r1.settings import changed
-
     name, value = [*argument.split(maxsplit=1), "", ""][:2]
-    if not name:
-        chat.notices.say(", ".join(f"{known} {_setting(chat, known)}" for known in _SETTINGS))
-        return
-    if name in _SETTINGS and not value:
-        chat.notices.say(f"{name} {_setting(chat, name)}")
-        return
-    if name not in _SETTINGS:
-        raise UsageError(f"usage: /set {'|'.join(_SETTINGS)} VALUE (or default), for example /set temp 0.5")
-    settings = changed(chat.settings, name, None if value in _DEFAULT_WORDS else value)
     ready = chat.model.ready
-    if name == "ctx" and ready and (settings.ctx or 0) > ready.trained:
-        raise UsageError(f"ctx: {settings.ctx:,} is too long; the model was trained for {ready.trained:,} tokens")
-    chat.change_settings(settings)
-    chat.notices.say("ctx auto" if name == "ctx" and settings.ctx is None else f"{name} {_setting(chat, name)}")
+    if name and name not in SETTINGS:
+        raise UsageError(f"usage: /set {'|'.join(SETTINGS)} VALUE (or default), for example /set temp 0.5")
+    if not value:
+        names = [name] if name else SETTINGS
+        chat.notices.say(", ".join(f"{known} {setting(chat.settings, known, ready)}" for known in names))
+        return
+    chat.change_settings(with_setting(chat.settings, name, value, ready))
+    is_unknown = name == "ctx" and chat.settings.ctx is None  # what auto will be
+    chat.notices.say(f"{name} {setting(chat.settings, name, None if is_unknown else ready)}")
+
+
+@COMMANDS.add(
+    "budget",
+    "[N|LEVEL|off]",
+    "limit the thinking to N tokens, from the next message on",
+    completions=lambda _: BUDGETS,
+    while_busy=True,
+)
+def _budget(chat: Chat, argument: str) -> None:
+    """/budget shows it. Esc ends the thinking that is under way.
+
+    0, none   no thinking
+    low       1,024 tokens
+    medium    4,096 tokens
+    high      16,384 tokens
+    max, off  no limit
+    """
+    if argument:
+        chat.change_settings(with_budget(chat.settings, argument))
+    chat.notices.say(budget(chat.settings))
+
+
+@COMMANDS.add(
+    "format",
+    "[KIND VALUE|off]",
+    "give answers a form, from the next message on",
+    completions=lambda _: FORMS,
+    takes_path=True,
+    while_busy=True,
+)
+def _format(chat: Chat, argument: str) -> None:
+    """/format shows it, /format off removes it. The thinking stays free.
+
+    schema FILE|JSON  JSON that is valid under a JSON Schema
+    choices A,B,...   one of these texts
+    regex RE          text that matches a regular expression
+    grammar FILE      text of a grammar in llama.cpp's GBNF
+    """
+    if argument:
+        chat.next.form = form_of(argument)
+    chat.notices.say(form(chat.next.form))
 
 
 @COMMANDS.add(
@@ -328,38 +375,6 @@ COMMANDS.alias("exit", "quit")
 COMMANDS.alias("bye", "quit")  # Ollama's word
 
 
-def show_conversation(chat: Chat) -> None:
-    """Prints the turns so far; of a long chat only the last ones."""
-    older = len(chat.turns) - _SHOWN_TURNS
-    if older > 0:
-        chat.notices.say(f"… {older} older turns (/export writes them all)")
-    for turn in chat.turns[-_SHOWN_TURNS:]:
-        _show_turn(chat, turn)
-
-
-def show_other_model(chat: Chat) -> None:
-    """Says so if the last turn was answered by a model other than the present one."""
-    used = chat.turns[-1].asked.model if chat.turns else chat.model.reference
-    if used == chat.model.reference:
-        return
-    try:
-        remedy = f"; /model {chat.model.check(used)} switches back"
-    except R1Error:
-        remedy = f"; {name_of(used)} is no longer on this machine"
-    chat.notices.say(f"this chat used {name_of(used)}, and continues with {name_of(chat.model.reference)}{remedy}")
-
-
-def _show_turn(chat: Chat, turn: StoredTurn) -> None:
-    tokens = turn.usage.thinking_tokens if turn.usage else 0
-    trace = turn.thinking if chat.thinking.is_shown else ""
-    thought = (turn.thinking_s, tokens, trace) if turn.thinking else None
-    names = [file.name for file in turn.asked.files]
-    chat.view.print(turn_lines(turn.asked.question, names, thought, turn.answer, chat.view.style))
-    chat.thinking.turn_ended(turn, was_shown=chat.thinking.is_shown)
-    if turn.finish_reason is None:
-        chat.notices.warn("this reply was cut off when the program ended; /retry to ask again")
-
-
 def _last_turn(chat: Chat) -> StoredTurn:
     if not chat.turns:
         raise UsageError("this chat has no question yet")
@@ -401,13 +416,6 @@ def _code_blocks(answer: str) -> list[str]:
     return [token.content.rstrip("\n") for token in tokens if token.type in {"fence", "code_block"}]
 
 
-def _setting(chat: Chat, name: str) -> str:
-    value = getattr(chat.settings, name.replace("-", "_"))
-    if name == "ctx" and value is None:
-        return f"auto ({chat.model.ready.ctx:,})" if chat.model.ready else "auto"
-    return "random" if value is None else str(value)
-
-
 def _speed_lines(chat: Chat) -> list[str]:
     """About the last turn that was measured, and its model if that is not the present one; nothing if there is none."""
     for turn in reversed(chat.turns):
@@ -421,6 +429,7 @@ def _speed_lines(chat: Chat) -> list[str]:
                 f"decode       {timings.decode_tps:.1f} tok/s",
                 f"first token  {timings.ttft_s:.2f} s",
                 f"total        {timings.total_s:.1f} s, {tokens} tokens",
+                *([f"thinking     {ending}"] if (ending := THINKING_ENDS.get(turn.thinking_end)) else []),
             ]
     return []
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from r1.chat.notices import Notices
 from r1.chat.view import View
 from r1.history.history import StoredTurn
-from r1.render.reply import ReplyView, render_trace
+from r1.render.reply import ReplyView
+from r1.render.trace import render_trace
 
 
 class ThinkingDisplay:

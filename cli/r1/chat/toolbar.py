@@ -1,4 +1,7 @@
-"""The line below the draft: vi mode, model, context used and left, thinking shown or hidden, the last speed."""
+"""The line below the draft: vi mode, model, context used and left, thinking, and speed.
+
+While the model thinks, its tokens and the budget take the place of whether the thinking is shown.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,7 @@ def toolbar(chat: Chat, width: int, vi_mode: str = "") -> list[tuple[str, str]]:
 
 
 def _parts(chat: Chat, vi_mode: str, *, brief: bool) -> list[tuple[str, str]]:
-    thinking = ("", "thinking shown" if chat.thinking.is_shown else "thinking hidden")
-    parts = [("", vi_mode), ("", _model(chat)), _context(chat, brief=brief), thinking, ("", _speed(chat))]
+    parts = [("", vi_mode), ("", _model(chat)), _context(chat, brief=brief), ("", _thinking(chat)), ("", _speed(chat))]
     return [(style, text) for style, text in parts if text]
 
 
@@ -50,8 +52,18 @@ def _context(chat: Chat, *, brief: bool) -> tuple[str, str]:
     return style, f"context {used:,} used, {left:,} left"
 
 
+def _thinking(chat: Chat) -> str:
+    reply = chat.reply
+    if reply is None or not reply.is_thinking:
+        return "thinking shown" if chat.thinking.is_shown else "thinking hidden"
+    budget = f" of {reply.budget:,}" if reply.budget else ""
+    return f"thinking {reply.text.thinking_tokens:,}{budget}"
+
+
 def _speed(chat: Chat) -> str:
-    return f"{chat.model.decode_tps:.1f} tok/s" if chat.model.decode_tps else ""
+    """That of the running reply once it is measured, else of the last one."""
+    tps = (chat.reply and chat.reply.decode_tps) or chat.model.decode_tps
+    return f"{tps:.1f} tok/s" if tps else ""
 
 
 def _short(tokens: int) -> str:

@@ -25,8 +25,11 @@ class View(Protocol):
     def set_draft(self, text: str) -> None:
         """Puts `text` into the draft, before anything typed meanwhile."""
 
-    def open_reply(self, *, shows_thinking: bool) -> ReplyView:
-        """Begins a reply; the view draws it as it grows."""
+    def open_reply(self, *, shows_thinking: bool, budget: int | None = None, is_literal: bool = False) -> ReplyView:
+        """Begins a reply; the view draws it as it grows.
+
+        `budget` is what the model may think, in tokens; None: no limit. `is_literal`: the answer is not Markdown.
+        """
 
     def close_reply(self, ending: str) -> None:
         """Ends the reply: draws the rest of it, then the lines of `ending`, then what was printed meanwhile."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from r1.engine.events import Event
 from r1.engine.llama import Stop
@@ -20,6 +21,9 @@ from r1.fit.fitted_model import Listener
 from r1.loaded_model import LoadedModel
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
+
+if TYPE_CHECKING:
+    from r1.forms.form import Form
 
 _JOIN_TIMEOUT_S = 5.0
 
@@ -94,6 +98,7 @@ class _Ask(_Job):
     prompt: str
     turns: Sequence[Turn]
     settings: Settings
+    form: Form | None
     answers_now: bool = field(default=False, init=False)
 
 
@@ -129,9 +134,9 @@ class Worker:
         self._latest_open = _Open(find, settings)
         self._put(self._latest_open)
 
-    def ask(self, prompt: str, turns: Sequence[Turn], settings: Settings) -> None:
-        """Answers: Loaded, then the events of a turn; or Failed."""
-        self._put(_Ask(prompt, tuple(turns), settings))
+    def ask(self, prompt: str, turns: Sequence[Turn], settings: Settings, form: Form | None = None) -> None:
+        """Answers, in the form: Loaded, then the events of a turn; or Failed."""
+        self._put(_Ask(prompt, tuple(turns), settings, form))
 
     def warm(self, turns: Sequence[Turn], settings: Settings) -> None:
         """Fills the KV cache with the start of the next prompt, until another job arrives: Warmed*."""
@@ -231,7 +236,7 @@ class Worker:
         if self._model is None:
             raise self._load_error or R1Error("no model is loaded; /model NAME loads one")
         self._configure(self._model, job.settings)
-        reply = self._model.ask(job.prompt, job.turns, answer_now=lambda: job.answers_now)
+        reply = self._model.ask(job.prompt, job.turns, form=job.form, answer_now=lambda: job.answers_now)
         self._emit(Loaded(reply.load_s))
         for event in reply.events:
             self._emit(event)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from r1.console import printable
-from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought
+from r1.engine.events import Answer, Event, Finished, Prefill, Rewound, Thinking, ThinkingEnd, Thought
 from r1.markdown.wrap import wrap
 from r1.render.activity import Activity
 from r1.render.style import Style
+from r1.render.trace import RunningTrace, render_trace
 from r1_quantize import units
 
 if TYPE_CHECKING:
@@ -22,17 +23,34 @@ PROMPT = "> "
 _MAX_QUESTION_LINES = 24
 _SHOWN_QUESTION_LINES = 12  # of a longer question
 _WAIT_SHOWN_AFTER_S = 0.5  # a shorter wait gets no activity line
+_MEASURED_AFTER_S = 1.0  # a shorter time says little about the speed
+_LONG_FENCE = "~" * 100  # only a line of as many ends a block of code that begins with it
+
+THINKING_ENDS: dict[ThinkingEnd | None, str] = {
+    "budget": "stopped at the budget",
+    "loop": "went round in circles",
+    "user": "stopped by you",
+    "eos": "broke off",
+    "limit": "stopped to leave room to answer",
+}
+"""How thinking ended that the model did not end itself."""
 
 
 @dataclass(slots=True)
 class ReplyText:
-    """The text of one reply so far, in the pieces in which it arrived, and its token counts."""
+    """The text of one reply so far, in the pieces in which it arrived, and its token counts.
+
+    `times_back` counts how often the thinking went back to an earlier place, and its pieces were replaced by one;
+    `discarded_tokens` were taken out of it then.
+    """
 
     thinking: list[str] = field(default_factory=list)
     answer: list[str] = field(default_factory=list)
     prompt_tokens: int = 0
     thinking_tokens: int = 0
     answer_tokens: int = 0
+    discarded_tokens: int = 0
+    times_back: int = 0
 
     def add(self, event: Event) -> None:
         """Adds one event of the turn."""
@@ -41,6 +59,11 @@ class ReplyText:
         elif isinstance(event, Thinking):
             self.thinking.append(event.text)
             self.thinking_tokens = event.tokens
+        elif isinstance(event, Rewound):
+            self.thinking = [event.thinking]
+            self.thinking_tokens = event.tokens
+            self.discarded_tokens += event.dropped
+            self.times_back += 1
         elif isinstance(event, Thought):
             self.thinking_tokens = event.tokens
         elif isinstance(event, Answer):
@@ -48,6 +71,10 @@ class ReplyText:
             self.answer_tokens = event.tokens
         elif isinstance(event, Finished):
             self.thinking_tokens = event.usage.thinking_tokens
+
+    @property
+    def generated_tokens(self) -> int:
+        return self.thinking_tokens + self.answer_tokens + self.discarded_tokens
 
     @property
     def tokens(self) -> int:
@@ -71,15 +98,27 @@ class Frame:
 class ReplyView:
     """Follows one turn and draws it. `shows_thinking` may change at any time."""
 
-    def __init__(self, style: Style, *, shows_thinking: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        style: Style,
+        *,
+        shows_thinking: bool,
+        budget: int | None = None,
+        is_literal: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`budget` is what the model may think, in tokens; None: no limit. `is_literal`: the answer is not Markdown."""
         self.text = ReplyText()
+        self.budget = budget
         self.shows_thinking = shows_thinking
         self._style = style
         self._clock = clock
         self._began = clock()
+        self._first_tokens: tuple[int, float] | None = None  # their number, and when they came
         self._activity = Activity(clock)
-        self._trace = Trace(style)
-        self._drawn_thinking = 0  # pieces that went to the scrollback or to the live line
+        self._trace = RunningTrace(style)
+        self._is_literal = is_literal
+        self._thinking_end: ThinkingEnd | None = None
         self._answer: Markdown | None = None
         self._drawn_answer = 0  # pieces
         self._trace_is_closed = False
@@ -99,11 +138,28 @@ class ReplyView:
         """Seconds of thinking so far; None before it began."""
         return self._activity.thinking_s
 
+    @property
+    def decode_tps(self) -> float | None:
+        """Tokens a second so far; None before there is enough to measure."""
+        if self._first_tokens is None:
+            return None
+        tokens, began = self._first_tokens
+        seconds = self._clock() - began
+        return (self.text.generated_tokens - tokens) / seconds if seconds >= _MEASURED_AFTER_S else None
+
     def show(self, event: Event) -> None:
         """Adds an event; the next frame shows it."""
         self.text.add(event)
         self._activity.add(event)
-        if isinstance(event, Finished):
+        if self._first_tokens is None and self.text.generated_tokens:
+            self._first_tokens = self.text.generated_tokens, self._clock()
+        if isinstance(event, Thinking):
+            self._trace.add(event.text)
+        elif isinstance(event, Rewound):
+            self._trace.go_back(event, is_shown=self.shows_thinking)
+        elif isinstance(event, Thought):
+            self._thinking_end = event.end
+        elif isinstance(event, Finished):
             self.end()
 
     def end(self) -> None:
@@ -121,9 +177,7 @@ class ReplyView:
     def _draw_trace(self) -> str:
         if not self.shows_thinking or self._answer is not None:
             return ""  # once the answer has begun, the trace would appear in the middle of it
-        pieces = self.text.thinking[self._drawn_thinking :]
-        self._drawn_thinking += len(pieces)
-        lines = self._trace.feed("".join(pieces)) if pieces else ""
+        lines = self._trace.draw()
         return lines if self.is_thinking else lines + self._trace.end()
 
     def _close_trace(self) -> str:
@@ -131,16 +185,14 @@ class ReplyView:
         if self.is_thinking or self._trace_is_closed or self.thinking_s is None or not self.text.thinking:
             return ""
         self._trace_is_closed = True
-        return self._style.note(thought_line(self.thinking_s, self.text.thinking_tokens)) + "\n"
+        return thought_lines(self.thinking_s, self.text.thinking_tokens, self._thinking_end, self._style) + "\n"
 
     def _draw_answer(self) -> str:
         pieces = self.text.answer[self._drawn_answer :]
         if not pieces:
             return ""
         if self._answer is None:
-            from r1.markdown.stream import Markdown
-
-            self._answer = Markdown(self._style.width, colour=self._style.colour)
+            self._answer = _markdown(self._style, is_literal=self._is_literal)
         self._drawn_answer += len(pieces)
         self._answer.width = self._style.width
         return self._answer.feed("".join(pieces))
@@ -155,7 +207,8 @@ class ReplyView:
     def _activity_line(self) -> str:
         if self.is_thinking:
             key = "hides" if self.shows_thinking else "shows"
-            return self._fit([*self._activity.parts(), f"Ctrl-T {key} it", "Esc answers now"])
+            state, seconds, _ = self._activity.parts()  # the toolbar counts the tokens
+            return self._fit([state, seconds, f"Ctrl-T {key} it", "Esc answers now"])
         waits = self._answer is None and self.thinking_s is None and self._clock() - self._began > _WAIT_SHOWN_AFTER_S
         return " · ".join(self._activity.parts()) if waits else ""
 
@@ -166,53 +219,18 @@ class ReplyView:
         return " · ".join(parts)
 
 
-_BAR = "│ "
-_MIN_COLUMNS_FOR_BAR = 13  # on a narrower screen the bar takes too much of the line
+def thought_lines(seconds: float | None, tokens: int, end: ThinkingEnd | None, style: Style) -> str:
+    """The line that sums up a trace; where it is too narrow for that, two lines.
 
-
-class Trace:
-    """Wraps a trace of thinking as it arrives and puts a bar before each line."""
-
-    def __init__(self, style: Style) -> None:
-        self._style = style
-        self._pending = ""
-
-    def feed(self, text: str) -> str:
-        """Takes more of the trace; returns the lines that are now full, each ending in a newline."""
-        *paragraphs, rest = (self._pending + printable(text).expandtabs(4)).split("\n")
-        lines = [line for paragraph in paragraphs for line in self._wrap(paragraph)]
-        *full, self._pending = self._wrap(rest)
-        return self._lines(lines + full)
-
-    def live(self) -> str:
-        """The line being written, without a newline; empty when there is none."""
-        return self._lines([self._pending]).rstrip("\n") if self._pending.strip() else ""
-
-    def end(self) -> str:
-        """The last line, ending in a newline; empty when there is none."""
-        text, self._pending = self._pending, ""
-        return self._lines(self._wrap(text)) if text.strip() else ""
-
-    @property
-    def _bar(self) -> str:
-        return _BAR if self._style.width >= _MIN_COLUMNS_FOR_BAR else ""
-
-    def _lines(self, lines: list[str]) -> str:
-        return "".join(f"{self._style.dim((self._bar + line).rstrip())}\n" for line in lines)
-
-    def _wrap(self, text: str) -> list[str]:
-        return wrap(text, max(self._style.width - 1 - len(self._bar), 1))
-
-
-def render_trace(text: str, style: Style) -> str:
-    """A complete trace."""
-    trace = Trace(style)
-    return trace.feed(text) + trace.end()
-
-
-def thought_line(seconds: float | None, tokens: int) -> str:
-    """The line that sums up a trace. `seconds` is None when the program was killed before it could save them."""
-    return "thought for an unknown time" if seconds is None else f"thought for {_duration(seconds)} · {tokens:,} tokens"
+    `seconds` is None when the program was killed before it could save them.
+    """
+    if seconds is None:
+        return style.note("thought for an unknown time")
+    line, ending = f"thought for {_duration(seconds)} · {tokens:,} tokens", THINKING_ENDS.get(end)
+    if ending is None:
+        return style.note(line)
+    fits = len(f"{line} · {ending}") < style.width
+    return style.note(f"{line} · {ending}" if fits else f"{line}\n{ending}")
 
 
 def _duration(seconds: float) -> str:
@@ -238,20 +256,37 @@ def question_lines(question: str, style: Style, files: Sequence[str] = ()) -> st
     return bold + folded + "".join(style.note(f"  attached: {name}") for name in files)
 
 
-def answer_lines(answer: str, style: Style) -> str:
-    """A complete answer, its Markdown rendered."""
-    from r1.markdown.stream import render
+def answer_lines(answer: str, style: Style, *, is_literal: bool = False) -> str:
+    """A complete answer; its Markdown is rendered, unless it is literal."""
+    if not answer:
+        return ""
+    lines = _markdown(style, is_literal=is_literal)
+    return lines.feed(answer) + lines.end()
 
-    return render(answer, style.width, colour=style.colour) if answer else ""
+
+def _markdown(style: Style, *, is_literal: bool) -> Markdown:
+    """A literal answer is a block of code, where every character stays."""
+    from r1.markdown.stream import Markdown
+
+    made = Markdown(style.width, colour=style.colour)
+    if is_literal:
+        made.feed(f"{_LONG_FENCE}\n")
+    return made
 
 
-def turn_lines(
-    question: str, files: Sequence[str], thought: tuple[float | None, int, str] | None, answer: str, style: Style
-) -> str:
-    """A finished turn, with blank lines between its parts. `thought` is seconds, tokens and the trace to show."""
-    thinking_lines = ""
-    if thought is not None:
-        seconds, tokens, trace = thought
-        thinking_lines = f"\n{render_trace(trace, style)}{style.note(thought_line(seconds, tokens))}"
-    rendered_answer = f"\n{answer_lines(answer, style)}" if answer else ""
-    return f"{question_lines(question, style, files)}{thinking_lines}{rendered_answer}\n"
+@dataclass(frozen=True, slots=True)
+class PastThinking:
+    """The thinking of a turn that is over. `trace` is what is shown of it."""
+
+    seconds: float | None
+    tokens: int
+    end: ThinkingEnd | None
+    trace: str
+
+    def lines(self, style: Style) -> str:
+        return render_trace(self.trace, style) + thought_lines(self.seconds, self.tokens, self.end, style)
+
+
+def turn_lines(question: str, thinking: str, answer: str) -> str:
+    """A finished turn, with blank lines between its parts, which are lines already; the last two may be empty."""
+    return "".join([question, *(f"\n{part}" for part in (thinking, answer) if part), "\n"])

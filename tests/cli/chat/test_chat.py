@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from r1.chat.worker import Failed, Ready
-from r1.engine.events import Answer
+from r1.engine.events import Answer, Event, Prefill, Rewound, Thinking, Thought
 from r1.history.history import History
 from r1.settings import Settings
 from r1_quantize.errors import NotEnoughSpace, R1Error
 from tests.cli.chat.conftest import LETTERS, SETTINGS, SUM, SUM_ANSWER, OpenTalk
+from tests.fakes.chats import finished
 from tests.fakes.views import Talk
 
 
@@ -45,7 +47,8 @@ class TestTurns:
         assert (talk.view.draft, talk.chat.queue) == (LETTERS, [])
 
     def test_a_reply_cut_off_by_the_token_limit_says_so(self, open_talk: OpenTalk) -> None:
-        printed = open_talk(Settings(temp=0, seed=1, threads=1, ctx=1024, max_tokens=5)).say(SUM)
+        settings = Settings(temp=0, seed=1, threads=1, ctx=1024, max_tokens=5, reserve=0)
+        printed = open_talk(settings).say(SUM)
         limit = "the limit of 5 tokens was reached; /set max-tokens N, then /retry"
         assert f"no answer yet, the model was still thinking: {limit}" in " ".join(printed.split())
 
@@ -78,6 +81,79 @@ class TestTurns:
         talk.say("/set ctx 100")
         talk.settle()
         assert "the context is nearly full" in talk.view.printed
+
+
+class TestThinkingThatWasEnded:
+    """How the thinking ended is shown and saved; what was answered then is part of the conversation."""
+
+    def test_at_the_budget(self, open_talk: OpenTalk) -> None:
+        talk = open_talk(replace(SETTINGS, think_budget=3))
+        printed = talk.say(SUM)
+        assert " · 5 tokens · stopped at the budget\n" in printed
+        (turn,) = talk.history.turns(talk.chat.session or 0)
+        assert (turn.thinking_end, turn.finish_reason) == ("budget", "stop")
+        assert turn.answer
+        (prompted,) = talk.chat.turns.for_prompt(without=None)
+        assert (prompted.answer, prompted.thinking) == (turn.answer, turn.thinking)
+        talk.settle()
+        assert talk.say("/stats").count("thinking     stopped at the budget\n") == 1
+
+    def test_with_the_reserve_a_low_limit_still_has_an_answer(self, open_talk: OpenTalk) -> None:
+        talk = open_talk(replace(SETTINGS, max_tokens=40))
+        assert "stopped to leave room to answer" in talk.say(LETTERS)
+        assert talk.chat.turns[0].thinking_end == "limit"
+        assert talk.chat.turns[0].answer
+
+    def test_without_thinking_there_is_nothing_to_show(self, open_talk: OpenTalk) -> None:
+        talk = open_talk(replace(SETTINGS, effort="none"))
+        assert "thought" not in talk.say(SUM)
+        (turn,) = talk.history.turns(talk.chat.session or 0)
+        assert (turn.thinking, turn.thinking_end, turn.finish_reason) == ("", "budget", "stop")
+        assert turn.answer
+
+    def test_by_escape(self, talk: Talk) -> None:
+        talk.chat.submit(LETTERS)
+        talk.until(lambda: isinstance(talk.last, Thinking))
+        talk.chat.answer_now()
+        talk.until(lambda: not talk.chat.busy)
+        assert talk.chat.turns[0].thinking_end == "user"
+        assert "stopped by you" in " ".join(talk.view.printed.split())
+
+    def test_a_chat_that_is_opened_again_says_the_same(self, open_talk: OpenTalk) -> None:
+        first = open_talk(replace(SETTINGS, think_budget=3))
+        first.say(SUM)
+        second = open_talk()
+        printed = second.say(f"/load {first.chat.session}")
+        assert " · 5 tokens · stopped at the budget\n" in printed
+
+
+class TestLoops:
+    """Thinking that goes back replaces what was collected; an answer that loops says so."""
+
+    @pytest.fixture
+    def generate(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+        def script(*events: Event) -> None:
+            monkeypatch.setattr("r1.loaded_model.generate", lambda _scheduler, _request: iter(events))
+
+        return script
+
+    def test_the_trace_is_what_is_left(self, talk: Talk, generate: Callable[..., None]) -> None:
+        generate(
+            *(Prefill(9, 9), Thinking("So 42. So 42.", 12), Rewound("So 42.", 6, 6), Thinking(" Or 43.", 12)),
+            *(Thought(13, "natural"), Answer("42", 1), finished()),
+        )
+        talk.chat.show_thinking(True)
+        printed = talk.say(SUM)
+        assert "went round in circles; back 6 tokens\n│ Or 43.\n" in printed
+        (turn,) = talk.history.turns(talk.chat.session or 0)
+        assert turn.thinking == talk.chat.turns[0].thinking == "So 42. Or 43."
+        assert "│ So 42. Or 43." in talk.say("/trace")
+
+    def test_an_answer_that_looped_says_so_and_what_helps(self, talk: Talk, generate: Callable[..., None]) -> None:
+        generate(Prefill(9, 9), Thinking("Hm.", 2), Thought(2), Answer("No. No. No.", 6), finished("loop"))
+        printed = " ".join(talk.say(SUM).split())
+        assert "the answer is incomplete: it went round in circles and was stopped; /retry" in printed
+        assert talk.history.turns(talk.chat.session or 0)[0].finish_reason == "loop"
 
 
 class TestEditing:

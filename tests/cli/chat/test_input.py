@@ -54,6 +54,15 @@ class TestCompletion:
         assert offered(completer, "/model n") == []
         assert offered(completer, "/file n") == ["otes.txt"]
 
+    def test_a_path_may_follow_a_word(
+        self, completer: CommandCompleter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "person.json").write_text("{}")
+        assert offered(completer, "/format s") == ["schema"]
+        assert offered(completer, "/format schema p") == ["erson.json"]
+        assert offered(completer, "/budget l") == ["low"]
+
     @pytest.mark.parametrize("text", ["hello", " /tr", "/trace\n", "/unknown x"])
     def test_messages_are_left_alone(self, completer: CommandCompleter, text: str) -> None:
         assert offered(completer, text) == []

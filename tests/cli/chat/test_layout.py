@@ -29,7 +29,7 @@ class Output(DummyOutput):
 def bottom(rows: int = 24, draft: str = "", **facts: Any) -> BottomLines:
     lines = BottomLines(Buffer(document=Document(draft)), Output(rows), Pastes())
     model = SimpleNamespace(is_nearly_full=facts.pop("nearly_full", False), left=20)
-    upcoming = SimpleNamespace(replaces=facts.pop("replaces", None), files=facts.pop("files", []))
+    upcoming = SimpleNamespace(**{"replaces": None, "files": [], "form": None} | facts.pop("upcoming", {}))
     chat = {"next": upcoming, "queue": [], "busy": False, "model": model}
     lines.chat = cast(Chat, SimpleNamespace(**{**chat, **facts}))
     return lines
@@ -45,16 +45,20 @@ class TestPendingText:
     def test_there_is_none_for_an_ordinary_message(self) -> None:
         assert pending(bottom()) == ""
 
-    def test_an_edit_files_and_queued_messages(self) -> None:
+    def test_an_edit_files_a_form_and_queued_messages(self) -> None:
         lines = bottom(
-            replaces=SimpleNamespace(number=3),
-            files=[Attachment("a.txt", "x"), Attachment("b.txt", "y")],
+            upcoming={
+                "replaces": SimpleNamespace(number=3),
+                "files": [Attachment("a.txt", "x"), Attachment("b.txt", "y")],
+                "form": SimpleNamespace(description="choices yes, no"),
+            },
             queue=["two\nlines", "/undo"],
         )
         assert pending(lines).split("\n") == [
             "replaces turn 3",
             "attached: a.txt",
             "attached: b.txt",
+            "format: choices yes, no",
             "queued: two lines",
             "queued: /undo",
         ]

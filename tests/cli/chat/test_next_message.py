@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from r1.chat.next_message import NextMessage
 from r1.engine.prompt import Attachment
@@ -33,6 +33,13 @@ def test_clearing_leaves_nothing() -> None:
     message.begin_edit(cast(StoredTurn, Turn))
     message.clear()
     assert (message.files, message.replaces) == ([], None)
+
+
+def test_the_form_stays_for_the_messages_after_it() -> None:
+    message, form = NextMessage(), cast(Any, object())
+    message.form = form
+    message.clear()
+    assert message.form is form
 
 
 def test_the_files_of_a_stored_question_stay_as_they_are() -> None:

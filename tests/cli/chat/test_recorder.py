@@ -11,7 +11,7 @@ import pytest
 
 from r1.chat import recorder as module
 from r1.chat.recorder import Recorder, RunningTurn
-from r1.engine.events import Answer, Thinking
+from r1.engine.events import Answer, Rewound, Thinking
 from r1.history.history import History, StoredTurn
 from r1.render.reply import ReplyText
 from r1_quantize.errors import BadFile
@@ -68,6 +68,44 @@ class TestRunningTurn:
         notebook.recorder.save()
         notebook.recorder.save()
         assert [(turn.thinking, turn.answer) for turn in notebook.saved()] == [("Hm, so.", "Because")]
+
+    def test_thinking_that_went_back_replaces_what_was_saved(self, notebook: Notebook) -> None:
+        text = notebook.begin()
+        text.add(Thinking("So 42. ", 3))
+        text.add(Thinking("So 42. ", 6))
+        notebook.recorder.save()
+        text.add(Rewound("So 42.", 3, 3))
+        assert [turn.thinking for turn in notebook.saved()] == ["So 42. So 42. "]  # what a kill leaves here
+        text.add(Thinking(" Or 43.", 6))
+        notebook.recorder.save()
+        assert [turn.thinking for turn in notebook.saved()] == ["So 42. Or 43."]
+        text.add(Thinking(" No.", 8))
+        text.add(Rewound("So", 1, 7))
+        text.add(Rewound("S", 1, 1))
+        text.add(Thinking("top.", 3))
+        text.add(Answer("42", 1))
+        notebook.recorder.save()
+        notebook.recorder.save()
+        assert [(turn.thinking, turn.answer) for turn in notebook.saved()] == [("Stop.", "42")]
+
+    def test_a_kill_between_replacing_and_adding_loses_only_what_is_new(
+        self, notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        text = notebook.begin()
+        text.add(Thinking("So 42. So 42. ", 6))
+        notebook.recorder.save()
+        text.add(Rewound("So 42.", 3, 3))
+        notebook.recorder.save()
+        text.add(Thinking(" Or 43.", 6))
+
+        def killed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(History, "add", killed)
+            with pytest.raises(KeyboardInterrupt):
+                notebook.recorder.save()
+        assert [turn.thinking for turn in notebook.saved()] == ["So 42."]
 
     def test_ticks_save_only_after_the_interval(self, notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
         text = notebook.begin()
@@ -136,6 +174,18 @@ class TestLockedHistory:
             notebook.recorder.break_off(None)
         notebook.recorder.write_pending()
         assert [(turn.answer, turn.finish_reason) for turn in notebook.saved()] == [("Because", None)]
+
+    def test_thinking_that_went_back_meanwhile_is_saved_afterwards(self, notebook: Notebook) -> None:
+        text = notebook.begin("why?")
+        text.add(Thinking("So 42. So 42. ", 6))
+        notebook.recorder.save()
+        with notebook.locked():
+            text.add(Rewound("So 42.", 3, 3))
+            notebook.recorder.save()
+            text.add(Thinking(" Or 43.", 6))
+            notebook.recorder.break_off(None)
+        notebook.recorder.write_pending()
+        assert [(turn.thinking, turn.finish_reason) for turn in notebook.saved()] == [("So 42. Or 43.", None)]
 
     def test_a_trim_is_saved_afterwards(self, notebook: Notebook) -> None:
         notebook.begin("one").add(Answer("1", 1))

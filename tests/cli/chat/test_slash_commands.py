@@ -81,6 +81,8 @@ class TestCommands:
             ("max-tokens", "12", "-1"),
             ("seed", "7", "x"),
             ("ctx", "512", "0"),
+            ("reserve", "300", "-1"),
+            ("loop-guard", "off", "maybe"),
         ],
     )
     def test_settings_are_changed_or_refused(self, talk: Talk, name: str, good: str, bad: str) -> None:
@@ -230,7 +232,9 @@ class TestCommands:
     def test_help_about_one_command(self, talk: Talk) -> None:
         for command in ("/help set", "/help /set"):
             printed = talk.say(command)
-            assert printed.startswith("/set [NAME VALUE]\n  change temp, top-p, max-tokens, seed or ctx\n")
+            assert printed.startswith(
+                "/set [NAME VALUE]\n  change temp, top-p, max-tokens, reserve, seed, ctx or loop-guard\n"
+            )
             assert "\n  temp        0 to 10; 0: always the most likely token\n" in printed
         assert "/quit" in talk.say("/help exit")
         assert "unknown command /setx; did you mean /set?" in talk.say("/help setx")
@@ -258,6 +262,8 @@ class TestCommands:
             ("temp 99", "temp: '99' is not"),
             ("temp nan", "temp: 'nan' is not"),
             ("seed -1", "seed: '-1' is not"),
+            ("reserve 9e9", "reserve: '9e9' is not"),
+            ("loop-guard 2", "loop-guard: '2' is not on or off"),
         ],
     )
     def test_values_with_which_no_message_could_be_answered_are_refused(

@@ -8,15 +8,23 @@ from typing import Any, cast
 from r1.chat.chat import Chat
 from r1.chat.toolbar import toolbar
 from r1.chat.worker import Ready
+from r1.render.reply import ReplyText
 
 
-def chat(**changes: Any) -> Chat:
+def chat(reply: object = None, **changes: Any) -> Chat:
     """The parts of a chat that the toolbar shows."""
     ready = Ready("tiny:Q8_0", ctx=4096, trained=131_072)
     model = {"reference": "tiny:Q8_0", "loading": None, "ready": ready, "decode_tps": None}
     model |= {"used": 1234, "left": 2862, "is_nearly_full": False, "is_counted": True} | changes
     model.setdefault("loading_to_show", model["loading"])
-    return cast(Chat, SimpleNamespace(model=SimpleNamespace(**model), thinking=SimpleNamespace(is_shown=False)))
+    shown = SimpleNamespace(is_shown=False)
+    return cast(Chat, SimpleNamespace(model=SimpleNamespace(**model), thinking=shown, reply=reply))
+
+
+def running(tokens: int, *, budget: int | None = None, tps: float | None = None, is_thinking: bool = True) -> object:
+    """A reply that is being generated."""
+    text = ReplyText(thinking_tokens=tokens)
+    return SimpleNamespace(text=text, budget=budget, decode_tps=tps, is_thinking=is_thinking)
 
 
 def text(shown: Chat, width: int = 80, vi_mode: str = "") -> str:
@@ -56,6 +64,24 @@ class TestToolbar:
         said = text(chat(decode_tps=12.34), vi_mode="vi: normal")
         assert said == "vi: normal · tiny:Q8_0 · 1.2k used, 2.9k left · thinking hidden · 12.3 tok/s"
         assert text(chat(decode_tps=12.34), 120, "vi: normal").startswith("vi: normal · tiny:Q8_0 · context 1,234 used")
+
+    def test_while_it_thinks_the_tokens_and_the_speed(self) -> None:
+        thinking = chat(running(1204, tps=24.04), decode_tps=12.3)
+        assert text(thinking, 120) == "tiny:Q8_0 · context 1,234 used, 2,862 left · thinking 1,204 · 24.0 tok/s"
+
+    def test_the_budget_and_on_a_phone(self) -> None:
+        thinking = chat(running(1204, budget=4096, tps=24.0))
+        assert text(thinking, 40).split("\n") == [
+            "tiny:Q8_0 · 1.2k used, 2.9k left",
+            "thinking 1,204 of 4,096 · 24.0 tok/s",
+        ]
+
+    def test_before_its_speed_is_measured_that_of_the_last_reply(self) -> None:
+        assert text(chat(running(3), decode_tps=12.34), 120).endswith("thinking 3 · 12.3 tok/s")
+
+    def test_while_it_answers_its_speed(self) -> None:
+        answering = chat(running(3, tps=20.0, is_thinking=False), decode_tps=12.34)
+        assert text(answering, 120).endswith("thinking hidden · 20.0 tok/s")
 
     def test_a_context_that_is_nearly_full_stands_out(self) -> None:
         assert ("class:warning", "context 1,234 used, 2,862 left") in toolbar(chat(is_nearly_full=True), 80)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
 import pytest
-from rich.cells import cell_len
 
-from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought, Timings, Usage
-from r1.render.reply import Frame, ReplyText, ReplyView, Trace, render_trace, thought_line, turn_lines
+from r1.engine.events import Answer, Event, Finished, Prefill, Rewound, Thinking, ThinkingEnd, Thought, Timings, Usage
+from r1.render.reply import (
+    Frame,
+    PastThinking,
+    ReplyText,
+    ReplyView,
+    answer_lines,
+    question_lines,
+    thought_lines,
+    turn_lines,
+)
 from r1.render.style import Style
 
 THOUGHT = [Prefill(0, 9), Prefill(9, 9), Thinking("Let me ", 2), Thinking("see.", 4)]
@@ -31,8 +38,12 @@ def clock() -> Clock:
     return Clock()
 
 
-def view(clock: Clock, *, shows: bool, width: int = 40) -> ReplyView:
-    return ReplyView(Style(width, colour=False), shows_thinking=shows, clock=clock)
+def plain(width: int) -> Style:
+    return Style(width, colour=False)
+
+
+def view(clock: Clock, *, shows: bool, width: int = 40, is_literal: bool = False) -> ReplyView:
+    return ReplyView(plain(width), shows_thinking=shows, is_literal=is_literal, clock=clock)
 
 
 def after(reply: ReplyView, events: Sequence[Event]) -> Frame:
@@ -44,13 +55,14 @@ def after(reply: ReplyView, events: Sequence[Event]) -> Frame:
 class TestHidden:
     """While it thinks, one line counts; afterwards one line sums it up."""
 
-    def test_a_line_counts_seconds_and_tokens_and_names_the_keys(self, clock: Clock) -> None:
+    def test_a_line_counts_seconds_and_names_the_keys(self, clock: Clock) -> None:
+        """The tokens are in the toolbar."""
         reply = view(clock, shows=False)
         after(reply, THOUGHT)
         clock.now += 12.7
-        assert reply.frame(10) == Frame("", "", "thinking · 12 s · 4 tokens")
+        assert reply.frame(10) == Frame("", "", "thinking · 12 s · Ctrl-T shows it")
         wide = view(clock, shows=False, width=80)
-        assert after(wide, THOUGHT).activity == "thinking · 0 s · 4 tokens · Ctrl-T shows it · Esc answers now"
+        assert after(wide, THOUGHT).activity == "thinking · 0 s · Ctrl-T shows it · Esc answers now"
 
     def test_afterwards_one_line_sums_it_up(self, clock: Clock) -> None:
         reply = view(clock, shows=False)
@@ -80,7 +92,7 @@ class TestShown:
 
     def test_the_last_line_is_live(self, clock: Clock) -> None:
         frame = after(view(clock, shows=True), THOUGHT)
-        assert frame == Frame("", "│ Let me see.", "thinking · 0 s · 4 tokens")
+        assert frame == Frame("", "│ Let me see.", "thinking · 0 s · Ctrl-T hides it")
 
     def test_the_trace_is_above_the_line_that_sums_it_up(self, clock: Clock) -> None:
         reply = view(clock, shows=True)
@@ -145,10 +157,119 @@ class TestThoughtLine:
         ],
     )
     def test_it_has_tenths_of_a_second_below_ten_and_full_seconds_above(self, seconds: float, words: str) -> None:
-        assert thought_line(seconds, 1234) == f"thought for {words} · 1,234 tokens"
+        assert thought_lines(seconds, 1234, "natural", plain(80)) == f"thought for {words} · 1,234 tokens\n"
 
     def test_a_reply_that_was_killed_has_none(self) -> None:
-        assert thought_line(None, 0) == "thought for an unknown time"
+        assert thought_lines(None, 0, None, plain(40)) == "thought for an unknown time\n"
+
+    @pytest.mark.parametrize(
+        ("end", "words"),
+        [
+            ("budget", "stopped at the budget"),
+            ("loop", "went round in circles"),
+            ("user", "stopped by you"),
+            ("eos", "broke off"),
+            ("limit", "stopped to leave room to answer"),
+        ],
+    )
+    def test_it_says_what_ended_the_thinking_unless_the_model_did(self, end: ThinkingEnd, words: str) -> None:
+        line = "thought for 2 min 3 s · 4,096 tokens"
+        assert thought_lines(123, 4096, end, plain(80)) == f"{line} · {words}\n"
+        assert thought_lines(123, 4096, end, plain(40)) == f"{line}\n{words}\n"
+        assert thought_lines(123, 4096, None, plain(80)) == f"{line}\n"
+
+    def test_a_running_reply_says_it_too(self, clock: Clock) -> None:
+        reply = view(clock, shows=False, width=80)
+        frame = after(reply, [*THOUGHT, Thought(4, "budget"), Answer("So", 1)])
+        assert frame.finished == "thought for under 0.1 s · 4 tokens · stopped at the budget\n\n"
+
+    def test_a_reply_that_was_not_to_think_has_none(self, clock: Clock) -> None:
+        frame = after(view(clock, shows=True), [Prefill(9, 9), Thought(0, "budget"), Answer("Yes.", 2), END])
+        assert frame == Frame("Yes.\n", "", "")
+
+
+class TestGoingBack:
+    """Thinking that went round in circles goes on from an earlier place; the scrollback keeps what it has."""
+
+    LOOP = (Prefill(9, 9), Thinking("So it is 42.", 6), Thinking(" So it is 42.", 12))
+    BACK = Rewound("So it is 42.", 6, 6)
+    LINE = "went round in circles; back 6 tokens\n"
+
+    def test_a_line_says_so_and_the_new_text_follows(self, clock: Clock) -> None:
+        reply = view(clock, shows=True, width=60)
+        assert after(reply, self.LOOP).live == "│ So it is 42. So it is 42."
+        frame = after(reply, [self.BACK, Thinking("\nBut wait.", 9)])
+        assert (frame.finished, frame.live) == (f"│ So it is 42. So it is 42.\n{self.LINE}", "│ But wait.")
+        said = after(reply, [Thought(10), Answer("42", 1)]).finished
+        assert said == "│ But wait.\nthought for under 0.1 s · 10 tokens\n\n"
+
+    def test_what_was_not_drawn_yet_is_never_drawn(self, clock: Clock) -> None:
+        frame = after(view(clock, shows=True), [*self.LOOP, self.BACK, Thinking(" But wait.", 9)])
+        assert (frame.finished, frame.live) == (f"│ So it is 42.\n{self.LINE}", "│ But wait.")
+
+    def test_hidden_it_says_nothing(self, clock: Clock) -> None:
+        reply = view(clock, shows=False, width=60)
+        assert after(reply, [*self.LOOP, self.BACK]) == Frame(
+            "", "", "thinking · 0 s · Ctrl-T shows it · Esc answers now"
+        )
+        reply.shows_thinking = True
+        assert after(reply, [Thinking(" But wait.", 9)]).live == "│ So it is 42. But wait."
+        assert "circles" not in after(reply, [Thought(10), Answer("42", 1), END]).finished
+
+    def test_shown_again_it_says_so_where_the_scrollback_has_more(self, clock: Clock) -> None:
+        reply = view(clock, shows=True, width=60)
+        after(reply, self.LOOP)
+        reply.shows_thinking = False
+        assert "circles" not in after(reply, [self.BACK, Thinking(" But wait.", 9)]).finished
+        reply.shows_thinking = True
+        frame = reply.frame(10)
+        assert (frame.finished, frame.live) == (f"│ So it is 42. So it is 42.\n{self.LINE}", "│ But wait.")
+
+    def test_tokens_and_text_are_those_that_are_left(self, clock: Clock) -> None:
+        reply = view(clock, shows=False)
+        after(reply, [*self.LOOP, self.BACK, Thinking(" But", 7)])
+        assert ("".join(reply.text.thinking), reply.text.thinking_tokens) == ("So it is 42. But", 7)
+        assert (reply.text.generated_tokens, reply.text.times_back) == (13, 1)
+
+
+class TestSpeed:
+    """Tokens a second since the first one, also those that were taken out again."""
+
+    def test_it_is_measured_after_a_second(self, clock: Clock) -> None:
+        reply = view(clock, shows=False)
+        assert reply.decode_tps is None
+        after(reply, [Prefill(9, 9), Thinking("a", 1)])
+        clock.now += 0.5
+        after(reply, [Thinking("b", 20)])
+        assert reply.decode_tps is None
+        clock.now += 1.5
+        after(reply, [Thinking("c", 49)])
+        assert reply.decode_tps == 24
+        after(reply, [Rewound("a", 1, 48)])
+        assert reply.decode_tps == 24
+        clock.now += 2
+        after(reply, [Thought(1), Answer("d", 48)])
+        assert reply.decode_tps == 24
+
+
+class TestLiteral:
+    """An answer that had to have a form keeps every character: it is not Markdown."""
+
+    JSON = '{"a*b*": "__x__ $y$", "list": [1, 2]}'
+
+    def test_while_it_is_generated(self, clock: Clock) -> None:
+        reply = view(clock, shows=False, width=80, is_literal=True)
+        frame = after(reply, [*THOUGHT, Thought(5), Answer(self.JSON[:10], 2)])
+        assert frame.live == self.JSON[:10]
+        assert after(reply, [Answer(self.JSON[10:], 4), END]).finished == f"{self.JSON}\n"
+
+    @pytest.mark.parametrize("answer", [JSON, "- yes", "# no", "1. a\n\n2. b", "```\nx", "~~~~\n*a*", "  *a*  b"])
+    def test_when_it_is_shown_again(self, answer: str) -> None:
+        assert answer_lines(answer, plain(80), is_literal=True) == f"{answer}\n"
+
+    def test_a_long_line_is_wrapped(self) -> None:
+        lines = answer_lines(f'["{"x" * 100}"]', plain(40), is_literal=True).split("\n")
+        assert [len(line) for line in lines] == [40, 40, 24, 0]
 
 
 class TestReplyText:
@@ -166,64 +287,14 @@ class TestTurnLines:
     """A finished turn, as a chat that is continued shows it."""
 
     def test_question_files_thinking_and_answer_are_separated_by_blank_lines(self) -> None:
-        lines = turn_lines("Why?\nSay.", ["a.txt"], (1.0, 22, "Hm."), "**Yes.**", Style(40, colour=False))
+        style = plain(40)
+        thinking = PastThinking(1.0, 22, "natural", "Hm.").lines(style)
+        lines = turn_lines(question_lines("Why?\nSay.", style, ["a.txt"]), thinking, answer_lines("**Yes.**", style))
         assert lines == ("> Why?\n  Say.\n  attached: a.txt\n\n│ Hm.\nthought for 1.0 s · 22 tokens\n\nYes.\n\n")
 
     def test_a_turn_without_thinking_or_answer_is_its_question(self) -> None:
-        assert turn_lines("Why?", [], None, "", Style(40, colour=False)) == "> Why?\n\n"
+        assert turn_lines(question_lines("Why?", plain(40)), "", answer_lines("", plain(40))) == "> Why?\n\n"
 
-
-TEXT = "First, 17 + 25. Carry the one.\n\n  indented, a-word-that-is-longer-than-any-line\n漢字と仮名のまじった文。"
-
-
-def plain(width: int) -> Style:
-    return Style(width, colour=False)
-
-
-class TestTrace:
-    """Lines are returned once they are full; nothing is lost or repeated."""
-
-    def test_each_line_has_a_bar(self) -> None:
-        assert render_trace("one two three", plain(10 + 4)) == "│ one two\n│ three\n"
-
-    def test_it_is_dim_where_there_are_colours(self) -> None:
-        assert render_trace("hm", Style(40)) == "\x1b[2m│ hm\x1b[0m\n"
-
-    def test_a_line_is_returned_when_it_is_full(self) -> None:
-        trace = Trace(plain(16))
-        assert trace.feed("one two three") == ""
-        assert trace.live() == "│ one two three"
-        assert trace.feed(" four") == "│ one two three\n"
-        assert trace.live() == "│ four"
-        assert trace.end() == "│ four\n"
-        assert trace.live() == trace.end() == ""
-
-    def test_blank_lines_and_indents_stay(self) -> None:
-        assert render_trace("a\n\n  b", plain(40)) == "│ a\n│\n│   b\n"
-
-    def test_escape_codes_do_not_reach_the_terminal(self) -> None:
-        assert "\x1b" not in render_trace("\x1b[2Jhm\x1b]0;x\x07", plain(40))
-
-    @pytest.mark.parametrize("width", [1, 2, 5, 13, 20, 40, 200])
-    def test_every_line_fits_and_has_every_word_once(self, width: int) -> None:
-        lines = render_trace(TEXT, plain(width)).splitlines()
-        assert all(cell_len(line) <= max(width, 2) for line in lines)  # a wide character takes two columns
-        said = "".join(line.removeprefix("│") for line in lines)
-        assert "".join(said.split()) == "".join(TEXT.split())
-
-    @pytest.mark.parametrize("seed", range(20))
-    def test_the_size_of_the_pieces_makes_no_difference(self, seed: int) -> None:
-        random.seed(seed)
-        width = random.randint(3, 50)
-        trace, said, rest = Trace(plain(width)), "", TEXT
-        while rest:
-            cut = random.randint(1, 9)
-            said, rest = said + trace.feed(rest[:cut]), rest[cut:]
-        assert said + trace.end() == render_trace(TEXT, plain(width))
-
-    def test_chinese_breaks_between_characters_but_not_before_punctuation(self) -> None:
-        """As in answers: https://www.w3.org/TR/clreq/#prohibition_rules_for_line_start_end"""
-        said = [line.removeprefix("│").strip() for line in render_trace("数一数，一共三个。", plain(15)).splitlines()]
-        assert "".join(said) == "数一数，一共三个。"
-        assert len(said) > 1
-        assert not any(line.startswith(("，", "。")) for line in said)
+    def test_thinking_that_was_ended_says_by_what(self) -> None:
+        thinking = PastThinking(1.0, 22, "loop", "").lines(plain(80))
+        assert thinking == "thought for 1.0 s · 22 tokens · went round in circles\n"
