@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from r1.help import Command, Group
 from r1_quantize.errors import UsageError
 
 if TYPE_CHECKING:
+    from r1.forms.form import Form
     from r1.render.progress_line import Report
     from r1.settings import Settings
 
@@ -36,8 +37,8 @@ app = typer.Typer(
 )
 history_app = typer.Typer(cls=Group, subcommand_metavar="[COMMAND]", no_args_is_help=False, rich_markup_mode=None)
 
-Flags = Mapping[str, object]
-"""The options that are settings, by name; None or False: not given."""
+Flags = Mapping[str, Any]
+"""The options that several commands or settings share, by name; None or False: not given."""
 
 
 def _version(context: typer.Context, requested: bool) -> None:
@@ -149,10 +150,12 @@ def chat(
 
 @app.command(cls=PromptCommand, epilog=examples.RUN)
 @options.with_settings(
+    {"json": options.Json},
+    options.SAMPLING,
     {"thinking": options.Thinking},
     options.THINKING,
-    options.SAMPLING,
-    {"parallel": options.Parallel},
+    options.FORM,
+    options.MANY,
     options.MODEL_AND_MACHINE,
 )
 def run(
@@ -160,34 +163,46 @@ def run(
     prompt: options.Prompt = None,
     file: options.Files = None,
     no_stdin: options.NoStdin = False,
-    json: options.Json = False,
-    jsonl: options.Jsonl = False,
-    unordered: options.Unordered = False,
-    resume: options.Resume = None,
     quiet: options.Quiet = False,
 ) -> int:
     """Answer one prompt, from the command line or stdin. Prints the answer, and only the answer, on stdout."""
     from r1.prompt_input import PromptOptions
 
-    if json and jsonl:
-        raise UsageError("--json is for one prompt and --jsonl for many; leave one of them out")
-    for_many = {"--parallel": flags["parallel"], "--unordered": unordered, "--resume": resume}
-    misplaced = next((name for name, value in for_many.items() if value), None)
-    if misplaced and not jsonl:
-        raise UsageError(f"{misplaced} is for the many prompts of --jsonl; add --jsonl, or leave it out")
+    _require_one_kind_of_output(flags)
+    form = _form(flags)
     keep_libraries_quiet()
     console = Console.of_process(quiet=quiet)
     settings = _settings(console, flags)
     if flags["model"] is None:
         note_model_name(console, prompt or ())
     prompt_options = PromptOptions(words=tuple(prompt or ()), files=tuple(file or ()), use_stdin=not no_stdin)
-    if jsonl:
+    if flags["jsonl"]:
         from r1.commands.run_lines import LineOptions, run_lines
 
-        return run_lines(console, prompt_options, LineOptions(unordered, resume), settings)
+        lines = LineOptions(unordered=flags["unordered"], resume=flags["resume"], form=form)
+        return run_lines(console, prompt_options, lines, settings)
     from r1.commands.run import run
 
-    return run(console, prompt_options, settings, as_json=json)
+    return run(console, prompt_options, settings, form=form, as_json=flags["json"])
+
+
+def _require_one_kind_of_output(flags: Flags) -> None:
+    """Raises UsageError for options that are for many prompts where there is one, or the other way round."""
+    if flags["json"] and flags["jsonl"]:
+        raise UsageError("--json is for one prompt and --jsonl for many; leave one of them out")
+    misplaced = next((name for name in ("parallel", "unordered", "resume") if flags[name]), None)
+    if misplaced and not flags["jsonl"]:
+        raise UsageError(f"--{misplaced} is for the many prompts of --jsonl; add --jsonl, or leave it out")
+
+
+def _form(flags: Flags) -> Form | None:
+    """The form of the answer, if one is asked for. Raises UsageError if it is wrong, or if there are several."""
+    given = {name: flags[name] for name in options.FORM}
+    if all(value is None for value in given.values()):
+        return None
+    from r1.forms import FormOptions
+
+    return FormOptions(**given).compile()
 
 
 @app.command(cls=Command, epilog=examples.PULL)

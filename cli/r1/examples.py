@@ -14,6 +14,9 @@ Only `r1 pull`, `r1 verify --repair` and `--rpc` need a network. R1_* variables 
 RUN = """Examples:
     r1 run "How many r's are in strawberry?"
     git diff | r1 run "Write a commit message for this change."
+    r1 run --effort low "What is 17 + 25?"
+    r1 run --choices yes,no,unsure "Is 2027 a prime number?"
+    r1 run --schema '{"type": "array", "items": {"type": "integer"}}' "The first ten primes?"
     r1 run -f report.txt --thinking hide "What are the risks?" > risks.txt
     while read -r line; do r1 run --no-stdin "$line"; done < questions.txt
     r1 run --jsonl --max-tokens 4096 < questions.jsonl > answers.jsonl
@@ -21,7 +24,9 @@ RUN = """Examples:
 
 Without `run` it is the same: r1 "PROMPT". Stdin is read unless it is a terminal, and follows the words.
 
-Exit codes: 0 complete answer, 1 unexpected error, 2 bad input, 3 answer cut off by a limit, 4 no such model, \
+SIGUSR1 (on Windows Ctrl-Break) ends the thinking, and the answer follows.
+
+Exit codes: 0 complete answer, 1 unexpected error, 2 bad input, 3 answer cut off or not of its form, 4 no such model, \
 5 not enough memory or disk space, 7 damaged file, 129 SIGHUP, 130 Ctrl-C, 141 stdout was closed, \
 143 SIGTERM."""
 

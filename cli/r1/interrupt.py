@@ -1,4 +1,7 @@
-"""Ctrl-C, SIGTERM and SIGHUP: a flag for running work to check, or an exception, so that nothing is left half done."""
+"""Ctrl-C, SIGTERM and SIGHUP: a flag for running work to check, or an exception, so that nothing is left half done.
+
+And SIGUSR1: a flag for the wish that the model answers now.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from r1_quantize.errors import ExitStatus
 _KILL_WINDOW_S = 5.0  # three signals within this time kill the process
 _TERMINATIONS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 _SIGNALS = (signal.SIGINT, *_TERMINATIONS)
+_ANSWER_NOW = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGBREAK") if hasattr(signal, name))
 
 
 class Interrupted(BaseException):
@@ -96,6 +100,32 @@ class Interrupt:
         self.stop.set()
         if self._raising:
             raise Interrupted
+
+
+class AnswerNow:
+    """While entered, SIGUSR1 (on Windows Ctrl-Break) ends the thinking of the replies under way; it raises nothing.
+
+    A signal that is ignored stays ignored. Outside the main thread this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._signals = 0  # that came
+        self._previous: dict[int, Any] = {}
+
+    def from_now(self) -> Callable[[], bool]:
+        """For a reply that begins: a function that says whether a signal has come since."""
+        before = self._signals
+        return lambda: self._signals > before
+
+    def __enter__(self) -> Self:
+        self._previous = _install(_ANSWER_NOW, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _restore(self._previous)
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
 
 
 @contextmanager

@@ -296,6 +296,8 @@ Resume = Annotated[
     ),
 ]
 
+MANY = {"jsonl": Jsonl, "unordered": Unordered, "resume": Resume, "parallel": Parallel}
+
 # chat
 
 ModelToRun = Annotated[str | None, _argument("MODEL", _REFERENCE_OR_DEFAULT, autocompletion=completion.models)]

@@ -24,6 +24,12 @@ _JSON_BYTES = 6  # that JSON can take for one byte of a prompt: \u0001
 _MAX_SKIPPED = 1 << 30  # bytes of a line that is too long, before the rest is not looked for any more
 _DIGEST_DIGITS = 16
 
+LINE_OPTIONS = (
+    *("seed", "temp", "top_p", "max_tokens", "think_budget", "effort"),
+    *("schema", "choices", "regex", "grammar"),
+)
+"""The options that a line of JSON Lines can have, for itself alone."""
+
 _NO_PROMPT = 'no prompt; try: r1 run "How many r\'s are in strawberry?", or pipe one in'
 
 
@@ -40,13 +46,15 @@ class PromptOptions:
 class PromptLine:
     """One line of JSON Lines: a prompt, or the error in it. `fields` are copied into the result.
 
-    `number` counts from 1 and includes blank lines; `size` is in bytes, blank lines before it included.
+    `options` has those of LINE_OPTIONS that the line has, not checked; null counts as not given. `number` counts from 1
+    and includes blank lines; `size` is in bytes, blank lines before it included.
     """
 
     number: int
     prompt: str | None = None
     error: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     size: int = 0
 
     @property
@@ -171,7 +179,8 @@ def _parse(number: int, raw: bytes) -> PromptLine:
         value = _decode_json(number, raw)
         record = value if isinstance(value, dict) else {"prompt": value}
         fields = _id_field(number, record)
-        return PromptLine(number, prompt=_prompt_in(number, record), fields=fields)
+        options = {name: record[name] for name in LINE_OPTIONS if record.get(name) is not None}
+        return PromptLine(number, prompt=_prompt_in(number, record), fields=fields, options=options)
     except _BadLine as exc:
         return PromptLine(number, error=str(exc), fields=fields)
 

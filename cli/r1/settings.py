@@ -152,6 +152,16 @@ _RULES: dict[str, _Rule] = {
 }
 
 
+def require_some_text(settings: Settings, *, has_form: bool) -> None:
+    """Raises UsageError where only the thinking is to be printed, and there is to be none, or an answer in a form."""
+    if settings.thinking != "only":
+        return
+    if settings.thinking_params().budget == 0:
+        raise UsageError("only the thinking is to be printed, and a budget of 0 leaves none; raise the budget")
+    if has_form:
+        raise UsageError("only the thinking is to be printed, and a form is for the answer; leave one of them out")
+
+
 class _Given(NamedTuple):
     """A value as it was given; `strength` is higher for the environment than for config.toml, and highest for flags."""
 

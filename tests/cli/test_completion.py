@@ -132,6 +132,8 @@ class TestValues:
                 "r1 run --file=no",
                 "r1 -f no",
                 "r1 pull --imatrix ",
+                "r1 run --schema per",
+                "r1 --grammar per",
             ),
         ],
     )
@@ -154,7 +156,7 @@ class TestValues:
         params = [
             param for command in commands for param in command.params if getattr(param.type, "name", "") == "path"
         ]
-        assert {param.name for param in params} == {"file", "imatrix", "output", "resume"}
+        assert {param.name for param in params} == {"file", "grammar", "imatrix", "output", "resume"}
         for param in params:
             assert [item.help for item in param.shell_complete(typer.Context(root), "x")] == [FILES]
 

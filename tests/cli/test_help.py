@@ -60,7 +60,10 @@ class TestHelp:
     def test_the_options_of_run_are_grouped(self, help_of: HelpOf) -> None:
         text = help_of("run")
         titles = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
-        groups = ["The answer:", "Many prompts:", "The thinking:", "The model:", "The machine:"]
+        groups = [
+            *("The answer:", "The thinking:", "The form of the answer:", "Many prompts:"),
+            *("The model:", "The machine:"),
+        ]
         assert titles == ["Arguments:", "Options:", *groups, "Examples:"]
         answer, machine = text.index("The answer:"), text.index("The machine:")
         assert answer < text.index("--temp") < text.index("The model:") < text.index("--ctx") < machine

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from r1.interrupt import Interrupt, Interrupted, exit_on_signals
+from r1.interrupt import AnswerNow, Interrupt, Interrupted, exit_on_signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGHUP is POSIX's")
 
@@ -126,6 +126,44 @@ class TestInterrupt:
         thread.start()
         thread.join()
         assert states == [False]
+
+
+class TestAnswerNow:
+    """SIGUSR1 is for the replies under way, and sticks to them."""
+
+    def test_it_is_for_those_that_have_begun(self) -> None:
+        with AnswerNow() as answer_now:
+            earlier = answer_now.from_now()
+            assert not earlier()
+            signal.raise_signal(signal.SIGUSR1)
+            later = answer_now.from_now()
+            assert [earlier(), earlier(), later()] == [True, True, False]
+            signal.raise_signal(signal.SIGUSR1)
+            assert later()
+
+    def test_it_raises_nothing_and_neither_ends_nor_kills(self) -> None:
+        with Interrupt() as interrupt, AnswerNow() as answer_now, interrupt.raising():
+            asked = answer_now.from_now()
+            for _ in range(5):
+                signal.raise_signal(signal.SIGUSR1)
+            assert asked()
+            assert not interrupt()
+
+    def test_the_previous_handler_is_restored(self) -> None:
+        before = signal.getsignal(signal.SIGUSR1)
+        with AnswerNow():
+            assert signal.getsignal(signal.SIGUSR1) != before
+        assert signal.getsignal(signal.SIGUSR1) == before
+
+    def test_an_ignored_signal_stays_ignored(self) -> None:
+        before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        try:
+            with AnswerNow() as answer_now:
+                asked = answer_now.from_now()
+                signal.raise_signal(signal.SIGUSR1)
+                assert not asked()
+        finally:
+            signal.signal(signal.SIGUSR1, before)
 
 
 class TestExitOnSignals:

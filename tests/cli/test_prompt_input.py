@@ -416,6 +416,13 @@ class TestReadLines:
         assert prefixed.digest == hashlib.sha256(b"The\n\nlazy dog").hexdigest()[:16]
         assert next(read_lines(console(b"\n{"), PromptOptions(()), limit)).labels == {"line": 2}
 
+    def test_options_of_a_line_are_taken_as_they_are(self) -> None:
+        """They are checked when the line is answered; null counts as not given, and other keys are no options."""
+        stdin = b'{"prompt": "a", "seed": 7, "schema": {"type": "null"}, "temp": "x", "top_p": null, "ctx": 5, "id": 1}'
+        found = next(read_lines(console(stdin), PromptOptions(()), limit))
+        assert (found.options, found.fields) == ({"seed": 7, "temp": "x", "schema": {"type": "null"}}, {"id": 1})
+        assert next(read_lines(console(b'"a"'), PromptOptions(()), limit)).options == {}
+
     def test_files_are_read_once_before_the_first_line(self, tmp_path: Path) -> None:
         file = tmp_path / "notes"
         file.write_text("one", encoding="utf-8")

@@ -116,16 +116,20 @@ class TestExitCodes:
 class TestJson:
     """One object, or one per line."""
 
-    KEYS = ("answer", "thinking", "finish_reason", "model", "seed", "context", "usage", "timings")
+    KEYS = (
+        *("answer", "thinking", "finish_reason", "thinking_end", "valid"),
+        *("model", "seed", "context", "usage", "timings"),
+    )
 
     def test_one_object_has_everything(self, r1: Run) -> None:
         done = r1("run", "--json", "--seed", "4", "--temp", "0", SUM)
         assert (done.returncode, done.stderr) == (0, b"")
         report = json.loads(done.stdout)
         assert tuple(report) == self.KEYS
-        assert tuple(report["usage"]) == ("prompt_tokens", "thinking_tokens", "answer_tokens")
+        assert tuple(report["usage"]) == ("prompt_tokens", "thinking_tokens", "answer_tokens", "discarded_tokens")
         assert tuple(report["timings"]) == ("load_s", "ttft_s", "prefill_tps", "decode_tps", "total_s")
         assert (report["finish_reason"], report["model"], report["seed"]) == ("stop", "tiny:Q8_0", 4)
+        assert (report["thinking_end"], report["valid"]) == ("natural", None)
         assert report["thinking"]
         assert r"\boxed{42}" in report["answer"]
         assert all(value > 0 for value in report["timings"].values())

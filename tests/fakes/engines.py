@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from r1.engine.context import PromptTooLong
-from r1.engine.events import Answer, Event, Finished, FinishReason, Prefill, Thinking, Thought, Timings, Usage
+from r1.engine.events import (
+    Answer,
+    Event,
+    Finished,
+    FinishReason,
+    Prefill,
+    Thinking,
+    ThinkingEnd,
+    Thought,
+    Timings,
+    Usage,
+)
 from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
+from r1.forms.form import Form
+from r1.settings import Settings
 from r1_quantize.errors import R1Error
 
 TIMINGS = Timings(ttft_s=0.5, prefill_tps=10.0, decode_tps=20.0, total_s=1.0)
@@ -17,7 +31,8 @@ TIMINGS = Timings(ttft_s=0.5, prefill_tps=10.0, decode_tps=20.0, total_s=1.0)
 class FakeEngine:
     """Answers the prompt `3 text` in three steps with `TEXT`; `wide 3 text` needs a context of its own first.
 
-    `log` says what was done in which order. `is_stopped` ends all replies at the next step.
+    When it is to answer now, the next step is the last one. `settings` and `forms` are those of each request, and `log`
+    says what was done in which order. `is_stopped` ends all replies at the next step.
     """
 
     sequences: int = 2
@@ -28,14 +43,28 @@ class FakeEngine:
     log: list[str] = field(default_factory=list)
     most_at_once: int = 0
     steps: int = 0
+    settings: list[Settings] = field(default_factory=list)
+    forms: list[Form | None] = field(default_factory=list)
     _prompts: dict[Request, str] = field(default_factory=dict)
     _left: dict[Request, int] = field(default_factory=dict)
     _is_wide: bool = False
 
-    def request(self, prompt: str, *, stop_after_thinking: bool) -> Request:
+    def request(
+        self,
+        prompt: str,
+        *,
+        settings: Settings | None,
+        form: Form | None,
+        answer_now: Callable[[], bool],
+        stop_after_thinking: bool,
+    ) -> Request:
         if prompt == "long":
             raise PromptTooLong(200, self.context_length, self.context_length)
-        made = Request(prompt=[], sampling=SamplingParams(seed=7), stop_after_thinking=stop_after_thinking)
+        assert settings is not None
+        self.settings.append(settings)
+        self.forms.append(form)
+        sampling = SamplingParams(seed=7 if settings.seed is None else settings.seed)
+        made = Request(prompt=[], sampling=sampling, answer_now=answer_now, stop_after_thinking=stop_after_thinking)
         self._prompts[made] = prompt
         return made
 
@@ -71,11 +100,14 @@ class FakeEngine:
         if prompt in self.crowds_out and len(self._left) > 1:
             self.crowds_out.remove(prompt)
             return self._end(request, "context", [])
-        if self._left[request] == 0:
-            return self._end(request, "stop", [Thought(2), Answer(prompt.upper(), tokens=3)])
+        if self._left[request] == 0 or request.answer_now():
+            end: ThinkingEnd = "natural" if self._left[request] == 0 else "user"
+            return self._end(request, "stop", [Thought(2, end), Answer(prompt.upper(), tokens=3)], end)
         return [Prefill(1, 1), Thinking("hm ", tokens=1)]
 
-    def _end(self, request: Request, reason: FinishReason, events: list[Event]) -> list[Event]:
+    def _end(
+        self, request: Request, reason: FinishReason, events: list[Event], end: ThinkingEnd | None = None
+    ) -> list[Event]:
         del self._left[request]
         self.log.append(f"end {self._prompts[request]}")
-        return [*events, Finished(reason, Usage(4, 2, 3), TIMINGS, threads=1)]
+        return [*events, Finished(reason, Usage(4, 2, 3), TIMINGS, threads=1, thinking_end=end)]

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from r1.console import Console
 from r1.engine.model import LoadCancelled
 from r1.fit.fitted_model import Listener, Workload
-from r1.interrupt import Interrupt, Interrupted
+from r1.interrupt import AnswerNow, Interrupt, Interrupted
 from r1.library import find_model
 from r1.loaded_model import LoadedModel
 from r1.prompt_input import PromptOptions, read_prompt, require_prompt
 from r1.prompt_limit import limit_of
-from r1.render.outcome import command_line_remedies, exit_status, why_incomplete
+from r1.render.outcome import (
+    FormCheck,
+    Remedies,
+    command_line_remedies,
+    exit_status,
+    how_thinking_ended,
+    why_incomplete,
+)
 from r1.render.plain import LoadingLine, PlainView, Reply, TraceTo, follow
 from r1.render.reply_object import reply_object, unanswered_object
-from r1.settings import Settings
+from r1.settings import Settings, require_some_text
 from r1_quantize.errors import ExitStatus
 from r1_quantize.store.model import StoredModel
+
+if TYPE_CHECKING:
+    from r1.forms.form import Form
 
 _MIN_BYTES_PER_TOKEN = 3  # in all but unusual texts
 _MAX_TEMPLATE_TOKENS = 64
 
 
-def run(console: Console, options: PromptOptions, settings: Settings, *, as_json: bool = False) -> ExitStatus:
-    """Answers the prompt; OK only if the answer is complete. Raises as `find_model` and `LoadedModel`."""
+def run(
+    console: Console, options: PromptOptions, settings: Settings, *, form: Form | None = None, as_json: bool = False
+) -> ExitStatus:
+    """Answers the prompt, in the `form` if one is asked for; OK only if the answer is complete.
+
+    Raises as `require_some_text`, `find_model` and `LoadedModel`.
+    """
     name = settings.model
-    with Interrupt() as interrupt:
+    require_some_text(settings, has_form=form is not None)
+    with Interrupt() as interrupt, AnswerNow() as answer_now:
+        wants_answer = answer_now.from_now()
         try:
             with interrupt.raising():
                 require_prompt(console, options)
@@ -34,7 +54,8 @@ def run(console: Console, options: PromptOptions, settings: Settings, *, as_json
                 name = model.reference
                 prompt = read_prompt(console, options, partial(limit_of, model.path, settings.ctx))
             with load(console, settings, interrupt, model, prompt) as loaded:
-                return _answer(console, loaded, interrupt, prompt, name if as_json else None)
+                asked = _Asked(prompt, form, wants_answer, name if as_json else None)
+                return _answer(console, loaded, interrupt, asked)
         except (LoadCancelled, Interrupted):
             if as_json:
                 console.json(unanswered_object(name, settings.seed), one_line=True)
@@ -61,10 +82,13 @@ def load(
     return loaded
 
 
-def status_of(settings: Settings, reply: Reply, interrupt: Interrupt) -> ExitStatus:
+def status_of(settings: Settings, reply: Reply, check: FormCheck, interrupt: Interrupt) -> ExitStatus:
     """The exit status of one reply: OK if it is complete and has what was to be printed."""
-    printed = reply.thinking if settings.thinking == "only" else reply.answer
-    return exit_status(reply.finished.reason, printed, interrupt.status)
+    return exit_status(reply.finished.reason, _printed(settings, reply), interrupt.status, valid=check.valid)
+
+
+def _printed(settings: Settings, reply: Reply) -> str:
+    return reply.thinking if settings.thinking == "only" else reply.answer
 
 
 def _print_hints(console: Console) -> None:
@@ -74,20 +98,37 @@ def _print_hints(console: Console) -> None:
         console.note(hint)
 
 
-def _answer(
-    console: Console, loaded: LoadedModel, interrupt: Interrupt, prompt: str, json_for: str | None
-) -> ExitStatus:
-    """Answers as text, or as one JSON object that names the model `json_for`."""
-    settings = loaded.settings
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked of the model. `json_for`: the name of the model in the JSON object that is printed; None: text."""
+
+    prompt: str
+    form: Form | None
+    answer_now: Callable[[], bool]
+    json_for: str | None
+
+
+def _answer(console: Console, loaded: LoadedModel, interrupt: Interrupt, asked: _Asked) -> ExitStatus:
+    """Answers as text, or as one JSON object."""
+    settings, as_json = loaded.settings, asked.json_for is not None
     only_thinking = settings.thinking == "only"
-    pending = loaded.ask(prompt, stop_after_thinking=only_thinking)
-    trace_to = _trace_to(console, settings, as_json=json_for is not None)
-    reply = follow(pending.events, PlainView(console, trace_to, show_answer=json_for is None and not only_thinking))
-    if json_for is not None:
-        console.json(reply_object(reply, json_for, pending.seed, loaded.plan, pending.load_s), one_line=True)
-    status = status_of(settings, reply, interrupt)
+    pending = loaded.ask(asked.prompt, form=asked.form, answer_now=asked.answer_now, stop_after_thinking=only_thinking)
+    view = PlainView(
+        console,
+        _trace_to(console, settings, as_json=as_json),
+        show_answer=not (as_json or only_thinking),
+        budget=settings.thinking_params().budget,
+    )
+    reply = follow(pending.events, view)
+    check = FormCheck.of(reply.answer, reply.finished.reason, asked.form)
+    if as_json:
+        report = reply_object(reply, asked.json_for, pending.seed, loaded.plan, pending.load_s, valid=check.valid)
+        console.json(report, one_line=True)
+    if _printed(settings, reply):
+        _say_how_thinking_ended(console, loaded, reply)
+    status = status_of(settings, reply, check, interrupt)
     if status is ExitStatus.INCOMPLETE:
-        console.warn(_why_incomplete(loaded, reply))
+        console.warn(check.problem or _why_incomplete(loaded, reply))
     return status
 
 
@@ -98,12 +139,30 @@ def _trace_to(console: Console, settings: Settings, *, as_json: bool) -> TraceTo
     return "stderr" if thinking == "show" else "nowhere"
 
 
+def _say_how_thinking_ended(console: Console, loaded: LoadedModel, reply: Reply) -> None:
+    """A line about thinking that the model did not end; also for a script, because the answer may be worse for it."""
+    usage, max_tokens = reply.finished.usage, loaded.settings.max_tokens
+    is_context = usage.prompt_tokens + max_tokens > loaded.context_length
+    line = how_thinking_ended(
+        reply.finished,
+        budget=loaded.settings.thinking_params().budget,
+        limit=f"the context; {_remedies(loaded).context}"
+        if is_context
+        else f"{max_tokens:,} tokens; raise --max-tokens",
+    )
+    if line is not None and not console.quiet:
+        console.warn(line)
+
+
 def _why_incomplete(loaded: LoadedModel, reply: Reply) -> str:
-    length = loaded.context_length
     return why_incomplete(
         reply.finished.reason,
         answered=bool(reply.answer),
         max_tokens=loaded.settings.max_tokens,
-        context=length,
-        remedies=command_line_remedies(can_grow=length < loaded.model.context_length),
+        context=loaded.context_length,
+        remedies=_remedies(loaded),
     )
+
+
+def _remedies(loaded: LoadedModel) -> Remedies:
+    return command_line_remedies(can_grow=loaded.context_length < loaded.model.context_length)

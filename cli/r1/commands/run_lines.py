@@ -8,36 +8,46 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from r1.commands.run import load, status_of
 from r1.console import Console
 from r1.engine.model import LoadCancelled
-from r1.interrupt import Interrupt, Interrupted
+from r1.interrupt import AnswerNow, Interrupt, Interrupted
 from r1.jsonl import earlier_answers
-from r1.jsonl.answering import Answering, Form
+from r1.jsonl.answering import Answering, Reporting
+from r1.jsonl.asking import Asked, Asking
 from r1.jsonl.earlier_answers import EarlierAnswers
 from r1.jsonl.line_reader import LineReader
-from r1.jsonl.results import Results
+from r1.jsonl.results import Result, Results
 from r1.library import find_model
 from r1.loaded_model import LoadedModel
 from r1.prompt_input import PromptLine, PromptOptions, read_lines
 from r1.prompt_limit import limit_of
 from r1.render.lines_progress import LinesProgress
-from r1.render.plain import PlainView
+from r1.render.outcome import FormCheck
+from r1.render.plain import PlainView, Reply
 from r1.render.reply_object import reply_object
 from r1.render.status_line import StatusLine
-from r1.settings import Settings
+from r1.settings import Settings, require_some_text
 from r1.streams import regular_file
 from r1_quantize import units
 from r1_quantize.errors import ExitStatus, UsageError
 
+if TYPE_CHECKING:
+    from r1.forms.form import Form
+
 
 @dataclass(frozen=True, slots=True)
 class LineOptions:
-    """`unordered`: results are printed as they end. `resume`: lines with a complete answer in this file are skipped."""
+    """`unordered`: results are printed as they end. `resume`: lines with a complete answer in this file are skipped.
+
+    `form` is that of the answers; a line may have another one.
+    """
 
     unordered: bool = False
     resume: Path | None = None
+    form: Form | None = None
 
 
 def run_lines(console: Console, prompt: PromptOptions, options: LineOptions, settings: Settings) -> ExitStatus:
@@ -47,12 +57,13 @@ def run_lines(console: Console, prompt: PromptOptions, options: LineOptions, set
     way, and prints them. Raises as `find_model`, `LoadedModel`, `read_lines` and `earlier_answers.read`, and UsageError
     if stdin and stdout are the same file.
     """
+    require_some_text(settings, has_form=options.form is not None)
     settings = _one_at_a_time_with_a_seed(settings)
     file = regular_file(console.stdin)
     _require_another_file(console, file)
     progress = LinesProgress(console, None if file is None else _bytes_left(console, file))
     results = Results(console, progress, in_order=not options.unordered)
-    with Interrupt() as interrupt:
+    with Interrupt() as interrupt, AnswerNow() as answer_now:
         try:
             with interrupt.raising():
                 model = find_model(console, settings.model)
@@ -63,8 +74,9 @@ def run_lines(console: Console, prompt: PromptOptions, options: LineOptions, set
                     reader.raise_error()  # there is none: everything was answered before
                 else:
                     with load(console, settings, interrupt, model) as loaded:
-                        form = _form(console, loaded, interrupt, model.reference)
-                        answering = Answering(loaded, reader, results, progress, form)
+                        asking = Asking(loaded.settings, options.form, answer_now)
+                        reporting = _reporting(console, loaded, interrupt, model.reference)
+                        answering = Answering(loaded, reader, results, progress, asking, reporting)
                         answering.run(interrupt, waits=file is not None)
         except (LoadCancelled, Interrupted):
             return interrupt.status
@@ -99,14 +111,17 @@ def _without(earlier: EarlierAnswers, lines: Iterator[PromptLine], progress: Lin
             yield line
 
 
-def _form(console: Console, loaded: LoadedModel, interrupt: Interrupt, name: str) -> Form:
-    settings = loaded.settings
-    return Form(
-        describe=lambda reply, seed, load_s: reply_object(reply, name, seed, loaded.plan, load_s),
-        judge=lambda reply: status_of(settings, reply, interrupt),
-        only_thinking=settings.thinking == "only",
-        view=partial(PlainView, console, "stderr", show_answer=False) if settings.thinking == "show" else None,
-    )
+def _reporting(console: Console, loaded: LoadedModel, interrupt: Interrupt, name: str) -> Reporting:
+    def result(asked: Asked, reply: Reply, seed: int, load_s: float) -> Result:
+        check = FormCheck.of(reply.answer, reply.finished.reason, asked.form)
+        fields = reply_object(reply, name, seed, loaded.plan, load_s, valid=check.valid)
+        return Result(fields, status_of(asked.settings, reply, check, interrupt))
+
+    def view(asked: Asked) -> PlainView:
+        budget = asked.settings.thinking_params().budget
+        return PlainView(console, "stderr", show_answer=False, budget=budget)
+
+    return Reporting(result, view if loaded.settings.thinking == "show" else None)
 
 
 def _say_what_was_skipped(console: Console, earlier: EarlierAnswers, complete: int) -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from r1.engine.events import Answer, Event, Thinking
+from r1.engine.events import Answer, Event, Rewound, Thinking
 from r1.engine.request import Request
+from r1.jsonl.asking import Asked, Asking
 from r1.jsonl.line_reader import LineReader
 from r1.jsonl.results import Result, Results
 from r1.prompt_input import PromptLine
 from r1.render.lines_progress import LinesProgress
 from r1.render.plain import PlainView, Reply, ReplyText
+from r1.settings import Settings
 from r1_quantize.errors import ExitStatus, R1Error
+
+if TYPE_CHECKING:
+    from r1.forms.form import Form
 
 _HELD_PER_SEQUENCE = 64
 """Results that may wait for an earlier line. A long reply holds up others that take 1/64 of its time or more."""
@@ -27,25 +32,31 @@ class Engine(Protocol):
     def sequences(self) -> int: ...
     @property
     def context_length(self) -> int: ...
-    def request(self, prompt: str, *, stop_after_thinking: bool) -> Request: ...
+    def request(
+        self,
+        prompt: str,
+        *,
+        settings: Settings | None,
+        form: Form | None,
+        answer_now: Callable[[], bool],
+        stop_after_thinking: bool,
+    ) -> Request: ...
     def has_room_for(self, request: Request) -> bool: ...
     def submit(self, request: Request) -> float: ...
     def step(self) -> list[tuple[Request, Event]]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Reporting:
     """How a reply becomes a result.
 
-    `describe` makes the JSON object of a reply from its seed and the seconds it took to get ready; `judge` gives its
-    exit status. `view`, if the thinking is to be seen, shows a reply while it is generated; of several at once, the
-    thinking is printed on stderr as a whole, before the result.
+    `result` makes it from what was asked, the reply, its seed and the seconds it took to get ready. `view`, if the
+    thinking is to be seen, shows a reply while it is generated; of several at once, the thinking is printed on stderr
+    as a whole, before the result.
     """
 
-    describe: Callable[[Reply, int, float], dict[str, Any]]
-    judge: Callable[[Reply], ExitStatus]
-    only_thinking: bool = False
-    view: Callable[[], PlainView] | None = None
+    result: Callable[[Asked, Reply, int, float], Result]
+    view: Callable[[Asked], PlainView] | None = None
 
 
 @dataclass(slots=True)
@@ -57,12 +68,14 @@ class _Job:
 
     line: PromptLine
     place: int
+    asked: Asked
     request: Request
     load_s: float = 0.0
     crowded_out: Reply | None = None
     text: ReplyText = field(default_factory=ReplyText)
     thinking_tokens: int = 0
     answer_tokens: int = 0
+    discarded_tokens: int = 0
     view: PlainView | None = None
 
     def add(self, event: Event) -> Reply | None:
@@ -71,6 +84,9 @@ class _Job:
             self.view.show(event)
         if isinstance(event, Thinking):
             self.thinking_tokens = event.tokens
+        elif isinstance(event, Rewound):
+            self.thinking_tokens = event.tokens
+            self.discarded_tokens += event.dropped
         elif isinstance(event, Answer):
             self.answer_tokens = event.tokens
         return self.text.add(event)
@@ -78,20 +94,27 @@ class _Job:
     @property
     def tokens(self) -> int:
         """Tokens generated so far."""
-        return self.thinking_tokens + self.answer_tokens
+        return self.thinking_tokens + self.answer_tokens + self.discarded_tokens
 
 
 class Answering:
     """The loop. Lines are read no faster than they are answered: a line is taken when one can begin."""
 
     def __init__(
-        self, engine: Engine, reader: LineReader, results: Results, progress: LinesProgress, form: Form
+        self,
+        engine: Engine,
+        reader: LineReader,
+        results: Results,
+        progress: LinesProgress,
+        asking: Asking,
+        reporting: Reporting,
     ) -> None:
         self._engine = engine
         self._reader = reader
         self._results = results
         self._progress = progress
-        self._form = form
+        self._asking = asking
+        self._reporting = reporting
         self._jobs: dict[Request, _Job] = {}  # under way
         self._postponed: deque[_Job] = deque()  # until nothing is under way
 
@@ -150,14 +173,23 @@ class Answering:
             self._end(place, line, Result({**line.labels, "error": line.error}, ExitStatus.USAGE))
             return
         try:
-            request = self._engine.request(line.prompt, stop_after_thinking=self._form.only_thinking)
-            job = _Job(line, place, request)
-            if self._engine.has_room_for(request):
+            asked = self._asking.of(line)
+            job = _Job(line, place, asked, self._request(line, asked))
+            if self._engine.has_room_for(job.request):
                 self._submit(job)
             else:
                 self._postponed.append(job)
-        except R1Error as exc:  # the prompt does not fit the context
+        except R1Error as exc:  # an option is wrong, or the prompt does not fit the context
             self._end(place, line, _failure(line, exc))
+
+    def _request(self, line: PromptLine, asked: Asked) -> Request:
+        return self._engine.request(
+            line.prompt or "",
+            settings=asked.settings,
+            form=asked.form,
+            answer_now=asked.answer_now,
+            stop_after_thinking=asked.only_thinking,
+        )
 
     def _submit(self, job: _Job) -> None:
         try:
@@ -165,8 +197,8 @@ class Answering:
         except R1Error as exc:  # it does not fit the context, or the context does not fit in memory
             self._end(job.place, job.line, _failure(job.line, exc))
             return
-        if self._form.view is not None and self._engine.sequences == 1:
-            job.view = self._form.view()
+        if self._reporting.view is not None and self._engine.sequences == 1:
+            job.view = self._reporting.view(job.asked)
         else:
             self._progress.show()
         self._jobs[job.request] = job
@@ -209,8 +241,8 @@ class Answering:
         """The job to submit for one that was postponed: a new one, if it has been tried."""
         if job.crowded_out is None:
             return job
-        request = self._engine.request(job.line.prompt or "", stop_after_thinking=self._form.only_thinking)
-        return _Job(job.line, job.place, request, job.load_s, job.crowded_out)
+        request = self._request(job.line, job.asked)
+        return _Job(job.line, job.place, job.asked, request, job.load_s, job.crowded_out)
 
     def _end_tried(self) -> None:
         """Ends those that a signal keeps from their second try; they have the text of the first."""
@@ -219,9 +251,9 @@ class Answering:
                 self._end_with(job, replace(reply, finished=replace(reply.finished, reason="interrupted")))
 
     def _end_with(self, job: _Job, reply: Reply) -> None:
-        fields = self._form.describe(reply, job.request.sampling.seed, job.load_s)
-        thinking = reply.thinking if self._form.view is not None and job.view is None else ""
-        self._end(job.place, job.line, Result({**job.line.labels, **fields}, self._form.judge(reply), thinking))
+        made = self._reporting.result(job.asked, reply, job.request.sampling.seed, job.load_s)
+        thinking = reply.thinking if self._reporting.view is not None and job.view is None else ""
+        self._end(job.place, job.line, Result({**job.line.labels, **made.fields}, made.status, thinking))
 
     def _end(self, place: int, line: PromptLine, result: Result) -> None:
         self._progress.finish(line.size)

@@ -123,7 +123,8 @@ class _Reading:
     def _add(self, record: dict[str, Any]) -> None:
         self.objects += 1
         self.results += "finish_reason" in record or "error" in record
-        is_complete = record.get("finish_reason") == "stop" and "error" not in record and record.get(self._text)
+        has_text = record.get(self._text) if record.get("valid") is None else record["valid"] is True
+        is_complete = record.get("finish_reason") == "stop" and "error" not in record and has_text
         key = _key(record) if is_complete else None
         if key is not None:
             digest = record.get("prompt_sha256")

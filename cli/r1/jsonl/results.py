@@ -7,6 +7,7 @@ from typing import Any
 
 from r1.console import Console
 from r1.render.lines_progress import LinesProgress
+from r1.render.outcome import ended_early
 from r1_quantize.errors import ExitStatus
 
 Fields = dict[str, Any]
@@ -35,6 +36,8 @@ class Results:
         self._lines = 0
         self._errors = 0
         self._incomplete = 0
+        self._invalid = 0
+        self._thinking_ended = 0  # by something else than the model
         self._first_error = ExitStatus.OK
 
     @property
@@ -66,14 +69,27 @@ class Results:
             self._print(self._held.pop(place))
 
     def sum_up(self) -> ExitStatus:
-        """Warns about lines that failed and answers that were cut off; the first failure determines the status."""
+        """Warns about lines that failed, and answers that were cut off or have not their form; says whose thinking was
+        ended. The first failure determines the status.
+        """
+        if self._thinking_ended and not self._console.quiet:
+            self._console.warn(
+                f"the thinking of {self._thinking_ended:,} of {self._lines:,} replies was ended before the model did; "
+                "see `thinking_end` in their objects"
+            )
         if self._errors:
             self._console.warn(f"{self._errors:,} of {self._lines:,} lines failed; see `error` in their objects")
         if self._incomplete:
             self._console.warn(
                 f"{self._incomplete:,} of {self._lines:,} answers are incomplete; see `finish_reason` in their objects"
             )
-        return self._first_error if self._errors else ExitStatus.INCOMPLETE if self._incomplete else ExitStatus.OK
+        if self._invalid:
+            self._console.warn(
+                f"{self._invalid:,} of {self._lines:,} answers do not have their form; see `valid` in their objects"
+            )
+        if self._errors:
+            return self._first_error
+        return ExitStatus.INCOMPLETE if self._incomplete or self._invalid else ExitStatus.OK
 
     def _print(self, result: Result) -> None:
         self._lines += 1
@@ -82,8 +98,16 @@ class Results:
             self._errors += 1
         else:
             self.complete += result.status is ExitStatus.OK
-            self._incomplete += result.status is ExitStatus.INCOMPLETE
+            is_invalid = result.fields.get("valid") is False
+            self._invalid += is_invalid
+            self._incomplete += result.status is ExitStatus.INCOMPLETE and not is_invalid
+            self._thinking_ended += _thinking_ended_early(result.fields)
         with self._progress.aside():
             if result.thinking:
                 self._console.err(f"{result.thinking}\n", dim=True)
             self._console.json(result.fields, one_line=True)
+
+
+def _thinking_ended_early(fields: Fields) -> bool:
+    usage = fields.get("usage", {})
+    return ended_early(fields.get("thinking_end"), fields.get("finish_reason", "stop"), usage.get("thinking_tokens", 0))

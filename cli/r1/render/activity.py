@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought
+from r1.engine.events import Answer, Event, Finished, Prefill, Rewound, Thinking, Thought
 from r1_quantize import units
 
 
 class Activity:
     """Follows the events of one reply and describes its present state."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, budget: int | None = None) -> None:
+        """`budget` is what the model may think, in tokens; None: no limit."""
         self._clock = clock
+        self._budget = budget
         self._prefill: Prefill | None = None
         self._thinking_began: float | None = None
         self._thinking_ended: float | None = None
@@ -42,7 +44,7 @@ class Activity:
             self._prefill = event
             if event.done == event.total:
                 self._thinking_began = self._clock()
-        elif isinstance(event, Thinking):
+        elif isinstance(event, Thinking | Rewound):
             self._thinking_tokens = event.tokens
         elif isinstance(event, Answer):
             self._answer_tokens = event.tokens
@@ -58,13 +60,14 @@ class Activity:
             self._thinking_ended = self._clock()
 
     def parts(self) -> list[str]:
-        """The present state, for example `thinking`, `12 s`, `431 tokens`; the most important part comes first."""
+        """The present state, for example `thinking`, `12 s`, `431 of 1,024 tokens`; the most important part first."""
         if self._prefill is None:
             return ["waiting for the model"]
         if self._thinking_began is None:
             return ["reading the prompt", f"{self._prefill.done:,} of {self._prefill.total:,} tokens"]
         if self._thinking_ended is None:
-            return ["thinking", running(self._clock() - self._thinking_began), f"{self._thinking_tokens:,} tokens"]
+            of = "" if self._budget is None else f" of {self._budget:,}"
+            return ["thinking", running(self._clock() - self._thinking_began), f"{self._thinking_tokens:,}{of} tokens"]
         return ["answering", running(self._clock() - self._thinking_ended), f"{self._answer_tokens:,} tokens"]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, TextIO
 
 from r1.console import Console
-from r1.engine.events import Answer, Event, Finished, Thinking
+from r1.engine.events import Answer, Event, Finished, Rewound, Thinking
 from r1.render.activity import Activity, shortened
 from r1.render.status_line import StatusLine
 
@@ -54,12 +54,19 @@ class PlainView:
     """
 
     def __init__(
-        self, console: Console, trace_to: TraceTo, *, show_answer: bool, status: StatusLine | None = None
+        self,
+        console: Console,
+        trace_to: TraceTo,
+        *,
+        show_answer: bool,
+        budget: int | None = None,
+        status: StatusLine | None = None,
     ) -> None:
+        """`budget` is that of the thinking, in tokens."""
         self.trace_to = trace_to
         self._console = console
         self._show_answer = show_answer
-        self._activity = Activity()
+        self._activity = Activity(budget=budget)
         self._status = status or StatusLine(console)
         self._status.begin(self._wordings)
         self._line = _Line()
@@ -71,6 +78,8 @@ class PlainView:
         self._activity.add(event)
         if isinstance(event, Thinking):
             self._print(self.trace_to, event.text)
+        elif isinstance(event, Rewound):
+            self._note_rewound(event)
         elif isinstance(event, Answer):
             if self._open == "stderr":
                 self._end_text()
@@ -104,6 +113,16 @@ class PlainView:
                 self._status.end()  # also for a pipe: its reader may write to the same terminal
             self._console.out(text)
 
+    def _note_rewound(self, event: Rewound) -> None:
+        """Where the trace is seen as it comes, what was printed stays; a line says that it no longer counts."""
+        if self.trace_to == "nowhere":
+            return
+        if self._open is not None:
+            self._write(self._open, f"{self._line.take()}\n", dim=False)
+            self._open = None
+        line = f"r1: the thinking went round in circles; its last {event.dropped:,} tokens are taken back\n"
+        self._console.err(line, dim=True)
+
     def _end_text(self) -> None:
         """A terminal that shows both thinking and answer gets a blank line between them."""
         if self._open is None:
@@ -128,6 +147,8 @@ class ReplyText:
         """The reply, once it is finished."""
         if isinstance(event, Thinking):
             self._thinking.append(event.text)
+        elif isinstance(event, Rewound):
+            self._thinking = [event.thinking]
         elif isinstance(event, Answer):
             self._answer.append(event.text)
         elif isinstance(event, Finished):

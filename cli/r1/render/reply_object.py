@@ -11,14 +11,19 @@ from r1.render.plain import Reply
 
 
 def reply_object(
-    reply: Reply, model: str | None, seed: int | None, plan: MemoryPlan | None, load_s: float
+    reply: Reply, model: str | None, seed: int | None, plan: MemoryPlan | None, load_s: float, *, valid: bool | None
 ) -> dict[str, Any]:
-    """The object. `plan` is None if no context was made; `load_s`, in seconds, is what it took to get ready."""
+    """The object. `plan` is None if no context was made; `load_s`, in seconds, is what it took to get ready.
+
+    `valid`: whether the answer has the form that was asked for; None if none was, or the answer is not finished.
+    """
     timings = {"load_s": load_s, **asdict(reply.finished.timings)}
     return {
         "answer": reply.answer,
         "thinking": reply.thinking,
         "finish_reason": reply.finished.reason,
+        "thinking_end": reply.finished.thinking_end,
+        "valid": valid,
         "model": model,
         "seed": seed,
         "context": None if plan is None else _context(plan, reply.finished.threads),
@@ -30,7 +35,7 @@ def reply_object(
 def unanswered_object(model: str | None, seed: int | None) -> dict[str, Any]:
     """The object of a reply that was interrupted before the model was loaded."""
     finished = Finished("interrupted", Usage(0, 0, 0), Timings(0.0, 0.0, 0.0, 0.0))
-    return reply_object(Reply(finished, thinking="", answer=""), model, seed, None, load_s=0.0)
+    return reply_object(Reply(finished, thinking="", answer=""), model, seed, None, load_s=0.0, valid=None)
 
 
 def _context(plan: MemoryPlan, threads: int | None) -> dict[str, Any]:

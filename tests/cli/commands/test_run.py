@@ -130,7 +130,10 @@ class TestExitCodes:
 class TestJson:
     """One object."""
 
-    KEYS = ("answer", "thinking", "finish_reason", "model", "seed", "context", "usage", "timings")
+    KEYS = (
+        *("answer", "thinking", "finish_reason", "thinking_end", "valid"),
+        *("model", "seed", "context", "usage", "timings"),
+    )
 
     def test_an_answer_that_is_cut_off_has_its_reason_and_status(self, r1: Run) -> None:
         done = r1("run", "--json", "--max-tokens", "5", SUM)

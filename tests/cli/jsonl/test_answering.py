@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -12,23 +14,27 @@ from typing import Any
 import pytest
 
 from r1.console import Console
-from r1.jsonl.answering import Answering, Form
+from r1.interrupt import AnswerNow
+from r1.jsonl.answering import Answering, Reporting
+from r1.jsonl.asking import Asked, Asking
 from r1.jsonl.line_reader import LineReader
-from r1.jsonl.results import Results
+from r1.jsonl.results import Result, Results
 from r1.prompt_input import PromptLine
 from r1.render.lines_progress import LinesProgress
 from r1.render.plain import PlainView, Reply
+from r1.settings import Settings
 from r1_quantize.errors import ExitStatus, UsageError
 from tests.fakes.consoles import console, written
 from tests.fakes.engines import FakeEngine
 
 
-def describe(reply: Reply, seed: int, load_s: float) -> dict[str, Any]:
-    return {"answer": reply.answer, "finish_reason": reply.finished.reason, "seed": seed, "load_s": load_s}
-
-
-def judge(reply: Reply) -> ExitStatus:
-    return ExitStatus.OK if reply.finished.reason == "stop" else ExitStatus.INCOMPLETE
+def result(asked: Asked, reply: Reply, seed: int, load_s: float) -> Result:
+    finished = reply.finished
+    fields = {
+        **{"answer": reply.answer, "finish_reason": finished.reason, "thinking_end": finished.thinking_end},
+        **{"seed": seed, "load_s": load_s, "temp": asked.settings.temp},
+    }
+    return Result(fields, ExitStatus.OK if finished.reason == "stop" else ExitStatus.INCOMPLETE)
 
 
 def lines_of(*prompts: str) -> Iterator[PromptLine]:
@@ -41,7 +47,8 @@ class Answered:
 
     engine: FakeEngine
     in_order: bool = True
-    form: Form = field(default_factory=lambda: Form(describe, judge))
+    reporting: Reporting = field(default_factory=lambda: Reporting(result))
+    asking: Asking = field(default_factory=lambda: Asking(Settings(), None, AnswerNow()))
     console: Console = field(default_factory=console)
 
     def run(
@@ -51,7 +58,8 @@ class Answered:
         results = Results(self.console, progress, in_order=self.in_order)
         reader = LineReader(lines, interrupted)
         try:
-            Answering(self.engine, reader, results, progress, self.form).run(interrupted, waits=waits)
+            answering = Answering(self.engine, reader, results, progress, self.asking, self.reporting)
+            answering.run(interrupted, waits=waits)
         finally:
             reader.close()
         return self.printed
@@ -216,15 +224,60 @@ class TestInterrupt:
         assert engine.log == ["begin 9 a", "begin 2 b", "end 2 b", "end 9 a"]
 
     def test_an_unexpected_error_prints_what_is_finished(self) -> None:
-        def broken(reply: Reply) -> ExitStatus:
+        def broken(asked: Asked, reply: Reply, seed: int, load_s: float) -> Result:
             if reply.answer == "2 C":
                 raise RuntimeError("unexpected")
-            return ExitStatus.OK
+            return result(asked, reply, seed, load_s)
 
-        answered = Answered(FakeEngine(sequences=2), form=Form(describe, broken))
+        answered = Answered(FakeEngine(sequences=2), reporting=Reporting(broken))
         with pytest.raises(RuntimeError, match="unexpected"):
             answered.run(lines_of("9 a", "1 b", "2 c"))
         assert [each["line"] for each in answered.printed] == [2]
+
+
+class TestOptions:
+    """A line may have options of its own."""
+
+    def test_each_is_for_its_line_alone(self) -> None:
+        answered = Answered(FakeEngine(), asking=Asking(Settings(temp=0.5, seed=3), None, AnswerNow()))
+        lines = [
+            PromptLine(1, "1 a", options={"temp": 1, "seed": 9}),
+            PromptLine(2, "1 b"),
+            PromptLine(3, "1 c", options={"effort": "none"}),
+        ]
+        found = answered.run(lines)
+        assert [(each["temp"], each["seed"]) for each in found] == [(1.0, 9), (0.5, 3), (0.5, 3)]
+        assert [each.effort for each in answered.engine.settings] == [None, None, "none"]
+
+    def test_a_wrong_one_is_the_error_of_its_line(self) -> None:
+        lines = [PromptLine(1, "2 a"), PromptLine(2, "1 b", options={"temp": "hot"}), PromptLine(3, "1 c")]
+        found = Answered(FakeEngine()).run(lines)
+        assert [each.get("answer") for each in found] == ["2 A", None, "1 C"]
+        assert found[1]["error"] == (
+            "line 2: temp: 'hot' is not a number from 0 to 10 (0: always the most likely token)"
+        )
+
+    def test_they_are_kept_for_a_second_try(self) -> None:
+        answered = Answered(FakeEngine(sequences=2, crowds_out={"2 b"}))
+        found = answered.run([PromptLine(1, "4 a"), PromptLine(2, "2 b", options={"seed": 9}), PromptLine(3, "1 c")])
+        assert [each["seed"] for each in found] == [7, 9, 7]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGUSR1 is POSIX's")
+def test_answer_now_is_for_the_lines_under_way() -> None:
+    """The signal comes in the second step; the third line has not begun then."""
+    engine = FakeEngine(sequences=2)
+    with AnswerNow() as answer_now:
+
+        def interrupted() -> bool:
+            if engine.steps == 2:
+                signal.raise_signal(signal.SIGUSR1)
+            return False
+
+        answered = Answered(engine, asking=Asking(Settings(), None, answer_now))
+        found = answered.run(lines_of("9 a", "9 b", "4 c"), interrupted)
+    assert [each["thinking_end"] for each in found] == ["user", "user", "natural"]
+    assert engine.steps == 3 + 4
 
 
 class TestThinking:
@@ -232,8 +285,8 @@ class TestThinking:
 
     def shown(self, sequences: int) -> str:
         made = console()
-        form = Form(describe, judge, view=lambda: PlainView(made, "stderr", show_answer=False))
-        Answered(FakeEngine(sequences=sequences), form=form, console=made).run(lines_of("3 a", "2 b"))
+        reporting = Reporting(result, view=lambda _: PlainView(made, "stderr", show_answer=False))
+        Answered(FakeEngine(sequences=sequences), reporting=reporting, console=made).run(lines_of("3 a", "2 b"))
         return written(made.stderr)
 
     def test_one_at_a_time_it_is_shown_as_it_comes(self) -> None:

@@ -101,6 +101,8 @@ class TestComplete:
             {"finish_reason": "context"},
             {"finish_reason": "interrupted"},
             {"answer": ""},
+            {"valid": False},
+            {"finish_reason": "loop"},
             {"error": "line 1: no"},
             {"finish_reason": None},
         ],
@@ -110,6 +112,11 @@ class TestComplete:
         assert not found.has(line(1))
         assert said == ""
         found, _ = reading(tmp_path, result(line(1), **more) + result(line(1)))
+        assert found.has(line(1))
+
+    @pytest.mark.parametrize("more", [{"valid": True}, {"valid": None}, {"valid": True, "answer": ""}])
+    def test_one_that_has_its_form_is_complete(self, tmp_path: Path, more: dict[str, Any]) -> None:
+        found, _ = reading(tmp_path, result(line(1), **more))
         assert found.has(line(1))
 
     def test_with_thinking_only_the_thinking_is_the_answer(self, tmp_path: Path) -> None:

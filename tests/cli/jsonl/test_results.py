@@ -88,6 +88,34 @@ class TestStatus:
         assert found.complete == statuses.count(0)
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_ended_the_thinking_is_counted_and_changes_no_status(quiet: bool) -> None:
+    """Where there was thinking: without any, `budget` ended it by itself."""
+    made = console()
+    made.quiet = quiet
+    found = results(made)
+    ends = ["natural", "budget", None, "loop", "eos"]
+    for end, tokens in [*zip(ends, [9] * 5, strict=True), ("budget", 0)]:
+        fields = {"thinking_end": end, "finish_reason": "stop", "usage": {"thinking_tokens": tokens}}
+        found.add(found.place(), Result(fields, ExitStatus.OK))
+    assert found.sum_up() == 0
+    line = "r1: the thinking of 3 of 6 replies was ended before the model did; see `thinking_end` in their objects\n"
+    assert written(made.stderr) == ("" if quiet else line)
+
+
+def test_answers_without_their_form_are_counted_apart() -> None:
+    made = console()
+    found = results(made)
+    for valid, status in ((True, 0), (False, 3), (None, 3), (None, 0)):
+        found.add(found.place(), Result({"valid": valid}, ExitStatus(status)))
+    assert found.sum_up() == 3
+    assert found.complete == 2
+    assert written(made.stderr).splitlines() == [
+        "r1: 1 of 4 answers are incomplete; see `finish_reason` in their objects",
+        "r1: 1 of 4 answers do not have their form; see `valid` in their objects",
+    ]
+
+
 def test_thinking_is_printed_as_a_whole_before_its_object() -> None:
     made = console()
     found = results(made)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r1.console import Console
-from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought, Timings, Usage
+from r1.engine.events import Answer, Event, Finished, Prefill, Rewound, Thinking, Thought, Timings, Usage
 from r1.render.plain import LoadingLine, PlainView, TraceTo, follow
 from r1.render.status_line import StatusLine
 from r1_quantize.errors import R1Error
@@ -64,6 +64,43 @@ class TestFollow:
     def test_joins_the_pieces(self) -> None:
         reply = follow(TURN, PlainView(console(), "nowhere", show_answer=False))
         assert (reply.thinking, reply.answer, reply.finished) == ("hm so", "ab", END)
+
+
+REWOUND: list[Event] = [
+    *(Prefill(4, 4), Thinking("First.\nAgain", 5), Thinking(" and again", 2410)),
+    *(Rewound("First.\nA", 3, 2407), Thinking("nother way.", 6), Thought(7), Answer("ab", 1), END),
+]
+
+
+class TestRewound:
+    """The thinking went back: what was shown of it stays, and a line says so. The reply has the trace without it."""
+
+    LINE = "r1: the thinking went round in circles; its last 2,407 tokens are taken back\n"
+
+    def test_a_trace_on_stderr_goes_on_below_the_line(self) -> None:
+        made = console()
+        follow(REWOUND, PlainView(made, "stderr", show_answer=True))
+        assert written(made.stderr) == f"First.\nAgain and again\n{self.LINE}nother way.\n"
+        assert written(made.stdout) == "ab\n"
+
+    def test_on_a_terminal_the_line_is_dim(self) -> None:
+        made = console(stdout_is_terminal=True, stderr_is_terminal=True, environ={"TERM": "xterm"})
+        follow(REWOUND, PlainView(made, "stderr", show_answer=True))
+        assert f"again\x1b[22m\n\x1b[2m{self.LINE}\x1b[22m\x1b[2mnother way." in written(made.stderr)
+
+    def test_a_trace_on_stdout_has_the_line_on_stderr(self) -> None:
+        made = console()
+        follow(REWOUND, PlainView(made, "stdout", show_answer=False))
+        assert (written(made.stdout), written(made.stderr)) == ("First.\nAgain and again\nnother way.\n", self.LINE)
+
+    def test_a_trace_that_is_not_shown_needs_none(self) -> None:
+        made = console()
+        follow(REWOUND, PlainView(made, "nowhere", show_answer=True))
+        assert (written(made.stdout), written(made.stderr)) == ("ab\n", "")
+
+    def test_the_reply_has_the_trace_that_counts(self) -> None:
+        reply = follow(REWOUND, PlainView(console(), "stderr", show_answer=True))
+        assert reply.thinking == "First.\nAnother way."
 
 
 class Writes(io.StringIO):
@@ -167,6 +204,11 @@ class TestStatus:
         assert self.said(made, clock, view, Thought(432), Answer("b", 1)) == ""
         assert written(made.stderr).endswith("\r\x1b[K")
         assert self.said(made, clock, view, END) == ""
+
+    def test_thinking_is_counted_against_its_budget(self) -> None:
+        made, clock = person(stdout_is_terminal=True), Clock()
+        view = PlainView(made, "nowhere", show_answer=True, budget=1024, status=StatusLine(made, clock.ticker, clock))
+        assert " · 431 of 1,024 tokens" in self.said(made, clock, view, Prefill(9, 9), Thinking("a", 431))
 
     def test_thinking_that_is_shown_is_not_counted(self) -> None:
         made, clock = person(stdout_is_terminal=True), Clock()

@@ -16,15 +16,17 @@ TIMINGS = Timings(ttft_s=0.123456, prefill_tps=10.0, decode_tps=20.0, total_s=1.
 
 @pytest.mark.parametrize("threads", [3, None])
 def test_it_has_the_text_what_it_depends_on_and_the_costs(threads: int | None) -> None:
-    reply = Reply(Finished("length", Usage(3, 2, 1), TIMINGS, threads), thinking="hm", answer="42")
-    assert reply_object(reply, "tiny:Q8_0", 7, PLAN, load_s=0.5) == {
+    reply = Reply(Finished("stop", Usage(3, 2, 1, 5), TIMINGS, threads, "loop"), thinking="hm", answer="42")
+    assert reply_object(reply, "tiny:Q8_0", 7, PLAN, load_s=0.5, valid=True) == {
         "answer": "42",
         "thinking": "hm",
-        "finish_reason": "length",
+        "finish_reason": "stop",
+        "thinking_end": "loop",
+        "valid": True,
         "model": "tiny:Q8_0",
         "seed": 7,
         "context": {"tokens": 4096, "kv_type": "q8_0", "gpu_layers": 5, "threads": threads, "sequences": 8},
-        "usage": {"prompt_tokens": 3, "thinking_tokens": 2, "answer_tokens": 1},
+        "usage": {"prompt_tokens": 3, "thinking_tokens": 2, "answer_tokens": 1, "discarded_tokens": 5},
         "timings": {"load_s": 0.5, "ttft_s": 0.1235, "prefill_tps": 10.0, "decode_tps": 20.0, "total_s": 1.0},
     }
 
@@ -32,6 +34,7 @@ def test_it_has_the_text_what_it_depends_on_and_the_costs(threads: int | None) -
 def test_without_a_model_it_has_the_same_keys() -> None:
     reply = Reply(Finished("stop", Usage(3, 2, 1), TIMINGS), thinking="hm", answer="42")
     unanswered = unanswered_object(None, None)
-    assert list(unanswered) == list(reply_object(reply, "tiny:Q8_0", 7, PLAN, load_s=0.5))
+    assert list(unanswered) == list(reply_object(reply, "tiny:Q8_0", 7, PLAN, load_s=0.5, valid=None))
     assert (unanswered["finish_reason"], unanswered["context"], unanswered["seed"]) == ("interrupted", None, None)
+    assert (unanswered["thinking_end"], unanswered["valid"]) == (None, None)
     assert set(unanswered["usage"].values()) == {0}

@@ -1,0 +1,65 @@
+"""What is asked of the model for each line: its own options where it has some, else those of the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from r1.interrupt import AnswerNow
+from r1.prompt_input import PromptLine
+from r1.settings import Settings, overridden, require_some_text
+
+if TYPE_CHECKING:
+    from r1.forms.form import Form
+
+_FORMS = ("schema", "choices", "regex", "grammar")
+_KEPT_FORMS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The settings of one reply, the form of its answer, and a function that says when it is to answer at once."""
+
+    settings: Settings
+    form: Form | None = None
+    answer_now: Callable[[], bool] = lambda: False
+
+    @property
+    def only_thinking(self) -> bool:
+        return self.settings.thinking == "only"
+
+
+class Asking:
+    """Joins the options of a line and those of the command line."""
+
+    def __init__(self, settings: Settings, form: Form | None, answer_now: AnswerNow) -> None:
+        self._settings = settings
+        self._form = form
+        self._answer_now = answer_now
+
+    def of(self, line: PromptLine) -> Asked:
+        """For one line. Its form takes the place of the command line's.
+
+        Raises UsageError, which names the key, for an option that is wrong.
+        """
+        forms = {name: value for name, value in line.options.items() if name in _FORMS}
+        values = {name: value for name, value in line.options.items() if name not in _FORMS}
+        settings = overridden(self._settings, values) if values else self._settings
+        form = _form_in(forms) if forms else self._form
+        require_some_text(settings, has_form=form is not None)
+        return Asked(settings, form, self._answer_now.from_now())
+
+
+def _form_in(options: Mapping[str, object]) -> Form | None:
+    return _compiled(json.dumps(options, ensure_ascii=False))
+
+
+@lru_cache(maxsize=_KEPT_FORMS)
+def _compiled(options: str) -> Form | None:
+    """Each form once, though every line may have it. The order of a schema's properties is that of the answer's."""
+    from r1.forms.form import form_in
+
+    return form_in(json.loads(options))
