@@ -29,7 +29,7 @@ _FRAGMENT_WORDS = 5
 """A fragment with fewer different tokens says nothing: tables and code are full of them."""
 _WINDOW = 4096
 """Tokens that are remembered."""
-_EVERY = 16
+_EVERY = 32
 """Loops are looked for every so many tokens."""
 _NUMBER = -1
 """Stands for a number, of one token or several, where only the rest of the text counts."""
@@ -57,11 +57,14 @@ class _Need(NamedTuple):
 
 
 class _Share(NamedTuple):
-    """The share of the last `window` tokens whose fragments were said at most `distance` tokens before."""
+    """The share of the last `window` tokens whose fragments were said at most `distance` tokens before. It counts
+    where there are at least `words` different tokens.
+    """
 
     window: int
     distance: int
     share: float
+    words: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +83,19 @@ _STRICT = _Limits(
     exact=(_Need(16, 2, 128), _Need(8, 2, 256), _Need(5, 2, 384), _Need(0, 2, 768)),
     stale=(_Need(8, 4, 512), _Need(0, 4, 1536)),
     fresh=(_Need(20, 4, 384), _Need(6, 256, 1024), _Need(0, 1024, 2048)),
-    fragments=(_Share(512, 128, 0.9), _Share(1024, 340, 0.75), _Share(2048, 680, 0.75), _Share(4096, 1360, 0.8)),
+    fragments=(
+        _Share(512, 128, 0.9, 12),
+        _Share(1024, 340, 0.75, 40),
+        _Share(2048, 680, 0.75, 40),
+        _Share(4096, 1360, 0.8, 40),
+        _Share(4096, 512, 0.95, 0),
+    ),
 )
 _LENIENT = _Limits(
     exact=(_Need(24, 3, 512), _Need(0, 3, 1024)),
     stale=(_Need(8, 8, 1024), _Need(0, 8, 3072)),
     fresh=(_Need(20, 64, 2048), _Need(6, 1024, 4096), _Need(0, 4096, 8192)),
-    fragments=(_Share(2048, 400, 0.9), _Share(4096, 800, 0.9)),
+    fragments=(_Share(2048, 400, 0.9, 40), _Share(4096, 800, 0.9, 40)),
 )
 
 
@@ -239,8 +248,10 @@ class _Fragments:
 
     @property
     def is_loop(self) -> bool:
-        pairs = zip(self._shares, self._counts, strict=True)
-        return any(count >= share.share * share.window for share, count in pairs)
+        return any(
+            count >= each.share * each.window and len(set(self._tokens[-each.window :])) >= each.words
+            for each, count in zip(self._shares, self._counts, strict=True)
+        )
 
     def update(self) -> None:
         """Takes note of one more token."""
@@ -249,7 +260,7 @@ class _Fragments:
             distance = 0
         distances = self._distances
         distances.append(distance)
-        for number, (window, limit, _) in enumerate(self._shares):
+        for number, (window, limit, *_) in enumerate(self._shares):
             self._counts[number] += 0 < distance <= limit
             if len(distances) > window:
                 self._counts[number] -= 0 < distances[-1 - window] <= limit
@@ -267,7 +278,7 @@ class _Fragments:
     def truncated(self) -> None:
         self._grams.truncated()
         del self._distances[len(self._tokens) :]
-        for number, (window, limit, _) in enumerate(self._shares):
+        for number, (window, limit, *_) in enumerate(self._shares):
             self._counts[number] = sum(0 < distance <= limit for distance in self._distances[-window:])
 
 
