@@ -66,10 +66,12 @@ def what_is_wrong(
     event: Finished, answer: str, form: Form | None, settings: Settings, ready: Ready | None
 ) -> str | None:
     """Why a reply is incomplete or not of the form that was asked for, and what to do about it; None if it is right."""
-    if event.reason != "stop" or not event.usage.answer_tokens:
-        return why_it_ended(event, settings, ready)
-    problem = FormCheck.of(answer, event.reason, form).problem
-    return problem and f"{problem}; /retry to ask again"
+    check = FormCheck.of(answer, event.reason, form)
+    if check.problem is not None:
+        return f"{check.problem}; /retry to ask again"
+    if event.reason == "stop" and (check.valid or event.usage.answer_tokens):
+        return None
+    return why_it_ended(event, settings, ready)
 
 
 def why_it_ended(event: Finished, settings: Settings, ready: Ready | None) -> str:

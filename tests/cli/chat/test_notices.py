@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
 import pytest
 
-from r1.chat.notices import explain, nearly_full, why_it_ended
+from r1.chat.notices import explain, nearly_full, what_is_wrong, why_it_ended
 from r1.chat.worker import Ready
 from r1.engine.context import PromptTooLong
 from r1.engine.events import Finished, FinishReason, Usage
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
 from tests.fakes.chats import TIMINGS
+
+if TYPE_CHECKING:
+    from r1.forms.form import Form
 
 READY = Ready("tiny:Q8_0", ctx=1024, trained=131_072)
 LONGEST = Ready("tiny:Q8_0", ctx=2048, trained=2048)
@@ -36,8 +42,44 @@ class TestWhyItEnded:
         assert "/set ctx 2048, /trim" in why_it_ended(ended("context"), Settings(), READY)
         assert "/set ctx" not in why_it_ended(ended("context"), Settings(), LONGEST)
 
+    def test_an_answer_that_went_round_in_circles(self) -> None:
+        said = why_it_ended(ended("loop"), Settings(), READY)
+        assert said == "the answer is incomplete: it went round in circles and was stopped; /retry to try again"
+
     def test_an_interruption_says_that_the_text_is_saved(self) -> None:
         assert "saved" in why_it_ended(ended("interrupted"), Settings(), READY)
+
+
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """A form: digits, or nothing at all."""
+
+    def problem(self, answer: str) -> str | None:
+        return f"the answer is not a number: {answer}" if answer and not answer.isdecimal() else None
+
+
+DIGITS = cast("Form", Digits())
+
+
+class TestWhatIsWrong:
+    """Nothing, with a whole answer of the form that was asked for."""
+
+    def test_a_whole_answer(self) -> None:
+        assert what_is_wrong(ended("stop"), "42", None, Settings(), READY) is None
+        assert what_is_wrong(ended("stop"), "42", DIGITS, Settings(), READY) is None
+
+    def test_an_answer_of_another_form(self) -> None:
+        said = what_is_wrong(ended("stop"), "many", DIGITS, Settings(), READY)
+        assert said == "the answer is not a number: many; /retry to ask again"
+
+    def test_an_answer_that_was_cut_off_is_not_checked(self) -> None:
+        said = what_is_wrong(ended("length"), "man", DIGITS, Settings(max_tokens=5), READY)
+        assert said == "the answer is incomplete: the limit of 5 tokens was reached; /set max-tokens N, then /retry"
+
+    def test_no_answer_is_one_only_where_the_form_allows_it(self) -> None:
+        assert what_is_wrong(ended("stop", 0), "", DIGITS, Settings(), READY) is None
+        said = what_is_wrong(ended("stop", 0), "", None, Settings(), READY)
+        assert said == "the model stopped without answering; /retry to try again"
 
 
 class TestNearlyFull:

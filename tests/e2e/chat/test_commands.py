@@ -18,7 +18,9 @@ COPIED = re.compile(rb"\x1b\]52;c;([^\x07]*)\x07")
 RAW_THREE = "The letter r appears \\(\\boxed{3}\\) times in strawberry."
 TRACE = "Count r in strawberry:\ns0 t0 r1 a1 w1 b1 e1 r2 r3 y3"
 GREETED = "built into r1"
-USAGE_SET = "usage: /set temp|top-p|max-tokens|seed|ctx VALUE (or default), for example /set temp 0.5"
+USAGE_SET = (
+    "usage: /set temp|top-p|max-tokens|reserve|seed|ctx|loop-guard VALUE (or default), for example /set temp 0.5"
+)
 
 
 def copied(screen: Screen) -> list[str]:
@@ -43,7 +45,7 @@ class TestBeforeTheFirstQuestion:
             r"memory       [0-9.]+ MB resident\nplan         2,048 tokens of context in an F16 cache: .* free memory"
         )
         assert re.fullmatch(stats, shared.said_after("/stats"))
-        settings = "temp 0.0, top-p 0.95, max-tokens 32768, seed random, ctx auto (2,048)"
+        settings = "temp 0.0, top-p 0.95, max-tokens 32768, reserve auto, seed random, ctx auto (2,048), loop-guard on"
         assert shared.said_after("/set") == settings
         assert shared.said_after("/clear") == "new chat"
 
@@ -253,6 +255,7 @@ class TestSettings:
         assert shared.said_after(f"/set {given}") == said
 
     def test_they_apply_from_the_next_turn_on(self, chat: Screen) -> None:
+        chat.said_after("/set reserve 0")
         chat.said_after("/set max-tokens 5")
         assert without_seconds(chat.said_after(STRAWBERRY, "/retry")) == (
             "thought for 0 s · 5 tokens\n\n"
@@ -260,6 +263,7 @@ class TestSettings:
             "/set max-tokens N, then /retry"
         )
         chat.said_after("/set max-tokens auto")
+        chat.said_after("/set reserve auto")
         chat.said_after("/set ctx 512")
         chat.wait_for("left · thinking")
         assert chat.said_after("/retry", THREE)

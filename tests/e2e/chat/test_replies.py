@@ -13,7 +13,9 @@ from tests.e2e.screen import Screen
 
 TRACE = "Count r in strawberry:\ns0 t0 r1 a1 w1 b1 e1 r2 r3 y3"
 ESCAPE = "\x1b"
-THINKING = re.compile(r"^thinking · [0-9]+ s · ([0-9]+) tokens · Ctrl-T shows it · Esc answers now$", re.M)
+THINKING = re.compile(r"^thinking · [0-9]+ s · Ctrl-T shows it · Esc answers now$", re.M)
+COUNT = re.compile(r" left · thinking ([0-9]+)(?: of [0-9,]+)?(?: ·|$)", re.M)
+"""In the toolbar."""
 
 
 def ctrl(letter: str) -> str:
@@ -45,9 +47,10 @@ class TestHiddenThinking:
         assert "Count r" not in screen.everything()
 
     def count_on(self, screen: Screen) -> int:
-        """The tokens in the line of activity; 0 without one."""
-        found = THINKING.search("\n".join(screen.screen()))
-        return int(found[1]) if found else 0
+        """The tokens in the toolbar, while there is a line of activity; otherwise 0."""
+        shown = "\n".join(screen.screen())
+        found = COUNT.search(shown)
+        return int(found[1]) if found and THINKING.search(shown) else 0
 
     def test_text_typed_meanwhile_stays_in_the_draft(self, paced: OpenPaced) -> None:
         screen = paced(holds=["Count r"])
@@ -68,7 +71,7 @@ class TestToggling:
     def test_showing_prints_the_trace_so_far_and_continues(self, paced: OpenPaced) -> None:
         screen = paced(holds=["s0 t0"])
         screen.enter(STRAWBERRY)
-        screen.wait_for(lambda: re.search(r"thinking · [0-9]+ s · [0-9]{2} tokens", "\n".join(screen.screen())))
+        screen.wait_for(lambda: re.search(r" left · thinking [0-9]{2}( ·|$)", "\n".join(screen.screen()), re.M))
         assert "│" not in screen.everything()
         screen.type(ctrl("T"))
         screen.wait_for("│ Count r")
@@ -125,7 +128,7 @@ class TestAnswerNow:
     def test_escape_makes_it_answer(self, paced: OpenPaced, own_home: Path, keys: str) -> None:
         screen = paced(R1_KEYS=keys, holds=["s0 t0"])
         screen.enter(STRAWBERRY)
-        screen.wait_for(lambda: re.search(r"thinking · [0-9]+ s · [0-9]{2} tokens", "\n".join(screen.screen())))
+        screen.wait_for(lambda: re.search(r" left · thinking [0-9]{2}( ·|$)", "\n".join(screen.screen()), re.M))
         screen.type(ESCAPE)
         screen.wait_for(lambda: "thought for" in screen.everything())
         wait_for_the_end(screen, "The letter r appears")
@@ -302,7 +305,7 @@ class TestLimits:
         assert turns(own_home) == []
 
     def test_a_token_limit_is_named(self, paced: OpenPaced) -> None:
-        screen = paced("--max-tokens", "5", size=(120, 30), holds=["never"])
+        screen = paced("--max-tokens", "5", "--reserve", "0", size=(120, 30), holds=["never"])
         said = screen.said_after(STRAWBERRY, "/retry")
         assert said.endswith(
             "no answer yet, the model was still thinking: the limit of 5 tokens was reached; "
