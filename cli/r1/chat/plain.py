@@ -16,13 +16,20 @@ from r1.chat.leaving import LEAVING_HINT, PressedTwice
 from r1.chat.print_order import PrintOrder
 from r1.chat.slash_commands import COMMANDS
 from r1.chat.view import Opening
-from r1.chat.worker import Failed, Noted, Worker, WorkerEvent
+from r1.chat.worker import Failed, Noted, Ready, Worker, WorkerEvent
 from r1.console import Console
-from r1.engine.events import Event
+from r1.engine.events import Event, Finished
 from r1.history.history import History, StoredTurn
 from r1.interrupt import Interrupt
 from r1.prompt_input import read_stdin
-from r1.render.outcome import command_line_remedies, exit_status, why_incomplete
+from r1.render.outcome import (
+    Remedies,
+    command_line_remedies,
+    exit_status,
+    how_thinking_ended,
+    limit_of_thinking,
+    why_incomplete,
+)
 from r1.render.plain import PlainView, TraceTo
 from r1.render.reply import PROMPT, ReplyView
 from r1.render.style import Style
@@ -161,6 +168,8 @@ def _answer_pipe(console: Console, chat: Chat, events: SimpleQueue[WorkerEvent])
     if errors:  # without its model, the question fails as well
         raise errors[0]
     turn = chat.turns[-1]
+    if turn.answer and not console.quiet and (line := _how_thinking_ended(chat, turn)):
+        console.warn(line)
     status = exit_status(turn.finish_reason, turn.answer)
     if status is ExitStatus.INCOMPLETE:
         console.warn(_why_incomplete(chat, turn))
@@ -188,17 +197,39 @@ def _talk(console: Console, chat: Chat, view: PlainChat, events: SimpleQueue[Wor
         _follow(chat, events, chat.handle)
 
 
+def _how_thinking_ended(chat: Chat, turn: StoredTurn) -> str | None:
+    """As `r1 run` says it."""
+    if turn.finish_reason is None or turn.usage is None or turn.timings is None:
+        return None
+    finished = Finished(turn.finish_reason, turn.usage, turn.timings, thinking_end=turn.thinking_end)
+    limit = limit_of_thinking(
+        turn.usage.prompt_tokens,
+        max_tokens=chat.settings.max_tokens,
+        context=_ready(chat).ctx,
+        remedies=_remedies(chat),
+    )
+    return how_thinking_ended(finished, budget=chat.settings.thinking_params().budget, limit=limit)
+
+
 def _why_incomplete(chat: Chat, turn: StoredTurn) -> str:
-    ready = chat.model.ready
-    assert ready is not None
     assert turn.finish_reason is not None
     return why_incomplete(
         turn.finish_reason,
         answered=bool(turn.answer),
         max_tokens=chat.settings.max_tokens,
-        context=ready.ctx,
-        remedies=command_line_remedies(can_grow=ready.ctx < ready.trained),
+        context=_ready(chat).ctx,
+        remedies=_remedies(chat),
     )
+
+
+def _remedies(chat: Chat) -> Remedies:
+    return command_line_remedies(can_grow=_ready(chat).ctx < _ready(chat).trained)
+
+
+def _ready(chat: Chat) -> Ready:
+    """The model of a reply that is over."""
+    assert chat.model.ready is not None
+    return chat.model.ready
 
 
 def _follow(chat: Chat, events: SimpleQueue[WorkerEvent], handle: Callable[[WorkerEvent], None]) -> None:

@@ -21,6 +21,7 @@ from r1.render.outcome import (
     command_line_remedies,
     exit_status,
     how_thinking_ended,
+    limit_of_thinking,
     why_incomplete,
 )
 from r1.render.plain import LoadingLine, PlainView, Reply, TraceTo, follow
@@ -141,15 +142,13 @@ def _trace_to(console: Console, settings: Settings, *, as_json: bool) -> TraceTo
 
 def _say_how_thinking_ended(console: Console, loaded: LoadedModel, reply: Reply) -> None:
     """A line about thinking that the model did not end; also for a script, because the answer may be worse for it."""
-    usage, max_tokens = reply.finished.usage, loaded.settings.max_tokens
-    is_context = usage.prompt_tokens + max_tokens > loaded.context_length
-    line = how_thinking_ended(
-        reply.finished,
-        budget=loaded.settings.thinking_params().budget,
-        limit=f"the context; {_remedies(loaded).context}"
-        if is_context
-        else f"{max_tokens:,} tokens; raise --max-tokens",
+    limit = limit_of_thinking(
+        reply.finished.usage.prompt_tokens,
+        max_tokens=loaded.settings.max_tokens,
+        context=loaded.context_length,
+        remedies=_remedies(loaded),
     )
+    line = how_thinking_ended(reply.finished, budget=loaded.settings.thinking_params().budget, limit=limit)
     if line is not None and not console.quiet:
         console.warn(line)
 

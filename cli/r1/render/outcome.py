@@ -106,5 +106,12 @@ def how_thinking_ended(finished: Finished, *, budget: int | None, limit: str) ->
     return wordings[end]
 
 
+def limit_of_thinking(prompt_tokens: int, *, max_tokens: int, context: int, remedies: Remedies) -> str:
+    """What left little room for the answer, and what to do about it: the context or `max_tokens`."""
+    if prompt_tokens + max_tokens > context:
+        return f"the context; {remedies.context}"
+    return f"{max_tokens:,} tokens; {remedies.length}"
+
+
 def _tokens(count: int) -> str:
     return f"{count:,} token{'' if count == 1 else 's'}"

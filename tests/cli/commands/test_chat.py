@@ -48,6 +48,12 @@ class TestPipe:
         assert (done.returncode, done.stdout, done.stderr.count(b"Count r")) == (0, f"{RAW_THREE}\n".encode(), 0)
         assert b"Count r" in chat("--thinking", "show").stderr
 
+    def test_thinking_that_was_ended_is_one_line_as_for_run(self, chat: Chat, own_home: Path) -> None:
+        done = chat("--think-budget", "5")
+        assert (done.returncode, done.stderr) == (0, b"r1: the thinking was ended at the budget of 5 tokens\n")
+        assert turns(own_home, 1)[0].thinking_end == "budget"
+        assert chat("--think-budget", "5", "--quiet").stderr == b""
+
     def test_an_incomplete_answer_has_its_own_exit_status(self, chat: Chat) -> None:
         done = chat("--max-tokens", "60")
         assert done.returncode == 3
