@@ -20,6 +20,7 @@ FORBIDDEN = {
     "r1_quantize": ("r1", "typer", "rich", "prompt_toolkit"),
     "r1.machine": ("typer", "rich", "prompt_toolkit", "r1_quantize", "r1"),
     "r1.engine": ("typer", "rich", "prompt_toolkit", "starlette", "r1_quantize", "r1"),
+    "r1.forms": ("typer", "rich", "prompt_toolkit", "r1.render", "r1.console", "r1.settings"),
     "r1.fit": ("typer", "rich", "prompt_toolkit", "r1.render", "r1.console"),
     "r1.history": ("typer", "rich", "prompt_toolkit", "r1.render", "r1.console"),
     "r1.render": ("typer", "prompt_toolkit", "r1.library", "r1.prompt_input", "r1.loaded_model", "r1.settings"),

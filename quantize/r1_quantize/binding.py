@@ -15,6 +15,8 @@ import importlib
 import importlib.util
 import sys
 import threading
+from functools import cache
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -58,6 +60,24 @@ def function(name: str, argtypes: list[Any], restype: Any) -> Any:
         symbol.restype = restype
         return symbol
     raise R1Error(f"this build of llama-cpp-python lacks {name}; {_REINSTALL}")
+
+
+@cache
+def schema_converter() -> ModuleType:
+    """The module `llama_cpp.llama_grammar`, which turns a JSON Schema into a grammar.
+
+    It is loaded from its file, under a name of its own, because it needs neither its package nor the shared library.
+    Raises R1Error when llama-cpp-python is not installed or lacks it.
+    """
+    package = importlib.util.find_spec(_PACKAGE)
+    for folder in (package.submodule_search_locations or []) if package else []:
+        path = Path(folder) / "llama_grammar.py"
+        spec = importlib.util.spec_from_file_location("r1_quantize._llama_grammar", path)
+        if spec is not None and spec.loader is not None and path.is_file():
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            return module
+    raise R1Error(f"cannot load llama-cpp-python's converter of JSON Schemas; {_REINSTALL}")
 
 
 def _load() -> ModuleType:
