@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import Literal, NamedTuple
 
 Kind = Literal["exact", "numbers", "fragments"]
@@ -87,7 +87,7 @@ _STRICT = _Limits(
         _Share(512, 128, 0.9, 12),
         _Share(1024, 340, 0.75, 40),
         _Share(2048, 680, 0.75, 40),
-        _Share(4096, 1360, 0.8, 40),
+        _Share(4096, 1360, 0.75, 40),
         _Share(4096, 512, 0.95, 0),
     ),
 )
@@ -107,21 +107,23 @@ class LoopDetector:
         self._is_number = is_number
         self._limits = _LENIENT if lenient else _STRICT
         self._tokens: list[int] = []
+        self._words: list[int] = []
         self._exact = _Periods(self._tokens)
         self._marks: list[int] = []
         self._starts: list[int] = []
         self._numbers = _Periods(self._marks)
-        self._fragments = _Fragments(self._tokens, self._limits.fragments)
-        self._in_number = False
+        self._fragments = _Fragments(self._tokens, self._words, self._limits.fragments)
 
     def add(self, token: int) -> Loop | None:
         """Takes one token; returns the loop that it goes on with, if there is one."""
+        word = _NUMBER if self._is_number(token) else token
+        was_in_number = bool(self._words) and self._words[-1] == _NUMBER
         self._tokens.append(token)
+        self._words.append(word)
         self._exact.update()
         self._fragments.update()
-        was_in_number, self._in_number = self._in_number, self._is_number(token)
-        if not (was_in_number and self._in_number):
-            self._marks.append(_NUMBER if self._in_number else token)
+        if word != _NUMBER or not was_in_number:
+            self._marks.append(word)
             self._starts.append(len(self._tokens) - 1)
             self._numbers.update()
         if len(self._tokens) % _EVERY:
@@ -130,10 +132,9 @@ class LoopDetector:
 
     def truncate(self, length: int) -> None:
         """Forgets the tokens from index `length` on."""
-        del self._tokens[length:]
+        del self._tokens[length:], self._words[length:]
         marks = bisect_left(self._starts, length)
         del self._starts[marks:], self._marks[marks:]
-        self._in_number = bool(self._marks) and self._marks[-1] == _NUMBER
         self._exact.truncated()
         self._numbers.truncated()
         self._fragments.truncated()
@@ -142,7 +143,7 @@ class LoopDetector:
         found = self._exact
         if found.again < 2 * found.period or not found.period:
             return None
-        words = len({token for token in self._tokens[-found.period :] if not self._is_number(token)})
+        words = len({*self._words[-found.period :]} - {_NUMBER})
         if not _is_met(self._limits.exact, words, found):
             return None
         return Loop(found.first() + found.period, "exact", found.period)
@@ -239,8 +240,10 @@ class _Periods:
 class _Fragments:
     """How much of a list of tokens, near its end, was said shortly before."""
 
-    def __init__(self, tokens: list[int], shares: tuple[_Share, ...]) -> None:
+    def __init__(self, tokens: list[int], words: list[int], shares: tuple[_Share, ...]) -> None:
+        """`words` are the tokens, with `_NUMBER` in place of digits."""
         self._tokens = tokens
+        self._words = words
         self._shares = shares
         self._grams = _Grams(tokens, _FRAGMENT)
         self._distances: list[int] = []
@@ -249,14 +252,14 @@ class _Fragments:
     @property
     def is_loop(self) -> bool:
         return any(
-            count >= each.share * each.window and len(set(self._tokens[-each.window :])) >= each.words
-            for each, count in zip(self._shares, self._counts, strict=True)
+            count >= share * window and self._repeated_words(window) >= words
+            for count, (window, _, share, words) in zip(self._counts, self._shares, strict=True)
         )
 
     def update(self) -> None:
         """Takes note of one more token."""
         distance = self._grams.distance()
-        if distance and len(set(self._tokens[-_FRAGMENT:])) < _FRAGMENT_WORDS:
+        if distance and len(set(self._words[-_FRAGMENT:])) < _FRAGMENT_WORDS:
             distance = 0
         distances = self._distances
         distances.append(distance)
@@ -264,6 +267,9 @@ class _Fragments:
             self._counts[number] += 0 < distance <= limit
             if len(distances) > window:
                 self._counts[number] -= 0 < distances[-1 - window] <= limit
+
+    def _repeated_words(self, window: int) -> int:
+        return len(set(compress(self._words[-window:], self._distances[-window:])))
 
     def first(self) -> int:
         """The index from which on the most was said before, and the least was new."""
