@@ -197,12 +197,18 @@ def _require_one_kind_of_output(flags: Flags) -> None:
 
 def _form(flags: Flags) -> Form | None:
     """The form of the answer, if one is asked for. Raises UsageError if it is wrong, or if there are several."""
-    given = {name: flags[name] for name in options.FORM}
-    if all(value is None for value in given.values()):
+    given = {name: flags[name] for name in options.FORM if flags[name] is not None}
+    if not given:
         return None
-    from r1.forms import FormOptions
+    names = [f"--{name}" for name in given]
+    if len(names) > 1:
+        raise UsageError(f"{' and '.join(names)} each give the answer a form; leave all but one out")
+    from r1.forms.form import FormOptions
 
-    return FormOptions(**given).compile()
+    try:
+        return FormOptions(**given).compile()
+    except UsageError as exc:
+        raise UsageError(f"{names[0]}: {exc}") from exc
 
 
 @app.command(cls=Command, epilog=examples.PULL)

@@ -202,7 +202,7 @@ def changed(settings: Settings, name: str, value: object) -> Settings:
 
 def overridden(settings: Settings, values: Mapping[str, object]) -> Settings:
     """A copy with other `values`, for one request. Raises UsageError, which names the key, for an invalid value."""
-    given = {name: _Given(3, "", name, value) for name, value in values.items()}
+    given = {name: _Given(3, "", f'"{name}"', value) for name, value in values.items()}
     return _with(settings, _values(given))
 
 

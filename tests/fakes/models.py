@@ -10,19 +10,31 @@ from r1_quantize.pipeline import Job, quantize
 from tests.fakes.paths import TINY
 
 CONTEXT = 1 << 20
-END = "<｜end▁of▁sentence｜>"
+END, END_THINK = "<｜end▁of▁sentence｜>", "</think>"
 ONE, MINUS_ONE = b"\x80\x3f", b"\x80\xbf"  # BF16, little-endian
 
 
 def make_endless(folder: Path) -> Path:
     """A GGUF that never stops: the token with which it ends a turn is no longer the one that ends a turn."""
-    checkpoint = _copy(folder, "endless")
+    return _with_unknown_tokens(folder, "endless", {END: "<｜ended｜>"})
+
+
+def make_pensive(folder: Path) -> Path:
+    """A GGUF that never ends its thinking, nor its turn: it has no other tokens for that than unknown ones."""
+    return _with_unknown_tokens(folder, "pensive", {END: "<｜ended｜>", END_THINK: "<｜thought｜>"})
+
+
+def _with_unknown_tokens(folder: Path, name: str, texts: dict[str, str]) -> Path:
+    """Each token in `texts` has another text; its own is that of a token that the model does not know."""
+    checkpoint = _copy(folder, name)
     path = checkpoint / "tokenizer.json"
     tokenizer = json.loads(path.read_text(encoding="utf-8"))
-    unused = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["vocab_size"] - 1
-    ended = next(token for token in tokenizer["added_tokens"] if token["content"] == END)
-    tokenizer["added_tokens"].append({**ended, "id": unused})
-    ended["content"] = "<｜ended｜>"
+    unknown = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    for text, other in texts.items():
+        unknown -= 1
+        token = next(token for token in tokenizer["added_tokens"] if token["content"] == text)
+        tokenizer["added_tokens"].append({**token, "id": unknown})
+        token["content"] = other
     path.write_text(json.dumps(tokenizer), encoding="utf-8")
     return _quantized(checkpoint)
 

@@ -6,14 +6,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
+from r1.forms.form import Form, form_in
 from r1.interrupt import AnswerNow
 from r1.prompt_input import PromptLine
 from r1.settings import Settings, overridden, require_some_text
-
-if TYPE_CHECKING:
-    from r1.forms.form import Form
 
 _FORMS = ("schema", "choices", "regex", "grammar")
 _KEPT_FORMS = 64
@@ -60,6 +57,4 @@ def _form_in(options: Mapping[str, object]) -> Form | None:
 @lru_cache(maxsize=_KEPT_FORMS)
 def _compiled(options: str) -> Form | None:
     """Each form once, though every line may have it. The order of a schema's properties is that of the answer's."""
-    from r1.forms.form import form_in
-
     return form_in(json.loads(options))

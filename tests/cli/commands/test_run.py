@@ -10,11 +10,13 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from r1.engine.context import Context, Part
 from r1.fit import fitted_model
+from r1.forms.form import Form
 from tests.conftest import Run
 from tests.fakes.in_process import run_here
 from tests.fakes.models import make_silent
@@ -71,7 +73,12 @@ class TestExitCodes:
             (["run", "--jsonl", "--no-stdin"], None, 2, "--no-stdin forbids it"),
             (["run", "--jsonl", "-f", "/nonexistent"], b"", 2, "/nonexistent: cannot be read"),
             (["quantize", "tiny", "-o", "/dev/null"], None, 2, "/dev/null: not a regular file"),
-            (["run", "--max-tokens", "5", "hi"], None, 3, "the limit of 5 tokens was reached; raise --max-tokens"),
+            (
+                ["run", "--max-tokens", "5", "--reserve", "0", "hi"],
+                None,
+                3,
+                "no answer yet, the model was still thinking: the limit of 5 tokens was reached; raise --max-tokens",
+            ),
             (["run", "-m", "qwen-7b", "hi"], None, 4, "get it with: r1 pull qwen-7b:Q4_K_M"),
             (["run", "-m", "qwen-7", "hi"], None, 4, "did you mean qwen-7b"),
             (["run", "-m", "./nothing.gguf", "hi"], None, 4, "nothing.gguf: No such file"),
@@ -120,11 +127,22 @@ class TestExitCodes:
         assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
         assert b"set R1_HOME to another folder" in done.stderr
 
-    def test_a_reply_without_an_answer_is_incomplete(self, r1: Run, tmp_path: Path) -> None:
+    def test_a_reply_without_text_is_incomplete(self, r1: Run, tmp_path: Path) -> None:
         silent = make_silent(tmp_path)
-        done = r1("run", "-m", silent, "--temp", "0", "hi")
+        done = r1("run", "-m", silent, "--temp", "0", "--thinking", "only", "hi")
         assert (done.returncode, done.stdout) == (3, b"")
         assert done.stderr == b"r1: the model stopped without answering; try again, or with another --seed\n"
+
+    def test_a_turn_that_ends_in_the_thinking_is_made_to_answer(self, r1: Run, tmp_path: Path) -> None:
+        silent = make_silent(tmp_path)
+        done = r1("run", "-m", silent, "--temp", "0", "--choices", "yes,no", "--json", "hi")
+        report = json.loads(done.stdout)
+        assert (done.returncode, report["thinking_end"], report["thinking"]) == (0, "eos", "")
+        assert report["answer"] in {"yes", "no"}
+        assert re.fullmatch(
+            rb"r1: the model ended its turn while it was thinking, after \d tokens, and was made to answer\n",
+            done.stderr,
+        )
 
 
 class TestJson:
@@ -136,9 +154,166 @@ class TestJson:
     )
 
     def test_an_answer_that_is_cut_off_has_its_reason_and_status(self, r1: Run) -> None:
-        done = r1("run", "--json", "--max-tokens", "5", SUM)
+        done = r1("run", "--json", "--max-tokens", "5", "--reserve", "0", SUM)
         assert done.returncode == 3
-        assert json.loads(done.stdout)["finish_reason"] == "length"
+        report = json.loads(done.stdout)
+        assert (report["finish_reason"], report["thinking_end"], report["answer"]) == ("length", None, "")
+
+
+class TestThinking:
+    """How long it thinks; what ended it is said where that was not the model."""
+
+    def report(self, r1: Run, *options: str | Path, status: int = 0, **variables: str) -> tuple[dict[str, Any], str]:
+        """The JSON object and stderr."""
+        done = r1("run", "--json", "--temp", "0", *options, SUM, **variables)
+        assert done.returncode == status
+        return json.loads(done.stdout), done.stderr.decode()
+
+    @pytest.mark.parametrize("budget", [1, 5, 20])
+    def test_an_answer_follows_at_the_budget(self, r1: Run, pensive_path: Path, budget: int) -> None:
+        """A model that would think on for ever; its answers end because they have a form."""
+        options = ("-m", pensive_path, "--choices", "42,43", "--think-budget", str(budget))
+        report, errors = self.report(r1, *options)
+        closing = report["usage"]["thinking_tokens"] - budget
+        assert 1 <= closing <= 3  # </think>, and a line break before it
+        assert report["thinking"]
+        assert report["answer"] in {"42", "43"}
+        assert (report["finish_reason"], report["thinking_end"], report["valid"]) == ("stop", "budget", True)
+        assert errors == f"r1: the thinking was ended at the budget of {budget} token{'s' * (budget > 1)}\n"
+
+    def test_without_a_budget_the_reserve_is_left_for_the_answer(self, r1: Run, pensive_path: Path) -> None:
+        options = ("-m", pensive_path, "--choices", "42,43", "--loop-guard", "off")
+        report, errors = self.report(r1, *options, "--max-tokens", "200", "--reserve", "150")
+        assert (report["thinking_end"], report["finish_reason"]) == ("limit", "stop")
+        assert report["usage"]["thinking_tokens"] <= 50
+        says = r"r1: the thinking was ended after \d\d tokens, to leave room for the answer in {}\n"
+        assert re.fullmatch(says.format("200 tokens; raise --max-tokens"), errors)
+        report, errors = self.report(r1, *options, "--ctx", "256")
+        assert (report["thinking_end"], report["finish_reason"]) == ("limit", "stop")
+        assert re.fullmatch(says.replace(r"\d\d", r"\d+").format("the context; raise --ctx"), errors)
+
+    def test_none_at_all(self, r1: Run) -> None:
+        """There was nothing to end, so there is nothing to say."""
+        report, errors = self.report(r1, "--effort", "none")
+        again, _ = self.report(r1, "--think-budget", "0")
+        assert (report["thinking"], report["usage"]["thinking_tokens"], errors) == ("", 0, "")
+        assert report["answer"] == again["answer"] != ""
+
+    def test_a_budget_that_is_not_reached_changes_nothing(self, r1: Run) -> None:
+        free, _ = self.report(r1)
+        for options in (["--effort", "high"], ["--reserve", "9"], ["--loop-guard", "off"]):
+            report, errors = self.report(r1, *options)
+            assert errors == ""
+            assert [report[key] for key in ("thinking", "answer", "usage", "thinking_end")] == [
+                free[key] for key in ("thinking", "answer", "usage", "thinking_end")
+            ]
+
+    def test_a_variable_sets_it_and_an_option_lifts_it(self, r1: Run) -> None:
+        limited, _ = self.report(r1, R1_THINK_BUDGET="2")
+        assert (limited["thinking_end"], limited["usage"]["thinking_tokens"]) == ("budget", 4)
+        for option in (["--effort", "max"], ["--think-budget", "off"]):
+            assert self.report(r1, *option, R1_THINK_BUDGET="2")[0]["thinking_end"] == "natural"
+
+    def test_quiet_leaves_the_line_out(self, r1: Run) -> None:
+        report, errors = self.report(r1, "-q", "--think-budget", "2")
+        assert (report["thinking_end"], errors) == ("budget", "")
+
+    def test_thinking_only_ends_at_the_budget_and_needs_no_reserve(self, r1: Run, pensive_path: Path) -> None:
+        done = r1("run", "-m", pensive_path, "--temp", "0", "--thinking", "only", "--think-budget", "5", SUM)
+        assert (done.returncode, bool(done.stdout.strip())) == (0, True)
+        assert done.stderr == b"r1: the thinking was ended at the budget of 5 tokens\n"
+        done = r1("run", "-m", pensive_path, "--temp", "0", "--thinking", "only", "--max-tokens", "9", "--json", SUM)
+        report = json.loads(done.stdout)
+        assert (report["finish_reason"], report["usage"]["thinking_tokens"]) == ("length", 9)
+
+    def test_an_answer_that_goes_round_in_circles_is_stopped(self, r1: Run, endless_path: Path) -> None:
+        """The form leaves it no other way."""
+        report, errors = self.report(r1, "-m", endless_path, "--regex", "(yes and no, ){200}yes", status=3)
+        assert (report["finish_reason"], report["valid"]) == ("loop", None)
+        assert errors == (
+            "r1: the answer is incomplete: it went round in circles and was stopped; "
+            "try again, or with another --seed\n"
+        )
+
+
+WRONG = [
+    *[(["--think-budget", value], "--think-budget: ") for value in ("-1", "abc", "1.5", "", "1e3")],
+    *[(["--reserve", value], "--reserve: ") for value in ("-1", "abc", "")],
+    *[(["--effort", value], "--effort: ") for value in ("huge", "")],
+    (["--loop-guard", "maybe"], "--loop-guard: 'maybe' is not on or off"),
+    (["--think-budget", "5", "--effort", "low"], "--think-budget and --effort both set how long to think"),
+    (["--thinking", "only", "--effort", "none"], "only the thinking is to be printed, and a budget of 0 leaves none"),
+    (["--thinking", "only", "--choices", "a,b"], "only the thinking is to be printed, and a form is for the answer"),
+    *[(["--schema", value], "--schema: ") for value in ("{", "/nonexistent/schema.json", "")],
+    *[(["--choices", value], "--choices: ") for value in ("", "a,,b")],
+    *[(["--regex", value], "--regex: ") for value in ("(", "")],
+    *[(["--grammar", value], "--grammar: ") for value in ("/nonexistent/grammar.gbnf", "")],
+    (["--choices", "a", "--regex", "b"], "--choices and --regex each give the answer a form; leave all but one out"),
+]
+"""Options, and what the message begins with."""
+
+
+@pytest.mark.parametrize(
+    ("options", "says"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+@pytest.mark.parametrize("form", [[], ["--jsonl"]], ids=["one", "many"])
+def test_a_wrong_option_is_one_line_before_anything_else(
+    environ: dict[str, str], options: list[str], says: str, form: list[str]
+) -> None:
+    """Stdin must not be read, and the model is not looked for: it does not exist."""
+    done = run_here("run", "-m", "qwen-7b", *form, *options, environ=environ, stdin=Unread())
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith(f"r1: {says}")
+    assert done.stderr.count(b"\n") == 1
+
+
+class TestForms:
+    """The answer has the form that was asked for, after free thinking."""
+
+    @pytest.mark.parametrize(
+        ("option", "value", "has_form"),
+        [
+            ("--choices", "yes,no,unsure", {"yes", "no", "unsure"}.__contains__),
+            ("--choices", "a,ab", {"a", "ab"}.__contains__),
+            ("--regex", "[0-9]{2,3}", re.compile("[0-9]{2,3}").fullmatch),
+            (
+                "--schema",
+                '{"type": "object", "properties": {"n": {"enum": [42, 7]}}, "required": ["n"]}',
+                lambda answer: json.loads(answer)["n"] in {42, 7},
+            ),
+        ],
+    )
+    def test_of_each_kind(self, r1: Run, option: str, value: str, has_form: Callable[[str], object]) -> None:
+        free = json.loads(r1("run", "--json", "--temp", "0", SUM).stdout)
+        done = r1("run", "--json", "--temp", "0", option, value, SUM)
+        report = json.loads(done.stdout)
+        assert (done.returncode, done.stderr, report["valid"]) == (0, b"", True)
+        assert has_form(report["answer"])
+        assert (report["thinking"], report["thinking_end"]) == (free["thinking"], "natural")
+
+    def test_from_files(self, r1: Run, tmp_path: Path) -> None:
+        grammar, schema = tmp_path / "answer.gbnf", tmp_path / "answer.json"
+        grammar.write_text('root ::= "forty-" ("two" | "three")\n', encoding="utf-8")
+        schema.write_text('{"const": "forty-two"}', encoding="utf-8")
+        by_grammar = r1("run", "--temp", "0", "--grammar", grammar, SUM)
+        assert (by_grammar.returncode, by_grammar.stdout in {b"forty-two\n", b"forty-three\n"}) == (0, True)
+        assert r1("run", "--temp", "0", "--schema", schema, SUM).stdout == b'"forty-two"\n'
+
+    def test_an_answer_that_is_cut_off_is_neither_valid_nor_invalid(self, r1: Run) -> None:
+        done = r1("run", "--json", "--temp", "0", "--effort", "none", "--max-tokens", "3", "--regex", "[0-9]{9}", SUM)
+        report = json.loads(done.stdout)
+        assert (done.returncode, report["finish_reason"], report["valid"]) == (3, "length", None)
+        assert done.stderr == b"r1: the answer is incomplete: the limit of 3 tokens was reached; raise --max-tokens\n"
+
+    def test_an_answer_without_its_form_is_incomplete_and_says_why(
+        self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A grammar can allow what a schema does not; here, the check finds a problem in every answer."""
+        monkeypatch.setattr(Form, "problem", lambda *_: "the answer is not valid: 42 is not a multiple of 5")
+        done = run_here("run", "--json", "--temp", "0", "--regex", "[0-9]{2}", SUM, environ=environ)
+        report = json.loads(done.stdout)
+        assert (done.returncode, report["finish_reason"], report["valid"]) == (3, "stop", False)
+        assert done.stderr == b"r1: the answer is not valid: 42 is not a multiple of 5\n"
 
 
 class TestModels:
@@ -168,6 +343,15 @@ class TestModels:
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 if sys.platform != "win32":
     SIGNALS.append((signal.SIGHUP, 129))
+
+
+class Unread(io.BytesIO):
+    """Input that must not be read."""
+
+    def read(self, _: int | None = -1) -> bytes:
+        pytest.fail("stdin was read")
+
+    readline = read  # type: ignore[assignment]
 
 
 class SignalledInput(io.BytesIO):
@@ -270,3 +454,45 @@ class TestSignals:
         assert out.endswith("\n")
         assert whole["answer"].startswith(out.rstrip("\n"))
         assert 0 < len(out) < len(whole["answer"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGUSR1 is POSIX's")
+class TestAnswerNow:
+    """SIGUSR1 ends the thinking; the answer follows, and the status is that of any whole answer."""
+
+    LINE = re.compile(r"r1: the thinking was ended after \d+ tokens, by the signal to answer now\n")
+
+    def report(self, environ: dict[str, str], *options: str | Path) -> tuple[dict[str, Any], str]:
+        done = run_here("run", "--json", "--temp", "0", *options, SUM, environ=environ)
+        assert done.returncode == 0
+        return json.loads(done.stdout), done.stderr.decode()
+
+    @pytest.mark.parametrize("batches", [1, 2, 9])
+    def test_while_it_reads_the_prompt_or_thinks(
+        self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, pensive_path: Path, batches: int
+    ) -> None:
+        """The first batch is the prompt, and each of the others is a token."""
+        signal_after(monkeypatch, signal.SIGUSR1, batches=batches)
+        report, errors = self.report(environ, "-m", pensive_path, "--choices", "42,43")
+        assert (report["thinking_end"], report["finish_reason"]) == ("user", "stop")
+        assert report["usage"]["thinking_tokens"] <= batches + 2
+        assert self.LINE.fullmatch(errors)
+
+    def test_before_the_model_is_loaded(
+        self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, pensive_path: Path
+    ) -> None:
+        def read_ahead(*_: object) -> bool:
+            signal.raise_signal(signal.SIGUSR1)
+            return True
+
+        monkeypatch.setattr(fitted_model, "read_ahead", read_ahead)
+        report, _ = self.report(environ, "-m", pensive_path, "--choices", "42,43")
+        assert (report["thinking_end"], report["thinking"]) == ("user", "")
+
+    def test_while_it_answers_it_changes_nothing(
+        self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole, _ = self.report(environ)
+        signal_after(monkeypatch, signal.SIGUSR1, batches=whole["usage"]["thinking_tokens"] + 4)
+        report, errors = self.report(environ)
+        assert (report["answer"], report["thinking_end"], errors) == (whole["answer"], "natural", "")

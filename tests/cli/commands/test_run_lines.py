@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import sys
 from collections import Counter
 from dataclasses import replace
 from io import TextIOWrapper
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from r1.commands.run_lines import LineOptions, run_lines
+from r1.jsonl import asking
 from r1.prompt_input import PromptOptions
 from r1.settings import Settings
 from r1_quantize.errors import UsageError
@@ -112,10 +115,106 @@ class TestObjects:
         )
         assert done.stderr.decode() == "".join(f"{each['thinking']}\n" for each in objects(done.stdout))
 
+    @pytest.mark.parametrize("options", [["--think-budget", "2"], ["--thinking", "only", "--think-budget", "2"]])
+    def test_thinking_that_was_ended_is_counted_and_the_answers_are_whole(self, r1: Run, options: list[str]) -> None:
+        done = r1("run", "--jsonl", "--temp", "0", *options, stdin=as_lines(SUMS[:3]))
+        assert [each["thinking_end"] for each in objects(done.stdout)] == ["budget"] * 3
+        assert done.returncode == 0
+        assert done.stderr == (
+            b"r1: the thinking of 3 of 3 replies was ended before the model did; see `thinking_end` in their objects\n"
+        )
+        assert r1("run", "--jsonl", "-q", "--temp", "0", *options, stdin=as_lines(SUMS[:1])).stderr == b""
+
     def test_thinking_only(self, r1: Run) -> None:
         done = r1(*("run", "--jsonl", "--temp", "0", "--thinking", "only", "--parallel", "3"), stdin=as_lines(SUMS[:3]))
         assert (done.returncode, done.stderr) == (0, b"")
         assert all(each["thinking"] and not each["answer"] for each in objects(done.stdout))
+
+
+class TestOwnOptions:
+    """A line may have options of its own, which beat those of the command line."""
+
+    def test_each_is_for_its_line(self, r1: Run) -> None:
+        lines = [
+            {"id": "plain", "prompt": SUMS[0]},
+            {"id": "budget", "prompt": SUMS[0], "think_budget": 2},
+            {"id": "none", "prompt": SUMS[0], "effort": "none"},
+            {"id": "choices", "prompt": SUMS[0], "choices": ["22", "23"]},
+            {"id": "regex", "prompt": SUMS[0], "regex": "[0-9]{3}"},
+            {"id": "grammar", "prompt": SUMS[0], "grammar": 'root ::= "<" [0-9]+ ">"'},
+            {"id": "wrong", "prompt": SUMS[0], "temp": "hot"},
+            {"id": "bad form", "prompt": SUMS[0], "regex": "("},
+            {"id": "cut", "prompt": SUMS[0], "max_tokens": 1, "seed": 7},
+        ]
+        done = r1("run", "--jsonl", "--temp", "0", "--parallel", "4", "--effort", "high", stdin=as_lines(lines))
+        found = {each["id"]: each for each in objects(done.stdout)}
+        assert [*found] == [line["id"] for line in lines]
+        ends = {name: each.get("thinking_end") for name, each in found.items()}
+        natural = dict.fromkeys(("plain", "choices", "regex", "grammar"), "natural")
+        nothing = dict.fromkeys(("wrong", "bad form", "cut"))
+        assert ends == {**natural, **nothing, "budget": "budget", "none": "budget"}
+        assert found["none"]["thinking"] == ""
+        assert found["choices"]["answer"] in {"22", "23"}
+        assert re.fullmatch("[0-9]{3}", found["regex"]["answer"])
+        assert re.fullmatch("<[0-9]+>", found["grammar"]["answer"])
+        assert [found[name]["valid"] for name in ("plain", "choices", "regex", "grammar")] == [None, True, True, True]
+        assert found["wrong"]["error"].startswith("line 7: \"temp\": 'hot' is not a number from 0 to 10")
+        assert found["bad form"]["error"].startswith('line 8: "regex": ')
+        assert (found["cut"]["seed"], found["cut"]["finish_reason"], found["cut"]["usage"]["thinking_tokens"]) == (
+            *(7, "length"),
+            1,
+        )
+        assert done.returncode == 2
+        assert done.stderr.decode().splitlines() == [
+            "r1: the thinking of 1 of 9 replies was ended before the model did; see `thinking_end` in their objects",
+            "r1: 2 of 9 lines failed; see `error` in their objects",
+            "r1: 1 of 9 answers are incomplete; see `finish_reason` in their objects",
+        ]
+
+    def test_a_form_of_the_command_line_is_that_of_all_other_lines(self, r1: Run) -> None:
+        lines = [SUMS[0], {"prompt": SUMS[1], "choices": "x,y"}, SUMS[2]]
+        done = r1("run", "--jsonl", "--temp", "0", "--regex", "[0-9]{2}", stdin=as_lines(lines))
+        first, second, third = (each["answer"] for each in objects(done.stdout))
+        assert (first.isdigit(), second in {"x", "y"}, third.isdigit()) == (True, True, True)
+
+    def test_a_longer_reply_has_room(self, r1: Run, endless_path: Path) -> None:
+        """The context was made for replies of 40 tokens."""
+        lines = ["hi", {"prompt": "hi", "max_tokens": 300}]
+        options = ("--max-tokens", "40", "--parallel", "2", "--loop-guard", "off")
+        done = r1("run", "-m", endless_path, "--jsonl", "--temp", "0", *options, stdin=as_lines(lines))
+        usages = [each["usage"] for each in objects(done.stdout)]
+        assert [usage["thinking_tokens"] + usage["answer_tokens"] for usage in usages] == [40, 300]
+        assert [each["finish_reason"] for each in objects(done.stdout)] == ["length"] * 2
+
+    def test_a_seed_gives_the_text_that_it_gives_alone(self, r1: Run) -> None:
+        wild = ("--temp", "2", "--max-tokens", "40")
+        alone = json.loads(r1("run", "--json", *wild, "--seed", "5", "hi").stdout)
+        lines = [{"prompt": "hi", "seed": seed} for seed in (5, 6, 5)]
+        found = objects(r1("run", "--jsonl", *wild, "--parallel", "1", stdin=as_lines(lines)).stdout)
+        assert [each["seed"] for each in found] == [5, 6, 5]
+        texts = [(each["thinking"], each["answer"]) for each in found]
+        assert texts[0] == texts[2] == (alone["thinking"], alone["answer"]) != texts[1]
+
+    def test_with_thinking_only_there_has_to_be_some(self, r1: Run) -> None:
+        lines = [{"prompt": SUMS[0], "effort": "none"}, SUMS[1]]
+        first, second = objects(r1("run", "--jsonl", "--thinking", "only", stdin=as_lines(lines)).stdout)
+        assert first["error"].startswith("line 1: only the thinking is to be printed, and a budget of 0 leaves none")
+        assert second["thinking"]
+
+    def test_a_schema_of_every_line_is_compiled_once(self, environ: dict[str, str], monkeypatch: Any) -> None:
+        compiled: list[object] = []
+        form_in = asking.form_in
+
+        def counting(record: dict[str, object]) -> object:
+            compiled.append(record)
+            return form_in(record)
+
+        monkeypatch.setattr(asking, "form_in", counting)
+        schema = {"enum": ["once", "twice"]}
+        lines = as_lines([{"prompt": text, "schema": schema, "effort": "none"} for text in SUMS])
+        done = run_here("run", "--jsonl", "--temp", "0", environ=environ, stdin=lines)
+        assert [json.loads(each["answer"]) in schema["enum"] for each in objects(done.stdout)] == [True] * 6
+        assert compiled == [{"schema": schema}]
 
 
 class TestOptions:
@@ -233,3 +332,17 @@ class TestSignals:
         assert [each["line"] for each in found] == begun
         assert [each["finish_reason"] for each in found] == ["interrupted"] * len(begun)
         assert all(each["thinking"] for each in found)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGUSR1 is POSIX's")
+def test_answer_now_is_for_all_replies_under_way(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, pensive_path: Path
+) -> None:
+    """The signal comes while two lines are answered; the third begins later, and thinks up to its budget."""
+    signal_after(monkeypatch, signal.SIGUSR1, batches=9)
+    options = ("--temp", "0", "--parallel", "2", "--choices", "42,43", "--think-budget", "30")
+    done = run_here("run", "-m", pensive_path, "--jsonl", *options, environ=environ, stdin=as_lines(SUMS[:3]))
+    found = objects(done.stdout)
+    assert [each["thinking_end"] for each in found] == ["user", "user", "budget"]
+    assert [each["valid"] for each in found] == [True] * 3
+    assert done.returncode == 0

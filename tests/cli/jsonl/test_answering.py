@@ -254,7 +254,7 @@ class TestOptions:
         found = Answered(FakeEngine()).run(lines)
         assert [each.get("answer") for each in found] == ["2 A", None, "1 C"]
         assert found[1]["error"] == (
-            "line 2: temp: 'hot' is not a number from 0 to 10 (0: always the most likely token)"
+            "line 2: \"temp\": 'hot' is not a number from 0 to 10 (0: always the most likely token)"
         )
 
     def test_they_are_kept_for_a_second_try(self) -> None:

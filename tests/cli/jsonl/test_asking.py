@@ -48,30 +48,40 @@ class TestSettings:
         assert asked(options, settings).settings.thinking_params() == ThinkingParams(budget=budget)
 
     @pytest.mark.parametrize(
-        ("options", "reason"),
+        ("key", "value", "says"),
         [
-            ({"seed": 1.5}, "seed: 1.5 is not a whole number"),
-            ({"seed": -1}, "seed: -1 is not a whole number"),
-            ({"temp": "hot"}, "temp: 'hot' is not a number"),
-            ({"temp": True}, "temp: True is not a number"),
-            ({"top_p": 0}, "top_p: 0 is not a number above 0"),
-            ({"max_tokens": 0}, "max_tokens: 0 is not a whole number from 1"),
-            ({"max_tokens": [1]}, "max_tokens: "),
-            ({"think_budget": -1}, "think_budget: -1 is not"),
-            ({"think_budget": {}}, "think_budget: {} is not"),
-            ({"effort": "huge"}, "effort: 'huge' is not one of none, low, medium, high, max"),
-            ({"effort": 1}, "effort: 1 is not one of"),
-            ({"effort": "low", "think_budget": 5}, "think_budget and effort both set how long to think"),
-            ({"schema": "{", "seed": 1}, "schema"),
-            ({"schema": 7}, "schema"),
-            ({"choices": []}, "choices"),
-            ({"regex": "("}, "regex"),
-            ({"grammar": "x ::= 1"}, "grammar"),
-            ({"regex": "a", "choices": ["a"]}, "regex|choices"),
+            ("seed", 1.5, "1.5 is not a whole number"),
+            ("seed", -1, "-1 is not a whole number"),
+            ("temp", "hot", "'hot' is not a number"),
+            ("temp", True, "True is not a number"),
+            ("top_p", 0, "0 is not a number above 0"),
+            ("max_tokens", 0, "0 is not a whole number from 1"),
+            ("max_tokens", [1], "[1] is not a whole number"),
+            ("think_budget", -1, "-1 is not a whole number from 0"),
+            ("think_budget", {}, "{} is not a whole number from 0"),
+            ("effort", "huge", "'huge' is not one of none, low, medium, high, max"),
+            ("effort", 1, "1 is not one of"),
+            *[("schema", value, "") for value in ("{", 7, [], {"type": "nothing"})],
+            *[("choices", value, "") for value in ([], "", 7, ["a", 1])],
+            *[("regex", value, "") for value in ("(", 7)],
+            *[("grammar", value, "") for value in ("x ::= 1", 7, "")],
         ],
     )
-    def test_a_wrong_one_is_named(self, options: dict[str, Any], reason: str) -> None:
-        with pytest.raises(UsageError, match=reason):
+    def test_a_wrong_one_is_named(self, key: str, value: object, says: str) -> None:
+        with pytest.raises(UsageError) as caught:
+            asked({key: value})
+        assert str(caught.value).startswith(f'"{key}": {says}')
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"effort": "low", "think_budget": 5}, '"think_budget" and "effort" both set how long to think'),
+            ({"regex": "a", "choices": ["a"]}, "an answer has one form, but choices and regex are given"),
+        ],
+    )
+    def test_two_that_exclude_each_other_are_named(self, options: dict[str, Any], says: str) -> None:
+        with pytest.raises(UsageError, match=f"^{says}; "):
             asked(options)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from r1.engine.events import Finished, FinishReason, ThinkingEnd, Timings, Usage
-from r1.forms.form import Form
+from r1.forms.form import FormOptions
 from r1.render.outcome import FormCheck, Remedies, exit_status, how_thinking_ended, why_incomplete
 from r1_quantize.errors import ExitStatus
 
