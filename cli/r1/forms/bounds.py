@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from r1.forms.schema_text import Located, nothing, refusal
@@ -12,12 +13,16 @@ LARGEST = 10**15
 """Whole numbers beyond this are not written: a double holds smaller ones exactly, and so does every program."""
 
 
+MAX_PLACES = 6
+"""Digits after the point of a bound."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Whole numbers that a number lies between; open: the bound itself is left out."""
+    """What a number lies between; open: the bound itself is left out."""
 
-    low: int
-    high: int
+    low: Decimal
+    high: Decimal
     is_low_open: bool = False
     is_high_open: bool = False
 
@@ -37,26 +42,27 @@ def _whole_bounds(schema: Located) -> Bounds:
     """The least and the largest integer."""
     low = max(math.ceil(schema.get("minimum", -LARGEST + 1)), math.floor(schema.get("exclusiveMinimum", -LARGEST)) + 1)
     high = min(math.floor(schema.get("maximum", LARGEST - 1)), math.ceil(schema.get("exclusiveMaximum", LARGEST)) - 1)
-    return _possible(Bounds(low, high), schema.at)
+    return _possible(Bounds(Decimal(low), Decimal(high)), schema.at)
 
 
 def _bounds(schema: Located) -> Bounds:
-    low, is_low_open = -LARGEST, True
-    high, is_high_open = LARGEST, True
+    low, is_low_open = Decimal(-LARGEST), True
+    high, is_high_open = Decimal(LARGEST), True
     for key in ("minimum", "exclusiveMinimum"):
-        if key in schema and (value := _whole(key, schema)) >= low:
+        if key in schema and (value := _decimal(key, schema)) >= low:
             low, is_low_open = value, key == "exclusiveMinimum" or (is_low_open and value == low)
     for key in ("maximum", "exclusiveMaximum"):
-        if key in schema and (value := _whole(key, schema)) <= high:
+        if key in schema and (value := _decimal(key, schema)) <= high:
             high, is_high_open = value, key == "exclusiveMaximum" or (is_high_open and value == high)
     return _possible(Bounds(low, high, is_low_open, is_high_open), schema.at)
 
 
-def _whole(key: str, schema: Located) -> int:
-    value = schema[key]
-    if value != int(value):
-        raise refusal(schema.at, f"{key} of a number must be a whole number here; round it")
-    return int(value)
+def _decimal(key: str, schema: Located) -> Decimal:
+    """The bound as it is written. Raises UsageError for one with many digits after the point."""
+    value = Decimal(repr(schema[key])).normalize()
+    if value != round(value, MAX_PLACES):
+        raise refusal(schema.at, f"{key} has more than {MAX_PLACES} digits after the point; round it")
+    return value
 
 
 def _possible(bounds: Bounds, at: str) -> Bounds:

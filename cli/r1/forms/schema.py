@@ -9,7 +9,7 @@ from typing import Any
 from r1.forms.regex import Node, compile_pattern, matches
 from r1.forms.schema_grammar import schema_grammar
 from r1.forms.schema_prepare import Preparation
-from r1.forms.schema_text import parse_json, pointer, shortened, validator_class
+from r1.forms.schema_text import Located, parse_json, pointer, shortened, validator_class
 
 _compiled = lru_cache(maxsize=256)(compile_pattern)
 
@@ -24,16 +24,13 @@ def grammar_of(schema: Any) -> str:
     def is_valid(value: Any, keywords: Any) -> bool:
         return bool(validator(keywords).is_valid(value))
 
-    return schema_grammar(Preparation(schema, is_valid))
+    return schema_grammar(Preparation(_anonymous(schema), is_valid))
 
 
 def problem_finder(schema: Any) -> Callable[[str], str | None]:
     """A function that says why an answer is not valid by the schema, in a line; None: it is valid."""
     kind = _validator_class(schema)
-    anonymous = schema
-    if isinstance(schema, dict):  # without its address, all references are to the schema itself
-        anonymous = {key: value for key, value in schema.items() if key not in {"$id", "id", "$schema"}}
-    validator = kind(anonymous, format_checker=kind.FORMAT_CHECKER)
+    validator = kind(_anonymous(schema), format_checker=kind.FORMAT_CHECKER)
 
     def problem(answer: str) -> str | None:
         try:
@@ -51,6 +48,13 @@ def problem_finder(schema: Any) -> Callable[[str], str | None]:
         return f"the answer is not valid at {pointer(list(error.absolute_path))}: {shortened(error.message)}"
 
     return problem
+
+
+def _anonymous(schema: Any) -> Any:
+    """The schema without its address, so that all references are to itself."""
+    if isinstance(schema, bool):
+        return schema
+    return Located({key: value for key, value in schema.items() if key not in {"$id", "id", "$schema"}}, "#")
 
 
 def _validator_class(schema: Any) -> Any:

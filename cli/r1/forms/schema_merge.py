@@ -49,7 +49,7 @@ class References:
             raise refusal(at, f"$ref {shown} leads out of the schema; only #/… is followed, nothing is fetched")
         found = self._root
         for step in map(_unescaped, unquote(ref).split("/")[1:]):
-            if found is not self._root and isinstance(found, dict) and "$id" in found:
+            if isinstance(found, dict) and "$id" in found:
                 raise refusal(at, f"$ref {shortened(ref)} passes a schema with an $id; remove the $id")
             if isinstance(found, list) and step.isdecimal() and int(step[:9]) < len(found):
                 found = found[int(step)]
@@ -61,7 +61,7 @@ class References:
             raise refusal(at, f"$ref {shortened(ref)} leads to something that is no schema")
         return found
 
-    def flat(self, schema: Any, seen: frozenset[str] = frozenset()) -> Any:
+    def flat(self, schema: Any, seen: frozenset[int] = frozenset()) -> Any:
         """The schema without `$ref` and `allOf` at its top: what they say is merged into it.
 
         Raises UsageError where that cannot be said in one schema, or where a reference leads back to itself.
@@ -71,9 +71,9 @@ class References:
             raise refusal(getattr(schema, "at", "#"), "too many references and allOf; make the schema simpler")
         if isinstance(schema, bool) or not {"$ref", "allOf"} & schema.keys():
             return schema
-        if schema.at in seen:
+        if id(schema) in seen:
             raise refusal(schema.at, "$ref or allOf leads back to itself, so no answer is ever finished")
-        seen |= {schema.at}
+        seen |= {id(schema)}
         parts = [*([self.target(schema["$ref"], schema.at)] if "$ref" in schema else []), *schema.get("allOf", [])]
         merged: Any = Located({key: schema[key] for key in schema if key not in {"$ref", "allOf"}}, schema.at)
         for part in parts:

@@ -45,11 +45,12 @@ _ABOUT: dict[str, tuple[str, ...]] = {
 """The keywords that are about a value of one type only."""
 
 _SUPPORTED = {
-    *("$ref", "allOf", "anyOf", "oneOf", "type", "enum", "const", "$id"),
+    *("$ref", "allOf", "anyOf", "oneOf", "type", "enum", "const"),
     *(key for keys in _ABOUT.values() for key in keys),
 }
 
 _REMEDIES = {
+    "$id": "only the whole schema may have one; leave it out",
     "not": "say what is allowed instead",
     "if": "write the cases as anyOf",
     "then": "write the cases as anyOf",
@@ -118,7 +119,7 @@ class Preparation:
             return _ANY
         if schema is False:
             raise nothing(at)
-        _check_keywords(schema, self.root)
+        _check_keywords(schema)
         own = essential(schema)
         if own.keys() == {"$ref"}:
             return self._reference(self._references.target(schema["$ref"], schema.at), at)
@@ -151,7 +152,11 @@ class Preparation:
         flat = [self._references.flat(branch) for branch in branches]
         for (one, first), (other, second) in combinations(enumerate(flat), 2):
             if not are_disjoint(first, second, self._references):
-                raise refusal(at, f"oneOf: a value may be valid by both {one} and {other}; use anyOf instead")
+                raise refusal(
+                    at,
+                    f"oneOf: a value may be valid by both {one} and {other}; "
+                    "require a property that tells them apart, or use anyOf",
+                )
 
     def _any_of(self, branches: list[tuple[Any, str]], at: str) -> Prepared:
         found: list[Prepared] = []
@@ -210,12 +215,10 @@ class Preparation:
         return {"type": schema["type"]}
 
 
-def _check_keywords(schema: Located, root: Any) -> None:
+def _check_keywords(schema: Located) -> None:
     """Raises UsageError for a keyword that is not supported, by its name."""
-    if "$id" in schema and schema is not root:
-        raise refusal(schema.at, "$id is only supported at the top of the schema; leave it out")
     for key in schema:
-        if key not in _SUPPORTED and not is_annotation(key) and not (key == "id" and schema is root):
+        if key not in _SUPPORTED and not is_annotation(key):
             remedy = _REMEDIES.get(key, "leave it out")
             raise refusal(schema.at, f"{shortened(key)} is not supported; {remedy}")
 
