@@ -66,14 +66,19 @@ def form_of(argument: str) -> Form | None:
     """The form that /format names; None for `off`. Raises UsageError for what is no form."""
     from r1.forms.form import FormOptions
 
-    kind, value = [*argument.split(maxsplit=1), ""][:2]
-    if kind == "off" and not value:
+    if argument == "off":
         return None
-    if kind not in FORMS or not value:
-        raise UsageError(_FORMAT_USAGE)
-    if kind == "grammar":
-        return FormOptions(grammar=expanded(value)).compile()
-    return FormOptions(**{kind: _schema(value) if kind == "schema" else value}).compile()
+    kind, value = [*argument.split(maxsplit=1), ""][:2]
+    match kind if value else "":
+        case "schema":
+            return FormOptions(schema=_schema(value)).compile()
+        case "choices":
+            return FormOptions(choices=value).compile()
+        case "regex":
+            return FormOptions(regex=value).compile()
+        case "grammar":
+            return FormOptions(grammar=expanded(value)).compile()
+    raise UsageError(_FORMAT_USAGE)
 
 
 def _schema(value: str) -> str:

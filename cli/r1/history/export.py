@@ -181,7 +181,7 @@ def _settings(turn: StoredTurn) -> str:
         f"Model {inline_code(asked.model)}, temperature {asked.temp:g}, top-p {asked.top_p:g}, "
         f"at most {asked.max_tokens} tokens in a context of {asked.ctx}"
     )
-    line += f", answers of the form {inline_code(asked.form)}" if asked.form else ""
+    line += f", answers in the form {inline_code(asked.form)}" if asked.form else ""
     return f"{line}, with a system prompt" if asked.system else line
 
 

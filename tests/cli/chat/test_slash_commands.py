@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from r1.chat.registry import command_help
 from r1.chat.slash_commands import COMMANDS
+from r1.engine.thinking import EFFORTS
 from r1.history.history import History
 from r1.render.style import Style
 from r1.settings import Settings
@@ -272,6 +275,80 @@ class TestCommands:
         before = talk.chat.settings
         assert says in talk.say(f"/set {setting}")
         assert talk.chat.settings == before
+
+    def test_a_budget_is_set_shown_and_kept_to(self, talk: Talk) -> None:
+        assert talk.say("/budget") == "no budget: the model thinks as long as it needs\n\n"
+        assert talk.say("/budget 3") == "budget 3 tokens\n\n"
+        assert "stopped at the budget" in talk.say(LETTERS)
+        assert talk.say("/budget low") == "budget 1,024 tokens (low)\n\n"
+        assert talk.say("/budget").startswith("budget 1,024 tokens")
+        assert "stopped at the budget" not in talk.say(LETTERS)
+        assert "usage: /budget N" in talk.say("/budget much")
+        assert talk.chat.settings.effort == "low"
+
+    def test_the_levels_of_the_budget_in_its_help_are_those_in_force(self, talk: Talk) -> None:
+        """The help of a command is text; the table of levels is elsewhere."""
+        rows = dict(re.findall(r"^  ([a-z]+) {2,}([0-9,]+) tokens$", talk.say("/help budget"), re.MULTILINE))
+        assert rows == {name: f"{tokens:,}" for name, tokens in EFFORTS.items() if tokens}
+
+    def test_answers_have_the_form_that_was_set_until_it_is_removed(self, talk: Talk) -> None:
+        assert talk.say("/format") == "no format: answers are free text\n\n"
+        assert talk.say("/format choices maybe,never") == "format: one of maybe, never; /format off removes it\n\n"
+        for _ in range(2):
+            talk.say(SUM)
+        assert talk.say("/format").startswith("format: one of maybe, never;")
+        assert talk.say("/format off") == "no format: answers are free text\n\n"
+        talk.say(SUM)
+        stored = talk.history.turns(talk.chat.session or 0)
+        assert [turn.asked.form for turn in stored] == ["one of maybe, never"] * 2 + [None]
+        assert [turn.answer in {"maybe", "never"} for turn in stored] == [True, True, False]
+        assert stored[0].thinking.startswith("17 + 25")
+
+    def test_json_by_a_schema_is_shown_as_it_is(self, talk: Talk, tmp_path: Path) -> None:
+        (tmp_path / "my sum.json").write_text(
+            '{"type": "object", "properties": {"*s*": {"const": "_4_"}}, '
+            '"required": ["*s*"], "additionalProperties": false}'
+        )
+        talk.say(f"/format schema {tmp_path}/my sum.json")
+        printed = talk.say(SUM)
+        assert json.loads(talk.chat.turns[0].answer) == {"*s*": "_4_"}
+        assert f"\n{talk.chat.turns[0].answer}\n" in printed
+
+    def test_a_grammar_and_an_expression(self, talk: Talk, tmp_path: Path) -> None:
+        (tmp_path / "odd.gbnf").write_text('root ::= "seven" | "nine"\n')
+        assert "format: text by the grammar odd.gbnf" in talk.say(f"/format grammar {tmp_path}/odd.gbnf")
+        talk.say(SUM)
+        talk.say("/format regex [xyz]{3}")
+        talk.say(SUM)
+        odd, letters = (turn.answer for turn in talk.chat.turns)
+        assert odd in {"seven", "nine"}
+        assert re.fullmatch("[xyz]{3}", letters)
+
+    @pytest.mark.parametrize(
+        ("argument", "says"),
+        [
+            ("yes,no", "usage: /format schema FILE|JSON, choices A,B, regex RE, grammar FILE or off"),
+            ("choices", "usage: /format schema"),
+            ("off now", "usage: /format schema"),
+            ("choices yes,,no", "a choice is empty"),
+            ("regex [", "regular expression"),
+            ("schema nowhere.json", "nowhere.json"),
+            ("schema {", "JSON"),
+            ("grammar nowhere.gbnf", "nowhere.gbnf"),
+        ],
+    )
+    def test_what_is_no_form_is_refused_and_the_present_one_stays(self, talk: Talk, argument: str, says: str) -> None:
+        talk.say("/format choices yes,no")
+        assert says in " ".join(talk.say(f"/format {argument}").split())
+        assert talk.say("/format").startswith("format: one of yes, no;")
+
+    def test_an_answer_that_has_not_the_form_after_all_is_warned_about(self, talk: Talk) -> None:
+        talk.say("/format choices yes,no")
+        form = talk.chat.next.form
+        assert form is not None
+        talk.chat.next.form = replace(form, _find_problem=lambda answer: f"{answer} is none of the choices")
+        talk.say(SUM)
+        assert f"{talk.chat.turns[0].answer} is none of the choices; /retry to ask again\n" in talk.view.printed
 
     def test_sessions_is_history(self, talk: Talk) -> None:
         assert talk.say("/sessions") == talk.say("/history") == "no chats yet\n\n"

@@ -93,7 +93,7 @@ class TestMarkdown:
         turn = replace(FIRST, answer=answer, asked=replace(FIRST.asked, form="schema person.json"))
         text = to_markdown(INFO, [turn], with_thinking=False)
         assert f"## R1\n\n````text\n{answer}\n````\n" in text
-        assert "in a context of 2048, answers of the form `schema person.json`\n" in text
+        assert "in a context of 2048, answers in the form `schema person.json`\n" in text
 
     @pytest.mark.parametrize(
         ("text", "safe"),
