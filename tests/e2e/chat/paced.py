@@ -3,7 +3,8 @@
     R1_TEST_PACE_S   seconds of sleep after each token
     R1_TEST_HOLDS    the texts, separated by "|"; while the reply ends in the n-th one (from 0), the model waits for ...
     R1_TEST_GATE     ... a file of the name n in this folder
-    R1_TEST_REPLY    the path of a JSON file with a trace and an answer: the model's reply to every question
+    R1_TEST_REPLY    the path of a JSON file with a trace and an answer: the model's reply to every question. After
+                     "⟲7" in the trace it has gone back by 7 characters, as out of a loop
 
 Sleeping costs no processor time, and a held model waits for a test however busy the machine is.
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from r1 import loaded_model
 from r1.__main__ import main
-from r1.engine.events import Answer, Event, Finished, Prefill, Thinking, Thought, Timings, Usage
+from r1.engine.events import Answer, Event, Finished, Prefill, Rewound, Thinking, Thought, Timings, Usage
 from r1.engine.request import Request
 from r1.engine.scheduler import Scheduler
 
@@ -28,15 +29,20 @@ _POLL_S = 0.005
 
 def scripted(path: Path) -> Callable[..., Iterator[Event]]:
     """A stand-in for `generate` that replies with the texts in a file, a few characters at a time."""
-    thinking, answer = (re.findall(r"(?s).{1,4}", text) for text in json.loads(path.read_text(encoding="utf-8")))
+    thinking, answer = (re.findall(r"⟲[0-9]+|[^⟲]{1,4}", text) for text in json.loads(path.read_text(encoding="utf-8")))
 
     def generate(scheduler: Scheduler, request: Request) -> Iterator[Event]:
         cancelled = scheduler.context.stop
         yield Prefill(9, 9)
+        trace = ""
         for count, text in enumerate(thinking, 1):
-            if not request.answer_now():
+            if text.startswith("⟲"):
+                trace = trace[: -int(text[1:])]
+                yield Rewound(trace, count, int(text[1:]))
+            elif not request.answer_now():
+                trace += text
                 yield Thinking(text, count)
-        yield Thought(len(thinking))
+        yield Thought(len(thinking), "user" if request.answer_now() else "natural")
         for count, text in enumerate(answer, 1):
             if cancelled():
                 break

@@ -121,6 +121,32 @@ class TestToggling:
         return "\n".join(line[2:] for line in screen.everything().split("\n") if line.startswith("│ "))
 
 
+class TestGoingBack:
+    """Thinking that went round in circles goes on from an earlier place."""
+
+    REPLY = ("So it is 42. So it is 42. So it is 42.⟲26 But wait, why?", "42")
+    LINE = "went round in circles; back 26 tokens"
+
+    def test_the_scrollback_stays_and_a_line_says_so(self, paced: OpenPaced, own_home: Path) -> None:
+        screen = paced("--thinking", "show", reply=self.REPLY, size=(40, 24), holds=["42. So it is 42. So it is 42."])
+        screen.enter("hello")
+        screen.wait_for("│ 42.")
+        screen.release()
+        screen.wait_for(" tok/s")
+        trace = f"│ So it is 42. So it is 42. So it is\n│ 42.\n{self.LINE}\n│ But wait, why?\nthought for"
+        assert trace in screen.everything()
+        (turn,) = turns(own_home)
+        assert turn.thinking == "So it is 42. But wait, why?"
+
+    def test_hidden_it_shows_nothing(self, paced: OpenPaced) -> None:
+        screen = paced(reply=self.REPLY, holds=["42. So it is 42. So it is 42."])
+        screen.enter("hello")
+        screen.wait_for("thinking ·")
+        screen.release()
+        screen.wait_for(" tok/s")
+        assert "circles" not in screen.everything()
+
+
 class TestAnswerNow:
     """Escape ends the thinking."""
 
@@ -133,7 +159,8 @@ class TestAnswerNow:
         screen.wait_for(lambda: "thought for" in screen.everything())
         wait_for_the_end(screen, "The letter r appears")
         (turn,) = turns(own_home)
-        assert turn.finish_reason == "stop"
+        assert (turn.finish_reason, turn.thinking_end) == ("stop", "user")
+        assert re.search(r"^thought for .* · stopped by you$", screen.everything(), re.M)
         assert len(turn.thinking) < len(TRACE)
         assert TRACE.startswith(turn.thinking)
         assert turn.answer.startswith("The letter r appears")
