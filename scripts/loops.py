@@ -6,7 +6,7 @@ Runs `r1 run --jsonl` with `--loop-guard off` and with `on`. Each prompt has a s
 so that a reply goes the same way until the guard acts (with several replies at once, not always). What counts as going
 round in circles here is independent of the guard's rules: of what was thought or answered, the last 512 bytes can be
 compressed by zlib to less than 0.3 of their size. Varied prose stays above 0.5. `--show` prints the ends of such texts
-and of those that the guard touched, to be read. Results are kept in `--folder`; those that are there are not made again.
+and of those that the guard touched, to be read. Results are kept in `--folder`; what is there is not made again.
 """
 
 from __future__ import annotations

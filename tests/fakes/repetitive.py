@@ -34,6 +34,12 @@ _BOTTLES = """\
 {0} bottles of beer on the wall, {0} bottles of beer.
 Take one down and pass it around, {1} bottles of beer on the wall.
 """
+_LAUNCH = """\
+    case {0}:
+        multiply<float, {0}><<<grid, block, shared, stream>>>(left, right, target, rows, columns, stride);
+        check(cudaGetLastError(), "the kernel was not launched");
+        break;
+"""
 _CHORUS = """\
 Oh, the river runs down to the sea,
 and it carries the evening to me.
@@ -135,6 +141,7 @@ def _programs() -> Iterator[tuple[str, str]]:
     yield "an unrolled loop", _joined(f"    sum += a[i + {n}] * b[i + {n}];" for n in range(64))
     yield "the same call again and again", _joined(["    counter.increment();"] * 20)
     yield "a switch", _joined(f'        case {n}:\n            return "{_word(n)}";' for n in range(80))
+    yield "the same few lines for each size", _joined(_LAUNCH.format(size) for size in (32, 64, 96, 128, 160, 192))
     yield "an HTML list", _joined(f'  <li><a href="/page/{n}">{_word(n)}</a></li>' for n in range(80))
     yield (
         "assembly",

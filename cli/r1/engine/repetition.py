@@ -82,7 +82,7 @@ class _Limits:
 _STRICT = _Limits(
     exact=(_Need(16, 2, 128), _Need(8, 2, 192), _Need(5, 2, 384), _Need(0, 2, 768)),
     stale=(_Need(8, 4, 512), _Need(0, 4, 1536)),
-    fresh=(_Need(20, 4, 384), _Need(6, 256, 1024), _Need(0, 1024, 2048)),
+    fresh=(_Need(20, 6, 512), _Need(6, 256, 1024), _Need(0, 1024, 2048)),
     fragments=(
         _Share(512, 128, 0.9, 8),
         _Share(1024, 340, 0.75, 40),

@@ -132,13 +132,13 @@ class TestTheSameBlockWithOtherNumbers:
         assert loop == Loop(BEFORE + len(lines[0]), "numbers", 9)
         assert sum(map(len, lines[:256])) < count - BEFORE < sum(map(len, lines[:264]))
 
-    def test_a_long_sentence_with_one_number_is_seen_the_fifth_time(self) -> None:
+    def test_a_long_sentence_with_one_number_is_seen_sooner(self) -> None:
         """As in "In the year 2035, a new technology is used to …", and then 2040, 2045, and so on."""
-        before, after = words(1, 3), words(2, 90)
-        lines = [[*before, *digits(number), *after] for number in range(2035, 2135, 5)]
+        before, after = words(1, 3), words(2, 40)
+        lines = [[*before, *digits(number), *after] for number in range(2035, 2235, 5)]
         count, loop = seen([*preface(), *chain(*lines)])
-        assert loop == Loop(BEFORE + len(lines[0]), "numbers", 94)
-        assert count <= BEFORE + 6 * len(lines[0])
+        assert loop == Loop(BEFORE + len(lines[0]), "numbers", 44)
+        assert 6 * len(lines[0]) < count - BEFORE <= 14 * len(lines[0])
 
     def test_numbers_that_come_again_are_seen_sooner_than_new_ones(self) -> None:
         choose, block = random.Random(3).randrange, words(1, 9)
