@@ -14,7 +14,7 @@ import re
 import tempfile
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
@@ -88,7 +88,12 @@ class Grammar:
         self._check_names()
         if endless := self.endless():
             raise UsageError(f"the grammar's rule {_shown(endless[0])} can never end; give it an alternative that does")
-        self._check_left_recursion()
+        if recursive := self.left_recursive():
+            raise UsageError(
+                f"the grammar's rule {_shown(recursive)} begins with itself; "
+                "write the repetition with * or + instead, of something that is not empty"
+            )
+        self._check_left_depth()
 
     def _check_names(self) -> None:
         if "root" not in self.rules:
@@ -134,20 +139,22 @@ class Grammar:
                     ready.append(owners[index])
         return found
 
-    def _check_left_recursion(self) -> None:
+    def left_recursive(self) -> str | None:
+        """A rule that can begin with itself."""
+        try:
+            TopologicalSorter({name: set(below) for name, below in self._left_corners().items()}).prepare()
+        except CycleError as exc:
+            return str(exc.args[1][0])
+        return None
+
+    def _check_left_depth(self) -> None:
         """llama.cpp expands the rules at the left of a rule before it reads a character."""
         left = self._left_corners()
         depth: dict[str, int] = {}
         steps: dict[str, int] = {}
-        try:
-            for name in TopologicalSorter({name: set(below) for name, below in left.items()}).static_order():
-                depth[name] = 1 + max((depth[below] for below in left[name]), default=0)
-                steps[name] = min(1 + sum(steps[below] for below in left[name]), _MAX_LEFT_STEPS + 1)
-        except CycleError as exc:
-            raise UsageError(
-                f"the grammar's rule {_shown(exc.args[1][0])} begins with itself; "
-                "write the repetition with * or + instead, of something that is not empty"
-            ) from exc
+        for name in TopologicalSorter({name: set(below) for name, below in left.items()}).static_order():
+            depth[name] = 1 + max((depth[below] for below in left[name]), default=0)
+            steps[name] = min(1 + sum(steps[below] for below in left[name]), _MAX_LEFT_STEPS + 1)
         if max(depth.values()) > _MAX_LEFT_DEPTH or max(steps.values()) > _MAX_LEFT_STEPS:
             raise UsageError("the grammar's rules are nested too deeply at their beginnings; make them simpler")
 
@@ -362,10 +369,9 @@ _stderr_lock = threading.Lock()
 
 def _parse_by_llama(gbnf: str) -> None:
     """Raises UsageError with the reason of llama.cpp's own parser."""
-    from r1.engine.llama import llama, log  # here, because it is heavier than all the rest of the forms
+    from r1.engine.llama import llama  # here, because it is heavier than all the rest of the forms
 
     native = llama()
-    before = len(log.complaints)
     with _stderr_lock, tempfile.TemporaryFile() as captured:
         kept = _redirect_stderr(captured.fileno())
         try:
@@ -377,7 +383,7 @@ def _parse_by_llama(gbnf: str) -> None:
     if sampler:
         native.llama_sampler_free(sampler)
         return
-    raise UsageError(f"llama.cpp cannot read the grammar: {_reason(printed, list(log.complaints)[before:])}")
+    raise UsageError(f"llama.cpp cannot read the grammar: {_reason(printed)}")
 
 
 def _without_names(gbnf: str) -> str:
@@ -406,8 +412,7 @@ def _restore_stderr(kept: int | None) -> None:
         os.close(kept)
 
 
-def _reason(printed: str, complaints: Iterable[str]) -> str:
+def _reason(printed: str) -> str:
     """The first line of what llama.cpp said, without the text of the grammar."""
-    line = next(iter(printed.splitlines()), "").rpartition("error parsing grammar: ")[2].strip()
-    line = line or next((text for text in complaints if text), "it gave no reason")
+    line = next(iter(printed.splitlines()), "").rpartition("error parsing grammar: ")[2].strip() or "it gave no reason"
     return line if len(line) <= 100 else f"{line[:99]}…"

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from r1.forms import characters
-from r1.forms.gbnf import Ranges, char_class, check_grammar, literal, read_grammar
+from r1.forms.gbnf import MAX_SIZE, Ranges, char_class, check_grammar, literal, read_grammar
 from r1.forms.numbers import integers_between, numbers_between
 from r1.forms.regex import GbnfWriter, compile_pattern
 from r1.forms.schema_prepare import Preparation
@@ -47,12 +47,22 @@ def schema_grammar(preparation: Preparation) -> str:
     converter = _converter({f"#/$defs/{name}": schema for name, schema in preparation.definitions.items()})
     converter.visit(root, "")
     gbnf: str = converter.format_grammar()
-    endless = {name for name in read_grammar(gbnf).endless() if name in preparation.places}
-    if endless:
-        place = min((preparation.places[name] for name in endless), key=len)
-        raise refusal(place, "it requires itself without end, so no answer is ever finished; make a part optional")
+    _check_references(gbnf, preparation.places)
     check_grammar(gbnf)
     return gbnf
+
+
+def _check_references(gbnf: str, places: dict[str, str]) -> None:
+    """Raises UsageError, with the place in the schema, for one that refers to itself and so is never finished."""
+    if len(gbnf) > MAX_SIZE:
+        raise UsageError(f"the schema makes a grammar of more than {MAX_SIZE:,} characters; make it smaller")
+    grammar = read_grammar(gbnf)
+    if endless := [places[name] for name in grammar.endless() if name in places]:
+        place = min(endless, key=len)
+        raise refusal(place, "it requires itself without end, so no answer is ever finished; make a part optional")
+    if recursive := grammar.left_recursive():
+        place = places.get(recursive.partition("-")[0], "#")
+        raise refusal(place, "it refers to itself with nothing around it; remove that $ref")
 
 
 def _converter(definitions: dict[str, Prepared]) -> Any:
@@ -91,7 +101,10 @@ class _Mended:
 
     def _array(self, item: str, name: str, least: int, most: int | None) -> str:
         more = self._add_rule(f"{name}-more", f'"," space {item}')
-        rest = f"{more}{_times(max(least - 1, 0), None if most is None else most - 1)}" if most != 1 else ""
+        rest = ""
+        if most != 1:  # a rule of its own: llama.cpp multiplies the counts inside a group with those around it
+            times = _times(max(least - 1, 0), None if most is None else most - 1)
+            rest = self._add_rule(f"{name}-rest", f"{more}{times}")
         content = f"{item} {rest}".strip()
         return f'"[" space {content if least else f"({content})?"} "]" space'
 

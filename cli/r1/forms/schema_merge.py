@@ -66,11 +66,11 @@ class References:
 
         Raises UsageError where that cannot be said in one schema, or where a reference leads back to itself.
         """
-        self._steps += 1
-        if self._steps > _MAX_STEPS:
-            raise refusal(getattr(schema, "at", "#"), "too many references and allOf; make the schema simpler")
         if isinstance(schema, bool) or not {"$ref", "allOf"} & schema.keys():
             return schema
+        self._steps += 1
+        if self._steps > _MAX_STEPS:
+            raise refusal(schema.at, "too many references and allOf; make the schema simpler")
         if id(schema) in seen:
             raise refusal(schema.at, "$ref or allOf leads back to itself, so no answer is ever finished")
         seen |= {id(schema)}

@@ -30,6 +30,7 @@ from r1_quantize.errors import UsageError
 
 _MAX_DEPTH = 50
 _MAX_NODES = 5_000
+_MAX_BRANCHES = 100  # of oneOf: each is compared with each
 
 _ANY: Prepared = {"type": "value"}
 
@@ -149,6 +150,8 @@ class Preparation:
         return self._any_of(list(zip(branches, places, strict=True)), schema.at)
 
     def _check_disjoint(self, branches: list[Any], at: str) -> None:
+        if len(branches) > _MAX_BRANCHES:
+            raise refusal(at, f"oneOf has more than {_MAX_BRANCHES} branches; use anyOf instead")
         flat = [self._references.flat(branch) for branch in branches]
         for (one, first), (other, second) in combinations(enumerate(flat), 2):
             if not are_disjoint(first, second, self._references):

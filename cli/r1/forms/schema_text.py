@@ -17,6 +17,7 @@ MAX_SIZE = 64 * 1024
 """Bytes of a schema."""
 
 _MAX_DEPTH = 100  # of objects and arrays; `jsonschema` calls itself some times for each
+_MAX_DIGITS = 310  # of a whole number; the largest double has 309
 _LONGEST = 120  # characters of another program's message in ours
 
 DIALECTS = {
@@ -38,7 +39,8 @@ class Located(dict[str, Any]):
 
 def refusal(at: str, problem: str) -> UsageError:
     """The error for a place in a schema."""
-    return UsageError(f"the schema cannot be used: {at}: {problem}")
+    place = at if len(at) <= _LONGEST else f"{at[:20]}…{at[-80:]}"
+    return UsageError(f"the schema cannot be used: {place}: {problem}")
 
 
 class NothingAllowed(UsageError):
@@ -113,7 +115,7 @@ def _parsed(text: str) -> Any:
 
 def parse_json(text: str, **options: Any) -> Any:
     """The value of a JSON text. Raises ValueError for what Python reads and JSON has not: NaN and infinity."""
-    return json.loads(text, parse_constant=_no_constant, parse_float=_finite, **options)
+    return json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole, **options)
 
 
 def _no_constant(name: str) -> float:
@@ -125,6 +127,12 @@ def _finite(text: str) -> float:
     if math.isinf(value):
         raise ValueError(f"the number {shortened(text)} is too large")
     return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"the number {shortened(text)} is too large")
+    return int(text)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
