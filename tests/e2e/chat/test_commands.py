@@ -254,6 +254,13 @@ class TestSettings:
     def test_a_setting_is_changed_or_refused(self, shared: Screen, given: str, said: str) -> None:
         assert shared.said_after(f"/set {given}") == said
 
+    def test_a_budget_and_a_format(self, shared: Screen) -> None:
+        assert shared.said_after("/budget low") == "budget 1,024 tokens (low)"
+        assert shared.said_after("/budget off") == "no budget: the model thinks as long as it needs"
+        reminder = "format: one of yes, no"  # above the draft
+        assert shared.said_after("/format choices yes,no") == f"{reminder}; /format off removes it\n\n{reminder}"
+        assert shared.said_after("/format off") == "no format: answers are free text"
+
     def test_they_apply_from_the_next_turn_on(self, chat: Screen) -> None:
         chat.said_after("/set reserve 0")
         chat.said_after("/set max-tokens 5")
