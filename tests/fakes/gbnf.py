@@ -12,7 +12,7 @@ from functools import cached_property
 
 _ESCAPE = re.compile(r'\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([nrt"\\\[\]-]))')
 _PLAIN = {"n": "\n", "r": "\r", "t": "\t"}
-_OTHERS = "aZ09 _-\"\\/é漢😀\n"
+_OTHERS = 'aZ09 _-"\\/é漢😀\n'
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,9 @@ class TextGrammar:
         """How many rules deep the shallowest text of a rule is."""
         heights: dict[str, int] = {}
         while True:
-            new = {name: 1 + height for name, node in self.rules.items() if (height := self._height(node, heights)) < 999}
+            new = {
+                name: 1 + height for name, node in self.rules.items() if (height := self._height(node, heights)) < 999
+            }
             if new == heights:
                 return heights
             heights = new
@@ -153,7 +155,11 @@ class TextGrammar:
                 return self._sample(rng.choice(options), rng, depth)
             case "repeat":
                 most = node.least + 3 if node.most is None else node.most
-                count = node.least if depth <= 0 else min(rng.randint(node.least, most), node.least + rng.choice([0, 1, 3, 40]))
+                count = (
+                    node.least
+                    if depth <= 0
+                    else min(rng.randint(node.least, most), node.least + rng.choice([0, 1, 3, 40]))
+                )
                 return "".join(self._sample(node.parts[0], rng, depth) for _ in range(count))
         return "".join(self._sample(part, rng, depth) for part in node.parts)
 

@@ -18,7 +18,7 @@ import importlib
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from itertools import groupby
 from typing import Any
@@ -48,6 +48,10 @@ class Sequence:
     """One part after the other; none: the empty text."""
 
     parts: tuple[Node, ...] = ()
+    weight: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", 1 + sum(map(_weight, self.parts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,10 @@ class Choice:
     """One of several expressions; none: nothing matches."""
 
     options: tuple[Node, ...]
+    weight: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", 1 + sum(map(_weight, self.options)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,10 @@ class Repeat:
     item: Node
     least: int
     most: int | None
+    weight: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", 1 + _weight(self.item))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,12 @@ class Anchor:
 
 
 Node = Chars | Sequence | Choice | Repeat | Anchor
+
+
+def _weight(node: Node) -> int:
+    """How many nodes it has, counted as often as they are used."""
+    return 1 if isinstance(node, Chars | Anchor) else node.weight
+
 
 NOTHING = Choice(())
 EMPTY = Sequence()
@@ -155,8 +173,7 @@ class _Tree:
 
     def _node(self, op: str, argument: Any, flags: int, depth: int) -> Node:
         self._nodes += 1
-        if self._nodes > _MAX_NODES:
-            raise UsageError("the regular expression is too large; make it simpler")
+        _check_size(self._nodes)
         match op:
             case "LITERAL" | "NOT_LITERAL" | "ANY" | "IN":
                 return Chars(_chars(op, argument, flags))
@@ -237,6 +254,11 @@ _CATEGORIES: dict[str, tuple[Ranges, Callable[[], Ranges]]] = {
 # ---- building ----
 
 
+def _check_size(nodes: int) -> None:
+    if nodes > _MAX_NODES:
+        raise UsageError("the regular expression is too large; make it simpler, with fewer parts that can be empty")
+
+
 def in_sequence(parts: Iterator[Node] | tuple[Node, ...]) -> Node:
     """The parts one after the other, sequences in it opened; nothing if one of them matches nothing."""
     flat: list[Node] = []
@@ -250,7 +272,10 @@ def in_sequence(parts: Iterator[Node] | tuple[Node, ...]) -> Node:
 def one_of(options: Iterator[Node] | tuple[Node, ...]) -> Node:
     """One of the options; those that match nothing are left out."""
     flat: list[Node] = []
+    weight = 0
     for option in options:
+        weight += _weight(option)
+        _check_size(weight)
         if not _matches_nothing(option):
             flat += option.options if isinstance(option, Choice) else (option,)
     flat = list(dict.fromkeys(flat))
@@ -296,10 +321,10 @@ def starting(node: Node, *, is_space_free: bool) -> Node:
         case Choice(options):
             return one_of(starting(option, is_space_free=is_space_free) for option in options)
         case Sequence(parts):
+            nullable = next((index for index, part in enumerate(parts) if not is_nullable(part)), len(parts))
             return one_of(
-                in_sequence((starting(parts[index], is_space_free=is_space_free), *parts[index + 1 :]))
-                for index in range(len(parts))
-                if all(map(is_nullable, parts[:index]))
+                in_sequence((starting(part, is_space_free=is_space_free), *parts[index + 1 :]))
+                for index, part in enumerate(parts[: nullable + 1])
             )
         case Repeat(item, least, most):
             first = starting(item, is_space_free=is_space_free)
@@ -331,20 +356,31 @@ def _has_anchor(node: Node) -> bool:
 def anchored(node: Node, *, is_search: bool) -> Node:
     """The expression without its anchors. For a search, any text may stand where it has none.
 
-    Raises UsageError for an anchor that is not at an end of the expression, or of one of its alternatives.
+    Raises UsageError for an anchor that is not at an end of the expression.
     """
+    around = _ANY_TEXT if is_search else EMPTY
+    return _anchored(node, around, around)
+
+
+def _anchored(node: Node, before: Node | None, after: Node | None) -> Node:
+    """The expression between two others, each of which an anchor of its own replaces; None: none may be there."""
     if isinstance(node, Choice):
-        return one_of(anchored(option, is_search=is_search) for option in node.options)
-    parts = list(node.parts) if isinstance(node, Sequence) else [node]
+        return one_of(_anchored(option, before, after) for option in node.options)
+    parts: list[Node] = list(node.parts) if isinstance(node, Sequence) else [node]
     starts = next((index for index, part in enumerate(parts) if part != Anchor(True)), len(parts))
     del parts[:starts]
     ends = next((index for index, part in enumerate(reversed(parts)) if part != Anchor(False)), len(parts))
     del parts[len(parts) - ends :]
-    if any(map(_has_anchor, parts)):
+    if (starts and before is None) or (ends and after is None) or any(map(_has_anchor, parts[1:-1])):
         raise _unsupported("an anchor that is not at an end of it,")
-    before = () if starts or not is_search else (_ANY_TEXT,)
-    after = () if ends or not is_search else (_ANY_TEXT,)
-    return in_sequence((*before, *parts, *after))
+    before, after = EMPTY if starts else before, EMPTY if ends else after
+    if len(parts) == 1 and _has_anchor(parts[0]):
+        return _anchored(parts[0], before, after)
+    if len(parts) > 1 and _has_anchor(parts[0]):
+        parts[0], before = _anchored(parts[0], before, None), EMPTY
+    if len(parts) > 1 and _has_anchor(parts[-1]):
+        parts[-1], after = _anchored(parts[-1], None, after), EMPTY
+    return in_sequence((before or EMPTY, *parts, after or EMPTY))
 
 
 # ---- matching ----
