@@ -50,7 +50,8 @@ class TestProducers:
         buffer hold.
         """
         ours, theirs = os.pipe()
-        process = start("run", "-m", endless_path, "--jsonl", "--temp", "0", "--parallel", "4", stdin=ours)
+        endless = ("-m", endless_path, "--loop-guard", "off")
+        process = start("run", *endless, "--jsonl", "--temp", "0", "--parallel", "4", stdin=ours)
         os.close(ours)
         written = 0
         line = json.dumps("hi" + " " * 1000).encode() + b"\n"
