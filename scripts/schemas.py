@@ -29,6 +29,7 @@ from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import Scheduler
 from r1.engine.thinking import ThinkingParams
 from r1.forms.form import Form, form_in
+from r1.machine.cores import Threads
 from r1_quantize.errors import UsageError
 from tests.fakes.paths import ROOT
 
@@ -144,7 +145,9 @@ def run(options: argparse.Namespace) -> Counter[str]:
     jobs = [(schema, form, seed) for seed in range(options.seeds) for schema, form in forms]
     ends = time.monotonic() + 60 * options.minutes
     length = 256 + options.max_tokens
-    params = ContextParams(length, sequences=options.parallel, cells=options.parallel * length)
+    params = ContextParams(
+        length, threads=Threads.of(options.threads), sequences=options.parallel, cells=options.parallel * length
+    )
     with Model(options.model) as model, Context(model, params) as context:
         scheduler = Scheduler(context)
         under_way: dict[Request, tuple[Any, Form, list[str]]] = {}
@@ -181,6 +184,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--max-tokens", type=int, default=300)
     parser.add_argument("--parallel", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=1, help="one for a small model, or a busy machine")
     parser.add_argument("--minutes", type=float, default=10)
     for name, count in sorted(run(parser.parse_args()).items()):
         print(f"{count:6,}  {name}")
