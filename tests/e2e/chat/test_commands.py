@@ -258,10 +258,9 @@ class TestSettings:
         assert shared.said_after("/budget low") == "budget 1,024 tokens (low)"
         assert shared.said_after("/budget off") == "no budget: the model thinks as long as it needs"
         reminder = "\nformat: one of yes, no\n>"  # above the draft; it may be drawn after what is said
-        said = shared.said_after("/format choices yes,no")
-        assert said.startswith("format: one of yes, no; /format off removes it")
+        shared.said_after("/format choices yes,no", "format: one of yes, no; /format off removes it")
         shared.wait_for(reminder)
-        assert shared.said_after("/format off").startswith("no format: answers are free text")
+        shared.said_after("/format off", "no format: answers are free text")
         shared.wait_for(lambda: reminder not in "\n".join(shared.screen()))
 
     def test_they_apply_from_the_next_turn_on(self, chat: Screen) -> None:
