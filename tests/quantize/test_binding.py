@@ -29,6 +29,17 @@ def python(code: str, *flags: str, **environ: str) -> str:
     return done.stdout.strip()
 
 
+class TestSchemaConverter:
+    """`schema_converter()` is the module that turns a JSON Schema into a grammar."""
+
+    def test_loads_neither_the_package_nor_the_library(self) -> None:
+        code = (
+            "import sys; from r1_quantize.binding import schema_converter; print(schema_converter().SchemaConverter);"
+            "print([name for name in ('numpy', 'llama_cpp', 'llama_cpp.llama_cpp', 'requests') if name in sys.modules])"
+        )
+        assert python(code).splitlines() == ["<class 'r1_quantize._llama_grammar.SchemaConverter'>", "[]"]
+
+
 class TestBinding:
     """`binding()` is the one instance of the low-level module."""
 

@@ -125,13 +125,13 @@ def _no_constant(name: str) -> float:
 def _finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise ValueError(f"the number {shortened(text)} is too large")
+        raise ValueError(f"a number is too large: {shortened(text)}")
     return value
 
 
 def _whole(text: str) -> int:
     if len(text) > _MAX_DIGITS:
-        raise ValueError(f"the number {shortened(text)} is too large")
+        raise ValueError(f"a number is too large: {shortened(text)}")
     return int(text)
 
 
