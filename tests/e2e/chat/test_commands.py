@@ -247,12 +247,15 @@ class TestSettings:
             ("ctx 9999999", "ctx: 9,999,999 is too long; the model was trained for 2,048 tokens"),
             ("ctx 1", "ctx: '1' is not a whole number from 64 to 1073741824"),
             ("ctx auto", "ctx auto"),
-            ("seed", "seed random"),
             ("colour 1", USAGE_SET),
         ],
     )
     def test_a_setting_is_changed_or_refused(self, shared: Screen, given: str, said: str) -> None:
         assert shared.said_after(f"/set {given}") == said
+
+    def test_one_is_shown_by_its_name(self, shared: Screen) -> None:
+        shared.said_after("/set seed 8")
+        assert shared.said_after("/set seed") == "seed 8"
 
     def test_a_budget_and_a_format(self, shared: Screen) -> None:
         assert shared.said_after("/budget low") == "budget 1,024 tokens (low)"
