@@ -317,7 +317,7 @@ def starting(node: Node, *, is_space_free: bool) -> Node:
     match node:
         case Chars(ranges):
             has_space = is_space_free and characters.common(ranges, characters.any_space())
-            return Chars(characters.without(ranges, characters.any_space())) if has_space else node
+            return one_of((Chars(characters.without(ranges, characters.any_space())),)) if has_space else node
         case Choice(options):
             return one_of(starting(option, is_space_free=is_space_free) for option in options)
         case Sequence(parts):

@@ -142,6 +142,8 @@ def test_no_expression_takes_exponential_time(text: str) -> None:
         ("", "matches no text that an answer can be"),
         ("^$", "matches no text that an answer can be"),
         (r"\s+", "matches no text that an answer can be"),
+        (" ", "matches no text that an answer can be"),
+        (r"[\n]|\x00", "matches no text that an answer can be"),
         (r"[^\s\S]", "matches no text that an answer can be"),
         (r"a\x00", "matches no text that an answer can be"),
         ("(?=a)b", "a lookahead or lookbehind,"),
