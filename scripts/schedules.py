@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 from r1.engine import thinking
 from r1.engine.context import Context, ContextParams, Part
@@ -235,7 +236,8 @@ class Case:
         cells = LENGTH + rng.randrange(0, (sequences - 1) * 150 + 1)
         params = ContextParams(LENGTH, threads=Threads.of(1), sequences=sequences, cells=cells)
         stop = Stop()
-        with Context(self.model, params, stop) as context:
+        pretended = patch.object(thinking, "LoopDetector", PretendedLoop)
+        with pretended, Context(self.model, params, stop) as context:
             pace = StopsBatch(stop)
             scheduler = Scheduler(context, pace)
             for _ in range(rng.randrange(2, 9)):
@@ -338,7 +340,6 @@ def main() -> None:
     parser.add_argument("--case", type=int, help="only this one")
     options = parser.parse_args()
     counts: Counter[str] = Counter()
-    thinking.LoopDetector = PretendedLoop  # type: ignore[assignment, misc]
     with TemporaryDirectory() as folder:
         ensure_tiny(Store(Path(folder), catalog.load()))
         with Model(Path(folder) / "models" / "tiny" / "Q8_0.gguf") as model:

@@ -105,7 +105,7 @@ class TestScripts:
         chats.write_bytes(content)
         done = history()
         assert (done.returncode, done.stdout) == (7, b"")
-        assert done.stderr.endswith(b"written by a newer r1 (format 9, this one reads 1); update r1\n")
+        assert done.stderr.endswith(b"written by a newer r1 (format 9, this one reads 2); update r1\n")
 
 
 @pytest.mark.usefixtures("chats")
