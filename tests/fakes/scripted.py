@@ -1,4 +1,4 @@
-"""A sampler that draws the tokens of a script, whatever the model thinks of them."""
+"""A sampler that draws the tokens of a script and ignores the logits."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class ReplyDecoder:
         return Thinking(text, self.thinking.tokens) if text else None
 
     def go_back(self, tokens: Iterable[int]) -> str:
-        """Begins the thinking anew with these tokens; returns their text."""
+        """Replaces the thinking by these tokens; returns their text."""
         self.thinking = Section()
         return "".join(self.thinking.feed(self._piece(token)) for token in tokens)
 

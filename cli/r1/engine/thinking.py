@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from r1.engine.events import ThinkingEnd
-from r1.engine.model import Model
 from r1.engine.repetition import Loop, LoopDetector
+
+if TYPE_CHECKING:
+    from r1.engine.model import Model
 
 EFFORTS: dict[str, int | None] = {"none": 0, "low": 1024, "medium": 4096, "high": 16_384, "max": None}
 """Budgets in tokens; None: no budget."""
@@ -87,7 +89,7 @@ class ThinkingPolicy:
 
     def __init__(self, params: ThinkingParams, room: int, model: Model, *, answers_in_form: bool = False) -> None:
         """`room` is the number of tokens that the reply may have. An answer in a form begins after an empty line, as
-        R1's answers do, whatever the form allows.
+        R1's other answers do.
         """
         self.is_thinking = not params.has_begun_to_answer
         self.end: ThinkingEnd | None = None if self.is_thinking else "budget"
@@ -103,11 +105,6 @@ class ThinkingPolicy:
         self._nudge = 0.0
         self._banned: int | None = None
         self._retries = 0
-
-    @property
-    def is_forcing(self) -> bool:
-        """Whether the next token is forced."""
-        return bool(self._forced)
 
     def next(self, *, answers_now: bool) -> Step:
         """How to draw the next token; `answers_now` closes the thinking."""

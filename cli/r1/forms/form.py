@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from r1.forms.gbnf import MAX_SIZE, check_grammar, literal
 from r1.forms.regex import compile_regex, matches, regex_grammar
@@ -48,7 +48,7 @@ class FormOptions:
 
     def compile(self) -> Form | None:
         """The form; None if none is asked for. Raises UsageError for what cannot be used. Needs no model."""
-        given = [name for name in ("schema", "choices", "regex", "grammar") if getattr(self, name) is not None]
+        given = [name for name in get_args(FormKind) if getattr(self, name) is not None]
         _refuse_several(given)
         if self.schema is not None:
             return schema_form(read_schema(self.schema), "" if self.schema.lstrip().startswith("{") else self.schema)
@@ -66,7 +66,7 @@ def form_in(record: Mapping[str, object]) -> Form | None:
     text with commas; `regex` an expression; `grammar` the text of a grammar. Null is as good as no key. A file is never
     read. Raises UsageError that names the key.
     """
-    given = {key: record[key] for key in ("schema", "choices", "regex", "grammar") if record.get(key) is not None}
+    given = {key: record[key] for key in _FORMS if record.get(key) is not None}
     _refuse_several(list(given))
     for key, value in given.items():
         try:

@@ -28,7 +28,7 @@ MAX_COUNT = 2000
 
 _MAX_NESTING = 100  # parentheses: llama.cpp's parser recurses, and some 20,000 overflow its stack
 _MAX_ELEMENTS = 400_000  # characters and references when the repetitions are written out, each 8 bytes
-_MAX_LEFT_DEPTH, _MAX_LEFT_STEPS = 2_000, 200_000  # llama.cpp's search for left recursion follows every path anew
+_MAX_LEFT_DEPTH, _MAX_LEFT_STEPS = 2_000, 200_000  # llama.cpp's search for left recursion follows each path again
 
 Ranges = tuple[tuple[int, int], ...]
 """Code points, as sorted ranges that do not touch. Both ends belong to a range."""
@@ -49,6 +49,13 @@ def char_class(ranges: Ranges) -> str:
     """A GBNF class of the characters in some ranges."""
     parts = (_in_class(low) if low == high else f"{_in_class(low)}-{_in_class(high)}" for low, high in ranges)
     return f"[{''.join(parts)}]"
+
+
+def repetition(least: int, most: int | None) -> str:
+    """The sign or the count after what is repeated; `most` None: without a bound."""
+    if most is None:
+        return {0: "*", 1: "+"}.get(least, f"{{{least},}}")
+    return "?" if (least, most) == (0, 1) else f"{{{least}}}" if least == most else f"{{{least},{most}}}"
 
 
 def _in_class(code: int) -> str:

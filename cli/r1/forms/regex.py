@@ -25,7 +25,7 @@ from typing import Any
 
 from r1.forms import characters
 from r1.forms.characters import ALPHABET, DIGITS, SPACES, WORD, complement, union, writable
-from r1.forms.gbnf import MAX_COUNT, MAX_SIZE, Ranges, char_class, literal
+from r1.forms.gbnf import MAX_COUNT, MAX_SIZE, Ranges, char_class, literal, repetition
 from r1_quantize.errors import UsageError
 
 MAX_LENGTH = 10_000
@@ -429,7 +429,7 @@ class GbnfWriter:
     """Writes expressions as GBNF. What is repeated gets a rule of its own, so that counts do not multiply.
 
     `write_chars` writes one character of a set, `write_text` a text; `add_rule` takes a rule's content and gives its
-    name. Raises UsageError when the text becomes too long.
+    name. Raises UsageError if the grammar becomes too long.
     """
 
     write_chars: Callable[[Ranges], str]
@@ -456,7 +456,7 @@ class GbnfWriter:
             case Repeat(item, least, most):
                 text = self.write(item)
                 is_unit = isinstance(item, Chars) and text[0] in '["'
-                return f"{text if is_unit else self.add_rule(text)}{_count(least, most)}"
+                return f"{text if is_unit else self.add_rule(text)}{repetition(least, most)}"
             case Anchor():
                 raise AssertionError("anchors are taken out before")
 
@@ -475,12 +475,6 @@ def _single(node: Node) -> str | None:
         return None
     ranges = writable(node.ranges)
     return chr(ranges[0][0]) if characters.size(ranges) == 1 else None
-
-
-def _count(least: int, most: int | None) -> str:
-    if most is None:
-        return {0: "*", 1: "+"}.get(least, f"{{{least},}}")
-    return "?" if (least, most) == (0, 1) else f"{{{least}}}" if least == most else f"{{{least},{most}}}"
 
 
 def regex_grammar(node: Node) -> str:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from r1.forms import characters
-from r1.forms.gbnf import MAX_SIZE, Ranges, char_class, check_grammar, literal, read_grammar
+from r1.forms.gbnf import MAX_SIZE, Ranges, char_class, check_grammar, literal, read_grammar, repetition
 from r1.forms.numbers import integers_between, numbers_between
 from r1.forms.regex import GbnfWriter, compile_pattern
 from r1.forms.schema_prepare import Preparation
@@ -88,7 +88,7 @@ class _Mended:
                 return self._add_rule(name, self._array(self.visit(items, f"{name}-item"), name, least, most))
             case {"type": "string", "minLength": least, "maxLength": most}:
                 char = self._add_primitive("char", SimpleNamespace(content="", deps=[]))
-                return self._add_rule(name, f'"\\"" {char}{_times(least, most)} "\\"" space')
+                return self._add_rule(name, f'"\\"" {char}{repetition(least, most)} "\\"" space')
             case {"type": "integer", "bounds": bounds}:
                 return self._add_rule(name, f"({integers_between(bounds)}) space")
             case {"type": "number", "bounds": bounds}:
@@ -103,7 +103,7 @@ class _Mended:
         more = self._add_rule(f"{name}-more", f'"," space {item}')
         rest = ""
         if most != 1:  # a rule of its own: llama.cpp multiplies the counts inside a group with those around it
-            times = _times(max(least - 1, 0), None if most is None else most - 1)
+            times = repetition(max(least - 1, 0), None if most is None else most - 1)
             rest = self._add_rule(f"{name}-rest", f"{more}{times}")
         content = f"{item} {rest}".strip()
         return f'"[" space {content if least else f"({content})?"} "]" space'
@@ -153,12 +153,6 @@ class _Mended:
         return added
 
 
-def _times(least: int, most: int | None) -> str:
-    if most is None:
-        return {0: "*", 1: "+"}.get(least, f"{{{least},}}")
-    return f"{{{least},{most}}}"
-
-
 def _json_literal(value: Any) -> str:
     """A literal for one JSON value. Characters beyond ASCII are themselves; halves of surrogate pairs are escaped."""
     text = json.dumps(value, ensure_ascii=False)
@@ -166,7 +160,7 @@ def _json_literal(value: Any) -> str:
 
 
 def _in_json(ranges: Ranges) -> str:
-    """One character of a set, as it stands inside a string of JSON."""
+    """One character of a set, written as in a JSON string."""
     to_escape = characters.union(characters.of('"\\'), ((0, 31),))
     plain = characters.without(ranges, to_escape)
     escaped = [

@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import get_args
 
-from r1.forms.form import Form, form_in
+from r1.forms.form import Form, FormKind, form_in
 from r1.interrupt import AnswerNow
 from r1.prompt_input import PromptLine
 from r1.settings import Settings, overridden, require_some_text
 
-_FORMS = ("schema", "choices", "regex", "grammar")
 _KEPT_FORMS = 64
 
 
@@ -42,8 +42,9 @@ class Asking:
 
         Raises UsageError, which names the key, for an option that is wrong.
         """
-        forms = {name: value for name, value in line.options.items() if name in _FORMS}
-        values = {name: value for name, value in line.options.items() if name not in _FORMS}
+        kinds = get_args(FormKind)
+        forms = {name: value for name, value in line.options.items() if name in kinds}
+        values = {name: value for name, value in line.options.items() if name not in kinds}
         settings = overridden(self._settings, values) if values else self._settings
         form = _form_in(forms) if forms else self._form
         require_some_text(settings, has_form=form is not None)

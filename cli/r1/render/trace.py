@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from r1.console import printable
 from r1.engine.events import Rewound
+from r1.engine.sequence import common_length
 from r1.markdown.wrap import wrap
 from r1.render.style import Style
 
@@ -139,5 +140,4 @@ def _cut(undrawn: list[str | _TakenBack], text: str) -> tuple[list[str | _TakenB
 
 def _common(one: str, other: str) -> str:
     """What both texts begin with."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return one[: next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))]
+    return one[: common_length(one, other)]

@@ -5,7 +5,7 @@ The model is the built-in one; a scripted sampler says what it "draws".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from r1.engine import generation
-from r1.engine.context import Context, ContextParams, Part
+from r1.engine.context import Context, ContextParams
 from r1.engine.events import Answer, Event, Finished, Rewound, Thinking, Thought
 from r1.engine.model import Model
 from r1.engine.prompt import Conversation, prompt_segments
@@ -23,6 +23,7 @@ from r1.engine.scheduler import Scheduler, generate
 from r1.engine.thinking import EFFORTS, UNGUARDED, Step, ThinkingParams, ThinkingPolicy
 from r1.machine.cores import Threads
 from r1.render.plain import ReplyText
+from tests.cli.engine.test_generation import record
 from tests.fakes.scripted import END, ScriptedSampler, tokens_of
 
 THOUGHT = "We add the ones, then the tens, and carry what is left over."
@@ -59,15 +60,7 @@ def roomy(model: Model) -> Iterator[Context]:
 @pytest.fixture
 def decoded(roomy: Context) -> list[int]:
     """The tokens that are decoded, in order."""
-    tokens: list[int] = []
-    decode = roomy.decode
-
-    def recorded(parts: Sequence[Part]) -> list[int]:
-        tokens.extend(token for part in parts for token in part.tokens)
-        return decode(parts)
-
-    roomy.decode = recorded  # type: ignore[method-assign]
-    return tokens
+    return record(roomy)
 
 
 Ask = Callable[..., Replied]
