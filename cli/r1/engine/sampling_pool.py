@@ -27,7 +27,8 @@ _PAYS = 100_000
 class Draw(NamedTuple):
     """A token to choose, from the logits at `place` in the last batch, unless it is `forced`.
 
-    `biases` are added to the logits of some tokens. What `token_filter` does not allow is not chosen.
+    `biases` are added to the logits of some tokens. What `token_filter` does not allow is not chosen. The sampler and
+    the filter serve this sequence alone: two threads may not use the same one.
     """
 
     sampler: Sampler

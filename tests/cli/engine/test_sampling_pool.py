@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -58,12 +59,15 @@ def test_biases_and_filters_hold(context: Context, model: Model, monkeypatch: py
     monkeypatch.setattr(sampling_pool, "_PAYS", pays)
     pool, chosen = SamplingPool(context), model.tokenize("x")[0]
     places = context.decode([Part(sequence, [100]) for sequence in context.sequences])
-    with Constraint(model, 'root ::= "yes"') as form, Sampler(SamplingParams(seed=3)) as sampler:
-        draws = [Draw(sampler, place, biases=((chosen, 1000.0),)) for place in places[:3]]
-        assert pool.sample(draws) == [chosen] * 3
-        draws = [Draw(sampler, place, biases=((chosen, -math.inf),)) for place in places[:3]]
+    with ExitStack() as opened:
+        own = [opened.enter_context(closing(sampler)) for sampler in samplers()]
+        forms = [opened.enter_context(Constraint(model, 'root ::= "yes"')) for _ in places]
+        draws = [Draw(*pair, biases=((chosen, 1000.0),)) for pair in zip(own, places, strict=True)]
+        assert pool.sample(draws) == [chosen] * SEQUENCES
+        places = context.decode([Part(sequence, [100]) for sequence in context.sequences])
+        draws = [Draw(*pair, biases=((chosen, -math.inf),)) for pair in zip(own, places, strict=True)]
         assert chosen not in pool.sample(draws)
-        draws = [Draw(sampler, place, token_filter=form) for place in places[3:]]
+        draws = [Draw(*row[:2], token_filter=row[2]) for row in zip(own, places, forms, strict=True)]
         assert {model.piece(token or 0)[:1] for token in pool.sample(draws)} == {b"y"}
     pool.close()
 
