@@ -22,7 +22,7 @@ def grammar_of(schema: Any) -> str:
     validator = _validator_class(schema)
 
     def is_valid(value: Any, keywords: Any) -> bool:
-        return bool(validator(keywords).is_valid(value))
+        return bool(validator(keywords, format_checker=validator.FORMAT_CHECKER).is_valid(value))
 
     return schema_grammar(Preparation(_anonymous(schema), is_valid))
 

@@ -144,7 +144,8 @@ def prepared_string(schema: Located) -> Prepared:
     if form in FORMATS:
         return {"type": "string", "format": form}
     if form is not None or pattern is not None:
-        return {"type": "string", "pattern": checked_pattern(pattern or PATTERNS[str(form)], schema.at)}
+        chosen = PATTERNS[str(form)] if pattern is None else pattern
+        return {"type": "string", "pattern": checked_pattern(chosen, schema.at)}
     least, most = _counts(schema, "Length")
     return {"type": "string", "minLength": least, "maxLength": most} if bounds else {"type": "string"}
 

@@ -124,6 +124,8 @@ def test_some_valid_examples_of_the_suite_are_texts(name: str) -> None:
         ({"type": "string", "minLength": 2, "maxLength": 3}, ['"ab"', '"\\n\\u0041é"', '"😀😀"'], ['"a"', '"abcd"']),
         ({"type": "string", "pattern": '^["\\\\]\\d$'}, ['"\\"1"', '"\\\\9"'], ['""1"', '"a1"']),
         ({"type": "string", "pattern": "b+"}, ['"b"', '"abc"'], ['"a"']),
+        ({"type": "string", "pattern": ""}, ['""', '"a"'], ["1"]),
+        ({"enum": ["1.2.3.4", "x", 5], "format": "ipv4"}, ['"1.2.3.4"', "5"], ['"x"']),
         ({"type": "string", "format": "date"}, ['"2024-02-29"', '"1999-12-31"'], ['"2023-02-29"', '"2023-04-31"']),
         ({"type": "string", "format": "ipv4"}, ['"192.168.0.1"'], ['"256.1.1.1"', '"1.1.1"', '"01.1.1.1"']),
         ({"type": "integer"}, ["0", "-12", "999999999999999"], ["01", "1.0", "+1", "--1", "1e3"]),
@@ -175,7 +177,8 @@ def test_some_valid_examples_of_the_suite_are_texts(name: str) -> None:
 )
 def test_what_is_written_for_a_schema(schema: Any, texts: list[str], others: list[str]) -> None:
     form = form_of(schema)
-    grammar, validator = TextGrammar(form.gbnf), Draft202012Validator(schema)
+    checker = Draft202012Validator.FORMAT_CHECKER
+    grammar, validator = TextGrammar(form.gbnf), Draft202012Validator(schema, format_checker=checker)
     for text in texts:
         assert validator.is_valid(json.loads(text)), "a mistake in this table"
         assert grammar.matches(text), text
