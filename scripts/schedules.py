@@ -113,12 +113,11 @@ class Alone:
             (sequence,) = context.sequences
             for _ in context.prefill(sequence, self.prompt(asked)):
                 pass
-            start, went_back = len(sequence), False
+            start = len(sequence)
             banned: set[int] = set()
             forced: list[int] = []
             while True:
                 token, margin = self._best(context, banned)
-                banned = set()
                 is_due = asked.budget == len(reply.tokens) or self._model.ends_turn(token)
                 if reply.is_thinking and not forced and is_due:
                     forced, reply.was_closed = list(closing), True
@@ -127,15 +126,13 @@ class Alone:
                 if self._model.ends_turn(token):
                     return reply
                 reply.add(token, margin)
-                if asked.goes_back and not went_back and len(reply.tokens) == PretendedLoop.AT and reply.is_open:
-                    went_back, banned = True, {reply.tokens[PretendedLoop.START]}
+                if asked.goes_back and not reply.left and len(reply.tokens) == PretendedLoop.AT and reply.is_open:
                     reply.go_back(PretendedLoop.START)
                     sequence.truncate(start + PretendedLoop.START - 1)
                 if len(reply.tokens) >= asked.max_tokens or len(sequence) >= LENGTH:
                     reply.end()
                     return reply
-                if reply.owes_answer:
-                    banned = set(self._model.turn_endings)
+                banned = set(self._model.turn_endings) if reply.owes_answer else reply.banned
                 context.decode([Part(sequence, [reply.tokens[-1]])])
 
     def _best(self, context: Context, banned: set[int]) -> tuple[int, float]:
@@ -155,6 +152,7 @@ class AloneReply:
         self.was_closed = not is_thinking  # not by the model
         self.text = ""
         self.text_before = ""  # it went back
+        self.left: list[int] = []  # what it said before it went back
         self.tokens: list[int] = []
         self.lengths: list[int] = []
         self.margins: list[float] = []
@@ -174,6 +172,12 @@ class AloneReply:
         """Whether the turn must not end yet."""
         return not self.is_thinking and self.was_closed and not self._decoder.answer.has_begun
 
+    @property
+    def banned(self) -> set[int]:
+        """The tokens with which a run of eight would come again that was in the loop."""
+        runs = [self.left[place - 7 : place + 1] for place in range(PretendedLoop.START, len(self.left))]
+        return {run[7] for run in runs if self.is_open and run[:7] == self.tokens[-7:]}
+
     def add(self, token: int, margin: float) -> None:
         event = self._decoder.feed(token)
         self.text += event.text if event is not None else ""
@@ -183,6 +187,7 @@ class AloneReply:
 
     def go_back(self, length: int) -> None:
         """The margins of what is dropped count for the last token that stays: another one led elsewhere."""
+        self.left = list(self.tokens)
         self.text_before, self.text = self.text, self._decoder.go_back(self.tokens[:length])
         least = min(self.margins[length - 1 :])
         del self.tokens[length:], self.lengths[length:], self.margins[length:]

@@ -66,9 +66,9 @@ class Generation:
     def draw(self, place: int) -> Draw:
         """How to choose the next token, from the logits at `place` in the last batch."""
         step = self._policy.next(answers_now=self._policy.is_thinking and self.request.answer_now())
-        biases = [(self._context.model.control.end_think, step.nudge)] if step.nudge else []
-        if step.banned is not None:
-            biases.append((step.banned, -math.inf))
+        biases = [(token, -math.inf) for token in step.banned]
+        if step.nudge:
+            biases.append((self._context.model.control.end_think, step.nudge))
         self._filter = None if step.forced is not None or self._policy.is_thinking else self._answer_filter()
         return Draw(self._sampler, place, step.forced, tuple(biases), self._filter)
 
@@ -121,7 +121,7 @@ class Generation:
         self._discarded += dropped
         self.sequence.truncate(prompt + length - 1)
         self.token = reply[length - 1]
-        self._policy.go_back(length, self.token, banned=reply[length])
+        self._policy.go_back(reply, length)
         return Rewound(self._reply.go_back(reply[:length]), length, dropped)
 
     def _finish_reason(self) -> FinishReason | None:

@@ -7,7 +7,8 @@ into the trace were found to make it longer (https://github.com/ggml-org/llama.c
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +32,12 @@ _MOST_NUDGE = 12.0
 
 _RETRIES = 2
 """How often the thinking goes back to before a loop, until it is closed there."""
+
+_DETOUR = 512
+"""Tokens after going back that stay clear of what the loop said."""
+
+_RUN = 8
+"""A run of so many tokens counts as said by the loop. Shorter ones are needed again: a name, a formula."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +66,12 @@ UNGUARDED = ThinkingParams(reserve=0, guards_loops=False)
 
 class Step(NamedTuple):
     """How the next token is to be drawn: not at all if it is `forced`; else with `nudge` added to the logit of
-    `</think>`, and never as `banned`.
+    `</think>`, and never as one of the `banned`.
     """
 
     forced: int | None = None
     nudge: float = 0.0
-    banned: int | None = None
+    banned: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +108,9 @@ class ThinkingPolicy:
         self._detector = self._new_detector() if params.guards_loops else None
         self._thought = 0  # tokens
         self._last: int | None = None
+        self._detour = _Detour()
         self._forced: deque[int] = deque()
         self._nudge = 0.0
-        self._banned: int | None = None
         self._retries = 0
 
     def next(self, *, answers_now: bool) -> Step:
@@ -114,9 +121,8 @@ class ThinkingPolicy:
             return Step()
         if end := self._end_that_is_due(answers_now=answers_now):
             return Step(forced=self.close(end))
-        banned, self._banned = self._banned, None
         self._nudge = _nudge(self._thought, self._budget)
-        return Step(nudge=self._nudge, banned=banned)
+        return Step(nudge=self._nudge, banned=self._detour.banned(self._thought))
 
     def close(self, end: ThinkingEnd) -> int:
         """Closes the thinking; returns the token to go on with. The others are forced one by one."""
@@ -135,18 +141,19 @@ class ThinkingPolicy:
         if self.is_thinking and self.end is not None:  # being closed
             return None
         self._thought += self.is_thinking
+        self._detour.add(token)
         return self._detector.add(token) if self._detector else None
 
-    def go_back(self, length: int, last: int, banned: int) -> None:
-        """The thinking goes back to its first `length` tokens, the last of which is `last`. At first it may then go on
-        in any way but with `banned`; when that has not helped, it is closed.
+    def go_back(self, reply: Sequence[int], length: int) -> None:
+        """The thinking goes back to the first `length` tokens of `reply`, and takes another way from there. When that
+        has not helped, it is closed.
         """
         assert self._detector is not None
         self._detector.truncate(length)
-        self._thought, self._last = length, last
+        self._thought, self._last = length, reply[length - 1]
         self._retries += 1
         if self._retries <= _RETRIES:
-            self._banned = banned
+            self._detour.begin(reply, length)
         else:
             self._forced.appendleft(self.close("loop"))
 
@@ -168,6 +175,40 @@ class ThinkingPolicy:
         if self._limit is not None and self._thought >= self._limit:
             return "limit"
         return None
+
+
+class _Detour:
+    """A way around a loop that was left: no run of tokens that was in the loop comes again for a while.
+
+    A ban on the first token alone helps little: "It's" for "It is", and the same circle begins.
+    """
+
+    def __init__(self) -> None:
+        self._next: defaultdict[tuple[int, ...], set[int]] = defaultdict(set)
+        """The tokens that complete a run, by those before it."""
+        self._recent: deque[int] = deque(maxlen=_RUN - 1)
+        self._end = 0
+
+    def begin(self, reply: Sequence[int], length: int) -> None:
+        """The tokens of `reply` from index `length` on were the loop; the others stay."""
+        for place in range(length, len(reply)):
+            self._next[_before(reply, place)].add(reply[place])
+        self._recent.clear()
+        self._recent.extend(_before(reply, length))
+        self._end = length + _DETOUR
+
+    def add(self, token: int) -> None:
+        """Takes the token that was drawn."""
+        if self._end:
+            self._recent.append(token)
+
+    def banned(self, thought: int) -> tuple[int, ...]:
+        """What must not come next, after so many tokens of thinking."""
+        return tuple(self._next.get(tuple(self._recent), ())) if thought < self._end else ()
+
+
+def _before(tokens: Sequence[int], place: int) -> tuple[int, ...]:
+    return tuple(tokens[max(0, place - _RUN + 1) : place])
 
 
 def _limit(params: ThinkingParams, room: int, closing: int) -> int | None:

@@ -282,12 +282,24 @@ class TestLoops:
         assert reply.thinking.count(CIRCLE.strip()) <= 6
         assert reply.answer
 
-    def test_never_goes_on_with_the_token_that_began_it(self, roomy: Context, model: Model) -> None:
-        """Greedy sampling would draw the same token there again; the real sampler."""
-        policy = ThinkingPolicy(self.GUARDED, 4000, model)
-        policy.go_back(3, last=50, banned=60)
-        assert policy.next(answers_now=False) == Step(banned=60)
-        assert policy.next(answers_now=False) == Step()
+    def test_the_same_run_of_eight_tokens_does_not_come_again(self, model: Model) -> None:
+        """Nor after other words. A run of seven may."""
+        policy, loop = ThinkingPolicy(self.GUARDED, 4000, model), [50, *range(60, 69)]
+        reply = loop * 4
+        policy.go_back(reply, len(loop))
+        assert policy.next(answers_now=False).banned == (50,)
+        for token, banned in [(49, ()), *((other, ()) for other in range(60, 66)), (66, (67,)), (70, ()), (71, ())]:
+            policy.add(token)
+            assert policy.next(answers_now=False).banned == banned
+
+    def test_after_a_while_it_may_say_it_again(self, model: Model) -> None:
+        policy, loop = ThinkingPolicy(self.GUARDED, 4000, model), list(range(60, 72))
+        policy.go_back(loop * 3, len(loop))
+        for token in [*(100 + number % 40 for number in range(512 - 7)), *loop[:7]]:
+            policy.add(token)
+        assert policy.next(answers_now=False).banned == ()
+        policy.go_back(loop * 4, len(loop))
+        assert policy.next(answers_now=False).banned == (60,)
 
     def test_the_guard_can_be_off(self, ask: Ask) -> None:
         reply = ask(CIRCLE * 200, UNGUARDED, max_tokens=700)
