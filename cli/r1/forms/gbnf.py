@@ -95,6 +95,8 @@ class Grammar:
         self._check_names()
         if endless := self.endless():
             raise UsageError(f"the grammar's rule {_shown(endless[0])} can never end; give it an alternative that does")
+        if not self._has_characters():
+            raise UsageError("the grammar has no text but the empty one; give root something to write")
         if recursive := self.left_recursive():
             raise UsageError(
                 f"the grammar's rule {_shown(recursive)} begins with itself; "
@@ -111,6 +113,18 @@ class Grammar:
                     raise UsageError(
                         f"the grammar's rule {_shown(name)} uses {symbol}, which is not defined; define it"
                     )
+
+    def _has_characters(self) -> bool:
+        """Whether root leads to any character. Every rule can end, so a text with that character can too."""
+        reached, waiting = {"root"}, ["root"]
+        while waiting:
+            for symbol in (symbol for alternative in self.rules[waiting.pop()] for symbol in alternative):
+                if symbol is None:
+                    return True
+                if symbol not in reached:
+                    reached.add(symbol)
+                    waiting.append(symbol)
+        return False
 
     def endless(self) -> list[str]:
         """The rules that no finite text matches."""
@@ -286,6 +300,8 @@ class _Reader:
             return [token.text]
         if token.text == "(":
             return [self._group(name, token)]
+        if token.kind == "chars":
+            _check_ranges(token)
         return [None] if token.text not in {'""', "[]", "[^]"} else []
 
     def _group(self, name: str, opening: _Token) -> str:
@@ -347,6 +363,21 @@ class _Reader:
     def _skip_newlines(self) -> None:
         while (token := self._peek()) is not None and token.kind == "newline":
             self.position += 1
+
+
+def _check_ranges(token: _Token) -> None:
+    """Raises UsageError for a range such as `[z-a]`, which llama.cpp takes and which never matches."""
+    chars = _ESCAPED.findall(token.text[1:-1])
+    for low, sign, high in zip(chars, chars[1:], chars[2:], strict=False):
+        if sign == "-" and low != "-" and _code(low) > _code(high):
+            raise UsageError(f"the grammar has the range {low}-{high} in line {token.line}; write {high}-{low}")
+
+
+def _code(char: str) -> int:
+    """The code point of a character of a class, which may be escaped."""
+    if char[:2] in {"\\x", "\\u", "\\U"} and len(char) > 2:
+        return int(char[2:], 16)
+    return ord({"\\n": "\n", "\\r": "\r", "\\t": "\t"}.get(char, char[-1]))
 
 
 def _length(token: _Token) -> int:
