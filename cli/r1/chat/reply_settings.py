@@ -59,7 +59,7 @@ def budget(settings: Settings) -> str:
     if not tokens:
         return "budget 0: the model answers without thinking"
     level = f" ({settings.effort})" if settings.effort else ""
-    return f"budget {tokens:,} tokens{level}"
+    return f"budget {tokens:,} token{'' if tokens == 1 else 's'}{level}"
 
 
 def form_of(argument: str) -> Form | None:

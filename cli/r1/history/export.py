@@ -45,7 +45,7 @@ _REMARKS = {
 
 _THINKING_ENDS = {
     "budget": "stopped at the budget",
-    "loop": "stopped in a loop",
+    "loop": "went round in circles",
     "user": "stopped by you",
     "eos": "the model broke off",
     "limit": "stopped to leave room to answer",

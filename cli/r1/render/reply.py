@@ -30,7 +30,7 @@ THINKING_ENDS: dict[ThinkingEnd | None, str] = {
     "budget": "stopped at the budget",
     "loop": "went round in circles",
     "user": "stopped by you",
-    "eos": "broke off",
+    "eos": "the model broke off",
     "limit": "stopped to leave room to answer",
 }
 """How thinking ended that the model did not end itself."""
@@ -208,7 +208,7 @@ class ReplyView:
         if self.is_thinking:
             key = "hides" if self.shows_thinking else "shows"
             state, seconds, _ = self._activity.parts()  # the toolbar counts the tokens
-            return self._fit([state, seconds, f"Ctrl-T {key} it", "Esc answers now"])
+            return self._fit([state, seconds, "Esc answers now", f"Ctrl-T {key} it"])
         waits = self._answer is None and self.thinking_s is None and self._clock() - self._began > _WAIT_SHOWN_AFTER_S
         return " · ".join(self._activity.parts()) if waits else ""
 

@@ -22,6 +22,7 @@ class TestBudget:
             ("2000", 2000, "budget 2,000 tokens"),
             ("0", 0, "budget 0: the model answers without thinking"),
             ("none", 0, "budget 0: the model answers without thinking"),
+            ("1", 1, "budget 1 token"),
             ("low", 1024, "budget 1,024 tokens (low)"),
             ("medium", 4096, "budget 4,096 tokens (medium)"),
             ("HIGH", 16_384, "budget 16,384 tokens (high)"),

@@ -150,7 +150,7 @@ class TestText:
             ("natural", ""),
             (None, ""),
             ("budget", ", stopped at the budget"),
-            ("loop", ", stopped in a loop"),
+            ("loop", ", went round in circles"),
             ("user", ", stopped by you"),
             ("eos", ", the model broke off"),
             ("limit", ", stopped to leave room to answer"),

@@ -60,9 +60,9 @@ class TestHidden:
         reply = view(clock, shows=False)
         after(reply, THOUGHT)
         clock.now += 12.7
-        assert reply.frame(10) == Frame("", "", "thinking · 12 s · Ctrl-T shows it")
+        assert reply.frame(10) == Frame("", "", "thinking · 12 s · Esc answers now")
         wide = view(clock, shows=False, width=80)
-        assert after(wide, THOUGHT).activity == "thinking · 0 s · Ctrl-T shows it · Esc answers now"
+        assert after(wide, THOUGHT).activity == "thinking · 0 s · Esc answers now · Ctrl-T shows it"
 
     def test_afterwards_one_line_sums_it_up(self, clock: Clock) -> None:
         reply = view(clock, shows=False)
@@ -92,7 +92,7 @@ class TestShown:
 
     def test_the_last_line_is_live(self, clock: Clock) -> None:
         frame = after(view(clock, shows=True), THOUGHT)
-        assert frame == Frame("", "│ Let me see.", "thinking · 0 s · Ctrl-T hides it")
+        assert frame == Frame("", "│ Let me see.", "thinking · 0 s · Esc answers now")
 
     def test_the_trace_is_above_the_line_that_sums_it_up(self, clock: Clock) -> None:
         reply = view(clock, shows=True)
@@ -168,7 +168,7 @@ class TestThoughtLine:
             ("budget", "stopped at the budget"),
             ("loop", "went round in circles"),
             ("user", "stopped by you"),
-            ("eos", "broke off"),
+            ("eos", "the model broke off"),
             ("limit", "stopped to leave room to answer"),
         ],
     )
@@ -210,7 +210,7 @@ class TestGoingBack:
     def test_hidden_it_says_nothing(self, clock: Clock) -> None:
         reply = view(clock, shows=False, width=60)
         assert after(reply, [*self.LOOP, self.BACK]) == Frame(
-            "", "", "thinking · 0 s · Ctrl-T shows it · Esc answers now"
+            "", "", "thinking · 0 s · Esc answers now · Ctrl-T shows it"
         )
         reply.shows_thinking = True
         assert after(reply, [Thinking(" But wait.", 9)]).live == "│ So it is 42. But wait."
