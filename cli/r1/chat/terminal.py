@@ -205,6 +205,8 @@ class _ChatKeys(KeyProcessor):
         super().feed_multiple([press for press in key_presses if press.key != Keys.CPRResponse], first)
 
     def process_keys(self) -> None:
+        if not self.input_queue:
+            return  # only an answer came: it must not put off the moment when Escape counts as a key of its own
         try:
             super().process_keys()
         except Exception as exc:

@@ -150,9 +150,12 @@ class TestGoingBack:
 class TestAnswerNow:
     """Escape ends the thinking."""
 
-    @pytest.mark.parametrize("keys", ["emacs", "vi"])
-    def test_escape_makes_it_answer(self, paced: OpenPaced, own_home: Path, keys: str) -> None:
-        screen = paced(R1_KEYS=keys, holds=["s0 t0"])
+    @pytest.mark.parametrize(
+        "environ", [{}, {"R1_KEYS": "vi"}, {"TMUX": "/none,1,0"}], ids=["emacs", "vi", "tmux"]
+    )
+    def test_escape_makes_it_answer(self, paced: OpenPaced, own_home: Path, environ: dict[str, str]) -> None:
+        """In tmux, the terminal's width is asked for before each frame, and the answers come between the keys."""
+        screen = paced(holds=["s0 t0"], **environ)
         screen.enter(STRAWBERRY)
         screen.wait_for(lambda: re.search(r" left · thinking [0-9]{2}( ·|$)", "\n".join(screen.screen()), re.M))
         screen.type(ESCAPE)
