@@ -5,6 +5,7 @@ And SIGUSR1: a flag for the wish that the model answers now.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -105,7 +106,8 @@ class Interrupt:
 class AnswerNow:
     """While entered, SIGUSR1 (on Windows Ctrl-Break) ends the thinking of the replies under way; it raises nothing.
 
-    A signal that is ignored stays ignored. Outside the main thread this does nothing.
+    One that comes when the reply is over does nothing, until the process has ended: whoever sends it cannot know. A
+    signal that is ignored stays ignored. Outside the main thread this does nothing.
     """
 
     def __init__(self) -> None:
@@ -122,10 +124,16 @@ class AnswerNow:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _restore(self._previous)
+        for number, before in self._previous.items():
+            signal.signal(number, _ignore if before == signal.SIG_DFL else before)
+            atexit.register(signal.signal, number, signal.SIG_IGN)  # Python would put the default back as it ends
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         self._signals += 1
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """A handler, because an ignored signal would stay ignored for the next `AnswerNow`."""
 
 
 @contextmanager

@@ -149,11 +149,35 @@ class TestAnswerNow:
             assert asked()
             assert not interrupt()
 
-    def test_the_previous_handler_is_restored(self) -> None:
-        before = signal.getsignal(signal.SIGUSR1)
-        with AnswerNow():
-            assert signal.getsignal(signal.SIGUSR1) != before
-        assert signal.getsignal(signal.SIGUSR1) == before
+    def test_one_that_comes_too_late_does_nothing(self) -> None:
+        """To the end of the process: it gets one as its last function at the exit, and another after that."""
+        program = (
+            "import atexit, os, signal, sys\n"
+            "from r1.interrupt import AnswerNow\n"
+            "class Last:\n"
+            "    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGUSR1):\n"
+            "        kill(pid, number)\n"
+            "sys.last = Last()\n"
+            "atexit.register(signal.raise_signal, signal.SIGUSR1)\n"
+            "for _ in range(2):\n"
+            "    with AnswerNow() as answer_now:\n"
+            "        asked = answer_now.from_now()\n"
+            "        signal.raise_signal(signal.SIGUSR1)\n"
+            "        assert asked()\n"
+            "    signal.raise_signal(signal.SIGUSR1)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_another_handler_is_restored(self) -> None:
+        before = signal.signal(signal.SIGUSR1, lambda *_: None)
+        try:
+            own = signal.getsignal(signal.SIGUSR1)
+            with AnswerNow():
+                assert signal.getsignal(signal.SIGUSR1) != own
+            assert signal.getsignal(signal.SIGUSR1) == own
+        finally:
+            signal.signal(signal.SIGUSR1, before)
 
     def test_an_ignored_signal_stays_ignored(self) -> None:
         before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
