@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from r1.forms.gbnf import MAX_SIZE, check_grammar, literal
+from r1.forms.gbnf import MAX_SIZE, literal
+from r1.forms.gbnf_check import check_grammar
 from r1.forms.regex import compile_regex, matches, regex_grammar
 from r1.forms.schema_text import parse_json, read_file, read_schema, schema_of, shortened
 from r1_quantize.errors import UsageError

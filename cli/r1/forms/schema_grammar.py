@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from r1.forms import characters
-from r1.forms.gbnf import MAX_SIZE, Ranges, char_class, check_grammar, literal, read_grammar, repetition
+from r1.forms.gbnf import MAX_SIZE, Ranges, char_class, literal, repetition
+from r1.forms.gbnf_check import check_grammar, read_grammar
 from r1.forms.numbers import integers_between, numbers_between
 from r1.forms.regex import GbnfWriter, compile_pattern
 from r1.forms.schema_prepare import Preparation

@@ -80,7 +80,7 @@ def _file(name: str) -> str:
         content = read_file(Path(name), MAX_SIZE)
     except UsageError as exc:
         if name.lstrip()[:1] in {"[", '"'}:
-            raise UsageError("the schema is not one: a JSON Schema is an object, and begins with {") from exc
+            raise UsageError("this is not a JSON Schema, which is an object and begins with {") from exc
         raise
     if content is None:
         raise UsageError(f"the schema in {name} has more than {MAX_SIZE:,} bytes; make it smaller")
@@ -151,7 +151,7 @@ def _too_deep() -> str:
 def _checked(schema: Any) -> Any:
     """The schema, if `jsonschema` takes it for one."""
     if not isinstance(schema, dict | bool):
-        raise UsageError("the schema is not one: a JSON Schema is an object, and begins with {")
+        raise UsageError("this is not a JSON Schema, which is an object and begins with {")
     if _depth(schema) > _MAX_DEPTH:
         raise UsageError(_too_deep())
     from jsonschema.exceptions import SchemaError
@@ -160,7 +160,7 @@ def _checked(schema: Any) -> Any:
         validator_class(schema).check_schema(schema)
     except SchemaError as exc:
         at = pointer(list(exc.absolute_path))
-        raise UsageError(f"the schema is not one: {at}: {shortened(exc.message)}") from exc
+        raise UsageError(f"this is not a JSON Schema: {at}: {shortened(exc.message)}") from exc
     except RecursionError as exc:
         raise UsageError(_too_deep()) from exc
     return schema

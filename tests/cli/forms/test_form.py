@@ -119,7 +119,7 @@ def test_a_line_has_the_same_forms_as_the_options() -> None:
     ("record", "reason"),
     [
         ({"schema": {}, "regex": "a"}, "an answer has one form, but schema and regex are given"),
-        ({"schema": 3}, '"schema": the schema is not one'),
+        ({"schema": 3}, '"schema": this is not a JSON Schema'),
         ({"schema": "a.json"}, '"schema": the schema is not JSON'),
         ({"schema": False}, '"schema": the schema cannot be used: #: no value is allowed'),
         ({"choices": {"a": 1}}, '"choices": choices are texts'),

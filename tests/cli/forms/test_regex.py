@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from r1.forms.gbnf import check_grammar
+from r1.forms.gbnf_check import check_grammar
 from r1.forms.regex import compile_pattern, compile_regex, matches, regex_grammar
 from r1_quantize.errors import UsageError
 from tests.fakes.gbnf import TextGrammar
