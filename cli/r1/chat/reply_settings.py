@@ -46,9 +46,10 @@ def with_budget(settings: Settings, word: str) -> Settings:
     level = word.lower()
     if level in EFFORTS:
         return changed(settings, "effort", level)
-    if level != "off" and not word.lstrip("-").isdecimal():
+    tokens = level.replace(",", "")
+    if level != "off" and not tokens.lstrip("-").isdecimal():
         raise UsageError(f"usage: /budget N, for example /budget 2000; or /budget {', '.join(EFFORTS)} or off")
-    return changed(settings, "think-budget", level)
+    return changed(settings, "think-budget", tokens)
 
 
 def budget(settings: Settings) -> str:

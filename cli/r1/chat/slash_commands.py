@@ -22,8 +22,8 @@ from r1.chat.reply_settings import (
 )
 from r1.chat.terminal import copy
 from r1.chat.view import name_of
+from r1.engine.events import THINKING_ENDS
 from r1.history.history import StoredTurn
-from r1.render.reply import THINKING_ENDS
 from r1_quantize import units
 from r1_quantize.errors import UsageError
 from r1_quantize.files import expanded
@@ -191,6 +191,9 @@ def _budget(chat: Chat, argument: str) -> None:
     if argument:
         chat.change_settings(with_budget(chat.settings, argument))
     chat.notices.say(budget(chat.settings))
+
+
+COMMANDS.alias("effort", "budget")
 
 
 @COMMANDS.add(

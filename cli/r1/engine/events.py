@@ -18,6 +18,15 @@ circles. `user`: someone wanted the answer now. `eos`: the model ended its turn 
 answer. `limit`: only the reserve for the answer was left of the context or of `max_tokens`.
 """
 
+THINKING_ENDS: dict[ThinkingEnd | None, str] = {
+    "budget": "stopped at the budget",
+    "loop": "went round in circles",
+    "user": "stopped by you",
+    "eos": "the model stopped too early",
+    "limit": "stopped to leave room to answer",
+}
+"""In words for people; a thinking that the model ended needs none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prefill:

@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from r1.engine.events import Usage
+from r1.engine.events import THINKING_ENDS, Usage
 from r1.history.history import History
 from r1.history.rows import SessionInfo, StoredTurn
 from r1_quantize import units
@@ -42,15 +42,6 @@ _REMARKS = {
     "interrupted": "interrupted",
 }
 """About incomplete replies, by `finish_reason`; short enough for the 40 columns of a phone."""
-
-_THINKING_ENDS = {
-    "budget": "stopped at the budget",
-    "loop": "went round in circles",
-    "user": "stopped by you",
-    "eos": "the model broke off",
-    "limit": "stopped to leave room to answer",
-}
-"""How a thinking ended that did not end by itself, as in the chat."""
 
 Format = Callable[[SessionInfo, Sequence[StoredTurn], bool], str]
 
@@ -195,7 +186,7 @@ def _remarks(turn: StoredTurn) -> Iterator[str]:
 def _thought(turn: StoredTurn) -> str:
     if turn.thinking_s is None:
         return "Unfinished"
-    ending = _THINKING_ENDS.get(turn.thinking_end or "", "")
+    ending = THINKING_ENDS.get(turn.thinking_end)
     return ", ".join(filter(None, [f"Thought for {units.duration(turn.thinking_s)}", ending]))
 
 

@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from r1.console import printable
-from r1.engine.events import Answer, Event, Finished, Prefill, Rewound, Thinking, ThinkingEnd, Thought
+from r1.engine.events import (
+    THINKING_ENDS,
+    Answer,
+    Event,
+    Finished,
+    Prefill,
+    Rewound,
+    Thinking,
+    ThinkingEnd,
+    Thought,
+)
 from r1.markdown.wrap import wrap
 from r1.render.activity import Activity
 from r1.render.style import Style
@@ -25,15 +35,6 @@ _SHOWN_QUESTION_LINES = 12  # of a longer question
 _WAIT_SHOWN_AFTER_S = 0.5  # a shorter wait gets no activity line
 _MEASURED_AFTER_S = 1.0  # a shorter time says little about the speed
 _LONG_FENCE = "~" * 100  # only a line of as many ends a block of code that begins with it
-
-THINKING_ENDS: dict[ThinkingEnd | None, str] = {
-    "budget": "stopped at the budget",
-    "loop": "went round in circles",
-    "user": "stopped by you",
-    "eos": "the model broke off",
-    "limit": "stopped to leave room to answer",
-}
-"""How thinking ended that the model did not end itself."""
 
 
 @dataclass(slots=True)
@@ -181,8 +182,9 @@ class ReplyView:
         return lines if self.is_thinking else lines + self._trace.end()
 
     def _close_trace(self) -> str:
-        """The line that sums up the thinking, once it is over."""
-        if self.is_thinking or self._trace_is_closed or self.thinking_s is None or not self.text.thinking:
+        """The line that sums up the thinking, once it is over. Of none at all it says only who cut it short."""
+        is_worth_it = self.text.thinking or (self.text.thinking_tokens and self._thinking_end in THINKING_ENDS)
+        if self.is_thinking or self._trace_is_closed or self.thinking_s is None or not is_worth_it:
             return ""
         self._trace_is_closed = True
         return thought_lines(self.thinking_s, self.text.thinking_tokens, self._thinking_end, self._style) + "\n"

@@ -22,6 +22,7 @@ class TestBudget:
             ("2000", 2000, "budget 2,000 tokens"),
             ("0", 0, "budget 0: the model answers without thinking"),
             ("none", 0, "budget 0: the model answers without thinking"),
+            ("2,000", 2000, "budget 2,000 tokens"),
             ("1", 1, "budget 1 token"),
             ("low", 1024, "budget 1,024 tokens (low)"),
             ("medium", 4096, "budget 4,096 tokens (medium)"),
@@ -36,7 +37,7 @@ class TestBudget:
             assert settings.thinking_params().budget == tokens
             assert budget(settings) == shown
 
-    @pytest.mark.parametrize("word", ["lots", "2,000", "1.5", "low medium", "1e3", "²"])
+    @pytest.mark.parametrize("word", ["lots", "1.5", "low medium", "1e3", "²"])
     def test_another_word_is_refused_with_all_that_are_accepted(self, word: str) -> None:
         with pytest.raises(
             UsageError, match="usage: /budget N, for example /budget 2000; or /budget none, low"

@@ -280,7 +280,7 @@ class TestCommands:
         assert talk.say("/budget") == "no budget: the model thinks as long as it needs\n\n"
         assert talk.say("/budget 3") == "budget 3 tokens\n\n"
         assert "stopped at the budget" in talk.say(LETTERS)
-        assert talk.say("/budget low") == "budget 1,024 tokens (low)\n\n"
+        assert talk.say("/effort low") == "budget 1,024 tokens (low)\n\n"
         assert talk.say("/budget").startswith("budget 1,024 tokens")
         assert "stopped at the budget" not in talk.say(LETTERS)
         assert "usage: /budget N" in talk.say("/budget much")

@@ -152,7 +152,7 @@ class TestText:
             ("budget", ", stopped at the budget"),
             ("loop", ", went round in circles"),
             ("user", ", stopped by you"),
-            ("eos", ", the model broke off"),
+            ("eos", ", the model stopped too early"),
             ("limit", ", stopped to leave room to answer"),
         ],
     )

@@ -168,7 +168,7 @@ class TestThoughtLine:
             ("budget", "stopped at the budget"),
             ("loop", "went round in circles"),
             ("user", "stopped by you"),
-            ("eos", "the model broke off"),
+            ("eos", "the model stopped too early"),
             ("limit", "stopped to leave room to answer"),
         ],
     )
@@ -184,8 +184,14 @@ class TestThoughtLine:
         assert frame.finished == "thought for under 0.1 s · 4 tokens · stopped at the budget\n\n"
 
     def test_a_reply_that_was_not_to_think_has_none(self, clock: Clock) -> None:
-        frame = after(view(clock, shows=True), [Prefill(9, 9), Thought(0, "budget"), Answer("Yes.", 2), END])
+        end = Finished("stop", Usage(9, 0, 2), END.timings, thinking_end="budget")
+        frame = after(view(clock, shows=True), [Prefill(9, 9), Thought(0, "budget"), Answer("Yes.", 2), end])
         assert frame == Frame("Yes.\n", "", "")
+
+    def test_a_turn_that_ended_before_its_first_thought_is_named(self, clock: Clock) -> None:
+        """R1 wrote nothing but the end of its turn, and was made to answer."""
+        frame = after(view(clock, shows=True, width=80), [Prefill(9, 9), Thought(2, "eos"), Answer("Yes.", 1)])
+        assert frame.finished == "thought for under 0.1 s · 2 tokens · the model stopped too early\n\n"
 
 
 class TestGoingBack:

@@ -150,9 +150,7 @@ class TestGoingBack:
 class TestAnswerNow:
     """Escape ends the thinking."""
 
-    @pytest.mark.parametrize(
-        "environ", [{}, {"R1_KEYS": "vi"}, {"TMUX": "/none,1,0"}], ids=["emacs", "vi", "tmux"]
-    )
+    @pytest.mark.parametrize("environ", [{}, {"R1_KEYS": "vi"}, {"TMUX": "/none,1,0"}], ids=["emacs", "vi", "tmux"])
     def test_escape_makes_it_answer(self, paced: OpenPaced, own_home: Path, environ: dict[str, str]) -> None:
         """In tmux, the terminal's width is asked for before each frame, and the answers come between the keys."""
         screen = paced(holds=["s0 t0"], **environ)
