@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +23,8 @@ _STDIN_FILES = {"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"}
 _JSON_BYTES = 6  # that JSON can take for one byte of a prompt: \u0001
 _MAX_SKIPPED = 1 << 30  # bytes of a line that is too long, before the rest is not looked for any more
 _DIGEST_DIGITS = 16
+_MOST_LEVELS = 500
+"""Of arrays and objects in a value that is used. With about 1,000, Python can read it, but not write it again."""
 
 LINE_OPTIONS = (
     *("seed", "temp", "top_p", "max_tokens", "think_budget", "effort"),
@@ -180,6 +182,7 @@ def _parse(number: int, raw: bytes) -> PromptLine:
         record = value if isinstance(value, dict) else {"prompt": value}
         fields = _id_field(number, record)
         options = {name: record[name] for name in LINE_OPTIONS if record.get(name) is not None}
+        _require_flat(number, options)
         return PromptLine(number, prompt=_prompt_in(number, record), fields=fields, options=options)
     except _BadLine as exc:
         return PromptLine(number, error=str(exc), fields=fields)
@@ -201,11 +204,32 @@ def _refuse_constant(name: str) -> None:
 
 def _id_field(number: int, record: dict[str, Any]) -> dict[str, Any]:
     fields = {"id": record["id"]} if "id" in record else {}
+    _require_flat(number, fields)
     try:
         json.dumps(fields, allow_nan=False)
     except ValueError as exc:  # 1e999 was read as infinity
         raise _BadLine(f"line {number} has an id that JSON cannot represent") from exc
     return fields
+
+
+def _require_flat(number: int, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if _levels(value) > _MOST_LEVELS:
+            raise _BadLine(f'line {number} has "{name}" nested more than {_MOST_LEVELS} levels deep; make it flatter')
+
+
+def _levels(value: object) -> int:
+    """How deep arrays and objects are nested in a value. Python's stack could not follow the deepest."""
+    level, count = [value], 0
+    while level := [inner for outer in level for inner in _inside(outer)]:
+        count += 1
+    return count
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _prompt_in(number: int, record: dict[str, Any]) -> str:

@@ -382,6 +382,10 @@ class TestReadLines:
             (b'{"prompt": "a", "id": NaN}', "NaN is not JSON"),
             (b'{"prompt": "a", "id": 1e999}', "an id that JSON cannot represent"),
             (b"[" * 100_000, "not JSON"),
+            *[
+                (b'{"prompt": "a", "%s": %s}' % (name, b"[" * 950 + b"1" + b"]" * 950), "nested more than 500 levels")
+                for name in (b"id", b"seed", b"effort", b"schema", b"choices")
+            ],
         ],
     )
     def test_a_bad_line_has_an_error_and_the_rest_continues(self, bad: bytes, reason: str) -> None:
@@ -391,6 +395,13 @@ class TestReadLines:
         assert error.startswith("line 1")
         assert re.search(reason, error)
         assert after[0] == "next"
+
+    def test_what_is_nested_less_deep_is_kept(self) -> None:
+        nested: list[object] = []
+        for _ in range(450):
+            nested = [nested]
+        line = json.dumps({"prompt": "a", "id": nested, "other": nested, "schema": {"const": nested}})
+        assert lines(line.encode()) == [("a", None, {"id": nested})]
 
     def test_a_bad_line_keeps_its_id(self) -> None:
         assert lines(b'{"id": "x", "prompt": 1}')[0][2] == {"id": "x"}
