@@ -22,7 +22,7 @@ from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import Scheduler
 from r1.engine.thinking import ThinkingParams
-from r1.render.plain import Reply, ReplyText
+from r1.render.reply_text import Reply, ReplyText
 from r1_quantize import catalog
 from r1_quantize.builtin import ensure_tiny
 from r1_quantize.store.store import Store

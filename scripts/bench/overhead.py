@@ -29,7 +29,8 @@ from r1.engine.llama import llama
 from r1.engine.sampling_pool import SamplingPool
 from r1.fit.fitted_model import Workload
 from r1.loaded_model import LoadedModel
-from r1.render.plain import PlainView, Reply, follow
+from r1.render.plain import PlainView, follow
+from r1.render.reply_text import Reply
 from r1.settings import load
 
 PROMPT = "Write a long text about the sea, with many words in it."

@@ -11,7 +11,7 @@ from r1.chat.worker import Loading, Noted, Ready, Warmed, Worker
 from r1.engine.events import Finished
 from r1.engine.prompt import Turn
 from r1.prompt_limit import PromptLimit, limit_of
-from r1.render.reply import ReplyText
+from r1.render.reply_text import ReplyText
 from r1.settings import Settings
 
 LOADING_SHOWN_AFTER_S = 0.3

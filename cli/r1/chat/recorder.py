@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from r1.engine.events import Finished
 from r1.history.history import History, Question, StoredTurn
-from r1.render.reply import ReplyText
+from r1.render.reply_text import ReplyText
 from r1_quantize.errors import Busy, ChatNotFound, R1Error
 
 if TYPE_CHECKING:

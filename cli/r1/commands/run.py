@@ -24,8 +24,9 @@ from r1.render.outcome import (
     limit_of_thinking,
     why_incomplete,
 )
-from r1.render.plain import LoadingLine, PlainView, Reply, TraceTo, follow
+from r1.render.plain import LoadingLine, PlainView, TraceTo, follow
 from r1.render.reply_object import reply_object, unanswered_object
+from r1.render.reply_text import Reply
 from r1.settings import Settings, require_some_text
 from r1_quantize.errors import ExitStatus
 from r1_quantize.store.model import StoredModel

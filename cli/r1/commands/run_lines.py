@@ -26,8 +26,9 @@ from r1.prompt_input import PromptLine, PromptOptions, read_lines
 from r1.prompt_limit import limit_of
 from r1.render.lines_progress import LinesProgress
 from r1.render.outcome import FormCheck
-from r1.render.plain import PlainView, Reply
+from r1.render.plain import PlainView
 from r1.render.reply_object import reply_object
+from r1.render.reply_text import Reply
 from r1.render.status_line import StatusLine
 from r1.settings import Settings, require_some_text
 from r1.streams import regular_file

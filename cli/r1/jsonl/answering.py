@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from r1.engine.events import Answer, Event, Rewound, Thinking
+from r1.engine.events import Event
 from r1.engine.request import Request
 from r1.jsonl.asking import Asked, Asking
 from r1.jsonl.line_reader import LineReader
 from r1.jsonl.results import Result, Results
 from r1.prompt_input import PromptLine
 from r1.render.lines_progress import LinesProgress
-from r1.render.plain import PlainView, Reply, ReplyText
+from r1.render.plain import PlainView
+from r1.render.reply_text import Reply, ReplyText
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus, R1Error
 
@@ -73,28 +74,18 @@ class _Job:
     load_s: float = 0.0
     crowded_out: Reply | None = None
     text: ReplyText = field(default_factory=ReplyText)
-    thinking_tokens: int = 0
-    answer_tokens: int = 0
-    discarded_tokens: int = 0
     view: PlainView | None = None
 
     def add(self, event: Event) -> Reply | None:
         """Takes an event of the reply; returns the reply once it is finished."""
         if self.view is not None:
             self.view.show(event)
-        if isinstance(event, Thinking):
-            self.thinking_tokens = event.tokens
-        elif isinstance(event, Rewound):
-            self.thinking_tokens = event.tokens
-            self.discarded_tokens += event.dropped
-        elif isinstance(event, Answer):
-            self.answer_tokens = event.tokens
         return self.text.add(event)
 
     @property
     def tokens(self) -> int:
         """Tokens generated so far."""
-        return self.thinking_tokens + self.answer_tokens + self.discarded_tokens
+        return self.text.generated_tokens
 
 
 class Answering:

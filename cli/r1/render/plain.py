@@ -5,25 +5,16 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Literal, TextIO
 
 from r1.console import Console
 from r1.engine.events import Answer, Event, Finished, Rewound, Thinking
 from r1.render.activity import Activity, shortened
+from r1.render.reply_text import Reply, ReplyText
 from r1.render.status_line import StatusLine
 
 Stream = Literal["stdout", "stderr"]
 TraceTo = Literal["stdout", "stderr", "nowhere"]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A finished reply."""
-
-    finished: Finished
-    thinking: str
-    answer: str
 
 
 class _Line:
@@ -134,26 +125,6 @@ class PlainView:
 
     def _is_terminal(self, stream: Stream) -> bool:
         return self._console.stdout_is_terminal if stream == "stdout" else self._console.stderr_is_terminal
-
-
-class ReplyText:
-    """The text of a reply, collected from its events."""
-
-    def __init__(self) -> None:
-        self._thinking: list[str] = []
-        self._answer: list[str] = []
-
-    def add(self, event: Event) -> Reply | None:
-        """The reply, once it is finished."""
-        if isinstance(event, Thinking):
-            self._thinking.append(event.text)
-        elif isinstance(event, Rewound):
-            self._thinking = [event.thinking]
-        elif isinstance(event, Answer):
-            self._answer.append(event.text)
-        elif isinstance(event, Finished):
-            return Reply(event, "".join(self._thinking), "".join(self._answer))
-        return None
 
 
 def follow(events: Iterable[Event], view: PlainView) -> Reply:

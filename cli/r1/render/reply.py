@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from r1.console import printable
 from r1.engine.events import (
     THINKING_ENDS,
-    Answer,
     Event,
     Finished,
-    Prefill,
     Rewound,
     Thinking,
     ThinkingEnd,
@@ -21,6 +19,7 @@ from r1.engine.events import (
 )
 from r1.markdown.wrap import wrap
 from r1.render.activity import Activity
+from r1.render.reply_text import ReplyText
 from r1.render.style import Style
 from r1.render.trace import RunningTrace, render_trace
 from r1_quantize import units
@@ -35,52 +34,6 @@ _SHOWN_QUESTION_LINES = 12  # of a longer question
 _WAIT_SHOWN_AFTER_S = 0.5  # a shorter wait gets no activity line
 _MEASURED_AFTER_S = 1.0  # a shorter time says little about the speed
 _LONG_FENCE = "~" * 100  # only a line of as many ends a block of code that begins with it
-
-
-@dataclass(slots=True)
-class ReplyText:
-    """The text of one reply so far, in the pieces in which it arrived, and its token counts.
-
-    `times_back` counts how often the thinking went back to an earlier place, and its pieces were replaced by one;
-    `discarded_tokens` were taken out of it then.
-    """
-
-    thinking: list[str] = field(default_factory=list)
-    answer: list[str] = field(default_factory=list)
-    prompt_tokens: int = 0
-    thinking_tokens: int = 0
-    answer_tokens: int = 0
-    discarded_tokens: int = 0
-    times_back: int = 0
-
-    def add(self, event: Event) -> None:
-        """Adds one event of the turn."""
-        if isinstance(event, Prefill):
-            self.prompt_tokens = event.total
-        elif isinstance(event, Thinking):
-            self.thinking.append(event.text)
-            self.thinking_tokens = event.tokens
-        elif isinstance(event, Rewound):
-            self.thinking = [event.thinking]
-            self.thinking_tokens = event.tokens
-            self.discarded_tokens += event.dropped
-            self.times_back += 1
-        elif isinstance(event, Thought):
-            self.thinking_tokens = event.tokens
-        elif isinstance(event, Answer):
-            self.answer.append(event.text)
-            self.answer_tokens = event.tokens
-        elif isinstance(event, Finished):
-            self.thinking_tokens = event.usage.thinking_tokens
-
-    @property
-    def generated_tokens(self) -> int:
-        return self.thinking_tokens + self.answer_tokens + self.discarded_tokens
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of context that prompt and reply take."""
-        return self.prompt_tokens + self.thinking_tokens + self.answer_tokens
 
 
 @dataclass(frozen=True, slots=True)

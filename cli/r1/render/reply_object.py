@@ -7,7 +7,7 @@ from typing import Any
 
 from r1.engine.events import Finished, Timings, Usage
 from r1.fit.plan import MemoryPlan
-from r1.render.plain import Reply
+from r1.render.reply_text import Reply
 
 
 def reply_object(

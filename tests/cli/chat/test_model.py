@@ -13,7 +13,7 @@ from r1.chat.notices import Notices
 from r1.chat.view import Opening
 from r1.chat.worker import Loading, Noted, Ready, Warmed, Worker
 from r1.engine.prompt import Turn
-from r1.render.reply import ReplyText
+from r1.render.reply_text import ReplyText
 from r1.settings import Settings
 from tests.fakes.chats import finished
 from tests.fakes.views import FakeView

@@ -13,7 +13,7 @@ from r1.chat import recorder as module
 from r1.chat.recorder import Recorder, RunningTurn
 from r1.engine.events import Answer, Rewound, Thinking
 from r1.history.history import History, StoredTurn
-from r1.render.reply import ReplyText
+from r1.render.reply_text import ReplyText
 from r1_quantize.errors import BadFile
 from tests.fakes.chats import asked, finished
 

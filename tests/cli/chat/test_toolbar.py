@@ -8,7 +8,7 @@ from typing import Any, cast
 from r1.chat.chat import Chat
 from r1.chat.toolbar import toolbar
 from r1.chat.worker import Ready
-from r1.render.reply import ReplyText
+from r1.render.reply_text import ReplyText
 
 
 def chat(reply: object = None, **changes: Any) -> Chat:

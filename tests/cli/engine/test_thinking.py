@@ -22,7 +22,7 @@ from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import Scheduler, generate
 from r1.engine.thinking import EFFORTS, UNGUARDED, Step, ThinkingParams, ThinkingPolicy
 from r1.machine.cores import Threads
-from r1.render.plain import ReplyText
+from r1.render.reply_text import ReplyText
 from tests.cli.engine.test_generation import record
 from tests.fakes.scripted import END, ScriptedSampler, tokens_of
 

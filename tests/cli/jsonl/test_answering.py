@@ -21,7 +21,8 @@ from r1.jsonl.line_reader import LineReader
 from r1.jsonl.results import Result, Results
 from r1.prompt_input import PromptLine
 from r1.render.lines_progress import LinesProgress
-from r1.render.plain import PlainView, Reply
+from r1.render.plain import PlainView
+from r1.render.reply_text import Reply
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus, UsageError
 from tests.fakes.consoles import console, written

@@ -7,16 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from r1.engine.events import Answer, Event, Finished, Prefill, Rewound, Thinking, ThinkingEnd, Thought, Timings, Usage
-from r1.render.reply import (
-    Frame,
-    PastThinking,
-    ReplyText,
-    ReplyView,
-    answer_lines,
-    question_lines,
-    thought_lines,
-    turn_lines,
-)
+from r1.render.reply import Frame, PastThinking, ReplyView, answer_lines, question_lines, thought_lines, turn_lines
 from r1.render.style import Style
 
 THOUGHT = [Prefill(0, 9), Prefill(9, 9), Thinking("Let me ", 2), Thinking("see.", 4)]
@@ -276,17 +267,6 @@ class TestLiteral:
     def test_a_long_line_is_wrapped(self) -> None:
         lines = answer_lines(f'["{"x" * 100}"]', plain(40), is_literal=True).split("\n")
         assert [len(line) for line in lines] == [40, 40, 24, 0]
-
-
-class TestReplyText:
-    """The text of a reply and its tokens, as the events add to them."""
-
-    def test_the_pieces_and_counts_of_a_turn(self) -> None:
-        text = ReplyText()
-        for event in ANSWERED:
-            text.add(event)
-        assert ("".join(text.thinking), "".join(text.answer)) == ("Let me see.", "It is **42**.")
-        assert (text.prompt_tokens, text.thinking_tokens, text.answer_tokens, text.tokens) == (9, 5, 4, 18)
 
 
 class TestTurnLines:

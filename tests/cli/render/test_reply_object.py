@@ -7,8 +7,8 @@ import pytest
 from r1.engine.events import Finished, Timings, Usage
 from r1.fit.needs import Needs
 from r1.fit.plan import MemoryPlan
-from r1.render.plain import Reply
 from r1.render.reply_object import reply_object, unanswered_object
+from r1.render.reply_text import Reply
 
 PLAN = MemoryPlan(4096, "q8_0", 5, Needs(0, 0), 4096, fits=True, sequences=8, wanted_sequences=8)
 TIMINGS = Timings(ttft_s=0.123456, prefill_tps=10.0, decode_tps=20.0, total_s=1.0)
