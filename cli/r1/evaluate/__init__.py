@@ -1,0 +1,1 @@
+"""Votes, whether two answers say the same, and `r1 eval`."""

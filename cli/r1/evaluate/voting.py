@@ -1,0 +1,98 @@
+"""Holds a vote: draws samples of one question, as many at a time as there are sequences, until it is over."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from r1.engine.events import Event
+from r1.engine.request import Request
+from r1.evaluate.vote import Vote
+from r1.render.reply_text import Reply, ReplyText
+
+
+class Engine(Protocol):
+    """What this needs of a `LoadedModel`."""
+
+    @property
+    def sequences(self) -> int: ...
+    @property
+    def context_length(self) -> int: ...
+    def submit(self, request: Request) -> float: ...
+    def step(self) -> list[tuple[Request, Event]]: ...
+
+
+@dataclass(slots=True)
+class _Running:
+    """A sample that is being generated. `again`: for the second time, and alone."""
+
+    number: int
+    again: bool = False
+    text: ReplyText = field(default_factory=ReplyText)
+
+
+class Voting:
+    """The loop over an engine that has nothing else to do. All samples share the cells of the prompt."""
+
+    def __init__(self, engine: Engine, vote: Vote, request: Callable[[int], Request]) -> None:
+        """`request` makes the request of a sample with a seed."""
+        self.vote = vote
+        self.tokens = 0  # generated so far
+        self.load_s = 0.0
+        self._engine = engine
+        self._request = request
+        self._running: dict[Request, _Running] = {}
+        self._crowded_out: deque[tuple[int, int]] = deque()  # number and seed
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    def run(self, interrupted: Callable[[], bool]) -> None:
+        """Returns when the vote is over and its last sample has ended. Raises R1Error when llama.cpp fails."""
+        while not interrupted():
+            self._begin_some()
+            if not self._running:
+                return
+            self._advance()
+            if self.vote.is_over:
+                break
+        for request in self._running:
+            request.cancel()
+        while self._running:
+            self._advance()
+
+    def _begin_some(self) -> None:
+        while self.vote.has_more and len(self._running) < self._engine.sequences:
+            self._begin(*self.vote.begin())
+        if self._crowded_out and not self._running:
+            self._begin(*self._crowded_out.popleft(), again=True)
+
+    def _begin(self, number: int, seed: int, *, again: bool = False) -> None:
+        request = self._request(seed)
+        self.load_s += self._engine.submit(request)
+        self._running[request] = _Running(number, again)
+
+    def _advance(self) -> None:
+        for request, event in self._engine.step():
+            running = self._running.get(request)
+            if running is None:
+                continue
+            before = running.text.generated_tokens
+            reply = running.text.add(event)
+            self.tokens += running.text.generated_tokens - before
+            if reply is not None:
+                del self._running[request]
+                self._end(request, running, reply)
+
+    def _end(self, request: Request, running: _Running, reply: Reply) -> None:
+        """One that the others left no room for is drawn again when nothing else runs."""
+        usage = reply.finished.usage
+        used = usage.prompt_tokens + usage.thinking_tokens + usage.answer_tokens
+        is_crowded_out = reply.finished.reason == "context" and used < self._engine.context_length
+        if is_crowded_out and not running.again and not self.vote.is_over:
+            self._crowded_out.append((running.number, request.sampling.seed))
+        else:
+            self.vote.add(running.number, reply)

@@ -1,0 +1,120 @@
+"""`r1.evaluate.vote`: which samples are drawn, when the vote is over, and which answer is given."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from r1.engine.events import FinishReason
+from r1.evaluate.tally import lead_confidence
+from r1.evaluate.vote import Vote, VoteOptions
+from tests.fakes.replies import reply
+
+
+def vote_of(options: VoteOptions) -> Vote:
+    """Answers of one letter have a vote."""
+    return Vote(options, 7, lambda answer: answer if len(answer) == 1 else None, str.__eq__)
+
+
+def held(answers: Sequence[str], options: VoteOptions, reason: FinishReason = "stop") -> Vote:
+    """The vote after as many of the answers, one after the other, as it takes."""
+    vote = vote_of(options)
+    for answer in answers:
+        if not vote.has_more:
+            break
+        vote.add(vote.begin()[0], reply(answer, reason=reason))
+    return vote
+
+
+class TestEnd:
+    """It ends when all are finished, when the winner is certain, or likely enough, or after the first so many."""
+
+    @pytest.mark.parametrize(
+        ("answers", "options", "finished", "stopped_early"),
+        [
+            ("abab", VoteOptions(4, confidence=1), 4, False),
+            ("aaab", VoteOptions(4, confidence=1), 3, True),
+            ("aaaaaaaa", VoteOptions(64), 4, True),
+            ("abaaaaaaa", VoteOptions(9), 6, True),  # at 5 to 1, with 3 left
+            ("ab" + "a" * 60, VoteOptions(64), 7, True),  # at 6 to 1: P = 1 - 9/256
+            ("abcdefgh", VoteOptions(8, first=3), 3, False),
+            ("aab", VoteOptions(8, first=3, confidence=1), 2, True),
+            ("a", VoteOptions(1), 1, False),
+        ],
+    )
+    def test_when(self, answers: str, options: VoteOptions, finished: int, stopped_early: bool) -> None:
+        vote = held(answers, options)
+        assert vote.is_over
+        assert vote.finished == finished
+        assert vote.result().stopped_early is stopped_early
+
+    def test_a_sample_that_ends_too_late_has_no_vote(self) -> None:
+        vote = vote_of(VoteOptions(8, confidence=1, first=1))
+        numbers = [vote.begin()[0] for _ in range(3)]
+        vote.add(numbers[1], reply("b"))
+        vote.add(numbers[0], reply("a"))
+        vote.add(numbers[2], reply("a", reason="interrupted"))
+        result = vote.result()
+        assert [(candidate.answer, candidate.votes) for candidate in result.candidates] == [("b", 1)]
+        assert [sample.number for sample in result.samples] == [0, 1, 2]
+        assert [sample.final for sample in result.samples] == [None, "b", None]
+
+    @pytest.mark.parametrize("reason", ["length", "context", "loop"])
+    def test_an_answer_that_is_cut_off_counts_as_finished_and_has_no_vote(self, reason: FinishReason) -> None:
+        result = held("aaa", VoteOptions(3), reason).result()
+        assert (result.candidates, result.agreement, result.votes) == ((), None, 0)
+        assert not result.stopped_early
+        assert result.shown is not None
+
+    def test_without_any_sample_there_is_nothing_to_show(self) -> None:
+        assert vote_of(VoteOptions(3)).result().shown is None
+
+
+class TestProse:
+    """Two answers with nothing short in them: no vote is held, and the first one is given."""
+
+    def test_it_ends_after_two(self) -> None:
+        result = held(["Once upon a time", "There was", "a"], VoteOptions(16)).result()
+        assert result.is_prose
+        assert result.stopped_early
+        assert result.shown is not None
+        assert result.shown.reply.answer == "Once upon a time"
+
+    @pytest.mark.parametrize("answers", [["a", "Once"], ["Once", "a"]])
+    def test_one_short_answer_is_enough_for_a_vote(self, answers: list[str]) -> None:
+        vote = held(answers, VoteOptions(16))
+        assert not vote.is_over
+        assert not vote.result().is_prose
+
+    def test_empty_answers_are_not_prose(self) -> None:
+        assert not held(["", "", ""], VoteOptions(16)).is_over
+
+    def test_the_first_seed_s_answer_is_given_whichever_ends_first(self) -> None:
+        vote = vote_of(VoteOptions(4))
+        for _ in range(4):
+            vote.begin()
+        vote.add(2, reply("Two."))
+        vote.add(0, reply("Zero."))
+        shown = vote.result().shown
+        assert shown is not None
+        assert (shown.number, shown.seed) == (0, 7)
+
+
+def test_the_rule_keeps_its_promise() -> None:
+    """Questions with two answers in random shares: of the votes that the rule ended, the winner is the answer that the
+    model gives more often in 95 %.
+    """
+    rng = random.Random(16)
+    ended = wrong = 0
+    for _ in range(2500):
+        share = rng.random()
+        drawn = ["a" if rng.random() < share else "b" for _ in range(64)]
+        result = held(drawn, VoteOptions(64)).result()
+        votes = [candidate.votes for candidate in result.candidates]
+        if lead_confidence(votes[0], votes[1:]) >= 0.95:
+            ended += 1
+            wrong += (result.candidates[0].answer == "a") != (share > 0.5)
+    assert ended > 2000
+    assert wrong / ended < 0.05
