@@ -83,8 +83,8 @@ class _RawLine(NamedTuple):
     end: int
 
 
-class _BadLine(Exception):
-    """A line of JSON Lines has no prompt; `str()` says why."""
+class BadLine(Exception):
+    """A line of JSON Lines cannot be used; `str()` says why, and begins with its number."""
 
 
 def require_prompt(console: Console, options: PromptOptions) -> None:
@@ -178,23 +178,24 @@ def _skip_line(stdin: BinaryIO) -> int:
 def _parse(number: int, raw: bytes) -> PromptLine:
     fields: dict[str, Any] = {}
     try:
-        value = _decode_json(number, raw)
+        value = decode_json(number, raw)
         record = value if isinstance(value, dict) else {"prompt": value}
         fields = _id_field(number, record)
         options = {name: record[name] for name in LINE_OPTIONS if record.get(name) is not None}
         _require_flat(number, options)
         return PromptLine(number, prompt=_prompt_in(number, record), fields=fields, options=options)
-    except _BadLine as exc:
+    except BadLine as exc:
         return PromptLine(number, error=str(exc), fields=fields)
 
 
-def _decode_json(number: int, raw: bytes) -> Any:
+def decode_json(number: int, raw: bytes) -> Any:
+    """The value on a line, which may begin with a byte order mark. Raises BadLine."""
     try:
         return json.loads(raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as exc:
-        raise _BadLine(f"line {number} is not UTF-8 (byte {exc.start + 1})") from exc
+        raise BadLine(f"line {number} is not UTF-8 (byte {exc.start + 1})") from exc
     except (ValueError, RecursionError) as exc:
-        raise _BadLine(f"line {number} is not JSON: {exc}") from exc
+        raise BadLine(f"line {number} is not JSON: {exc}") from exc
 
 
 def _refuse_constant(name: str) -> None:
@@ -208,14 +209,14 @@ def _id_field(number: int, record: dict[str, Any]) -> dict[str, Any]:
     try:
         json.dumps(fields, allow_nan=False)
     except ValueError as exc:  # 1e999 was read as infinity
-        raise _BadLine(f"line {number} has an id that JSON cannot represent") from exc
+        raise BadLine(f"line {number} has an id that JSON cannot represent") from exc
     return fields
 
 
 def _require_flat(number: int, values: dict[str, Any]) -> None:
     for name, value in values.items():
         if _levels(value) > _MOST_LEVELS:
-            raise _BadLine(f'line {number} has "{name}" nested more than {_MOST_LEVELS} levels deep; make it flatter')
+            raise BadLine(f'line {number} has "{name}" nested more than {_MOST_LEVELS} levels deep; make it flatter')
 
 
 def _levels(value: object) -> int:
@@ -235,11 +236,11 @@ def _inside(value: object) -> Iterable[object]:
 def _prompt_in(number: int, record: dict[str, Any]) -> str:
     prompt = record.get("prompt")
     if not isinstance(prompt, str):
-        raise _BadLine(f'line {number} is neither a string nor an object with a "prompt"')
+        raise BadLine(f'line {number} is neither a string nor an object with a "prompt"')
     if not prompt.strip():
-        raise _BadLine(f"line {number} has an empty prompt")
-    if not _is_utf8(prompt):
-        raise _BadLine(f"line {number} has half of a surrogate pair, which is not a character")
+        raise BadLine(f"line {number} has an empty prompt")
+    if not is_utf8(prompt):
+        raise BadLine(f"line {number} has half of a surrogate pair, which is not a character")
     return prompt
 
 
@@ -260,7 +261,7 @@ def _names_stdin(options: PromptOptions) -> bool:
 def _words(options: PromptOptions) -> str:
     """The words as one text; empty if they are only `-`."""
     text = "" if options.words == ("-",) else " ".join(options.words)
-    if not _is_utf8(text):
+    if not is_utf8(text):
         raise UsageError("the prompt on the command line is not UTF-8")
     return text
 
@@ -362,7 +363,7 @@ def _decode(name: str, content: bytearray) -> str:
     return text.removeprefix("\ufeff").rstrip("\r\n")
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
     """False for text with unpaired surrogates, which is how Python represents bytes that are not UTF-8."""
     try:
         text.encode("utf-8")
