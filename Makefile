@@ -37,7 +37,7 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
 	@echo "Installing. The first time, llama.cpp is compiled: one to three minutes on two cores, less on more."
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --editable ".[math]"
 	touch $@
 
 $(VENV)/.test-tools: $(VENV)/.installed

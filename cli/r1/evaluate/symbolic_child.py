@@ -1,0 +1,78 @@
+r"""The program that `symbolic.Verifier` starts: whether two formulas are equal, by math-verify, one pair a line.
+
+    python -P symbolic_child.py SECONDS BYTES
+
+First it writes `null`: it is ready. Then, for each JSON array of two formulas on stdin, it writes `true`, `false`, or
+`null` for formulas that math-verify cannot read. A comparison that takes longer than SECONDS, or needs more memory than
+BYTES, ends the process; the end of stdin ends it too. It imports nothing of r1, and runs from where r1 is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def main(limit_s: float, memory: int) -> None:
+    """Answers until stdin ends."""
+    replies = sys.stdout
+    sys.stdout = sys.stderr  # for what sympy and antlr print
+    logging.disable()
+    compare = _comparison()
+    _limit_memory(memory)
+    _write(replies, None)
+    for line in sys.stdin:
+        # The watching thread is in C and does not wait for Python's lock: a single huge power can hold that for hours.
+        faulthandler.dump_traceback_later(limit_s, exit=True)
+        result = compare(*json.loads(line))
+        faulthandler.cancel_dump_traceback_later()
+        _write(replies, result)
+
+
+def _write(replies: Any, result: bool | None) -> None:
+    replies.write(f"{json.dumps(result)}\n")
+    replies.flush()
+
+
+def _limit_memory(size: int) -> None:
+    """Of the address space; where there is no such limit (Windows, partly macOS), the time limit has to do."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        if sys.platform != "win32":
+            resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
+def _comparison() -> Callable[[str, str], bool | None]:
+    from math_verify import LatexExtractionConfig, LatexNormalizationConfig, parse, verify
+
+    # No units are taken off: math-verify takes `t` and `h` for units, and so 2t for 2.
+    normalization = LatexNormalizationConfig(malformed_operators=True, nits=True, boxed="none")
+    config = [LatexExtractionConfig(boxed_match_priority=-1, normalization_config=normalization)]
+
+    def read(formula: str) -> list[Any]:
+        return list(parse(f"${formula}$", config, fallback_mode="no_fallback", parsing_timeout=0, raise_on_error=True))
+
+    def is_equal(gold: list[Any], answer: list[Any]) -> bool:
+        return bool(verify(gold, answer, allow_set_relation_comp=True, timeout_seconds=0, raise_on_error=True))
+
+    def compare(one: str, other: str) -> bool | None:
+        try:
+            formulas = read(one), read(other)
+            return is_equal(*formulas) or is_equal(*reversed(formulas)) if all(formulas) else None
+        except MemoryError:
+            os._exit(1)  # the next process starts with all its memory
+        except Exception:  # whatever a foreign formula sets off in sympy
+            return None
+
+    return compare
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), int(sys.argv[2]))
