@@ -9,7 +9,7 @@ from r1.chat.worker import Ready
 from r1.engine.context import PromptTooLong
 from r1.engine.events import Finished
 from r1.engine.kv_types import CONTEXT_STEP
-from r1.render.outcome import FormCheck, Remedies, why_incomplete
+from r1.render.outcome import FormCheck, Limits, Remedies, why_incomplete
 from r1.settings import Settings
 from r1_quantize.errors import R1Error, unexpected
 
@@ -79,17 +79,13 @@ def why_it_ended(event: Finished, settings: Settings, ready: Ready | None) -> st
     if event.reason == "interrupted":
         return "stopped; the reply so far is saved (/retry to ask again)"
     context = ready.ctx if ready else 0
-    return why_incomplete(
-        event.reason,
-        answered=bool(event.usage.answer_tokens),
-        max_tokens=settings.max_tokens,
-        context=context,
-        remedies=Remedies(
-            no_answer="/retry to try again",
-            length="/set max-tokens N, then /retry",
-            context=_make_room(ready, context),
-        ),
+    remedies = Remedies(
+        no_answer="/retry to try again",
+        length="/set max-tokens N, then /retry",
+        context=_make_room(ready, context),
     )
+    limits = Limits(settings.thinking_params().budget, settings.max_tokens, context, remedies)
+    return why_incomplete(event.reason, limits, answered=bool(event.usage.answer_tokens))
 
 
 def nearly_full(used: int, ready: Ready) -> str:

@@ -23,11 +23,10 @@ from r1.history.history import History, StoredTurn
 from r1.interrupt import Interrupt
 from r1.prompt_input import read_stdin
 from r1.render.outcome import (
-    Remedies,
+    Limits,
     command_line_remedies,
     exit_status,
     how_thinking_ended,
-    limit_of_thinking,
     why_incomplete,
 )
 from r1.render.plain import PlainView, TraceTo
@@ -168,11 +167,13 @@ def _answer_pipe(console: Console, chat: Chat, events: SimpleQueue[WorkerEvent])
     if errors:  # without its model, the question fails as well
         raise errors[0]
     turn = chat.turns[-1]
-    if turn.answer and not console.quiet and (line := _how_thinking_ended(chat, turn)):
+    limits = _limits(chat)
+    if turn.answer and not console.quiet and (line := _how_thinking_ended(turn, limits)):
         console.warn(line)
     status = exit_status(turn.finish_reason, turn.answer)
     if status is ExitStatus.INCOMPLETE:
-        console.warn(_why_incomplete(chat, turn))
+        assert turn.finish_reason is not None
+        console.warn(why_incomplete(turn.finish_reason, limits, answered=bool(turn.answer)))
     return status
 
 
@@ -197,33 +198,18 @@ def _talk(console: Console, chat: Chat, view: PlainChat, events: SimpleQueue[Wor
         _follow(chat, events, chat.handle)
 
 
-def _how_thinking_ended(chat: Chat, turn: StoredTurn) -> str | None:
+def _how_thinking_ended(turn: StoredTurn, limits: Limits) -> str | None:
     """As `r1 run` says it."""
     if turn.finish_reason is None or turn.usage is None or turn.timings is None:
         return None
     finished = Finished(turn.finish_reason, turn.usage, turn.timings, thinking_end=turn.thinking_end)
-    limit = limit_of_thinking(
-        turn.usage.prompt_tokens,
-        max_tokens=chat.settings.max_tokens,
-        context=_ready(chat).ctx,
-        remedies=_remedies(chat),
-    )
-    return how_thinking_ended(finished, budget=chat.settings.thinking_params().budget, limit=limit)
+    return how_thinking_ended(finished, limits)
 
 
-def _why_incomplete(chat: Chat, turn: StoredTurn) -> str:
-    assert turn.finish_reason is not None
-    return why_incomplete(
-        turn.finish_reason,
-        answered=bool(turn.answer),
-        max_tokens=chat.settings.max_tokens,
-        context=_ready(chat).ctx,
-        remedies=_remedies(chat),
-    )
-
-
-def _remedies(chat: Chat) -> Remedies:
-    return command_line_remedies(can_grow=_ready(chat).ctx < _ready(chat).trained)
+def _limits(chat: Chat) -> Limits:
+    ready = _ready(chat)
+    remedies = command_line_remedies(can_grow=ready.ctx < ready.trained)
+    return Limits(chat.settings.thinking_params().budget, chat.settings.max_tokens, ready.ctx, remedies)
 
 
 def _ready(chat: Chat) -> Ready:

@@ -17,11 +17,10 @@ from r1.prompt_input import PromptOptions, read_prompt, require_prompt
 from r1.prompt_limit import limit_of
 from r1.render.outcome import (
     FormCheck,
-    Remedies,
+    Limits,
     command_line_remedies,
     exit_status,
     how_thinking_ended,
-    limit_of_thinking,
     why_incomplete,
 )
 from r1.render.plain import LoadingLine, PlainView, TraceTo, follow
@@ -126,11 +125,13 @@ def _answer(console: Console, loaded: LoadedModel, interrupt: Interrupt, asked: 
     if as_json:
         report = reply_object(reply, asked.json_for, pending.seed, loaded.plan, pending.load_s, valid=check.valid)
         console.json(report, one_line=True)
-    if _printed(settings, reply):
-        _say_how_thinking_ended(console, loaded, reply)
+    limits = _limits(loaded)
+    line = how_thinking_ended(reply.finished, limits)  # also for a script, because the answer may be worse for it
+    if line is not None and _printed(settings, reply) and not console.quiet:
+        console.warn(line)
     status = status_of(settings, reply, check, interrupt)
     if status is ExitStatus.INCOMPLETE:
-        console.warn(check.problem or _why_incomplete(loaded, reply))
+        console.warn(check.problem or why_incomplete(reply.finished.reason, limits, answered=bool(reply.answer)))
     return status
 
 
@@ -141,28 +142,7 @@ def _trace_to(console: Console, settings: Settings, *, as_json: bool) -> TraceTo
     return "stderr" if thinking == "show" else "nowhere"
 
 
-def _say_how_thinking_ended(console: Console, loaded: LoadedModel, reply: Reply) -> None:
-    """A line about thinking that the model did not end; also for a script, because the answer may be worse for it."""
-    limit = limit_of_thinking(
-        reply.finished.usage.prompt_tokens,
-        max_tokens=loaded.settings.max_tokens,
-        context=loaded.context_length,
-        remedies=_remedies(loaded),
-    )
-    line = how_thinking_ended(reply.finished, budget=loaded.settings.thinking_params().budget, limit=limit)
-    if line is not None and not console.quiet:
-        console.warn(line)
-
-
-def _why_incomplete(loaded: LoadedModel, reply: Reply) -> str:
-    return why_incomplete(
-        reply.finished.reason,
-        answered=bool(reply.answer),
-        max_tokens=loaded.settings.max_tokens,
-        context=loaded.context_length,
-        remedies=_remedies(loaded),
-    )
-
-
-def _remedies(loaded: LoadedModel) -> Remedies:
-    return command_line_remedies(can_grow=loaded.context_length < loaded.model.context_length)
+def _limits(loaded: LoadedModel) -> Limits:
+    settings, context = loaded.settings, loaded.context_length
+    remedies = command_line_remedies(can_grow=context < loaded.model.context_length)
+    return Limits(settings.thinking_params().budget, settings.max_tokens, context, remedies)

@@ -21,6 +21,22 @@ class Remedies:
     context: str
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a reply may have in tokens, and what to do about it. `budget` is that of the thinking; None: none."""
+
+    budget: int | None
+    max_tokens: int
+    context: int
+    remedies: Remedies
+
+    def of_thinking(self, prompt_tokens: int) -> str:
+        """What left little room for the answer, and what to do about it: the context or `max_tokens`."""
+        if prompt_tokens + self.max_tokens > self.context:
+            return f"the context; {self.remedies.context}"
+        return f"{self.max_tokens:,} tokens; {self.remedies.length}"
+
+
 def command_line_remedies(*, can_grow: bool) -> Remedies:
     """The options that help. `can_grow`: the model supports a longer context than the present one."""
     return Remedies(
@@ -65,16 +81,17 @@ def exit_status(
     return ExitStatus.OK if reason == "stop" and is_complete else ExitStatus.INCOMPLETE
 
 
-def why_incomplete(reason: FinishReason, *, answered: bool, max_tokens: int, context: int, remedies: Remedies) -> str:
-    """One line for a reply that was cut off, or ended without an answer. `context` is its length in tokens."""
+def why_incomplete(reason: FinishReason, limits: Limits, *, answered: bool) -> str:
+    """One line for a reply that was cut off, or ended without an answer."""
+    remedies = limits.remedies
     if reason == "stop":
         return f"the model stopped without answering; {remedies.no_answer}"
     problem = "the answer is incomplete" if answered else "no answer yet, the model was still thinking"
     if reason == "loop":
         return f"{problem}: it went round in circles and was stopped; {remedies.no_answer}"
     if reason == "length":
-        return f"{problem}: the limit of {max_tokens:,} tokens was reached; {remedies.length}"
-    return f"{problem}: the context of {context:,} tokens is full; {remedies.context}"
+        return f"{problem}: the limit of {limits.max_tokens:,} tokens was reached; {remedies.length}"
+    return f"{problem}: the context of {limits.context:,} tokens is full; {remedies.context}"
 
 
 def ended_early(end: ThinkingEnd | None, reason: FinishReason, thinking_tokens: int) -> bool:
@@ -86,31 +103,22 @@ def ended_early(end: ThinkingEnd | None, reason: FinishReason, thinking_tokens: 
     return end not in {None, "natural"} and thinking_tokens > 0 and not is_named_anyway
 
 
-def how_thinking_ended(finished: Finished, *, budget: int | None, limit: str) -> str | None:
-    """One line about thinking that `ended_early`; else None.
-
-    `limit` says what there was little left of, if that ended it.
-    """
+def how_thinking_ended(finished: Finished, limits: Limits) -> str | None:
+    """One line about thinking that `ended_early`; else None."""
     end, tokens = finished.thinking_end, finished.usage.thinking_tokens
     if end is None or not ended_early(end, finished.reason, tokens):
         return None
     after = f"after {_tokens(tokens)}"
+    limit = limits.of_thinking(finished.usage.prompt_tokens)
     made_to_answer = ", and was made to answer" if finished.usage.answer_tokens else ""
     wordings: dict[ThinkingEnd, str] = {
-        "budget": f"the thinking was ended at the budget of {_tokens(budget or 0)}",
+        "budget": f"the thinking was ended at the budget of {_tokens(limits.budget or 0)}",
         "loop": f"the thinking went round in circles, and was ended {after}",
         "user": f"the thinking was ended {after}, by the signal to answer now",
         "eos": f"the model ended its turn while it was thinking, {after}{made_to_answer}",
         "limit": f"the thinking was ended {after}, to leave room for the answer in {limit}",
     }
     return wordings[end]
-
-
-def limit_of_thinking(prompt_tokens: int, *, max_tokens: int, context: int, remedies: Remedies) -> str:
-    """What left little room for the answer, and what to do about it: the context or `max_tokens`."""
-    if prompt_tokens + max_tokens > context:
-        return f"the context; {remedies.context}"
-    return f"{max_tokens:,} tokens; {remedies.length}"
 
 
 def _tokens(count: int) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from r1.engine.events import Finished, FinishReason, ThinkingEnd, Timings, Usage
 from r1.forms.form import FormOptions
-from r1.render.outcome import FormCheck, Remedies, exit_status, how_thinking_ended, why_incomplete
+from r1.render.outcome import FormCheck, Limits, Remedies, exit_status, how_thinking_ended, why_incomplete
 from r1_quantize.errors import ExitStatus
 
 REMEDIES = Remedies(no_answer="ask again", length="raise the limit", context="make room")
@@ -65,7 +65,7 @@ class TestWhyIncomplete:
         ],
     )
     def test_names_the_limit_and_what_to_do(self, reason: FinishReason, answered: bool, line: str) -> None:
-        found = why_incomplete(reason, answered=answered, max_tokens=32_768, context=4096, remedies=REMEDIES)
+        found = why_incomplete(reason, Limits(None, 32_768, 4096, REMEDIES), answered=answered)
         assert found == line
 
 
@@ -94,7 +94,7 @@ class TestHowThinkingEnded:
         self, end: ThinkingEnd | None, *, budget: int | None = None, reason: FinishReason = "stop", tokens: int = 2431
     ) -> str | None:
         finished = Finished(reason, Usage(3, tokens, 1), Timings(0, 0, 0, 0), thinking_end=end)
-        return how_thinking_ended(finished, budget=budget, limit="4,096 tokens; raise it")
+        return how_thinking_ended(finished, Limits(budget, 4096, 8192, REMEDIES))
 
     @pytest.mark.parametrize(
         ("end", "budget", "said"),
@@ -110,7 +110,8 @@ class TestHowThinkingEnded:
             (
                 "limit",
                 None,
-                "the thinking was ended after 2,431 tokens, to leave room for the answer in 4,096 tokens; raise it",
+                "the thinking was ended after 2,431 tokens, "
+                "to leave room for the answer in 4,096 tokens; raise the limit",
             ),
         ],
     )
