@@ -140,6 +140,8 @@ def _check(where: str, key: str, value: object) -> None:
         raise UsageError(f"{where}: {value} is not a number")
     if key in {"parameters", "context_length"} and isinstance(value, int) and value <= 0:
         raise UsageError(f"{where}: expected a number above 0")
+    if key.startswith("aime_") and isinstance(value, int | float) and not 0 <= value <= 100:
+        raise UsageError(f"{where}: expected a percentage, from 0 to 100")
 
 
 def _checkpoint(name: str, table: dict[str, Any], path: Path) -> Checkpoint:

@@ -162,6 +162,8 @@ class TestUsersFile:
             ("[qwen-7b]\nparameters = 0", r"\[qwen-7b\] parameters: expected a number above 0"),
             ("[qwen-7b]\naime_pass1 = nan", r"\[qwen-7b\] aime_pass1: nan is not a number"),
             ("[qwen-7b]\naime_cons64 = inf", r"\[qwen-7b\] aime_cons64: inf is not a number"),
+            ("[qwen-7b]\naime_pass1 = 100.1", r"\[qwen-7b\] aime_pass1: expected a percentage, from 0 to 100"),
+            ("[qwen-7b]\naime_cons64 = -1", r"\[qwen-7b\] aime_cons64: expected a percentage, from 0 to 100"),
             ("[qwen-7b]\nparameters = true", r"\[qwen-7b\] parameters: True has the wrong type"),
             ("[qwen-7b]\nlicences = []", r"\[qwen-7b\] licences: expected a list"),
             ("[qwen-1.5b]\ntitle = 'x'", "quote a name that has a dot"),

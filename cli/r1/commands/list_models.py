@@ -15,10 +15,13 @@ from r1_quantize.store.removable import Removable
 from r1_quantize.store.store import Store
 
 _WIDE = 60  # columns; from here on the table of models to pull has a column for licences
+_WIDER = 100  # columns; from here on the table of models here has their scores
 
+_SCORES = (Column("pass@1", number=True), Column("cons@64", number=True))
+_SCORES_LEGEND = "pass@1, cons@64: AIME 2024 as published, one answer and the majority of 64."
 _HERE = (Column("on this machine"), Column("size", number=True), Column("from"))
 _LEFTOVERS = (Column("also on disk"), Column("size", number=True), Column("what it is"))
-_TO_PULL = (Column("to pull"), Column("parameters", number=True), Column("AIME 2024", number=True))
+_TO_PULL = (Column("to pull"), Column("parameters", number=True), *_SCORES)
 
 
 def list_models(console: Console, *, as_json: bool) -> ExitStatus:
@@ -66,6 +69,15 @@ def _model_facts(store: Store, model: StoredModel, default: str | None) -> dict[
         "path": str(model.path),
         "source": model.manifest.source if model.manifest else None,
         "missing_tokens": [*_missing_tokens(store, model)],
+        **_scores(store.catalogue.get(model.name)),
+    }
+
+
+def _scores(checkpoint: Checkpoint | None) -> dict[str, float | None]:
+    """AIME 2024 in percent, as published; None where nothing was."""
+    return {
+        "aime_pass1": checkpoint.aime_pass1 if checkpoint else None,
+        "aime_cons64": checkpoint.aime_cons64 if checkpoint else None,
     }
 
 
@@ -84,28 +96,43 @@ def _checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "parameters": checkpoint.parameters,
         "licences": list(checkpoint.licences),
         "default_quant": checkpoint.default_quant,
-        "aime_pass1": checkpoint.aime_pass1,
-        "aime_cons64": checkpoint.aime_cons64,
+        **_scores(checkpoint),
     }
 
 
 def _print(console: Console, store: Store, default: str | None) -> None:
     """Prints the models on this machine, other disk use, and the models to pull; a pipe gets only the first part."""
     models = store.models()
+    if not console.stdout_is_terminal:
+        console.table(_HERE, [(model.reference, model.size, model.path) for model in models])
+        return
     present = {model.name for model in models}
     missing = [checkpoint for checkpoint in store.catalogue.values() if checkpoint.name not in present]
-    rows = [(model.reference, model.size, model.path) for model in models]
-    shown = [_model_row(store, model, default) for model in models]
-    shown += [_built_in_row(checkpoint, default) for checkpoint in missing if checkpoint.builtin]
-    console.table(_HERE, rows, shown=shown)
-    if not console.stdout_is_terminal:
-        return
+    has_scores = _print_here(console, store, default, [found for found in missing if found.builtin])
     if leftovers := [*store.unfinished(), *store.checkpoints()]:
         console.out("\n")
         console.table(_LEFTOVERS, map(_leftover_row, leftovers))
     if to_pull := [checkpoint for checkpoint in missing if not checkpoint.builtin]:
         console.out("\n")
         _print_to_pull(console, to_pull)
+    if has_scores or to_pull:
+        _print_legend(console)
+
+
+def _print_here(console: Console, store: Store, default: str | None, not_made: list[Checkpoint]) -> bool:
+    """Prints the models on this machine. Returns whether the table has their scores.
+
+    `not_made` are the built-in models that are not stored yet.
+    """
+    models = store.models()
+    rows = [_model_row(store, model, default) for model in models]
+    rows += [_built_in_row(checkpoint, default) for checkpoint in not_made]
+    scores = [_score_cells(store.catalogue.get(model.name)) for model in models] + [("", "")] * len(not_made)
+    has_scores = any(map(any, scores)) and console.rich().width >= _WIDER
+    if has_scores:
+        rows = [(*row[:-1], *cells, row[-1]) for row, cells in zip(rows, scores, strict=True)]
+    console.table((*_HERE[:-1], *_SCORES, _HERE[-1]) if has_scores else _HERE, rows)
+    return has_scores
 
 
 def _model_row(store: Store, model: StoredModel, default: str | None) -> tuple[str, ...]:
@@ -130,6 +157,12 @@ def _leftover_row(item: Removable) -> tuple[str, ...]:
     return item.reference, units.size(item.size), "kept checkpoint" if item.is_complete else interrupted
 
 
+def _print_legend(console: Console) -> None:
+    from rich.text import Text
+
+    console.rich().print(Text(_SCORES_LEGEND, style="dim"))
+
+
 def _print_to_pull(console: Console, checkpoints: Iterable[Checkpoint]) -> None:
     with_licence = console.rich().width >= _WIDE
     header = (*_TO_PULL, Column("base model's licence")) if with_licence else _TO_PULL
@@ -137,5 +170,15 @@ def _print_to_pull(console: Console, checkpoints: Iterable[Checkpoint]) -> None:
 
 
 def _checkpoint_row(checkpoint: Checkpoint) -> tuple[str, ...]:
-    score = f"{checkpoint.aime_pass1} %" if checkpoint.aime_pass1 else ""
-    return checkpoint.name, units.parameters(checkpoint.parameters), score, "".join(checkpoint.licences[-1:])
+    licence = "".join(checkpoint.licences[-1:])
+    return checkpoint.name, units.parameters(checkpoint.parameters), *_score_cells(checkpoint), licence
+
+
+def _score_cells(checkpoint: Checkpoint | None) -> tuple[str, str]:
+    """Empty where nothing was published."""
+    pass1, cons64 = _scores(checkpoint).values()
+    return _percent(pass1), _percent(cons64)
+
+
+def _percent(score: float | None) -> str:
+    return "" if score is None else f"{score:.1f} %"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from r1.console import Column, Console, aligned, printable
 from r1.library import look_up, open_store
 from r1_quantize import units
+from r1_quantize.catalog import Checkpoint
 from r1_quantize.errors import ExitStatus
 from r1_quantize.gguf import reader
 from r1_quantize.gguf.reader import GGUFFile, TokenType
@@ -19,8 +20,9 @@ from r1_quantize.store.model import StoredModel
 
 def show(console: Console, reference: str, *, as_json: bool) -> ExitStatus:
     """Prints the facts, one per line, or as one JSON object. Raises ModelNotFound, BadGGUF."""
-    model = look_up(open_store(console.environ), reference)
-    facts = _facts(model, reader.read(model.path))
+    store = open_store(console.environ)
+    model = look_up(store, reference)
+    facts = _facts(model, reader.read(model.path), store.catalogue.get(model.name) if model.quant else None)
     if as_json:
         console.json(facts)
     else:
@@ -41,13 +43,16 @@ def _print(console: Console, facts: Mapping[str, Any]) -> None:
 _TITLES = {
     "pre_tokenizer": "pre-tokenizer",
     "top_p": "top-p",
+    "aime_pass1": "pass@1",
+    "aime_cons64": "cons@64",
     "sha256": "SHA-256",
     "imatrix_sha256": "imatrix SHA-256",
 }
 """The titles that differ from the keys in JSON."""
 
 
-def _facts(model: StoredModel, gguf: GGUFFile) -> dict[str, Any]:
+def _facts(model: StoredModel, gguf: GGUFFile, checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """`checkpoint` is the one of the catalogue that the model was made from; None for any other."""
     keys = gguf.metadata
     architecture = _text(keys, "general.architecture") or "?"
     learned = [tensor for tensor in gguf.tensors if tensor.name != "rope_freqs.weight"]
@@ -72,6 +77,8 @@ def _facts(model: StoredModel, gguf: GGUFFile) -> dict[str, Any]:
         "top_p": _number(keys, "general.sampling.top_p"),
         "licence": _text(keys, "general.license"),
         "imatrix": _text(keys, "quantize.imatrix.file"),
+        "aime_pass1": checkpoint.aime_pass1 if checkpoint else None,
+        "aime_cons64": checkpoint.aime_cons64 if checkpoint else None,
         **_origin(model),
     }
     return {name: value for name, value in facts.items() if value not in (None, {}, [])}
@@ -129,22 +136,34 @@ def _types_by_class(gguf: GGUFFile) -> dict[str, dict[str, int]]:
 
 
 def _in_words(name: str, value: Any) -> str:
-    if name == "size":
-        return f"{units.size(value)} ({value:,} bytes)"
-    if name == "parameters":
-        return f"{units.parameters(value)} ({value:,})"
-    if name == "vocabulary":
-        kinds = (f", {count:,} {kind.replace('_', ' ')}" for kind, count in [*value.items()][1:])
-        return f"{value['tokens']:,} tokens{''.join(kinds)}"
-    if name == "tensors":
-        return "\n".join(f"{key}: {_counts(kinds)}" for key, kinds in value.items())
-    if name == "special_tokens":
-        return "\n".join(f"{key}: {token['text']} ({token['id']})" for key, token in value.items())
+    if name in _WORDS:
+        return _WORDS[name](value)
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items())
     if isinstance(value, list):
         return ", ".join(value)
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _vocabulary_in_words(counts: Mapping[str, int]) -> str:
+    kinds = (f", {count:,} {kind.replace('_', ' ')}" for kind, count in [*counts.items()][1:])
+    return f"{counts['tokens']:,} tokens{''.join(kinds)}"
+
+
+def _score(percent: float, by: str) -> str:
+    return f"{percent:.1f} % of AIME 2024 (published; {by}, unquantized)"
+
+
+_WORDS: Mapping[str, Callable[[Any], str]] = {
+    "size": lambda count: f"{units.size(count)} ({count:,} bytes)",
+    "parameters": lambda count: f"{units.parameters(count)} ({count:,})",
+    "vocabulary": _vocabulary_in_words,
+    "tensors": lambda classes: "\n".join(f"{key}: {_counts(kinds)}" for key, kinds in classes.items()),
+    "special_tokens": lambda tokens: "\n".join(f"{key}: {it['text']} ({it['id']})" for key, it in tokens.items()),
+    "aime_pass1": lambda percent: _score(percent, "one answer"),
+    "aime_cons64": lambda percent: _score(percent, "majority of 64"),
+}
+"""Facts that need more than their value."""
 
 
 def _counts(kinds: Mapping[str, int]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,9 @@ from unittest.mock import patch
 
 import pytest
 
+from r1.commands.list_models import list_models
 from tests.conftest import Run
+from tests.fakes.consoles import console, written
 from tests.fakes.homes import REPO, files_in
 
 CATALOGUE = ["qwen-1.5b", "qwen-7b", "qwen-14b", "qwen-32b", "llama-8b", "llama-70b", "tiny"]
@@ -37,6 +40,63 @@ class TestList:
     def test_an_empty_home_is_no_error(self, r1: Run, tmp_path: Path) -> None:
         done = r1("list", R1_HOME=str(tmp_path / "none"))
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+PUBLISHED = {
+    "qwen-1.5b": (28.9, 52.7),
+    "qwen-7b": (55.5, 83.3),
+    "qwen-14b": (69.7, 80.0),
+    "qwen-32b": (72.6, 83.3),
+    "llama-8b": (50.4, 80.0),
+    "llama-70b": (70.0, 86.7),
+    "tiny": (None, None),
+}
+"""AIME 2024, pass@1 and cons@64, from "Distilled Model Evaluation" in the README of DeepSeek-R1."""
+
+
+def screen(home: Path, columns: int) -> list[str]:
+    """The lines on a terminal of that width."""
+    found = console(stdout_is_terminal=True, environ={"R1_HOME": str(home)})
+    with patch.dict(os.environ, {"COLUMNS": str(columns)}):
+        list_models(found, as_json=False)
+    return [line.rstrip() for line in written(found.stdout).splitlines()]
+
+
+class TestScores:
+    """What was published for AIME 2024: with one answer, and with the majority of 64."""
+
+    def test_are_in_json_for_the_catalogue_and_for_models_here(self, r1: Run, full_home: Path) -> None:
+        facts = json.loads(r1("list", "--json", R1_HOME=str(full_home)).stdout)
+        scores = {entry["name"]: (entry["aime_pass1"], entry["aime_cons64"]) for entry in facts["known"]}
+        assert scores == PUBLISHED
+        here = {entry["reference"]: (entry["aime_pass1"], entry["aime_cons64"]) for entry in facts["here"]}
+        assert here == {"qwen-7b:Q4_K_M": (55.5, 83.3), "qwen-7b:Q8_0": (55.5, 83.3), "tiny:Q8_0": (None, None)}
+
+    def test_a_pipe_gets_none(self, r1: Run, full_home: Path) -> None:
+        lines = r1("list", R1_HOME=str(full_home)).stdout.decode().splitlines()
+        assert {line.count("\t") for line in lines} == {2}
+
+    @pytest.mark.parametrize("columns", [40, 80, 200])
+    def test_are_in_the_table_of_models_to_pull_at_any_width(self, full_home: Path, columns: int) -> None:
+        lines = screen(full_home, columns)
+        for name, (pass1, cons64) in PUBLISHED.items():
+            if name not in {"qwen-7b", "tiny"}:
+                (row,) = [line for line in lines if line.startswith(f"{name} ")]
+                assert re.search(rf" {pass1} % +{cons64} %", row)
+        assert max(map(len, lines)) <= columns
+        assert " ".join(lines[-2:]).endswith("AIME 2024 as published, one answer and the majority of 64.")
+
+    @pytest.mark.parametrize(("columns", "is_shown"), [(80, False), (120, True)])
+    def test_are_in_the_table_of_models_here_where_they_fit(
+        self, full_home: Path, columns: int, *, is_shown: bool
+    ) -> None:
+        (row,) = [line for line in screen(full_home, columns) if line.startswith("qwen-7b:Q8_0")]
+        assert ("55.5 %   83.3 %" in row) == is_shown
+
+    def test_a_score_of_zero_is_one(self, own_home: Path) -> None:
+        (own_home / "models.toml").write_text("[qwen-7b]\naime_pass1 = 0\n", encoding="utf-8")
+        (row,) = [line for line in screen(own_home, 80) if line.startswith("qwen-7b ")]
+        assert " 0.0 %   83.3 %" in row
 
 
 class TestDefault:

@@ -25,6 +25,21 @@ class TestShow:
         assert facts["vocabulary"] == {"tokens": 320, "normal": 261, "control": 5, "user_defined": 2, "unused": 52}
         assert facts["special_tokens"]["eos"] == {"id": 261, "text": "<｜end▁of▁sentence｜>"}
 
+    def test_has_the_published_scores_of_its_checkpoint(self, r1: Run, full_home: Path) -> None:
+        facts = json.loads(r1("show", "qwen-7b", "--json", R1_HOME=str(full_home)).stdout)
+        assert (facts["aime_pass1"], facts["aime_cons64"]) == (55.5, 83.3)
+        lines = r1("show", "qwen-7b", R1_HOME=str(full_home)).stdout.decode().splitlines()
+        scores = [line.split(maxsplit=1) for line in lines if "AIME 2024" in line]
+        assert scores == [
+            ["pass@1", "55.5 % of AIME 2024 (published; one answer, unquantized)"],
+            ["cons@64", "83.3 % of AIME 2024 (published; majority of 64, unquantized)"],
+        ]
+
+    def test_has_no_scores_where_none_were_published(self, r1: Run, tiny_path: Path, tmp_path: Path) -> None:
+        copy = shutil.copy(tiny_path, tmp_path / "qwen-7b.gguf")  # a file of that name need not be that model
+        for model in ("tiny", copy):
+            assert not [key for key in json.loads(r1("show", model, "--json").stdout) if "aime" in key]
+
     def test_a_file_outside_the_store_has_no_recorded_origin(self, r1: Run, tiny_path: Path, tmp_path: Path) -> None:
         copy = shutil.copy(tiny_path, tmp_path / "copy.gguf")
         done = r1("show", copy)
