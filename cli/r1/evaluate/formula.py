@@ -1,0 +1,134 @@
+r"""An answer as a formula: without what is there for the eye only, such as `$`, `\left`, `\text{…}` and `\,`.
+
+All in linear time, and for short texts only: the patterns are many.
+"""
+
+from __future__ import annotations
+
+import re
+
+LONGEST = 2_000
+"""Characters of a text that is read as a formula. A longer answer is compared as it is."""
+
+CURRENCY = "\x01"  # a dollar sign that is money
+
+_BOXES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\(?:boxed|fbox)\s+([^\s\\{}$]+)|\\.|[{}]", re.DOTALL)
+
+
+def last_boxed(text: str) -> str | None:
+    r"""What stands in the last `\boxed{…}` or `\fbox{…}` that is closed and not empty; None without one.
+
+    Of boxes in each other, it is the outer one.
+    """
+    found = None
+    opened: list[int | None] = []  # where the content of each open brace begins, if it is that of a box
+    for match in _BOXES.finditer(text):
+        token = match.group()
+        if token == "}":
+            begin = opened.pop() if opened else None
+            if begin is not None:
+                found = text[begin : match.start()].strip() or found
+        elif match[1]:
+            found = match[1]
+        elif token.endswith("{") and token != r"\{":
+            opened.append(None if token == "{" else match.end())
+    return found
+
+
+_CHARACTERS = {
+    **{
+        "−": "-",
+        "–": "-",
+        "—": "-",
+        "×": r"\times ",
+        "·": r"\cdot ",
+        "⋅": r"\cdot ",
+        "÷": r"\div ",
+        "∕": "/",
+        "⁄": "/",
+    },
+    **{"±": r"\pm ", "∞": r"\infty ", "√": r"\sqrt ", "π": r"\pi ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq "},
+    **{
+        "∪": r"\cup ",
+        "∩": r"\cap ",
+        "∈": r"\in ",
+        "∅": r"\emptyset ",
+        "≈": r"\approx ",
+        "θ": r"\theta ",
+        "°": r"^\circ ",
+    },
+    **{"½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}"},
+    **{"⅕": r"\frac{1}{5}", "⅛": r"\frac{1}{8}", "％": "%", "（": "(", "）": ")", "，": ",", "＝": "=", "’": "'"},
+    **{char: f"^{{{digit}}}" for digit, char in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+    **{chr(0xFF10 + digit): str(digit) for digit in range(10)},
+    **dict.fromkeys("\u00a0\u2007\u2009\u200a\u202f", r"\,"),
+    **dict.fromkeys("\u200b\u2060\ufeff\u2061\u2062", ""),
+}
+_TRANSLATION = str.maketrans(_CHARACTERS)
+
+_TEXT = re.compile(
+    r"\\(?:text(?:bf|it|rm|normal|sf|tt|up)?|math(?:rm|bf|it|sf|tt)|[mh]box|operatorname\*?|emph|boldsymbol|bm)"
+    r"\s*\{([^{}]*)\}"
+)
+_SUBSTITUTIONS = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"(?<=\d)\s*(?:\{,\}|,\\!|\\[,;: !]|\{ \}|~)\s*(?=\d{3}(?!\d))", ""),  # between thousands
+        (r"\\[()\[\]]", " "),  # around a formula
+        (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?", ""),
+        (r"\\(?:displaystyle|textstyle|limits|nolimits)(?![a-zA-Z])", ""),
+        (r"\\!", ""),
+        (r"\\(?:[,;: ]|q?quad(?![a-zA-Z]))|~", " "),
+        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\(le|ge|ne)(?![a-zA-Z])", r"\\\1q"),
+        (r"\\lbrace(?![a-zA-Z])", r"\\{"),
+        (r"\\rbrace(?![a-zA-Z])", r"\\}"),
+        (r"\\(?:varnothing(?![a-zA-Z])|\{\s*\\\})", r"\\emptyset "),
+        (r"\\%", "%"),
+        (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])", r"^\\circ "),
+        (r"\^\\circ\s*([CF]?)\s*$", r" degrees \1"),
+        (r"(?<![\\a-zA-Z])infinity(?![a-zA-Z])", r"\\infty "),
+        (r"^\s*(?:\*\*|__|\*|`)(.*?)(?:\*\*|__|\*|`)([.]?)\s*$", r"\1\2"),  # Markdown
+        (r"\s+", " "),
+        (r"^[\s=:]+|[\s,;]+$|(?<!\.)\.\s*$", ""),
+    )
+)
+
+_KEY_SUBSTITUTIONS = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
+        (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
+        (r"\\sqrt\s*(\w)", r"\\sqrt{\1}"),
+        (r"([_^])\{(\w)\}", r"\1\2"),
+        (r"\\(?:cdot|times)(?![a-zA-Z])", "*"),
+        (r"(?<=[\d)}])\*(?=[a-zA-Z\\(])", ""),
+        (r"(?<![<>!:])==", "="),
+        (r"[\s\"]+", ""),
+    )
+)
+
+
+def formula(text: str) -> str:
+    """The formula, or the words, in an answer of at most LONGEST characters; spaces are single."""
+    text = (last_boxed(text) or text).translate(_TRANSLATION)
+    text = last_boxed(text) or text
+    text = _without_dollars(text)
+    for _ in range(2):  # \textbf{(\text{C})}
+        text = _TEXT.sub(r" \1 ", text)
+    for pattern, replacement in _SUBSTITUTIONS:
+        text = pattern.sub(replacement, text)
+    return text.strip()
+
+
+def key(cleaned: str) -> str:
+    """What two formulas have in common that differ only in how LaTeX can be written; for comparing."""
+    for pattern, replacement in _KEY_SUBSTITUTIONS:
+        cleaned = pattern.sub(replacement, cleaned)
+    return cleaned
+
+
+def _without_dollars(text: str) -> str:
+    """Dollar signs in pairs are around formulas; another one is money, as an escaped one is."""
+    text = text.replace(r"\$", CURRENCY)
+    return text.replace("$", CURRENCY if text.count("$") % 2 else " ")

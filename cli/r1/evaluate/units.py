@@ -1,0 +1,133 @@
+"""Units of measurement: which spellings mean the same one."""
+
+from __future__ import annotations
+
+import re
+
+_SPELLINGS = {
+    "mm": "millimeter millimeters millimetre millimetres",
+    "cm": "centimeter centimeters centimetre centimetres",
+    "m": "meter meters metre metres",
+    "km": "kilometer kilometers kilometre kilometres",
+    "in": "inch inches",
+    "ft": "foot feet",
+    "yd": "yard yards",
+    "mi": "mile miles",
+    "mg": "milligram milligrams",
+    "g": "gram grams",
+    "kg": "kilogram kilograms kgs",
+    "lb": "lbs pound pounds £",
+    "oz": "ounce ounces",
+    "s": "sec secs second seconds",
+    "min": "mins minute minutes",
+    "h": "hr hrs hour hours",
+    "day": "days",
+    "week": "weeks",
+    "month": "months",
+    "year": "years yr yrs",
+    "ml": "mL milliliter milliliters millilitre millilitres",
+    "L": "l liter liters litre litres",
+    "degree": "degrees deg",
+    "radian": "radians rad",
+    "dollar": "dollars USD \x01",
+    "cent": "cents ¢",
+    "euro": "euros EUR €",
+    "rupee": "rupees ₹",
+    "yen": "¥",
+    "N": "newton newtons",
+    "J": "joule joules",
+    "W": "watt watts",
+    "V": "volt volts",
+    "Hz": "hertz",
+    "am": "a.m. AM",
+    "pm": "p.m. PM",
+}
+_NAMES = {spelling: name for name, more in _SPELLINGS.items() for spelling in (name, *more.split())}
+_SPEEDS = {"mph": "mi/h", "kph": "km/h", "kmh": "km/h"}
+_POWERS = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}
+_PART = re.compile(r"(?:(square|sq|cubic|cu)\.? )?([^\s^²³]+?)(?: ?(?:\^ ?\{?([23])\}?|([²³])))?")
+
+MULTIPLIERS = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+
+_NOT_UNITS = {
+    *("mod", "sin", "cos", "tan", "cot", "sec", "csc", "log", "exp", "sqrt", "root", "max", "min", "gcd", "lcm", "det"),
+    *(
+        "dim",
+        "deg",
+        "ker",
+        "sum",
+        "squared",
+        "cubed",
+        "factorial",
+        "divided",
+        "times",
+        "plus",
+        "minus",
+        "over",
+        "choose",
+    ),
+    *(
+        "halves",
+        "thirds",
+        "quarters",
+        "and",
+        "for",
+        "when",
+        "where",
+        "unless",
+        "not",
+        "less",
+        "more",
+        "than",
+        "through",
+    ),
+    *(
+        "between",
+        "percent",
+        "because",
+        "since",
+        "is",
+        "are",
+        "was",
+        "if",
+        "which",
+        "that",
+        "but",
+        "to",
+        "so",
+        "as",
+        "with",
+    ),
+}
+_MOST_WORDS = 3  # of a unit that is not known
+_WORDS = re.compile(r"[A-Za-z][A-Za-z .'\-/]*")
+
+
+def unit_name(text: str) -> str | None:
+    """One name for all spellings of a unit: `km/h` for `kilometers per hour`; None for one that is not known."""
+    if text in _SPEEDS:
+        return _SPEEDS[text]
+    parts = [_part_name(part.strip()) for part in re.split(r" ?/ ?| per ", text)]
+    return None if None in parts else "/".join(part for part in parts if part)
+
+
+def looks_like_unit(text: str, is_apart: bool) -> bool:
+    """Whether words behind a number count or measure something; `is_apart`: there is a space between.
+
+    A letter directly behind a number is a variable, and so is a single letter that is no unit.
+    """
+    if unit_name(text) is not None:
+        return is_apart or len(text) > 1
+    words = text.replace("-", " ").split()
+    return (
+        is_apart and _WORDS.fullmatch(text) is not None and len(max(words, key=len)) > 2 and not _NOT_UNITS & {*words}
+    )
+
+
+def _part_name(part: str) -> str | None:
+    match = _PART.fullmatch(part)
+    if match is None or match[2] not in _NAMES:
+        return None
+    before, name, digit, superscript = match.groups()
+    exponent = {"²": "2", "³": "3"}.get(superscript or "", digit)
+    return _NAMES[name] + (_POWERS[before] if before else f"^{exponent}" if exponent else "")
