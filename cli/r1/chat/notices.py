@@ -85,7 +85,9 @@ def why_it_ended(event: Finished, settings: Settings, ready: Ready | None) -> st
         context=_make_room(ready, context),
     )
     limits = Limits(settings.thinking_params().budget, settings.max_tokens, context, remedies)
-    return why_incomplete(event.reason, limits, answered=bool(event.usage.answer_tokens))
+    return why_incomplete(
+        event.reason, limits, answered=bool(event.usage.answer_tokens), thought=event.thinking_end is not None
+    )
 
 
 def nearly_full(used: int, ready: Ready) -> str:

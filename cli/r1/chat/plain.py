@@ -173,7 +173,8 @@ def _answer_pipe(console: Console, chat: Chat, events: SimpleQueue[WorkerEvent])
     status = exit_status(turn.finish_reason, turn.answer)
     if status is ExitStatus.INCOMPLETE:
         assert turn.finish_reason is not None
-        console.warn(why_incomplete(turn.finish_reason, limits, answered=bool(turn.answer)))
+        thought = turn.thinking_end is not None
+        console.warn(why_incomplete(turn.finish_reason, limits, answered=bool(turn.answer), thought=thought))
     return status
 
 

@@ -131,7 +131,7 @@ def _answer(console: Console, loaded: LoadedModel, interrupt: Interrupt, asked: 
         console.warn(line)
     status = status_of(settings, reply, check, interrupt)
     if status is ExitStatus.INCOMPLETE:
-        console.warn(check.problem or why_incomplete(reply.finished.reason, limits, answered=bool(reply.answer)))
+        console.warn(check.problem or _why_incomplete(reply, limits, only_thinking=only_thinking))
     return status
 
 
@@ -140,6 +140,14 @@ def _trace_to(console: Console, settings: Settings, *, as_json: bool) -> TraceTo
     if thinking == "only":
         return "nowhere" if as_json else "stdout"
     return "stderr" if thinking == "show" else "nowhere"
+
+
+def _why_incomplete(reply: Reply, limits: Limits, *, only_thinking: bool) -> str:
+    thought = reply.finished.thinking_end is not None
+    answered = bool(reply.answer)
+    return why_incomplete(
+        reply.finished.reason, limits, answered=answered, thought=thought, only_thinking=only_thinking
+    )
 
 
 def _limits(loaded: LoadedModel) -> Limits:

@@ -81,16 +81,23 @@ def exit_status(
     return ExitStatus.OK if reason == "stop" and is_complete else ExitStatus.INCOMPLETE
 
 
-def why_incomplete(reason: FinishReason, limits: Limits, *, answered: bool) -> str:
-    """One line for a reply that was cut off, or ended without an answer."""
+def why_incomplete(
+    reason: FinishReason, limits: Limits, *, answered: bool, thought: bool = False, only_thinking: bool = False
+) -> str:
+    """One line for a reply that was cut off, or ended without an answer.
+
+    `thought`: the thinking had ended. `only_thinking`: no answer was asked for.
+    """
     remedies = limits.remedies
     if reason == "stop":
         return f"the model stopped without answering; {remedies.no_answer}"
-    problem = "the answer is incomplete" if answered else "no answer yet, the model was still thinking"
+    problem = "no answer yet" if thought else "no answer yet, the model was still thinking"
+    if answered or only_thinking:
+        problem = f"the {'thinking' if only_thinking else 'answer'} is incomplete"
     if reason == "loop":
         return f"{problem}: it went round in circles and was stopped; {remedies.no_answer}"
     if reason == "length":
-        return f"{problem}: the limit of {limits.max_tokens:,} tokens was reached; {remedies.length}"
+        return f"{problem}: the limit of {_tokens(limits.max_tokens)} was reached; {remedies.length}"
     return f"{problem}: the context of {limits.context:,} tokens is full; {remedies.context}"
 
 

@@ -11,6 +11,7 @@ from r1.markdown.wrap import wrap
 from r1.render.style import Style
 
 _BAR = "│ "
+_LEAD_WORDS = 4
 _MIN_COLUMNS_FOR_BAR = 13  # on a narrower screen the bar takes too much of the line
 
 
@@ -74,6 +75,7 @@ class RunningTrace:
         self._drawn: list[str] = []  # texts that went to the scrollback or to the live line, and are part of the trace
         self._undrawn: list[str | _TakenBack] = []
         self._begins_line = False  # the next text is the first one below a line about tokens taken back
+        self._lead = ""  # what stayed right before it, if that is the middle of a sentence
 
     def add(self, text: str) -> None:
         """More of the trace; `draw` shows it."""
@@ -114,12 +116,16 @@ class RunningTrace:
         if not text:
             return ""
         self._drawn.append(text)
-        shown = text.lstrip() if self._begins_line else text
-        self._begins_line &= not shown
-        return self._trace.feed(shown)
+        if not self._begins_line:
+            return self._trace.feed(text)
+        shown = text.lstrip()
+        self._begins_line = not shown
+        goes_on = shown and not text.startswith("\n")
+        return self._trace.feed(f"{self._lead}{text}" if goes_on and self._lead else shown)
 
     def _note(self, part: _TakenBack) -> str:
         self._begins_line = True
+        self._lead = _lead("".join(self._drawn))
         return self._trace.end() + self._style.note(f"went round in circles; back {part.tokens:,} tokens")
 
 
@@ -136,6 +142,12 @@ def _cut(undrawn: list[str | _TakenBack], text: str) -> tuple[list[str | _TakenB
         else:
             parts.append(part)
     return parts, text
+
+
+def _lead(kept: str) -> str:
+    """The last words, if the text breaks off in a sentence: what follows would be hard to read without them."""
+    words = kept.split("\n")[-1].split()[-_LEAD_WORDS:]
+    return f"… {' '.join(words)}" if words and kept[-1] not in ".!?:;" and not kept[-1].isspace() else ""
 
 
 def _common(one: str, other: str) -> str:

@@ -68,6 +68,14 @@ class TestWhyIncomplete:
         found = why_incomplete(reason, Limits(None, 32_768, 4096, REMEDIES), answered=answered)
         assert found == line
 
+    def test_thinking_that_had_ended_was_not_still_going_on(self) -> None:
+        found = why_incomplete("length", Limits(None, 1, 4096, REMEDIES), answered=False, thought=True)
+        assert found.startswith("no answer yet: the limit of 1 token was reached; ")
+
+    def test_where_no_answer_was_asked_for_none_is_missing(self) -> None:
+        found = why_incomplete("length", Limits(None, 500, 4096, REMEDIES), answered=False, only_thinking=True)
+        assert found.startswith("the thinking is incomplete: the limit of 500 tokens was reached; ")
+
 
 @pytest.mark.parametrize(
     ("answer", "reason", "has_form", "valid"),
