@@ -49,11 +49,11 @@ class SampleRecord:
     correct: bool
     how: str
     finish_reason: str
-    thinking_end: str | None
-    thinking_tokens: int
-    answer_tokens: int
-    discarded_tokens: int
-    wall_s: float
+    thinking_end: str | None = None
+    thinking_tokens: int = 0
+    answer_tokens: int = 0
+    discarded_tokens: int = 0
+    wall_s: float = 0.0
     error: str | None = None
 
     @property

@@ -57,7 +57,7 @@ class BenchView:
     def __post_init__(self) -> None:
         width = shutil.get_terminal_size().columns if self.console.stdout_is_terminal else 10_000
         self._style = Style(width, self.console.stdout_is_terminal and not self.console.is_plain)
-        self._is_ascii = not _can_show(getattr(self.console.stdout, "encoding", None))
+        self._is_ascii = not can_show(getattr(self.console.stdout, "encoding", None))
 
     def subject(self, subject: Subject) -> None:
         """The model, the device and the cache."""
@@ -220,7 +220,7 @@ def bar(share: float, columns: int, *, is_ascii: bool) -> str:
     return "█" * full + (_BLOCKS[eighths] if eighths else "")
 
 
-def _can_show(encoding: str | None) -> bool:
+def can_show(encoding: str | None) -> bool:
     """Whether blocks and ± can be encoded; None is a stream in memory."""
     try:
         f"±{_BLOCKS}".encode(encoding or "utf-8")

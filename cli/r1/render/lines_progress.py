@@ -31,12 +31,19 @@ class LinesProgress:
         console: Console,
         total: int | None,
         *,
+        done: Callable[[int], str] = lambda done: f"{done:,} done",
+        more: Callable[[], str] = lambda: "",
         status: StatusLine | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`total` is the size of all lines; None if it is not known, so that there is no estimate."""
+        """`total` is the size of all lines; None if it is not known, so that there is no estimate.
+
+        `done` words how many are answered, and `more` ends the line where there is room; both from another thread.
+        """
         self._status = status or StatusLine(console)
         self._makes_way = not is_unseen(console.stdout)
+        self._done_text = done
+        self._more = more
         self._clock = clock
         self._lock = threading.Lock()
         self._is_shown = False
@@ -104,14 +111,16 @@ class LinesProgress:
     def wordings(self) -> list[str]:
         """The line, for example `12 done · 4 running · 38 tok/s · about 3 min left`, then in fewer words."""
         with self._lock:
-            done, running = f"{self._done:,} done", f"{len(self._running):,} running"
+            done, running = self._done_text(self._done), f"{len(self._running):,} running"
             rate = self._rate()
             left = self._seconds_left()
         speed = [] if rate is None else [f"{rate:,.0f} tok/s" if rate >= 10 else f"{rate:.1f} tok/s"]
+        more = [text] if (text := self._more()) else []
         if left is None:
-            return shortened([done, running, *speed])
+            return shortened([done, running, *speed, *more])
         time_left = _roughly(left)
         return [
+            *([" · ".join([done, running, *speed, f"about {time_left} left", *more])] if more else []),
             " · ".join([done, running, *speed, f"about {time_left} left"]),
             " · ".join([done, *speed, f"{time_left} left"]),
             f"{done} · {time_left} left",

@@ -1,0 +1,199 @@
+"""Draws the samples of an evaluation, as many at a time as there are sequences, and judges each as it ends."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from r1.engine.context import PromptTooLong
+from r1.engine.events import Event
+from r1.engine.request import Request
+from r1.evaluate.judging import NOT_COMPARED, Judge, Judgement
+from r1.evaluate.problems import Problem
+from r1.evaluate.sample_log import Key, SampleLog, SampleRecord
+from r1.evaluate.tally import seed_of
+from r1.render.reply_text import Reply, ReplyText
+
+
+class Engine(Protocol):
+    """What this needs of a `LoadedModel`."""
+
+    @property
+    def sequences(self) -> int: ...
+    @property
+    def context_length(self) -> int: ...
+    def has_room_for(self, request: Request) -> bool: ...
+    def submit(self, request: Request) -> float: ...
+    def step(self) -> list[tuple[Request, Event]]: ...
+
+
+class Listener(Protocol):
+    """Is told what happens."""
+
+    def began(self, sample: SampleToDraw) -> None: ...
+    def ended(self, record: SampleRecord) -> None: ...
+    def generated(self, tokens: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SampleToDraw:
+    """A sample of a problem, by its number from 0, and its seed."""
+
+    problem: Problem
+    number: int
+    seed: int
+
+
+def samples_to_draw(problems: Sequence[Problem], k: int, seed: int, done: Iterable[Key]) -> Iterator[SampleToDraw]:
+    """All samples that are not `done`, those of one problem after the other: they share the cells of its prompt.
+
+    The seed of a sample depends only on `seed`, the problem's line and the sample's number.
+    """
+    known = set(done)
+    for problem in problems:
+        for number in range(k):
+            if (problem.line, number) not in known:
+                yield SampleToDraw(problem, number, seed_of(seed_of(seed, problem.line), number))
+
+
+@dataclass(slots=True)
+class _Running:
+    """A sample that is being generated. `again`: for the second time, and alone."""
+
+    sample: SampleToDraw
+    again: bool = False
+    text: ReplyText = field(default_factory=ReplyText)
+
+
+class Evaluation:
+    """The loop over an engine that has nothing else to do."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        request: Callable[[SampleToDraw], Request],
+        judge: Judge,
+        log: SampleLog,
+        listener: Listener,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`request` makes the request for a sample; it may raise PromptTooLong."""
+        self.records: list[SampleRecord] = []  # of the samples that have ended
+        self._engine = engine
+        self._request = request
+        self._judge = judge
+        self._log = log
+        self._listener = listener
+        self._clock = clock
+        self._last_end = clock()
+        self._running: dict[Request, _Running] = {}
+        self._postponed: deque[_Running] = deque()  # until nothing else runs
+
+    def run(self, samples: Iterator[SampleToDraw], interrupted: Callable[[], bool]) -> None:
+        """Draws the samples, or some of them if `interrupted`: those under way are then dropped.
+
+        Raises what the log's `add` raises, and R1Error when llama.cpp fails; what has ended is in the log by then.
+        """
+        self._last_end = self._clock()
+        while not interrupted():
+            self._begin_some(samples)
+            if not self._running:
+                return
+            self._advance(interrupted)
+        for request in self._running:
+            request.cancel()
+        while self._running:
+            self._advance(interrupted)
+
+    def _begin_some(self, samples: Iterator[SampleToDraw]) -> None:
+        while len(self._running) < self._engine.sequences:
+            if self._postponed:
+                if self._running:
+                    return
+                self._begin(self._postponed.popleft())
+            elif sample := next(samples, None):
+                self._begin(_Running(sample))
+            else:
+                return
+
+    def _begin(self, running: _Running) -> None:
+        try:
+            request = self._request(running.sample)
+            if self._running and not self._engine.has_room_for(request):
+                self._postponed.append(running)
+                return
+            self._engine.submit(request)
+        except PromptTooLong as exc:
+            self._end(_failed(running.sample, str(exc)), "", "")
+            return
+        self._running[request] = running
+        self._listener.began(running.sample)
+
+    def _advance(self, interrupted: Callable[[], bool]) -> None:
+        tokens = 0
+        for request, event in self._engine.step():
+            running = self._running.get(request)
+            if running is None:
+                continue
+            before = running.text.generated_tokens
+            reply = running.text.add(event)
+            tokens += running.text.generated_tokens - before
+            if reply is not None:
+                del self._running[request]
+                self._finish(running, reply, is_over=interrupted())
+        self._listener.generated(tokens)
+
+    def _finish(self, running: _Running, reply: Reply, *, is_over: bool) -> None:
+        reason, usage = reply.finished.reason, reply.finished.usage
+        used = usage.prompt_tokens + usage.thinking_tokens + usage.answer_tokens
+        if reason == "context" and used < self._engine.context_length and not (running.again or is_over):
+            self._postponed.append(_Running(running.sample, again=True))  # those beside it took the room
+        elif reason != "interrupted":
+            self._end(self._record(running.sample, reply), reply.answer, reply.thinking)
+
+    def _record(self, sample: SampleToDraw, reply: Reply) -> SampleRecord:
+        """An answer that was cut off says nothing."""
+        finished = reply.finished
+        found = Judgement(None, False, NOT_COMPARED)
+        if finished.reason == "stop":
+            found = self._judge.judge(sample.problem, reply.answer)
+        return SampleRecord(
+            line=sample.problem.line,
+            id=sample.problem.id,
+            sample=sample.number,
+            seed=sample.seed,
+            final=found.final,
+            correct=found.correct,
+            how=found.how,
+            finish_reason=finished.reason,
+            thinking_end=finished.thinking_end,
+            thinking_tokens=finished.usage.thinking_tokens,
+            answer_tokens=finished.usage.answer_tokens,
+            discarded_tokens=finished.usage.discarded_tokens,
+        )
+
+    def _end(self, record: SampleRecord, answer: str, thinking: str) -> None:
+        now = self._clock()
+        timed = replace(record, wall_s=round(now - self._last_end, 4))
+        self._last_end = now
+        self._log.add(timed, answer, thinking)
+        self.records.append(timed)
+        self._listener.ended(timed)
+
+
+def _failed(sample: SampleToDraw, error: str) -> SampleRecord:
+    """The record of a question that cannot be asked."""
+    return SampleRecord(
+        line=sample.problem.line,
+        id=sample.problem.id,
+        sample=sample.number,
+        seed=sample.seed,
+        final=None,
+        correct=False,
+        how=NOT_COMPARED,
+        finish_reason="error",
+        error=error,
+    )
