@@ -11,7 +11,8 @@ from r1.doctor.installation import Installation
 from r1.doctor.terminal import Terminal
 from r1.engine.build import Build
 from r1.engine.devices import Device
-from r1.fit.recommendation import Surroundings, prospects, recommend
+from r1.fit.recommendation import Surroundings, comfortable, prospects, recommend
+from r1.fit.votes import VotesInstead, votes_instead
 from r1.machine.cores import Threads
 from r1.machine.disk import Disk
 from r1.machine.graphics import Graphics, Unused
@@ -54,7 +55,7 @@ CUDA = Unused(Graphics("NVIDIA", "GeForce RTX 4090"), "-DGGML_CUDA=on", "NVIDIA'
 @cache
 def diagnosis() -> Diagnosis:
     """A laptop a few years old, with nothing wrong."""
-    candidates = prospects(catalog.load().values(), Surroundings.of((), MEMORY, HARDWARE.bandwidth))
+    candidates = prospects(catalog.load().values(), Surroundings.of((), MEMORY, HARDWARE.bandwidth, HARDWARE.threads))
     return Diagnosis(
         versions=Versions(r1="0.1.0", python="3.12.1", binding="0.3.36"),
         hardware=HARDWARE,
@@ -67,8 +68,15 @@ def diagnosis() -> Diagnosis:
         unused=[],
         prospects=candidates,
         recommendation=recommend(candidates, (), 100 * GB),
+        votes=votes_instead(comfortable(candidates, (), 100 * GB)),
         stored=frozenset(),
     )
+
+
+def votes() -> VotesInstead:
+    """Advice that does not hold on that laptop."""
+    by_name = {prospect.reference: prospect for prospect in diagnosis().prospects}
+    return VotesInstead(by_name["qwen-7b:Q4_K_M"], by_name["qwen-32b:Q4_K_M"], votes=8, time_share=0.951)
 
 
 def diagnosis_with(**changes: object) -> Diagnosis:

@@ -10,6 +10,7 @@ from r1.doctor.terminal import Terminal
 from r1.engine.build import Build
 from r1.engine.devices import Device
 from r1.fit.recommendation import Prospect, Recommendation
+from r1.fit.votes import VotesInstead
 from r1.machine.cores import Threads
 from r1.machine.disk import Disk
 from r1.machine.graphics import Unused
@@ -64,6 +65,7 @@ class Diagnosis:
     unused: Sequence[Unused]
     prospects: Sequence[Prospect]
     recommendation: Recommendation | None
+    votes: VotesInstead | None
     stored: frozenset[str]
 
     @property

@@ -12,8 +12,9 @@ from r1.doctor.installation import installation
 from r1.doctor.terminal import terminal
 from r1.engine.build import Build, binding_version, build
 from r1.engine.devices import Device, devices, select_devices
-from r1.fit.recommendation import Surroundings, prospects, recommend
+from r1.fit.recommendation import Surroundings, comfortable, prospects, recommend
 from r1.fit.survey import is_phone
+from r1.fit.votes import votes_instead
 from r1.library import open_store
 from r1.machine.cores import busy_share, cores, default_threads
 from r1.machine.disk import disk, hub_cache
@@ -31,8 +32,10 @@ def examine(console: Console) -> Diagnosis:
     hardware = _hardware(console, store)
     llama_cpp, available, error = _engine()
     usable = {device.backend for device in available if device.is_gpu}
-    surroundings = Surroundings.of(select_devices("auto", None, available), hardware.memory, hardware.bandwidth)
+    gpus = select_devices("auto", None, available)
+    surroundings = Surroundings.of(gpus, hardware.memory, hardware.bandwidth, hardware.threads)
     candidates = prospects(store.catalogue.values(), surroundings)
+    disk_free = hardware.home.free if hardware.home else None
     stored = frozenset(model.reference for model in store.models())
     return Diagnosis(
         versions=Versions(r1=__version__, python=platform.python_version(), binding=binding_version()),
@@ -43,7 +46,8 @@ def examine(console: Console) -> Diagnosis:
         devices=available,
         unused=unused(graphics(), usable, llama_cpp.backends if llama_cpp else (), console.environ),
         prospects=candidates,
-        recommendation=recommend(candidates, stored, hardware.home.free if hardware.home else None),
+        recommendation=recommend(candidates, stored, disk_free),
+        votes=votes_instead(comfortable(candidates, stored, disk_free)),
         stored=stored,
     )
 

@@ -9,6 +9,7 @@ from r1.doctor.diagnosis import Diagnosis
 from r1.doctor.warnings import findings
 from r1.engine.devices import Device
 from r1.fit.recommendation import Prospect
+from r1.fit.votes import VotesInstead
 from r1.machine.disk import Disk
 from r1.machine.processor import USEFUL
 
@@ -28,6 +29,7 @@ def doctor_facts(diagnosis: Diagnosis) -> dict[str, Any]:
         "terminal": asdict(hardware.terminal),
         "models": [_prospect(prospect, diagnosis.stored) for prospect in diagnosis.prospects],
         "recommendation": _recommendation(diagnosis),
+        "votes": _votes(diagnosis.votes),
         "warnings": [asdict(finding) for finding in findings(diagnosis)],
     }
 
@@ -116,6 +118,8 @@ def _prospect(prospect: Prospect, stored: frozenset[str]) -> dict[str, Any]:
         "context_that_fits_alone": prospect.fits_alone,
         "tokens_per_second": round(speed, 2) if speed is not None else None,
         "on_gpu": prospect.on_gpu,
+        "aime_pass1": prospect.score or None,
+        "aime_cons64": prospect.voted_score or None,
     }
 
 
@@ -130,4 +134,20 @@ def _recommendation(diagnosis: Diagnosis) -> dict[str, Any] | None:
         "here": chosen.here,
         "command": f"r1 chat {chosen.here}" if chosen.here else f"r1 pull {reference}",
         "better_with_more_disk": chosen.better,
+    }
+
+
+def _votes(instead: VotesInstead | None) -> dict[str, Any] | None:
+    if instead is None:
+        return None
+    smaller, larger = instead.smaller, instead.larger
+    return {
+        "reference": smaller.reference,
+        "votes": instead.votes,
+        "instead_of": larger.reference,
+        "estimated_time_ratio": round(instead.time_share, 2),
+        "aime_pass1": smaller.score,
+        "aime_cons64": smaller.voted_score,
+        "aime_pass1_instead_of": larger.score,
+        "command": f"r1 run -m {smaller.reference} --votes {instead.votes}",
     }

@@ -13,6 +13,7 @@ from r1.doctor.diagnosis import Diagnosis
 from r1.doctor.warnings import findings
 from r1.fit.plan import COMFORTABLE
 from r1.fit.recommendation import CONTEXTS, Prospect, Recommendation
+from r1.fit.votes import PUBLISHED, VotesInstead
 from r1.machine.disk import Disk
 from r1.machine.processor import USEFUL
 from r1_quantize import units
@@ -33,6 +34,9 @@ def show(diagnosis: Diagnosis, rich: RichConsole) -> None:
     rich.print(Text(_legend(diagnosis), style="dim"))
     rich.print()
     _print_advice(rich, *recommended(diagnosis.recommendation))
+    if diagnosis.votes is not None:
+        rich.print()
+        _print_advice(rich, votes_in_words(diagnosis.votes), "")
     if warnings := findings(diagnosis):
         rich.print()
         for finding in warnings:
@@ -218,3 +222,14 @@ def _reason(recommendation: Recommendation) -> str:
     if recommendation.why == "short":
         return f"the model that fits with the longest context, though only {_tokens(chosen.fits_now)} tokens; {speed}."
     return "which fits when other programs are closed; no model fits now."
+
+
+def votes_in_words(instead: VotesInstead) -> str:
+    """The votes that take no longer than one answer of a larger model, and what is published about both."""
+    smaller, larger = instead.smaller, instead.larger
+    part = f" {instead.votes} votes get part of the gain of 64." if instead.votes < PUBLISHED else ""
+    return (
+        f"Estimate: {smaller.reference} with --votes {instead.votes} takes no longer than one answer of "
+        f"{larger.reference}. Published for AIME 2024: {smaller.name} {smaller.score:.1f} % with one answer and "
+        f"{smaller.voted_score:.1f} % with {PUBLISHED} votes, {larger.name} {larger.score:.1f} % with one answer.{part}"
+    )

@@ -8,8 +8,10 @@ from typing import Literal
 
 from r1.engine.devices import Device
 from r1.fit.plan import COMFORTABLE, SHORT, FitOptions, Machine, fit
+from r1.fit.sequences import MEASURED_GPUS, Wanted, parallel_gain, paying_sequences, share
 from r1.fit.shape import TRAINED, Shape, shape_of
 from r1.fit.survey import alone, survey
+from r1.machine.cores import Threads
 from r1.machine.memory import Memory
 from r1_quantize import catalog
 from r1_quantize.catalog import Checkpoint
@@ -35,17 +37,26 @@ Why = Literal["best", "slow", "short", "crowded"]
 class Surroundings:
     """The machine `now`, and `alone`, with other programs closed.
 
-    `bandwidth` of main memory is in bytes per second, None when not measured.
+    `bandwidth` of main memory is in bytes per second, None when not measured. At most `threads` threads compute a
+    batch. `gpus_measured`: what several sequences gain on GPUs like these was measured.
     """
 
     now: Machine
     alone: Machine
     bandwidth: float | None
+    threads: int
+    gpus_measured: bool = False
 
     @classmethod
-    def of(cls, gpus: Sequence[Device], memory: Memory, bandwidth: float | None) -> Surroundings:
-        """From the GPUs to use, the memory now, and its bandwidth."""
-        return cls(now=survey(gpus, memory), alone=alone(gpus, memory), bandwidth=bandwidth)
+    def of(cls, gpus: Sequence[Device], memory: Memory, bandwidth: float | None, threads: Threads) -> Surroundings:
+        """From the GPUs to use, the memory now, its bandwidth, and the threads to compute with."""
+        return cls(
+            now=survey(gpus, memory, threads),
+            alone=alone(gpus, memory),
+            bandwidth=bandwidth,
+            threads=threads.prefill,
+            gpus_measured=all(gpu.backend in MEASURED_GPUS for gpu in gpus),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +65,8 @@ class Prospect:
 
     `fits_now` is the longest of CONTEXTS that fits, `fits_alone` the same with other programs closed; 0 for none.
     `tokens_per_second` is the expected speed on the processor, None when not measured; with `on_gpu` all layers are on
-    a GPU, which is faster.
+    a GPU, which is faster. Several samples of one question together decode `parallel_gain` times as many tokens per
+    second.
     """
 
     name: str
@@ -65,7 +77,9 @@ class Prospect:
     fits_alone: int
     tokens_per_second: float | None
     on_gpu: bool = False
+    parallel_gain: float = 1.0
     score: float = 0.0  # AIME 2024, pass@1, percent
+    voted_score: float = 0.0  # AIME 2024, cons@64, percent
     disk_to_pull: int = 0  # bytes of disk that a pull needs
 
     @property
@@ -142,9 +156,25 @@ def _prospect(checkpoint: Checkpoint, quant: str, shape: Shape, around: Surround
         fits_alone=max(alone, default=0),
         tokens_per_second=speed,
         on_gpu=plans[CONTEXTS[0]].gpu_layers > len(shape.layers) and not around.now.is_one_memory,
+        parallel_gain=_parallel_gain(shape, around),
         score=checkpoint.aime_pass1 or 0.0,
+        voted_score=checkpoint.aime_cons64 or 0.0,
         disk_to_pull=shape.weights + min(_SHARD_BYTES, checkpoint.bf16_bytes),
     )
+
+
+def _parallel_gain(shape: Shape, around: Surroundings) -> float:
+    """Of as many sequences as pay, if they fit; 1 where one alone does not.
+
+    On GPUs of other kinds they count as if on a processor, which gains less.
+    """
+    options = FitOptions()
+    plan = fit(shape, around.now, options)
+    if not plan.fits:
+        return 1.0
+    paying = paying_sequences(shape, around.threads, plan.gpu_layers)
+    fitting = share(plan, shape, around.now, options, Wanted(paying)).sequences
+    return parallel_gain(fitting, on_gpu=around.gpus_measured and plan.gpu_layers > len(shape.layers))
 
 
 def recommend(candidates: Iterable[Prospect], here: Collection[str], disk_free: int | None) -> Recommendation | None:
@@ -152,15 +182,34 @@ def recommend(candidates: Iterable[Prospect], here: Collection[str], disk_free: 
 
     `here` are the references of models on this machine; any other needs `disk_free` bytes of disk (None: unknown).
     """
-    usual = [prospect for prospect in candidates if QUANTS.index(prospect.quant) >= QUANTS.index(_DEFAULT_QUANT)]
+    usual = _usual(candidates)
     stored = {reference.partition(":")[0]: reference for reference in sorted(here, reverse=True)}
-    possible = [p for p in usual if p.name in stored or disk_free is None or p.disk_to_pull <= disk_free]
-    chosen, ideal = _choose(possible), _choose(usual)
+    chosen, ideal = _choose(_obtainable(usual, here, disk_free)), _choose(usual)
     if chosen is None:
         return None
     prospect, why = chosen
     better = ideal[0].reference if ideal and ideal[0].name != prospect.name else None
     return Recommendation(prospect, why, here=stored.get(prospect.name), better=better)
+
+
+def comfortable(candidates: Iterable[Prospect], here: Collection[str], disk_free: int | None) -> list[Prospect]:
+    """Each checkpoint that fits now with a comfortable context, once, in the type to recommend; see `recommend`."""
+    return _comfortable(_obtainable(_usual(candidates), here, disk_free))
+
+
+def _usual(candidates: Iterable[Prospect]) -> list[Prospect]:
+    """Those in the default type or a smaller one."""
+    return [prospect for prospect in candidates if QUANTS.index(prospect.quant) >= QUANTS.index(_DEFAULT_QUANT)]
+
+
+def _obtainable(candidates: Iterable[Prospect], here: Collection[str], disk_free: int | None) -> list[Prospect]:
+    """Those of checkpoints that are here in some type, or can be pulled."""
+    names = {reference.partition(":")[0] for reference in here}
+    return [p for p in candidates if p.name in names or disk_free is None or p.disk_to_pull <= disk_free]
+
+
+def _comfortable(candidates: Iterable[Prospect]) -> list[Prospect]:
+    return _one_of_each(prospect for prospect in candidates if prospect.fits_now >= COMFORTABLE)
 
 
 def best_that_fits(machine: Machine) -> str | None:
@@ -175,10 +224,10 @@ def best_that_fits(machine: Machine) -> str | None:
 
 def _choose(candidates: Sequence[Prospect]) -> tuple[Prospect, Why] | None:
     """The best candidate for the first reason that any candidate meets, and the reason."""
-    comfortable = _one_of_each(prospect for prospect in candidates if prospect.fits_now >= COMFORTABLE)
+    with_room = _comfortable(candidates)
     choices: list[tuple[Why, Sequence[Prospect], Callable[[Prospect], float]]] = [
-        ("best", [p for p in comfortable if p.is_fast], lambda p: p.score),
-        ("slow", comfortable, lambda p: p.tokens_per_second or FAST),
+        ("best", [p for p in with_room if p.is_fast], lambda p: p.score),
+        ("slow", with_room, lambda p: p.tokens_per_second or FAST),
         ("short", [p for p in candidates if p.fits_now], lambda p: -p.needed[p.fits_now]),
         ("crowded", [p for p in candidates if p.fits_alone], lambda p: -p.size),
     ]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from r1.doctor.facts import doctor_facts
 from r1.machine.power import Power
-from tests.fakes.diagnoses import CUDA, GB, diagnosis, diagnosis_with
+from tests.fakes.diagnoses import CUDA, GB, diagnosis, diagnosis_with, votes
 
 
 class TestDoctorFacts:
@@ -29,6 +29,28 @@ class TestDoctorFacts:
         models = doctor_facts(diagnosis())["models"]
         assert len(models) == 6 * 6
         assert {type(model["tokens_per_second"]) for model in models} == {float}
+
+    def test_models_have_the_published_scores(self) -> None:
+        scores = {
+            model["name"]: (model["aime_pass1"], model["aime_cons64"]) for model in doctor_facts(diagnosis())["models"]
+        }
+        assert (scores["qwen-1.5b"], scores["llama-70b"]) == ((28.9, 52.7), (70.0, 86.7))
+
+    def test_votes_in_place_of_an_answer_are_numbers_and_a_command(self) -> None:
+        facts = json.loads(json.dumps(doctor_facts(replace(diagnosis(), votes=votes()))))
+        assert facts["votes"] == {
+            "reference": "qwen-7b:Q4_K_M",
+            "votes": 8,
+            "instead_of": "qwen-32b:Q4_K_M",
+            "estimated_time_ratio": 0.95,
+            "aime_pass1": 55.5,
+            "aime_cons64": 83.3,
+            "aime_pass1_instead_of": 72.6,
+            "command": "r1 run -m qwen-7b:Q4_K_M --votes 8",
+        }
+
+    def test_without_votes_there_is_null(self) -> None:
+        assert doctor_facts(diagnosis())["votes"] is None
 
 
 def keys(value: object) -> set[str]:

@@ -10,10 +10,11 @@ import pytest
 from rich.console import Console
 
 from r1.doctor.diagnosis import Diagnosis
-from r1.doctor.tables import recommended, show, shown_prospects
+from r1.doctor.tables import recommended, show, shown_prospects, votes_in_words
 from r1.fit.recommendation import Prospect
+from r1.fit.votes import VotesInstead
 from r1.machine.power import Power
-from tests.fakes.diagnoses import CUDA, HARDWARE, diagnosis, diagnosis_with
+from tests.fakes.diagnoses import CUDA, HARDWARE, diagnosis, diagnosis_with, votes
 
 
 def shown(found: Diagnosis, width: int) -> list[str]:
@@ -91,6 +92,30 @@ class TestRecommended:
 
     def test_the_built_in_model_if_no_other_fits(self) -> None:
         assert recommended(None)[1] == "r1 chat tiny"
+
+
+class TestVotesInWords:
+    """An estimate of time, labelled as one, and only scores that were published."""
+
+    def test_says_what_is_estimated_and_what_is_published(self) -> None:
+        assert votes_in_words(votes()) == (
+            "Estimate: qwen-7b:Q4_K_M with --votes 8 takes no longer than one answer of qwen-32b:Q4_K_M. Published for "
+            "AIME 2024: qwen-7b 55.5 % with one answer and 83.3 % with 64 votes, qwen-32b 72.6 % with one answer. "
+            "8 votes get part of the gain of 64."
+        )
+
+    def test_64_votes_have_a_published_score(self) -> None:
+        assert votes_in_words(replace(votes(), votes=64)).endswith("qwen-32b 72.6 % with one answer.")
+
+    @pytest.mark.parametrize("width", [40, 80, 200])
+    def test_stands_below_the_recommendation_where_there_are_some(self, width: int) -> None:
+        def text(instead: VotesInstead | None) -> str:
+            lines = shown(replace(diagnosis(), votes=instead), width)
+            assert max(map(len, lines)) <= width
+            return " ".join(" ".join(lines).split())
+
+        assert f"r1 pull qwen-1.5b:Q4_K_M {votes_in_words(votes())}" in text(votes())
+        assert "Estimate" not in text(None)
 
 
 def test_a_gpu_makes_speeds_a_lower_bound() -> None:

@@ -15,11 +15,13 @@ from r1.fit.recommendation import (
     Recommendation,
     Surroundings,
     best_that_fits,
+    comfortable,
     prospects,
     recommend,
     shape_of_checkpoint,
 )
 from r1.fit.shape import shape_of_file
+from r1.machine.cores import Threads
 from r1.machine.memory import Memory
 from r1_quantize import catalog
 from r1_quantize.errors import UsageError
@@ -37,7 +39,7 @@ Q4_K_M = {"qwen-1.5b": 1.12, "qwen-7b": 4.68, "llama-8b": 4.92, "qwen-14b": 8.99
 def on(free: float, total: float, bandwidth: float | None = 30) -> dict[str, Prospect]:
     """The catalogue on a machine with these GB of memory, read at `bandwidth` GB per second."""
     memory = Memory(int(total * GB), int(free * GB))
-    around = Surroundings.of((), memory, bandwidth and bandwidth * GB)
+    around = Surroundings.of((), memory, bandwidth and bandwidth * GB, Threads(4, 4))
     return {found.reference: found for found in prospects(catalog.load().values(), around)}
 
 
@@ -85,6 +87,15 @@ class TestProspects:
         assert found["qwen-1.5b:Q4_K_M"].fits_now == 32_768
         assert (found["qwen-7b:Q4_K_M"].fits_now, found["qwen-7b:Q4_K_M"].fits_alone > 0) == (0, True)
         assert (found["qwen-14b:Q4_K_M"].fits_now, found["qwen-14b:Q4_K_M"].fits_alone) == (0, 0)
+
+    def test_gain_as_much_from_several_samples_at_once_as_fit(self) -> None:
+        # on four threads four at once pay; this model does not fit half a gigabyte
+        assert on(free=8, total=16)["qwen-1.5b:Q4_K_M"].parallel_gain > 1
+        assert on(free=0.5, total=1)["qwen-1.5b:Q4_K_M"].parallel_gain == 1
+
+    def test_have_the_published_scores(self) -> None:
+        found = on(8, 16)["qwen-7b:Q4_K_M"]
+        assert (found.score, found.voted_score) == (55.5, 83.3)
 
     def test_have_no_speed_without_a_measurement(self) -> None:
         found = on(8, 16, bandwidth=None)["llama-70b:Q4_K_M"]
@@ -151,6 +162,20 @@ class TestRecommend:
 
     def test_a_model_here_needs_no_disk_space(self) -> None:
         assert advice(SMALL, MIDDLE, here="middle:Q4_K_M", disk=0).prospect == MIDDLE
+
+
+class TestComfortable:
+    """What can be had and fits: each checkpoint once."""
+
+    def test_has_each_in_the_default_type_or_a_smaller_one(self) -> None:
+        eight, four, three = (replace(MIDDLE, quant=quant) for quant in ("Q8_0", "Q4_K_M", "Q3_K_M"))
+        assert comfortable([SMALL, eight, four, three], (), None) == [four, SMALL]
+        assert comfortable([eight, replace(four, fits_now=4096), three], (), None) == [three]
+
+    def test_leaves_out_what_does_not_fit_the_memory_or_the_disk(self) -> None:
+        assert comfortable([SMALL, replace(MIDDLE, fits_now=4096)], (), None) == [SMALL]
+        assert comfortable([SMALL, MIDDLE], (), 40 * GB) == [SMALL]
+        assert comfortable([SMALL, MIDDLE], {"middle:Q8_0"}, 0) == [MIDDLE]
 
 
 class TestBestThatFits:

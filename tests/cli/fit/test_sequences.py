@@ -10,7 +10,7 @@ import pytest
 from r1.fit.needs import needs
 from r1.fit.plan import DeviceMemory, FitOptions, Machine, MemoryPlan, fit
 from r1.fit.recommendation import shape_of_checkpoint
-from r1.fit.sequences import TYPICAL, Wanted, paying_sequences, share
+from r1.fit.sequences import TYPICAL, Wanted, parallel_gain, paying_sequences, share
 from r1.fit.shape import Shape
 from r1_quantize import catalog
 
@@ -76,6 +76,36 @@ class TestEnoughMemory:
     def test_a_gpu_holds_them_all(self) -> None:
         plan = planned(machine(16, 24), 8)
         assert (plan.sequences, plan.gpu_layers, plan.kv_type) == (8, 29, "f16")
+
+
+class TestParallelGain:
+    """The speed of several sequences in all; never more than what was measured."""
+
+    @pytest.mark.parametrize(
+        "measured",
+        [
+            # tokens per second of 1, 2, 4 and 8 sequences with 8,192 tokens each, from `benches` in llama.cpp
+            (71.20, 114.59, 175.80, 200.09),  # M2 Ultra, Qwen2.5-Coder 7B, Q8_0
+            (127.90, 191.07, 280.72, 381.48),  # M2 Ultra, Gemma 3 4B, Q4_0
+            (27.03, 47.73, 82.69, 132.13),  # DGX Spark, Qwen2.5-Coder 7B, Q8_0
+            (68.52, 98.03, 156.55, 218.04),  # DGX Spark, Gemma 3 4B, Q4_0
+        ],
+    )
+    def test_on_a_gpu(self, measured: tuple[float, ...]) -> None:
+        for count, speed in zip((1, 2, 4, 8), measured, strict=True):
+            assert 1 <= parallel_gain(count, on_gpu=True) <= speed / measured[0]
+
+    @pytest.mark.parametrize("measured", [(12.4, 17.7), (6.3, 10.9)])
+    def test_on_a_processor(self, measured: tuple[float, float]) -> None:
+        """A 1.5B (Q4_K_M) on two cores with AVX2, and on one with AVX-512: 1 and 4 sequences."""
+        assert 1 < parallel_gain(4, on_gpu=False) <= measured[1] / measured[0]
+        assert parallel_gain(1, on_gpu=False) == 1
+
+    @pytest.mark.parametrize("on_gpu", [True, False])
+    def test_does_not_fall_with_more_sequences_and_is_that_of_the_next_number_below(self, *, on_gpu: bool) -> None:
+        gains = [parallel_gain(count, on_gpu=on_gpu) for count in range(1, 65)]
+        assert gains == sorted(gains)
+        assert gains[2] == gains[1]  # three sequences: not measured, so that of two
 
 
 class TestTooLittleMemory:
