@@ -210,7 +210,8 @@ def _how_thinking_ended(turn: StoredTurn, limits: Limits) -> str | None:
 def _limits(chat: Chat) -> Limits:
     ready = _ready(chat)
     remedies = command_line_remedies(can_grow=ready.ctx < ready.trained)
-    return Limits(chat.settings.thinking_params().budget, chat.settings.max_tokens, ready.ctx, remedies)
+    settings = chat.settings
+    return Limits(settings.thinking_params().budget, settings.max_tokens, ready.ctx, remedies, settings.reserve)
 
 
 def _ready(chat: Chat) -> Ready:

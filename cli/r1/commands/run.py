@@ -153,4 +153,4 @@ def _why_incomplete(reply: Reply, limits: Limits, *, only_thinking: bool) -> str
 def _limits(loaded: LoadedModel) -> Limits:
     settings, context = loaded.settings, loaded.context_length
     remedies = command_line_remedies(can_grow=context < loaded.model.context_length)
-    return Limits(settings.thinking_params().budget, settings.max_tokens, context, remedies)
+    return Limits(settings.thinking_params().budget, settings.max_tokens, context, remedies, settings.reserve)

@@ -23,18 +23,23 @@ class Remedies:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a reply may have in tokens, and what to do about it. `budget` is that of the thinking; None: none."""
+    """What a reply may have in tokens, and what to do about it. `budget` is that of the thinking; None: none.
+
+    `reserve` is what the user wants to have left for the answer; None: as much as is usual.
+    """
 
     budget: int | None
     max_tokens: int
     context: int
     remedies: Remedies
+    reserve: int | None = None
 
     def of_thinking(self, prompt_tokens: int) -> str:
         """What left little room for the answer, and what to do about it: the context or `max_tokens`."""
-        if prompt_tokens + self.max_tokens > self.context:
-            return f"the context; {self.remedies.context}"
-        return f"{self.max_tokens:,} tokens; {self.remedies.length}"
+        is_context = prompt_tokens + self.max_tokens > self.context
+        room = "the context" if is_context else _tokens(self.max_tokens)
+        remedy = self.remedies.context if is_context else self.remedies.length
+        return f"{room}; {remedy if self.reserve is None else 'lower --reserve'}"
 
 
 def command_line_remedies(*, can_grow: bool) -> Remedies:

@@ -62,15 +62,17 @@ class PlainView:
         self._status.begin(self._wordings)
         self._line = _Line()
         self._open: Stream | None = None  # has text without a final newline
+        # a program that reads the trace must not get what may yet be taken back
+        self._held: list[str] | None = [] if trace_to == "stdout" and not console.stdout_is_terminal else None
         self._stdout_is_unseen = is_unseen(console.stdout)
 
     def show(self, event: Event) -> None:
         """Raises BrokenPipeError if the reader of stdout went away."""
         self._activity.add(event)
         if isinstance(event, Thinking):
-            self._print(self.trace_to, event.text)
+            self._show_thinking(event.text)
         elif isinstance(event, Rewound):
-            self._note_rewound(event)
+            self._go_back(event)
         elif isinstance(event, Answer):
             if self._open == "stderr":
                 self._end_text()
@@ -80,11 +82,27 @@ class PlainView:
 
     def close(self) -> None:
         """Removes the status line and ends the text. To be called if the reply ends without Finished."""
+        held, self._held = self._held, None
+        if held:
+            self._print("stdout", "".join(held))
         self._status.end()
         self._end_text()
 
     def _wordings(self) -> list[str]:
         return shortened(self._activity.parts())
+
+    def _show_thinking(self, text: str) -> None:
+        if self._held is None:
+            self._print(self.trace_to, text)
+        else:
+            self._held.append(text)
+            self._status.begin(self._wordings)
+
+    def _go_back(self, event: Rewound) -> None:
+        if self._held is None:
+            self._note_rewound(event)
+        else:
+            self._held = [event.thinking]
 
     def _print(self, stream: TraceTo, text: str) -> None:
         if stream == "nowhere" or (stream == "stdout" and self._stdout_is_unseen):
@@ -111,8 +129,9 @@ class PlainView:
         if self._open is not None:
             self._write(self._open, f"{self._line.take()}\n", dim=False)
             self._open = None
-        line = f"r1: the thinking went round in circles; its last {event.dropped:,} tokens are taken back\n"
-        self._console.err(line, dim=True)
+        if not self._console.quiet:
+            line = f"r1: the thinking went round in circles; its last {event.dropped:,} tokens are taken back\n"
+            self._console.err(line, dim=True)
 
     def _end_text(self) -> None:
         """A terminal that shows both thinking and answer gets a blank line between them."""

@@ -181,7 +181,8 @@ def thought_lines(seconds: float | None, tokens: int, end: ThinkingEnd | None, s
     """
     if seconds is None:
         return style.note("thought for an unknown time")
-    line, ending = f"thought for {_duration(seconds)} · {tokens:,} tokens", THINKING_ENDS.get(end)
+    line = f"thought for {_duration(seconds)} · {tokens:,} token{'' if tokens == 1 else 's'}"
+    ending = THINKING_ENDS.get(end)
     if ending is None:
         return style.note(line)
     fits = len(f"{line} · {ending}") < style.width

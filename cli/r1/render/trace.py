@@ -146,7 +146,7 @@ def _cut(undrawn: list[str | _TakenBack], text: str) -> tuple[list[str | _TakenB
 
 def _lead(kept: str) -> str:
     """The last words, if the text breaks off in a sentence: what follows would be hard to read without them."""
-    words = kept.split("\n")[-1].split()[-_LEAD_WORDS:]
+    words = kept.rpartition("\n")[2].split()[-_LEAD_WORDS:]
     return f"… {' '.join(words)}" if words and kept[-1] not in ".!?:;" and not kept[-1].isspace() else ""
 
 

@@ -187,7 +187,7 @@ class TestThinking:
         assert (report["thinking_end"], report["finish_reason"]) == ("limit", "stop")
         assert report["usage"]["thinking_tokens"] <= 50
         says = r"r1: the thinking was ended after \d\d tokens, to leave room for the answer in {}\n"
-        assert re.fullmatch(says.format("200 tokens; raise --max-tokens"), errors)
+        assert re.fullmatch(says.format("200 tokens; lower --reserve"), errors)
         report, errors = self.report(r1, *options, "--ctx", "256")
         assert (report["thinking_end"], report["finish_reason"]) == ("limit", "stop")
         assert re.fullmatch(says.replace(r"\d\d", r"\d+").format("the context; raise --ctx"), errors)

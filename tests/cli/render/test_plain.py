@@ -88,10 +88,28 @@ class TestRewound:
         follow(REWOUND, PlainView(made, "stderr", show_answer=True))
         assert f"again\x1b[22m\n\x1b[2m{self.LINE}\x1b[22m\x1b[2mnother way." in written(made.stderr)
 
-    def test_a_trace_on_stdout_has_the_line_on_stderr(self) -> None:
+    def test_on_a_quiet_console_the_line_is_left_out(self) -> None:
         made = console()
+        made.quiet = True
+        follow(REWOUND, PlainView(made, "stderr", show_answer=True))
+        assert written(made.stderr) == "First.\nAgain and again\nnother way.\n"
+
+    def test_a_trace_on_a_terminal_s_stdout_has_the_line_on_stderr(self) -> None:
+        made = console(stdout_is_terminal=True)
         follow(REWOUND, PlainView(made, "stdout", show_answer=False))
         assert (written(made.stdout), written(made.stderr)) == ("First.\nAgain and again\nnother way.\n", self.LINE)
+
+    def test_a_program_gets_only_what_stays(self) -> None:
+        made = console()
+        follow(REWOUND, PlainView(made, "stdout", show_answer=False))
+        assert (written(made.stdout), written(made.stderr)) == ("First.\nAnother way.\n", "")
+
+    def test_a_program_gets_what_there_is_when_the_reply_breaks_off(self) -> None:
+        made = console()
+        view = PlainView(made, "stdout", show_answer=False)
+        view.show(Thinking("First.\nAg", 3))
+        view.close()
+        assert written(made.stdout) == "First.\nAg\n"
 
     def test_a_trace_that_is_not_shown_needs_none(self) -> None:
         made = console()
@@ -227,10 +245,18 @@ class TestStatus:
 
     def test_the_first_line_in_a_pipe_removes_it_because_the_reader_may_print_it(self) -> None:
         made, clock = person(stdout_is_terminal=False), Clock()
+        view = self.view(made, clock, "nowhere", show_answer=True)
+        assert "answering" in self.said(made, clock, view, Prefill(4, 4), Thought(1), Answer("a", 1))
+        assert self.said(made, clock, view, Answer("\nb", 2)) == ""
+        assert self.said(made, clock, view, Answer("c\nd", 4), END) == ""
+
+    def test_a_trace_that_a_program_gets_at_the_end_leaves_it_until_then(self) -> None:
+        made, clock = person(stdout_is_terminal=False), Clock()
         view = self.view(made, clock, "stdout", show_answer=False)
-        assert "thinking" in self.said(made, clock, view, Prefill(4, 4), Thinking("a", 1))
-        assert self.said(made, clock, view, Thinking("\nb", 2)) == ""
-        assert self.said(made, clock, view, Thinking("c\nd", 4), END) == ""
+        assert "thinking" in self.said(made, clock, view, Prefill(4, 4), Thinking("a\n", 1))
+        assert "thinking" in self.said(made, clock, view, Thinking("b", 2))
+        view.show(END)
+        assert written(made.stdout) == "a\nb\n"
 
     def test_a_file_behind_stdout_leaves_it(self, tmp_path: Path) -> None:
         made, clock = person(stdout_is_terminal=False), Clock()
