@@ -83,10 +83,10 @@ def paying_sequences(shape: Shape, threads: int, gpu_layers: int) -> int:
 def parallel_gain(sequences: int, *, on_gpu: bool) -> float:
     """How many times as many tokens per second `sequences` decode in all as one alone; a low estimate.
 
-    For a GPU of `MEASURED_GPUS` it is the lowest of four published measurements, rounded down. In the benchmarks of llama.cpp's
-    repository, with 8,192 tokens in each, 2, 4 and 8 sequences of a 7B (Q8_0) decoded 1.6, 2.5 and 2.8 times as fast as
-    one on an M2 Ultra, and 1.8, 3.1 and 4.9 times on a DGX Spark; those of a 4B (Q4_0) 1.5, 2.2 and 3.0 times, and
-    1.4, 2.3 and 3.2 times. For a processor it is that of a 1.5B (Q4_K_M) on two cores with AVX2: see
+    For a GPU of `MEASURED_GPUS` it is the lowest of four published measurements, rounded down. In the benchmarks of
+    llama.cpp's repository, with 8,192 tokens in each, 2, 4 and 8 sequences of a 7B (Q8_0) decoded 1.6, 2.5 and 2.8
+    times as fast as one on an M2 Ultra, and 1.8, 3.1 and 4.9 times on a DGX Spark; those of a 4B (Q4_0) 1.5, 2.2 and
+    3.0 times, and 1.4, 2.3 and 3.2 times. For a processor it is that of a 1.5B (Q4_K_M) on two cores with AVX2: see
     `paying_sequences`.
     """
     gains = _GPU_GAINS if on_gpu else _CPU_GAINS
