@@ -227,9 +227,10 @@ def _reason(recommendation: Recommendation) -> str:
 def votes_in_words(instead: VotesInstead) -> str:
     """The votes that take no longer than one answer of a larger model, and what is published about both."""
     smaller, larger = instead.smaller, instead.larger
-    part = f" {instead.votes} votes get part of the gain of 64." if instead.votes < PUBLISHED else ""
+    part = f" {instead.votes} votes get part of the gain of {PUBLISHED}." if instead.votes < PUBLISHED else ""
     return (
         f"Estimate: {smaller.reference} with --votes {instead.votes} takes no longer than one answer of "
-        f"{larger.reference}. Published for AIME 2024: {smaller.name} {smaller.score:.1f} % with one answer and "
-        f"{smaller.voted_score:.1f} % with {PUBLISHED} votes, {larger.name} {larger.score:.1f} % with one answer.{part}"
+        f"{larger.reference}. Published for AIME 2024 (unquantized): {smaller.name} {smaller.score:.1f} % with one "
+        f"answer and {smaller.voted_score:.1f} % with {PUBLISHED} votes, {larger.name} {larger.score:.1f} % with one "
+        f"answer.{part}"
     )
