@@ -11,10 +11,11 @@ def agree(one: NormalForm, other: NormalForm) -> bool | None:
     """Whether they say the same; None if only a computer algebra system can tell. Symmetric."""
     if one == other:
         return True
-    for first, second in ((one, other), (other, one)):
-        for kind, rule in _RULES:
-            if isinstance(first, kind):
-                return rule(first, second)
+    for kind, rule in _RULES:
+        if isinstance(one, kind):
+            return rule(one, other)
+        if isinstance(other, kind):
+            return rule(other, one)
     return False
 
 
@@ -74,7 +75,9 @@ def _agree_letter(one: Letter, other: NormalForm) -> bool | None:
     return agree(one.rest, other) if one.rest is not None else None if isinstance(other, Opaque) else False
 
 
-def _agree_opaque(_: Opaque, other: NormalForm) -> bool | None:
+def _agree_opaque(one: Opaque, other: NormalForm) -> bool | None:
+    if isinstance(other, Opaque) and len(one.text) > 2 and one.text.isalpha():
+        return True if one.text.casefold() == other.text.casefold() else None  # Odd, odd
     return False if isinstance(other, Truth | Words) else None
 
 

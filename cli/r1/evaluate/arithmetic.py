@@ -71,7 +71,7 @@ class _Parser:
 
     def _signed(self, depth: int) -> Fraction:
         sign = 1
-        while self.peek() in ("+", "-") and self.peek():
+        while self.peek() in ("+", "-"):
             sign = -sign if self.peek() == "-" else sign
             self._at += 1
         return sign * self._power(depth)

@@ -10,6 +10,7 @@ from r1.evaluate.agreement import agree
 from r1.evaluate.formula import formula
 from r1.evaluate.normal_form import Words, normal_form
 from r1.evaluate.symbolic import Verifier
+from r1.evaluate.units import without_unit
 
 How = Literal["text", "number", "symbolic", "literal"]
 
@@ -55,7 +56,7 @@ class Equivalence:
             self._verifier.close()
 
     def _symbolically(self, one: str, other: str) -> Same:
-        result = self._compared(formula(one), formula(other))
+        result = self._compared(without_unit(formula(one)), without_unit(formula(other)))
         if result is None:
             self._literally += 1
             return Same(False, "literal")  # their texts differ, also without what is for the eye only

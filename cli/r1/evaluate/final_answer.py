@@ -1,4 +1,4 @@
-r"""What an answer says in the end: what is in its last `\boxed{…}`, a short last line, or all of it if it has a form."""
+r"""What an answer says in the end: what is in its last `\boxed{…}`, a short last line, or all of it with a form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _LONGEST_LINE = 120  # characters
 _TAIL = 2_000  # characters at the end of an answer, where its last line is looked for
 
-_FRAME = re.compile(r"(?:\\[\[\]()]|\$\$?|```\w*|\\(?:begin|end)\{\w+\*?\}|[*_`\s])+")
+_FRAME = re.compile(r"(?:\\[\[\]()]|\\(?:begin|end)\{\w+\*?\}|[*_$\s])+|```\w*")
 _LEAD = re.compile(
     r"(?:.{0,80}?\b(?:answer|result|solution|choice|option|total|value)\b[^:=]{0,40}?(?:\s(?:is|are|equals)\b|[:=])"
     r"|(?:so|thus|therefore|hence)\b,?)[\s:=*_]*",

@@ -12,27 +12,47 @@ LONGEST = 2_000
 
 CURRENCY = "\x01"  # a dollar sign that is money
 
-_BOXES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\(?:boxed|fbox)\s+([^\s\\{}$]+)|\\.|[{}]", re.DOTALL)
+_BOXES = re.compile(r"\\+(?:boxed|fbox)\s*\{|\\+(?:boxed|fbox)\s+([^\s\\{}$]+)|\\.|[{}]", re.DOTALL)
+_BETWEEN_BOXES = re.compile(r"(?:[\s,;$&}]|\\q?quad|\\[,;()\[\]\\ ]|\\(?:text|textbf|mathrm)\{|and|or)*")
+_FARTHEST = 60  # characters between two boxes
 
 
 def last_boxed(text: str) -> str | None:
     r"""What stands in the last `\boxed{…}` or `\fbox{…}` that is closed and not empty; None without one.
 
-    Of boxes in each other, it is the outer one.
+    Of boxes in each other, it is the outer one. Of several in a row, with nothing but commas, `and` or `or` between
+    them, it is a list of all: R1 writes some lists so.
     """
-    found = None
-    opened: list[int | None] = []  # where the content of each open brace begins, if it is that of a box
+    boxes = _boxes(text)
+    last = len(boxes)
+    while last > 1 and _are_neighbours(text, boxes[last - 2][1], boxes[last - 1][0]):
+        last -= 1
+    return ", ".join(dict.fromkeys(content for _, _, content in boxes[max(last - 1, 0) :])) or None
+
+
+def _are_neighbours(text: str, end: int, begin: int) -> bool:
+    return begin - end <= _FARTHEST and _BETWEEN_BOXES.fullmatch(text, end, begin) is not None
+
+
+def _boxes(text: str) -> list[tuple[int, int, str]]:
+    """Where each box begins and ends, and its content; without the empty ones, and those in another one."""
+    boxes: list[tuple[int, int, str]] = []
+    opened: list[re.Match[str] | None] = []  # a match for each open brace that is that of a box
     for match in _BOXES.finditer(text):
         token = match.group()
         if token == "}":
-            begin = opened.pop() if opened else None
-            if begin is not None:
-                found = text[begin : match.start()].strip() or found
+            box = opened.pop() if opened else None
+            if box is not None and (content := text[box.end() : match.start()].strip()):
+                while boxes and boxes[-1][0] > box.start():
+                    boxes.pop()
+                boxes.append((box.start(), match.end(), content))
         elif match[1]:
-            found = match[1]
+            boxes.append((match.start(), match.end(), match[1]))
+        elif token == "{":
+            opened.append(None)
         elif token.endswith("{") and token != r"\{":
-            opened.append(None if token == "{" else match.end())
-    return found
+            opened.append(match)
+    return boxes
 
 
 _CHARACTERS = {
@@ -59,12 +79,14 @@ _CHARACTERS = {
     },
     **{"½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}"},
     **{"⅕": r"\frac{1}{5}", "⅛": r"\frac{1}{8}", "％": "%", "（": "(", "）": ")", "，": ",", "＝": "=", "’": "'"},
-    **{char: f"^{{{digit}}}" for digit, char in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
     **{chr(0xFF10 + digit): str(digit) for digit in range(10)},
     **dict.fromkeys("\u00a0\u2007\u2009\u200a\u202f", r"\,"),
     **dict.fromkeys("\u200b\u2060\ufeff\u2061\u2062", ""),
 }
 _TRANSLATION = str.maketrans(_CHARACTERS)
+
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
 
 _TEXT = re.compile(
     r"\\(?:text(?:bf|it|rm|normal|sf|tt|up)?|math(?:rm|bf|it|sf|tt)|[mh]box|operatorname\*?|emph|boldsymbol|bm)"
@@ -74,13 +96,18 @@ _SUBSTITUTIONS = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"(?<=\d)\s*(?:\{,\}|,\\!|\\[,;: !]|\{ \}|~)\s*(?=\d{3}(?!\d))", ""),  # between thousands
-        (r"\\[()\[\]]", " "),  # around a formula
+        (r"(?<!\\)\\[()\[\]]", " "),  # around a formula
         (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?", ""),
         (r"\\(?:displaystyle|textstyle|limits|nolimits)(?![a-zA-Z])", ""),
-        (r"\\!", ""),
-        (r"\\(?:[,;: ]|q?quad(?![a-zA-Z]))|~", " "),
+        (r"(?<!\\)\\!", ""),
+        (r"(?<!\\)\\(?:[,;: ]|q?quad(?![a-zA-Z]))|~", " "),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\(le|ge|ne)(?![a-zA-Z])", r"\\\1q"),
+        (r"<=", r"\\leq "),
+        (r">=", r"\\geq "),
+        (r"(?<=[a-zA-Z ])!=", r"\\neq "),  # behind a number, it is a factorial
+        (r"\\lt(?![a-zA-Z])", "<"),
+        (r"\\gt(?![a-zA-Z])", ">"),
         (r"\\lbrace(?![a-zA-Z])", r"\\{"),
         (r"\\rbrace(?![a-zA-Z])", r"\\}"),
         (r"\\(?:varnothing(?![a-zA-Z])|\{\s*\\\})", r"\\emptyset "),
@@ -111,9 +138,8 @@ _KEY_SUBSTITUTIONS = tuple(
 
 def formula(text: str) -> str:
     """The formula, or the words, in an answer of at most LONGEST characters; spaces are single."""
-    text = (last_boxed(text) or text).translate(_TRANSLATION)
-    text = last_boxed(text) or text
-    text = _without_dollars(text)
+    text = _SUPERSCRIPT.sub(lambda digits: f"^{{{digits.group().translate(_RAISED)}}}", last_boxed(text) or text)
+    text = _without_dollars(text.translate(_TRANSLATION))
     for _ in range(2):  # \textbf{(\text{C})}
         text = _TEXT.sub(r" \1 ", text)
     for pattern, replacement in _SUBSTITUTIONS:

@@ -18,7 +18,7 @@ from fractions import Fraction
 
 from r1.evaluate.arithmetic import NotExact, value_of
 from r1.evaluate.formula import LONGEST, formula, key
-from r1.evaluate.units import MULTIPLIERS, looks_like_unit, unit_name
+from r1.evaluate.units import MULTIPLIERS, looks_like_unit, unit_name, without_unit
 
 _DEPTH = 8  # of groups in groups
 _MOST_ITEMS = 100
@@ -149,18 +149,21 @@ def _read_union(text: str, depth: int) -> NormalForm | None:
     return _group("∪", pieces, text, depth) if len(pieces) > 1 and all(map(str.strip, pieces)) else None
 
 
-_NAMED = re.compile(
-    r"((?:\\?[A-Za-z]+(?:_\{?\w+\}?)?'?)(?:\([a-z, ]{1,9}\))?|[A-Za-z][A-Za-z ]*)\s*=\s*([^=]+(?:=[^=]+)*)"
-)
+_NAME = r"\\?[A-Za-z]+(?:_\{?\w+\}?)?'?(?:\([\w, ]{1,9}\))?|[A-Za-z][A-Za-z ]*|\([a-z](?:, ?[a-z])+\)"
+_NAMED = re.compile(rf"({_NAME})\s*=\s*(\S.*)")
 _MEMBER = re.compile(r"[A-Za-z]\s*\\in(?![a-zA-Z])\s*(.+)")
 
 
 def _read_named(text: str, depth: int) -> NormalForm | None:
     if (member := _MEMBER.fullmatch(text)) is not None:
         return _answer(member[1], depth + 1)
-    if re.search(r"[<>!]|\\[lgn]eq|\\approx", text) or (match := _NAMED.fullmatch(text)) is None:
+    if re.search(r"[<>!]|\\[lgn]eq|\\approx|=\s*(?:=|$)", text):
         return None
-    return Named(key(match[1]), _answer(match[2].rpartition("=")[2], depth + 1))
+    left, equals, right = text.rpartition("=")
+    if equals and not re.search("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", left)):  # a calculation: 3 + 4 = 7
+        return _number(right.strip())
+    match = _NAMED.fullmatch(text)
+    return Named(key(match[1]), _answer(right, depth + 1)) if match is not None else None
 
 
 _PAIRS = {"(": ")]", "[": ")]", r"\{": (r"\}",), "{": "}", r"\langle": (r"\rangle",)}
@@ -203,9 +206,11 @@ def _plain(text: str, depth: int) -> NormalForm:
         return Letter(choice[1] or choice[3], _answer(rest, depth + 1) if rest else None)
     if text.casefold() in _TRUTHS:
         return Truth(_TRUTHS[text.casefold()])
+    if text == r"\emptyset":
+        return Group("{}", ())
     if (infinity := re.fullmatch(r"([-+]?)\s*\\infty", text)) is not None:
         return Infinity(-1 if infinity[1] == "-" else 1)
-    return _number(text) or _words(text) or Opaque(key(text).removeprefix("+"))
+    return _number(text) or _words(text) or Opaque(key(without_unit(text)).removeprefix("+"))
 
 
 def _words(text: str) -> Words | None:
@@ -216,7 +221,9 @@ def _words(text: str) -> Words | None:
     return Words(" ".join(words[1:] if words[0] in ("the", "a", "an") and len(words) > 1 else words))
 
 
-_QUANTITY = re.compile(r"([-+]?)\s*([\x01€£¥₹]|USD)?\s*(.*?[\d.)}])(\s*)((?:%|[A-Za-z¢€£₹\x01].*)?)", re.DOTALL)
+_QUANTITY = re.compile(
+    r"([-+]?)\s*([\x01€£¥₹]|USD)?\s*(.*?[\d.)}])(\s*)((?:%|[A-Za-z¢€£₹\x01](?:[^\d^]|\^ ?\{?[23])*)?)"
+)
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}")
 _PERCENT = re.compile(r"(?:%|per ?cent|percentage)(?: points?)?")
 

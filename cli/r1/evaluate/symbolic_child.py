@@ -65,7 +65,7 @@ def _comparison() -> Callable[[str, str], bool | None]:
     def compare(one: str, other: str) -> bool | None:
         try:
             formulas = read(one), read(other)
-            return is_equal(*formulas) or is_equal(*reversed(formulas)) if all(formulas) else None
+            return is_equal(*formulas) and is_equal(*reversed(formulas)) if all(formulas) else None
         except MemoryError:
             os._exit(1)  # the next process starts with all its memory
         except Exception:  # whatever a foreign formula sets off in sympy

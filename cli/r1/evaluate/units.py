@@ -39,8 +39,8 @@ _SPELLINGS = {
     "W": "watt watts",
     "V": "volt volts",
     "Hz": "hertz",
-    "am": "a.m. AM",
-    "pm": "p.m. PM",
+    "am": "a.m a.m. AM",
+    "pm": "p.m p.m. PM",
 }
 _NAMES = {spelling: name for name, more in _SPELLINGS.items() for spelling in (name, *more.split())}
 _SPEEDS = {"mph": "mi/h", "kph": "km/h", "kmh": "km/h"}
@@ -117,11 +117,21 @@ def looks_like_unit(text: str, is_apart: bool) -> bool:
     A letter directly behind a number is a variable, and so is a single letter that is no unit.
     """
     if unit_name(text) is not None:
-        return is_apart or len(text) > 1
+        return is_apart or len(text) > 1 or not text.isalpha()
     words = text.replace("-", " ").split()
     return (
         is_apart and _WORDS.fullmatch(text) is not None and len(max(words, key=len)) > 2 and not _NOT_UNITS & {*words}
     )
+
+
+def without_unit(formula: str) -> str:
+    r"""A formula without the words at its end, if they are a unit: 3\pi cm."""
+    words = formula.split(" ")
+    first = len(words)
+    while first > 0 and words[first - 1].isalpha():
+        first -= 1
+    unit = " ".join(words[first:])
+    return " ".join(words[:first]) if first and unit and looks_like_unit(unit, True) else formula
 
 
 def _part_name(part: str) -> str | None:
