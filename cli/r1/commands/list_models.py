@@ -108,7 +108,7 @@ def _print(console: Console, store: Store, default: str | None) -> None:
         return
     present = {model.name for model in models}
     missing = [checkpoint for checkpoint in store.catalogue.values() if checkpoint.name not in present]
-    has_scores = _print_here(console, store, default, [found for found in missing if found.builtin])
+    has_scores = _print_here(console, store, models, missing, default)
     if leftovers := [*store.unfinished(), *store.checkpoints()]:
         console.out("\n")
         console.table(_LEFTOVERS, map(_leftover_row, leftovers))
@@ -119,12 +119,14 @@ def _print(console: Console, store: Store, default: str | None) -> None:
         _print_legend(console)
 
 
-def _print_here(console: Console, store: Store, default: str | None, not_made: list[Checkpoint]) -> bool:
-    """Prints the models on this machine. Returns whether the table has their scores.
+def _print_here(
+    console: Console, store: Store, models: list[StoredModel], missing: list[Checkpoint], default: str | None
+) -> bool:
+    """Prints the models on this machine, the built-in one also before it is made. Returns whether it has their scores.
 
-    `not_made` are the built-in models that are not stored yet.
+    `missing` are the checkpoints of the catalogue of which there is no model here.
     """
-    models = store.models()
+    not_made = [checkpoint for checkpoint in missing if checkpoint.builtin]
     rows = [_model_row(store, model, default) for model in models]
     rows += [_built_in_row(checkpoint, default) for checkpoint in not_made]
     scores = [_score_cells(store.catalogue.get(model.name)) for model in models] + [("", "")] * len(not_made)
