@@ -45,6 +45,9 @@ class Settings:
     effort: Effort | None = None
     reserve: int | None = None
     loop_guard: bool = True
+    votes: int | None = None
+    first: int | None = None
+    confidence: float = 0.95
     ctx: int | None = None
     parallel: int | None = None
     threads: int | None = None
@@ -140,6 +143,9 @@ _RULES: dict[str, _Rule] = {
     "effort": _one_of(get_args(Effort)),
     "reserve": _from_to(0, _MOST_TOKENS),
     "loop_guard": _Rule(_boolean, "on or off"),
+    "votes": _from_to(1, 1024),
+    "first": _from_to(1, 1024),
+    "confidence": _Rule(_number, "a number above 0.5 and at most 1", lambda value: 0.5 < value <= 1),
     "ctx": _from_to(64, _MOST_TOKENS),  # less holds no question with its answer
     "parallel": _from_to(1, 64),
     "threads": _from_to(1, 512),  # GGML_MAX_N_THREADS

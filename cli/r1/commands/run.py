@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from r1.console import Console
 from r1.engine.model import LoadCancelled
+from r1.engine.request import Request
+from r1.evaluate.vote import VoteOptions, vote_options
 from r1.fit.fitted_model import Listener, Workload
 from r1.interrupt import AnswerNow, Interrupt, Interrupted
 from r1.library import find_model
@@ -26,6 +28,7 @@ from r1.render.outcome import (
 from r1.render.plain import LoadingLine, PlainView, TraceTo, follow
 from r1.render.reply_object import reply_object, unanswered_object
 from r1.render.reply_text import Reply
+from r1.render.status_line import StatusLine
 from r1.settings import Settings, require_some_text
 from r1_quantize.errors import ExitStatus
 from r1_quantize.store.model import StoredModel
@@ -42,10 +45,11 @@ def run(
 ) -> ExitStatus:
     """Answers the prompt, in the `form` if one is asked for; OK only if the answer is complete.
 
-    Raises as `require_some_text`, `find_model` and `LoadedModel`.
+    Raises as `require_some_text`, `find_model` and `LoadedModel`, and UsageError for votes that cannot be held.
     """
     name = settings.model
     require_some_text(settings, has_form=form is not None)
+    votes = vote_options(settings)
     with Interrupt() as interrupt, AnswerNow() as answer_now:
         wants_answer = answer_now.from_now()
         try:
@@ -54,8 +58,8 @@ def run(
                 model = find_model(console, name)
                 name = model.reference
                 prompt = read_prompt(console, options, partial(limit_of, model.path, settings.ctx))
-            with load(console, settings, interrupt, model, prompt) as loaded:
-                asked = _Asked(prompt, form, wants_answer, name if as_json else None)
+            with load(console, settings, interrupt, model, prompt, samples=votes.count if votes else 1) as loaded:
+                asked = _Asked(prompt, form, wants_answer, name if as_json else None, votes)
                 return _answer(console, loaded, interrupt, asked)
         except (LoadCancelled, Interrupted):
             if as_json:
@@ -64,17 +68,23 @@ def run(
 
 
 def load(
-    console: Console, settings: Settings, interrupt: Interrupt, model: StoredModel, prompt: str | None = None
+    console: Console,
+    settings: Settings,
+    interrupt: Interrupt,
+    model: StoredModel,
+    prompt: str | None = None,
+    *,
+    samples: int = 1,
 ) -> LoadedModel:
-    """Loads the model, and says so in a status line. `prompt` is the only one; None if many will follow.
-
-    Raises as `LoadedModel`.
+    """Loads the model, and says so in a status line. `prompt` is the only one, with at most so many `samples`; None if
+    many will follow. Raises as `LoadedModel`.
     """
     loading = LoadingLine(console, model.reference)
     listener = Listener(loading, lambda note: (console.warn if note.grave else console.note)(note.text))
     tokens = len(prompt.encode()) // _MIN_BYTES_PER_TOKEN + _MAX_TEMPLATE_TOKENS if prompt else 0
     try:
-        workload = Workload(tokens, is_parallel=prompt is None)
+        most = None if prompt is None else samples
+        workload = Workload(tokens, is_parallel=most != 1, most=most)
         loaded = LoadedModel(model.path, settings, interrupt.stop, listener, name=model.reference, workload=workload)
     finally:
         loading.end()
@@ -101,16 +111,61 @@ def _print_hints(console: Console) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What is asked of the model. `json_for`: the name of the model in the JSON object that is printed; None: text."""
+    """What is asked of the model. `json_for`: the name of the model in the JSON object that is printed; None: text.
+
+    `votes`: several samples vote on the answer.
+    """
 
     prompt: str
     form: Form | None
     answer_now: Callable[[], bool]
     json_for: str | None
+    votes: VoteOptions | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Generated:
+    """A reply, its seed, and the seconds it took to get ready. `fields` are further keys of the JSON object.
+
+    `problem`: why there is no answer, although a reply is complete. `remarks` are for people.
+    """
+
+    reply: Reply
+    seed: int
+    load_s: float
+    fields: dict[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def _answer(console: Console, loaded: LoadedModel, interrupt: Interrupt, asked: _Asked) -> ExitStatus:
     """Answers as text, or as one JSON object."""
+    settings = loaded.settings
+    generate = _generate if asked.votes is None else _generate_by_vote
+    generated = generate(console, loaded, interrupt, asked)
+    reply = generated.reply
+    check = FormCheck.of(reply.answer, reply.finished.reason, asked.form)
+    if asked.json_for is not None:
+        report = reply_object(reply, asked.json_for, generated.seed, loaded.plan, generated.load_s, valid=check.valid)
+        console.json({**report, **generated.fields}, one_line=True)
+    for remark in generated.remarks:
+        console.note(remark)
+    limits = _limits(loaded)
+    line = how_thinking_ended(reply.finished, limits)  # also for a script, because the answer may be worse for it
+    if line is not None and _printed(settings, reply) and not console.quiet:
+        console.warn(line)
+    status = interrupt.status if interrupt() else status_of(settings, reply, check, interrupt)
+    if status is ExitStatus.OK and generated.problem:
+        status = ExitStatus.INCOMPLETE
+    if status is ExitStatus.INCOMPLETE:
+        only_thinking = settings.thinking == "only"
+        why = _why_incomplete(reply, limits, only_thinking=only_thinking)
+        console.warn(check.problem or generated.problem or why)
+    return status
+
+
+def _generate(console: Console, loaded: LoadedModel, _: Interrupt, asked: _Asked) -> _Generated:
+    """One reply, shown as it comes."""
     settings, as_json = loaded.settings, asked.json_for is not None
     only_thinking = settings.thinking == "only"
     pending = loaded.ask(asked.prompt, form=asked.form, answer_now=asked.answer_now, stop_after_thinking=only_thinking)
@@ -120,19 +175,33 @@ def _answer(console: Console, loaded: LoadedModel, interrupt: Interrupt, asked: 
         show_answer=not (as_json or only_thinking),
         budget=settings.thinking_params().budget,
     )
-    reply = follow(pending.events, view)
-    check = FormCheck.of(reply.answer, reply.finished.reason, asked.form)
-    if as_json:
-        report = reply_object(reply, asked.json_for, pending.seed, loaded.plan, pending.load_s, valid=check.valid)
-        console.json(report, one_line=True)
-    limits = _limits(loaded)
-    line = how_thinking_ended(reply.finished, limits)  # also for a script, because the answer may be worse for it
-    if line is not None and _printed(settings, reply) and not console.quiet:
-        console.warn(line)
-    status = status_of(settings, reply, check, interrupt)
-    if status is ExitStatus.INCOMPLETE:
-        console.warn(check.problem or _why_incomplete(reply, limits, only_thinking=only_thinking))
-    return status
+    return _Generated(follow(pending.events, view), pending.seed, pending.load_s)
+
+
+def _generate_by_vote(console: Console, loaded: LoadedModel, interrupt: Interrupt, asked: _Asked) -> _Generated:
+    """The reply that a vote came to. Its thinking is shown only where that was asked for."""
+    from r1.evaluate.polling import Polling
+    from r1.evaluate.vote_report import tally_wordings
+
+    def request(seed: int) -> Request:
+        settings = replace(loaded.settings, seed=seed)
+        return loaded.request(asked.prompt, settings=settings, form=asked.form, answer_now=asked.answer_now)
+
+    assert asked.votes is not None
+    status = StatusLine(console)
+    with Polling(loaded) as polling:
+        voting = polling.voting(asked.votes, loaded.settings.seed, asked.form, request)
+        status.begin(lambda: tally_wordings(voting))
+        try:
+            voting.run(interrupt)
+        finally:
+            status.end()
+        voted = polling.voted(voting)
+    if loaded.settings.thinking == "show" and voted.reply.thinking:
+        console.err(f"{voted.reply.thinking}\n", dim=True)
+    if asked.json_for is None and voted.reply.answer:
+        console.out(f"{voted.reply.answer}\n")
+    return _Generated(voted.reply, voted.seed, voted.load_s, voted.fields, voted.problem, voted.remarks)
 
 
 def _trace_to(console: Console, settings: Settings, *, as_json: bool) -> TraceTo:

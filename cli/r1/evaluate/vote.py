@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from r1.evaluate.tally import Candidate, Sample, Tally, seed_of
 from r1.render.reply_text import Reply
+from r1.settings import Settings
+from r1_quantize.errors import UsageError
 
 _PROSE_AFTER = 2
 """Complete answers with nothing short to vote on, and no other; then the question is one for prose."""
@@ -27,6 +29,20 @@ class VoteOptions:
     def target(self) -> int:
         """The number of finished samples with which it ends."""
         return self.count if self.first is None else self.first
+
+
+def vote_options(settings: Settings) -> VoteOptions | None:
+    """The votes that the settings ask for; None for a single reply. Raises UsageError where they make no sense."""
+    count = settings.votes or 1
+    if settings.first is not None and settings.first > count:
+        raise UsageError(f"--first {settings.first} is more than --votes {count}; lower it, or raise the votes")
+    if count == 1:
+        return None
+    if settings.thinking == "only":
+        raise UsageError("--votes are for answers, and only the thinking is to be printed; leave one of them out")
+    if settings.temp == 0:
+        raise UsageError("at temperature 0 all votes are the same; raise --temp, or leave --votes out")
+    return VoteOptions(count, settings.first, settings.confidence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Protocol
 
 from r1.engine.events import Event
@@ -41,10 +42,17 @@ class Voting:
         self.vote = vote
         self.tokens = 0  # generated so far
         self.load_s = 0.0
+        self._began = perf_counter()
+        self._ended: float | None = None
         self._engine = engine
         self._request = request
         self._running: dict[Request, _Running] = {}
         self._crowded_out: deque[tuple[int, int]] = deque()  # number and seed
+
+    @property
+    def seconds(self) -> float:
+        """Since it began, or that it took."""
+        return (self._ended or perf_counter()) - self._began
 
     @property
     def running(self) -> int:
@@ -52,17 +60,17 @@ class Voting:
 
     def run(self, interrupted: Callable[[], bool]) -> None:
         """Returns when the vote is over and its last sample has ended. Raises R1Error when llama.cpp fails."""
-        while not interrupted():
+        self._began = perf_counter()
+        while not interrupted() and not self.vote.is_over:
             self._begin_some()
             if not self._running:
-                return
-            self._advance()
-            if self.vote.is_over:
                 break
+            self._advance()
         for request in self._running:
             request.cancel()
         while self._running:
             self._advance()
+        self._ended = perf_counter()
 
     def _begin_some(self) -> None:
         while self.vote.has_more and len(self._running) < self._engine.sequences:

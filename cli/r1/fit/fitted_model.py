@@ -32,12 +32,13 @@ class Workload:
     """What a model is loaded for.
 
     `prompt_tokens` estimates the length of the prompt when there will be only one (0: unknown). With `is_parallel`,
-    several prompts are answered at once: as many as the settings say, or as pay, if they fit. `further` is the tokens
-    of the cache for each prompt after the first, with its reply; None: for a usual one.
+    several prompts are answered at once: as many as the settings say, or as pay, if they fit; at most `most`. `further`
+    is the tokens of the cache for each prompt after the first, with its reply; None: for a usual one.
     """
 
     prompt_tokens: int = 0
     is_parallel: bool = False
+    most: int | None = None
     further: int | None = None
 
 
@@ -118,7 +119,10 @@ class FittedModel:
     @property
     def _sequences(self) -> int:
         """How many prompts should be answered at once."""
-        return self._planner.sequences() if self._workload.is_parallel else 1
+        if not self._workload.is_parallel:
+            return 1
+        wanted = self._planner.sequences()
+        return min(wanted, self._workload.most or wanted)
 
     def _plan_for(self, prompt_tokens: int) -> MemoryPlan:
         """The plan for a prompt and its reply; for several at once, with room for longer ones, too, where that fits.

@@ -1,0 +1,77 @@
+"""A vote in words: the line while it goes on, the line when it is over, and what the JSON object has of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from r1.evaluate.tally import Candidate
+from r1.evaluate.vote import VoteOptions, VoteResult
+from r1.evaluate.voting import Voting
+from r1_quantize import units
+
+_SHOWN = 3  # candidates in the line
+_LONGEST = 24  # characters of an answer in it
+
+
+def tally_wordings(voting: Voting) -> list[str]:
+    """The line so far, for example `3 of 16 · 42 ×2 · 41 ×1 · 4 running · 57 tok/s`, then in fewer words."""
+    vote = voting.vote
+    done = f"{vote.finished} of {vote.options.target}"
+    tally = [f"{_short(candidate.answer)} ×{candidate.votes}" for candidate in vote.candidates[:_SHOWN]]
+    running, speed = f"{voting.running} running", f"{voting.tokens / max(voting.seconds, 1e-3):,.0f} tok/s"
+    return [
+        " · ".join([done, *tally, running, speed]),
+        " · ".join([done, *tally, running]),
+        " · ".join([done, *tally]),
+        " · ".join([done, *tally[:1]]),
+        done,
+    ]
+
+
+def closing_line(result: VoteResult, options: VoteOptions) -> str:
+    """What the vote came to, for example `5 of 6 votes for 42; 10 of 16 samples were not needed`."""
+    if result.is_prose:
+        return "the answers have nothing short in them to vote on; this is the first one"
+    if not result.candidates:
+        return f"none of {units.count(len(result.samples), 'sample')} has an answer to vote on"
+    first = result.candidates[0]
+    line = f"{first.votes} of {units.count(result.votes, 'vote')} for {_short(first.answer)}"
+    if others := _others(result.candidates[1:]):
+        line += f", {others}"
+    unneeded = options.count - sum(sample.reply.finished.reason != "interrupted" for sample in result.samples)
+    return f"{line}; {unneeded} of {options.count} samples were not needed" if result.stopped_early else line
+
+
+def vote_fields(result: VoteResult) -> dict[str, Any]:
+    """The keys of the JSON object that only a vote has."""
+    return {
+        "votes": [{"answer": candidate.answer, "count": candidate.votes} for candidate in result.candidates],
+        "agreement": None if result.agreement is None else round(result.agreement, 4),
+        "stopped_early": result.stopped_early,
+        "samples": [
+            {
+                "seed": sample.seed,
+                "final": sample.final,
+                "answer": sample.reply.answer,
+                "thinking": sample.reply.thinking,
+                "finish_reason": sample.reply.finished.reason,
+                "thinking_end": sample.reply.finished.thinking_end,
+                "thinking_tokens": sample.thinking_tokens,
+                "answer_tokens": sample.tokens - sample.thinking_tokens,
+            }
+            for sample in result.samples
+        ],
+    }
+
+
+def _others(candidates: Sequence[Candidate]) -> str:
+    shown = [f"{candidate.votes} for {_short(candidate.answer)}" for candidate in candidates[: _SHOWN - 1]]
+    rest = sum(candidate.votes for candidate in candidates[_SHOWN - 1 :])
+    return ", ".join([*shown, *([f"{rest} for others"] if rest else [])])
+
+
+def _short(answer: str) -> str:
+    """On one line, and not longer than fits beside others."""
+    text = " ".join(answer.split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
