@@ -29,7 +29,7 @@ def _agree_named(one: Named, other: NormalForm) -> bool | None:
 
 def _agree_group(one: Group, other: NormalForm) -> bool | None:
     if not isinstance(other, Group):
-        is_single = one.brackets == "{}" and len(one.items) == 1
+        is_single = not one.is_ordered and len(one.items) == 1
         return agree(one.items[0], other) if is_single else None if isinstance(other, Opaque) else False
     if one.brackets == other.brackets and one.is_ordered:
         return _agree_in_order(one.items, other.items)

@@ -49,57 +49,13 @@ _PART = re.compile(r"(?:(square|sq|cubic|cu)\.? )?([^\s^²³]+?)(?: ?(?:\^ ?\{?(
 
 MULTIPLIERS = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
-_NOT_UNITS = {
-    *("mod", "sin", "cos", "tan", "cot", "sec", "csc", "log", "exp", "sqrt", "root", "max", "min", "gcd", "lcm", "det"),
-    *(
-        "dim",
-        "deg",
-        "ker",
-        "sum",
-        "squared",
-        "cubed",
-        "factorial",
-        "divided",
-        "times",
-        "plus",
-        "minus",
-        "over",
-        "choose",
-    ),
-    *(
-        "halves",
-        "thirds",
-        "quarters",
-        "and",
-        "for",
-        "when",
-        "where",
-        "unless",
-        "not",
-        "less",
-        "more",
-        "than",
-        "through",
-    ),
-    *(
-        "between",
-        "percent",
-        "because",
-        "since",
-        "is",
-        "are",
-        "was",
-        "if",
-        "which",
-        "that",
-        "but",
-        "to",
-        "so",
-        "as",
-        "with",
-    ),
-}
+_NOT_UNITS = re.compile(
+    r"\b(?:mod|sin|cos|tan|cot|sec|csc|log|exp|sqrt|root|max|min|gcd|lcm|det|dim|deg|ker|sum|squared|cubed|factorial"
+    r"|divided|times|plus|minus|over|choose|halves|thirds|quarters|through|between|percent|and|for|when|where|unless|not"
+    r"|less|more|than|because|since|is|are|was|if|which|that|but|to|so|as|with)\b"
+)
 _MOST_WORDS = 3  # of a unit that is not known
+_WORDS = 3  # of a unit that is not known
 _WORDS = re.compile(r"[A-Za-z][A-Za-z .'\-/]*")
 
 
@@ -119,9 +75,9 @@ def looks_like_unit(text: str, is_apart: bool) -> bool:
     if unit_name(text) is not None:
         return is_apart or len(text) > 1 or not text.isalpha()
     words = text.replace("-", " ").split()
-    return (
-        is_apart and _WORDS.fullmatch(text) is not None and len(max(words, key=len)) > 2 and not _NOT_UNITS & {*words}
-    )
+    if not is_apart or len(words) > _MOST_WORDS or _WORDS.fullmatch(text) is None:
+        return False
+    return len(max(words, key=len)) > 2 and _NOT_UNITS.search(text) is None
 
 
 def without_unit(formula: str) -> str:
