@@ -35,7 +35,7 @@ SLASH = re.compile(r"(?<![\w./<~])/([a-z]{2,})(?![\w./])")
 ROOT_OPTIONS = frozenset({"--version", "-V", "--install-completion", "--show-completion"})
 
 _QUANTIZING = ("pull", "quantize")
-_GENERATING = ("run", "chat", "bench")
+_GENERATING = ("run", "chat", "bench", "eval")
 
 PRINTED_BY: dict[str, tuple[str, ...]] = {
     # the options of a command's own arguments; others import the module for its other functions
@@ -56,6 +56,7 @@ PRINTED_BY: dict[str, tuple[str, ...]] = {
     "r1.engine.context": _GENERATING,
     "r1.engine.model": _GENERATING,
     "r1.console": ("rm", "history delete"),
+    "r1.evaluate.vote": ("run",),  # an evaluation counts votes, but holds none
 }
 """The commands that print the messages of a module, where these are fewer than those that import it."""
 
@@ -63,7 +64,7 @@ OTHERWISE: dict[str, tuple[str, ...]] = {
     "already {}, and its lost precision": ("quantize",),  # a pull quantizes only what is not quantized
     "give the chats to delete, or --all": ("history delete",),
     " or pass --force to overwrite it": ("history export",),
-    "fewer prompts at once (--parallel)": ("run", "bench"),  # a chat has one sequence
+    "fewer prompts at once (--parallel)": ("run", "bench", "eval"),  # a chat has one sequence
 }
 """The same for a single text, by a part of it."""
 

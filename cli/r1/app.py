@@ -374,6 +374,47 @@ def bench(
     return bench(console, bench_options, settings.load({**flags, "model": model}, console.environ))
 
 
+@app.command("eval", cls=Command, epilog=examples.EVAL)
+@options.with_settings(
+    {**options.SAMPLING, "seed": options.SeedOfAll},
+    options.THINKING,
+    {**options.MODEL_AND_MACHINE, "parallel": options.RepliesAtOnce},
+)
+def evaluate(
+    flags: Flags,
+    problems: options.Problems = None,
+    builtin: options.Builtin = None,
+    k: options.SamplesOfEach = 1,
+    instruct: options.Instruct = None,
+    no_instruct: options.NoInstruct = False,
+    limit: options.Limit = None,
+    shuffle: options.Shuffle = None,
+    output: options.Samples = None,
+    skip_bad: options.SkipBad = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Ask a model problems with known answers, several times each: how many it gets right, alone and by vote."""
+    from r1.commands.evaluate import EvalOptions, evaluate
+
+    if instruct is not None and no_instruct:
+        raise UsageError("--instruct adds to each question and --no-instruct adds nothing; leave one of them out")
+    keep_libraries_quiet()
+    console = Console.of_process(quiet=quiet)
+    eval_options = EvalOptions(
+        file=problems,
+        builtin=builtin,
+        k=k,
+        instruction="" if no_instruct else instruct,
+        limit=limit,
+        shuffle=shuffle,
+        output=output,
+        skip_bad=skip_bad,
+        as_json=as_json,
+    )
+    return evaluate(console, eval_options, _settings(console, flags))
+
+
 @app.command("rm", cls=Command, epilog=examples.REMOVE)
 def remove(
     models: options.ModelsToRemove = None,

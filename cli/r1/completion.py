@@ -75,6 +75,11 @@ def quant_types(incomplete: str) -> list[str]:
     return _in_any_case(incomplete, [*RECIPES, "COPY"])
 
 
+def builtin_problems(incomplete: str) -> list[str]:
+    """The problems that `r1 eval` has with no file."""
+    return [name for name in ("tiny",) if name.startswith(incomplete)]
+
+
 def pretokenizers(incomplete: str) -> list[str]:
     """llama.cpp's names of pre-tokenizers."""
     from r1_quantize.checkpoint.pretokenizer import KNOWN

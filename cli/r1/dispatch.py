@@ -36,6 +36,7 @@ _MEANT = {
     **dict.fromkeys(("convert", "quant"), "quantize"),
     **dict.fromkeys(("benchmark", "perf", "speed"), "bench"),
     **dict.fromkeys(("chats", "session", "sessions", "logs"), "history"),
+    **dict.fromkeys(("evaluate", "evaluation", "score", "grade"), "eval"),
     **{name: f"history {name}" for name in ("search", "export")},
     "version": "--version",
     "help": "--help",

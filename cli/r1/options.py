@@ -313,6 +313,66 @@ ChatToContinue = Annotated[
 ]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain text, line by line: no colours, no drawing.")]
 
+# eval
+
+Problems = Annotated[
+    str | None,
+    _argument("FILE", "A line of JSON for each problem; `-` is stdin.", autocompletion=completion.files),
+]
+Builtin = Annotated[
+    str | None,
+    _option(
+        "--builtin",
+        metavar="NAME",
+        help="Problems that come with r1: tiny, the 400 questions that the model tiny was not trained on.",
+        autocompletion=completion.builtin_problems,
+    ),
+]
+SamplesOfEach = Annotated[
+    int, _option("--samples", "-k", min=1, max=1024, metavar="N", help="Ask each question N times. (default: 1)")
+]
+Instruct = Annotated[
+    str | None,
+    _option(
+        "--instruct",
+        metavar="TEXT",
+        help="What is added to each question. (default: DeepSeek's sentence about step by step and \\boxed{}; none for "
+        "--builtin)",
+    ),
+]
+NoInstruct = Annotated[bool, _option("--no-instruct", help="Ask the questions as they are.")]
+Limit = Annotated[int | None, _option("--limit", min=1, metavar="N", help="Only the first N problems.")]
+Shuffle = Annotated[
+    int | None,
+    _option("--shuffle", min=0, metavar="SEED", help="The problems in another order, which depends only on SEED."),
+]
+Samples = Annotated[
+    Path | None,
+    _option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write each reply to FILE as it ends. The same command goes on from there after a kill.",
+        autocompletion=completion.files,
+    ),
+]
+SeedOfAll = Annotated[
+    str | None,
+    _option(
+        "--seed", panel=_ANSWER, metavar="N", help="The seeds of all replies are derived from this one. (default: 0)"
+    ),
+]
+RepliesAtOnce = Annotated[
+    str | None,
+    _option(
+        "--parallel",
+        panel=_MACHINE,
+        metavar="N",
+        help="Number of replies generated at once. (default: what pays on this machine)",
+    ),
+]
+SkipBad = Annotated[bool, _option("--skip-bad", help="Exit with 0 although lines of FILE are no problems.")]
+
 # bench
 
 Depths = Annotated[

@@ -37,7 +37,7 @@ from r1.evaluate.symbolic import Verifier
 from r1.interrupt import Interrupt, Interrupted
 from r1.library import find_model, open_store
 from r1.loaded_model import LoadedModel
-from r1.render.bench import can_show
+from r1.render.bars import can_show
 from r1.render.lines_progress import LinesProgress
 from r1.settings import Settings
 from r1_quantize import units

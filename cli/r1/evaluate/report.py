@@ -10,7 +10,7 @@ from r1.evaluate.estimates import Estimate
 from r1.evaluate.figures import Figures
 from r1.evaluate.problems import BadLine
 from r1.markdown.wrap import wrap
-from r1.render.bench import bar
+from r1.render.bars import bar
 from r1_quantize import units
 
 _LABEL_COLUMNS = 13  # of the label before a fact

@@ -12,12 +12,12 @@ from r1.engine.parallel_bench import ParallelPlan, ParallelRow, ParallelStep
 from r1.engine.tune import Trial, Trying
 from r1.machine.cores import Threads
 from r1.markdown.wrap import wrap
+from r1.render.bars import bar, can_show
 from r1.render.style import Style
 from r1_quantize import units
 
 _MAX_BAR_COLUMNS = 60  # longer bars are no easier to compare
 _LABEL_COLUMNS = 13  # of the label before a fact
-_BLOCKS = " ▏▎▍▌▋▊▉█"
 _NOISY = 0.1  # standard deviation as a share of the mean; an idle machine stays below it
 _INTERVAL_S = 0.1  # between two updates of the status line
 
@@ -210,23 +210,6 @@ def _activity(step: Step | ParallelStep) -> str:
 def _rate(rate: float) -> str:
     """Tokens per second with four digits, so that tables with several of them stay narrow."""
     return f"{rate:.{2 if rate < 100 else 1 if rate < 1000 else 0}f}"
-
-
-def bar(share: float, columns: int, *, is_ascii: bool) -> str:
-    """A bar of `share` (0 to 1) of `columns`, to an eighth of a column where blocks can be shown; 0 is empty."""
-    if is_ascii:
-        return "#" * round(share * columns)
-    full, eighths = divmod(round(share * columns * 8), 8)
-    return "█" * full + (_BLOCKS[eighths] if eighths else "")
-
-
-def can_show(encoding: str | None) -> bool:
-    """Whether blocks and ± can be encoded; None is a stream in memory."""
-    try:
-        f"±{_BLOCKS}".encode(encoding or "utf-8")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
 
 
 def _seconds(seconds: float) -> str:

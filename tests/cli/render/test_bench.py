@@ -11,7 +11,7 @@ from r1.engine.bench import LeftOut, Row, Step
 from r1.engine.parallel_bench import ParallelPlan, ParallelRow, ParallelStep
 from r1.engine.tune import Trial
 from r1.machine.cores import Threads
-from r1.render.bench import BenchView, Subject, bar
+from r1.render.bench import BenchView, Subject
 from tests.fakes.consoles import console, written
 
 STEADY = Row("decode", 0, tokens=100, seconds=(1.0, 1.0))
@@ -23,19 +23,6 @@ SUBJECT = Subject(
 
 def shown(view: BenchView) -> list[str]:
     return written(view.console.stdout).splitlines()
-
-
-class TestBar:
-    """A bar of blocks, or of `#` where the encoding has no blocks."""
-
-    @pytest.mark.parametrize(
-        ("share", "expected"), [(0, ""), (1, "████"), (0.5, "██"), (1 / 32, "▏"), (0.99, "████"), (17 / 32, "██▏")]
-    )
-    def test_is_exact_to_an_eighth_of_a_column(self, share: float, expected: str) -> None:
-        assert bar(share, 4, is_ascii=False) == expected
-
-    def test_in_ascii_is_exact_to_a_column(self) -> None:
-        assert [bar(share, 4, is_ascii=True) for share in (0, 0.4, 1)] == ["", "##", "####"]
 
 
 class TestSubject:

@@ -1,0 +1,96 @@
+"""`r1.evaluate.report`: the lines at several widths, and the JSON object."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from r1.evaluate.equivalence import Equivalence
+from r1.evaluate.figures import Figures, Published, figures
+from r1.evaluate.final_answer import final_answer
+from r1.evaluate.judging import Judge
+from r1.evaluate.problems import BadLine
+from r1.evaluate.report import Layout, Subject, report_lines, report_object
+from tests.cli.evaluate.samples import problem, sample
+
+SUBJECT = Subject("tiny:Q8_0", "problems.jsonl", 40, "temperature 1, seed 0", "Please reason step by step.")
+
+
+def found(k: int = 4) -> Figures:
+    """Of two problems: always right, and right in one of four."""
+    finals = {1: ["42"] * k, 2: ["42", *["41"] * (k - 1)]}
+    records = [sample(line, number, final) for line, each in finals.items() for number, final in enumerate(each)]
+    return figures([problem(1), problem(2)], records, k, Judge(final_answer, Equivalence(None).same))
+
+
+class TestLines:
+    """Facts with labels, and a row for each number of votes."""
+
+    def test_say_what_was_found(self) -> None:
+        """Shares 1 and 1/4: mean 62.5 %; their standard deviation is 53.0 %, the standard error 37.5 %."""
+        text = "\n".join(report_lines(SUBJECT, found(), Layout()))
+        assert "problems.jsonl: 2 of 40, 4 samples each" in text
+        assert "pass@1       62.5 % ± 37.5\n" in text
+        assert "thinking     ended by the model, all 8\n" in text
+        assert "tokens       25 for a problem on average, 20 of thinking and 5 of answer; median 25, most 25\n" in text
+        assert "speed        50 tok/s of all samples together; 200 tokens in 4 s" in text
+        assert "“Please reason step by step.”" in text
+        assert "      4  50.0 % ± 50.0" in text
+
+    @pytest.mark.parametrize("columns", [20, 40, 80, 200])
+    def test_fit_the_terminal(self, columns: int) -> None:
+        figures = replace(found(), published=Published("AIME 2024", 0.289, 0.527), undecided=("12",) * 30, literally=3)
+        lines = report_lines(SUBJECT, figures, Layout(columns))
+        widest = max(map(len, lines))
+        assert widest < columns or columns == 20
+        assert any("█" in line for line in lines) == (columns >= 40)
+
+    def test_in_ascii(self) -> None:
+        lines = report_lines(replace(SUBJECT, instruction=None), found(), Layout(80, is_ascii=True))
+        assert "\n".join(lines).isascii()
+        assert any("####" in line for line in lines)
+
+    def test_published_figures_stand_beside_ours(self) -> None:
+        figures = replace(found(), published=Published("AIME 2024", 0.289, 0.527))
+        text = "\n".join(report_lines(SUBJECT, figures, Layout()))
+        assert "62.5 % ± 37.5; published for AIME 2024: 28.9 %, unquantized, of 64 samples" in text
+        assert "     64  52.7 % published" in text
+
+    def test_what_is_missing_or_went_wrong_is_said(self) -> None:
+        figures = replace(found(), samples=7, without_answer=1, literally=2, undecided=("5", "9"))
+        text = "\n".join(report_lines(SUBJECT, figures, Layout()))
+        for part in (
+            "4 samples each; only 7 samples so far",
+            "no answer    1 complete reply with nothing to compare",
+            "literally    2 answers could only be compared as text",
+            "undecided    2 problems: 5, 9",
+        ):
+            assert part in text
+
+    def test_without_a_sample_there_are_no_figures(self) -> None:
+        figures = replace(found(), samples=0)
+        text = "\n".join(report_lines(SUBJECT, figures, Layout(80)))
+        assert "only 0 samples so far" in text
+        assert "pass@1" not in text
+
+
+class TestObject:
+    """The object of `--json`."""
+
+    def test_has_the_figures(self) -> None:
+        subject = replace(SUBJECT, bad_lines=[BadLine(3, "line 3 is not JSON")])
+        made = report_object(subject, found(), {"temp": 1.0, "seed": 0})
+        made = json.loads(json.dumps(made, allow_nan=False))
+        assert made["pass_at_1"] == {"value": 0.625, "error": 0.375}
+        assert [each["k"] for each in made["cons"]] == [1, 2, 4]
+        assert made["cons"][-1] == {"k": 4, "value": 0.5, "error": 0.5}
+        assert made["settings"] == {"temp": 1.0, "seed": 0, "instruction": "Please reason step by step."}
+        assert made["problems"] == {"name": "problems.jsonl", "asked": 2, "usable": 40}
+        assert made["bad_lines"] == [{"line": 3, "error": "line 3 is not JSON"}]
+        assert (made["complete"], made["samples"], made["tps"], made["published"]) == (True, 8, 50.0, None)
+
+    def test_has_what_was_published(self) -> None:
+        made = report_object(SUBJECT, replace(found(), published=Published("AIME 2024", 0.289, None)), {})
+        assert made["published"] == {"name": "AIME 2024", "pass_at_1": 0.289, "cons_at_64": None}
