@@ -27,7 +27,7 @@ _MOST_LEVELS = 500
 """Of arrays and objects in a value that is used. With about 1,000, Python can read it, but not write it again."""
 
 LINE_OPTIONS = (
-    *("seed", "temp", "top_p", "max_tokens", "think_budget", "effort"),
+    *("seed", "temp", "top_p", "max_tokens", "think_budget", "effort", "votes", "first", "confidence"),
     *("schema", "choices", "regex", "grammar"),
 )
 """The options that a line of JSON Lines can have, for itself alone."""

@@ -154,13 +154,14 @@ def _answer(console: Console, loaded: LoadedModel, interrupt: Interrupt, asked: 
     line = how_thinking_ended(reply.finished, limits)  # also for a script, because the answer may be worse for it
     if line is not None and _printed(settings, reply) and not console.quiet:
         console.warn(line)
-    status = interrupt.status if interrupt() else status_of(settings, reply, check, interrupt)
+    status = status_of(settings, reply, check, interrupt)
     if status is ExitStatus.OK and generated.problem:
         status = ExitStatus.INCOMPLETE
     if status is ExitStatus.INCOMPLETE:
         only_thinking = settings.thinking == "only"
-        why = _why_incomplete(reply, limits, only_thinking=only_thinking)
-        console.warn(check.problem or generated.problem or why)
+        why = check.problem or _why_incomplete(reply, limits, only_thinking=only_thinking)
+        is_cut = reply.finished.reason != "stop"
+        console.warn(" · ".join(filter(None, [generated.problem, why if is_cut or not generated.problem else None])))
     return status
 
 

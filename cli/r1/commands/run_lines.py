@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from r1.commands.run import load, status_of
 from r1.console import Console
 from r1.engine.model import LoadCancelled
+from r1.evaluate.vote import vote_options
 from r1.interrupt import AnswerNow, Interrupt, Interrupted
 from r1.jsonl import earlier_answers
 from r1.jsonl.answering import Answering, Reporting
@@ -87,8 +88,12 @@ def run_lines(console: Console, prompt: PromptOptions, options: LineOptions, set
 
 
 def _one_at_a_time_with_a_seed(settings: Settings) -> Settings:
-    """Several at once change the order in which attention adds up its cells, and so can change the text of a seed."""
-    return replace(settings, parallel=1) if settings.seed is not None and settings.parallel is None else settings
+    """Several at once change the order in which attention adds up its cells, and so can change the text of a seed.
+
+    A vote has the engine for itself, and its samples always come in the same order.
+    """
+    is_free = settings.seed is None or settings.parallel is not None or vote_options(settings) is not None
+    return settings if is_free else replace(settings, parallel=1)
 
 
 def _read_earlier(console: Console, options: LineOptions, settings: Settings) -> EarlierAnswers:

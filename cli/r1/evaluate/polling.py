@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Voted:
-    """The reply that a vote came to, and its seed; its timings are those of the whole vote.
+    """The reply that a vote came to, and its seed. Its timings are those of the whole vote; a vote that was interrupted
+    makes it an interrupted reply.
 
     `fields` are further keys of its JSON object. `problem` says why there is no winner; None if there is one, or if the
     answers are prose. `remarks` are for people.
@@ -57,12 +58,14 @@ class Polling:
         result = voting.vote.result()
         shown = result.shown
         assert shown is not None, "a sample is drawn before the vote ends"
+        finished = shown.reply.finished
         line = closing_line(result, voting.vote.options)
         has_no_winner = not result.candidates and not result.is_prose
         rate = voting.tokens / voting.seconds if voting.seconds else 0.0
-        timings = replace(shown.reply.finished.timings, total_s=voting.seconds, decode_tps=rate)
+        timings = replace(finished.timings, total_s=voting.seconds, decode_tps=rate)
+        reason = finished.reason if voting.vote.is_over else "interrupted"
         return Voted(
-            reply=replace(shown.reply, finished=replace(shown.reply.finished, timings=timings)),
+            reply=replace(shown.reply, finished=replace(finished, reason=reason, timings=timings)),
             seed=shown.seed,
             load_s=voting.load_s,
             fields=vote_fields(result),

@@ -59,13 +59,18 @@ class Voting:
         return len(self._running)
 
     def run(self, interrupted: Callable[[], bool]) -> None:
-        """Returns when the vote is over and its last sample has ended. Raises R1Error when llama.cpp fails."""
+        """Returns when the vote is over, or `interrupted`, and its last sample has ended; there is one at least.
+
+        Raises R1Error when llama.cpp fails.
+        """
         self._began = perf_counter()
-        while not interrupted() and not self.vote.is_over:
+        while not self.vote.is_over:
             self._begin_some()
             if not self._running:
                 break
             self._advance()
+            if interrupted():
+                break
         for request in self._running:
             request.cancel()
         while self._running:

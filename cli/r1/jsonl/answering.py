@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from r1.engine.events import Event
 from r1.engine.request import Request
+from r1.evaluate.polling import Polling
+from r1.evaluate.vote import VoteOptions
 from r1.jsonl.asking import Asked, Asking
 from r1.jsonl.line_reader import LineReader
 from r1.jsonl.results import Result, Results
@@ -108,6 +110,8 @@ class Answering:
         self._reporting = reporting
         self._jobs: dict[Request, _Job] = {}  # under way
         self._postponed: deque[_Job] = deque()  # until nothing is under way
+        self._polling: Polling | None = None
+        self._interrupted: Callable[[], bool] = lambda: False
 
     def run(self, interrupted: Callable[[], bool], *, waits: bool) -> None:
         """Answers lines until there are no more, or until `interrupted`: then it ends the replies under way.
@@ -116,6 +120,7 @@ class Answering:
         long. Raises the error that ended the reading, after the answers to what was read before, and what `Results.add`
         raises.
         """
+        self._interrupted = interrupted
         try:
             while not interrupted():
                 self._begin_some(waits=waits)
@@ -166,7 +171,7 @@ class Answering:
         try:
             asked = self._asking.of(line)
             job = _Job(line, place, asked, self._request(line, asked))
-            if self._engine.has_room_for(job.request):
+            if asked.votes is None and self._engine.has_room_for(job.request):
                 self._submit(job)
             else:
                 self._postponed.append(job)
@@ -183,6 +188,9 @@ class Answering:
         )
 
     def _submit(self, job: _Job) -> None:
+        if job.asked.votes is not None:
+            self._hold_vote(job, job.asked.votes)
+            return
         try:
             job.load_s += self._engine.submit(job.request)
         except R1Error as exc:  # it does not fit the context, or the context does not fit in memory
@@ -193,6 +201,28 @@ class Answering:
         else:
             self._progress.show()
         self._jobs[job.request] = job
+
+    def _hold_vote(self, job: _Job, options: VoteOptions) -> None:
+        """Answers one line by a vote, to its end; nothing else is under way."""
+
+        def request(seed: int) -> Request:
+            settings = replace(job.asked.settings, seed=seed)
+            return self._request(job.line, replace(job.asked, settings=settings))
+
+        self._polling = self._polling or Polling(self._engine)
+        voting = self._polling.voting(options, job.asked.settings.seed, job.asked.form, request)
+        self._progress.show()
+        try:
+            voting.run(self._interrupted)
+        except R1Error as exc:
+            self._end(job.place, job.line, _failure(job.line, exc))
+            return
+        self._progress.add_tokens(voting.tokens)
+        voted = self._polling.voted(voting)
+        made = self._reporting.result(job.asked, voted.reply, voted.seed, job.load_s + voted.load_s)
+        status = ExitStatus.INCOMPLETE if voted.problem and made.status is ExitStatus.OK else made.status
+        thinking = voted.reply.thinking if self._reporting.view is not None else ""
+        self._end(job.place, job.line, Result({**job.line.labels, **made.fields, **voted.fields}, status, thinking))
 
     def _advance(self) -> None:
         try:
@@ -252,6 +282,9 @@ class Answering:
 
     def _close(self) -> None:
         """Ends what is shown of the replies under way, and forgets them."""
+        if self._polling is not None:
+            self._polling.close()
+            self._polling = None
         for job in self._jobs.values():
             if job.view is not None:
                 job.view.close()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import get_args
 
+from r1.evaluate.vote import VoteOptions, vote_options
 from r1.forms.form import Form, FormKind, form_in
 from r1.interrupt import AnswerNow
 from r1.prompt_input import PromptLine
@@ -18,11 +19,15 @@ _KEPT_FORMS = 64
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The settings of one reply, the form of its answer, and a function that says when it is to answer at once."""
+    """The settings of one reply, the form of its answer, and a function that says when it is to answer at once.
+
+    `votes`: several samples vote on the answer.
+    """
 
     settings: Settings
     form: Form | None = None
     answer_now: Callable[[], bool] = lambda: False
+    votes: VoteOptions | None = None
 
     @property
     def only_thinking(self) -> bool:
@@ -48,7 +53,7 @@ class Asking:
         settings = overridden(self._settings, values) if values else self._settings
         form = _form_in(forms) if forms else self._form
         require_some_text(settings, has_form=form is not None)
-        return Asked(settings, form, self._answer_now.from_now())
+        return Asked(settings, form, self._answer_now.from_now(), vote_options(settings))
 
 
 def _form_in(options: Mapping[str, object]) -> Form | None:
