@@ -229,7 +229,7 @@ def votes_in_words(instead: VotesInstead) -> str:
     smaller, larger = instead.smaller, instead.larger
     part = f" {instead.votes} votes get part of the gain of {PUBLISHED}." if instead.votes < PUBLISHED else ""
     return (
-        f"Estimate: {smaller.reference} with --votes {instead.votes} takes no longer than one answer of "
+        f"Estimate: r1 run -m {smaller.reference} --votes {instead.votes} takes no longer than one answer of "
         f"{larger.reference}. Published for AIME 2024 (unquantized): {smaller.name} {smaller.score:.1f} % with one "
         f"answer and {smaller.voted_score:.1f} % with {PUBLISHED} votes, {larger.name} {larger.score:.1f} % with one "
         f"answer.{part}"

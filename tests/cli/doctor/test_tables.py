@@ -99,7 +99,7 @@ class TestVotesInWords:
 
     def test_says_what_is_estimated_and_what_is_published(self) -> None:
         assert votes_in_words(votes()) == (
-            "Estimate: qwen-7b:Q4_K_M with --votes 8 takes no longer than one answer of qwen-32b:Q4_K_M. "
+            "Estimate: r1 run -m qwen-7b:Q4_K_M --votes 8 takes no longer than one answer of qwen-32b:Q4_K_M. "
             "Published for AIME 2024 (unquantized): qwen-7b 55.5 % with one answer and 83.3 % with 64 votes, "
             "qwen-32b 72.6 % with one answer. 8 votes get part of the gain of 64."
         )
