@@ -152,6 +152,7 @@ def chat(
 @options.with_settings(
     {"json": options.Json},
     options.SAMPLING,
+    options.VOTES,
     {"thinking": options.Thinking},
     options.THINKING,
     options.FORM,
@@ -191,7 +192,7 @@ def _require_one_kind_of_output(flags: Flags) -> None:
     if flags["json"] and flags["jsonl"]:
         raise UsageError("--json is for one prompt and --jsonl for many; leave one of them out")
     misplaced = next((name for name in ("parallel", "unordered", "resume") if flags[name]), None)
-    if misplaced and not flags["jsonl"]:
+    if misplaced and not flags["jsonl"] and not (misplaced == "parallel" and flags["votes"]):
         raise UsageError(f"--{misplaced} is for the many prompts of --jsonl; add --jsonl, or leave it out")
 
 

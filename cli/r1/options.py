@@ -109,7 +109,7 @@ Reserve = Annotated[
         panel=_THINKING,
         metavar="N",
         help="End the thinking while there is still room for N tokens of answer, in the context and in --max-tokens. "
-        "(default: a quarter of the room, at most 2048)",
+        "0: the thinking may take everything. (default: a quarter of the room, at most 2048)",
     ),
 ]
 LoopGuard = Annotated[
@@ -202,6 +202,31 @@ ForceLoad = Annotated[
     bool, _option("--force", panel=_MACHINE, help="Load the model even if it does not fit in memory.")
 ]
 
+Votes = Annotated[
+    str | None,
+    _option(
+        "--votes",
+        panel=_ANSWER,
+        metavar="K",
+        help="Ask up to K times, and give the answer that comes most often. Ends as soon as that is certain enough.",
+    ),
+]
+First = Annotated[
+    str | None,
+    _option("--first", panel=_ANSWER, metavar="M", help="With --votes: end when the first M replies are finished."),
+]
+Confidence = Annotated[
+    str | None,
+    _option(
+        "--confidence",
+        panel=_ANSWER,
+        metavar="P",
+        help="With --votes: how certain the winner has to be for an early end; 1: no further vote could change it. "
+        "(default: 0.95)",
+    ),
+]
+
+VOTES = {"votes": Votes, "first": First, "confidence": Confidence}
 THINKING = {"think_budget": ThinkBudget, "effort": Effort, "reserve": Reserve, "loop_guard": LoopGuard}
 SAMPLING = {"temp": Temp, "top_p": TopP, "seed": Seed, "max_tokens": MaxTokens, "system": System}
 MODEL_AND_MACHINE = {
@@ -228,7 +253,13 @@ Schema = Annotated[
     ),
 ]
 Choices = Annotated[
-    str | None, _option("--choices", panel=_FORM, metavar="A,B…", help="Answer with exactly one of these texts.")
+    str | None,
+    _option(
+        "--choices",
+        panel=_FORM,
+        metavar="A,B…",
+        help="Answer with exactly one of these texts; a JSON list if one has a comma.",
+    ),
 ]
 Regex = Annotated[
     str | None,
@@ -240,7 +271,7 @@ Grammar = Annotated[
         "--grammar",
         panel=_FORM,
         metavar="FILE",
-        help="Answer with text of this grammar, in llama.cpp's GBNF.",
+        help="Answer with text of this grammar, in llama.cpp's GBNF, with a rule `root`.",
         autocompletion=completion.files,
     ),
 ]
