@@ -41,7 +41,7 @@ class Equivalence:
 
     def same(self, one: str, other: str) -> Same:
         """Symmetric. An answer of thousands of characters is compared as it is."""
-        one, other = sorted((one.strip(), other.strip()))
+        one, other = one.strip(), other.strip()
         if one == other:
             return Same(True, "text")
         forms = normal_form(one), normal_form(other)
@@ -56,7 +56,7 @@ class Equivalence:
             self._verifier.close()
 
     def _symbolically(self, one: str, other: str) -> Same:
-        result = self._compared(without_unit(formula(one)), without_unit(formula(other)))
+        result = self._compared(*sorted(without_unit(formula(answer)) for answer in (one, other)))
         if result is None:
             self._literally += 1
             return Same(False, "literal")  # their texts differ, also without what is for the eye only

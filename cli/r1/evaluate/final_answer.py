@@ -65,7 +65,7 @@ def _short_last_line(answer: str) -> str | None:
     lead = _LEAD.match(line)
     said = line[lead.end() :].strip() if lead else line
     said = said.lstrip("=: ").rstrip(".,;: ")
-    return next((each for each in (said, _right_side(said)) if each and _is_short(normal_form(each))), None)
+    return next((each for each in (_right_side(said), said) if each and _is_short(normal_form(each))), None)
 
 
 def _right_side(line: str) -> str:

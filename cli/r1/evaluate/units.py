@@ -55,7 +55,6 @@ _NOT_UNITS = re.compile(
     r"|less|more|than|because|since|is|are|was|if|which|that|but|to|so|as|with)\b"
 )
 _MOST_WORDS = 3  # of a unit that is not known
-_WORDS = 3  # of a unit that is not known
 _WORDS = re.compile(r"[A-Za-z][A-Za-z .'\-/]*")
 
 
