@@ -85,8 +85,8 @@ class _Problems:
 def evaluate(console: Console, options: EvalOptions, settings: Settings) -> ExitStatus:
     """Draws the samples that `output` does not have yet, and prints the figures; a signal prints those so far.
 
-    USAGE if lines were no problems, unless they are to be skipped. Raises UsageError for unusable options, as
-    `SampleLog.open`, `find_model` and `LoadedModel`, and NotEnoughSpace when the disk is full.
+    USAGE if lines were no problems, or too long to ask, unless they are to be skipped. Raises UsageError for unusable
+    options, as `SampleLog.open`, `find_model` and `LoadedModel`, and NotEnoughSpace when the disk is full.
     """
     settings = replace(settings, seed=DEFAULT_SEED if settings.seed is None else settings.seed)
     with Interrupt() as interrupt:
@@ -99,12 +99,12 @@ def evaluate(console: Console, options: EvalOptions, settings: Settings) -> Exit
             with log, closing(Equivalence(Verifier.if_installed())) as equivalence:
                 run = _Run(console, options, settings, model, problems, log, equivalence)
                 run.draw(interrupt)
-                run.report()
+                unasked = run.report()
         except (LoadCancelled, Interrupted):
             return interrupt.status
         if interrupt():
             return interrupt.status
-    return ExitStatus.USAGE if problems.bad and not options.skip_bad else ExitStatus.OK
+    return ExitStatus.USAGE if (problems.bad or unasked) and not options.skip_bad else ExitStatus.OK
 
 
 @dataclass(slots=True)
@@ -134,6 +134,8 @@ class _Run:
         here, total = sum(map(len, earlier.values())), k * len(chosen)
         if here == total:
             return
+        if k > 1 and self.settings.temp == 0:
+            self.console.note("at temperature 0 all samples of a problem are the same; raise --temp, or leave -k out")
         standing = Standing.of(self.judge, k, earlier)
         progress = LinesProgress(
             self.console,
@@ -158,9 +160,17 @@ class _Run:
 
         return request
 
-    def report(self) -> None:
-        """Prints the figures over all samples."""
+    def report(self) -> bool:
+        """Prints the figures over all samples. Returns whether some could not be drawn, because they are too long."""
         found = self._figures()
+        self._print(found)
+        failed = next((record for record in self.records if record.error is not None), None)
+        if found.failed and failed is not None:
+            others = f"; {units.count(found.failed, 'sample')} could not be drawn" if found.failed > 1 else ""
+            self.console.warn(f"line {failed.line}: {failed.error}{others}")
+        return found.failed > 0
+
+    def _print(self, found: Figures) -> None:
         subject = Subject(
             model=self.model.reference,
             name=self.problems.name,

@@ -31,7 +31,7 @@ class Engine(Protocol):
 
 
 class Listener(Protocol):
-    """Is told what happens."""
+    """Is told what happens: each sample begins once, and ends once unless a signal ends it."""
 
     def began(self, sample: SampleToDraw) -> None: ...
     def ended(self, record: SampleRecord) -> None: ...
@@ -127,10 +127,12 @@ class Evaluation:
                 return
             self._engine.submit(request)
         except PromptTooLong as exc:
+            self._listener.began(running.sample)
             self._end(_failed(running.sample, str(exc)), "", "")
             return
         self._running[request] = running
-        self._listener.began(running.sample)
+        if not running.again:
+            self._listener.began(running.sample)
 
     def _advance(self, interrupted: Callable[[], bool]) -> None:
         tokens = 0

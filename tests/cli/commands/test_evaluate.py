@@ -1,0 +1,209 @@
+"""`r1 eval`, with the built-in model: what it prints, how it goes on, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Run, printed
+
+TINY = ("eval", "-m", "tiny", "--temp", "0", "--parallel", "4")
+PROBLEMS = [
+    {"question": "What is 17 + 25?", "answer": 42},
+    {"question": "How many r's are in strawberry?", "answer": "3"},
+    {"question": "Which is larger, 9.11 or 9.9?", "answer": "9.11"},  # wrong, so that tiny is
+    {"question": "What is 20 + 22?", "check": "4[12]"},
+]
+
+
+def lines(*values: object) -> bytes:
+    return b"".join((value if isinstance(value, bytes) else json.dumps(value).encode()) + b"\n" for value in values)
+
+
+@pytest.fixture
+def problems(tmp_path: Path) -> Path:
+    path = tmp_path / "problems.jsonl"
+    path.write_bytes(lines(*PROBLEMS))
+    return path
+
+
+def samples(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()[1:]]
+
+
+class TestFigures:
+    """What is printed."""
+
+    def test_of_the_built_in_problems(self, r1: Run) -> None:
+        """The model is right in at least 95 of 100 (tests/e2e/test_held_out.py), and so in most of 20."""
+        found = json.loads(printed(r1(*TINY, "--builtin", "tiny", "--limit", "20", "--json")))
+        assert found["problems"] == {"name": "tiny, built in", "asked": 20, "usable": 400}
+        assert found["pass_at_1"]["value"] >= 0.8
+        assert (found["complete"], found["samples"], found["settings"]["instruction"]) == (True, 20, None)
+        assert sum(found["thinking_end"].values()) == 20
+        assert found["model"] == "tiny:Q8_0"
+
+    def test_of_a_file_in_words(self, r1: Run, problems: Path) -> None:
+        text = printed(r1(*TINY, problems, "--no-instruct"))
+        assert f"{problems}: 4, 1 sample each" in text
+        assert "pass@1       75.0 % ± 25.0" in text
+        assert "instruction  none" in text
+        assert "      1  75.0 % ± 25.0" in text
+
+    def test_of_stdin(self, r1: Run) -> None:
+        found = json.loads(printed(r1(*TINY, "-", "--no-instruct", "--json", stdin=lines(*PROBLEMS[:2]))))
+        assert (found["problems"]["name"], found["pass_at_1"]) == ("stdin", {"value": 1.0, "error": 0.0})
+
+    @pytest.mark.parametrize(
+        ("options", "instruction"),
+        [
+            ((), "Please reason step by step, and put your final answer within \\boxed{}."),
+            (("--instruct", "Be brief."), "Be brief."),
+            (("--no-instruct",), None),
+        ],
+    )
+    def test_what_is_added_to_a_question_is_said(
+        self, r1: Run, problems: Path, options: tuple[str, ...], instruction: str | None
+    ) -> None:
+        found = json.loads(printed(r1(*TINY, problems, "--limit", "1", "--max-tokens", "4", "--json", *options)))
+        assert found["settings"]["instruction"] == instruction
+
+    def test_samples_of_the_same_problem_differ_and_are_counted(self, r1: Run, problems: Path, tmp_path: Path) -> None:
+        file = tmp_path / "samples.jsonl"
+        command = ("eval", "-m", "tiny", "--temp", "2", "--top-p", "1", problems, "--no-instruct", "-k", "4", "--json")
+        found = json.loads(printed(r1(*command, "--output", file)))
+        assert [each["k"] for each in found["cons"]] == [1, 2, 4]
+        drawn = samples(file)
+        assert len({each["seed"] for each in drawn}) == len(drawn) == 16
+        assert found["pass_at_1"]["value"] == pytest.approx(sum(each["correct"] for each in drawn) / 16)
+        assert found["tokens"]["total"] == sum(
+            each["thinking_tokens"] + each["answer_tokens"] + each["discarded_tokens"] for each in drawn
+        )
+
+    def test_an_order_of_its_own(self, r1: Run, problems: Path, tmp_path: Path) -> None:
+        orders = []
+        for seed in ("1", "1", "2", "3"):
+            file = tmp_path / f"samples{len(orders)}.jsonl"
+            command = (*TINY, problems, "--no-instruct", "--max-tokens", "2", "--parallel", "1", "-o", file)
+            printed(r1(*command, "--shuffle", seed))
+            orders.append(tuple(each["line"] for each in samples(file)))
+        assert orders[0] == orders[1]
+        assert len(set(orders)) > 1
+        assert {tuple(sorted(order)) for order in orders} == {(1, 2, 3, 4)}
+
+
+class TestGoingOn:
+    """`--output FILE`."""
+
+    def test_only_what_is_missing_is_drawn_and_the_figures_are_the_same(
+        self, r1: Run, problems: Path, tmp_path: Path
+    ) -> None:
+        file, whole = tmp_path / "samples.jsonl", tmp_path / "whole.jsonl"
+        command = (*TINY, problems, "--no-instruct", "--json")
+        json.loads(printed(r1(*command, "-o", file, "--limit", "2")))
+        first = file.read_bytes()
+        parts = json.loads(printed(r1(*command, "-o", file)))
+        once = json.loads(printed(r1(*command, "-o", whole)))
+        assert file.read_bytes().startswith(first)
+        assert sorted((each["line"], each["answer"]) for each in samples(file)) == sorted(
+            (each["line"], each["answer"]) for each in samples(whole)
+        )
+        same = ("pass_at_1", "cons", "samples", "thinking_end", "usage", "tokens", "complete")
+        assert {name: parts[name] for name in same} == {name: once[name] for name in same}
+
+    def test_a_complete_one_needs_no_model(self, r1: Run, problems: Path, tmp_path: Path) -> None:
+        command = (*TINY, problems, "--no-instruct", "-o", tmp_path / "samples.jsonl", "--json")
+        first = r1(*command)
+        assert printed(r1(*command)) == printed(first)
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            (("--temp", "0.5"), "another temp, 0.0 instead of 0.5"),
+            (("--instruct", "Be brief."), "another instruction, none instead of Be brief."),
+            (("--seed", "5"), "another seed, 0 instead of 5"),
+        ],
+    )
+    def test_a_changed_setting_starts_over_and_says_so(
+        self, r1: Run, problems: Path, tmp_path: Path, change: tuple[str, ...], says: str
+    ) -> None:
+        file = tmp_path / "samples.jsonl"
+        command = (*TINY, problems, "--max-tokens", "2", "-o", file)
+        printed(r1(*command, "--no-instruct"))
+        before = file.read_bytes()
+        done = r1(*command, *(change if "--instruct" in change else ("--no-instruct", *change)))
+        assert done.returncode == 0
+        assert says in done.stderr.decode()
+        assert "starting over" in done.stderr.decode()
+        assert file.with_name("samples.old.jsonl").read_bytes() == before
+        assert len(samples(file)) == 4
+
+    def test_a_changed_file_starts_over(self, r1: Run, problems: Path, tmp_path: Path) -> None:
+        command = (*TINY, problems, "--no-instruct", "--max-tokens", "2", "-o", tmp_path / "samples.jsonl")
+        printed(r1(*command))
+        problems.write_bytes(lines(*PROBLEMS[:2]))
+        assert "another problem file" in r1(*command).stderr.decode()
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
+    def test_a_full_disk_ends_it_with_5(self, r1: Run, problems: Path) -> None:
+        done = r1(*TINY, problems, "-o", "/dev/full")
+        assert done.returncode == 5
+        assert done.stderr == b"r1: /dev/full: No space left on device; free some space and run it again to resume\n"
+
+
+class TestBadInput:
+    """Named, and the rest goes on; or refused."""
+
+    BAD = (b"\xff", b'{"question": "1+1?"}', {"answer": 2}, [1], {"question": 5, "answer": 1}, {"question": "a"})
+
+    def test_lines_that_are_no_problems_are_named_and_the_rest_is_asked(self, r1: Run, tmp_path: Path) -> None:
+        file = tmp_path / "problems.jsonl"
+        file.write_bytes(lines(PROBLEMS[0], *self.BAD, PROBLEMS[1]))
+        done = r1(*TINY, file, "--no-instruct", "--json")
+        assert done.returncode == 2
+        errors = done.stderr.decode().splitlines()
+        assert errors[0] == "r1: line 2 is not UTF-8 (byte 1)"
+        assert errors[1] == 'r1: line 3 has no "answer", and no "check"'
+        assert errors[-1] == "r1: 1 other line cannot be used either"
+        found = json.loads(done.stdout)
+        assert (found["samples"], found["pass_at_1"]["value"]) == (2, 1.0)
+        assert [bad["line"] for bad in found["bad_lines"]] == [2, 3, 4, 5, 6, 7]
+        assert r1(*TINY, file, "--no-instruct", "--skip-bad").returncode == 0
+
+    def test_a_question_that_is_longer_than_the_context_is_wrong_and_named(self, r1: Run, tmp_path: Path) -> None:
+        file = tmp_path / "problems.jsonl"
+        file.write_bytes(lines({"question": "word " * 5000, "answer": 1}, PROBLEMS[0]))
+        done = r1(*TINY, file, "--no-instruct", "--json")
+        assert done.returncode == 2
+        assert done.stderr.decode().startswith("r1: line 1: the prompt")
+        found = json.loads(done.stdout)
+        assert (found["pass_at_1"]["value"], found["finish_reason"]) == (0.5, {"error": 1, "stop": 1})
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ((), "give either a FILE of problems (`-`: stdin) or --builtin tiny"),
+            (("x.jsonl", "--builtin", "tiny"), "give either a FILE of problems (`-`: stdin) or --builtin tiny"),
+            (("--builtin", "aime"), "no built-in problems are called 'aime'; there are: tiny"),
+            (("missing.jsonl",), "missing.jsonl: cannot be read (No such file or directory)"),
+            (("-",), "stdin has no problems; each line is a JSON object with a question and its answer"),
+            (("--builtin", "tiny", "-o", "/"), "--output /: cannot be written (Is a directory); choose another file"),
+            (
+                ("--builtin", "tiny", "--instruct", "x", "--no-instruct"),
+                "--instruct adds to each question and --no-instruct adds nothing; leave one of them out",
+            ),
+        ],
+    )
+    def test_is_refused(self, r1: Run, arguments: tuple[str, ...], message: str) -> None:
+        done = r1("eval", "-m", "tiny", *arguments)
+        assert (done.returncode, done.stderr.decode()) == (2, f"r1: {message}\n")
+
+    def test_a_file_of_something_else_is_not_overwritten(self, r1: Run, problems: Path) -> None:
+        before = problems.read_bytes()
+        done = r1(*TINY, problems, "-o", problems)
+        assert done.returncode == 2
+        assert b"has something else than samples of r1 eval" in done.stderr
+        assert problems.read_bytes() == before
