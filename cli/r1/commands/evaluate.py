@@ -140,7 +140,7 @@ class _Run:
         progress = LinesProgress(
             self.console,
             total - here,
-            done=lambda done: f"{here + done:,} of {units.count(total, 'sample')}",
+            done=lambda done: f"{here + done:,} of {total:,} sample{'' if total == 1 else 's'}",
             more=lambda: standing.wording,
         )
         with load(self.console, self.settings, interrupt, self.model) as loaded:

@@ -23,10 +23,10 @@ _MOST_SUBSETS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A share from 0 to 1, and its standard error; the error of fewer than two problems is 0, as nothing is known."""
+    """A share from 0 to 1, and its standard error; None: of fewer than two problems, so that it is not known."""
 
     value: float
-    error: float
+    error: float | None
 
 
 def pass_at_1(correct: Sequence[Sequence[bool]]) -> Estimate:
@@ -57,10 +57,10 @@ def powers(most: int) -> list[int]:
 def _over_problems(shares: Sequence[float]) -> Estimate:
     count = len(shares)
     if count == 0:
-        return Estimate(0.0, 0.0)
+        return Estimate(0.0, None)
     mean = sum(shares) / count
     if count == 1:
-        return Estimate(mean, 0.0)
+        return Estimate(mean, None)
     variance = sum((share - mean) ** 2 for share in shares) / (count - 1)
     return Estimate(mean, sqrt(variance / count))
 

@@ -39,8 +39,9 @@ class Ended:
 class Figures:
     """The figures over the samples that there are. `asked` is the number of problems, `k` that of samples of each.
 
-    `undecided` are the problems whose most frequent answer is not settled: several are as frequent, or the samples that
-    are missing could change it. `tps`: tokens per second of all samples together; None if there are no samples.
+    `consensus` has the share for each number of votes that some problem has samples for. `undecided` are the problems
+    whose most frequent answer is not settled: several are as frequent, or the samples that are missing could change it.
+    `tps`: tokens per second of all samples together; None if there are no samples.
     """
 
     asked: int
@@ -93,7 +94,7 @@ def figures(
         k=k,
         samples=len(used),
         pass_at_1=pass_at_1([[correct for _, correct in each] for each in votes]),
-        consensus={number: consensus(votes, number) for number in powers(k)},
+        consensus={number: consensus(votes, number) for number in powers(max(map(len, votes), default=0))},
         ended=Ended(_thinking_ends(used), Counter(sample.finish_reason for sample in used)),
         without_answer=sum(sample.final is None and sample.finish_reason == "stop" for sample in used),
         literally=sum(sample.how == "literal" for sample in used),

@@ -182,11 +182,12 @@ def _rows(figures: Figures, layout: Layout) -> list[str]:
 
 
 def _share(estimate: Estimate) -> str:
-    return f"{100 * estimate.value:.1f} % ± {100 * estimate.error:.1f}"
+    share = f"{100 * estimate.value:.1f} %"
+    return share if estimate.error is None else f"{share} ± {100 * estimate.error:.1f}"
 
 
-def _estimate(estimate: Estimate) -> dict[str, float]:
-    return {"value": round(estimate.value, 6), "error": round(estimate.error, 6)}
+def _estimate(estimate: Estimate) -> dict[str, float | None]:
+    return {"value": round(estimate.value, 6), "error": None if estimate.error is None else round(estimate.error, 6)}
 
 
 def _fact(label: str, text: str, layout: Layout) -> list[str]:

@@ -28,7 +28,7 @@ class TestPassAt1:
         ("samples", "value"), [([], 0.0), ([[]], 0.0), ([[True, False]], 0.5), ([[], [True]], 1.0)]
     )
     def test_of_one_problem_or_none_the_error_is_not_known(self, samples: list[list[bool]], value: float) -> None:
-        assert pass_at_1(samples) == Estimate(value, 0.0)
+        assert pass_at_1(samples) == Estimate(value, None)
 
     def test_is_what_numpy_finds(self) -> None:
         drawn = np.random.default_rng(3).random((40, 8)) < 0.6
@@ -64,7 +64,7 @@ class TestConsensus:
 
     def test_a_problem_with_too_few_samples_is_left_out(self) -> None:
         assert consensus([[RIGHT], [WRONG, WRONG]], 2).value == 0.0
-        assert consensus([[RIGHT]], 2) == Estimate(0.0, 0.0)
+        assert consensus([[RIGHT]], 2) == Estimate(0.0, None)
 
     def test_random_subsets_come_near_what_all_of_them_give(self) -> None:
         """Of 20 samples there are 184,756 subsets of 10: too many to try, but not for the hypergeometric sum."""

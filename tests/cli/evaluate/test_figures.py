@@ -57,6 +57,12 @@ class TestFigures:
     def test_without_samples(self) -> None:
         found = of([problem(1)], [], 2)
         assert (found.samples, found.is_complete, found.tps, found.undecided) == (0, False, None, ("1",))
+        assert found.consensus == {}
+
+    def test_of_some_of_the_samples_there_are_shares_for_fewer_votes(self) -> None:
+        found = of([problem(1), problem(2)], [sample(1, 0), sample(1, 1), sample(2, 0)], 16)
+        assert [*found.consensus] == [1, 2]
+        assert found.consensus[2].error is None  # only one problem has two
 
     def test_what_could_not_be_compared_or_asked_is_counted(self) -> None:
         records = [
