@@ -1,4 +1,4 @@
-"""Whether two answers say the same, for a table of pairs, and with a verifier that is missing, fails or is asked twice."""
+"""Whether two answers say the same: a table of pairs, and a verifier that is missing, fails or is asked twice."""
 
 from __future__ import annotations
 
