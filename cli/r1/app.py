@@ -127,7 +127,11 @@ def _root(
 
 @app.command(cls=Command, epilog=examples.CHAT)
 @options.with_settings(
-    {"thinking": options.ThinkingInChat}, options.THINKING, options.SAMPLING, options.MODEL_AND_MACHINE
+    options.SAMPLING,
+    options.VOTES,
+    {"thinking": options.ThinkingInChat},
+    options.THINKING,
+    options.MODEL_AND_MACHINE,
 )
 def chat(
     flags: Flags,

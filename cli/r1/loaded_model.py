@@ -98,13 +98,14 @@ class LoadedModel:
         """How many prompts it answers at once."""
         return self.plan.sequences
 
-    def configure(self, settings: Settings) -> None:
+    def configure(self, settings: Settings, at_once: int | None = None) -> None:
         """Applies new settings, and creates a KV cache for them unless the present one suits.
 
-        Not while requests are under way; a number of threads stays as it is. Raises as `ask`.
+        The cache is for at most `at_once` prompts at the same time; None: for as many as before. Not while requests are
+        under way; a number of threads stays as it is. Raises as `ask`.
         """
         began = perf_counter()
-        self._fitted.configure(settings)
+        self._fitted.configure(settings, at_once)
         self._scheduler_for(0)
         self._load_s += perf_counter() - began
 

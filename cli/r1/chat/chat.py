@@ -14,6 +14,8 @@ from r1.chat.recorder import Recorder, RunningTurn
 from r1.chat.thinking import ThinkingDisplay
 from r1.chat.turns import ChatTurns, prompt_of
 from r1.chat.view import Opening, View
+from r1.chat.vote_job import Tallied, VoteOver
+from r1.chat.votes import follow_vote
 from r1.chat.worker import Failed, Loaded, Loading, Noted, Ready, Warmed, Worker, WorkerEvent
 from r1.engine.events import Event, Finished, Prefill
 from r1.engine.prompt import Turn
@@ -195,8 +197,9 @@ class Chat:
         if isinstance(event, Failed):
             self._failed(event)
         elif isinstance(event, Loaded):
-            if self.recorder.turn is not None:
-                self.recorder.turn.load_s = event.load_s
+            self.recorder.loaded(event.load_s)
+        elif isinstance(event, Tallied | VoteOver):
+            follow_vote(event, self.recorder.turn, self.reply)
         elif isinstance(event, Loading | Noted | Ready | Warmed):
             self.model.handle(event)
         else:
@@ -219,7 +222,7 @@ class Chat:
         self.turns.append(stored)
         self.thinking.turn_ended(stored, was_shown=reply.shows_thinking)
         wrong = what_is_wrong(event, stored.answer, turn.form, self.settings, self.model.ready)
-        self._close_reply(self.notices.warning(wrong) if wrong else "", event)
+        self._close_reply(self.notices.ending(turn.remarks, turn.problem, wrong), event)
         self._next()
 
     def _next(self) -> None:

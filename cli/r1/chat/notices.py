@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from r1.chat.view import View
@@ -47,6 +48,11 @@ class Notices:
     def failure(self, text: str) -> str:
         """The lines that `fail` prints."""
         return self._lines(text, _RED)
+
+    def ending(self, remarks: Sequence[str], *warnings: str | None) -> str:
+        """The lines that follow a reply: remarks, then warnings."""
+        said = self._lines("\n".join(remarks), _DIM) if remarks else ""
+        return said + "".join(self.warning(warning) for warning in warnings if warning)
 
     def _lines(self, text: str, codes: str) -> str:
         return self._view.style.note(text, codes) + "\n"

@@ -16,6 +16,7 @@ from r1.chat.leaving import LEAVING_HINT, PressedTwice
 from r1.chat.print_order import PrintOrder
 from r1.chat.slash_commands import COMMANDS
 from r1.chat.view import Opening
+from r1.chat.vote_job import VoteOver
 from r1.chat.worker import Failed, Noted, Ready, Worker, WorkerEvent
 from r1.console import Console
 from r1.engine.events import Event, Finished
@@ -53,6 +54,10 @@ class _PlainReply(ReplyView):
         super().show(event)
         self._plain.trace_to = self._trace_to
         self._plain.show(event)
+
+    def show_tally(self, wordings: Sequence[str]) -> None:
+        super().show_tally(wordings)
+        self._plain.show_tally(wordings)
 
     def close(self) -> None:
         """Ends the line that is being written."""
@@ -153,11 +158,14 @@ def _answer_pipe(console: Console, chat: Chat, events: SimpleQueue[WorkerEvent])
         raise UsageError('stdin is empty; try: echo "How many r\'s are in strawberry?" | r1 chat')
     chat.ask(message)
     errors: list[Exception] = []
+    votes: list[VoteOver] = []
 
     def handle(event: WorkerEvent) -> None:
         if isinstance(event, Noted):
             (console.warn if event.grave else console.note)(event.text)
             return
+        if isinstance(event, VoteOver):
+            votes.append(event)
         if isinstance(event, Failed):
             errors.append(event.error)
         if not isinstance(event, Failed) or event.asking:
@@ -167,10 +175,15 @@ def _answer_pipe(console: Console, chat: Chat, events: SimpleQueue[WorkerEvent])
     if errors:  # without its model, the question fails as well
         raise errors[0]
     turn = chat.turns[-1]
+    for remark in votes[0].remarks if votes else ():
+        console.note(remark)
     limits = _limits(chat)
     if turn.answer and not console.quiet and (line := _how_thinking_ended(turn, limits)):
         console.warn(line)
     status = exit_status(turn.finish_reason, turn.answer)
+    if status is ExitStatus.OK and votes and votes[0].problem:
+        console.warn(votes[0].problem)
+        return ExitStatus.INCOMPLETE
     if status is ExitStatus.INCOMPLETE:
         assert turn.finish_reason is not None
         thought = turn.thinking_end is not None

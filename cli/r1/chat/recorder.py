@@ -26,7 +26,8 @@ _CLOSE_RETRIES = 20  # at the end of a chat; each try waits for the lock as long
 class RunningTurn:
     """The turn being answered. `id` is 0 until the history has it; `replaces` is the turn whose place it takes.
 
-    `form` is what the answer must keep to; None: nothing.
+    `form` is what the answer must keep to; None: nothing. `remarks` say what its vote came to, if there was one, and
+    `problem` why nothing won.
     """
 
     number: int
@@ -37,6 +38,8 @@ class RunningTurn:
     id: int = 0
     started: float = field(default_factory=time.time)
     load_s: float = 0.0
+    remarks: tuple[str, ...] = ()
+    problem: str | None = None
 
     def stored(self, finished: Finished | None, thinking_s: float | None) -> StoredTurn:
         """The turn once it is over. `finished` is None when it broke off."""
@@ -92,6 +95,11 @@ class Recorder:
         self._saved_at = time.monotonic()
         with self._tolerant():
             self._insert(turn)
+
+    def loaded(self, load_s: float) -> None:
+        """Notes the seconds that it took to get ready for the turn."""
+        if self.turn is not None:
+            self.turn.load_s = load_s
 
     def tick(self) -> None:
         """Saves the reply from time to time; call it several times a second."""

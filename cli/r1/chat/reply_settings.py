@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from r1.chat.votes import require_different_votes
 from r1.chat.worker import Ready
 from r1.engine.thinking import EFFORTS
 from r1.settings import Settings, changed
@@ -26,6 +27,7 @@ def with_setting(settings: Settings, name: str, value: str, ready: Ready | None)
     new = changed(settings, name, None if value in _DEFAULT_WORDS else value)
     if name == "ctx" and ready and (new.ctx or 0) > ready.trained:
         raise UsageError(f"ctx: {new.ctx:,} is too long; the model was trained for {ready.trained:,} tokens")
+    require_different_votes(new)
     return new
 
 

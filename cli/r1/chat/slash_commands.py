@@ -22,6 +22,7 @@ from r1.chat.reply_settings import (
 )
 from r1.chat.terminal import copy
 from r1.chat.view import name_of
+from r1.chat.votes import votes, with_votes
 from r1.engine.events import THINKING_ENDS
 from r1.history.history import StoredTurn
 from r1_quantize import units
@@ -215,6 +216,23 @@ def _format(chat: Chat, argument: str) -> None:
     if argument:
         chat.next.form = form_of(argument)
     chat.notices.say(form(chat.next.form))
+
+
+@COMMANDS.add(
+    "votes",
+    "[K|off]",
+    "let K replies vote on the answer, from the next message on",
+    completions=lambda _: ("4", "8", "16", "off"),
+    while_busy=True,
+)
+def _votes(chat: Chat, argument: str) -> None:
+    """/votes shows it. A vote ends as soon as the winner is certain enough.
+
+    While it goes on, Ctrl-C ends it with the winner so far, and Esc makes the replies under way answer now.
+    """
+    if argument:
+        chat.change_settings(with_votes(chat.settings, argument))
+    chat.notices.say(votes(chat.settings))
 
 
 @COMMANDS.add(

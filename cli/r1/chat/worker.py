@@ -13,11 +13,12 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from r1.chat.vote_job import Tallied, VoteJob, VoteOver
 from r1.engine.events import Event
 from r1.engine.llama import Stop
 from r1.engine.model import LoadCancelled
 from r1.engine.prompt import Turn
-from r1.fit.fitted_model import Listener
+from r1.fit.fitted_model import Listener, Workload
 from r1.loaded_model import LoadedModel
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
@@ -79,7 +80,7 @@ class Failed:
     asking: bool
 
 
-WorkerEvent = Loading | Noted | Ready | Loaded | Warmed | Failed | Event
+WorkerEvent = Loading | Noted | Ready | Loaded | Warmed | Tallied | VoteOver | Failed | Event
 
 
 @dataclass(slots=True)
@@ -99,7 +100,7 @@ class _Ask(_Job):
     turns: Sequence[Turn]
     settings: Settings
     form: Form | None
-    answers_now: bool = field(default=False, init=False)
+    times_hurried: int = field(default=0, init=False)  # how often it was told to answer now
 
 
 @dataclass(slots=True)
@@ -135,7 +136,10 @@ class Worker:
         self._put(self._latest_open)
 
     def ask(self, prompt: str, turns: Sequence[Turn], settings: Settings, form: Form | None = None) -> None:
-        """Answers, in the form: Loaded, then the events of a turn; or Failed."""
+        """Answers, in the form: Loaded, then the events of a turn; or Failed.
+
+        With `votes` in the settings it holds a vote: Tallied*, VoteOver, then the events of the winner.
+        """
         self._put(_Ask(prompt, tuple(turns), settings, form))
 
     def warm(self, turns: Sequence[Turn], settings: Settings) -> None:
@@ -157,7 +161,7 @@ class Worker:
     def answer_now(self) -> None:
         """Ends the thinking, now or when it begins."""
         if isinstance(self._latest, _Ask):
-            self._latest.answers_now = True
+            self._latest.times_hurried += 1
 
     def close(self) -> None:
         """Ends the thread, which frees the model."""
@@ -216,6 +220,7 @@ class Worker:
             self._stop,
             Listener(lambda share: self._emit(Loading(share)), lambda note: self._emit(Noted(note.text, note.grave))),
             name=reference,
+            workload=Workload(is_parallel=_at_once(job.settings) > 1, most=_at_once(job.settings)),
         )
         self._model.give_notes()
         self._default_ctx = self._model.plan.context
@@ -236,7 +241,11 @@ class Worker:
         if self._model is None:
             raise self._load_error or R1Error("no model is loaded; /model NAME loads one")
         self._configure(self._model, job.settings)
-        reply = self._model.ask(job.prompt, job.turns, form=job.form, answer_now=lambda: job.answers_now)
+        if _at_once(job.settings) > 1:
+            vote = VoteJob(self._model, job.prompt, job.turns, job.form, lambda: job.times_hurried, self._stop)
+            vote.hold(self._emit)
+            return
+        reply = self._model.ask(job.prompt, job.turns, form=job.form, answer_now=lambda: job.times_hurried > 0)
         self._emit(Loaded(reply.load_s))
         for event in reply.events:
             self._emit(event)
@@ -254,11 +263,16 @@ class Worker:
                 return
 
     def _configure(self, model: LoadedModel, settings: Settings) -> None:
-        """Applies the settings; emits Ready if the length of the KV cache has changed."""
-        before = model.context_length
-        model.configure(replace(settings, ctx=settings.ctx or self._default_ctx))
-        if model.context_length != before:
+        """Applies the settings; emits Ready if there is another KV cache then."""
+        before = model.context_length, model.plan
+        model.configure(replace(settings, ctx=settings.ctx or self._default_ctx), _at_once(settings))
+        if (model.context_length, model.plan) != before:
             self._emit(self._ready(model))
 
     def _ready(self, model: LoadedModel) -> Ready:
         return Ready(self._reference, model.context_length, model.model.context_length, model.explain())
+
+
+def _at_once(settings: Settings) -> int:
+    """The most replies to one message; they share the KV cache."""
+    return settings.votes or 1

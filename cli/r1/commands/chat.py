@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from r1.chat.view import Opening
 from r1.console import Console
+from r1.evaluate.vote import vote_options
 from r1.history.history import History, location
 from r1.library import find_model, known_models, resolve_model
 from r1.settings import Settings
@@ -31,6 +32,7 @@ def chat(console: Console, options: ChatOptions, settings: Settings) -> int:
     """Chats until the user quits. Without a terminal, answers one prompt and returns that answer's status."""
     if options.resume_last and options.session is not None:
         raise UsageError("--continue and --chat cannot be combined; leave one of them out")
+    vote_options(replace(settings, thinking=None))  # raises, too
     with History.open(location(console.environ), lock_timeout_s=_LOCK_TIMEOUT_S) as history:
         session = _session(history, options)
         opening = _opening(console, history, settings, options, session)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from r1.engine.context import Context, ContextParams
@@ -64,9 +64,13 @@ class FittedModel:
     def settings(self) -> Settings:
         return self._planner.settings
 
-    def configure(self, settings: Settings) -> None:
-        """Applies new settings to the contexts to come."""
+    def configure(self, settings: Settings, at_once: int | None = None) -> None:
+        """Applies new settings to the contexts to come, which are for at most `at_once` prompts at the same time; None:
+        for as many as before.
+        """
         self._planner = self._planner.with_settings(settings)
+        if at_once is not None:
+            self._workload = replace(self._workload, is_parallel=at_once > 1, most=at_once)
 
     @property
     def model(self) -> Model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, TextIO
 
 from r1.console import Console
@@ -58,6 +58,7 @@ class PlainView:
         self._console = console
         self._show_answer = show_answer
         self._activity = Activity(budget=budget)
+        self._tally: Sequence[str] = ()  # of a vote, in fewer and fewer words
         self._status = status or StatusLine(console)
         self._status.begin(self._wordings)
         self._line = _Line()
@@ -66,8 +67,13 @@ class PlainView:
         self._held: list[str] | None = [] if trace_to == "stdout" and not console.stdout_is_terminal else None
         self._stdout_is_unseen = is_unseen(console.stdout)
 
+    def show_tally(self, wordings: Sequence[str]) -> None:
+        """Until the next event, the status line says how a vote stands."""
+        self._tally = wordings
+
     def show(self, event: Event) -> None:
         """Raises BrokenPipeError if the reader of stdout went away."""
+        self._tally = ()
         self._activity.add(event)
         if isinstance(event, Thinking):
             self._show_thinking(event.text)
@@ -89,7 +95,7 @@ class PlainView:
         self._end_text()
 
     def _wordings(self) -> list[str]:
-        return shortened(self._activity.parts())
+        return list(self._tally) or shortened(self._activity.parts())
 
     def _show_thinking(self, text: str) -> None:
         if self._held is None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from r1.console import printable
 from r1.engine.events import (
     THINKING_ENDS,
@@ -77,6 +79,8 @@ class ReplyView:
         self._drawn_answer = 0  # pieces
         self._trace_is_closed = False
         self._is_over = False
+        self._tally: Sequence[str] = ()  # of a vote, in fewer and fewer words
+        self._thinking_took_s: float | None = None
 
     @property
     def has_begun(self) -> bool:
@@ -90,7 +94,7 @@ class ReplyView:
     @property
     def thinking_s(self) -> float | None:
         """Seconds of thinking so far; None before it began."""
-        return self._activity.thinking_s
+        return self._activity.thinking_s if self._thinking_took_s is None else self._thinking_took_s
 
     @property
     def decode_tps(self) -> float | None:
@@ -100,6 +104,16 @@ class ReplyView:
         tokens, began = self._first_tokens
         seconds = self._clock() - began
         return (self.text.generated_tokens - tokens) / seconds if seconds >= _MEASURED_AFTER_S else None
+
+    def show_tally(self, wordings: Sequence[str]) -> None:
+        """Several replies vote, so that none of them can be shown yet. The line of activity says how the vote stands:
+        in the first of the `wordings` that fits.
+        """
+        self._tally = [printable(wording) for wording in wordings]
+
+    def show_winner(self, thinking_s: float) -> None:
+        """The events that follow are those of a reply that is complete already; its thinking took so long."""
+        self._tally, self._thinking_took_s = (), thinking_s
 
     def show(self, event: Event) -> None:
         """Adds an event; the next frame shows it."""
@@ -160,6 +174,9 @@ class ReplyView:
         return self._trace.live() if self.shows_thinking else ""
 
     def _activity_line(self) -> str:
+        if self._tally:
+            hinted = f"{self._tally[0]} · Esc answers now · Ctrl-C takes the winner so far"
+            return next((line for line in [hinted, *self._tally] if cell_len(line) < self._style.width), "")
         if self.is_thinking:
             key = "hides" if self.shows_thinking else "shows"
             state, seconds, _ = self._activity.parts()  # the toolbar counts the tokens

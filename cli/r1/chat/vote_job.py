@@ -1,0 +1,143 @@
+"""A vote in the chat: several replies to one message on the worker's thread, and the events of the one that wins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from r1.engine.events import Answer, Event, Prefill, Thinking, Thought
+from r1.engine.prompt import Turn
+from r1.engine.request import Request
+from r1.loaded_model import LoadedModel
+from r1.settings import Settings
+
+if TYPE_CHECKING:
+    from r1.evaluate.tally import Sample
+    from r1.evaluate.vote import VoteOptions
+    from r1.evaluate.voting import Voting
+    from r1.forms.form import Form
+    from r1.render.reply_text import Reply
+
+_TALLY_EVERY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Tallied:
+    """How a vote stands, in fewer and fewer words."""
+
+    wordings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VoteOver:
+    """A vote has ended. Getting ready for it took `load_s` seconds, and the thinking of its winner `thinking_s`.
+
+    `problem` says why nothing won; else None. `remarks` are for people, and say what the vote came to.
+    """
+
+    load_s: float
+    thinking_s: float
+    remarks: tuple[str, ...]
+    problem: str | None
+
+
+VoteEvent = Tallied | VoteOver | Event
+
+
+class VoteJob:
+    """One vote over a loaded model, with the votes of its settings."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        prompt: str,
+        turns: Sequence[Turn],
+        form: Form | None,
+        times_hurried: Callable[[], int],
+        stop: Callable[[], bool],
+    ) -> None:
+        """`times_hurried` counts how often the user wanted the answer now: each time, this is for the samples that are
+        being generated then. `stop` ends the vote with what has been counted.
+        """
+        self._model = model
+        self._prompt = prompt
+        self._turns = turns
+        self._form = form
+        self._times_hurried = times_hurried
+        self._stop = stop
+        self._hurried_before = 0  # what the next samples begin with
+        self._has_begun = False
+        self._next_tally = 0.0
+
+    def hold(self, emit: Callable[[VoteEvent], None]) -> None:
+        """Emits Tallied*, VoteOver, and the events of the winner as if it were generated now. Raises as
+        `LoadedModel.ask`.
+        """
+        from r1.evaluate.polling import Polling  # here, because most chats hold no vote
+
+        options = options_of(self._model.settings)
+        with Polling(self._model) as polling:
+            voting = polling.voting(options, self._model.settings.seed, self._form, self._request)
+            voting.run(lambda: self._is_stopped(voting, emit))
+            voted = polling.voted(voting)
+        shown = voting.vote.result().shown
+        assert shown is not None, "a sample is drawn before the vote ends"
+        stopped = ("stopped by you",) if self._stop() and not voting.vote.is_over else ()
+        remarks = (": ".join([*stopped, *voted.remarks[:1]]), *voted.remarks[1:]) if voted.remarks else ()
+        emit(VoteOver(voted.load_s, _thinking_s(shown), remarks, voted.problem))
+        for event in events_of(voted.reply):
+            emit(event)
+
+    def _request(self, seed: int) -> Request:
+        before = self._hurried_before
+        return self._model.request(
+            self._prompt,
+            self._turns,
+            settings=replace(self._model.settings, seed=seed),
+            form=self._form,
+            answer_now=lambda: self._times_hurried() > before,
+        )
+
+    def _is_stopped(self, voting: Voting, emit: Callable[[VoteEvent], None]) -> bool:
+        """Called before each step. The first samples begin in any case, so that there is one to show; a key that was
+        pressed before that is for them.
+        """
+        from r1.evaluate.vote_report import tally_wordings
+
+        if not self._has_begun:
+            self._has_begun = True
+            return False
+        self._hurried_before = self._times_hurried()
+        if time.monotonic() >= self._next_tally:
+            self._next_tally = time.monotonic() + _TALLY_EVERY_S
+            emit(Tallied(tuple(tally_wordings(voting))))
+        return self._stop()
+
+
+def options_of(settings: Settings) -> VoteOptions:
+    """The votes of a chat's settings."""
+    from r1.evaluate.vote import VoteOptions
+
+    return VoteOptions(settings.votes or 1, settings.first, settings.confidence)
+
+
+def events_of(reply: Reply) -> Iterator[Event]:
+    """The events of a reply that is over, each text in one piece."""
+    finished = reply.finished
+    usage = finished.usage
+    yield Prefill(usage.prompt_tokens, usage.prompt_tokens)
+    if reply.thinking:
+        yield Thinking(reply.thinking, usage.thinking_tokens)
+    if finished.thinking_end is not None:
+        yield Thought(usage.thinking_tokens, finished.thinking_end)
+    if reply.answer:
+        yield Answer(reply.answer, usage.answer_tokens)
+    yield finished
+
+
+def _thinking_s(sample: Sample) -> float:
+    """Seconds that a sample thought, at its own speed among the others."""
+    rate = sample.reply.finished.timings.decode_tps
+    return sample.thinking_tokens / rate if rate else 0.0
