@@ -69,9 +69,9 @@ def _short_last_line(answer: str) -> str | None:
 
 
 def _right_side(line: str) -> str:
-    """What is behind the last equals sign of a calculation, as in 17 + 25 = 42."""
+    """What is behind the last equals sign of a calculation, as in 17 + 25 = 42; not of `x = 1 or x = 2`."""
     left, _, right = line.rpartition("=")
-    return right.strip() if left and not re.search(r"(?<!\\)\b[A-Za-z]{3,}", left) else ""
+    return right.strip() if left and not re.search(r"(?<!\\)\b[A-Za-z]{2,}|[,;]", left) else ""
 
 
 def _is_short(form: NormalForm | None) -> bool:

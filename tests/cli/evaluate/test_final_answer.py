@@ -68,6 +68,8 @@ def test_else_a_short_last_line(answer: str, final: str) -> None:
         "42 is right.\nI am sure.",
         "There are 3 boys and 4 girls in the class.",
         "2024-01-02",
+        "x = 1 or x = 2",
+        "x = 1, y = 2",
         "The answer is the derivative of a function.",
         "1" * 200,
         "Yes, that is so, and there is more to be said about it.",
