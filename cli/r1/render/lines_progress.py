@@ -119,8 +119,12 @@ class LinesProgress:
         if left is None:
             return shortened([done, running, *speed, *more])
         time_left = _roughly(left)
+        with_more = [
+            " · ".join([done, running, *speed, f"about {time_left} left", *more]),
+            " · ".join([done, *speed, f"{time_left} left", *more]),
+        ]
         return [
-            *([" · ".join([done, running, *speed, f"about {time_left} left", *more])] if more else []),
+            *(with_more if more else []),
             " · ".join([done, running, *speed, f"about {time_left} left"]),
             " · ".join([done, *speed, f"{time_left} left"]),
             f"{done} · {time_left} left",

@@ -107,7 +107,8 @@ class TestWordings:
             found.begin(1)
         # 2 and a half of 10 samples in 60 s: the other 7 and a half take 180 s
         assert found.wordings()[0] == "7 of 15 samples · 1 running · about 3 min left · undecided: 3"
-        assert found.wordings()[1] == "7 of 15 samples · 1 running · about 3 min left"
+        assert found.wordings()[1] == "7 of 15 samples · 3 min left · undecided: 3"
+        assert found.wordings()[2] == "7 of 15 samples · 1 running · about 3 min left"
 
     def test_each_wording_is_shorter_than_the_one_before(self) -> None:
         clock = Clock()
