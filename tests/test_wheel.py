@@ -24,6 +24,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_holds_both_packages_the_catalogue_and_the_built_in_checkpoint(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"r1/app.py", "r1/py.typed", "r1_quantize/pipeline.py", "r1_quantize/models.toml"} <= names
+    assert "r1/evaluate/tiny.jsonl" in names
     tiny = {
         name.removeprefix("r1_quantize/store/tiny/") for name in names if name.startswith("r1_quantize/store/tiny/")
     }

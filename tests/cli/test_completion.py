@@ -73,6 +73,11 @@ class TestModels:
         (tmp_path / "cache" / "models--deepseek-ai--DeepSeek-R1-Distill-Qwen-14B" / "snapshots").mkdir(parents=True)
         assert complete("r1 quantize qwen-1") == ["qwen-14b"]
 
+    def test_problems_are_in_a_file_or_built_in(self, complete: Complete) -> None:
+        assert complete("r1 eval pro") == ["FILES"]
+        assert complete("r1 eval --builtin ") == ["tiny"]
+        assert complete("r1 eval --builtin tiny -m ") == MODELS
+
     def test_what_can_be_removed(self, complete: Complete) -> None:
         assert complete("r1 rm ") == [*MODELS, "llama-8b:Q6_K", REPO, "someone/Half"]
         assert complete("r1 rm tiny qw") == MODELS[:2]

@@ -22,6 +22,7 @@ from r1.evaluate.figures import Figures, by_problem, figures, published_for
 from r1.evaluate.final_answer import final_answer
 from r1.evaluate.judging import Judge
 from r1.evaluate.problems import (
+    BUILT_IN,
     CHOICE_INSTRUCTION,
     INSTRUCTION,
     BadLine,
@@ -246,7 +247,8 @@ def _content(console: Console, options: EvalOptions) -> tuple[str, bytes]:
         with path.open("rb") as file:
             return str(path), _read(str(path), file)
     except OSError as exc:
-        raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
+        hint = f"; for the built-in problems: --builtin {options.file}" if options.file in BUILT_IN else ""
+        raise UsageError(f"{path}: cannot be read ({exc.strerror}){hint}") from exc
 
 
 def _read(name: str, file: BinaryIO) -> bytes:
@@ -278,6 +280,13 @@ def _instruction(options: EvalOptions, *problems: Problem) -> str | None:
     return CHOICE_INSTRUCTION if any(problem.choices for problem in problems) else INSTRUCTION
 
 
+def _kind_of_instruction(options: EvalOptions) -> str | None:
+    """The instruction that was given, or that it is the usual one, which may differ from problem to problem."""
+    if options.instruction is not None:
+        return options.instruction or None
+    return None if options.builtin is not None else "the usual one"
+
+
 def _log(
     console: Console, options: EvalOptions, settings: Settings, model: StoredModel, problems: _Problems
 ) -> SampleLog:
@@ -289,7 +298,7 @@ def _log(
         "model": model.reference,
         "model_file": _file_facts(model),
         "problem_file": f"sha256:{problems.digest}",
-        "instruction": _instruction(options, *problems.chosen[:1]),
+        "instruction": _kind_of_instruction(options),
         **_compared(settings),
     }
     log = SampleLog.open(options.output, facts)

@@ -125,6 +125,7 @@ class TestGoingOn:
             (("--temp", "0.5"), "another temp, 0.0 instead of 0.5"),
             (("--instruct", "Be brief."), "another instruction, none instead of Be brief."),
             (("--seed", "5"), "another seed, 0 instead of 5"),
+            (("--effort", "low"), "another effort, none instead of low"),
         ],
     )
     def test_a_changed_setting_starts_over_and_says_so(
@@ -140,6 +141,18 @@ class TestGoingOn:
         assert "starting over" in done.stderr.decode()
         assert file.with_name("samples.old.jsonl").read_bytes() == before
         assert len(samples(file)) == 4
+
+    def test_another_order_or_more_samples_of_each_change_none_of_them(
+        self, r1: Run, problems: Path, tmp_path: Path
+    ) -> None:
+        """A file of questions with choices and without: the usual instruction is not the same for all."""
+        problems.write_bytes(lines(PROBLEMS[0], {"question": "?", "choices": ["a", "b"], "answer": 0}))
+        file = tmp_path / "samples.jsonl"
+        command = (*TINY, problems, "--max-tokens", "2", "-o", file)
+        for options in (("--shuffle", "1"), ("--shuffle", "2"), ("-k", "2"), ("--limit", "1")):
+            printed(r1(*command, *options))
+        assert sorted((each["line"], each["sample"]) for each in samples(file)) == [(1, 0), (1, 1), (2, 0), (2, 1)]
+        assert not file.with_name("samples.old.jsonl").exists()
 
     def test_a_changed_file_starts_over(self, r1: Run, problems: Path, tmp_path: Path) -> None:
         command = (*TINY, problems, "--no-instruct", "--max-tokens", "2", "-o", tmp_path / "samples.jsonl")
@@ -189,6 +202,10 @@ class TestBadInput:
             (("x.jsonl", "--builtin", "tiny"), "give either a FILE of problems (`-`: stdin) or --builtin tiny"),
             (("--builtin", "aime"), "no built-in problems are called 'aime'; there are: tiny"),
             (("missing.jsonl",), "missing.jsonl: cannot be read (No such file or directory)"),
+            (
+                ("tiny",),
+                "tiny: cannot be read (No such file or directory); for the built-in problems: --builtin tiny",
+            ),
             (("-",), "stdin has no problems; each line is a JSON object with a question and its answer"),
             (("--builtin", "tiny", "-o", "/"), "--output /: cannot be written (Is a directory); choose another file"),
             (
