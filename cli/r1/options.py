@@ -372,10 +372,16 @@ Instruct = Annotated[
     ),
 ]
 NoInstruct = Annotated[bool, _option("--no-instruct", help="Ask the questions as they are.")]
-Limit = Annotated[int | None, _option("--limit", min=1, metavar="N", help="Only the first N problems.")]
+Limit = Annotated[int | None, _option("--limit", min=1, max=2**31 - 1, metavar="N", help="Only the first N problems.")]
 Shuffle = Annotated[
     int | None,
-    _option("--shuffle", min=0, metavar="SEED", help="The problems in another order, which depends only on SEED."),
+    _option(
+        "--shuffle",
+        min=0,
+        max=2**32 - 1,
+        metavar="SEED",
+        help="The problems in another order, which depends only on SEED.",
+    ),
 ]
 Samples = Annotated[
     Path | None,

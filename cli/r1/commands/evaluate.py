@@ -48,7 +48,7 @@ from r1_quantize.store.model import StoredModel
 DEFAULT_SEED = 0
 """Of an evaluation: two of the same problems ask with the same seeds."""
 
-_MOST_BYTES = 1 << 30  # of a file of problems
+_MOST_BYTES = 256 << 20  # of a file of problems
 _NAMED_BAD_LINES = 5
 _COMPARED = ("temp", "top_p", "max_tokens", "think_budget", "effort", "reserve", "loop_guard", "system", "ctx")
 """The settings that decide what a sample is, besides its seed."""

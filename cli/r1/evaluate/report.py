@@ -126,7 +126,7 @@ def _facts(figures: Figures) -> list[tuple[str, str]]:
     facts += [("thinking", f"ended {_counts(figures.ended.thinking, _THINKING_ENDS, figures.samples)}")]
     facts += [("replies", _counts(figures.ended.replies, _REPLY_ENDS, figures.samples))]
     if figures.without_answer:
-        facts.append(("no answer", f"{units.count(figures.without_answer, 'complete reply')} with nothing to compare"))
+        facts.append(("no answer", f"{figures.without_answer:,} of the complete replies have nothing to compare"))
     if figures.literally:
         facts.append(("literally", f"{units.count(figures.literally, 'answer')} could only be compared as text"))
     facts += [("tokens", _tokens(figures)), ("speed", _speed(figures))]
@@ -145,13 +145,13 @@ def _beside_published(figures: Figures) -> str:
 
 
 def _counts(counts: Mapping[str, int], words: Mapping[str, str], total: int) -> str:
-    """`by the model 398, at the budget 2`; the number is left out where it is the total."""
+    """`398 by the model, 2 at the budget`, or `by the model, all 400`."""
     known = [name for name in words if counts.get(name)]
     others = [name for name in counts if name not in words]
     parts = [(words.get(name, name), counts[name]) for name in [*known, *others]]
     if len(parts) == 1 and parts[0][1] == total:
         return f"{parts[0][0]}, all {total:,}"
-    return ", ".join(f"{text} {count:,}" for text, count in parts)
+    return ", ".join(f"{count:,} {text}" for text, count in parts)
 
 
 def _tokens(figures: Figures) -> str:

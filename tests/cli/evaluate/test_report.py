@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from r1.evaluate.equivalence import Equivalence
-from r1.evaluate.figures import Figures, Published, figures
+from r1.evaluate.figures import Ended, Figures, Published, figures
 from r1.evaluate.final_answer import final_answer
 from r1.evaluate.judging import Judge
 from r1.evaluate.problems import BadLine
@@ -59,13 +59,16 @@ class TestLines:
         assert "     64  52.7 % published" in text
 
     def test_what_is_missing_or_went_wrong_is_said(self) -> None:
-        figures = replace(found(), samples=7, without_answer=1, literally=2, undecided=("5", "9"))
+        ended = Ended({"budget": 1, "natural": 7}, {"length": 1, "stop": 7})
+        figures = replace(found(), samples=7, ended=ended, without_answer=1, literally=2, undecided=("5", "9"))
         text = "\n".join(report_lines(SUBJECT, figures, Layout()))
         for part in (
             "4 samples each; only 7 samples so far",
-            "no answer    1 complete reply with nothing to compare",
+            "no answer    1 of the complete replies have nothing to compare",
             "literally    2 answers could only be compared as text",
             "undecided    2 problems: 5, 9",
+            "thinking     ended 7 by the model, 1 at the budget",
+            "replies      7 complete, 1 cut off at --max-tokens",
         ):
             assert part in text
 
