@@ -181,14 +181,22 @@ def _answer_pipe(console: Console, chat: Chat, events: SimpleQueue[WorkerEvent])
     if turn.answer and not console.quiet and (line := _how_thinking_ended(turn, limits)):
         console.warn(line)
     status = exit_status(turn.finish_reason, turn.answer)
-    if status is ExitStatus.OK and votes and votes[0].problem:
-        console.warn(votes[0].problem)
-        return ExitStatus.INCOMPLETE
+    if status is ExitStatus.OK and votes:
+        return _vote_status(console, votes[0])
     if status is ExitStatus.INCOMPLETE:
         assert turn.finish_reason is not None
         thought = turn.thinking_end is not None
         console.warn(why_incomplete(turn.finish_reason, limits, answered=bool(turn.answer), thought=thought))
     return status
+
+
+def _vote_status(console: Console, vote: VoteOver) -> ExitStatus:
+    """That of a complete reply which won a vote, or was shown because none did."""
+    if vote.problem is not None:
+        console.warn(vote.problem)
+    if vote.is_stopped:
+        return ExitStatus.INTERRUPTED
+    return ExitStatus.OK if vote.problem is None else ExitStatus.INCOMPLETE
 
 
 def _talk(console: Console, chat: Chat, view: PlainChat, events: SimpleQueue[WorkerEvent]) -> None:

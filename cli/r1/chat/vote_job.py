@@ -34,13 +34,15 @@ class Tallied:
 class VoteOver:
     """A vote has ended. Getting ready for it took `load_s` seconds, and the thinking of its winner `thinking_s`.
 
-    `problem` says why nothing won; else None. `remarks` are for people, and say what the vote came to.
+    `problem` says why nothing won; else None. `remarks` are for people, and say what the vote came to. `is_stopped`:
+    the user ended it.
     """
 
     load_s: float
     thinking_s: float
     remarks: tuple[str, ...]
     problem: str | None
+    is_stopped: bool = False
 
 
 VoteEvent = Tallied | VoteOver | Event
@@ -84,10 +86,10 @@ class VoteJob:
             voted = polling.voted(voting)
         shown = voting.vote.result().shown
         assert shown is not None, "a sample is drawn before the vote ends"
-        stopped = ("stopped by you",) if self._stop() and not voting.vote.is_over else ()
-        remarks = (": ".join([*stopped, *voted.remarks[:1]]), *voted.remarks[1:]) if voted.remarks else ()
-        emit(VoteOver(voted.load_s, _thinking_s(shown), remarks, voted.problem))
-        for event in events_of(voted.reply):
+        is_stopped = self._stop() and not voting.vote.is_over
+        emit(VoteOver(voted.load_s, _thinking_s(shown), voted.remarks, voted.problem, is_stopped))
+        finished = replace(voted.reply.finished, reason=shown.reply.finished.reason)  # of the reply, not of the vote
+        for event in events_of(replace(voted.reply, finished=finished)):
             emit(event)
 
     def _request(self, seed: int) -> Request:

@@ -54,4 +54,6 @@ def follow_vote(event: Tallied | VoteOver, turn: RunningTurn | None, reply: Repl
         reply.show_tally(event.wordings)
         return
     turn.load_s, turn.remarks, turn.problem = event.load_s, event.remarks, event.problem
+    if event.is_stopped and event.remarks:
+        turn.remarks = (f"stopped by you: {event.remarks[0]}", *event.remarks[1:])
     reply.show_winner(event.thinking_s)

@@ -20,7 +20,7 @@ from r1.engine.events import (
     Thought,
 )
 from r1.markdown.wrap import wrap
-from r1.render.activity import Activity
+from r1.render.activity import Activity, shortened
 from r1.render.reply_text import ReplyText
 from r1.render.style import Style
 from r1.render.trace import RunningTrace, render_trace
@@ -175,8 +175,8 @@ class ReplyView:
 
     def _activity_line(self) -> str:
         if self._tally:
-            hinted = f"{self._tally[0]} · Esc answers now · Ctrl-C takes the winner so far"
-            return next((line for line in [hinted, *self._tally] if cell_len(line) < self._style.width), "")
+            hinted = shortened([self._tally[0], "Esc answers now", "Ctrl-C ends the vote"])
+            return next((line for line in [*hinted, *self._tally] if cell_len(line) < self._style.width), "")
         if self.is_thinking:
             key = "hides" if self.shows_thinking else "shows"
             state, seconds, _ = self._activity.parts()  # the toolbar counts the tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -306,3 +307,43 @@ class TestContextLength:
         talk.until(lambda: talk.chat.model.ready is not None and talk.chat.model.ready.ctx == 128)
         talk.say("word " * 200)
         assert talk.chat.settings.ctx == 128
+
+
+class TestVotes:
+    """A message is answered by a vote; the winner is a turn like any other."""
+
+    VOTES = replace(SETTINGS, temp=1.0, votes=4)
+
+    def test_the_winner_is_shown_saved_and_seen_by_the_next_turn(self, open_talk: OpenTalk) -> None:
+        talk = open_talk(self.VOTES)
+        printed = talk.say(SUM)
+        assert re.search(r"^thought for .* tokens\n\n17 \+ 25 = 42\n([34]) of \1 votes for 42", printed), printed
+        (turn,) = talk.history.turns(talk.chat.session or 0)
+        assert (turn.answer, turn.finish_reason, turn.asked.seed) == (SUM_ANSWER, "stop", 1)
+        assert turn.thinking
+        assert turn.usage
+        assert turn.usage.thinking_tokens > 0
+        talk.settle()
+        assert len(talk.chat.model.turn_tokens) == 1
+        assert talk.say("/votes off") == "no votes: each message gets one reply\n\n"
+        assert " vote" not in talk.say(LETTERS)
+        assert len(talk.chat.turns) == 2
+
+    def test_the_thinking_of_the_winner_is_shown_on_request(self, open_talk: OpenTalk) -> None:
+        talk = open_talk(self.VOTES)
+        talk.say("/think show")
+        printed = talk.say(SUM)
+        (turn,) = talk.chat.turns
+        assert turn.thinking.split("\n")[0] in printed.split("thought for")[0]
+
+    def test_a_retry_takes_the_place_of_the_turn(self, open_talk: OpenTalk) -> None:
+        talk = open_talk(self.VOTES)
+        talk.say(SUM)
+        talk.say("/retry")
+        assert [turn.number for turn in talk.chat.turns] == [1]
+        assert [turn.answer for turn in talk.history.turns(talk.chat.session or 0)] == [SUM_ANSWER]
+
+    def test_nothing_to_vote_on_is_a_warning_beside_the_limit(self, open_talk: OpenTalk) -> None:
+        printed = " ".join(open_talk(replace(self.VOTES, max_tokens=5, reserve=0)).say(SUM).split())
+        assert "none of 4 samples has an answer to vote on" in printed
+        assert "the limit of 5 tokens was reached; /set max-tokens N, then /retry" in printed

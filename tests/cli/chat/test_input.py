@@ -62,6 +62,7 @@ class TestCompletion:
         assert offered(completer, "/format s") == ["schema"]
         assert offered(completer, "/format schema p") == ["erson.json"]
         assert offered(completer, "/budget l") == ["low"]
+        assert offered(completer, "/votes o") == ["off"]
 
     @pytest.mark.parametrize("text", ["hello", " /tr", "/trace\n", "/unknown x"])
     def test_messages_are_left_alone(self, completer: CommandCompleter, text: str) -> None:

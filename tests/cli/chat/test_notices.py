@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from r1.chat.notices import explain, nearly_full, what_is_wrong, why_it_ended
+from r1.chat.notices import Notices, explain, nearly_full, what_is_wrong, why_it_ended
 from r1.chat.worker import Ready
 from r1.engine.context import PromptTooLong
 from r1.engine.events import Finished, FinishReason, Usage
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
 from tests.fakes.chats import TIMINGS
+from tests.fakes.views import FakeView
 
 if TYPE_CHECKING:
     from r1.forms.form import Form
@@ -109,3 +110,9 @@ class TestExplain:
         said = explain(PromptTooLong(3000, 1024, 131_072), READY)
         assert said.startswith("the prompt is too long: 3,000 tokens, and the context holds 1,024; press Up")
         assert "/set ctx 6144," in said
+
+
+def test_the_lines_after_a_reply_are_remarks_and_then_warnings() -> None:
+    notices = Notices(FakeView())
+    assert notices.ending(()) == notices.ending((), None, "") == ""
+    assert notices.ending(("5 votes", "1 pair"), None, "stopped") == "5 votes\n1 pair\n\nstopped\n\n"

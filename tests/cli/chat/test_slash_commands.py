@@ -16,7 +16,7 @@ from r1.engine.thinking import EFFORTS
 from r1.history.history import History
 from r1.render.style import Style
 from r1.settings import Settings
-from tests.cli.chat.conftest import LETTERS, SUM, SUM_ANSWER, OpenTalk
+from tests.cli.chat.conftest import LETTERS, SETTINGS, SUM, SUM_ANSWER, OpenTalk
 from tests.fakes.chats import asked, say
 from tests.fakes.views import Talk
 
@@ -285,6 +285,19 @@ class TestCommands:
         assert "stopped at the budget" not in talk.say(LETTERS)
         assert "usage: /budget N" in talk.say("/budget much")
         assert talk.chat.settings.effort == "low"
+
+    def test_votes_are_set_shown_and_removed(self, open_talk: OpenTalk) -> None:
+        talk = open_talk(replace(SETTINGS, temp=1.0))
+        assert talk.say("/votes") == "no votes: each message gets one reply\n\n"
+        assert talk.say("/votes 4").startswith("votes: up to 4 replies to a message, and the answer that")
+        assert " votes for 3" in talk.say(LETTERS)
+        assert "all votes are the same; use /votes off first" in talk.say("/set temp 0")
+        assert "usage: /votes K" in talk.say("/votes some")
+        assert talk.chat.settings.votes == 4
+        assert talk.say("/votes off") == "no votes: each message gets one reply\n\n"
+        assert talk.say("/set temp 0") == "temp 0.0\n\n"
+        assert "all votes are the same; raise it first" in talk.say("/votes 4")
+        assert talk.chat.settings.votes is None
 
     def test_the_levels_of_the_budget_in_its_help_are_those_in_force(self, talk: Talk) -> None:
         """The help of a command is text; the table of levels is elsewhere."""

@@ -8,6 +8,7 @@ from queue import SimpleQueue
 
 import pytest
 
+from r1.chat.vote_job import VoteOver
 from r1.chat.worker import Failed, Loading, Ready, Warmed, Worker, WorkerEvent
 from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
 from r1.engine.prompt import Turn
@@ -177,3 +178,43 @@ class TestAnswerNow:
         thought = next(event for event in events if isinstance(event, Thought))
         assert thought.tokens < 5
         assert said(events)[1]
+
+
+class TestVote:
+    """With votes, several replies share the cache; the model stays, and so does the length of its context."""
+
+    VOTES = Settings(temp=1.0, seed=1, threads=1, ctx=1024, votes=4)
+
+    def test_single_replies_before_and_after_are_as_ever(self, desk: Desk) -> None:
+        plain = desk.ask(QUESTION, [])
+        voted = desk.ask(QUESTION, [], self.VOTES)
+        assert [type(event) for event in voted if isinstance(event, Ready | VoteOver)] == [Ready, VoteOver]
+        assert not any(isinstance(event, Loading) for event in voted)
+        assert said(voted)[1] == said(plain)[1]  # it is a sum of few digits
+        again = desk.ask(QUESTION, [])
+        assert said(again) == said(plain)
+        assert not any(isinstance(event, Ready) for event in again)
+
+    def test_the_cache_is_warmed_for_a_vote(self, desk: Desk) -> None:
+        turns = [Turn(QUESTION, "", "42 " * 40)]
+        desk.warm(turns, self.VOTES)
+        voted = desk.ask(NEXT, turns, self.VOTES)
+        assert not any(isinstance(event, Ready) for event in voted)  # the cache is the one that was warmed
+        assert isinstance(voted[-1], Finished)
+        assert voted[-1].reason == "stop"
+
+    def test_stopped_before_it_began_it_ends_like_a_reply(self, desk: Desk) -> None:
+        desk.worker.warm([Turn("word " * 150, "", "word " * 10)], SETTINGS)
+        desk.worker.ask(QUESTION, [], self.VOTES)
+        desk.worker.stop()
+        end = desk.until(lambda event: isinstance(event, Finished | Failed))[-1]
+        assert isinstance(end, Finished)
+        assert end.reason == "interrupted"
+        assert said(desk.ask(QUESTION, []))[1]
+
+    def test_an_answer_now_is_for_the_samples_that_run(self, desk: Desk) -> None:
+        desk.worker.ask(QUESTION, [], self.VOTES)
+        desk.worker.answer_now()
+        end = desk.until(lambda event: isinstance(event, Finished))[-1]
+        assert isinstance(end, Finished)
+        assert end.thinking_end == "user"

@@ -80,6 +80,21 @@ class TestPipe:
         assert done.stderr.count(b"\n") == 1
         assert b"/set" not in done.stderr
 
+    def test_a_vote_answers_it(self, chat: Chat, own_home: Path) -> None:
+        done = chat("--votes", "3", "--temp", "1.0", "--seed", "1")
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{RAW_THREE}\n".encode(), b"")
+        assert [turn.answer for turn in turns(own_home, 1)] == [RAW_THREE]
+
+    def test_a_vote_without_a_winner_is_incomplete(self, chat: Chat) -> None:
+        done = chat("--votes", "2", "--temp", "1.0", "--max-tokens", "5", "--reserve", "0")
+        assert (done.returncode, done.stdout) == (3, b"")
+        assert done.stderr.count(b"\n") == 1
+
+    def test_a_vote_of_the_same_replies_is_a_usage_error(self, chat: Chat) -> None:
+        done = chat("--votes", "3")
+        assert done.returncode == 2
+        assert b"at temperature 0 all votes are the same" in done.stderr
+
     def test_an_empty_pipe_is_a_usage_error(self, chat: Chat) -> None:
         done = chat(question="\n")
         assert (done.returncode, done.stdout) == (2, b"")

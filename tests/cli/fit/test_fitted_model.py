@@ -83,6 +83,22 @@ class TestSeveralPromptsAtOnce:
             made.context_for(1600)
         made.close()
 
+    def test_their_number_can_change_without_another_load_of_the_weights(self, tiny_path: Path) -> None:
+        made = fitted(tiny_path, replace(BRIEF, ctx=256, parallel=3))
+        weights = made.model
+        assert len(made.context_for(10).sequences) == 1
+        made.configure(made.settings, 8)
+        several = made.context_for(10)
+        assert (len(several.sequences), several.length) == (3, 256)  # as many as the settings say
+        made.configure(made.settings, 2)
+        assert made.context_for(10) is several  # one with more will do
+        made.configure(made.settings, 1)
+        assert made.context_for(10) is several
+        made.configure(replace(made.settings, ctx=512))
+        assert len(made.context_for(10).sequences) == 1
+        assert made.model is weights
+        made.close()
+
     def test_a_single_prompt_has_a_context_of_its_own_size(self, tiny_path: Path) -> None:
         made = fitted(tiny_path, replace(BRIEF, parallel=3))
         context = made.context_for(10)

@@ -223,6 +223,13 @@ class TestStatus:
         assert written(made.stderr).endswith("\r\x1b[K")
         assert self.said(made, clock, view, END) == ""
 
+    def test_a_vote_is_tallied_until_its_winner_comes(self) -> None:
+        made, clock = person(stdout_is_terminal=True), Clock()
+        view = self.view(made, clock, "nowhere", show_answer=True)
+        view.show_tally(["3 of 16 · 42 ×2 · " + "x" * 80, "3 of 16 · 42 ×2"])
+        assert "3 of 16 · 42 ×2" in self.said(made, clock, view)
+        assert "thinking · " in self.said(made, clock, view, Prefill(9, 9), Thinking("a", 431))
+
     def test_thinking_is_counted_against_its_budget(self) -> None:
         made, clock = person(stdout_is_terminal=True), Clock()
         view = PlainView(made, "nowhere", show_answer=True, budget=1024, status=StatusLine(made, clock.ticker, clock))

@@ -137,6 +137,47 @@ class TestWaiting:
         assert reply.frame(10).activity == "waiting for the model"
 
 
+class TestVote:
+    """While several replies vote, the line of activity says how the vote stands; then the winner is shown at once."""
+
+    TALLY = ("3 of 16 · 42 ×2 · 41 ×1 · 4 running · 57 tok/s", "3 of 16 · 42 ×2 · 41 ×1 · 4 running", "3 of 16 · 42 ×2")
+
+    @pytest.mark.parametrize(
+        ("width", "line"),
+        [
+            (200, f"{TALLY[0]} · Esc answers now · Ctrl-C ends the vote"),
+            (80, f"{TALLY[0]} · Esc answers now"),
+            (60, TALLY[0]),
+            (40, TALLY[1]),
+            (36, TALLY[1]),
+            (35, TALLY[2]),
+            (10, ""),
+        ],
+    )
+    def test_in_as_many_words_as_fit(self, clock: Clock, width: int, line: str) -> None:
+        reply = view(clock, shows=True, width=width)
+        reply.show_tally(self.TALLY)
+        assert reply.frame(10) == Frame("", "", line)
+        assert not reply.is_thinking
+        assert not reply.has_begun
+
+    def test_answers_cannot_send_codes_to_the_terminal_and_wide_letters_count_twice(self, clock: Clock) -> None:
+        reply = view(clock, shows=True, width=20)
+        reply.show_tally(["1 of 2 · 草莓草莓草莓 ×1", "1 of 2 · \x1b[31m3"])
+        line = reply.frame(10).activity
+        assert line.startswith("1 of 2 · ")
+        assert line.endswith("3")
+        assert "\x1b" not in line
+
+    def test_the_winner_thought_as_long_as_it_did_before(self, clock: Clock) -> None:
+        reply = view(clock, shows=True)
+        reply.show_tally(self.TALLY)
+        reply.show_winner(12.7)
+        shown = after(reply, [Prefill(9, 9), Thinking("Let me see.", 4), Thought(5), Answer("It is **42**.", 4), END])
+        assert shown == Frame("│ Let me see.\nthought for 12 s · 5 tokens\n\nIt is 42.\n", "", "")
+        assert reply.thinking_s == 12.7
+
+
 class TestThoughtLine:
     """The line that sums up the thinking."""
 

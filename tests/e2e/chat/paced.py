@@ -6,6 +6,8 @@
     R1_TEST_REPLY    the path of a JSON file with a trace and an answer: the model's reply to every question. After
                      "⟲7" in the trace it has gone back by 7 characters, as out of a loop
 
+A vote is held while one of the texts is in its tally.
+
 Sleeping costs no processor time, and a held model waits for a test however busy the machine is.
 """
 
@@ -20,6 +22,8 @@ from pathlib import Path
 
 from r1 import loaded_model
 from r1.__main__ import main
+from r1.chat import vote_job, worker
+from r1.chat.vote_job import Tallied, VoteEvent, VoteJob
 from r1.engine.events import Answer, Event, Finished, Prefill, Rewound, Thinking, Thought, Timings, Usage
 from r1.engine.request import Request
 from r1.engine.scheduler import Scheduler
@@ -73,9 +77,9 @@ class Pacer:
                 text += event.text
                 self._is_thinking = isinstance(event, Thinking)
                 time.sleep(self._pace_s)
-                self._hold(text, lambda: cancelled() or (self._is_thinking and request.answer_now()))
+                self.hold(text, lambda: cancelled() or (self._is_thinking and request.answer_now()))
 
-    def _hold(self, text: str, is_told_to_go_on: Callable[[], bool]) -> None:
+    def hold(self, text: str, is_told_to_go_on: Callable[[], bool]) -> None:
         """Waits at each hold that the text has reached, until its gate is open or the user interferes."""
         while self._passed < len(self._holds) and self._holds[self._passed] in text:
             while not ((self._gate / str(self._passed)).exists() or is_told_to_go_on()):
@@ -83,7 +87,22 @@ class Pacer:
             self._passed += 1
 
 
+class PacedVoteJob(VoteJob):
+    """A vote with a tally before every step but the first, where it may be held."""
+
+    pacer: Pacer
+
+    def hold(self, emit: Callable[[VoteEvent], None]) -> None:
+        def emit_and_wait(event: VoteEvent) -> None:
+            emit(event)
+            if isinstance(event, Tallied):
+                self.pacer.hold(event.wordings[0], lambda: self._stop() or self._times_hurried() > 0)
+
+        super().hold(emit_and_wait)
+
+
 if __name__ == "__main__":
     reply = os.environ.get("R1_TEST_REPLY")
-    loaded_model.generate = Pacer(scripted(Path(reply)) if reply else loaded_model.generate)
+    loaded_model.generate = PacedVoteJob.pacer = Pacer(scripted(Path(reply)) if reply else loaded_model.generate)
+    worker.VoteJob, vote_job._TALLY_EVERY_S = PacedVoteJob, 0.0  # type: ignore[misc]
     main()

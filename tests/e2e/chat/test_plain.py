@@ -62,6 +62,19 @@ class TestPlain:
         screen.wait_for(lambda: screen.draft().rstrip() == ">")
         assert "thinking ·" not in screen.everything()
 
+    def test_a_vote_has_a_tally_and_ctrl_c_ends_it_with_the_winner_so_far(self, paced: OpenPaced) -> None:
+        votes = ("--votes", "8", "--confidence", "1", "--seed", "1")
+        holds = [f"{count} of 8" for count in range(5)]
+        screen = paced("--plain", "--thinking", "hide", *votes, holds=holds, waits_for=">", R1_TEMP="1.0")
+        screen.type(f"{STRAWBERRY}\n")
+        screen.wait_for("0 of 8 · ")
+        screen.release()
+        screen.wait_for(lambda: re.search(r"^[1-4] of 8 · 3 ×[1-4] · ", "\n".join(screen.screen()), re.M))
+        screen.type("\x03")
+        screen.wait_for("stopped by you: ")
+        assert RAW_THREE in screen.everything()
+        assert "running" not in screen.everything()
+
     def test_ctrl_c_twice_quits(self, opened: Open) -> None:
         screen = opened("chat", "--plain")
         screen.wait_for(lambda: ">" in screen.screen())

@@ -339,3 +339,49 @@ class TestLimits:
             "no answer yet, the model was still thinking: the limit of 5 tokens was reached; "
             "/set max-tokens N, then /retry"
         )
+
+
+class TestVotes:
+    """Nothing is streamed while several replies vote; a line says how the vote stands, on any screen."""
+
+    ASKED = ("--votes", "8", "--confidence", "1", "--seed", "1")
+
+    def test_the_tally_grows_and_the_winner_is_a_turn(self, paced: OpenPaced, own_home: Path) -> None:
+        screen = paced(*self.ASKED, holds=["0 of 8", "1 of 8", "2 of 8", "3 of 8", "4 of 8"], R1_TEMP="1.0")
+        screen.enter(STRAWBERRY)
+        screen.wait_for(lambda: re.search(r"^0 of 8 · [0-9]+ running · [0-9,]+ tok/s · Esc", self.shown(screen), re.M))
+        screen.resize(40)
+        screen.wait_for(lambda: re.search(r"^0 of 8 · [0-9]+ running · [0-9,]+ tok/s$", self.shown(screen), re.M))
+        assert "The letter" not in screen.everything()
+        screen.release()
+        screen.wait_for(lambda: re.search(r"^[1-4] of 8 · 3 ×[1-4] · ", self.shown(screen), re.M))
+        for _ in range(4):
+            screen.release()
+        screen.wait_for(lambda: re.search(r"\n\n[0-9] of [0-9] votes for 3[;,\n]", screen.everything()))
+        assert THREE in words(screen.everything())
+        assert "running" not in screen.everything()
+        (turn,) = turns(own_home)
+        assert turn.finish_reason == "stop"
+
+    def test_ctrl_c_ends_it_with_the_winner_so_far(self, paced: OpenPaced, own_home: Path) -> None:
+        screen = paced(*self.ASKED, holds=["1 of 8", "2 of 8", "3 of 8", "4 of 8"], R1_TEMP="1.0")
+        screen.enter(STRAWBERRY)
+        screen.wait_for(lambda: re.search(r"^[1-4] of 8 · 3 ×[1-4] · ", self.shown(screen), re.M))
+        screen.type(ctrl("c"))
+        screen.wait_for("stopped by you: ")
+        wait_for_the_end(screen)
+        (turn,) = turns(own_home)
+        assert turn.finish_reason == "stop"
+
+    def test_escape_makes_them_answer(self, paced: OpenPaced, own_home: Path) -> None:
+        screen = paced("--votes", "2", "--seed", "1", holds=["0 of 2"], R1_TEMP="1.0")
+        screen.enter(STRAWBERRY)
+        screen.wait_for("0 of 2 · ")
+        screen.type(ESCAPE)
+        screen.wait_for("stopped by you\n")
+        screen.wait_for(lambda: screen.draft().startswith(">"))
+        (turn,) = turns(own_home)
+        assert turn.thinking_end == "user"
+
+    def shown(self, screen: Screen) -> str:
+        return "\n".join(screen.screen())
