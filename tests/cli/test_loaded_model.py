@@ -89,6 +89,17 @@ class TestConfigure:
             assert (loaded.context_length, loaded.context.kv_type) == (1024, "q8_0")
             assert (loaded.plan.context, loaded.plan.kv_type) == (1024, "q8_0")
 
+    def test_the_number_of_prompts_at_once(self, tiny_path: Path) -> None:
+        settings = replace(BRIEF, ctx=256, parallel=3)
+        with LoadedModel(tiny_path, settings) as loaded:
+            loaded.configure(settings)
+            assert (loaded.sequences, len(loaded.context.sequences)) == (1, 1)
+            loaded.configure(settings, 2)
+            assert (loaded.sequences, len(loaded.context.sequences)) == (2, 2)
+            loaded.configure(settings)  # as many as before
+            assert loaded.sequences == 2
+            assert loaded.context_length == 256
+
     def test_a_context_that_is_too_long_is_refused(self, tiny_path: Path) -> None:
         with LoadedModel(tiny_path, BRIEF) as loaded, pytest.raises(UsageError, match="--ctx 99999 is too long"):
             loaded.configure(replace(BRIEF, ctx=99_999))
