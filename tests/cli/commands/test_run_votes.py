@@ -1,4 +1,4 @@
-"""`r1 run --votes`: as text, JSON and JSON Lines, with the real program and the real `tiny`, which errs when it is hot."""
+"""`r1 run --votes`: as text, JSON and JSON Lines, with the real program and `tiny`, which errs when it is hot."""
 
 from __future__ import annotations
 
