@@ -40,7 +40,7 @@ class TestKills:
     def killed_in_the_middle(self, screen: Screen, question: str, after: float) -> str:
         """Kills the chat `after` seconds from the first token; returns the reply as shown a second earlier."""
         screen.enter(question)
-        screen.wait_for(lambda: re.search(r"thinking · [0-9]+ s · Ctrl-T", "\n".join(screen.screen())))
+        screen.wait_for(lambda: re.search(r"thinking · [0-9]+ s · Esc", "\n".join(screen.screen())))
         frames = [(time.monotonic(), "")]
         end = frames[0][0] + after
         while time.monotonic() < end:
