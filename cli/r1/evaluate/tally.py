@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import blake2b
 from math import comb
@@ -44,7 +44,7 @@ class Candidate:
     """An answer as the first sample wrote it, and the samples that gave it."""
 
     answer: str
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[Sample]
 
     @property
     def votes(self) -> int:
@@ -72,10 +72,10 @@ class Tally:
         if sample.final is None:
             return
         candidate = next((each for each in self._candidates if self._same(each.answer, sample.final)), None)
-        if candidate is None:
-            candidate = Candidate(sample.final)
-            self._candidates.append(candidate)
-        candidate.samples.append(sample)
+        if candidate is None:  # never without a sample: another thread may look
+            self._candidates.append(Candidate(sample.final, [sample]))
+        else:
+            candidate.samples.append(sample)
 
     @property
     def candidates(self) -> list[Candidate]:

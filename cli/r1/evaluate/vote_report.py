@@ -40,7 +40,9 @@ def closing_line(result: VoteResult, options: VoteOptions) -> str:
     if others := _others(result.candidates[1:]):
         line += f", {others}"
     unneeded = options.count - sum(sample.reply.finished.reason != "interrupted" for sample in result.samples)
-    return f"{line}; {unneeded} of {options.count} samples were not needed" if result.stopped_early else line
+    return (
+        f"{line}; {unneeded} of {options.count} samples were not needed" if unneeded and result.stopped_early else line
+    )
 
 
 def vote_fields(result: VoteResult) -> dict[str, Any]:
