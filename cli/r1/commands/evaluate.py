@@ -50,7 +50,9 @@ DEFAULT_SEED = 0
 
 _MOST_BYTES = 256 << 20  # of a file of problems
 _NAMED_BAD_LINES = 5
-_COMPARED = ("temp", "top_p", "max_tokens", "think_budget", "effort", "reserve", "loop_guard", "system", "ctx")
+_COMPARED = (
+    *("temp", "top_p", "max_tokens", "think_budget", "effort", "reserve", "loop_guard", "system", "ctx", "kv_type"),
+)
 """The settings that decide what a sample is, besides its seed."""
 
 

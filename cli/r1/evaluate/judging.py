@@ -82,7 +82,9 @@ class Judge:
 
 
 def _as_letter(problem: Problem, final: str) -> str:
-    """The letter of the choice whose text a model gave; else what it gave."""
+    """The letter of the choice whose text a model gave; else what it gave. A letter stays one: texts may be letters."""
+    if final.strip("(). ").upper() in tuple(_LETTERS[: len(problem.choices)]):
+        return final
     text = final.strip().casefold()
     places = [place for place, choice in enumerate(problem.choices) if choice.casefold() == text]
     return _LETTERS[places[0]] if places else final

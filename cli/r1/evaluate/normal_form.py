@@ -186,12 +186,14 @@ def _read_brackets(text: str, depth: int) -> NormalForm | None:
     return _group(brackets, pieces, text, depth) if all(map(str.strip, pieces)) else None
 
 
+_PLUS_MINUS = re.compile(r"\\pm(?![a-zA-Z])")  # not \pmod
+
+
 def _read_plus_minus(text: str, depth: int) -> NormalForm | None:
     r"""`3 \pm 1` is 4 and 2."""
-    sign = r"\pm"
-    if text.count(sign) != 1:
+    if len(_PLUS_MINUS.findall(text)) != 1:
         return None
-    return _group("", [text.replace(sign, "+"), text.replace(sign, "-")], text, depth)
+    return _group("", [_PLUS_MINUS.sub(sign, text) for sign in "+-"], text, depth)
 
 
 # A single thing

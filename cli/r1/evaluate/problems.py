@@ -169,7 +169,7 @@ def _answer(number: int, record: Mapping[str, Any]) -> str | None:
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return _number(number, value)
     text = _text(number, {name: value}, (name,))
-    return None if text is None else text.rpartition(_GSM8K_MARK)[2].strip()
+    return None if text is None else text.rpartition(_GSM8K_MARK)[2].strip() or None
 
 
 def _number(number: int, value: float) -> str:
@@ -247,9 +247,10 @@ def _letter(number: int, value: object, answer: str, choices: Choices) -> str:
     """
     label = answer.strip("(). ").upper()
     is_number = isinstance(value, int) and not isinstance(value, bool)
-    for place, (known, text) in enumerate(choices):
-        if known.upper() == label or (text == answer and not is_number):
-            return _LETTERS[place]
+    by_label = [place for place, (known, _) in enumerate(choices) if known.upper() == label]
+    by_text = [place for place, (_, text) in enumerate(choices) if text == answer and not is_number]
+    if places := by_label + by_text:
+        return _LETTERS[places[0]]
     if len(answer) <= 2 and answer.isdecimal() and int(answer) < len(choices):
         return _LETTERS[int(answer)]
     raise UnreadableLine(f"line {number} has an answer that is none of its choices")

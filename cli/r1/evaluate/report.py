@@ -157,7 +157,7 @@ def _counts(counts: Mapping[str, int], words: Mapping[str, str], total: int) -> 
 def _tokens(figures: Figures) -> str:
     thinking, answer = (tokens / figures.samples for tokens in (figures.thinking_tokens, figures.answer_tokens))
     return (
-        f"{figures.tokens_per_problem:,.0f} for a problem on average, {thinking:,.0f} of thinking and "
+        f"{figures.tokens_per_problem:,.0f} for a sample on average, {thinking:,.0f} of thinking and "
         f"{answer:,.0f} of answer; median {figures.median_tokens:,.0f}, most {figures.most_tokens:,}"
     )
 

@@ -46,6 +46,13 @@ class TestJudge:
         assert judge.judge(asked, rf"\boxed{{{box}}}").correct is correct
 
     @pytest.mark.parametrize(
+        ("box", "correct"), [("A", True), ("(a)", True), ("B", False), ("AB", False), ("O", False)]
+    )
+    def test_a_letter_is_one_even_where_the_texts_are_letters(self, judge: Judge, box: str, correct: bool) -> None:
+        asked = problem(1, "A", choices=("B", "A", "AB", "O"))
+        assert judge.judge(asked, rf"\boxed{{{box}}}").correct is correct
+
+    @pytest.mark.parametrize(
         ("answer", "final", "correct"),
         [
             ("Hello, world!", "Hello, world!", True),

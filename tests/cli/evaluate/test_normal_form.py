@@ -134,3 +134,7 @@ def test_writes_of_one_integer_are_one_number(number: int) -> None:
         f"\\frac{{{2 * number}}}{{2}}",
     )
     assert {normal_form(way) for way in ways} == {Number(Fraction(number))}
+
+
+def test_a_modulus_is_no_plus_and_minus() -> None:
+    assert normal_form(r"7 \pmod{12}") != normal_form("7+od{12}, 7-od{12}")

@@ -102,6 +102,16 @@ class TestChoices:
     def test_where_choices_are_numbers_a_number_counts_and_a_text_is_one(self, answer: object, letter: str) -> None:
         assert one({"question": "2-1?", "choices": ["0", "4", "1"], "answer": answer}).answer == letter
 
+    @pytest.mark.parametrize(
+        ("fields", "letter"),
+        [
+            ({"choices": {"text": ["4", "3", "2", "1"], "label": ["1", "2", "3", "4"]}, "answerKey": "4"}, "D"),
+            ({"choices": ["C", "x", "y"], "answer": "C"}, "C"),
+        ],
+    )
+    def test_a_label_is_stronger_than_the_text_of_another_choice(self, fields: dict[str, object], letter: str) -> None:
+        assert one({"question": "Which?", **fields}).answer == letter
+
     def test_the_model_is_asked_with_letters(self) -> None:
         problem = one({"question": "Of grass?", "choices": ["red", "green"], "answer": "B"})
         assert problem.prompt("Think.") == "Of grass?\n\nA) red\nB) green\n\nThink."

@@ -34,7 +34,7 @@ class TestLines:
         assert "problems.jsonl: 2 of 40, 4 samples each" in text
         assert "pass@1       62.5 % ± 37.5\n" in text
         assert "thinking     ended by the model, all 8\n" in text
-        assert "tokens       25 for a problem on average, 20 of thinking and 5 of answer; median 25, most 25\n" in text
+        assert "tokens       25 for a sample on average, 20 of thinking and 5 of answer; median 25, most 25\n" in text
         assert "speed        50 tok/s of all samples together; 200 tokens in 4 s" in text
         assert "“Please reason step by step.”" in text
         assert "      4  50.0 % ± 50.0" in text
