@@ -12,7 +12,9 @@ LONGEST = 2_000
 
 CURRENCY = "\x01"  # a dollar sign that is money
 
-_BOXES = re.compile(r"\\+(?:boxed|fbox)\s*\{|\\+(?:boxed|fbox)\s+([^\s\\{}$]+)|\\.|[{}]", re.DOTALL)
+_BOXES = re.compile(  # a run of backslashes is looked at from its beginning only: in linear time
+    r"(?<!\\)\\+(?:boxed|fbox)\s*\{|(?<!\\)\\+(?:boxed|fbox)\s+([^\s\\{}$]+)|\\.|[{}]", re.DOTALL
+)
 _BETWEEN_BOXES = re.compile(r"(?:[\s,;$&}]|\\q?quad|\\[,;()\[\]\\ ]|\\(?:text|textbf|mathrm)\{|and|or)*")
 _FARTHEST = 60  # characters between two boxes
 

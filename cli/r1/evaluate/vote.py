@@ -34,10 +34,10 @@ class VoteOptions:
 def vote_options(settings: Settings) -> VoteOptions | None:
     """The votes that the settings ask for; None for a single reply. Raises UsageError where they make no sense."""
     count = settings.votes or 1
-    if settings.first is not None and settings.first > count:
-        raise UsageError(f"--first {settings.first} is more than --votes {count}; lower it, or raise the votes")
     if count == 1:
         return None
+    if settings.first is not None and settings.first > count:
+        raise UsageError(f"--first {settings.first} is more than --votes {count}; lower it, or raise the votes")
     if settings.thinking == "only":
         raise UsageError("--votes are for answers, and only the thinking is to be printed; leave one of them out")
     if settings.temp == 0:

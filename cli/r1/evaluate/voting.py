@@ -64,18 +64,23 @@ class Voting:
         Raises R1Error when llama.cpp fails.
         """
         self._began = perf_counter()
-        while not self.vote.is_over:
-            self._begin_some()
-            if not self._running:
-                break
-            self._advance()
-            if interrupted():
-                break
-        for request in self._running:
-            request.cancel()
+        try:
+            self._draw(interrupted)
+        finally:
+            for request in self._running:
+                request.cancel()
         while self._running:
             self._advance()
         self._ended = perf_counter()
+
+    def _draw(self, interrupted: Callable[[], bool]) -> None:
+        while not self.vote.is_over:
+            self._begin_some()
+            if not self._running:
+                return
+            self._advance()
+            if interrupted():
+                return
 
     def _begin_some(self) -> None:
         while self.vote.has_more and len(self._running) < self._engine.sequences:

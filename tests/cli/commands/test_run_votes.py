@@ -115,7 +115,6 @@ class TestBadInput:
             (["--votes", "0"], "--votes: '0' is not a whole number from 1 to 1024"),
             (["--votes", "many"], "--votes: 'many' is not a whole number"),
             (["--votes", "4", "--first", "5"], "--first 5 is more than --votes 4; lower it, or raise the votes"),
-            (["--first", "2"], "--first 2 is more than --votes 1"),
             (["--votes", "4", "--confidence", "0.5"], "--confidence: '0.5' is not a number above 0.5"),
             (["--votes", "4", "--temp", "0"], "at temperature 0 all votes are the same"),
             (["--votes", "4", "--thinking", "only"], "--votes are for answers"),

@@ -111,3 +111,8 @@ def test_numbers_that_python_does_not_convert_stay_as_they_are() -> None:
 @pytest.mark.parametrize("hostile", ["\\boxed{" * 30_000, "{" * 200_000, "x\n" * 100_000, "$" * 200_000, "=" * 119])
 def test_hostile_answers_have_none(hostile: str) -> None:
     assert final_answer(hostile) is None
+
+
+def test_a_long_run_of_backslashes_takes_no_long_time() -> None:
+    """A quadratic search would take hours."""
+    assert final_answer("\\" * 1_000_000 + " \\boxed{42}") == "42"

@@ -9,7 +9,8 @@ import pytest
 
 from r1.engine.events import FinishReason
 from r1.evaluate.tally import lead_confidence
-from r1.evaluate.vote import Vote, VoteOptions
+from r1.evaluate.vote import Vote, VoteOptions, vote_options
+from r1.settings import Settings
 from tests.fakes.replies import reply
 
 
@@ -70,6 +71,18 @@ class TestEnd:
 
     def test_without_any_sample_there_is_nothing_to_show(self) -> None:
         assert vote_of(VoteOptions(3)).result().shown is None
+
+
+class TestOptions:
+    """The settings that say whether a vote is held."""
+
+    def test_without_votes_the_others_do_nothing(self) -> None:
+        """They may stand in the environment or in config.toml."""
+        assert vote_options(Settings(first=4)) is None
+        assert vote_options(Settings(votes=1, first=4)) is None
+
+    def test_with_votes_they_count(self) -> None:
+        assert vote_options(Settings(votes=8, first=4, confidence=0.9)) == VoteOptions(8, 4, 0.9)
 
 
 class TestProse:
