@@ -9,25 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from r1.engine.context import PromptTooLong
-from r1.engine.events import Event
 from r1.engine.request import Request
 from r1.evaluate.judging import NOT_COMPARED, Judge, Judgement
 from r1.evaluate.problems import Problem
 from r1.evaluate.sample_log import Key, SampleLog, SampleRecord
 from r1.evaluate.tally import seed_of
+from r1.evaluate.voting import Engine
 from r1.render.reply_text import Reply, ReplyText
-
-
-class Engine(Protocol):
-    """What this needs of a `LoadedModel`."""
-
-    @property
-    def sequences(self) -> int: ...
-    @property
-    def context_length(self) -> int: ...
-    def has_room_for(self, request: Request) -> bool: ...
-    def submit(self, request: Request) -> float: ...
-    def step(self) -> list[tuple[Request, Event]]: ...
 
 
 class Listener(Protocol):
@@ -149,11 +137,9 @@ class Evaluation:
         self._listener.generated(tokens)
 
     def _finish(self, running: _Running, reply: Reply, *, is_over: bool) -> None:
-        reason, usage = reply.finished.reason, reply.finished.usage
-        used = usage.prompt_tokens + usage.thinking_tokens + usage.answer_tokens
-        if reason == "context" and used < self._engine.context_length and not (running.again or is_over):
-            self._postponed.append(_Running(running.sample, again=True))  # those beside it took the room
-        elif reason != "interrupted":
+        if reply.is_crowded_out(self._engine.context_length) and not (running.again or is_over):
+            self._postponed.append(_Running(running.sample, again=True))
+        elif reply.finished.reason != "interrupted":
             self._end(self._record(running.sample, reply), reply.answer, reply.thinking)
 
     def _record(self, sample: SampleToDraw, reply: Reply) -> SampleRecord:

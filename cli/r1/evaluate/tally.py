@@ -82,15 +82,6 @@ class Tally:
         """The answers, the winner first."""
         return sorted(self._candidates, key=lambda candidate: candidate.rank)
 
-    @property
-    def votes(self) -> int:
-        return sum(candidate.votes for candidate in self._candidates)
-
-    @property
-    def agreement(self) -> float | None:
-        """The winner's share of the votes; None without any."""
-        return self.candidates[0].votes / self.votes if self._candidates else None
-
     def is_decided(self, left: int, confidence: float) -> bool:
         """Whether `left` more votes cannot change the winner, or the first answer stays ahead with `confidence`."""
         first, *others = [candidate.votes for candidate in self.candidates] or [0]

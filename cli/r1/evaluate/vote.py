@@ -127,7 +127,7 @@ class Vote:
     @property
     def _is_prose(self) -> bool:
         complete = [sample for sample in self.samples if sample.reply.finished.reason == "stop" and sample.reply.answer]
-        return len(complete) >= _PROSE_AFTER and not self._tally.votes
+        return len(complete) >= _PROSE_AFTER and not self._tally.candidates
 
     def result(self) -> VoteResult:
         """What it came to so far."""

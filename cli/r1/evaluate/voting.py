@@ -15,12 +15,13 @@ from r1.render.reply_text import Reply, ReplyText
 
 
 class Engine(Protocol):
-    """What this needs of a `LoadedModel`."""
+    """What votes and evaluations need of a `LoadedModel`."""
 
     @property
     def sequences(self) -> int: ...
     @property
     def context_length(self) -> int: ...
+    def has_room_for(self, request: Request) -> bool: ...
     def submit(self, request: Request) -> float: ...
     def step(self) -> list[tuple[Request, Event]]: ...
 
@@ -107,10 +108,8 @@ class Voting:
 
     def _end(self, request: Request, running: _Running, reply: Reply) -> None:
         """One that the others left no room for is drawn again when nothing else runs."""
-        usage = reply.finished.usage
-        used = usage.prompt_tokens + usage.thinking_tokens + usage.answer_tokens
-        is_crowded_out = reply.finished.reason == "context" and used < self._engine.context_length
-        if is_crowded_out and not running.again and not self.vote.is_over:
+        may_go_on = reply.is_crowded_out(self._engine.context_length)
+        if may_go_on and not running.again and not self.vote.is_over:
             self._crowded_out.append((running.number, request.sampling.seed))
         else:
             self.vote.add(running.number, reply)

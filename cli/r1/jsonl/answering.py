@@ -253,9 +253,7 @@ class Answering:
 
     def _may_succeed_alone(self, job: _Job, reply: Reply) -> bool:
         """Whether it ended only because those beside it took so much of the KV cache."""
-        usage = reply.finished.usage
-        used = usage.prompt_tokens + usage.thinking_tokens + usage.answer_tokens
-        is_crowded_out = reply.finished.reason == "context" and used < self._engine.context_length
+        is_crowded_out = reply.is_crowded_out(self._engine.context_length)
         return is_crowded_out and job.crowded_out is None and bool(self._jobs)
 
     def _once_more(self, job: _Job) -> _Job:

@@ -58,10 +58,6 @@ class TestOrder:
     def test_the_shortest_winner_is_shown(self) -> None:
         assert tally_of("aab", "315").candidates[0].shortest.number == 1
 
-    def test_agreement_is_among_those_that_voted(self) -> None:
-        assert tally_of("aab.").agreement == pytest.approx(2 / 3)
-        assert tally_of("..").agreement is None
-
 
 class TestDecided:
     """Certain: the rest cannot change it. Likely enough: the posterior says so."""

@@ -69,6 +69,10 @@ class TestEnd:
         assert not result.stopped_early
         assert result.shown is not None
 
+    def test_agreement_is_among_those_that_voted(self) -> None:
+        assert held(["a", "a", "b", ""], VoteOptions(4, confidence=1)).result().agreement == pytest.approx(2 / 3)
+        assert held(["", ""], VoteOptions(2)).result().agreement is None
+
     def test_without_any_sample_there_is_nothing_to_show(self) -> None:
         assert vote_of(VoteOptions(3)).result().shown is None
 
