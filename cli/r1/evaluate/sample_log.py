@@ -103,7 +103,7 @@ _TYPES: dict[str, Any] = {
 
 @dataclass(slots=True)
 class SampleLog:
-    """The file. `earlier` are the samples that it had, `renewed` says why it had to begin anew, if it had to.
+    """The file. `earlier` are the samples that it had. `renewed` says why it was started over, if it was.
 
     `damaged` counts lines that are no samples. Close it when done.
     """

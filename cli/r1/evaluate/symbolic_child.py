@@ -68,7 +68,7 @@ def _comparison() -> Callable[[str, str], bool | None]:
             return is_equal(*formulas) and is_equal(*reversed(formulas)) if all(formulas) else None
         except MemoryError:
             os._exit(1)  # the next process starts with all its memory
-        except Exception:  # whatever a foreign formula sets off in sympy
+        except Exception:  # any fault in sympy, for a formula that it does not expect
             return None
 
     return compare

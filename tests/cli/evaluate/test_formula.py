@@ -1,4 +1,4 @@
-r"""What an answer is without what is for the eye only, and what stands in its last box."""
+r"""An answer without its decoration, and the content of its last box."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ class TestRecommend:
 
 
 class TestComfortable:
-    """What can be had and fits: each checkpoint once."""
+    """Checkpoints that can be pulled and that fit, each once."""
 
     def test_has_each_in_the_default_type_or_a_smaller_one(self) -> None:
         eight, four, three = (replace(MIDDLE, quant=quant) for quant in ("Q8_0", "Q4_K_M", "Q3_K_M"))
