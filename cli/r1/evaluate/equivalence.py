@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -25,18 +26,25 @@ class Same:
     how: How
 
 
+class _Interrupted(Exception):
+    """There is no result; so that none is remembered."""
+
+
 class Equivalence:
     """Compares answers, and counts those that could only be compared literally. `close` ends the helper process."""
 
-    def __init__(self, verifier: Verifier | None) -> None:
-        """None: without math-verify."""
+    def __init__(self, verifier: Verifier | None, interrupted: Callable[[], bool] = lambda: False) -> None:
+        """None: without math-verify. While `interrupted` says yes, nothing waits for it: formulas are compared
+        literally, and not counted.
+        """
         self._verifier = verifier
+        self._interrupted = interrupted
         self._literally = 0
         self._compared = lru_cache(_REMEMBERED)(self._compare)
 
     @property
     def literally(self) -> int:
-        """How many comparisons needed math-verify and had to do without it."""
+        """How many pairs of answers needed math-verify and had to do without it."""
         return self._literally
 
     def same(self, one: str, other: str) -> Same:
@@ -56,12 +64,18 @@ class Equivalence:
             self._verifier.close()
 
     def _symbolically(self, one: str, other: str) -> Same:
-        result = self._compared(*sorted(without_unit(formula(answer)) for answer in (one, other)))
+        try:
+            result = self._compared(*sorted(without_unit(formula(answer)) for answer in (one, other)))
+        except _Interrupted:
+            result = None
         if result is None:
-            self._literally += 1
             return Same(False, "literal")  # their texts differ, also without what is for the eye only
         return Same(result, "symbolic")
 
     def _compare(self, one: str, other: str) -> bool | None:
-        """Remembered, so that a pair that takes all the time takes it once."""
-        return None if self._verifier is None else self._verifier.verify(one, other)
+        """Remembered, so that a pair that takes all the time takes it once, and is counted once."""
+        result = None if self._verifier is None else self._verifier.verify(one, other, self._interrupted)
+        if result is None and self._interrupted():
+            raise _Interrupted
+        self._literally += result is None
+        return result

@@ -2,9 +2,10 @@ r"""The program that `symbolic.Verifier` starts: whether two formulas are equal,
 
     python -P symbolic_child.py SECONDS BYTES
 
-First it writes `null`: it is ready. Then, for each JSON array of two formulas on stdin, it writes `true`, `false`, or
-`null` for formulas that math-verify cannot read. A comparison that takes longer than SECONDS, or needs more memory than
-BYTES, ends the process; the end of stdin ends it too. It imports nothing of r1, and runs from where r1 is installed.
+First it writes `null`: it is ready. Then, for each JSON array of two formulas on stdin, it writes `1` and `2` when it
+has read so many of them, and `true`, `false`, or `null` for formulas that math-verify cannot read. A comparison that
+takes longer than SECONDS, or needs more memory than BYTES, ends the process; the end of stdin ends it too. It imports
+nothing of r1, and runs from where r1 is installed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def main(limit_s: float, memory: int) -> None:
     replies = sys.stdout
     sys.stdout = sys.stderr  # for what sympy and antlr print
     logging.disable()
-    compare = _comparison()
+    compare = _comparison(lambda read: _write(replies, read))
     _limit_memory(memory)
     _write(replies, None)
     for line in sys.stdin:
@@ -35,7 +36,7 @@ def main(limit_s: float, memory: int) -> None:
         _write(replies, result)
 
 
-def _write(replies: Any, result: bool | None) -> None:
+def _write(replies: Any, result: bool | int | None) -> None:
     replies.write(f"{json.dumps(result)}\n")
     replies.flush()
 
@@ -49,7 +50,8 @@ def _limit_memory(size: int) -> None:
             resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
-def _comparison() -> Callable[[str, str], bool | None]:
+def _comparison(progress: Callable[[int], None]) -> Callable[[str, str], bool | None]:
+    """`progress` gets the number of formulas that were read, after each."""
     from math_verify import LatexExtractionConfig, LatexNormalizationConfig, parse, verify
 
     # No units are taken off: math-verify takes `t` and `h` for units, and so 2t for 2.
@@ -64,8 +66,11 @@ def _comparison() -> Callable[[str, str], bool | None]:
 
     def compare(one: str, other: str) -> bool | None:
         try:
-            formulas = read(one), read(other)
-            return is_equal(*formulas) and is_equal(*reversed(formulas)) if all(formulas) else None
+            first = read(one)
+            progress(1)
+            second = read(other)
+            progress(2)
+            return is_equal(first, second) and is_equal(second, first) if first and second else None
         except MemoryError:
             os._exit(1)  # the next process starts with all its memory
         except Exception:  # any fault in sympy, for a formula that it does not expect

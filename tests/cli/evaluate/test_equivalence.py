@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
@@ -37,9 +37,9 @@ class FakeVerifier(Verifier):
         self.result = result
         self.asked: list[tuple[str, str]] = []
 
-    def verify(self, gold: str, answer: str) -> bool | None:
+    def verify(self, gold: str, answer: str, interrupted: Callable[[], bool] = lambda: False) -> bool | None:
         self.asked.append((gold, answer))
-        return self.result
+        return None if interrupted() else self.result
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,20 @@ def test_what_the_verifier_cannot_say_is_literal_and_asked_for_once() -> None:
     results = [equivalence.same("2^{2^{2^{99}}}", "5"), equivalence.same("$5$", "2^{2^{2^{99}}}")]
     assert results == [Same(False, "literal")] * 2
     assert len(verifier.asked) == 1
-    assert equivalence.literally == 2
+    assert equivalence.literally == 1  # pair
+
+
+def test_what_was_interrupted_is_literal_and_neither_counted_nor_remembered() -> None:
+    verifier = FakeVerifier(True)
+    is_interrupted = True
+    equivalence = Equivalence(verifier, lambda: is_interrupted)
+    assert equivalence.same("x+1", "1+x") == Same(False, "literal")
+    assert equivalence.same("1/2", "0.5") == Same(True, "number")
+    is_interrupted = False
+    assert equivalence.literally == 0
+    assert equivalence.same("x+1", "1+x") == Same(True, "symbolic")
+    is_interrupted = True
+    assert equivalence.same("1+x", "x+1") == Same(True, "symbolic")
 
 
 def test_the_verifier_gets_formulas_without_decoration() -> None:

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 import psutil
 import pytest
 
-from r1.evaluate.symbolic import LONGEST, Verifier
+from r1.evaluate.symbolic import LONGEST, Hangs, Verifier
 
 PATIENT_S = 60.0  # a limit that no honest comparison reaches, on a slow machine either
 HANGS = "2^{2^{2^{99}}}"  # has more digits than there are atoms
@@ -38,7 +38,7 @@ def wait_for_end(process: psutil.Process) -> None:
             time.sleep(0.02)
 
 
-def test_compares_and_starts_again_after_an_end(verifier: Verifier) -> None:
+def test_compares_and_starts_again_when_somebody_ended_it(verifier: Verifier) -> None:
     before = {process.pid for process in children()}
     assert verifier.verify("x^2 - 1", "(x-1)(x+1)") is True
     assert verifier.verify("x", "y") is False
@@ -49,7 +49,6 @@ def test_compares_and_starts_again_after_an_end(verifier: Verifier) -> None:
         assert process.rlimit(psutil.RLIMIT_AS) == (1 << 30, 1 << 30)
     process.kill()
     wait_for_end(process)
-    assert verifier.verify("x", "x") is None
     assert verifier.verify("x", "x") is True
     verifier.close()
     verifier.close()
@@ -64,6 +63,35 @@ def test_compares_and_starts_again_after_an_end(verifier: Verifier) -> None:
 def test_a_formula_that_hangs_it_has_no_result(hostile: str) -> None:
     with closing(Verifier(limit_s=0.2)) as verifier:
         assert verifier.verify(hostile, "5") is None
+
+
+def test_a_formula_that_hung_it_is_not_read_again() -> None:
+    hangs = Hangs()
+    hangs.add(("a", "b"), 1)  # while it read the second one
+    assert hangs.is_too_hard("c", "b")
+    assert not hangs.is_too_hard("a", "c")
+
+
+def test_a_formula_that_hung_it_with_two_others_is_too_hard_and_they_are_not() -> None:
+    hangs = Hangs()
+    for hard in ("first", "second", "third"):
+        for formula in ("a", "b"):
+            assert not hangs.is_too_hard(hard, formula)
+            hangs.add((formula, hard), 2)
+        assert hangs.is_too_hard("c", hard)
+    assert not hangs.is_too_hard("a", "b")
+
+
+def test_an_interrupt_ends_the_wait_and_the_process() -> None:
+    before = len(children())
+    with closing(Verifier(PATIENT_S)) as verifier:
+        assert verifier.verify("x", "y") is False
+        looks = iter([False] * 5)  # half a second
+        assert verifier.verify(HANGS, "5", lambda: next(looks, True)) is None
+        assert len(children()) == before
+        assert verifier.verify("x", "x", lambda: True) is None
+        assert len(children()) == before
+        assert verifier.verify("x", "x") is True
 
 
 def test_what_it_cannot_read_or_is_too_long_has_no_result(verifier: Verifier) -> None:

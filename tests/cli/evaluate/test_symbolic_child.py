@@ -18,16 +18,16 @@ def _run(limit_s: str, lines: str, folder: Path) -> subprocess.CompletedProcess[
     return subprocess.run(command, input=lines, capture_output=True, text=True, timeout=120, cwd=folder, check=False)
 
 
-def test_replies_a_line_to_each_line_until_stdin_ends(tmp_path: Path) -> None:
+def test_says_what_it_has_read_and_replies_to_each_line_until_stdin_ends(tmp_path: Path) -> None:
     (tmp_path / "sympy.py").write_text("raise SystemExit('what lies in the folder is not imported')")
     done = _run("60", '["x+y", "y+x"]\n["x", "y"]\n["x", "\\\\frac{"]\n', tmp_path)
-    assert done.stdout == "null\ntrue\nfalse\nnull\n"
+    assert done.stdout == "null\n1\n2\ntrue\n1\n2\nfalse\n1\n2\nnull\n"
     assert done.returncode == 0
 
 
 def test_ends_itself_when_its_time_is_over(tmp_path: Path) -> None:
     done = _run("0.2", '["2^{2^{2^{99}}}", "5"]\n["x", "x"]\n', tmp_path)
-    assert done.stdout == "null\n"
+    assert set(done.stdout.split()) <= {"null", "1", "2"}  # no result
     assert done.returncode != 0
 
 
