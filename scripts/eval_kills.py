@@ -1,5 +1,5 @@
 """An evaluation that is killed (SIGKILL) at random moments, and goes on each time: the samples and the figures must be
-those of one that was never disturbed.
+those of one that was never disturbed. It fails, too, if fewer than half of the kills came while samples were drawn.
 
     python -m scripts.eval_kills [--kills 20] [--limit 100] [-k 2] [--seed 1]
 
@@ -17,11 +17,21 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 FIGURES = ("pass_at_1", "cons", "samples", "complete", "thinking_end", "finish_reason", "undecided", "usage", "tokens")
 """The keys of the report that must be the same; the rest is about time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kills:
+    """`running`: it had not ended yet. `drawing`: and it had drawn samples since its start."""
+
+    running: int
+    drawing: int
 
 
 def command(args: argparse.Namespace, output: Path) -> list[str]:
@@ -48,45 +58,83 @@ def samples(output: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.read_bytes().splitlines()[1:]]
 
 
-def kill_at_random(args: argparse.Namespace, output: Path, seconds: float, rng: random.Random) -> int:
-    """Starts it `args.kills` times, and kills each at a moment within its share of the time that is left.
+def key(sample: dict[str, Any]) -> tuple[int, int]:
+    return sample["line"], sample["sample"]
 
-    Returns how many were killed; the others had ended.
-    """
-    killed = 0
+
+def lines(output: Path) -> int:
+    """Whole samples, below the first line."""
+    return max(output.read_bytes().count(b"\n") - 1, 0) if output.exists() else 0
+
+
+def start_up_seconds(args: argparse.Namespace, output: Path) -> float:
+    """From the start to the first sample, which it is then killed after."""
+    began = time.monotonic()
+    process = start(args, output)
+    while process.poll() is None and not lines(output):
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    return time.monotonic() - began
+
+
+def kill_at_random(args: argparse.Namespace, output: Path, moments: Iterator[float]) -> Kills:
+    """Starts it `args.kills` times, and kills each at the next of the `moments`, in seconds after the start."""
+    running = drawing = 0
     for number in range(args.kills):
+        before = lines(output)
         process = start(args, output)
-        time.sleep(rng.uniform(0, 2 * seconds / args.kills + 0.3))
-        killed += process.poll() is None
+        time.sleep(next(moments))
+        is_running = process.poll() is None
         process.kill()
         process.communicate()
-        lines = output.read_bytes().count(b"\n") - 1 if output.exists() else 0
-        print(f"kill {number + 1:2}: {max(lines, 0):4} whole samples", flush=True)
-    return killed
+        has_drawn = is_running and lines(output) > before
+        running += is_running
+        drawing += has_drawn
+        print(f"kill {number + 1:2}: {lines(output):4} whole samples, {lines(output) - before:3} new", flush=True)
+    return Kills(running, drawing)
+
+
+def random_moments(start_up: float, drawing: float, kills: int, rng: random.Random) -> Iterator[float]:
+    """Seconds after the start, so that all together draw the samples about once: a little is left for the last run."""
+    while True:
+        yield start_up + rng.uniform(0, 2 * drawing / (kills + 2))
+
+
+def differences(undisturbed: Path, killed: Path) -> dict[str, int]:
+    """What the samples of two evaluations do not have in common."""
+    drawn = Counter(map(key, samples(killed)))
+    answers = {key(each): each["answer"] for each in samples(killed)}
+    before = {key(each): each["answer"] for each in samples(undisturbed)}
+    return {
+        "twice": sum(count > 1 for count in drawn.values()),
+        "lost": len(before.keys() - drawn.keys()),
+        "other answers": sum(answers.get(each) != answer for each, answer in before.items()),
+    }
 
 
 def run(args: argparse.Namespace, folder: Path) -> bool:
     """Prints what was found; returns whether all is as it should be."""
+    whole, output = folder / "undisturbed.jsonl", folder / "killed.jsonl"
+    start_up = start_up_seconds(args, folder / "begun.jsonl")
     began = time.monotonic()
-    undisturbed = finish(args, folder / "undisturbed.jsonl")
+    undisturbed = finish(args, whole)
     seconds = time.monotonic() - began
-    output = folder / "killed.jsonl"
-    killed = kill_at_random(args, output, seconds, random.Random(args.seed))
+    print(f"undisturbed: {seconds:.1f} s, {start_up:.1f} s of them until the first sample", flush=True)
+    moments = random_moments(start_up, seconds - start_up, args.kills, random.Random(args.seed))
+    kills = kill_at_random(args, output, moments)
     report = finish(args, output)
-    drawn = Counter((each["line"], each["sample"]) for each in samples(output))
-    answers = {(each["line"], each["sample"]): each["answer"] for each in samples(output)}
-    before = {(each["line"], each["sample"]): each["answer"] for each in samples(folder / "undisturbed.jsonl")}
-    found = {
-        "killed": killed,
-        "samples": len(drawn),
-        "twice": sum(count > 1 for count in drawn.values()),
-        "lost": len(before.keys() - drawn.keys()),
-        "other answers": sum(answers.get(key) != answer for key, answer in before.items()),
+    wrong = {
+        **differences(whole, output),
         "other figures": [name for name in FIGURES if report[name] != undisturbed[name]],
     }
-    for name, value in found.items():
+    print(f"killed while it ran: {kills.running}, of them after a new sample: {kills.drawing}")
+    for name, value in {"samples": lines(output), **wrong}.items():
         print(f"{name}: {value}")
-    return not any(found[name] for name in ("twice", "lost", "other answers", "other figures"))
+    if 2 * kills.drawing < args.kills:
+        print("fewer than half of the kills came while samples were drawn, which shows little; raise --limit")
+        return False
+    return not any(wrong.values())
 
 
 def main() -> None:
