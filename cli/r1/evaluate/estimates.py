@@ -5,11 +5,17 @@ The standard error is over the problems: they are taken for a random draw from a
 
 from __future__ import annotations
 
-import random
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import comb, sqrt
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Integers = NDArray[np.int64]
 
 NO_ANSWER = -1
 """In place of a class, for a sample without a final answer: it has no vote."""
@@ -23,10 +29,15 @@ _MOST_SUBSETS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A share from 0 to 1, and its standard error; None: of fewer than two problems, so that it is not known."""
+    """A share from 0 to 1, the mean over `problems`, and its standard error.
+
+    The error is None where it is not known: for fewer than two problems, and where all have the same share, because
+    that is no sign that others would have it, too.
+    """
 
     value: float
     error: float | None
+    problems: int
 
 
 def pass_at_1(correct: Sequence[Sequence[bool]]) -> Estimate:
@@ -44,7 +55,9 @@ def consensus(samples: Sequence[Sequence[Vote]], k: int, *, draws: int = 500, se
     wins; of those with equally many, each counts for its share. The k are drawn without replacement: all subsets of
     a problem's samples if there are few, else `draws` random ones, the same for the same `seed`.
     """
-    chosen = random.Random(seed)
+    import numpy as np  # here, because light commands import this module's neighbours
+
+    chosen = np.random.default_rng(seed)
     return _over_problems([_vote_among(votes, k, draws, chosen) for votes in samples if len(votes) >= k > 0])
 
 
@@ -56,36 +69,42 @@ def powers(most: int) -> list[int]:
 
 def _over_problems(shares: Sequence[float]) -> Estimate:
     count = len(shares)
-    if count == 0:
-        return Estimate(0.0, None)
+    if len(set(shares)) <= 1:
+        return Estimate(shares[0] if shares else 0.0, None, count)
     mean = sum(shares) / count
-    if count == 1:
-        return Estimate(mean, None)
     variance = sum((share - mean) ** 2 for share in shares) / (count - 1)
-    return Estimate(mean, sqrt(variance / count))
+    return Estimate(mean, sqrt(variance / count), count)
 
 
-def _vote_among(votes: Sequence[Vote], k: int, draws: int, chosen: random.Random) -> float:
+def _vote_among(votes: Sequence[Vote], k: int, draws: int, chosen: np.random.Generator) -> float:
     """The probability that k of these votes elect a right answer."""
+    import numpy as np
+
     if k == 1:  # a sample without an answer is wrong
         return sum(is_right for number, is_right in votes if number != NO_ANSWER) / len(votes)
-    if len({number for number, _ in votes}) == 1:
-        return _elected(votes)
+    classes, places = np.unique([number for number, _ in votes], return_inverse=True)
     if comb(len(votes), k) <= _MOST_SUBSETS:
-        from itertools import combinations
-
-        outcomes = [_elected(subset) for subset in combinations(votes, k)]
+        drawn = _counts_of_subsets(places, k, len(classes))
     else:
-        outcomes = [_elected(chosen.sample(votes, k)) for _ in range(draws)]
-    return sum(outcomes) / len(outcomes)
+        drawn = chosen.multivariate_hypergeometric(np.bincount(places), k, size=draws)
+    right = [number for number, is_right in votes if is_right]
+    answers = classes != NO_ANSWER
+    return _elected(drawn[:, answers], np.isin(classes[answers], right))
 
 
-def _elected(votes: Sequence[Vote]) -> float:
-    """1 if a right answer has the most votes, 0 if a wrong one has; a share where several have as many."""
-    counts = Counter(number for number, _ in votes if number != NO_ANSWER)
-    if not counts:
-        return 0.0
-    most = max(counts.values())
-    first = {number for number, count in counts.items() if count == most}
-    right = {number for number, is_right in votes if is_right}
-    return len(first & right) / len(first)
+def _counts_of_subsets(places: Integers, k: int, classes: int) -> Integers:
+    """How many votes each class has in each subset of k votes; of shape (subsets, `classes`)."""
+    import numpy as np
+
+    subsets = np.array([*combinations(places.tolist(), k)])
+    cells = subsets + classes * np.arange(len(subsets))[:, None]
+    return np.bincount(cells.ravel(), minlength=classes * len(subsets)).reshape(-1, classes)
+
+
+def _elected(drawn: Integers, is_right: NDArray[np.bool_]) -> float:
+    """The share of the rows of votes in which a right class has the most; of those with equally many, it has a part."""
+    import numpy as np
+
+    first = (drawn == drawn.max(axis=1, keepdims=True, initial=0)) & (drawn > 0)
+    shares = first[:, is_right].sum(axis=1) / np.maximum(first.sum(axis=1), 1)
+    return float(shares.mean())

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
 from math import comb
 
 import numpy as np
 import pytest
 
-from r1.evaluate.estimates import NO_ANSWER, Estimate, consensus, pass_at_1, powers
+from r1.evaluate.estimates import NO_ANSWER, Estimate, Vote, consensus, pass_at_1, powers
 
 RIGHT, WRONG, OTHER, NONE = (0, True), (1, False), (2, False), (NO_ANSWER, False)
+
+
+def elected(votes: Sequence[Vote]) -> float:
+    """The part that the right answer has of the first place."""
+    counts = Counter(number for number, _ in votes if number != NO_ANSWER)
+    first = [number for number, count in counts.items() if count == max(counts.values())]
+    return (0 in first) / max(len(first), 1)
 
 
 class TestPassAt1:
@@ -25,10 +35,13 @@ class TestPassAt1:
         assert pass_at_1([[True], [False] * 9]).value == 0.5
 
     @pytest.mark.parametrize(
-        ("samples", "value"), [([], 0.0), ([[]], 0.0), ([[True, False]], 0.5), ([[], [True]], 1.0)]
+        ("samples", "value", "problems"),
+        [([], 0.0, 0), ([[]], 0.0, 0), ([[True, False]], 0.5, 1), ([[], [True]], 1.0, 1), ([[True], [True]], 1.0, 2)],
     )
-    def test_of_one_problem_or_none_the_error_is_not_known(self, samples: list[list[bool]], value: float) -> None:
-        assert pass_at_1(samples) == Estimate(value, None)
+    def test_the_error_is_not_known_where_shares_do_not_vary(
+        self, samples: list[list[bool]], value: float, problems: int
+    ) -> None:
+        assert pass_at_1(samples) == Estimate(value, None, problems)
 
     def test_is_what_numpy_finds(self) -> None:
         drawn = np.random.default_rng(3).random((40, 8)) < 0.6
@@ -63,8 +76,8 @@ class TestConsensus:
         assert consensus(samples, 1) == pass_at_1([[right for _, right in votes] for votes in samples])
 
     def test_a_problem_with_too_few_samples_is_left_out(self) -> None:
-        assert consensus([[RIGHT], [WRONG, WRONG]], 2).value == 0.0
-        assert consensus([[RIGHT]], 2) == Estimate(0.0, None)
+        assert consensus([[RIGHT], [WRONG, WRONG]], 2) == Estimate(0.0, None, 1)
+        assert consensus([[RIGHT]], 2) == Estimate(0.0, None, 0)
 
     def test_random_subsets_come_near_what_all_of_them_give(self) -> None:
         """Of 20 samples there are 184,756 subsets of 10: too many to try, but not for the hypergeometric sum."""
@@ -72,6 +85,13 @@ class TestConsensus:
         ways = {n: comb(right, n) * comb(wrong, k - n) for n in range(1, k + 1)}
         exact = sum(w * (1.0 if n > k - n else 0.5 if 2 * n == k else 0.0) for n, w in ways.items()) / comb(20, 10)
         found = consensus([[RIGHT] * right + [WRONG] * wrong], k, draws=4000, seed=1).value
+        assert found == pytest.approx(exact, abs=4 * (0.25 / 4000) ** 0.5)
+
+    def test_random_subsets_of_several_answers_come_near_all_of_them(self) -> None:
+        """All 12,870 subsets of 8 of 16 are tried here, one after the other."""
+        votes = [RIGHT] * 5 + [WRONG] * 4 + [OTHER] * 4 + [NONE] * 3
+        exact = np.mean([elected(subset) for subset in combinations(votes, 8)])
+        found = consensus([votes], 8, draws=4000, seed=1).value
         assert found == pytest.approx(exact, abs=4 * (0.25 / 4000) ** 0.5)
 
     def test_the_same_seed_gives_the_same_estimate(self) -> None:
