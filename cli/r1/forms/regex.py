@@ -139,12 +139,12 @@ def _parse(pattern: str) -> Node:
             "the regular expression does not compile: it is nested too deeply or a count is too large"
         ) from exc
     if tree.state.flags & re.MULTILINE:
-        raise _unsupported("(?m), anchors at line ends,")
+        raise _unsupported("(?m), anchors at line ends")
     return _Tree().sequence(tree, tree.state.flags, 0)
 
 
 def _unsupported(what: str) -> UsageError:
-    return UsageError(f"the regular expression uses {what} which a grammar cannot express; write it without")
+    return UsageError(f"the regular expression uses {what}, which is not supported; write it without")
 
 
 _REFUSED = {
