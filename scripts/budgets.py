@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from r1.engine import thinking
 from r1.engine.context import Context, ContextParams
 from r1.engine.model import Model
-from r1.engine.prompt import Conversation, prompt_segments
+from r1.engine.prompt import NO_THINKING, NOTHING_GIVEN, Conversation, prompt_segments
 from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import Scheduler
@@ -84,7 +84,7 @@ def _measure(model: Model, questions: list[Question], budget: Budget, temp: floa
 
 def _request(model: Model, question: Question, budget: Budget, temp: float) -> Request:
     tokens = budget if isinstance(budget, int) else 0 if budget == "sentence" else None
-    segments = prompt_segments(model, Conversation(), question.text, thinks=tokens != 0)
+    segments = prompt_segments(model, Conversation(), question.text, NOTHING_GIVEN if tokens else NO_THINKING)
     if budget == "sentence":
         segments = [[*segments[0][: -_block(model)], *_said(model)]]
     sampling = SamplingParams(temperature=temp, seed=1, max_tokens=600)

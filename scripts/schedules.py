@@ -27,7 +27,7 @@ from r1.engine.context import Context, ContextParams, Part
 from r1.engine.events import Answer, Finished, Prefill, Rewound, Thinking
 from r1.engine.llama import Stop, llama
 from r1.engine.model import Model
-from r1.engine.prompt import Conversation, Turn, prompt_segments
+from r1.engine.prompt import NO_THINKING, NOTHING_GIVEN, Conversation, Turn, prompt_segments
 from r1.engine.reasoning import ReplyDecoder
 from r1.engine.repetition import Loop
 from r1.engine.request import Request
@@ -104,7 +104,8 @@ class Alone:
     def prompt(self, asked: Asked) -> list[list[int]]:
         turns = [Turn("What is 2 + 2?", "2 + 2 = 4", "It is 4. Is there anything else?")] if asked.after_turn else []
         question = _QUESTIONS[asked.question]
-        return prompt_segments(self._model, Conversation(turns=turns), question, thinks=asked.budget != 0)
+        beginning = NO_THINKING if asked.budget == 0 else NOTHING_GIVEN
+        return prompt_segments(self._model, Conversation(turns=turns), question, beginning)
 
     def _reply(self, asked: Asked) -> AloneReply:
         reply = AloneReply(self._model, is_thinking=asked.budget != 0)

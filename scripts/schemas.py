@@ -23,7 +23,7 @@ from jsonschema import Draft202012Validator
 from r1.engine.context import Context, ContextParams
 from r1.engine.events import Answer, Finished
 from r1.engine.model import Model
-from r1.engine.prompt import Conversation, prompt_segments
+from r1.engine.prompt import NO_THINKING, Conversation, prompt_segments
 from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import Scheduler
@@ -171,7 +171,7 @@ def run(options: argparse.Namespace) -> Counter[str]:
 
 
 def _request(model: Model, form: Form, seed: int, max_tokens: int) -> Request:
-    prompt = prompt_segments(model, Conversation(), "Answer in JSON.", thinks=False)
+    prompt = prompt_segments(model, Conversation(), "Answer in JSON.", NO_THINKING)
     sampling = SamplingParams(seed=seed, max_tokens=max_tokens)
     return Request(prompt, sampling, thinking=ThinkingParams(budget=0), grammar=form.gbnf)
 

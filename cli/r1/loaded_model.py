@@ -15,7 +15,16 @@ from r1.engine.grammar import Constraint
 from r1.engine.llama import Stop
 from r1.engine.model import Model
 from r1.engine.pace import ThreadPace
-from r1.engine.prompt import Conversation, Turn, conversation_segments, prompt_segments, tokens_if_longer
+from r1.engine.prompt import (
+    NOTHING_GIVEN,
+    Beginning,
+    Conversation,
+    Turn,
+    conversation_segments,
+    prompt_segments,
+    text_segments,
+    tokens_if_longer,
+)
 from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import RequestEvent, Scheduler, generate
@@ -23,6 +32,7 @@ from r1.fit.fitted_model import FittedModel, Listener, Workload
 from r1.fit.plan import MemoryPlan
 from r1.fit.planner import MemoryPlanner, fixed_threads
 from r1.settings import Settings
+from r1_quantize.errors import UsageError
 
 if TYPE_CHECKING:
     from r1.forms.form import Form
@@ -125,14 +135,8 @@ class LoadedModel:
         UsageError when the settings' `ctx` is too long for the model, PromptTooLong for a prompt that is far too long,
         NotEnoughSpace.
         """
-        request = self.request(
-            prompt,
-            turns,
-            settings=settings,
-            form=form,
-            answer_now=answer_now,
-            stop_after_thinking=stop_after_thinking,
-        )
+        request = self.request(prompt, turns, settings=settings, form=form, answer_now=answer_now)
+        request.stop_after_thinking = stop_after_thinking
         scheduler, load_s = self._prepare(request)
         return PendingReply(generate(scheduler, request), request.sampling.seed, load_s)
 
@@ -143,31 +147,52 @@ class LoadedModel:
         *,
         settings: Settings | None = None,
         form: Form | None = None,
+        beginning: Beginning | None = None,
         answer_now: Callable[[], bool] = lambda: False,
-        stop_after_thinking: bool = False,
     ) -> Request:
         """The request for a reply to `prompt` after `turns`, for `submit`.
 
         `settings` are those of this request alone, as far as they are about sampling and thinking; None: those in
-        force. `form` is what the answer has to keep to. Raises UsageError when the settings' `ctx` is too long for the
-        model or llama.cpp cannot read the form, PromptTooLong for a prompt that is far too long.
+        force. `form` is what the answer has to keep to. The reply is what comes after `beginning`, and a budget counts
+        only that. Raises UsageError when the settings' `ctx` is too long for the model, llama.cpp cannot read the form,
+        or a part of an answer in a form is given; PromptTooLong for a prompt that is far too long.
         """
         began = perf_counter()
-        self._require_possible(prompt)
+        given = beginning or NOTHING_GIVEN
+        self._require_possible(prompt, given.thinking, given.answer or "")
         settings = settings or self.settings
         thinking = settings.thinking_params()
-        if stop_after_thinking:
-            thinking = replace(thinking, reserve=0)  # there will be no answer
+        continues = given.continued
+        if thinking.has_begun_to_answer and continues != "answer":
+            given, continues = replace(given, answer=""), None
         if form is not None:
+            _require_whole_answer(given)
             Constraint(self.model, form.gbnf).close()
-        conversation = self._conversation(turns)
         request = Request(
-            prompt_segments(self.model, conversation, prompt, thinks=not thinking.has_begun_to_answer),
+            prompt_segments(self.model, self._conversation(turns), prompt, given),
             _sampling(settings),
             thinking,
+            continues=continues,
             grammar=None if form is None else form.gbnf,
             answer_now=answer_now,
-            stop_after_thinking=stop_after_thinking,
+            keeps_threads=settings.seed is not None,
+        )
+        self._load_s += perf_counter() - began
+        return request
+
+    def continuation(self, text: str, *, settings: Settings | None = None) -> Request:
+        """The request for what follows `text`, without turns and thinking; its events are those of an answer.
+
+        White space is kept at both ends. Control tokens in the text stay text. Otherwise as `request`.
+        """
+        began = perf_counter()
+        self._require_possible(text)
+        settings = settings or self.settings
+        request = Request(
+            text_segments(self.model, text),
+            _sampling(settings),
+            settings.thinking_params(),
+            continues="text",
             keeps_threads=settings.seed is not None,
         )
         self._load_s += perf_counter() - began
@@ -224,13 +249,14 @@ class LoadedModel:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _require_possible(self, prompt: str) -> None:
-        """Raises PromptTooLong for a prompt that would only take memory before it turned out not to fit."""
+    def _require_possible(self, *texts: str) -> None:
+        """Raises PromptTooLong for a text that would only take memory before it turned out not to fit."""
         trained = self.model.context_length
         longest = min(self.settings.ctx or trained, trained)
-        tokens = tokens_if_longer(self.model, prompt, longest)
-        if tokens is not None:
-            raise PromptTooLong(tokens, longest, trained, is_estimate=True)
+        for text in texts:
+            tokens = tokens_if_longer(self.model, text, longest)
+            if tokens is not None:
+                raise PromptTooLong(tokens, longest, trained, is_estimate=True)
 
     def _conversation(self, turns: Sequence[Turn]) -> Conversation:
         return Conversation(self.settings.system, list(turns))
@@ -260,6 +286,13 @@ class LoadedModel:
         if self._scheduler is not None:
             self._scheduler.close()
             self._scheduler = None
+
+
+def _require_whole_answer(beginning: Beginning) -> None:
+    if beginning.answer:
+        raise UsageError(
+            "a form is for the complete answer, and the beginning of this answer is given; leave one of them out"
+        )
 
 
 def _sampling(settings: Settings) -> SamplingParams:

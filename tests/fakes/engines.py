@@ -56,7 +56,6 @@ class FakeEngine:
         settings: Settings | None,
         form: Form | None,
         answer_now: Callable[[], bool],
-        stop_after_thinking: bool,
     ) -> Request:
         if prompt == "long":
             raise PromptTooLong(200, self.context_length, self.context_length)
@@ -64,7 +63,7 @@ class FakeEngine:
         self.settings.append(settings)
         self.forms.append(form)
         sampling = SamplingParams(seed=7 if settings.seed is None else settings.seed)
-        made = Request(prompt=[], sampling=sampling, answer_now=answer_now, stop_after_thinking=stop_after_thinking)
+        made = Request(prompt=[], sampling=sampling, answer_now=answer_now)
         self._prompts[made] = prompt
         return made
 

@@ -1,6 +1,13 @@
 """The events of a turn. `run`, `chat`, JSON output and benchmarks all read this one stream.
 
 Prefill* ( ( Thinking | Rewound )* ( Thought Answer* )? )? Finished
+
+A reply that goes on with an answer or a text that the prompt ends with has no thinking:
+
+Prefill* Answer* Finished
+
+Where the tokens are to be scored, a Scored comes for each of them, before the Thinking, Thought or Answer that it leads
+to.
 """
 
 from __future__ import annotations
@@ -48,10 +55,26 @@ class Thinking:
 
 
 @dataclass(frozen=True, slots=True)
+class Scored:
+    """The next token of the reply: its bytes, which may be a part of a character, and its log-probability.
+
+    `top` has the likeliest tokens at that place, the likeliest first, as many as were asked for. The probabilities are
+    the model's own: before temperature, top-p, and all that steers the reply. So a token that was forced has one, too.
+    The tokens of the thinking, `is_thinking`, include `</think>`; the one that ends the turn is not scored.
+    """
+
+    piece: bytes
+    logprob: float
+    top: tuple[tuple[bytes, float], ...]
+    is_thinking: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Rewound:
     """The thinking went round in circles, and goes on from an earlier place: the trace is now `thinking`.
 
-    `tokens` of it are left, and `dropped` tokens were taken out.
+    `tokens` of it are left, the first ones; `dropped` tokens were taken out. Of the tokens that were Scored, the first
+    `tokens` count.
     """
 
     thinking: str
@@ -120,4 +143,4 @@ class Finished:
     thinking_end: ThinkingEnd | None = field(default=None, compare=False)
 
 
-Event = Prefill | Thinking | Rewound | Thought | Answer | Finished
+Event = Prefill | Scored | Thinking | Rewound | Thought | Answer | Finished

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from time import perf_counter
 
 from r1.engine.context import Context, Part
@@ -30,10 +31,17 @@ class Generation:
         self.has_ended = False
         self.chunks = chunks
         self._context = context
-        model, thinking = context.model, request.thinking
-        room = min(request.sampling.max_tokens, context.length - len(chunks.tokens))
-        self._policy = ThinkingPolicy(thinking, room, model, answers_in_form=request.grammar is not None)
-        self._reply = ReplyDecoder(model.control.end_think, model.piece, is_thinking=self._policy.is_thinking)
+        model, continues = context.model, request.continues
+        self._policy = ThinkingPolicy(
+            replace(request.thinking, reserve=0) if request.stop_after_thinking else request.thinking,
+            min(request.sampling.max_tokens, context.length - len(chunks.tokens)),
+            model,
+            continues=continues,
+            answers_in_form=request.grammar is not None,
+        )
+        self._reply = ReplyDecoder(
+            model.control.end_think, model.piece, is_thinking=self._policy.is_thinking, continues=continues
+        )
         self._discarded = 0
         self._sampler = Sampler(request.sampling)
         self._constraint = Constraint(model, request.grammar) if request.grammar is not None else None

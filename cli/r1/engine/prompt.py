@@ -1,6 +1,11 @@
 """A conversation → token ids, in the format R1 was trained on.
 
-    BOS system? ( <｜User｜> prompt <｜Assistant｜> answer EOS )* <｜User｜> prompt <｜Assistant｜> <think> \n
+    BOS system? ( <｜User｜> prompt <｜Assistant｜> answer EOS )* <｜User｜> prompt <｜Assistant｜> beginning
+
+The beginning of the reply is `<think>\n`; where more of it is given, the model goes on from the end of that:
+
+    <think> \n thinking                           inside the thinking
+    <think> \n thinking \n </think> \n\n answer    in the answer
 
 Control tokens are inserted by id; the user's text is tokenized as plain text, so it cannot contain one. Old thinking is
 left out, and the reply is made to begin with `<think>\n`, both as DeepSeek's model card recommends
@@ -11,10 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from r1.engine.model import Model
+
+Continued = Literal["thinking", "answer", "text"]
+"""What a prompt ends in the middle of, so that the reply goes on with it.
+
+The thinking or the answer: the beginning of the reply is given. A text: there are no turns.
+"""
 
 _WHOLE = 1 << 18  # characters that are tokenized at once
 _PIECE = 1 << 16
@@ -36,6 +47,30 @@ class Turn:
     prompt: str
     thinking: str
     answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """The beginning of a reply, when it is given together with the prompt.
+
+    `answer` None: the reply goes on inside the thinking. Otherwise the thinking is over, and the reply goes on with the
+    answer.
+    """
+
+    thinking: str = ""
+    answer: str | None = None
+
+    @property
+    def continued(self) -> Continued | None:
+        """What the reply goes on with; None if nothing is given."""
+        if self.answer is not None:
+            return "answer"
+        return "thinking" if self.thinking else None
+
+
+NOTHING_GIVEN = Beginning()
+NO_THINKING = Beginning(answer="")
+"""A thinking block with nothing in it, as R1 writes it when it does not think."""
 
 
 @dataclass(slots=True)
@@ -83,12 +118,16 @@ def _pieces(text: str) -> Iterator[str]:
         start = end
 
 
-def prompt_segments(model: Model, conversation: Conversation, prompt: str, *, thinks: bool = True) -> list[list[int]]:
-    """The ids up to the start of the thinking about `prompt`, in one segment per turn; up to the start of the answer
-    unless it `thinks`.
-    """
-    begun = [model.control.think, *model.tokenize("\n")] if thinks else _no_thinking(model)
-    return _segments(model, conversation, [[*_question(model, prompt), *begun]])
+def prompt_segments(
+    model: Model, conversation: Conversation, prompt: str, beginning: Beginning = NOTHING_GIVEN
+) -> list[list[int]]:
+    """The ids up to where the model's reply to `prompt` goes on, in one segment per turn."""
+    return _segments(model, conversation, [[*_question(model, prompt), *_begun(model, beginning)]])
+
+
+def text_segments(model: Model, text: str) -> list[list[int]]:
+    """The ids of a text without any turns."""
+    return [[model.control.bos, *model.tokenize(text)]]
 
 
 def conversation_segments(model: Model, conversation: Conversation) -> list[list[int]]:
@@ -107,10 +146,14 @@ def _segments(model: Model, conversation: Conversation, pending: list[list[int]]
     return [[*opening, *first], *others] if first else []
 
 
-def _no_thinking(model: Model) -> list[int]:
-    """A thinking block with nothing in it, as R1 writes it when it does not think."""
-    empty_line = model.tokenize("\n\n")
-    return [model.control.think, *empty_line, model.control.end_think, *empty_line]
+def _begun(model: Model, beginning: Beginning) -> list[int]:
+    """The beginning of a reply, with the line breaks that R1 writes around its thinking."""
+    thinking = f"\n{beginning.thinking}"
+    if beginning.answer is None:
+        return [model.control.think, *model.tokenize(thinking)]
+    end = "" if beginning.thinking.endswith("\n") else "\n"
+    answer = model.tokenize(f"\n\n{beginning.answer}")
+    return [model.control.think, *model.tokenize(thinking + end), model.control.end_think, *answer]
 
 
 def _question(model: Model, prompt: str) -> Iterator[int]:

@@ -1,6 +1,7 @@
 """Splits a reply into thinking and answer: at the `</think>` token, never at its text.
 
-A reply starts inside the thinking, because the prompt ends with `<think>\\n`, unless there is to be none.
+A reply starts inside the thinking, because the prompt ends with `<think>\\n`, unless there is to be none. Where the
+prompt ends in the middle of something, the reply's first white space belongs to it, and is kept.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable
 
 from r1.engine.events import Answer, Thinking
+from r1.engine.prompt import Continued
 
 _Utf8 = getincrementaldecoder("utf-8")
 
@@ -20,9 +22,11 @@ class Section:
     per token does not grow with the length of the text.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_begun: bool = False, strips_end: bool = True) -> None:
+        """`has_begun`: goes on with a text, so white space at the start is kept."""
         self.tokens = 0
-        self.has_begun = False  # has text other than white space
+        self.has_begun = has_begun  # has text other than white space
+        self._strips_end = strips_end
         self._decoder = _Utf8("replace")
         self._held: list[str] = []
 
@@ -38,7 +42,7 @@ class Section:
     def _release(self, text: str) -> str:
         if not self.has_begun:
             text = text.lstrip()
-        body = text.rstrip()
+        body = text.rstrip() if self._strips_end else text
         if not body:
             if self.has_begun and text:
                 self._held.append(text)
@@ -52,11 +56,21 @@ class Section:
 class ReplyDecoder:
     """Turns the tokens of one reply into events: thinking first, and the answer after `end_think`."""
 
-    def __init__(self, end_think: int, piece: Callable[[int], bytes], *, is_thinking: bool = True) -> None:
-        """`piece` gives the bytes of a token. Unless `is_thinking`, the reply begins with its answer."""
+    def __init__(
+        self,
+        end_think: int,
+        piece: Callable[[int], bytes],
+        *,
+        is_thinking: bool = True,
+        continues: Continued | None = None,
+    ) -> None:
+        """`piece` gives the bytes of a token. Unless `is_thinking`, the reply begins with its answer. `continues`: what
+        it goes on with. White space at the end of a text without turns is kept, too.
+        """
         self.is_thinking = is_thinking
-        self.thinking = Section()
-        self.answer = Section()
+        self.answer = Section(has_begun=continues in {"answer", "text"}, strips_end=continues != "text")
+        self._continues_thinking = continues == "thinking"
+        self.thinking = self._empty_thinking()
         self._end_think = end_think
         self._piece = piece
 
@@ -75,8 +89,11 @@ class ReplyDecoder:
 
     def go_back(self, tokens: Iterable[int]) -> str:
         """Replaces the thinking by these tokens; returns their text."""
-        self.thinking = Section()
+        self.thinking = self._empty_thinking()
         return "".join(self.thinking.feed(self._piece(token)) for token in tokens)
+
+    def _empty_thinking(self) -> Section:
+        return Section(has_begun=self._continues_thinking)
 
     def end(self) -> Thinking | Answer | None:
         """The event for an unfinished character at the end, if any."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from r1.engine.events import ThinkingEnd
+from r1.engine.prompt import Continued
 from r1.engine.repetition import Loop, LoopDetector
 
 if TYPE_CHECKING:
@@ -92,14 +93,25 @@ class ClosingTokens:
 
 
 class ThinkingPolicy:
-    """The policy of one reply. `end` says what ended the thinking; None while it goes on."""
+    """The policy of one reply. `end` says what ended the thinking; None while it goes on, and where the reply goes on
+    with an answer or a text, so that it has none.
+    """
 
-    def __init__(self, params: ThinkingParams, room: int, model: Model, *, answers_in_form: bool = False) -> None:
-        """`room` is the number of tokens that the reply may have. An answer in a form begins after an empty line, as
-        R1's other answers do.
+    def __init__(
+        self,
+        params: ThinkingParams,
+        room: int,
+        model: Model,
+        *,
+        continues: Continued | None = None,
+        answers_in_form: bool = False,
+    ) -> None:
+        """`room` is the number of tokens that the reply may have; `continues` is what it goes on with. An answer in a
+        form begins after an empty line, as R1's other answers do.
         """
-        self.is_thinking = not params.has_begun_to_answer
-        self.end: ThinkingEnd | None = None if self.is_thinking else "budget"
+        has_answer = continues in {"answer", "text"}
+        self.is_thinking = not (has_answer or params.has_begun_to_answer)
+        self.end: ThinkingEnd | None = None if self.is_thinking or has_answer else "budget"
         self._model = model
         self._closing = ClosingTokens.of(model)
         self._budget = params.budget
@@ -117,7 +129,7 @@ class ThinkingPolicy:
         """How to draw the next token; `answers_now` closes the thinking."""
         if self._forced:
             return Step(forced=self._forced.popleft())
-        if self.end is not None:
+        if self.end is not None or not self.is_thinking:
             return Step()
         if end := self._end_that_is_due(answers_now=answers_now):
             return Step(forced=self.close(end))

@@ -42,7 +42,6 @@ class Engine(Protocol):
         settings: Settings | None,
         form: Form | None,
         answer_now: Callable[[], bool],
-        stop_after_thinking: bool,
     ) -> Request: ...
     def has_room_for(self, request: Request) -> bool: ...
     def submit(self, request: Request) -> float: ...
@@ -179,13 +178,14 @@ class Answering:
             self._end(place, line, _failure(line, exc))
 
     def _request(self, line: PromptLine, asked: Asked) -> Request:
-        return self._engine.request(
+        request = self._engine.request(
             line.prompt or "",
             settings=asked.settings,
             form=asked.form,
             answer_now=asked.answer_now,
-            stop_after_thinking=asked.only_thinking,
         )
+        request.stop_after_thinking = asked.only_thinking
+        return request
 
     def _submit(self, job: _Job) -> None:
         if job.asked.votes is not None:

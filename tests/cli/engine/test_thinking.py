@@ -16,7 +16,7 @@ from r1.engine import generation
 from r1.engine.context import Context, ContextParams
 from r1.engine.events import Answer, Event, Finished, Rewound, Thinking, Thought
 from r1.engine.model import Model
-from r1.engine.prompt import Conversation, prompt_segments
+from r1.engine.prompt import NO_THINKING, NOTHING_GIVEN, Conversation, prompt_segments
 from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import Scheduler, generate
@@ -79,7 +79,8 @@ def ask(roomy: Context, monkeypatch: pytest.MonkeyPatch) -> Ask:
 
 
 def request_for(model: Model, params: ThinkingParams, max_tokens: int, **options: Any) -> Request:
-    prompt = prompt_segments(model, Conversation(), "What is 17 + 25?", thinks=params.budget != 0)
+    beginning = NO_THINKING if params.budget == 0 else NOTHING_GIVEN
+    prompt = prompt_segments(model, Conversation(), "What is 17 + 25?", beginning)
     return Request(prompt, SamplingParams(seed=1, max_tokens=max_tokens), params, **options)
 
 
@@ -155,7 +156,7 @@ class TestBudget:
         assert reply.finished.usage.thinking_tokens == 0
 
     def test_without_thinking_the_prompt_ends_with_an_empty_block(self, model: Model) -> None:
-        (segment,) = prompt_segments(model, Conversation(), "Hi", thinks=False)
+        (segment,) = prompt_segments(model, Conversation(), "Hi", NO_THINKING)
         assert segment[-len(tokens_of(model, "\n\n</think>\n\n")) - 1 :] == [
             model.control.think,
             *tokens_of(model, "\n\n</think>\n\n"),

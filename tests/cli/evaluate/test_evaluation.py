@@ -49,7 +49,6 @@ def evaluation(engine: FakeEngine, log: SampleLog | None = None, heard: Heard | 
             settings=Settings(seed=sample.seed),
             form=None,
             answer_now=lambda: False,
-            stop_after_thinking=False,
         )
 
     judge = Judge(final_answer, Equivalence(None).same)
