@@ -9,6 +9,7 @@ from time import perf_counter
 from r1.engine.context import Context, Part
 from r1.engine.events import Event, Finished, FinishReason, Prefill, Rewound, Thought, Timings, Usage
 from r1.engine.grammar import Constraint, NoEnd, TokenFilter
+from r1.engine.logprobs import Scorer
 from r1.engine.reasoning import ReplyDecoder
 from r1.engine.repetition import Loop
 from r1.engine.request import Request
@@ -46,6 +47,7 @@ class Generation:
         self._sampler = Sampler(request.sampling)
         self._constraint = Constraint(model, request.grammar) if request.grammar is not None else None
         self._filter: TokenFilter | None = None  # of the token that was drawn last
+        self._scorer = Scorer(model.piece, request.top_logprobs) if request.top_logprobs is not None else None
         self._clock = _Clock(len(sequence))
 
     @property
@@ -78,7 +80,7 @@ class Generation:
         if step.nudge:
             biases.append((self._context.model.control.end_think, step.nudge))
         self._filter = None if step.forced is not None or self._policy.is_thinking else self._answer_filter()
-        return Draw(self._sampler, place, step.forced, tuple(biases), self._filter)
+        return Draw(self._sampler, place, step.forced, tuple(biases), self._filter, self._scorer)
 
     def _answer_filter(self) -> TokenFilter | None:
         """What the answer's next token must be: part of the form; or any, if R1 did not end the thinking by itself and
@@ -110,8 +112,11 @@ class Generation:
             self._constraint.accept(token)
         self.token = token
         was_thinking = self._reply.is_thinking
-        event = self._reply.feed(token)
-        events: list[Event] = [] if event is None else [event]
+        events: list[Event] = []
+        if self._scorer is not None:
+            events.append(self._scorer.score(token, is_thinking=was_thinking))
+        if event := self._reply.feed(token):
+            events.append(event)
         loop = self._policy.add(token)
         if was_thinking and self._policy.end is not None and not self._reply.is_thinking:
             events.append(Thought(self._reply.thinking.tokens, self._policy.end))
@@ -160,6 +165,7 @@ class Generation:
             thinking_tokens=self._reply.thinking.tokens,
             answer_tokens=self._reply.answer.tokens,
             discarded_tokens=self._discarded,
+            cached_tokens=self._clock.kept,
         )
         if self.is_prefilling:
             self._clock.prefilled = len(self.sequence) - self._clock.kept

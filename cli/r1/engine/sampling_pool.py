@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from r1.engine.context import Context
     from r1.engine.grammar import TokenFilter
+    from r1.engine.logprobs import Scorer
 
 _PAYS = 100_000
 """Logits to look at in all, about a millisecond's work; with fewer, the threads would cost more than they save."""
@@ -27,8 +28,8 @@ _PAYS = 100_000
 class Draw(NamedTuple):
     """A token to choose, from the logits at `place` in the last batch, unless it is `forced`.
 
-    `biases` are added to the logits of some tokens. What `token_filter` does not allow is not chosen. The sampler and
-    the filter serve this sequence alone: two threads may not use the same one.
+    `biases` are added to the logits of some tokens. What `token_filter` does not allow is not chosen. `scorer` sees the
+    logits before that. All three helpers serve this sequence alone: two threads may not use the same one.
     """
 
     sampler: Sampler
@@ -36,6 +37,7 @@ class Draw(NamedTuple):
     forced: int | None = None
     biases: tuple[tuple[int, float], ...] = ()
     token_filter: TokenFilter | None = None
+    scorer: Scorer | None = None
 
     def biased(self, logits: Logits) -> Logits:
         """The same logits, with the biases added in place."""
@@ -84,6 +86,8 @@ class SamplingPool:
 
     def _sample_one(self, draw: Draw) -> int | None:
         """Without a table of candidates, unless the filter makes one necessary."""
+        if draw.scorer is not None:
+            draw.scorer.look(logits_at(self._context, draw.place))
         if draw.forced is not None:
             return draw.forced
         if draw.biases:
@@ -112,6 +116,8 @@ def _sample(table: Candidates, rows: Row[tuple[Draw, Logits]]) -> list[int | Non
 
 
 def _choose(draw: Draw, logits: Logits, table: Candidates) -> int | None:
+    if draw.scorer is not None:
+        draw.scorer.look(logits)
     if draw.forced is not None:
         return draw.forced
     logits = draw.biased(logits)
