@@ -20,7 +20,7 @@ FLOORS = (
     ("r1.app",),
     ("r1.dispatch",),
     ("r1.commands", "r1.options", "r1.examples", "r1.help", "r1.exit", "r1.shells"),
-    ("r1.chat", "r1.jsonl", "r1.hints", "r1.conversion", "r1.completion"),
+    ("r1.chat", "r1.serve", "r1.jsonl", "r1.hints", "r1.conversion", "r1.completion"),
     ("r1.doctor", "r1.evaluate"),
     ("r1.render", "r1.history"),
     ("r1.markdown", "r1.loaded_model"),

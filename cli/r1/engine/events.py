@@ -106,12 +106,14 @@ class Usage:
     """Tokens. `</think>` counts as thinking; the token that ends the turn is not counted.
 
     `discarded_tokens` were generated and taken out of the thinking again, because it went round in circles.
+    `cached_tokens` of the prompt were in the KV cache before.
     """
 
     prompt_tokens: int
     thinking_tokens: int
     answer_tokens: int
     discarded_tokens: int = 0
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

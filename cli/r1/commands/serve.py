@@ -1,0 +1,77 @@
+"""`r1 serve`: answers over HTTP, for the tools that a person already uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from r1.console import Console
+from r1.engine.llama import Stop
+from r1.fit.fitted_model import Listener, Workload
+from r1.library import find_model
+from r1.loaded_model import LoadedModel
+from r1.serve.app import application
+from r1.serve.engine_thread import EngineThread
+from r1.serve.errors import ApiError
+from r1.serve.model_host import ModelHost
+from r1.serve.served_models import ServedModels
+from r1.serve.server import Ending, address_of, bind, serve
+from r1.serve.service import Service
+from r1.settings import Settings
+from r1_quantize.errors import ExitStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """The options of the command line. `pinned` is the only model to serve; None: all. `keep_alive_s` None: a model
+    stays loaded until another one is asked for.
+    """
+
+    pinned: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8017
+    queue: int = 64
+    keep_alive_s: float | None = 300.0
+    grace_s: float = 30.0
+    api_key: str | None = None
+    api_key_file: Path | None = None
+    no_auth: bool = False
+    allow_origins: tuple[str, ...] = ()
+    log_prompts: bool = False
+    as_json: bool = False
+
+
+def serve_models(console: Console, options: ServeOptions, settings: Settings) -> ExitStatus:
+    """Serves until a signal comes. Raises UsageError for an address that cannot be used, as `find_model` for a model
+    that is named and not here.
+    """
+    pinned = None if options.pinned is None else find_model(console, options.pinned)
+    models = ServedModels(console.environ, settings.model, pinned)
+    stop = Stop()
+    bound = bind(options.host, options.port)
+    host = ModelHost(partial(_load, console, models, settings, stop), None if pinned else options.keep_alive_s)
+    engine = EngineThread(host, stop)
+    service = Service(engine, models, settings, options.queue)
+
+    def end() -> None:
+        service.is_ending = True
+        engine.refuse_waiting(ApiError(503, "the server is ending", retry_after_s=5))
+
+    engine.start()
+    if pinned is not None:
+        with engine.lease(models.full_name(None)):  # fails now, not at the first request
+            pass
+    console.err(f"r1 serves on {address_of(bound)}\n")
+    try:
+        number = serve(application(service), bound, Ending(options.grace_s, end, stop.set))
+    finally:
+        engine.close()
+    return ExitStatus(128 + number)
+
+
+def _load(console: Console, models: ServedModels, settings: Settings, stop: Stop, name: str) -> LoadedModel:
+    model = models.get(name).stored
+    workload = Workload(is_parallel=True)
+    listener = Listener(note=lambda note: (console.warn if note.grave else console.note)(note.text))
+    return LoadedModel(model.path, settings, stop, listener, name=name, workload=workload)

@@ -1,0 +1,130 @@
+"""The replies to one question while they are generated, for a coroutine to read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from r1.engine.events import Answer, Event, Finished
+from r1.serve.engine_thread import Begun, EngineThread, Failed, Job, JobEvent
+from r1.serve.errors import api_error
+from r1.serve.stop_texts import StopTexts
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """An event of the reply with this index. `stop_text` ended the answer, if Finished says `stop`."""
+
+    index: int
+    event: Event
+    stop_text: str | None = None
+
+
+@dataclass(slots=True)
+class _Reply:
+    """One of the replies. `job` is None once it has ended."""
+
+    job: Job | None
+    stop_texts: StopTexts
+
+
+@dataclass(slots=True)
+class Asked:
+    """Replies to the same prompt by the model `model`; close it in any case.
+
+    `fields` are further facts that some APIs tell, known when the last event is read. `load_s` is the time it took to
+    get ready, in seconds.
+    """
+
+    model: str
+    engine: EngineThread
+    ended: Callable[[], None]
+    """Called once, when it is closed."""
+    load_s: float = 0.0
+    fields: dict[str, Any] = field(default_factory=dict)
+    _replies: list[_Reply] = field(default_factory=list)
+    _events: asyncio.Queue[tuple[int, JobEvent]] = field(default_factory=asyncio.Queue)
+    _is_closed: bool = False
+
+    def sink(self, index: int) -> Callable[[Sequence[JobEvent]], None]:
+        """Takes the events of the reply with this index, on any thread."""
+        loop = asyncio.get_running_loop()
+
+        def put(events: Sequence[JobEvent]) -> None:
+            for event in events:
+                self._events.put_nowait((index, event))
+
+        def sink(events: Sequence[JobEvent]) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(put, events)
+
+        return sink
+
+    def add(self, job: Job, stop_texts: Sequence[str]) -> None:
+        """Adds a reply that this job makes; its sink is `sink` with the number of replies before it."""
+        self._replies.append(_Reply(job, StopTexts(stop_texts)))
+
+    async def events(self) -> AsyncIterator[Happened]:
+        """The events of all replies, until each has finished. Raises ApiError when one fails."""
+        while any(reply.job for reply in self._replies):
+            index, event = await self._events.get()
+            for happened in self._seen(index, event):
+                yield happened
+
+    async def begin(self) -> None:
+        """Waits until the first reply has something to tell. Raises ApiError if it fails before."""
+        index, event = await self._events.get()
+        if isinstance(event, Failed):
+            raise api_error(event.error) from event.error
+        self._note(event)
+        if not isinstance(event, Begun):
+            self._events.put_nowait((index, event))
+
+    def close(self) -> None:
+        """Cancels the replies that have not finished."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for reply in self._replies:
+            self._end(reply)
+        self.ended()
+
+    def _end(self, reply: _Reply) -> None:
+        job, reply.job = reply.job, None
+        if job is not None:
+            self.engine.cancel(job)
+
+    def _seen(self, index: int, event: JobEvent) -> list[Happened]:
+        """The event as the client is to see it: without what follows a stop text."""
+        reply = self._replies[index]
+        if reply.job is None:  # it was cancelled
+            return []
+        if isinstance(event, Failed):
+            raise api_error(event.error) from event.error
+        self._note(event)
+        if isinstance(event, Begun):
+            return []
+        if isinstance(event, Answer):
+            return self._answer(index, reply, event)
+        if not isinstance(event, Finished):
+            return [Happened(index, event)]
+        reply.job = None
+        stopped = reply.stop_texts.found
+        if stopped is not None:
+            return [Happened(index, replace(event, reason="stop"), stopped)]
+        rest = reply.stop_texts.rest()
+        held = [Happened(index, Answer(rest, event.usage.answer_tokens))] if rest else []
+        return [*held, Happened(index, event)]
+
+    def _answer(self, index: int, reply: _Reply, event: Answer) -> list[Happened]:
+        """A reply that has met a stop text is cancelled; its Finished, with the usage, is still to come."""
+        text = reply.stop_texts.feed(event.text)
+        if reply.stop_texts.found is not None and reply.job is not None and not reply.job.is_cancelled:
+            self.engine.cancel(reply.job)
+        return [Happened(index, Answer(text, event.tokens))] if text else []
+
+    def _note(self, event: JobEvent) -> None:
+        if isinstance(event, Begun):
+            self.load_s += event.load_s

@@ -1,0 +1,52 @@
+"""What a client is told when its request cannot be answered; each API writes it in a shape of its own."""
+
+from __future__ import annotations
+
+from r1.engine.context import PromptTooLong
+from r1_quantize.errors import ModelNotFound, NotEnoughSpace, R1Error, UsageError
+
+
+class ApiError(Exception):
+    """A refusal with an HTTP status.
+
+    `param` is the field of the body that is wrong; `code` is OpenAI's word for the problem. A client may try again
+    after `retry_after_s` seconds.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+def bad_field(param: str, message: str) -> ApiError:
+    """A field of the body that cannot be used; the message follows its name."""
+    return ApiError(400, f"{param} {message}", param=param)
+
+
+def api_error(error: Exception) -> ApiError:
+    """The refusal for an error that was raised while a request was answered."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, PromptTooLong):
+        return ApiError(400, str(error), param="messages", code="context_length_exceeded")
+    if isinstance(error, ModelNotFound):
+        return ApiError(404, str(error), param="model", code="model_not_found")
+    if isinstance(error, UsageError):
+        return ApiError(400, str(error))
+    if isinstance(error, NotEnoughSpace):
+        return ApiError(503, str(error), code="not_enough_memory", retry_after_s=60)
+    if isinstance(error, R1Error):
+        return ApiError(500, str(error))
+    return ApiError(500, f"unexpected error: {type(error).__name__}: {error}")

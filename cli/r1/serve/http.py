@@ -1,0 +1,141 @@
+"""HTTP for all APIs: reading a body, an answer as a whole or as a stream, and noticing that a client has gone away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from r1.serve.asked import Asked
+from r1.serve.errors import ApiError
+from r1.serve.fields import Fields
+
+MAX_BODY = 16 << 20
+"""Bytes; the longest prompt that any of the models can take has about one."""
+
+PING_S = 15.0
+_BODY_S = 60.0  # for a whole body to arrive
+
+_Result = TypeVar("_Result")
+
+
+class ClientGone(Exception):
+    """The client has closed its connection; nobody reads the answer."""
+
+
+async def read_fields(request: Request) -> Fields:
+    """The body's JSON object. Raises ApiError for one that is too large, too slow or no JSON object, and ClientGone."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > MAX_BODY:
+        raise _too_large()
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_S):
+            async for part in request.stream():
+                body += part
+                if len(body) > MAX_BODY:
+                    raise _too_large()
+    except TimeoutError as exc:
+        raise ApiError(408, f"the body did not arrive within {_BODY_S:.0f} seconds") from exc
+    return Fields.parse(bytes(body))
+
+
+def _too_large() -> ApiError:
+    return ApiError(413, f"the body is larger than {MAX_BODY >> 20} MiB")
+
+
+def json_response(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Compact JSON in UTF-8."""
+    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return Response(body, status, headers, media_type="application/json")
+
+
+async def unless_gone(request: Request, work: Awaitable[_Result]) -> _Result:
+    """The result of the work, which is cancelled when the client goes away: then raises ClientGone."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request.receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGone
+    finally:
+        await _cancel(task, gone)
+
+
+class StreamedResponse(Response):
+    """Sends what `frames` yields as it comes, with a ping when there is nothing for a while, and closes `asked` when it
+    is over or the client has gone away.
+    """
+
+    def __init__(self, asked: Asked, frames: AsyncIterator[str], media_type: str, ping: str | None) -> None:
+        """`ping` is what to send; None: this kind of stream has nothing that means nothing."""
+        super().__init__(media_type=media_type, headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._asked = asked
+        self._frames = frames
+        self._ping = ping
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.ensure_future(self._send_all(send))
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+        finally:
+            await _cancel(sending, gone)
+            self._asked.close()
+        if self.background is not None:
+            await self.background()
+
+    async def _send_all(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for frame in _with_pings(self._frames, self._ping):
+            await send({"type": "http.response.body", "body": frame.encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _with_pings(frames: AsyncIterator[str], ping: str | None) -> AsyncIterator[str]:
+    """The frames, and `ping` after each PING_S seconds without one."""
+    following = asyncio.ensure_future(anext(frames, None))
+    try:
+        while True:
+            done, _ = await asyncio.wait({following}, timeout=PING_S)
+            if not done:
+                if ping is not None:
+                    yield ping
+                continue
+            frame = following.result()
+            if frame is None:
+                return
+            yield frame
+            following = asyncio.ensure_future(anext(frames, None))
+    finally:
+        await _cancel(following)
+
+
+async def _disconnected(receive: Callable[[], Awaitable[Any]]) -> None:
+    """Returns when the client has closed the connection; only after its body was read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _cancel(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError, Exception):
+            await task
+
+
+def sse(data: object, event: str | None = None) -> str:
+    """One server-sent event with JSON as its data."""
+    name = f"event: {event}\n" if event else ""
+    return f"{name}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"

@@ -1,0 +1,73 @@
+"""Objects that OpenAI's APIs have in common: usage, log-probabilities, errors; and llama-server's timings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from r1.engine.events import Finished, FinishReason, Scored, Usage
+from r1.serve.errors import ApiError
+
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+
+
+def error_object(error: ApiError) -> dict[str, Any]:
+    kind = _TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
+    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
+
+
+def finish_reason(reason: FinishReason) -> str:
+    """OpenAI's word. An answer in circles was cut off as one is that is too long."""
+    return "stop" if reason == "stop" else "length"
+
+
+def usage_object(usages: Sequence[Usage]) -> dict[str, Any]:
+    """Of all replies to one prompt, which counts once. What was thought and taken back was generated, too."""
+    prompt = usages[0].prompt_tokens if usages else 0
+    reasoning = sum(usage.thinking_tokens + usage.discarded_tokens for usage in usages)
+    completion = reasoning + sum(usage.answer_tokens for usage in usages)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": usages[0].cached_tokens if usages else 0},
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
+    }
+
+
+def timings_object(finished: Finished) -> dict[str, Any]:
+    """Tokens, milliseconds and rates, as llama-server has them: of the prompt, and of what was generated."""
+    usage, timings = finished.usage, finished.timings
+    computed = usage.prompt_tokens - usage.cached_tokens
+    generated = usage.thinking_tokens + usage.discarded_tokens + usage.answer_tokens
+    return {
+        "cache_n": usage.cached_tokens,
+        **_rates("prompt", computed, timings.ttft_s),
+        **_rates("predicted", generated, timings.total_s - timings.ttft_s),
+    }
+
+
+def _rates(name: str, tokens: int, seconds: float) -> dict[str, Any]:
+    return {
+        f"{name}_n": tokens,
+        f"{name}_ms": round(1e3 * seconds, 3),
+        f"{name}_per_token_ms": round(1e3 * seconds / tokens, 3) if tokens else 0.0,
+        f"{name}_per_second": round(tokens / seconds, 3) if seconds > 0 else 0.0,
+    }
+
+
+def score_object(score: Scored) -> dict[str, Any]:
+    return {
+        **_token(score.piece, score.logprob),
+        "top_logprobs": [_token(piece, logprob) for piece, logprob in score.top],
+    }
+
+
+def _token(piece: bytes, logprob: float) -> dict[str, Any]:
+    """A token can be a part of a character, so its bytes are told as well."""
+    return {"token": piece.decode("utf-8", "replace"), "logprob": round(logprob, 6), "bytes": list(piece)}

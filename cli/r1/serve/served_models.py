@@ -1,0 +1,91 @@
+"""The models that are served, and which of them a client's name means.
+
+A client names a model as `r1 list` does, with or without its quant type, or as Ollama or the hub would; never a path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from r1.library import full_name, known_models, look_up, named_by, open_store
+from r1_quantize.catalog import Checkpoint
+from r1_quantize.errors import ModelNotFound
+from r1_quantize.gguf import reader
+from r1_quantize.store.model import StoredModel
+
+_LATEST = ":latest"  # the tag that Ollama's clients add to a name without one
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model under the `name` that clients use. `checkpoint` is that of the catalogue, if it was made from one."""
+
+    name: str
+    stored: StoredModel
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        """The metadata of its GGUF. Raises BadGGUF."""
+        return _header(self.stored.path, self.stored.size, self.stored.modified)
+
+    @property
+    def context_length(self) -> int | None:
+        """The tokens it was trained for. Raises BadGGUF."""
+        value = self.header.get(f"{self.header.get('general.architecture')}.context_length")
+        return value if isinstance(value, int) else None
+
+
+@lru_cache(64)
+def _header(path: Path, _size: int, _modified: float) -> Mapping[str, Any]:
+    """Remembered for as long as the file is the same."""
+    return reader.read(path).metadata
+
+
+class ServedModels:
+    """All models of this machine; or one alone, `pinned`, whatever a client names. May be used on any thread."""
+
+    def __init__(self, environ: Mapping[str, str], default: str | None, pinned: StoredModel | None = None) -> None:
+        """`default` is the name that the settings have for requests without one."""
+        self._environ = environ
+        self._default = default
+        self._pinned = None if pinned is None else ServedModel(_name_of(pinned), pinned)
+
+    def full_name(self, name: str | None) -> str:
+        """The name of the model that a client means; None or an empty one: the default. Raises ModelNotFound, which
+        says what there is.
+        """
+        if self._pinned is not None:
+            return self._pinned.name
+        reference = (name or self._default or "").removesuffix(_LATEST) or None
+        store = open_store(self._environ)
+        if reference is None:
+            return full_name(store, None)
+        known = named_by(self._environ, reference)
+        if known is None or known.endswith(".gguf"):
+            here = ", ".join(known_models(self._environ))
+            raise ModelNotFound(f"{reference!r:.120} is no model of this machine; here are {here}")
+        return full_name(store, known)
+
+    def all(self) -> list[ServedModel]:
+        """The models that can be asked for, in the order of `r1 list`. Makes the built-in one, if it was not made."""
+        if self._pinned is not None:
+            return [self._pinned]
+        return [self.get(name) for name in known_models(self._environ)]
+
+    def get(self, name: str) -> ServedModel:
+        """The model of a full name. Raises ModelNotFound."""
+        if self._pinned is not None and name == self._pinned.name:
+            return self._pinned
+        store = open_store(self._environ)
+        stored = look_up(store, name)
+        return ServedModel(name, stored, store.catalogue.get(stored.name) if stored.quant else None)
+
+
+def _name_of(model: StoredModel) -> str:
+    """A path is nobody's business but the owner's."""
+    return model.reference if model.quant else model.name

@@ -1,0 +1,118 @@
+"""Runs the application on a socket until a signal comes, and ends it in order.
+
+The first SIGINT or SIGTERM lets the replies under way finish, for as long as the grace lasts; the second one ends them;
+the third kills the process, even while C code blocks and Python handles no signals.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import uvicorn
+from starlette.applications import Starlette
+
+from r1_quantize.errors import UsageError
+
+MAX_CONNECTIONS = 1_000
+_BACKLOG = 512
+_MAX_HEADERS = 64 << 10  # bytes
+_KEEP_ALIVE_S = 75  # longer than the pools of most clients keep an idle connection
+
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket for connections to come; port 0: a free one. Raises UsageError."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as exc:
+        raise UsageError(f"--host {host:.80}: no such address; 127.0.0.1 is this machine alone") from exc
+    bound = socket.socket(family, kind, protocol)
+    try:
+        if hasattr(socket, "SO_REUSEADDR") and hasattr(signal, "SIGHUP"):  # on Windows it would share the port
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(_BACKLOG)
+    except OSError as exc:
+        bound.close()
+        raise UsageError(f"cannot listen on {host}:{port} ({exc.strerror}); choose another one with --port") from exc
+    return bound
+
+
+def address_of(bound: socket.socket) -> str:
+    """The address as a client writes it, such as `http://127.0.0.1:8017`."""
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What happens at the end. `first` is called at the first signal, `second` at the second one or after `grace_s`
+    seconds.
+    """
+
+    grace_s: float
+    first: Callable[[], None]
+    second: Callable[[], None]
+
+
+def serve(app: Starlette, bound: socket.socket, ending: Ending) -> signal.Signals:
+    """Serves until a signal comes; returns the first one. Only in the main thread."""
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        h11_max_incomplete_event_size=_MAX_HEADERS,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(int(ending.grace_s), 1),
+    )
+    server = _Server(config, ending)
+    server.run(sockets=[bound])
+    return server.first_signal
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, with signals of our own."""
+
+    def __init__(self, config: uvicorn.Config, ending: Ending) -> None:
+        super().__init__(config)
+        self.first_signal = signal.SIGINT
+        self._ending = ending
+        self._signals = 0
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        handled = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        previous = {number: signal.signal(number, self._handle) for number in handled}
+        try:
+            yield
+        finally:
+            self._ending.second()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            self.first_signal = signal.Signals(number)
+            self.should_exit = True
+            self._ending.first()
+            return
+        self.force_exit = True
+        self._ending.second()
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)

@@ -1,0 +1,98 @@
+"""What the routes of all APIs share: which model a name means, who may still come in, and the questions under way."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from r1.engine.prompt import Turn
+from r1.engine.request import Request
+from r1.evaluate.tally import seed_of
+from r1.loaded_model import LoadedModel
+from r1.serve.asked import Asked
+from r1.serve.engine_thread import EngineThread, Job
+from r1.serve.errors import ApiError, api_error
+from r1.serve.question import Question
+from r1.serve.served_models import ServedModels
+from r1.settings import Settings, overridden
+from r1_quantize.errors import R1Error
+
+_RETRY_AFTER_S = 5
+
+
+@dataclass(slots=True)
+class Service:
+    """Shared by all requests, and used on the event loop's thread only.
+
+    `settings` are those of the command line. As many questions are answered at once as the model has sequences;
+    `queue` more wait.
+    """
+
+    engine: EngineThread
+    models: ServedModels
+    settings: Settings
+    queue: int
+    active: int = field(default=0, init=False)
+    is_ending: bool = field(default=False, init=False)
+
+    async def ask(self, question: Question) -> Asked:
+        """Puts the question into the line; the replies are read from what is returned. Raises ApiError: the model is
+        not here, a setting is wrong, or too many wait already.
+        """
+        settings = self._settings_of(question)
+        model = await self.name_of(question.model)
+        self._admit()
+        asked = Asked(model, self.engine, self._leave)
+        for index in range(question.count):
+            own = settings if settings.seed is None else replace(settings, seed=seed_of(settings.seed, index))
+            job = Job(model, partial(_request, question, own), asked.sink(index))
+            asked.add(job, question.stop_texts)
+            self.engine.submit(job)
+        return asked
+
+    async def name_of(self, model: str | None) -> str:
+        """The full name of a model. Raises ApiError."""
+        try:
+            return await asyncio.to_thread(self.models.full_name, model)
+        except R1Error as exc:
+            raise api_error(exc) from exc
+
+    def warm(self, asked: Asked, question: Question, thinking: str, answer: str) -> None:
+        """Makes the conversation's next prompt quick, after a complete reply."""
+        dialogue = question.dialogue
+        if dialogue is not None and dialogue.beginning is None and question.count == 1:
+            self.engine.warm(asked.model, [*dialogue.turns, Turn(dialogue.prompt, thinking, answer)])
+
+    def _settings_of(self, question: Question) -> Settings:
+        try:
+            return overridden(self.settings, question.changed)
+        except R1Error as exc:
+            raise api_error(exc) from exc
+
+    def _admit(self) -> None:
+        if self.is_ending:
+            raise ApiError(503, "the server is ending", retry_after_s=_RETRY_AFTER_S)
+        if self.active >= self.engine.sequences + self.queue:
+            problem = f"{self.active} requests are answered or wait already; try again later"
+            raise ApiError(503, problem, code="overloaded", retry_after_s=_RETRY_AFTER_S)
+        self.active += 1
+
+    def _leave(self) -> None:
+        self.active -= 1
+
+
+def _request(question: Question, settings: Settings, loaded: LoadedModel) -> Request:
+    """The engine's request for one reply. Raises as `LoadedModel.request`."""
+    dialogue = question.dialogue
+    if dialogue is None:
+        return loaded.continuation(question.text, settings=settings)
+    request = loaded.request(
+        dialogue.prompt,
+        dialogue.turns,
+        settings=settings,
+        form=question.form,
+        beginning=dialogue.beginning,
+    )
+    request.top_logprobs = question.top_logprobs
+    return request
