@@ -116,8 +116,13 @@ class AnswerNow:
 
     def from_now(self) -> Callable[[], bool]:
         """For a reply that begins: a function that says whether a signal has come since."""
+        times = self.times_from_now()
+        return lambda: times() > 0
+
+    def times_from_now(self) -> Callable[[], int]:
+        """For a vote that begins: a function that says how many signals have come since."""
         before = self._signals
-        return lambda: self._signals > before
+        return lambda: self._signals - before
 
     def __enter__(self) -> Self:
         self._previous = _install(_ANSWER_NOW, self._handle)

@@ -175,28 +175,30 @@ def _answer_pipe(console: Console, chat: Chat, events: SimpleQueue[WorkerEvent])
     if errors:  # without its model, the question fails as well
         raise errors[0]
     turn = chat.turns[-1]
-    for remark in votes[0].remarks if votes else ():
+    return _end_as_run(console, chat, turn, votes[0] if votes else None)
+
+
+def _end_as_run(console: Console, chat: Chat, turn: StoredTurn, vote: VoteOver | None) -> ExitStatus:
+    """Says how the only turn ended, as `r1 run` says it; returns its exit status."""
+    for remark in vote.remarks if vote else ():
         console.note(remark)
     limits = _limits(chat)
-    if turn.answer and not console.quiet and (line := _how_thinking_ended(turn, limits)):
-        console.warn(line)
+    ended = _how_thinking_ended(turn, limits) if turn.answer else None
+    for warning in filter(None, [*(vote.warnings if vote else ()), ended]):
+        if not console.quiet:
+            console.warn(warning)
     status = exit_status(turn.finish_reason, turn.answer)
-    if status is ExitStatus.OK and votes:
-        return _vote_status(console, votes[0])
-    if status is ExitStatus.INCOMPLETE:
+    problem = vote.problem if vote else None
+    why = None
+    if status is ExitStatus.INCOMPLETE and not (problem and turn.finish_reason == "stop"):
         assert turn.finish_reason is not None
         thought = turn.thinking_end is not None
-        console.warn(why_incomplete(turn.finish_reason, limits, answered=bool(turn.answer), thought=thought))
-    return status
-
-
-def _vote_status(console: Console, vote: VoteOver) -> ExitStatus:
-    """That of a complete reply which won a vote, or was shown because none did."""
-    if vote.problem is not None:
-        console.warn(vote.problem)
-    if vote.is_stopped:
+        why = why_incomplete(turn.finish_reason, limits, answered=bool(turn.answer), thought=thought)
+    if said := " · ".join(filter(None, [problem, why])):
+        console.warn(said)
+    if status is ExitStatus.OK and vote and vote.is_stopped:
         return ExitStatus.INTERRUPTED
-    return ExitStatus.OK if vote.problem is None else ExitStatus.INCOMPLETE
+    return ExitStatus.INCOMPLETE if status is ExitStatus.OK and problem else status
 
 
 def _talk(console: Console, chat: Chat, view: PlainChat, events: SimpleQueue[WorkerEvent]) -> None:

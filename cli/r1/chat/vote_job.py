@@ -14,6 +14,7 @@ from r1.loaded_model import LoadedModel
 from r1.settings import Settings
 
 if TYPE_CHECKING:
+    from r1.evaluate.polling import Polling
     from r1.evaluate.tally import Sample
     from r1.evaluate.vote import VoteOptions
     from r1.evaluate.voting import Voting
@@ -34,13 +35,14 @@ class Tallied:
 class VoteOver:
     """A vote has ended. Getting ready for it took `load_s` seconds, and the thinking of its winner `thinking_s`.
 
-    `problem` says why nothing won; else None. `remarks` are for people, and say what the vote came to. `is_stopped`:
-    the user ended it.
+    `problem` says why nothing won; else None. `remarks` are for people, and say what the vote came to; `warnings` are
+    for scripts, too. `is_stopped`: the user ended it.
     """
 
     load_s: float
     thinking_s: float
     remarks: tuple[str, ...]
+    warnings: tuple[str, ...]
     problem: str | None
     is_stopped: bool = False
 
@@ -60,58 +62,45 @@ class VoteJob:
         times_hurried: Callable[[], int],
         stop: Callable[[], bool],
     ) -> None:
-        """`times_hurried` counts how often the user wanted the answer now: each time, this is for the samples that are
-        being generated then. `stop` ends the vote with what has been counted.
-        """
+        """`times_hurried` is as in `Voting`. `stop` ends the vote with what has been counted."""
         self._model = model
         self._prompt = prompt
         self._turns = turns
         self._form = form
         self._times_hurried = times_hurried
         self._stop = stop
-        self._hurried_before = 0  # what the next samples begin with
-        self._has_begun = False
         self._next_tally = 0.0
 
-    def hold(self, emit: Callable[[VoteEvent], None]) -> None:
+    def hold(self, polling: Polling, emit: Callable[[VoteEvent], None]) -> None:
         """Emits Tallied*, VoteOver, and the events of the winner as if it were generated now. Raises as
-        `LoadedModel.ask`.
+        `LoadedModel.ask`. `polling` is that of the model.
         """
-        from r1.evaluate.polling import Polling  # here, because most chats hold no vote
-
-        options = options_of(self._model.settings)
-        with Polling(self._model) as polling:
-            voting = polling.voting(options, self._model.settings.seed, self._form, self._request)
-            voting.run(lambda: self._is_stopped(voting, emit))
-            voted = polling.voted(voting)
+        settings = self._model.settings
+        options = options_of(settings)
+        voting = polling.voting(options, settings.seed, self._form, self._request, self._times_hurried)
+        voting.run(lambda: self._is_stopped(voting, emit))
+        voted = polling.voted(voting)
         shown = voting.vote.result().shown
         assert shown is not None, "a sample is drawn before the vote ends"
         is_stopped = self._stop() and not voting.vote.is_over
-        emit(VoteOver(voted.load_s, _thinking_s(shown), voted.remarks, voted.problem, is_stopped))
+        emit(VoteOver(voted.load_s, _thinking_s(shown), voted.remarks, voted.warnings, voted.problem, is_stopped))
         finished = replace(voted.reply.finished, reason=shown.reply.finished.reason)  # of the reply, not of the vote
         for event in events_of(replace(voted.reply, finished=finished)):
             emit(event)
 
-    def _request(self, seed: int) -> Request:
-        before = self._hurried_before
+    def _request(self, seed: int, answer_now: Callable[[], bool]) -> Request:
         return self._model.request(
             self._prompt,
             self._turns,
             settings=replace(self._model.settings, seed=seed),
             form=self._form,
-            answer_now=lambda: self._times_hurried() > before,
+            answer_now=answer_now,
         )
 
     def _is_stopped(self, voting: Voting, emit: Callable[[VoteEvent], None]) -> bool:
-        """Called before each step. The first samples begin in any case, so that there is one to show; a key that was
-        pressed before that is for them.
-        """
+        """Called after each step."""
         from r1.evaluate.vote_report import tally_wordings
 
-        if not self._has_begun:
-            self._has_begun = True
-            return False
-        self._hurried_before = self._times_hurried()
         if time.monotonic() >= self._next_tally:
             self._next_tally = time.monotonic() + _TALLY_EVERY_S
             emit(Tallied(tuple(tally_wordings(voting))))

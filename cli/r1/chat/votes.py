@@ -53,7 +53,8 @@ def follow_vote(event: Tallied | VoteOver, turn: RunningTurn | None, reply: Repl
     if isinstance(event, Tallied):
         reply.show_tally(event.wordings)
         return
-    turn.load_s, turn.remarks, turn.problem = event.load_s, event.remarks, event.problem
-    if event.is_stopped and event.remarks:
-        turn.remarks = (f"stopped by you: {event.remarks[0]}", *event.remarks[1:])
+    came_to = event.remarks
+    if event.is_stopped and came_to:
+        came_to = (f"stopped by you: {came_to[0]}", *came_to[1:])
+    turn.load_s, turn.remarks, turn.problem = event.load_s, (*came_to, *event.warnings), event.problem
     reply.show_winner(event.thinking_s)

@@ -24,6 +24,7 @@ from r1.settings import Settings
 from r1_quantize.errors import R1Error
 
 if TYPE_CHECKING:
+    from r1.evaluate.polling import Polling
     from r1.forms.form import Form
 
 _JOIN_TIMEOUT_S = 5.0
@@ -122,6 +123,7 @@ class Worker:
         self._running: _Job | None = None
         self._latest_open: _Open | None = None  # earlier ones are skipped
         self._model: LoadedModel | None = None
+        self._polling: Polling | None = None  # of the model, from its first vote on
         self._load_error: R1Error | None = None  # why there is no model
         self._reference = ""
         self._default_ctx = 0  # planned once, when the model is loaded: a new length would empty the KV cache
@@ -195,8 +197,7 @@ class Worker:
                     self._load_error = exc
                 self._emit(Failed(exc, isinstance(job, _Ask)))
             self._running = None
-        if self._model is not None:
-            self._model.close()
+        self._close_model()
 
     def _do(self, job: _Job) -> None:
         if isinstance(job, _Open):
@@ -210,9 +211,7 @@ class Worker:
         if job is not self._latest_open:
             return
         reference, path = self._find(job)
-        if self._model is not None:
-            self._model.close()
-            self._model = None
+        self._close_model()
         self._reference = reference
         self._model = LoadedModel(
             path,
@@ -243,12 +242,28 @@ class Worker:
         self._configure(self._model, job.settings)
         if _at_once(job.settings) > 1:
             vote = VoteJob(self._model, job.prompt, job.turns, job.form, lambda: job.times_hurried, self._stop)
-            vote.hold(self._emit)
+            vote.hold(self._polling_of(self._model), self._emit)
             return
         reply = self._model.ask(job.prompt, job.turns, form=job.form, answer_now=lambda: job.times_hurried > 0)
         self._emit(Loaded(reply.load_s))
         for event in reply.events:
             self._emit(event)
+
+    def _polling_of(self, model: LoadedModel) -> Polling:
+        """One for all votes, so that the process that compares formulas is started once."""
+        if self._polling is None:
+            from r1.evaluate.polling import Polling  # here, because most chats hold no vote
+
+            self._polling = Polling(model, self._stop)
+        return self._polling
+
+    def _close_model(self) -> None:
+        if self._polling is not None:
+            self._polling.close()
+            self._polling = None
+        if self._model is not None:
+            self._model.close()
+            self._model = None
 
     def _warm(self, job: _Warm) -> None:
         if self._model is None or not self._jobs.empty():

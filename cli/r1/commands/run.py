@@ -51,7 +51,7 @@ def run(
     require_some_text(settings, has_form=form is not None)
     votes = vote_options(settings)
     with Interrupt() as interrupt, AnswerNow() as answer_now:
-        wants_answer = answer_now.from_now()
+        times_hurried = answer_now.times_from_now()
         try:
             with interrupt.raising():
                 require_prompt(console, options)
@@ -59,7 +59,7 @@ def run(
                 name = model.reference
                 prompt = read_prompt(console, options, partial(limit_of, model.path, settings.ctx))
             with load(console, settings, interrupt, model, prompt, samples=votes.count if votes else 1) as loaded:
-                asked = _Asked(prompt, form, wants_answer, name if as_json else None, votes)
+                asked = _Asked(prompt, form, times_hurried, name if as_json else None, votes)
                 return _answer(console, loaded, interrupt, asked)
         except (LoadCancelled, Interrupted):
             if as_json:
@@ -111,23 +111,28 @@ def _print_hints(console: Console) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What is asked of the model. `json_for`: the name of the model in the JSON object that is printed; None: text.
+    """What is asked of the model. `times_hurried` counts how often the user wanted the answer at once since then.
 
-    `votes`: several samples vote on the answer.
+    `json_for`: the name of the model in the JSON object that is printed; None: text. `votes`: several samples vote on
+    the answer.
     """
 
     prompt: str
     form: Form | None
-    answer_now: Callable[[], bool]
+    times_hurried: Callable[[], int]
     json_for: str | None
     votes: VoteOptions | None
+
+    def answer_now(self) -> bool:
+        """Whether the only reply is to end its thinking."""
+        return self.times_hurried() > 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Generated:
     """A reply, its seed, and the seconds it took to get ready. `fields` are further keys of the JSON object.
 
-    `problem`: why there is no answer, although a reply is complete. `remarks` are for people.
+    `problem`: why no answer won a vote. `remarks` are for people, `warnings` for scripts, too.
     """
 
     reply: Reply
@@ -136,6 +141,7 @@ class _Generated:
     fields: dict[str, Any] = field(default_factory=dict)
     problem: str | None = None
     remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def _answer(console: Console, loaded: LoadedModel, interrupt: Interrupt, asked: _Asked) -> ExitStatus:
@@ -151,18 +157,17 @@ def _answer(console: Console, loaded: LoadedModel, interrupt: Interrupt, asked: 
     for remark in generated.remarks:
         console.note(remark)
     limits = _limits(loaded)
-    line = how_thinking_ended(reply.finished, limits)  # also for a script, because the answer may be worse for it
-    if line is not None and _printed(settings, reply) and not console.quiet:
-        console.warn(line)
+    line = how_thinking_ended(reply.finished, limits) if _printed(settings, reply) else None
+    for warning in filter(None, [*generated.warnings, line]):  # also for a script: the answer may be worse for it
+        if not console.quiet:
+            console.warn(warning)
     status = status_of(settings, reply, check, interrupt)
-    if status is ExitStatus.OK and generated.problem:
-        status = ExitStatus.INCOMPLETE
-    if status is ExitStatus.INCOMPLETE:
-        only_thinking = settings.thinking == "only"
-        why = check.problem or _why_incomplete(reply, limits, only_thinking=only_thinking)
-        is_cut = reply.finished.reason != "stop"
-        console.warn(" · ".join(filter(None, [generated.problem, why if is_cut or not generated.problem else None])))
-    return status
+    why = None
+    if status is ExitStatus.INCOMPLETE and not (generated.problem and reply.finished.reason == "stop"):
+        why = check.problem or _why_incomplete(reply, limits, only_thinking=settings.thinking == "only")
+    if problem := " · ".join(filter(None, [generated.problem, why])):
+        console.warn(problem)
+    return ExitStatus.INCOMPLETE if status is ExitStatus.OK and generated.problem else status
 
 
 def _generate(console: Console, loaded: LoadedModel, _: Interrupt, asked: _Asked) -> _Generated:
@@ -184,14 +189,14 @@ def _generate_by_vote(console: Console, loaded: LoadedModel, interrupt: Interrup
     from r1.evaluate.polling import Polling
     from r1.evaluate.vote_report import tally_wordings
 
-    def request(seed: int) -> Request:
+    def request(seed: int, answer_now: Callable[[], bool]) -> Request:
         settings = replace(loaded.settings, seed=seed)
-        return loaded.request(asked.prompt, settings=settings, form=asked.form, answer_now=asked.answer_now)
+        return loaded.request(asked.prompt, settings=settings, form=asked.form, answer_now=answer_now)
 
     assert asked.votes is not None
     status = StatusLine(console)
-    with Polling(loaded) as polling:
-        voting = polling.voting(asked.votes, loaded.settings.seed, asked.form, request)
+    with Polling(loaded, interrupt) as polling:
+        voting = polling.voting(asked.votes, loaded.settings.seed, asked.form, request, asked.times_hurried)
         status.begin(lambda: tally_wordings(voting))
         try:
             voting.run(interrupt)
@@ -202,7 +207,7 @@ def _generate_by_vote(console: Console, loaded: LoadedModel, interrupt: Interrup
         console.err(f"{voted.reply.thinking}\n", dim=True)
     if asked.json_for is None and voted.reply.answer:
         console.out(f"{voted.reply.answer}\n")
-    return _Generated(voted.reply, voted.seed, voted.load_s, voted.fields, voted.problem, voted.remarks)
+    return _Generated(voted.reply, voted.seed, voted.load_s, voted.fields, voted.problem, voted.remarks, voted.warnings)
 
 
 def _trace_to(console: Console, settings: Settings, *, as_json: bool) -> TraceTo:

@@ -6,16 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
 from r1.evaluate.equivalence import Equivalence
 from r1.evaluate.final_answer import final_answer
 from r1.evaluate.symbolic import Verifier
 from r1.evaluate.vote import Vote, VoteOptions
-from r1.evaluate.vote_report import closing_line, vote_fields
-from r1.evaluate.voting import Engine, Voting
+from r1.evaluate.vote_report import closing_line, literal_line, vote_fields
+from r1.evaluate.voting import Engine, MakeRequest, Voting
 from r1.render.reply_text import Reply
-from r1_quantize import units
 
 if TYPE_CHECKING:
     from r1.forms.form import Form
@@ -27,7 +25,7 @@ class Voted:
     makes it an interrupted reply.
 
     `fields` are further keys of its JSON object. `problem` says why there is no winner; None if there is one, or if the
-    answers are prose. `remarks` are for people.
+    answers are prose. `remarks` are for people, `warnings` for scripts, too.
     """
 
     reply: Reply
@@ -36,41 +34,49 @@ class Voted:
     fields: dict[str, Any]
     problem: str | None
     remarks: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 class Polling:
     """Holds votes, one after the other; all share the process that compares formulas. Close it when done."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, interrupted: Callable[[], bool] = lambda: False) -> None:
+        """While `interrupted` says yes, no comparison of formulas is waited for."""
         self._engine = engine
-        self._equivalence = Equivalence(Verifier.if_installed())
+        self._interrupted = interrupted
+        self._equivalence = Equivalence(Verifier.if_installed(), interrupted)
+        self._literal: set[frozenset[str]] = set()  # pairs of the present vote
 
     def voting(
-        self, options: VoteOptions, seed: int | None, form: Form | None, request: Callable[[int], Request]
+        self,
+        options: VoteOptions,
+        seed: int | None,
+        form: Form | None,
+        request: MakeRequest,
+        times_hurried: Callable[[], int] = lambda: 0,
     ) -> Voting:
-        """A vote to `run`. `request` makes the request of a sample with a seed; `seed` None: a random one."""
+        """A vote to `run`; `seed` None: a random one. `times_hurried` is as in `Voting`."""
+        self._literal.clear()
         seed = SamplingParams().seed if seed is None else seed
         vote = Vote(options, seed, lambda answer: final_answer(answer, form), self._same(form))
-        return Voting(self._engine, vote, request)
+        return Voting(self._engine, vote, request, times_hurried)
 
     def voted(self, voting: Voting) -> Voted:
-        """What a vote came to that was run."""
+        """What the last vote came to, once it has been run."""
         result = voting.vote.result()
         shown = result.shown
         assert shown is not None, "a sample is drawn before the vote ends"
-        finished = shown.reply.finished
+        reason = "interrupted" if result.is_interrupted else shown.reply.finished.reason
         line = closing_line(result, voting.vote.options)
-        has_no_winner = not result.candidates and not result.is_prose
-        rate = voting.tokens / voting.seconds if voting.seconds else 0.0
-        timings = replace(finished.timings, total_s=voting.seconds, decode_tps=rate)
-        reason = finished.reason if voting.vote.is_over else "interrupted"
+        literally = len(self._literal)
         return Voted(
-            reply=replace(shown.reply, finished=replace(finished, reason=reason, timings=timings)),
+            reply=replace(shown.reply, finished=replace(shown.reply.finished, reason=reason, timings=voting.timings)),
             seed=shown.seed,
             load_s=voting.load_s,
-            fields=vote_fields(result),
-            problem=line if has_no_winner else None,
-            remarks=() if has_no_winner else (line, *self._literally()),
+            fields=vote_fields(result, literally),
+            problem=None if result.candidates or result.is_prose else line,
+            remarks=(line,) if result.candidates else (),
+            warnings=(*((line,) if result.is_prose else ()), *((literal_line(literally),) if literally else ())),
         )
 
     def close(self) -> None:
@@ -86,8 +92,10 @@ class Polling:
         """Answers of a form say the same if they are the same; others may say it in different ways."""
         if form is not None:
             return str.__eq__
-        return lambda one, other: self._equivalence.same(one, other).value
+        return self._say_the_same
 
-    def _literally(self) -> tuple[str, ...]:
-        pairs = self._equivalence.literally
-        return (f"{units.count(pairs, 'pair')} of answers could only be compared as text",) if pairs else ()
+    def _say_the_same(self, one: str, other: str) -> bool:
+        same = self._equivalence.same(one, other)
+        if same.how == "literal" and not self._interrupted():
+            self._literal.add(frozenset((one, other)))
+        return same.value

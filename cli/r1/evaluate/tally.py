@@ -9,6 +9,7 @@ from hashlib import blake2b
 from math import comb
 
 from r1.engine.sampling import MAX_SEED
+from r1.evaluate.classes import AnswerClasses
 from r1.render.reply_text import Reply
 
 
@@ -64,18 +65,22 @@ class Tally:
     """The votes so far. `same` says whether two answers say the same."""
 
     def __init__(self, same: Callable[[str, str], bool]) -> None:
-        self._same = same
-        self._candidates: list[Candidate] = []
+        self._classes = AnswerClasses(same)
+        self._candidates: list[Candidate] = []  # by the numbers of their classes
 
     def add(self, sample: Sample) -> None:
         """Takes a finished sample; one without a final answer changes nothing."""
         if sample.final is None:
             return
-        candidate = next((each for each in self._candidates if self._same(each.answer, sample.final)), None)
-        if candidate is None:  # never without a sample: another thread may look
+        number = self._classes.add(sample.final)
+        if number == len(self._candidates):  # never without a sample: another thread may look
             self._candidates.append(Candidate(sample.final, [sample]))
         else:
-            candidate.samples.append(sample)
+            self._candidates[number].samples.append(sample)
+
+    @property
+    def votes(self) -> int:
+        return sum(candidate.votes for candidate in self._candidates)
 
     @property
     def candidates(self) -> list[Candidate]:

@@ -17,8 +17,8 @@ _PROSE_AFTER = 2
 
 @dataclass(frozen=True, slots=True)
 class VoteOptions:
-    """At most `count` samples. `first` ends the vote when so many are finished. `confidence` is what is enough to end
-    it earlier; 1: only when the rest cannot change the winner.
+    """At most `count` samples. `first` ends the vote when so many have a vote. `confidence` is what is enough to end it
+    earlier; 1: only when the rest cannot change the winner.
     """
 
     count: int
@@ -27,7 +27,7 @@ class VoteOptions:
 
     @property
     def target(self) -> int:
-        """The number of finished samples with which it ends."""
+        """The number of samples with which it ends."""
         return self.count if self.first is None else self.first
 
 
@@ -49,8 +49,9 @@ def vote_options(settings: Settings) -> VoteOptions | None:
 class VoteResult:
     """What a vote came to. `shown` is the sample whose answer is given; None if there is no sample with a text.
 
-    `samples` are all that were begun, in the order of their numbers. `stopped_early`: it ended before as many were
-    finished as were asked for. `is_prose`: the answers had nothing short to vote on.
+    `samples` are all that were begun, in the order of their numbers. `stopped_early`: the winner was certain before as
+    many samples had ended as were asked for. `is_prose`: the answers had nothing short to vote on. `is_interrupted`: it
+    was ended before it was over.
     """
 
     samples: tuple[Sample, ...]
@@ -58,6 +59,7 @@ class VoteResult:
     shown: Sample | None
     stopped_early: bool
     is_prose: bool
+    is_interrupted: bool
 
     @property
     def votes(self) -> int:
@@ -80,7 +82,7 @@ class Vote:
     samples: list[Sample] = field(default_factory=list)
     _tally: Tally = field(init=False)
     _waiting: deque[int] = field(init=False)
-    _finished: int = 0
+    _ended: int = 0  # samples
     _is_decided: bool = False
 
     def __post_init__(self) -> None:
@@ -98,26 +100,33 @@ class Vote:
         return number, seed_of(self.seed, number)
 
     def add(self, number: int, reply: Reply) -> None:
-        """Takes a sample that has ended. Only a complete answer has a vote, and one that comes too late has none."""
+        """Takes a sample that has ended, also one that ended at the same time as the deciding one. Only a complete
+        answer has a vote.
+        """
         is_complete = reply.finished.reason == "stop"
-        counts = is_complete and not self.is_over
-        sample = Sample(number, seed_of(self.seed, number), reply, self.final_answer(reply.answer) if counts else None)
+        final = self.final_answer(reply.answer) if is_complete else None
+        sample = Sample(number, seed_of(self.seed, number), reply, final)
         self.samples.append(sample)
-        if self.is_over or reply.finished.reason == "interrupted":
+        if reply.finished.reason == "interrupted":
             return
-        self._finished += 1
+        self._ended += 1
         self._tally.add(sample)
-        left = self.options.target - self._finished
-        self._is_decided = self._is_prose or self._tally.is_decided(left, self.options.confidence)
+        self._is_decided = self._is_prose or self._tally.is_decided(self._left, self.options.confidence)
 
     @property
     def is_over(self) -> bool:
         """Whether the samples under way can be ended."""
-        return self._is_decided or self._finished >= self.options.target
+        return self._is_decided or self._left == 0
 
     @property
     def finished(self) -> int:
-        return self._finished
+        """How many samples count towards the target: all that have ended; with `first`, those that have a vote."""
+        return self._ended if self.options.first is None else self._tally.votes
+
+    @property
+    def _left(self) -> int:
+        """How many votes there may still be."""
+        return max(0, min(self.options.target - self.finished, self.options.count - self._ended))
 
     @property
     def candidates(self) -> Sequence[Candidate]:
@@ -136,8 +145,9 @@ class Vote:
             samples=tuple(sorted(self.samples, key=lambda sample: sample.number)),
             candidates=tuple(candidates),
             shown=candidates[0].shortest if candidates else self._without_votes(),
-            stopped_early=self._is_decided and self._finished < self.options.target,
+            stopped_early=self._is_decided and self._left > 0 and not self._is_prose,
             is_prose=self._is_prose,
+            is_interrupted=not self.is_over,
         )
 
     def _without_votes(self) -> Sample | None:

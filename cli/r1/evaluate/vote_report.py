@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
+
+from rich.cells import cell_len, set_cell_size
 
 from r1.evaluate.tally import Candidate
 from r1.evaluate.vote import VoteOptions, VoteResult
 from r1.evaluate.voting import Voting
+from r1.render.activity import shortened
 from r1_quantize import units
 
 _SHOWN = 3  # candidates in the line
-_LONGEST = 24  # characters of an answer in it
+_LONGEST = 24  # columns of an answer in it
 
 
 def tally_wordings(voting: Voting) -> list[str]:
-    """The line so far, for example `3 of 16 · 42 ×2 · 41 ×1 · 4 running · 57 tok/s`, then in fewer words."""
+    """The line so far, for example `3 of 16 · 42 ×2 · 41 ×1 · 4 running · 57 tok/s`, then in fewer words.
+
+    Before that, how much of the prompt is read: `reading the prompt · 512 of 2,048 tokens`.
+    """
+    if voting.is_reading:
+        read = voting.prefill
+        tokens = [] if read is None else [f"{read.done:,} of {read.total:,} tokens"]
+        return shortened(["reading the prompt", *tokens])
     vote = voting.vote
-    done = f"{vote.finished} of {vote.options.target}"
+    done = f"{min(vote.finished, vote.options.target)} of {vote.options.target}"
     tally = [f"{_short(candidate.answer)} ×{candidate.votes}" for candidate in vote.candidates[:_SHOWN]]
-    running, speed = f"{voting.running} running", f"{voting.tokens / max(voting.seconds, 1e-3):,.0f} tok/s"
+    running, speed = f"{voting.running} running", f"{voting.rate:,.0f} tok/s"
     return [
         " · ".join([done, *tally, running, speed]),
         " · ".join([done, *tally, running]),
@@ -33,6 +44,8 @@ def closing_line(result: VoteResult, options: VoteOptions) -> str:
     """What the vote came to, for example `5 of 6 votes for 42; 10 of 16 samples were not needed`."""
     if result.is_prose:
         return "the answers have nothing short in them to vote on; this is the first one"
+    if not result.candidates and result.is_interrupted:
+        return "the vote was interrupted before a sample had an answer to vote on"
     if not result.candidates:
         return f"none of {units.count(len(result.samples), 'sample')} has an answer to vote on"
     first = result.candidates[0]
@@ -45,12 +58,22 @@ def closing_line(result: VoteResult, options: VoteOptions) -> str:
     )
 
 
-def vote_fields(result: VoteResult) -> dict[str, Any]:
-    """The keys of the JSON object that only a vote has."""
+def literal_line(pairs: int) -> str:
+    """Says that so many pairs of answers were compared as texts, and why."""
+    line = f"{units.count(pairs, 'pair')} of answers could only be compared as text"
+    if find_spec("math_verify") is None:
+        return f'{line}, without math-verify; pip install "r1-local[math]"'
+    return f"{line}, because math-verify found no result"
+
+
+def vote_fields(result: VoteResult, literally: int) -> dict[str, Any]:
+    """The keys of the JSON object that only a vote has. `literally`: so many pairs were compared as texts."""
     return {
         "votes": [{"answer": candidate.answer, "count": candidate.votes} for candidate in result.candidates],
         "agreement": None if result.agreement is None else round(result.agreement, 4),
         "stopped_early": result.stopped_early,
+        "prose": result.is_prose,
+        "compared_literally": literally,
         "samples": [
             {
                 "seed": sample.seed,
@@ -76,4 +99,4 @@ def _others(candidates: Sequence[Candidate]) -> str:
 def _short(answer: str) -> str:
     """On one line, and not longer than fits beside others."""
     text = " ".join(answer.split())
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return text if cell_len(text) <= _LONGEST else f"{set_cell_size(text, _LONGEST - 1).rstrip()}…"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Protocol
 
-from r1.engine.events import Event
+from r1.engine.events import Event, Prefill, Timings
 from r1.engine.request import Request
 from r1.evaluate.vote import Vote
 from r1.render.reply_text import Reply, ReplyText
@@ -26,6 +26,10 @@ class Engine(Protocol):
     def step(self) -> list[tuple[Request, Event]]: ...
 
 
+MakeRequest = Callable[[int, Callable[[], bool]], Request]
+"""Makes the request of a sample, of its seed and a function that says whether it is to answer now."""
+
+
 @dataclass(slots=True)
 class _Running:
     """A sample that is being generated. `again`: for the second time, and alone."""
@@ -35,25 +39,61 @@ class _Running:
     text: ReplyText = field(default_factory=ReplyText)
 
 
+@dataclass(frozen=True, slots=True)
+class _CrowdedOut:
+    """A sample that waits for its second time, and what it wrote in the first."""
+
+    number: int
+    seed: int
+    reply: Reply
+
+
 class Voting:
     """The loop over an engine that has nothing else to do. All samples share the cells of the prompt."""
 
-    def __init__(self, engine: Engine, vote: Vote, request: Callable[[int], Request]) -> None:
-        """`request` makes the request of a sample with a seed."""
+    def __init__(
+        self, engine: Engine, vote: Vote, request: MakeRequest, times_hurried: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`times_hurried` counts how often the user wanted the answer now since the question was asked: each time, that
+        is for the samples under way; later ones think as usual.
+        """
         self.vote = vote
         self.tokens = 0  # generated so far
         self.load_s = 0.0
+        self.prefill: Prefill | None = None  # how much of the prompt is read; None before that begins
         self._began = perf_counter()
+        self._generating_since: float | None = None
         self._ended: float | None = None
         self._engine = engine
         self._request = request
+        self._times_hurried = times_hurried
+        self._hurried_before = 0  # what the next samples begin with
         self._running: dict[Request, _Running] = {}
-        self._crowded_out: deque[tuple[int, int]] = deque()  # number and seed
+        self._crowded_out: deque[_CrowdedOut] = deque()
+        self._first: Timings | None = None  # of the sample that read the prompt for all
 
     @property
     def seconds(self) -> float:
         """Since it began, or that it took."""
         return (self._ended or perf_counter()) - self._began
+
+    @property
+    def rate(self) -> float:
+        """Tokens per second of all samples together, since the first of them."""
+        since = self._generating_since
+        spent = 0.0 if since is None else (self._ended or perf_counter()) - since
+        return self.tokens / spent if spent else 0.0
+
+    @property
+    def timings(self) -> Timings:
+        """Of the whole vote, once it has been run."""
+        first = self._first or Timings(0.0, 0.0, 0.0, 0.0)
+        return replace(first, decode_tps=self.rate, total_s=self.seconds - self.load_s)
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the prompt is still being read, so that no sample has begun to write."""
+        return self._generating_since is None and (self.prefill is None or self.prefill.done < self.prefill.total)
 
     @property
     def running(self) -> int:
@@ -72,6 +112,7 @@ class Voting:
                 request.cancel()
         while self._running:
             self._advance()
+        self._drop_crowded_out()
         self._ended = perf_counter()
 
     def _draw(self, interrupted: Callable[[], bool]) -> None:
@@ -82,15 +123,18 @@ class Voting:
             self._advance()
             if interrupted():
                 return
+            self._hurried_before = self._times_hurried()
 
     def _begin_some(self) -> None:
         while self.vote.has_more and len(self._running) < self._engine.sequences:
             self._begin(*self.vote.begin())
         if self._crowded_out and not self._running:
-            self._begin(*self._crowded_out.popleft(), again=True)
+            again = self._crowded_out.popleft()
+            self._begin(again.number, again.seed, again=True)
 
     def _begin(self, number: int, seed: int, *, again: bool = False) -> None:
-        request = self._request(seed)
+        before = self._hurried_before
+        request = self._request(seed, lambda: self._times_hurried() > before)
         self.load_s += self._engine.submit(request)
         self._running[request] = _Running(number, again)
 
@@ -99,17 +143,35 @@ class Voting:
             running = self._running.get(request)
             if running is None:
                 continue
-            before = running.text.generated_tokens
-            reply = running.text.add(event)
-            self.tokens += running.text.generated_tokens - before
+            reply = self._take(running, event)
             if reply is not None:
                 del self._running[request]
                 self._end(request, running, reply)
 
+    def _take(self, running: _Running, event: Event) -> Reply | None:
+        """Counts what an event of a sample tells; returns the reply once it has ended."""
+        if isinstance(event, Prefill) and self._generating_since is None:
+            self.prefill = event
+        before = running.text.generated_tokens
+        reply = running.text.add(event)
+        self.tokens += running.text.generated_tokens - before
+        if self.tokens and self._generating_since is None:
+            self._generating_since = perf_counter()
+        return reply
+
     def _end(self, request: Request, running: _Running, reply: Reply) -> None:
         """One that the others left no room for is drawn again when nothing else runs."""
+        if running.number == 0 and self._first is None:
+            self._first = reply.finished.timings
         may_go_on = reply.is_crowded_out(self._engine.context_length)
         if may_go_on and not running.again and not self.vote.is_over:
-            self._crowded_out.append((running.number, request.sampling.seed))
+            self._crowded_out.append(_CrowdedOut(running.number, request.sampling.seed, reply))
         else:
             self.vote.add(running.number, reply)
+
+    def _drop_crowded_out(self) -> None:
+        """Those that were not drawn again, because the vote was over before; they have the text of the first time."""
+        for each in self._crowded_out:
+            finished = replace(each.reply.finished, reason="interrupted")
+            self.vote.add(each.number, replace(each.reply, finished=finished))
+        self._crowded_out.clear()

@@ -177,12 +177,13 @@ class Answering:
         except R1Error as exc:  # an option is wrong, or the prompt does not fit the context
             self._end(place, line, _failure(line, exc))
 
-    def _request(self, line: PromptLine, asked: Asked) -> Request:
+    def _request(self, line: PromptLine, asked: Asked, answer_now: Callable[[], bool] | None = None) -> Request:
+        """`answer_now` is that of a sample; None: that of the only reply to the line."""
         request = self._engine.request(
             line.prompt or "",
             settings=asked.settings,
             form=asked.form,
-            answer_now=asked.answer_now,
+            answer_now=answer_now or asked.answer_now,
         )
         request.stop_after_thinking = asked.only_thinking
         return request
@@ -205,12 +206,14 @@ class Answering:
     def _hold_vote(self, job: _Job, options: VoteOptions) -> None:
         """Answers one line by a vote, to its end; nothing else is under way."""
 
-        def request(seed: int) -> Request:
-            settings = replace(job.asked.settings, seed=seed)
-            return self._request(job.line, replace(job.asked, settings=settings))
+        asked = job.asked
 
-        self._polling = self._polling or Polling(self._engine)
-        voting = self._polling.voting(options, job.asked.settings.seed, job.asked.form, request)
+        def request(seed: int, answer_now: Callable[[], bool]) -> Request:
+            settings = replace(asked.settings, seed=seed)
+            return self._request(job.line, replace(asked, settings=settings), answer_now)
+
+        self._polling = self._polling or Polling(self._engine, self._interrupted)
+        voting = self._polling.voting(options, asked.settings.seed, asked.form, request, asked.times_hurried)
         self._progress.show()
         try:
             voting.run(self._interrupted)
@@ -219,7 +222,7 @@ class Answering:
             return
         self._progress.add_tokens(voting.tokens)
         voted = self._polling.voted(voting)
-        made = self._reporting.result(job.asked, voted.reply, voted.seed, job.load_s + voted.load_s)
+        made = self._reporting.result(asked, voted.reply, voted.seed, job.load_s + voted.load_s)
         status = ExitStatus.INCOMPLETE if voted.problem and made.status is ExitStatus.OK else made.status
         thinking = voted.reply.thinking if self._reporting.view is not None else ""
         self._end(job.place, job.line, Result({**job.line.labels, **made.fields, **voted.fields}, status, thinking))

@@ -19,19 +19,22 @@ _KEPT_FORMS = 64
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The settings of one reply, the form of its answer, and a function that says when it is to answer at once.
-
-    `votes`: several samples vote on the answer.
+    """The settings of one reply, the form of its answer, and how often the user wanted it at once since it was asked
+    for. `votes`: several samples vote on the answer.
     """
 
     settings: Settings
     form: Form | None = None
-    answer_now: Callable[[], bool] = lambda: False
+    times_hurried: Callable[[], int] = lambda: 0
     votes: VoteOptions | None = None
 
     @property
     def only_thinking(self) -> bool:
         return self.settings.thinking == "only"
+
+    def answer_now(self) -> bool:
+        """Whether the reply is to end its thinking."""
+        return self.times_hurried() > 0
 
 
 class Asking:
@@ -53,7 +56,7 @@ class Asking:
         settings = overridden(self._settings, values) if values else self._settings
         form = _form_in(forms) if forms else self._form
         require_some_text(settings, has_form=form is not None)
-        return Asked(settings, form, self._answer_now.from_now(), vote_options(settings))
+        return Asked(settings, form, self._answer_now.times_from_now(), vote_options(settings))
 
 
 def _form_in(options: Mapping[str, object]) -> Form | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from r1.console import Console
+from r1.evaluate.vote_report import literal_line
 from r1.render.lines_progress import LinesProgress
 from r1.render.outcome import ended_early
 from r1_quantize.errors import ExitStatus
@@ -37,6 +38,8 @@ class Results:
         self._errors = 0
         self._incomplete = 0
         self._invalid = 0
+        self._prose = 0
+        self._literally = 0  # pairs of answers that were compared as texts
         self._thinking_ended = 0  # by something else than the model
         self._first_error = ExitStatus.OK
 
@@ -70,13 +73,9 @@ class Results:
 
     def sum_up(self) -> ExitStatus:
         """Warns about lines that failed, and answers that were cut off or have not their form; says whose thinking was
-        ended. The first failure determines the status.
+        ended, and what became of votes. The first failure determines the status.
         """
-        if self._thinking_ended and not self._console.quiet:
-            self._console.warn(
-                f"the thinking of {self._thinking_ended:,} of {self._lines:,} replies was ended before the model did; "
-                "see `thinking_end` in their objects"
-            )
+        self._say_what_scripts_may_miss()
         if self._errors:
             self._console.warn(f"{self._errors:,} of {self._lines:,} lines failed; see `error` in their objects")
         if self._incomplete:
@@ -91,6 +90,23 @@ class Results:
             return self._first_error
         return ExitStatus.INCOMPLETE if self._incomplete or self._invalid else ExitStatus.OK
 
+    def _say_what_scripts_may_miss(self) -> None:
+        """What is no failure, although an answer may be worse for it."""
+        if self._console.quiet:
+            return
+        if self._thinking_ended:
+            self._console.warn(
+                f"the thinking of {self._thinking_ended:,} of {self._lines:,} replies was ended before the model did; "
+                "see `thinking_end` in their objects"
+            )
+        if self._prose:
+            self._console.warn(
+                f"the answers to {self._prose:,} of {self._lines:,} lines had nothing short in them to vote on; "
+                "see `prose` in their objects"
+            )
+        if self._literally:
+            self._console.warn(literal_line(self._literally))
+
     def _print(self, result: Result) -> None:
         self._lines += 1
         if "error" in result.fields:
@@ -102,6 +118,8 @@ class Results:
             self._invalid += is_invalid
             self._incomplete += result.status is ExitStatus.INCOMPLETE and not is_invalid
             self._thinking_ended += _thinking_ended_early(result.fields)
+            self._prose += result.fields.get("prose") is True
+            self._literally += result.fields.get("compared_literally", 0)
         with self._progress.aside():
             if result.thinking:
                 self._console.err(f"{result.thinking}\n", dim=True)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from r1.console import Console
+from r1.console import Console, printable
 
 Describe = Callable[[], Sequence[str]]
 """Returns the same text in fewer and fewer words; the first that fits the terminal is shown."""
@@ -79,4 +79,9 @@ class StatusLine:
 
 
 def _fitting(wordings: Sequence[str], columns: int) -> str:
-    return next((text for text in wordings if len(text) <= columns), wordings[-1][: max(columns, 0)])
+    """The first that fits; else as much of the last one as does. Some characters take two columns."""
+    from rich.cells import cell_len, set_cell_size  # here, because most commands show no such line
+
+    shown = [printable(text) for text in wordings]
+    cut = set_cell_size(shown[-1], max(columns, 0)).rstrip()
+    return next((text for text in shown if cell_len(text) <= columns), cut)

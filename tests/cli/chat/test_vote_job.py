@@ -16,6 +16,7 @@ from r1.chat.vote_job import Tallied, VoteEvent, VoteJob, VoteOver, events_of
 from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
 from r1.engine.prompt import Turn
 from r1.engine.request import Request
+from r1.evaluate.polling import Polling
 from r1.fit.fitted_model import Workload
 from r1.forms.form import Form, FormOptions
 from r1.loaded_model import LoadedModel
@@ -65,7 +66,7 @@ def hold(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hold]:
     """Holds votes over one model, with a tally before every step but the first."""
     monkeypatch.setattr(vote_job, "_TALLY_EVERY_S", 0.0)
     settings = Settings(votes=8, parallel=AT_ONCE, temp=1.0, seed=5, ctx=512, max_tokens=200, threads=1, confidence=1)
-    with Observed(tiny_path, settings, workload=Workload(is_parallel=True)) as model:
+    with Observed(tiny_path, settings, workload=Workload(is_parallel=True)) as model, Polling(model) as polling:
 
         def held(
             prompt: str = SUM,
@@ -79,7 +80,8 @@ def hold(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hold]:
             model.requests = []
             model.configure(replace(settings, **changes))
             events: list[VoteEvent] = []
-            VoteJob(model, prompt, turns or [], form, lambda: hurried(events), lambda: stop(events)).hold(events.append)
+            job = VoteJob(model, prompt, turns or [], form, lambda: hurried(events), lambda: stop(events))
+            job.hold(polling, events.append)
             return Held(events, model.requests)
 
         yield held
@@ -96,7 +98,8 @@ class TestVote:
         held = hold()
         kinds = [type(event) for event in held.events if not isinstance(event, Tallied)]
         assert kinds == [VoteOver, Prefill, Thinking, Thought, Answer, Finished]
-        assert held.tallies[0].startswith("0 of 8 · 4 running · ")
+        assert re.match(r"reading the prompt · 0 of \d+ tokens$", held.tallies[0])
+        assert next(line for line in held.tallies if "reading" not in line).startswith("0 of 8 · 4 running · ")
         assert r"\boxed{42}" in held.reply.answer
         assert "17 + 25" in held.reply.answer
         assert held.reply.finished.reason == "stop"
@@ -129,7 +132,7 @@ class TestStop:
     """Ctrl-C ends it with the winner so far."""
 
     def test_a_reply_that_was_complete_wins(self, hold: Hold) -> None:
-        held = hold(stop=lambda events: not tallies(events)[-1].startswith("0 of"))
+        held = hold(stop=lambda events: tallies(events)[-1][0] in "1234")
         assert held.over.is_stopped
         assert re.fullmatch(r"([1-4]) of \1 votes? for 42", held.over.remarks[0])  # of those in that step
         assert held.reply.finished.reason == "stop"
@@ -140,7 +143,8 @@ class TestStop:
             held = hold(stop=lambda events, steps=steps: len(tallies(events)) > steps)
             assert held.over.is_stopped
             assert held.reply.finished.reason == "interrupted"
-            assert (held.reply.answer, held.over.problem) == ("", "none of 4 samples has an answer to vote on")
+            assert held.reply.answer == ""
+            assert held.over.problem == "the vote was interrupted before a sample had an answer to vote on"
 
 
 class TestAnswerNow:

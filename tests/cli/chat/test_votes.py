@@ -72,12 +72,12 @@ class TestFollow:
         turn = RunningTurn(1, asked(), reply.text)
         follow_vote(Tallied(("1 of 4 · 42 ×1", "1 of 4")), turn, reply)
         assert reply.frame(9).activity.startswith("1 of 4 · 42 ×1 · ")
-        over = VoteOver(0.5, 2.0, ("3 of 4 votes for 42", "1 pair"), None)
+        over = VoteOver(0.5, 2.0, ("3 of 4 votes for 42",), ("1 pair",), None)
         follow_vote(over, turn, reply)
-        assert (turn.load_s, turn.remarks, turn.problem) == (0.5, over.remarks, None)
+        assert (turn.load_s, turn.remarks, turn.problem) == (0.5, ("3 of 4 votes for 42", "1 pair"), None)
         assert reply.thinking_s == 2.0
         follow_vote(replace(over, is_stopped=True), turn, reply)
         assert turn.remarks == ("stopped by you: 3 of 4 votes for 42", "1 pair")
-        follow_vote(replace(over, is_stopped=True, remarks=(), problem="none"), turn, reply)
+        follow_vote(replace(over, is_stopped=True, remarks=(), warnings=(), problem="none"), turn, reply)
         assert (turn.remarks, turn.problem) == ((), "none")
         follow_vote(over, None, None)  # the chat was ended meanwhile

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from r1.chat.vote_job import VoteOver
 from r1.chat.worker import Failed, Loading, Ready, Warmed, Worker, WorkerEvent
 from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
 from r1.engine.prompt import Turn
+from r1.evaluate.polling import Polling
 from r1.loaded_model import LoadedModel
 from r1.settings import Settings
 
@@ -194,6 +196,27 @@ class TestVote:
         again = desk.ask(QUESTION, [])
         assert said(again) == said(plain)
         assert not any(isinstance(event, Ready) for event in again)
+
+    def test_one_polling_serves_all_votes_of_a_model(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It holds the process that compares formulas, whose start takes a second or two."""
+        made: list[str] = []
+        begin, end = Polling.__init__, Polling.close
+
+        def observed(polling: Polling, *arguments: Any) -> None:
+            made.append("begun")
+            begin(polling, *arguments)
+
+        def closed(polling: Polling) -> None:
+            made.append("closed")
+            end(polling)
+
+        monkeypatch.setattr(Polling, "__init__", observed)
+        monkeypatch.setattr(Polling, "close", closed)
+        for question in (QUESTION, NEXT):
+            desk.ask(question, [], self.VOTES)
+        assert made == ["begun"]
+        desk.worker.close()
+        assert made == ["begun", "closed"]
 
     def test_the_cache_is_warmed_for_a_vote(self, desk: Desk) -> None:
         turns = [Turn(QUESTION, "", "42 " * 40)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +39,8 @@ class TestText:
         done = r1("run", "--votes", "8", "Who are you?")
         assert done.returncode == 0
         assert done.stdout.startswith(b"I am tiny")
+        assert done.stderr == b"r1: the answers have nothing short in them to vote on; this is the first one\n"
+        assert r1("run", "-q", "--votes", "8", "Who are you?").stderr == b""
 
 
 class TestJson:
@@ -53,6 +56,17 @@ class TestJson:
         assert found["samples"][0]["seed"] == 11
         assert found["context"]["sequences"] == 4
 
+    def test_prose_is_marked(self, r1: Run) -> None:
+        found = json.loads(r1("run", "--json", "--votes", "8", "Who are you?").stdout)
+        assert (found["prose"], found["stopped_early"], found["votes"]) == (True, False, [])
+        assert report(r1, "--votes", "2")["prose"] is False
+
+    def test_the_timings_are_those_of_the_vote(self, r1: Run) -> None:
+        """The prompt is read for the first sample, whichever wins."""
+        timings = report(r1, "--votes", "5", "--confidence", "1")["timings"]
+        assert timings["prefill_tps"] > 0
+        assert 0 < timings["ttft_s"] < timings["total_s"]
+
     def test_the_same_seed_gives_the_same_vote(self, r1: Run) -> None:
         one, two = (report(r1, "--votes", "5", "--threads", "1") for _ in range(2))
         assert (one["votes"], one["samples"]) == (two["votes"], two["samples"])
@@ -62,7 +76,9 @@ class TestJson:
 
     def test_the_first_to_end(self, r1: Run) -> None:
         found = report(r1, "--votes", "8", "--first", "1")
-        assert [vote["count"] for vote in found["votes"]] == [1]
+        ended = [sample for sample in found["samples"] if sample["finish_reason"] != "interrupted"]
+        assert sum(vote["count"] for vote in found["votes"]) == len(ended)  # more than one if they end together
+        assert 1 <= len(ended) <= found["context"]["sequences"]
         assert not found["stopped_early"]
 
     def test_the_answers_of_a_form_are_compared_as_they_are(self, r1: Run) -> None:
@@ -74,10 +90,18 @@ class TestJson:
 class TestEndsWithoutAWinner:
     """Exit code 3, with what there is."""
 
+    CUT_OFF = (*HOT, "--votes", "3", "--max-tokens", "20", "--reserve", "0")
+
     def test_samples_that_were_all_cut_off(self, r1: Run) -> None:
-        done = r1("run", *HOT, "--votes", "3", "--max-tokens", "20", "--reserve", "0", SUM)
+        done = r1("run", *self.CUT_OFF, SUM)
         assert done.returncode == 3
+        assert done.stderr.startswith(b"r1: none of 3 samples has an answer to vote on \xc2\xb7 ")
         assert b"the limit of 20 tokens was reached; raise --max-tokens" in done.stderr
+
+    def test_a_chat_on_pipes_says_the_same(self, r1: Run, own_home: Path) -> None:
+        said = [r1(word, *self.CUT_OFF, stdin=SUM.encode(), R1_HOME=str(own_home)) for word in ("run", "chat")]
+        assert [done.returncode for done in said] == [3, 3]
+        assert said[0].stderr == said[1].stderr
 
     @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
     def test_ctrl_c_gives_the_winner_so_far(self, start: Start, pensive_path: Any) -> None:
@@ -86,9 +110,10 @@ class TestEndsWithoutAWinner:
         with pytest.raises(Exception, match="timed out"):
             process.wait(2)
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == 130
         assert json.loads(out)["finish_reason"] == "interrupted"
+        assert err == b"r1: the vote was interrupted before a sample had an answer to vote on\n"
 
 
 class TestLines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import permutations
 
 import pytest
 
@@ -54,6 +55,15 @@ class TestOrder:
     )
     def test_the_winner_comes_first(self, answers: str, thinking: str, order: list[str]) -> None:
         assert [candidate.answer for candidate in tally_of(answers, thinking).candidates] == order
+
+    def test_answers_that_differ_are_not_counted_together_whichever_comes_first(self) -> None:
+        """A bare 12 is both 12 cm and 12 m."""
+        for answers in permutations(["12", "12 cm", "12 m"]):
+            tally = Tally(lambda one, other: "12" in {one, other})
+            for number, answer in enumerate(answers):
+                tally.add(Sample(number, number, reply(answer), answer))
+            assert [candidate.votes for candidate in tally.candidates] == [2, 1]
+            assert tally.votes == 3
 
     def test_the_shortest_winner_is_shown(self) -> None:
         assert tally_of("aab", "315").candidates[0].shortest.number == 1

@@ -41,6 +41,7 @@ class TestEnd:
             ("abaaaaaaa", VoteOptions(9), 6, True),  # at 5 to 1, with 3 left
             ("ab" + "a" * 60, VoteOptions(64), 7, True),  # at 6 to 1: P = 1 - 9/256
             ("abcdefgh", VoteOptions(8, first=3), 3, False),
+            ("ab", VoteOptions(2, first=2, confidence=1), 2, False),
             ("aab", VoteOptions(8, first=3, confidence=1), 2, True),
             ("a", VoteOptions(1), 1, False),
         ],
@@ -51,16 +52,49 @@ class TestEnd:
         assert vote.finished == finished
         assert vote.result().stopped_early is stopped_early
 
-    def test_a_sample_that_ends_too_late_has_no_vote(self) -> None:
+    def test_samples_that_end_together_with_the_deciding_one_have_their_votes(self) -> None:
+        """They were complete; which of them is looked at first is chance."""
         vote = vote_of(VoteOptions(8, confidence=1, first=1))
-        numbers = [vote.begin()[0] for _ in range(3)]
+        numbers = [vote.begin()[0] for _ in range(4)]
         vote.add(numbers[1], reply("b"))
+        assert vote.is_over
         vote.add(numbers[0], reply("a"))
+        vote.add(numbers[3], reply("a"))
         vote.add(numbers[2], reply("a", reason="interrupted"))
         result = vote.result()
-        assert [(candidate.answer, candidate.votes) for candidate in result.candidates] == [("b", 1)]
-        assert [sample.number for sample in result.samples] == [0, 1, 2]
-        assert [sample.final for sample in result.samples] == [None, "b", None]
+        assert [(candidate.answer, candidate.votes) for candidate in result.candidates] == [("a", 2), ("b", 1)]
+        assert [sample.number for sample in result.samples] == [0, 1, 2, 3]
+        assert [sample.final for sample in result.samples] == ["a", "b", None, "a"]
+
+    def test_one_that_ends_together_with_the_deciding_one_can_make_it_uncertain_again(self) -> None:
+        vote = held("aaaa", VoteOptions(64))
+        assert vote.is_over
+        vote.add(4, reply("b"))
+        assert not vote.is_over
+
+    @pytest.mark.parametrize("reason", ["loop", "length", "context"])
+    def test_the_first_to_end_are_those_with_a_vote(self, reason: FinishReason) -> None:
+        """One that went round in circles or was cut off did not finish its thought, and may be the first to end."""
+        vote = vote_of(VoteOptions(6, first=2, confidence=1))
+        for _ in range(4):
+            vote.add(vote.begin()[0], reply("a", reason=reason))
+        assert (vote.finished, vote.is_over) == (0, False)
+        for answer in "ab":
+            vote.add(vote.begin()[0], reply(answer))
+        assert (vote.finished, vote.is_over) == (2, True)
+
+    def test_it_ends_without_as_many_when_all_have_ended(self) -> None:
+        vote = vote_of(VoteOptions(3, first=2, confidence=1))
+        for reason in ("loop", "stop", "loop"):
+            assert not vote.is_over
+            vote.add(vote.begin()[0], reply("a", reason=reason))  # type: ignore[arg-type]
+        assert (vote.finished, vote.is_over, vote.result().stopped_early) == (1, True, False)
+
+    def test_one_that_was_ended_before_it_was_over_is_interrupted(self) -> None:
+        vote = vote_of(VoteOptions(3))
+        vote.add(vote.begin()[0], reply("a", reason="interrupted"))
+        assert vote.result().is_interrupted
+        assert not held("aaaa", VoteOptions(64)).result().is_interrupted
 
     @pytest.mark.parametrize("reason", ["length", "context", "loop"])
     def test_an_answer_that_is_cut_off_counts_as_finished_and_has_no_vote(self, reason: FinishReason) -> None:
@@ -95,7 +129,7 @@ class TestProse:
     def test_it_ends_after_two(self) -> None:
         result = held(["Once upon a time", "There was", "a"], VoteOptions(16)).result()
         assert result.is_prose
-        assert result.stopped_early
+        assert not result.stopped_early  # there is no winner to be certain of
         assert result.shown is not None
         assert result.shown.reply.answer == "Once upon a time"
 

@@ -10,10 +10,11 @@ import pytest
 
 from r1.engine.request import Request
 from r1.evaluate.vote import Vote, VoteOptions
-from r1.evaluate.voting import Voting
+from r1.evaluate.voting import MakeRequest, Voting
 from r1.fit.fitted_model import Workload
 from r1.loaded_model import LoadedModel
 from r1.settings import Settings
+from tests.fakes.engines import FakeEngine
 
 QUESTION = "What is 17 + 25?"
 
@@ -30,8 +31,19 @@ def voting(loaded: LoadedModel, options: VoteOptions) -> Voting:
     return Voting(loaded, vote, requests(loaded))
 
 
-def requests(loaded: LoadedModel) -> Callable[[int], Request]:
-    return lambda seed: loaded.request(QUESTION, settings=replace(loaded.settings, seed=seed))
+def requests(loaded: LoadedModel) -> MakeRequest:
+    return lambda seed, answer_now: loaded.request(
+        QUESTION, settings=replace(loaded.settings, seed=seed), answer_now=answer_now
+    )
+
+
+def scripted(engine: FakeEngine, prompt: str, options: VoteOptions, hurried: Callable[[], int] = lambda: 0) -> Voting:
+    """A vote over an engine that takes as many steps as the prompt says."""
+
+    def request(seed: int, answer_now: Callable[[], bool]) -> Request:
+        return engine.request(prompt, settings=Settings(seed=seed), form=None, answer_now=answer_now)
+
+    return Voting(engine, Vote(options, 5, lambda answer: answer, str.__eq__), request, hurried)
 
 
 def test_all_samples_are_drawn_and_share_the_prompt(loaded: LoadedModel) -> None:
@@ -82,3 +94,58 @@ def test_samples_that_crowd_each_other_out_are_drawn_again_alone(tiny_path: Path
         samples = held.vote.result().samples
     assert [sample.reply.finished.reason for sample in samples].count("context") == 0
     assert len({sample.number for sample in samples}) == len(samples)
+
+
+class TestAnswerNow:
+    """It is for the samples under way; those that begin later think as usual."""
+
+    @staticmethod
+    def ends(hurried: Callable[[FakeEngine], int]) -> list[str | None]:
+        engine = FakeEngine(sequences=2)
+        held = scripted(engine, "4 a", VoteOptions(4, confidence=1, first=4), lambda: hurried(engine))
+        held.run(lambda: False)
+        return [sample.reply.finished.thinking_end for sample in held.vote.result().samples]
+
+    def test_once(self) -> None:
+        assert self.ends(lambda engine: int(engine.steps >= 2)) == ["user", "user", "natural", "natural"]
+
+    def test_before_the_first_samples_begin(self) -> None:
+        assert self.ends(lambda _: 1) == ["user", "user", "natural", "natural"]
+
+    def test_twice(self) -> None:
+        assert self.ends(lambda engine: (engine.steps >= 1) + (engine.steps >= 4)) == ["user"] * 4
+
+
+def test_a_sample_that_was_to_be_drawn_again_when_the_vote_ended_is_among_them() -> None:
+    held = scripted(FakeEngine(sequences=2, crowds_out={"2 a"}), "2 a", VoteOptions(2, first=1))
+    held.run(lambda: False)
+    samples = held.vote.result().samples
+    assert sorted(sample.reply.finished.reason for sample in samples) == ["interrupted", "stop"]
+    assert [sample.number for sample in samples] == [0, 1]
+
+
+def test_the_timings_are_those_of_the_whole_vote(loaded: LoadedModel) -> None:
+    """The prompt is read once, for the first sample; the others take over its cells at once."""
+    held = voting(loaded, VoteOptions(6, confidence=1, first=6))
+    held.run(lambda: False)
+    first = held.vote.result().samples[0].reply.finished.timings
+    timings = held.timings
+    assert (timings.ttft_s, timings.prefill_tps) == (first.ttft_s, first.prefill_tps)
+    assert timings.prefill_tps > 0
+    assert timings.ttft_s < timings.total_s <= held.seconds
+    assert timings.decode_tps == pytest.approx(held.tokens / (timings.total_s - timings.ttft_s), rel=0.2)
+
+
+def test_the_prompt_is_read_before_the_first_token(loaded: LoadedModel) -> None:
+    held = voting(loaded, VoteOptions(4))
+    seen: list[tuple[bool, float, bool]] = []
+
+    def look() -> bool:
+        assert held.prefill is not None
+        seen.append((held.is_reading, held.prefill.done / held.prefill.total, held.tokens > 0))
+        return held.tokens > 0
+
+    assert held.is_reading
+    held.run(look)
+    assert seen[0] == (True, 0.0, False)
+    assert seen[-1] == (False, 1.0, True)

@@ -103,6 +103,21 @@ def test_what_ended_the_thinking_is_counted_and_changes_no_status(quiet: bool) -
     assert written(made.stderr) == ("" if quiet else line)
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_votes_on_prose_and_literal_comparisons_are_counted_and_change_no_status(quiet: bool) -> None:
+    made = console()
+    made.quiet = quiet
+    found = results(made)
+    for fields in ({"prose": True, "compared_literally": 0}, {"prose": False, "compared_literally": 2}, {}):
+        found.add(found.place(), Result(fields, ExitStatus.OK))
+    assert found.sum_up() == 0
+    prose, literal = written(made.stderr).splitlines() or ["", ""]
+    assert (
+        prose.startswith("r1: the answers to 1 of 3 lines had nothing short in them to vote on; see `prose`") != quiet
+    )
+    assert literal.startswith("r1: 2 pairs of answers could only be compared as text") != quiet
+
+
 def test_answers_without_their_form_are_counted_apart() -> None:
     made = console()
     found = results(made)

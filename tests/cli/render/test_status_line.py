@@ -71,6 +71,13 @@ class TestStatusLine:
         clock.advance(0.6)
         assert written(made.stderr).endswith(f"\x1b[2m{shown}\x1b[22m")
 
+    @pytest.mark.parametrize(("columns", "shown"), [("7", "答案 b"), ("6", "答案"), ("5", "答案"), ("4", "答")])
+    def test_a_wide_character_takes_two_columns(self, columns: str, shown: str) -> None:
+        clock, made = Clock(), terminal(COLUMNS=columns)
+        begun(made, clock, "答案 b", "答案")
+        clock.advance(0.6)
+        assert written(made.stderr).endswith(f"\x1b[2m{shown}\x1b[22m")
+
     @pytest.mark.parametrize("made", [console(environ=TERMINAL), console(stderr_is_terminal=True)])
     def test_a_pipe_and_a_quiet_console_get_nothing(self, made: Console) -> None:
         made.quiet = made.stderr_is_terminal
