@@ -27,12 +27,12 @@ from r1.serve.openai.fields import (
     messages_in,
     refuse_tools,
     response_form_in,
-    sampling_in,
     stop_texts_in,
     thinking_in,
 )
 from r1.serve.openai.objects import error_object, finish_reason, score_object, timings_object, usage_object
 from r1.serve.question import MOST_REPLIES, Question
+from r1.serve.reply_fields import sampling_in
 from r1.serve.service import Service
 
 _MOST_TOP_LOGPROBS = 20

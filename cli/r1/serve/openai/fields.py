@@ -1,24 +1,18 @@
-"""What OpenAI's APIs have in common: messages with parts, how to sample, how long to think, the form of the answer."""
+"""What OpenAI's APIs have in common: messages with parts, how long to think, the form of the answer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from r1.engine.sampling import MAX_SEED
-from r1.forms.form import form_in
-from r1.serve.errors import ApiError, api_error
+from r1.serve.errors import ApiError
 from r1.serve.fields import Fields
 from r1.serve.messages import Message
 from r1.serve.question import MOST_STOP_TEXTS
-from r1_quantize.errors import UsageError
+from r1.serve.reply_fields import MOST_TOKENS, own_form_in, schema_form_of
 
 if TYPE_CHECKING:
     from r1.forms.form import Form
-
-MOST_TOKENS = 1 << 30
-_INT64 = 1 << 63
-_LEAST_TOP_P = 1e-9  # 0 is allowed, and means the likeliest token
 
 _EFFORTS = {
     **{"none": "none", "minimal": "low", "low": "low", "medium": "medium", "high": "high"},
@@ -64,22 +58,6 @@ def refuse_tools(fields: Fields) -> None:
             fields.refuse(name, _NO_TOOLS)
 
 
-def sampling_in(fields: Fields, *limits: str) -> dict[str, object]:
-    """The settings that a client wants to have for its request; of the names of token limits, the first one counts."""
-    changed: dict[str, object] = {}
-    limit = next((name for name in limits if name in fields), None)
-    if limit is not None:
-        changed["max_tokens"] = fields.integer(limit, 1, MOST_TOKENS)
-    if "temperature" in fields:
-        changed["temp"] = fields.number("temperature", 0, 10)
-    if (top_p := fields.number("top_p", 0, 1)) is not None:
-        changed["top_p"] = max(top_p, _LEAST_TOP_P)
-    seed = fields.integer("seed", -_INT64, _INT64 * 2 - 1)
-    if seed is not None and seed != -1:  # -1 is llama.cpp's word for a random one
-        changed["seed"] = seed % (MAX_SEED + 1)
-    return changed
-
-
 def thinking_in(fields: Fields) -> dict[str, object]:
     """How long to think: `think_budget` in tokens, or a word."""
     budget = fields.integer("think_budget", 0, MOST_TOKENS)
@@ -98,24 +76,6 @@ def effort_of(fields: Fields, name: str, effort: str) -> str:
 
 def stop_texts_in(fields: Fields) -> tuple[str, ...]:
     return fields.texts("stop", MOST_STOP_TEXTS)
-
-
-def own_form_in(fields: Fields) -> Form | None:
-    """The form that one of r1's own fields asks for: `choices`, `regex` or `grammar`. Raises ApiError."""
-    try:
-        return form_in({name: fields.values.get(name) for name in ("choices", "regex", "grammar")})
-    except UsageError as exc:
-        raise api_error(exc) from exc
-
-
-def schema_form_of(schema: object, param: str) -> Form:
-    """Raises ApiError, which names the field, for a schema that cannot be used."""
-    try:
-        form = form_in({"schema": schema})
-    except UsageError as exc:
-        raise ApiError(400, str(exc).replace('"schema"', param, 1), param=param) from exc
-    assert form is not None, "a schema is given"
-    return form
 
 
 def response_form_in(fields: Fields) -> Form | None:
