@@ -219,7 +219,7 @@ class Worker:
             self._stop,
             Listener(lambda share: self._emit(Loading(share)), lambda note: self._emit(Noted(note.text, note.grave))),
             name=reference,
-            workload=Workload(is_parallel=_at_once(job.settings) > 1, most=_at_once(job.settings)),
+            workload=Workload(is_parallel=_at_once(job.settings) > 1, most=_at_once(job.settings), shares_prompt=True),
         )
         self._model.give_notes()
         self._default_ctx = self._model.plan.context

@@ -76,15 +76,15 @@ def load(
     *,
     samples: int = 1,
 ) -> LoadedModel:
-    """Loads the model, and says so in a status line. `prompt` is the only one, with at most so many `samples`; None if
-    many will follow. Raises as `LoadedModel`.
+    """Loads the model, and says so in a status line. `prompt` is the only one, with at most so many `samples`, which
+    share it; None if many will follow. Raises as `LoadedModel`.
     """
     loading = LoadingLine(console, model.reference)
     listener = Listener(loading, lambda note: (console.warn if note.grave else console.note)(note.text))
     tokens = len(prompt.encode()) // _MIN_BYTES_PER_TOKEN + _MAX_TEMPLATE_TOKENS if prompt else 0
     try:
         most = None if prompt is None else samples
-        workload = Workload(tokens, is_parallel=most != 1, most=most)
+        workload = Workload(tokens, is_parallel=most != 1, most=most, shares_prompt=prompt is not None)
         loaded = LoadedModel(model.path, settings, interrupt.stop, listener, name=model.reference, workload=workload)
     finally:
         loading.end()

@@ -12,6 +12,7 @@ from r1.engine.model import LoadCancelled, Model
 from r1.engine.read_ahead import read_ahead
 from r1.fit.plan import MemoryPlan
 from r1.fit.planner import MemoryPlanner, Note, threads_of
+from r1.fit.sequences import Wanted
 from r1.settings import Settings
 from r1_quantize.errors import NotEnoughSpace
 
@@ -33,13 +34,15 @@ class Workload:
 
     `prompt_tokens` estimates the length of the prompt when there will be only one (0: unknown). With `is_parallel`,
     several prompts are answered at once: as many as the settings say, or as pay, if they fit; at most `most`. `further`
-    is the tokens of the cache for each prompt after the first, with its reply; None: for a usual one.
+    is the tokens of the cache for each prompt after the first, with its reply; None: for a usual one. `shares_prompt`:
+    all are the same prompt, as in a vote; its cells are used by all replies.
     """
 
     prompt_tokens: int = 0
     is_parallel: bool = False
     most: int | None = None
     further: int | None = None
+    shares_prompt: bool = False
 
 
 class FittedModel:
@@ -54,9 +57,8 @@ class FittedModel:
         self._listener = listener
         self._notes_given: set[Note] = set()
         self._refused_layers = 0  # by the GPU; reset to 0 after the user was told
-        tokens, further = workload.prompt_tokens, workload.further
-        up_to = planner.context_for(tokens) if tokens else None
-        self.plan = planner.plan(up_to, sequences=self._sequences, further=further)
+        tokens = workload.prompt_tokens
+        self.plan = planner.plan(planner.context_for(tokens) if tokens else None, wanted=self._wanted)
         self._model: Model | None = self._load()
         self._context: Context | None = None
 
@@ -121,26 +123,28 @@ class FittedModel:
             self._model.close()
 
     @property
-    def _sequences(self) -> int:
-        """How many prompts should be answered at once."""
-        if not self._workload.is_parallel:
-            return 1
-        wanted = self._planner.sequences()
-        return min(wanted, self._workload.most or wanted)
+    def _wanted(self) -> Wanted:
+        """What should be answered at once."""
+        workload = self._workload
+        if not workload.is_parallel:
+            return Wanted()
+        sequences = self._planner.sequences()
+        sequences = min(sequences, workload.most or sequences)
+        return Wanted(sequences, further=workload.further, shares_prompt=workload.shares_prompt)
 
     def _plan_for(self, prompt_tokens: int) -> MemoryPlan:
         """The plan for a prompt and its reply; for several at once, with room for longer ones, too, where that fits.
 
         A new context for one of those would have to wait until all running replies are done.
         """
-        sequences, further, loaded = self._sequences, self._workload.further, self.plan.gpu_layers
-        if sequences > 1:
+        wanted, loaded = self._wanted, self.plan.gpu_layers
+        if wanted.sequences > 1:
             longer = max(_SHARED_PROMPT, 1 << (prompt_tokens - 1).bit_length())
             up_to = self._planner.context_for(longer)
-            plan = self._planner.plan(up_to, loaded=loaded, sequences=sequences, prompt=longer, further=further)
+            plan = self._planner.plan(up_to, loaded=loaded, wanted=replace(wanted, prompt=longer))
             if plan.context > prompt_tokens:
                 return plan
-        return self._planner.plan_for_prompt(prompt_tokens, loaded=loaded, sequences=sequences, further=further)
+        return self._planner.plan_for_prompt(prompt_tokens, loaded=loaded, wanted=wanted)
 
     def _load(self) -> Model:
         """Loads the weights, with as many layers on the GPU as it accepts."""
@@ -186,8 +190,7 @@ class FittedModel:
                 self._step_down(exc)
                 self.model.close()
                 self._model = None
-                loaded, further = self.plan.gpu_layers, self._workload.further
-                plan = self._planner.plan(plan.context, loaded=loaded, sequences=self._sequences, further=further)
+                plan = self._planner.plan(plan.context, loaded=self.plan.gpu_layers, wanted=self._wanted)
                 continue
             self.plan = plan
             self._note_refused_layers()

@@ -31,6 +31,8 @@ from r1.tuned import threads_for
 from r1_quantize.errors import NotEnoughSpace, UsageError
 from r1_quantize.store.store import home
 
+_ONE = Wanted()
+
 _MORE_MEMORY: dict[Limit, str] = {
     "machine": "close other programs",
     "cgroup": "raise the container's memory limit",
@@ -90,35 +92,31 @@ class MemoryPlanner:
         up_to: int | None = None,
         *,
         loaded: int | None = None,
-        sequences: int = 1,
-        prompt: int = 0,
-        further: int | None = None,
+        wanted: Wanted = _ONE,
     ) -> MemoryPlan:
         """The best plan; a context that the settings leave open is at most `up_to` tokens.
 
-        `loaded` is the number of layers already on the GPU. The plan is for up to `sequences` sequences at once, with
-        prompts of about `prompt` tokens; fewer where memory is short. `further` is the tokens of the cache for each
-        sequence after the first; None: for a usual reply. Raises UsageError when the settings' context exceeds what the
-        model was trained for, NotEnoughSpace when nothing fits.
+        `loaded` is the number of layers already on the GPU. Where memory is short, the plan is for fewer sequences than
+        `wanted`; the settings say how long their replies are, and whether the user asked for so many. Raises UsageError
+        when the settings' context exceeds what the model was trained for, NotEnoughSpace when nothing fits.
         """
         self._check_trained()
         options = self._options(up_to, loaded)
         alone = fit(self.shape, self.machine, options)
         if not alone.fits:
             return self._forced(alone)
-        return self._shared(alone, options, sequences, prompt, further)
+        return self._shared(alone, options, wanted)
 
-    def plan_for_prompt(
-        self, prompt: int, *, loaded: int, sequences: int = 1, further: int | None = None
-    ) -> MemoryPlan:
+    def plan_for_prompt(self, prompt: int, *, loaded: int, wanted: Wanted = _ONE) -> MemoryPlan:
         """The plan for a prompt of `prompt` tokens and its complete reply, as far as it fits. Raises as `plan`.
 
-        With `sequences`, others like it are answered at the same time; `further` is as in `plan`.
+        With several sequences `wanted`, others like it are answered at the same time.
         """
+        wanted = replace(wanted, prompt=prompt)
         if self.settings.ctx is not None:
-            return self.plan(loaded=loaded, sequences=sequences, prompt=prompt, further=further)
+            return self.plan(loaded=loaded, wanted=wanted)
         ideal_context = self.context_for(prompt)
-        plan = self.plan(ideal_context, loaded=loaded, sequences=sequences, prompt=prompt, further=further)
+        plan = self.plan(ideal_context, loaded=loaded, wanted=wanted)
         if not plan.context <= prompt < self.shape.trained:
             return plan
         if self.settings.force:
@@ -132,7 +130,7 @@ class MemoryPlanner:
         """The next plan to try after the GPU has refused `plan`. Raises NotEnoughSpace."""
         options = self._options(plan.wanted, None)
         less = with_less_on_gpu(plan, self.shape, self.machine, options)
-        return self._shared(less, options, plan.wanted_sequences) if less.fits else self._forced(less)
+        return self._shared(less, options, Wanted(plan.wanted_sequences)) if less.fits else self._forced(less)
 
     def context_for(self, prompt: int) -> int:
         """Tokens for a prompt of `prompt` tokens and its complete reply, as far as the model was trained for."""
@@ -188,19 +186,12 @@ class MemoryPlanner:
             gpu_layers=settings.gpu_layers if loaded is None else loaded,
         )
 
-    def _shared(
-        self, alone: MemoryPlan, options: FitOptions, sequences: int, prompt: int = 0, further: int | None = None
-    ) -> MemoryPlan:
-        """The plan for up to `sequences` sequences, where `alone` is the one for one."""
-        if sequences == 1:
+    def _shared(self, alone: MemoryPlan, options: FitOptions, wanted: Wanted) -> MemoryPlan:
+        """The plan for up to as many sequences as `wanted`, where `alone` is the one for one."""
+        if wanted.sequences == 1:
             return alone
-        wanted = Wanted(
-            sequences,
-            prompt,
-            reply=self.settings.max_tokens,
-            further=further,
-            is_asked=self.settings.parallel is not None,
-        )
+        settings = self.settings
+        wanted = replace(wanted, reply=settings.max_tokens, is_asked=settings.parallel is not None)
         return share(alone, self.shape, self.machine, options, wanted)
 
     def _forced(self, plan: MemoryPlan) -> MemoryPlan:

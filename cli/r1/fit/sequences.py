@@ -25,7 +25,7 @@ from r1.fit.plan import COMFORTABLE, KV_TYPES, SHORT, FitOptions, Machine, Memor
 from r1.fit.shape import Shape
 
 TYPICAL = 8192
-"""Tokens of the cache for each further sequence, besides its prompt.
+"""Tokens of the cache for each further sequence, besides a prompt of its own.
 
 In a published evaluation on the 5,000 problems of MATH, the distills wrote 2,849 (32B) to 4,316 tokens (1.5B) on
 average. If lengths vary as much as their mean, a sequence under way also holds the mean on average, and N of them hold
@@ -53,15 +53,24 @@ _MOST_LAYERS_GIVEN = 1 / 4  # of those on the GPU; more would slow each step by 
 class Wanted:
     """`sequences` at once, with prompts of about `prompt` tokens and replies of at most `reply`.
 
-    `further` is the tokens of the cache for each further sequence; None leaves it to the plan. `is_asked`: the user
-    asked for this number of sequences.
+    `further` is the tokens of the cache for each further sequence; None leaves it to the plan. `shares_prompt`: all
+    have the same prompt, which is in the cache once. `is_asked`: the user asked for this number of sequences.
     """
 
-    sequences: int
+    sequences: int = 1
     prompt: int = 0
     reply: int = TYPICAL
     further: int | None = None
+    shares_prompt: bool = False
     is_asked: bool = False
+
+    def of_each(self, reply: int) -> int:
+        """Tokens of the cache for each further sequence, with `reply` of them after its prompt unless `further` says
+        how many.
+        """
+        if self.further is not None:
+            return self.further
+        return reply if self.shares_prompt else self.prompt + reply
 
 
 def paying_sequences(shape: Shape, threads: int, gpu_layers: int) -> int:
@@ -135,8 +144,7 @@ class _Search:
 
     def _plan(self, count: int, layers: int, kv_type: str, context: int, reply: int) -> MemoryPlan:
         """With room for `reply` tokens after the prompt of each further sequence, unless its room is given."""
-        further = self.wanted.prompt + reply if self.wanted.further is None else self.wanted.further
-        shared = (count - 1) * min(context, further)
+        shared = (count - 1) * min(context, self.wanted.of_each(reply))
         needed = needs(self.shape, context + shared, kv_type, layers, len(self.machine.gpus), count)
         return replace(
             self.alone,

@@ -56,6 +56,22 @@ def test_all_samples_are_drawn_and_share_the_prompt(loaded: LoadedModel) -> None
     assert loaded.step() == []  # nothing is left
 
 
+def test_the_cells_of_the_prompt_are_used_by_all(loaded: LoadedModel) -> None:
+    """The plan for the memory counts the prompt once."""
+    held = voting(loaded, VoteOptions(4, confidence=1))
+    used: list[int] = []
+
+    def look() -> bool:
+        assert held.prefill is not None
+        context = loaded.context
+        assert context.cells - context.free_cells <= held.prefill.total + held.tokens
+        used.append(held.running)
+        return False
+
+    held.run(look)
+    assert max(used) == 4
+
+
 def test_a_sample_is_the_reply_to_its_seed(loaded: LoadedModel) -> None:
     """The same text as the question alone has, because the cells of the prompt are the same ones."""
     held = voting(loaded, VoteOptions(1))

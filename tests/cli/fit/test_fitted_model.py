@@ -99,6 +99,19 @@ class TestSeveralPromptsAtOnce:
         assert made.model is weights
         made.close()
 
+    def test_a_prompt_that_all_share_takes_room_once(self, endless_path: Path) -> None:
+        settings = replace(BRIEF, parallel=3)
+        planner = MemoryPlanner.of(endless_path, settings, "endless")
+        cells = []
+        for shares in (False, True):
+            workload = Workload(is_parallel=True, most=3, shares_prompt=shares)
+            made = FittedModel(endless_path, planner, workload, Stop(), Listener())
+            context = made.context_for(1500)
+            cells.append(context.cells - context.length)
+            made.close()
+        # a prompt of up to 2,048 tokens, and a reply of 20
+        assert cells == [2 * (2048 + 20), 2 * 20]
+
     def test_a_single_prompt_has_a_context_of_its_own_size(self, tiny_path: Path) -> None:
         made = fitted(tiny_path, replace(BRIEF, parallel=3))
         context = made.context_for(10)

@@ -11,6 +11,7 @@ import pytest
 from r1.fit.plan import DeviceMemory, Machine
 from r1.fit.planner import MemoryPlanner
 from r1.fit.recommendation import shape_of_checkpoint
+from r1.fit.sequences import Wanted
 from r1.machine.memory import Limit
 from r1.settings import Settings
 from r1_quantize import catalog
@@ -121,32 +122,34 @@ class TestPlanForSeveral:
     def test_one_has_the_plan_it_always_had(self) -> None:
         for settings in (Settings(), Settings(ctx=4096), Settings(parallel=8), Settings(max_tokens=100)):
             found = planner(settings)
-            assert found.plan(sequences=1) == found.plan()
-            assert found.plan_for_prompt(500, loaded=0, sequences=1) == found.plan_for_prompt(500, loaded=0)
+            assert found.plan(wanted=Wanted(1)) == found.plan()
+            assert found.plan_for_prompt(500, loaded=0, wanted=Wanted(1)) == found.plan_for_prompt(500, loaded=0)
 
     def test_a_context_that_the_user_chose_is_that_of_each(self) -> None:
         for ctx in (8192, 24_576):
-            plan = planner(Settings(ctx=ctx, parallel=64)).plan(sequences=64)
+            plan = planner(Settings(ctx=ctx, parallel=64)).plan(wanted=Wanted(64))
             assert plan.context == ctx
             assert 1 < plan.sequences < 64
 
     def test_further_replies_have_no_more_room_than_they_may_need(self) -> None:
         roomy = planner(Settings(ctx=8192, parallel=4, max_tokens=100), machine=Machine(16 * GB))
-        assert roomy.plan_for_prompt(50, loaded=0, sequences=4).cells == 8192 + 3 * (50 + 100)
+        assert roomy.plan_for_prompt(50, loaded=0, wanted=Wanted(4)).cells == 8192 + 3 * (50 + 100)
+        shared = Wanted(4, shares_prompt=True)
+        assert roomy.plan_for_prompt(50, loaded=0, wanted=shared).cells == 8192 + 3 * 100
 
     def test_a_prompt_that_fits_alone_is_not_refused_with_others(self) -> None:
         tight = planner(Settings(parallel=8), machine=Machine(int(6.6 * GB)))
         alone = tight.plan_for_prompt(40_000, loaded=0)
-        plan = tight.plan_for_prompt(40_000, loaded=0, sequences=8)
+        plan = tight.plan_for_prompt(40_000, loaded=0, wanted=Wanted(8))
         assert 40_000 < plan.context <= alone.context
 
     def test_what_does_not_fit_alone_is_refused(self) -> None:
         with pytest.raises(NotEnoughSpace, match="qwen-14b:Q4_K_M with 1,024 tokens of context"):
-            planner(Settings(parallel=4), "qwen-14b").plan(sequences=4)
+            planner(Settings(parallel=4), "qwen-14b").plan(wanted=Wanted(4))
 
     def test_fewer_than_asked_for_are_noted(self) -> None:
         found = planner(Settings(parallel=8))
-        (note,) = found.notes(found.plan(sequences=8))
+        (note,) = found.notes(found.plan(wanted=Wanted(8)))
         assert note.grave
         assert re.match(
             r"memory holds only \d of 8 prompts at once: up to [\d,]+ tokens for each of \d prompts, in ", note.text
@@ -154,13 +157,13 @@ class TestPlanForSeveral:
 
     def test_fewer_than_pay_are_not(self) -> None:
         found = planner(Settings(), machine=Machine(int(6.8 * GB)))
-        plan = found.plan(sequences=8)
+        plan = found.plan(wanted=Wanted(8))
         assert plan.sequences < plan.wanted_sequences
         assert list(found.notes(plan)) == []
 
     def test_a_shorter_context_for_each_is_noted(self) -> None:
         found = planner(Settings(parallel=8), machine=Machine(int(6.4 * GB)))
-        plan = found.plan(sequences=8)
+        plan = found.plan(wanted=Wanted(8))
         assert plan.sequences == 8
         (note,) = found.notes(plan)
         assert note.text.startswith(f"only {plan.context:,} tokens of context fit for each of 8 prompts at once: ")
@@ -168,7 +171,7 @@ class TestPlanForSeveral:
     def test_after_a_refusal_of_the_gpu_it_is_planned_for_as_many(self) -> None:
         machine = replace(LAPTOP, free=32 * GB, gpus=(DeviceMemory("CUDA0", 24 * GB),))
         found = planner(Settings(parallel=8), machine=machine)
-        less = found.plan_after_refusal(found.plan(sequences=8))
+        less = found.plan_after_refusal(found.plan(wanted=Wanted(8)))
         assert (less.gpu_layers, less.sequences) == (14, 8)
 
     def test_the_settings_decide_how_many_there_should_be_else_what_pays(self) -> None:
@@ -223,7 +226,7 @@ class TestExplain:
 
     def test_for_several_prompts_at_once(self) -> None:
         found = planner(Settings(parallel=4, ctx=4096), machine=replace(LAPTOP, free=16 * GB))
-        text = found.explain(found.plan(sequences=4))
+        text = found.explain(found.plan(wanted=Wanted(4)))
         assert text.startswith("up to 4,096 tokens for each of 4 prompts, in an F16 cache of 16,384: 5.")
 
     def test_with_some_layers_on_a_card(self) -> None:

@@ -41,13 +41,14 @@ def planned(
     is_asked: bool = True,
     prompt: int = 0,
     further: int | None = None,
+    shares_prompt: bool = False,
     **options: object,
 ) -> MemoryPlan:
     """The plan for `count` sequences of a checkpoint."""
     chosen = FitOptions(**options)  # type: ignore[arg-type]
     alone = fit(shape(name), found, chosen)
     assert alone.fits
-    wanted = Wanted(count, prompt, further=further, is_asked=is_asked)
+    wanted = Wanted(count, prompt, further=further, shares_prompt=shares_prompt, is_asked=is_asked)
     return share(alone, shape(name), found, chosen, wanted)
 
 
@@ -72,6 +73,17 @@ class TestEnoughMemory:
     def test_further_prompts_have_room_besides_their_replies(self) -> None:
         plan = planned(machine(64), 3, up_to=40_960, prompt=5000)
         assert plan.cells == 40_960 + 2 * (5000 + TYPICAL)
+
+    def test_a_prompt_that_all_have_is_in_the_cache_once(self) -> None:
+        plan = planned(machine(64), 3, up_to=40_960, prompt=5000, shares_prompt=True)
+        assert plan.cells == 40_960 + 2 * TYPICAL
+
+    def test_so_more_fit_where_memory_is_short(self) -> None:
+        """For 8 samples of a prompt of 16,384 tokens: 7 x 16,384 tokens of 57,344 bytes are 6.6 GB."""
+        tight = machine(12)
+        own, same = (planned(tight, 8, prompt=16_384, is_asked=False, shares_prompt=shares) for shares in (False, True))
+        assert own.sequences < same.sequences == 8
+        assert same.context == own.context
 
     def test_a_gpu_holds_them_all(self) -> None:
         plan = planned(machine(16, 24), 8)
