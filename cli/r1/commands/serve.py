@@ -14,6 +14,8 @@ from r1.loaded_model import LoadedModel
 from r1.serve.app import application
 from r1.serve.engine_thread import EngineThread
 from r1.serve.errors import ApiError
+from r1.serve.journal import Journal, JournalOptions
+from r1.serve.metrics import Metrics
 from r1.serve.model_host import ModelHost
 from r1.serve.served_models import ServedModels
 from r1.serve.server import Ending, address_of, bind, serve
@@ -62,9 +64,10 @@ def serve_models(console: Console, options: ServeOptions, settings: Settings) ->
     if pinned is not None:
         with engine.lease(models.full_name(None)):  # fails now, not at the first request
             pass
-    console.err(f"r1 serves on {address_of(bound)}\n")
+    journal = Journal(console, JournalOptions(options.as_json, options.log_prompts), Metrics())
+    journal.listening(address_of(bound), models.full_name(None) if pinned else None)
     try:
-        number = serve(application(service), bound, Ending(options.grace_s, end, stop.set))
+        number = serve(application(service, journal), bound, Ending(options.grace_s, end, stop.set))
     finally:
         engine.close()
     return ExitStatus(128 + number)

@@ -115,6 +115,11 @@ class Usage:
     discarded_tokens: int = 0
     cached_tokens: int = 0
 
+    @property
+    def generated_tokens(self) -> int:
+        """All that was generated, also what was taken out again."""
+        return self.thinking_tokens + self.discarded_tokens + self.answer_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Timings:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from r1.serve.api import Api
+from r1.serve.entry import current
 from r1.serve.errors import ApiError, api_error
 from r1.serve.http import ClientGone, json_response
+from r1.serve.journal import Journal, JournalMiddleware
+from r1.serve.metrics import CONTENT_TYPE
 from r1.serve.openai.api import OPENAI
 from r1.serve.service import Service
 
@@ -17,10 +22,15 @@ APIS: tuple[Api, ...] = (OPENAI,)
 """Of two whose prefixes fit a path, the one with the longer prefix answers."""
 
 
-def application(service: Service) -> Starlette:
+def application(service: Service, journal: Journal) -> Starlette:
     """All routes over one service."""
     app = Starlette(
-        routes=[route for api in APIS for route in api.routes],
+        routes=[
+            *(route for api in APIS for route in api.routes),
+            Route("/health", _health, methods=["GET"]),
+            Route("/metrics", _metrics, methods=["GET"]),
+        ],
+        middleware=[Middleware(JournalMiddleware, add=journal.add)],
         exception_handlers={
             ApiError: refuse,
             HTTPException: _refuse_http,
@@ -29,7 +39,22 @@ def application(service: Service) -> Starlette:
         },
     )
     app.state.service = service
+    app.state.journal = journal
     return app
+
+
+async def _health(request: Request) -> Response:
+    """Whether it takes requests, for those who watch over it."""
+    service: Service = request.app.state.service
+    if service.is_ending:
+        return json_response({"status": "ending"}, 503)
+    return json_response({"status": "ok", "model": service.engine.model, "active": service.active})
+
+
+async def _metrics(request: Request) -> Response:
+    journal: Journal = request.app.state.journal
+    text = journal.metrics.text(request.app.state.service.active)
+    return Response(text, headers={"content-type": CONTENT_TYPE})
 
 
 def api_of(path: str) -> Api:
@@ -41,6 +66,8 @@ def api_of(path: str) -> Api:
 async def refuse(request: Request, error: Exception) -> Response:
     """The answer to a request that cannot be answered."""
     refusal = api_error(error)
+    if (entry := current.get()) is not None:
+        entry.error = refusal.message
     headers = {} if refusal.retry_after_s is None else {"retry-after": str(refusal.retry_after_s)}
     return json_response(api_of(request.url.path).error_object(refusal), refusal.status, headers)
 

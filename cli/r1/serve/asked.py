@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -34,15 +35,20 @@ class _Reply:
 class Asked:
     """Replies to the same prompt by the model `model`; close it in any case.
 
-    `fields` are further facts that some APIs tell, known when the last event is read. `load_s` is the time it took to
-    get ready, in seconds.
+    `fields` are further facts that some APIs tell, known when the last event is read. The first reply waited `wait_s`
+    seconds in the line; None: it still does. Getting ready for the replies took `load_s` seconds. `finished` are those
+    that have ended, and `error` says why they failed.
     """
 
     model: str
     engine: EngineThread
     ended: Callable[[], None]
     """Called once, when it is closed."""
+    began: float = field(default_factory=time.monotonic)
     load_s: float = 0.0
+    wait_s: float | None = None
+    finished: list[Finished] = field(default_factory=list)
+    error: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     _replies: list[_Reply] = field(default_factory=list)
     _events: asyncio.Queue[tuple[int, JobEvent]] = field(default_factory=asyncio.Queue)
@@ -76,8 +82,6 @@ class Asked:
     async def begin(self) -> None:
         """Waits until the first reply has something to tell. Raises ApiError if it fails before."""
         index, event = await self._events.get()
-        if isinstance(event, Failed):
-            raise api_error(event.error) from event.error
         self._note(event)
         if not isinstance(event, Begun):
             self._events.put_nowait((index, event))
@@ -101,10 +105,8 @@ class Asked:
         reply = self._replies[index]
         if reply.job is None:  # it was cancelled
             return []
-        if isinstance(event, Failed):
-            raise api_error(event.error) from event.error
         self._note(event)
-        if isinstance(event, Begun):
+        if isinstance(event, Begun | Failed):
             return []
         if isinstance(event, Answer):
             return self._answer(index, reply, event)
@@ -113,7 +115,10 @@ class Asked:
         reply.job = None
         stopped = reply.stop_texts.found
         if stopped is not None:
-            return [Happened(index, replace(event, reason="stop"), stopped)]
+            event = replace(event, reason="stop")
+        self.finished.append(event)
+        if stopped is not None:
+            return [Happened(index, event, stopped)]
         rest = reply.stop_texts.rest()
         held = [Happened(index, Answer(rest, event.usage.answer_tokens))] if rest else []
         return [*held, Happened(index, event)]
@@ -126,5 +131,12 @@ class Asked:
         return [Happened(index, Answer(text, event.tokens))] if text else []
 
     def _note(self, event: JobEvent) -> None:
+        """Raises ApiError for a reply that failed."""
+        if isinstance(event, Failed):
+            refusal = api_error(event.error)
+            self.error = refusal.message
+            raise refusal from event.error
         if isinstance(event, Begun):
             self.load_s += event.load_s
+            if self.wait_s is None:
+                self.wait_s = time.monotonic() - self.began

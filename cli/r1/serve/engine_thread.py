@@ -103,6 +103,12 @@ class EngineThread:
         """Decodes the start of the next prompt after these turns, when there is nothing else to do."""
         self._inbox.put(lambda: self._warm_later(_Warming(model, tuple(turns))))
 
+    @property
+    def model(self) -> str | None:
+        """The full name of the model that is loaded; it may be another one a moment later."""
+        present = self._host.present
+        return None if present is None else present.name
+
     @contextmanager
     def lease(self, model: str) -> Iterator[LoadedModel]:
         """The loaded model, in its turn; until this is left, no other one takes its place.

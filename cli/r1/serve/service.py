@@ -12,6 +12,7 @@ from r1.evaluate.tally import seed_of
 from r1.loaded_model import LoadedModel
 from r1.serve.asked import Asked
 from r1.serve.engine_thread import EngineThread, Job
+from r1.serve.entry import current
 from r1.serve.errors import ApiError, api_error
 from r1.serve.question import Question
 from r1.serve.served_models import ServedModels
@@ -44,6 +45,8 @@ class Service:
         model = await self.name_of(question.model)
         self._admit()
         asked = Asked(model, self.engine, self._leave)
+        if (entry := current.get()) is not None:
+            entry.asked, entry.prompt = asked, question.text if question.dialogue is None else question.dialogue.prompt
         for index in range(question.count):
             own = settings if settings.seed is None else replace(settings, seed=seed_of(settings.seed, index))
             job = Job(model, partial(_request, question, own), asked.sink(index))

@@ -1,0 +1,160 @@
+"""A line for each request: for people on a terminal, or as JSON for programs; and the figures of /metrics.
+
+Nothing of a prompt or an answer is in it, unless prompts are asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from r1.console import Console, printable
+from r1.engine.events import Finished
+from r1.serve.entry import Entry, current
+from r1.serve.metrics import Metrics
+
+_SHOWN = 200  # characters of an error in a line
+_AGENT = 40  # characters of a client's name
+
+
+@dataclass(frozen=True, slots=True)
+class JournalOptions:
+    as_json: bool = False
+    log_prompts: bool = False
+
+
+class Journal:
+    """Writes the lines, and counts."""
+
+    def __init__(self, console: Console, options: JournalOptions, metrics: Metrics) -> None:
+        self._console = console
+        self._options = options
+        self.metrics = metrics
+
+    def listening(self, address: str, model: str | None) -> None:
+        """The first line: where it serves, and what a client needs to know."""
+        if self._options.as_json:
+            self._console.json({"event": "listening", "address": address, "model": model}, one_line=True)
+            return
+        what = model or "every model that is here"
+        self._say(
+            f"serving {what} on {address}; OpenAI clients need {address}/v1, those of Anthropic and Ollama {address}"
+        )
+
+    def add(self, entry: Entry) -> None:
+        """A request that has been answered, refused or left."""
+        self.metrics.add(entry)
+        if self._options.as_json:
+            self._console.json({"event": "request", **self._fields(entry)}, one_line=True)
+        elif entry.asked is not None or _error(entry) is not None:  # clients ask for the models every few seconds
+            self._say(self._line(entry))
+
+    def _say(self, line: str) -> None:
+        """Also where stderr is a file: it is the log then."""
+        if not self._console.quiet:
+            self._console.err(f"{line}\n")
+
+    def _fields(self, entry: Entry) -> dict[str, Any]:
+        finished = _finished(entry)
+        return {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "client": entry.client,
+            "agent": entry.agent,
+            "method": entry.method,
+            "path": entry.path,
+            "status": entry.status,
+            "error": _error(entry),
+            "seconds": round(time.monotonic() - entry.began, 4),
+            **({} if entry.asked is None else _reply_fields(entry.asked.model, entry.asked.wait_s, finished)),
+            **({"prompt": entry.prompt} if self._options.log_prompts else {}),
+        }
+
+    def _line(self, entry: Entry) -> str:
+        """Such as `12:03:04 · 127.0.0.1 · OpenAI/Python · qwen-7b:Q4_K_M · 31 + 812 tokens · 12 tok/s · stop`."""
+        who = f"{datetime.now():%H:%M:%S} · {entry.client}" + (f" · {entry.agent}" if entry.agent else "")
+        if (error := _error(entry)) is not None:
+            error = " ".join(error.split())
+            return printable(f"{who} · {entry.method} {entry.path:.60} · {entry.status} · {error:.{_SHOWN}}")
+        assert entry.asked is not None, "there is an error or a reply"
+        finished = _finished(entry)
+        parts = [who, entry.asked.model, *_work(finished), _end(finished)]
+        if self._options.log_prompts and entry.prompt is not None:
+            parts.append(" ".join(entry.prompt.split()))
+        return printable(" · ".join(parts))
+
+
+def _error(entry: Entry) -> str | None:
+    """Why it was refused, or failed later."""
+    return entry.error if entry.error is not None or entry.asked is None else entry.asked.error
+
+
+def _finished(entry: Entry) -> list[Finished]:
+    return entry.asked.finished if entry.asked is not None else []
+
+
+def _work(finished: list[Finished]) -> list[str]:
+    """The tokens of the prompt and of all replies, and their speed."""
+    if not finished:
+        return []
+    prompt = finished[0].usage.prompt_tokens
+    generated = sum(each.usage.generated_tokens for each in finished)
+    speed = sum(each.timings.decode_tps for each in finished)
+    return [f"{prompt:,} + {generated:,} tokens", f"{speed:,.{0 if speed >= 10 else 1}f} tok/s"]
+
+
+def _end(finished: list[Finished]) -> str:
+    reasons = dict.fromkeys("left by the client" if each.reason == "interrupted" else each.reason for each in finished)
+    return ", ".join(reasons) or "left by the client"
+
+
+def _reply_fields(model: str, wait_s: float | None, finished: list[Finished]) -> Mapping[str, Any]:
+    usages = [each.usage for each in finished]
+    return {
+        "model": model,
+        "wait_s": None if wait_s is None else round(wait_s, 4),
+        "ttft_s": round(finished[0].timings.ttft_s, 4) if finished else None,
+        "prompt_tokens": usages[0].prompt_tokens if usages else None,
+        "cached_tokens": usages[0].cached_tokens if usages else None,
+        "thinking_tokens": sum(usage.thinking_tokens for usage in usages),
+        "answer_tokens": sum(usage.answer_tokens for usage in usages),
+        "decode_tps": round(sum(each.timings.decode_tps for each in finished), 2),
+        "finish_reasons": [each.reason for each in finished],
+    }
+
+
+class JournalMiddleware:
+    """Makes an entry for each request, and adds it to the journal when the request is over."""
+
+    def __init__(self, app: ASGIApp, add: Callable[[Entry], None]) -> None:
+        self._app = app
+        self._add = add
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        entry = _entry_of(scope)
+        token = current.set(entry)
+
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                entry.status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            current.reset(token)
+            self._add(entry)
+
+
+def _entry_of(scope: Scope) -> Entry:
+    client = scope.get("client")
+    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
+    name = agent.decode("latin-1").partition(" ")[0][:_AGENT]
+    return Entry(scope["method"], scope["path"], client[0] if client else "", printable(name))
