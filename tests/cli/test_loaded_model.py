@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ import pytest
 
 from r1 import loaded_model
 from r1.engine.context import PromptTooLong
-from r1.engine.events import Finished
+from r1.engine.events import Answer, Event, Finished, Scored, Thinking, Thought
 from r1.engine.model import Model
+from r1.engine.prompt import Beginning
+from r1.engine.request import Request
+from r1.forms.form import choices_form
 from r1.loaded_model import LoadedModel
 from r1.render.plain import PlainView, follow
 from r1.settings import Settings
@@ -23,6 +27,32 @@ BRIEF = Settings(temp=0, max_tokens=20, threads=1)
 
 def ask(loaded: LoadedModel, prompt: str) -> Finished:
     return follow(loaded.ask(prompt).events, PlainView(console(), "nowhere", show_answer=False)).finished
+
+
+QUESTION = "What is 17 + 25?"
+LONG = replace(BRIEF, max_tokens=200)
+
+
+def run(loaded: LoadedModel, request: Request) -> list[Event]:
+    """The events of a request that is alone."""
+    loaded.submit(request)
+    events: list[Event] = []
+    while not (events and isinstance(events[-1], Finished)):
+        events += [event for _, event in loaded.step()]
+    return events
+
+
+def texts(events: list[Event]) -> tuple[str, str]:
+    """The thinking and the answer."""
+    thinking, answer = (
+        "".join(event.text for event in events if isinstance(event, kind)) for kind in (Thinking, Answer)
+    )
+    return thinking, answer
+
+
+def finished(events: list[Event]) -> Finished:
+    assert isinstance(events[-1], Finished)
+    return events[-1]
 
 
 class TestContextLength:
@@ -71,6 +101,95 @@ class TestPromptTooLong:
             assert caught.value.tokens == pytest.approx(len(loaded.model.tokenize("word " * 100_000)), rel=0.05)
             assert f"the prompt has about {caught.value.tokens:,} tokens" in str(caught.value)
             assert loaded.context_length == 0
+
+
+class TestBeginning:
+    """A reply goes on from what is given of it, as it would have gone on by itself."""
+
+    @pytest.fixture
+    def loaded(self, tiny_path: Path) -> Iterator[LoadedModel]:
+        with LoadedModel(tiny_path, LONG) as made:
+            yield made
+
+    @pytest.fixture
+    def pieces(self, loaded: LoadedModel) -> tuple[list[str], list[str]]:
+        """The tokens of the thinking without its end, and of the answer, with all white space."""
+        request = loaded.request(QUESTION)
+        request.top_logprobs = 0
+        scores = [event for event in run(loaded, request) if isinstance(event, Scored)]
+        thinking = [each.piece.decode() for each in scores if each.is_thinking]
+        answer = [each.piece.decode() for each in scores if not each.is_thinking]
+        assert thinking.pop() == "</think>"
+        return thinking, answer
+
+    def test_inside_the_thinking(self, loaded: LoadedModel, pieces: tuple[list[str], list[str]]) -> None:
+        whole, answer = map("".join, pieces)
+        for count in (1, 4, 7, len(pieces[0]) - 1):
+            begun = "".join(pieces[0][:count])
+            events = run(loaded, loaded.request(QUESTION, beginning=Beginning(begun)))
+            assert texts(events) == (whole.removeprefix(begun).rstrip(), answer.strip())
+            assert finished(events).thinking_end == "natural"
+
+    def test_inside_the_answer(self, loaded: LoadedModel, pieces: tuple[list[str], list[str]]) -> None:
+        thinking, answer = map("".join, pieces)
+        spaces = answer.lstrip().split(" ")
+        for count in range(1, len(spaces)):
+            begun = " ".join(spaces[:count])  # what is new begins with white space
+            events = run(loaded, loaded.request(QUESTION, beginning=Beginning(thinking, begun)))
+            assert texts(events) == ("", answer.strip().removeprefix(begun))
+            assert not any(isinstance(event, Thought) for event in events)
+            assert finished(events).thinking_end is None
+
+    def test_an_answer_that_is_complete_may_end(self, loaded: LoadedModel, pieces: tuple[list[str], list[str]]) -> None:
+        thinking, answer = map("".join, pieces)
+        events = run(loaded, loaded.request(QUESTION, beginning=Beginning(thinking, answer.strip())))
+        assert texts(events) == ("", "")
+        assert (finished(events).reason, finished(events).usage.answer_tokens) == ("stop", 0)
+
+    def test_without_a_budget_the_thinking_that_is_given_is_all(self, loaded: LoadedModel) -> None:
+        settings = replace(LONG, think_budget=0)
+        request = loaded.request(QUESTION, settings=settings, beginning=Beginning("17 + 25 = 42"))
+        control, model = loaded.model.control, loaded.model
+        thinking = [control.think, *model.tokenize("\n17 + 25 = 42\n"), control.end_think, *model.tokenize("\n\n")]
+        assert request.prompt[-1][-len(thinking) :] == thinking
+        events = run(loaded, request)
+        assert [event for event in events if isinstance(event, Thought)] == [Thought(0, "budget")]
+
+    def test_a_form_is_for_the_complete_answer(self, loaded: LoadedModel) -> None:
+        form = choices_form(["yes", "no"])
+        with pytest.raises(UsageError, match="a form is for the complete answer"):
+            loaded.request(QUESTION, form=form, beginning=Beginning(answer="ye"))
+        for beginning in (Beginning("17 is odd"), Beginning("17 is odd", "")):
+            events = run(loaded, loaded.request("Is 17 odd?", form=form, beginning=beginning))
+            assert texts(events)[1] in {"yes", "no"}
+
+    @pytest.mark.parametrize("beginning", [Beginning("word " * 100_000), Beginning(answer="word " * 100_000)])
+    def test_one_that_is_far_too_long_is_refused(self, tiny_path: Path, beginning: Beginning) -> None:
+        with LoadedModel(tiny_path, BRIEF) as loaded, pytest.raises(PromptTooLong, match="has about"):
+            loaded.request("hi", beginning=beginning)
+
+
+class TestContinuation:
+    """What follows a text, without turns and thinking."""
+
+    @pytest.mark.parametrize("budget", [None, 0])
+    def test_is_what_the_model_writes(self, tiny_path: Path, budget: int | None) -> None:
+        """All of its bytes, white space included."""
+        settings = replace(BRIEF, think_budget=budget)
+        with LoadedModel(tiny_path, BRIEF) as loaded:
+            for text in ("What is 17 + ", "\\(17 + 25 =", ""):
+                request = loaded.continuation(text, settings=settings)
+                request.top_logprobs = 0
+                assert request.prompt == [[loaded.model.control.bos, *loaded.model.tokenize(text)]]
+                events = run(loaded, request)
+                written = b"".join(event.piece for event in events if isinstance(event, Scored))
+                assert texts(events) == ("", written.decode())
+                assert finished(events).usage.answer_tokens == 20
+                assert (finished(events).reason, finished(events).thinking_end) == ("length", None)
+
+    def test_a_text_that_is_far_too_long_is_refused(self, tiny_path: Path) -> None:
+        with LoadedModel(tiny_path, BRIEF) as loaded, pytest.raises(PromptTooLong, match="has about"):
+            loaded.continuation("word " * 100_000)
 
 
 class TestConfigure:

@@ -53,7 +53,7 @@ class Scorer:
 
 
 def _first(row: NDArray[np.float32], count: int) -> list[int]:
-    """The `count` likeliest tokens, the likeliest first; of equals, the first of the vocabulary."""
+    """The `count` likeliest tokens, the likeliest first, and equal ones in the order of the vocabulary."""
     import numpy as np
 
     if not count:

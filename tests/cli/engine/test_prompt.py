@@ -13,19 +13,25 @@ from tokenizers import Tokenizer
 from r1.engine import prompt as module
 from r1.engine.model import Model
 from r1.engine.prompt import (
+    NO_THINKING,
+    NOTHING_GIVEN,
     Attachment,
+    Beginning,
     Conversation,
     Turn,
     conversation_segments,
     prompt_segments,
+    text_segments,
     tokens_if_longer,
     with_attachments,
 )
 from tests.cli.engine.conftest import TINY
 
 
-def ids_of_the_template(tokenizer: Tokenizer, conversation: Conversation, prompt: str) -> list[int]:
-    """The checkpoint's own Jinja template and `<think>\\n`, tokenized by the `tokenizers` library."""
+def ids_of_the_template(
+    tokenizer: Tokenizer, conversation: Conversation, prompt: str, begun: str = "<think>\n"
+) -> list[int]:
+    """The checkpoint's own Jinja template and the beginning of the reply, tokenized by the `tokenizers` library."""
     config = json.loads((TINY / "tokenizer_config.json").read_text(encoding="utf-8"))
     messages = [{"role": "system", "content": conversation.system}] if conversation.system else []
     for turn in conversation.turns:
@@ -42,12 +48,12 @@ def ids_of_the_template(tokenizer: Tokenizer, conversation: Conversation, prompt
             add_generation_prompt=True,
         )
     )
-    ids: list[int] = tokenizer.encode(f"{text}<think>\n", add_special_tokens=False).ids
+    ids: list[int] = tokenizer.encode(f"{text}{begun}", add_special_tokens=False).ids
     return ids
 
 
-def ids_of(model: Model, conversation: Conversation, prompt: str) -> list[int]:
-    return [token for segment in prompt_segments(model, conversation, prompt) for token in segment]
+def ids_of(model: Model, conversation: Conversation, prompt: str, beginning: Beginning = NOTHING_GIVEN) -> list[int]:
+    return [token for segment in prompt_segments(model, conversation, prompt, beginning) for token in segment]
 
 
 TURNS = [Turn("What is 2+2?", "2 plus 2 is 4", "It is **4**."), Turn("naïve 日本語?\n", "hm", "はい 😀\n\n- a\n- b")]
@@ -83,6 +89,50 @@ class TestPromptSegments:
     def test_ends_where_the_thinking_begins(self, model: Model) -> None:
         ids = ids_of(model, Conversation(), "a")
         assert ids[-2:] == [model.control.think, *model.tokenize("\n")]
+
+
+class TestBeginning:
+    """The reply goes on from what is given of it, in the format that R1 itself writes."""
+
+    @pytest.mark.parametrize(
+        ("beginning", "text"),
+        [
+            (NOTHING_GIVEN, "<think>\n"),
+            (NO_THINKING, "<think>\n\n</think>\n\n"),
+            (Beginning("17 + 2"), "<think>\n17 + 2"),
+            (Beginning("\n 17 +\n"), "<think>\n\n 17 +\n"),
+            (Beginning("日本語", "It is "), "<think>\n日本語\n</think>\n\nIt is "),
+            (Beginning("17 +\n", "\n- a\n"), "<think>\n17 +\n</think>\n\n\n- a\n"),
+            (Beginning(answer="**4**"), "<think>\n\n</think>\n\n**4**"),
+        ],
+    )
+    @pytest.mark.parametrize("turns", [[], TURNS])
+    def test_ids(
+        self, model: Model, tiny_tokenizer: Tokenizer, turns: list[Turn], beginning: Beginning, text: str
+    ) -> None:
+        conversation = Conversation(None, turns)
+        expected = ids_of_the_template(tiny_tokenizer, conversation, "Why?", text)
+        assert ids_of(model, conversation, "Why?", beginning) == expected
+
+    def test_control_tokens_in_it_stay_text(self, model: Model) -> None:
+        ids = ids_of(model, Conversation(), "a", Beginning("b</think>c", "d<｜end▁of▁sentence｜>e</think>"))
+        assert ids.count(model.control.end_think) == 1
+        assert model.control.eos not in ids
+
+
+class TestTextSegments:
+    """A text without turns is what follows BOS."""
+
+    @pytest.mark.parametrize("text", ["", "  def f(x):\n    ", "naïve 日本語 😀"])
+    def test_ids(self, model: Model, tiny_tokenizer: Tokenizer, text: str) -> None:
+        (segment,) = text_segments(model, text)
+        assert segment == [model.control.bos, *tiny_tokenizer.encode(text, add_special_tokens=False).ids]
+
+    def test_control_tokens_in_it_stay_text(self, model: Model) -> None:
+        text = "<｜User｜>hi<｜Assistant｜><think>\n"
+        (segment,) = text_segments(model, text)
+        assert not {model.control.user, model.control.assistant, model.control.think}.intersection(segment)
+        assert b"".join(map(model.piece, segment[1:])) == text.encode()
 
 
 class TestConversationSegments:

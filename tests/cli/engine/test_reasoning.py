@@ -55,6 +55,14 @@ class TestSection:
         pieces = [section.feed(piece.encode()) for piece in (space, "a", space, "b", space)]
         assert "".join([*pieces, section.end()]) == f"a{space}b"
 
+    def test_keeps_white_space_at_the_start_where_it_goes_on_with_a_text(self) -> None:
+        section = Section(has_begun=True)
+        assert [section.feed(piece) for piece in (b"\n", b" a", b" ")] == ["", "\n a", ""]
+
+    def test_keeps_white_space_at_the_end_where_it_counts(self) -> None:
+        section = Section(has_begun=True, strips_end=False)
+        assert [section.feed(piece) for piece in (b"\n", b" a", b" \n")] == ["\n", " a", " \n"]
+
     def test_work_per_token_does_not_grow_with_trailing_white_space(self) -> None:
         section = Section()
         section.feed(b"a")

@@ -12,6 +12,7 @@ from r1.engine import sampling_pool
 from r1.engine.candidates import kept, logits_at
 from r1.engine.context import Context, ContextParams, Part
 from r1.engine.grammar import Constraint
+from r1.engine.logprobs import Scorer
 from r1.engine.model import Model
 from r1.engine.sampling import Sampler, SamplingParams
 from r1.engine.sampling_pool import Draw, SamplingPool
@@ -69,6 +70,29 @@ def test_biases_and_filters_hold(context: Context, model: Model, monkeypatch: py
         assert chosen not in pool.sample(draws)
         draws = [Draw(*row[:2], token_filter=row[2]) for row in zip(own, places, forms, strict=True)]
         assert {model.piece(token or 0)[:1] for token in pool.sample(draws)} == {b"y"}
+    pool.close()
+
+
+@pytest.mark.parametrize("pays", [0, 10**9], ids=["with threads", "without"])
+def test_a_scorer_sees_the_logits_without_biases(
+    context: Context, model: Model, monkeypatch: pytest.MonkeyPatch, pays: int
+) -> None:
+    """Also where the token is forced."""
+    monkeypatch.setattr(sampling_pool, "_PAYS", pays)
+    pool, chosen = SamplingPool(context), model.tokenize("x")[0]
+    places = context.decode([Part(sequence, [100]) for sequence in context.sequences])
+    expected = list(logits_at(context, places[0]))
+    total = max(expected) + math.log(math.fsum(math.exp(logit - max(expected)) for logit in expected))
+    scorers = [Scorer(model.piece, 0) for _ in places]
+    with ExitStack() as opened:
+        own = [opened.enter_context(closing(sampler)) for sampler in samplers()]
+        forced = [chosen, *[None] * (SEQUENCES - 1)]
+        rows = zip(own, places, forced, scorers, strict=True)
+        draws = [Draw(*row[:3], biases=((chosen, 1000.0),), scorer=row[3]) for row in rows]
+        assert pool.sample(draws) == [chosen] * SEQUENCES
+    for scorer in scorers:
+        score = scorer.score(chosen, is_thinking=False)
+        assert score.logprob == pytest.approx(expected[chosen] - total, abs=1e-4)
     pool.close()
 
 

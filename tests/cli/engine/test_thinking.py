@@ -14,9 +14,9 @@ import pytest
 
 from r1.engine import generation
 from r1.engine.context import Context, ContextParams
-from r1.engine.events import Answer, Event, Finished, Rewound, Thinking, Thought
+from r1.engine.events import Answer, Event, Finished, Prefill, Rewound, Thinking, Thought
 from r1.engine.model import Model
-from r1.engine.prompt import NO_THINKING, NOTHING_GIVEN, Conversation, prompt_segments
+from r1.engine.prompt import NO_THINKING, NOTHING_GIVEN, Continued, Conversation, prompt_segments
 from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import Scheduler, generate
@@ -204,6 +204,11 @@ class TestReserve:
         reply = ask(THOUGHT * 20, ThinkingParams(reserve=0, guards_loops=False), max_tokens=100)
         assert (reply.finished.reason, reply.finished.thinking_end, reply.answer) == ("length", None, "")
 
+    def test_without_an_answer_there_is_none(self, ask: Ask) -> None:
+        params = ThinkingParams(reserve=50, guards_loops=False)
+        reply = ask(THOUGHT * 20, params, max_tokens=100, stop_after_thinking=True)
+        assert (reply.finished.reason, reply.finished.usage.thinking_tokens) == ("length", 100)
+
     def test_of_max_tokens(self, ask: Ask) -> None:
         reply = ask(THOUGHT * 20, ThinkingParams(guards_loops=False), max_tokens=100)
         assert reply.finished.thinking_end == "limit"
@@ -315,6 +320,42 @@ class TestLoops:
         reply = ask(CIRCLE * 8 + "It rains. " * 90, ThinkingParams(budget=300, reserve=0))
         assert reply.rewinds
         assert reply.finished.usage.thinking_tokens <= 300 + 2
+
+
+class TestGoingOn:
+    """A reply whose beginning is given, or a text without turns: the events have what is new."""
+
+    @pytest.mark.parametrize(("continues", "answer"), [("answer", "  It is 42."), ("text", "  It is 42. \n")])
+    def test_an_answer_or_a_text_has_no_thinking(self, ask: Ask, continues: Continued, answer: str) -> None:
+        """White space counts at the start, and at the end of a text. The thinking was over before."""
+        reply = ask(f"  It is 42. \n{END}", continues=continues)
+        assert (reply.thinking, reply.answer, reply.finished.reason) == ("", answer, "stop")
+        assert reply.finished.thinking_end is None
+        assert {type(event) for event in reply.events} == {Prefill, Answer, Finished}
+
+    @pytest.mark.parametrize("continues", ["answer", "text"])
+    def test_the_turn_may_end_at_once(self, ask: Ask, continues: Continued) -> None:
+        reply = ask(END, continues=continues)
+        assert (reply.answer, reply.finished.reason, reply.finished.usage.answer_tokens) == ("", "stop", 0)
+
+    def test_a_tag_is_text(self, ask: Ask) -> None:
+        assert ask(f" a</think> b{END}", continues="text").answer == " a</think> b"
+
+    def test_thinking(self, ask: Ask) -> None:
+        reply = ask(f" so it is.\n</think>\n\n{ANSWER}{END}", continues="thinking")
+        assert (reply.thinking, reply.answer, reply.finished.thinking_end) == (" so it is.", ANSWER, "natural")
+
+    def test_thinking_that_ends_its_turn_is_made_to_answer(self, ask: Ask) -> None:
+        reply = ask(f"{END}{ANSWER}{END}", continues="thinking")
+        assert (reply.answer, reply.finished.thinking_end) == (ANSWER, "eos")
+
+    def test_a_budget_counts_what_is_new(self, ask: Ask) -> None:
+        reply = ask(THOUGHT * 9, ThinkingParams(budget=20), max_tokens=60, continues="thinking")
+        assert reply.thought == Thought(20 + 2, "budget")
+
+    def test_white_space_at_the_start_stays_after_going_back(self, ask: Ask) -> None:
+        reply = ask(f"\n{LOOP}", ThinkingParams(reserve=0), max_tokens=350, continues="thinking")
+        assert reply.rewinds[0].thinking.startswith("\nFirst we add.")
 
 
 class TestForms:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r1.console import Console
-from r1.engine.events import Answer, Event, Finished, Prefill, Rewound, Thinking, Thought, Timings, Usage
+from r1.engine.events import Answer, Event, Finished, Prefill, Rewound, Scored, Thinking, Thought, Timings, Usage
 from r1.render.plain import LoadingLine, PlainView, TraceTo, follow
 from r1.render.status_line import StatusLine
 from r1_quantize.errors import R1Error
@@ -64,6 +64,14 @@ class TestFollow:
     def test_joins_the_pieces(self) -> None:
         reply = follow(TURN, PlainView(console(), "nowhere", show_answer=False))
         assert (reply.thinking, reply.answer, reply.finished) == ("hm so", "ab", END)
+
+    def test_scores_are_not_shown(self) -> None:
+        score = Scored(b"x", -0.5, ((b"y", -0.1),), is_thinking=True)
+        made = console()
+        scored = [part for event in TURN for part in (score, event)]
+        reply = follow(scored, PlainView(made, "stderr", show_answer=True))
+        assert (reply.thinking, reply.answer, reply.finished) == ("hm so", "ab", END)
+        assert (written(made.stdout), written(made.stderr)) == ("ab\n", "hm so\n")
 
 
 REWOUND: list[Event] = [
