@@ -216,6 +216,50 @@ def _form(flags: Flags) -> Form | None:
         raise UsageError(f"{names[0]}: {exc}") from exc
 
 
+@app.command(cls=Command, epilog=examples.SERVE)
+@options.with_settings(
+    {"parallel": options.ServedAtOnce, "temp": options.Temp, "top_p": options.TopP, "max_tokens": options.MaxTokens},
+    options.THINKING,
+    {**options.MODEL_AND_MACHINE, "model": options.OnlyModel},
+)
+def serve(
+    flags: Flags,
+    name: options.OnlyModelName = None,
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 8017,
+    queue: options.Queue = 64,
+    keep_alive: options.KeepAlive = "5m",
+    grace: options.Grace = 30,
+    api_key: options.ApiKey = None,
+    api_key_file: options.ApiKeyFile = None,
+    no_auth: options.NoAuth = False,
+    allow_origin: options.AllowOrigins = None,
+    log_prompts: options.LogPrompts = False,
+    as_json: options.AsLog = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Serve the models over HTTP, for editors, web pages and scripts: the APIs of OpenAI, Anthropic and Ollama."""
+    from r1.commands.serve import ServeOptions, seconds_of, serve_models
+
+    keep_libraries_quiet()
+    console = Console.of_process(quiet=quiet)
+    serve_options = ServeOptions(
+        pinned=_one_model(name, flags["model"]),
+        host=host,
+        port=port,
+        queue=queue,
+        keep_alive_s=seconds_of(keep_alive, "--keep-alive"),
+        grace_s=grace,
+        api_key=api_key,
+        api_key_file=api_key_file,
+        no_auth=no_auth,
+        allow_origins=tuple(allow_origin or ()),
+        log_prompts=log_prompts,
+        as_json=as_json,
+    )
+    return serve_models(console, serve_options, _settings(console, flags))
+
+
 @app.command(cls=Command, epilog=examples.PULL)
 def pull(
     model: options.ModelToPull = None,
@@ -401,18 +445,17 @@ def evaluate(
 ) -> int:
     """Ask a model problems with known answers, several times each: how many it gets right, alone and by vote."""
     from r1.commands.evaluate import EvalOptions, evaluate
+    from r1.evaluate.conditions import Instructions
+    from r1.evaluate.problem_set import Source
 
     if instruct is not None and no_instruct:
         raise UsageError("--instruct adds to each question and --no-instruct adds nothing; leave one of them out")
     keep_libraries_quiet()
     console = Console.of_process(quiet=quiet)
     eval_options = EvalOptions(
-        file=problems,
-        builtin=builtin,
+        Source(problems, builtin, limit, shuffle),
+        Instructions("" if no_instruct else instruct, is_bare=builtin is not None),
         k=k,
-        instruction="" if no_instruct else instruct,
-        limit=limit,
-        shuffle=shuffle,
         output=output,
         skip_bad=skip_bad,
         as_json=as_json,

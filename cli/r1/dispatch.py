@@ -36,6 +36,7 @@ _MEANT = {
     **dict.fromkeys(("convert", "quant"), "quantize"),
     **dict.fromkeys(("benchmark", "perf", "speed"), "bench"),
     **dict.fromkeys(("chats", "session", "sessions", "logs"), "history"),
+    **dict.fromkeys(("server", "api", "listen"), "serve"),
     **dict.fromkeys(("evaluate", "evaluation", "score", "grade"), "eval"),
     **{name: f"history {name}" for name in ("search", "export")},
     "version": "--version",
@@ -43,7 +44,7 @@ _MEANT = {
 }
 """What other programs call our commands."""
 
-_MISSING = {"serve", "stop", "create", "cp", "push", "signin", "launch"}
+_MISSING = {"stop", "create", "cp", "push", "signin", "launch"}
 """Commands of Ollama that r1 has no counterpart of."""
 
 _SHOWN = 40  # characters of a word in a message

@@ -124,6 +124,19 @@ that of the problems which the most frequent of k answers gets right; ± is the 
 Ctrl-C prints the figures so far. Exit codes: 0 every problem was asked, 2 bad input, also a line that is no problem, \
 4 no such model, 5 not enough memory or disk space, 7 damaged file, 130 Ctrl-C, 143 SIGTERM."""
 
+SERVE = """Examples:
+    r1 serve
+    r1 serve -m qwen-7b --parallel 4
+    R1_API_KEY=secret r1 serve --host 0.0.0.0
+    r1 serve --allow-origin http://localhost:3000
+    r1 serve --json >requests.jsonl
+    curl http://127.0.0.1:8017/v1/chat/completions -d '{"messages": [{"role": "user", "content": "17+25?"}]}'
+
+Without -m, a request names its model as `r1 list` does, and the model is loaded then. The options about the answer \
+and the thinking are for requests that do not say otherwise. OpenAI clients need the address with /v1, those of \
+Anthropic and Ollama the address alone; docs/serving.md has the lines for many of them. Exit codes: 2 the address \
+cannot be used, or another bad option, 4 no such model, 5 not enough memory, 7 damaged file, 130 Ctrl-C, 143 SIGTERM."""
+
 HISTORY = """Examples:
     r1 history
     r1 history search strawberry "how many"

@@ -56,6 +56,7 @@ def _argument(metavar: str, help: str, **more: Any) -> Any:  # noqa: A002
 
 _ANSWER, _THINKING, _FORM, _MANY = "The answer", "The thinking", "The form of the answer", "Many prompts"
 _MODEL, _MACHINE = "The model", "The machine"
+_SERVER, _ACCESS = "The server", "Who may use it"
 _REFERENCE = "NAME, NAME:QUANT or the path of a .gguf."
 _REFERENCE_OR_DEFAULT = f"{_REFERENCE} (default: R1_MODEL, config.toml, the model pulled last, tiny)"
 
@@ -343,6 +344,110 @@ ChatToContinue = Annotated[
     ),
 ]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain text, line by line: no colours, no drawing.")]
+
+# serve
+
+OnlyModel = Annotated[
+    str | None,
+    _option(
+        "--model",
+        "-m",
+        panel=_MODEL,
+        metavar="MODEL",
+        help="Load this model now, and answer every request with it. (default: each request names its model)",
+        autocompletion=completion.models,
+    ),
+]
+OnlyModelName = Annotated[
+    str | None, _argument("MODEL", "The same as -m: the only model to serve.", autocompletion=completion.models)
+]
+ServedAtOnce = Annotated[
+    str | None,
+    _option(
+        "--parallel",
+        panel=_SERVER,
+        metavar="N",
+        help="Number of replies generated at once. (default: what pays on this machine)",
+    ),
+]
+Queue = Annotated[
+    int,
+    _option(
+        "--queue",
+        panel=_SERVER,
+        min=0,
+        max=10_000,
+        metavar="N",
+        help="Requests that may wait for their turn; further ones are turned away. (default: 64)",
+    ),
+]
+Host = Annotated[
+    str,
+    _option(
+        "--host",
+        panel=_SERVER,
+        metavar="ADDRESS",
+        help="Where to listen. Any but this machine alone needs a key, or --no-auth. (default: 127.0.0.1)",
+    ),
+]
+Port = Annotated[
+    int,
+    _option("--port", panel=_SERVER, min=0, max=65535, metavar="N", help="0: a free one. (default: 8017)"),
+]
+KeepAlive = Annotated[
+    str,
+    _option(
+        "--keep-alive",
+        panel=_SERVER,
+        metavar="TIME",
+        help="Free the model when nobody has used it for so long, such as 90s, 5m or 1h; `off`: never. With -m it "
+        "stays in any case. (default: 5m)",
+    ),
+]
+Grace = Annotated[
+    int,
+    _option(
+        "--grace",
+        panel=_SERVER,
+        min=0,
+        max=86_400,
+        metavar="SECONDS",
+        help="How long replies under way may go on after Ctrl-C or SIGTERM; a second one ends them. (default: 30)",
+    ),
+]
+ApiKey = Annotated[
+    str | None,
+    _option(
+        "--api-key",
+        panel=_ACCESS,
+        metavar="KEY",
+        help="What clients must send. Other users of this machine can read it here; R1_API_KEY is better.",
+    ),
+]
+ApiKeyFile = Annotated[
+    Path | None,
+    _option(
+        "--api-key-file",
+        panel=_ACCESS,
+        metavar="FILE",
+        help="Keys, one a line; any of them will do.",
+        autocompletion=completion.files,
+    ),
+]
+NoAuth = Annotated[
+    bool, _option("--no-auth", panel=_ACCESS, help="Let everyone in who can reach the address, without a key.")
+]
+AllowOrigins = Annotated[
+    list[str] | None,
+    _option(
+        "--allow-origin",
+        panel=_ACCESS,
+        metavar="ORIGIN",
+        help="Let web pages of this origin in, such as http://localhost:3000. Repeatable.",
+    ),
+]
+LogPrompts = Annotated[bool, _option("--log-prompts", help="Write the prompts into the log, too.")]
+AsLog = Annotated[bool, typer.Option("--json", help="Print a JSON object for each request, on stdout.")]
 
 # eval
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,17 +12,17 @@ from r1.engine.llama import Stop
 from r1.fit.fitted_model import Listener, Workload
 from r1.library import find_model
 from r1.loaded_model import LoadedModel
-from r1.serve.app import application
 from r1.serve.engine_thread import EngineThread
 from r1.serve.errors import ApiError
-from r1.serve.journal import Journal, JournalOptions
-from r1.serve.metrics import Metrics
 from r1.serve.model_host import ModelHost
 from r1.serve.served_models import ServedModels
-from r1.serve.server import Ending, address_of, bind, serve
 from r1.serve.service import Service
+from r1.serve.web.app import application
+from r1.serve.web.journal import Journal, JournalOptions
+from r1.serve.web.metrics import Metrics
+from r1.serve.web.server import Ending, address_of, bind, serve
 from r1.settings import Settings
-from r1_quantize.errors import ExitStatus
+from r1_quantize.errors import ExitStatus, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,22 @@ class ServeOptions:
     allow_origins: tuple[str, ...] = ()
     log_prompts: bool = False
     as_json: bool = False
+
+
+_TIME = re.compile(r"(\d{1,9})(ms|s|m|h|d)?")
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def seconds_of(text: str, name: str) -> float | None:
+    """The seconds of a time such as `90s`, `5m` or `1h`; a bare number is seconds, and `off` None. Raises UsageError,
+    which begins with `name`.
+    """
+    if text.strip().lower() in {"off", "never", "-1"}:
+        return None
+    match = _TIME.fullmatch(text.strip().lower())
+    if match is None:
+        raise UsageError(f"{name}: {text!r:.60} is no time; it is a number of seconds, or such as 5m, 1h or off")
+    return int(match[1]) * _UNITS_S[match[2] or "s"]
 
 
 def serve_models(console: Console, options: ServeOptions, settings: Settings) -> ExitStatus:

@@ -13,10 +13,10 @@ from r1.serve.api import Api
 from r1.serve.entry import current
 from r1.serve.errors import ApiError, api_error
 from r1.serve.http import ClientGone, json_response
-from r1.serve.journal import Journal, JournalMiddleware
-from r1.serve.metrics import CONTENT_TYPE
 from r1.serve.openai.api import OPENAI
 from r1.serve.service import Service
+from r1.serve.web.journal import Journal, JournalMiddleware
+from r1.serve.web.metrics import CONTENT_TYPE
 
 APIS: tuple[Api, ...] = (OPENAI,)
 """Of two whose prefixes fit a path, the one with the longer prefix answers."""

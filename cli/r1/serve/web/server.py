@@ -42,7 +42,7 @@ def bind(host: str, port: int) -> socket.socket:
         bound.listen(_BACKLOG)
     except OSError as exc:
         bound.close()
-        raise UsageError(f"cannot listen on {host}:{port} ({exc.strerror}); choose another one with --port") from exc
+        raise UsageError(f"cannot listen on {host}:{port} ({exc.strerror}); choose another address or --port") from exc
     return bound
 
 

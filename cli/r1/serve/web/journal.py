@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from r1.console import Console, printable
 from r1.engine.events import Finished
 from r1.serve.entry import Entry, current
-from r1.serve.metrics import Metrics
+from r1.serve.web.metrics import Metrics
 
 _SHOWN = 200  # characters of an error in a line
 _AGENT = 40  # characters of a client's name

@@ -1,0 +1,1 @@
+"""The web server: the application with all APIs, who may use it, the log, and the socket."""
