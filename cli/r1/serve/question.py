@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from r1.evaluate.vote import VoteOptions
 from r1.serve.messages import Dialogue
 
 if TYPE_CHECKING:
+    from r1.engine.request import Request
     from r1.forms.form import Form
+    from r1.loaded_model import LoadedModel
+    from r1.settings import Settings
 
 MOST_REPLIES = 128
 """To one request: OpenAI's limit for `n`."""
@@ -24,6 +28,7 @@ class Question:
     `model` is the name that the client gave; None or empty: the default. `dialogue` is what to answer; None: `text` is
     to be continued as it stands, without thinking. `changed` are settings that differ from the server's, by their
     names; they are checked when the request is made. The answer ends before the first of the `stop_texts`.
+    `votes`: samples of the reply are drawn, and one is given whose answer the most of them have.
     `top_logprobs`: how many of the likeliest tokens to tell at each place; None: nothing of the kind.
     """
 
@@ -34,4 +39,24 @@ class Question:
     form: Form | None = None
     stop_texts: tuple[str, ...] = ()
     count: int = 1
+    votes: VoteOptions | None = None
     top_logprobs: int | None = None
+    more_texts: tuple[str, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that are to be continued."""
+        return (self.text, *self.more_texts)
+
+
+def request_for(question: Question, settings: Settings, loaded: LoadedModel) -> Request:
+    """The engine's request for one reply. Raises as `LoadedModel.request`."""
+    dialogue = question.dialogue
+    if dialogue is None:
+        request = loaded.continuation(question.text, settings=settings)
+    else:
+        request = loaded.request(
+            dialogue.prompt, dialogue.turns, settings=settings, form=question.form, beginning=dialogue.beginning
+        )
+    request.top_logprobs = question.top_logprobs
+    return request

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from r1.engine.prompt import Turn
-from r1.engine.request import Request
 from r1.evaluate.tally import seed_of
-from r1.loaded_model import LoadedModel
 from r1.serve.asked import Asked
 from r1.serve.engine_thread import EngineThread, Job
 from r1.serve.entry import current
 from r1.serve.errors import ApiError, api_error
-from r1.serve.question import Question
+from r1.serve.held_vote import HeldVote
+from r1.serve.question import Question, request_for
 from r1.serve.served_models import ServedModels
 from r1.settings import Settings, overridden
 from r1_quantize.errors import R1Error
@@ -44,13 +43,18 @@ class Service:
         settings = self._settings_of(question)
         model = await self.name_of(question.model)
         self._admit()
-        asked = Asked(model, self.engine, self._leave)
+        asked = Asked(model, self._leave)
         if (entry := current.get()) is not None:
             entry.asked, entry.prompt = asked, question.text if question.dialogue is None else question.dialogue.prompt
+        if question.votes is not None:
+            vote = HeldVote(self.engine, model, question, settings, asked.sink(0), asked.fields)
+            asked.add(vote.cancel, question.stop_texts)
+            vote.start()
+            return asked
         for index in range(question.count):
             own = settings if settings.seed is None else replace(settings, seed=seed_of(settings.seed, index))
-            job = Job(model, partial(_request, question, own), asked.sink(index))
-            asked.add(job, question.stop_texts)
+            job = Job(model, partial(request_for, question, own), asked.sink(index))
+            asked.add(partial(self.engine.cancel, job), question.stop_texts)
             self.engine.submit(job)
         return asked
 
@@ -85,17 +89,3 @@ class Service:
         self.active -= 1
 
 
-def _request(question: Question, settings: Settings, loaded: LoadedModel) -> Request:
-    """The engine's request for one reply. Raises as `LoadedModel.request`."""
-    dialogue = question.dialogue
-    if dialogue is None:
-        return loaded.continuation(question.text, settings=settings)
-    request = loaded.request(
-        dialogue.prompt,
-        dialogue.turns,
-        settings=settings,
-        form=question.form,
-        beginning=dialogue.beginning,
-    )
-    request.top_logprobs = question.top_logprobs
-    return request
