@@ -24,7 +24,7 @@ from unittest.mock import patch
 
 from r1.engine import thinking
 from r1.engine.context import Context, ContextParams, Part
-from r1.engine.events import Answer, Finished, Prefill, Rewound, Thinking
+from r1.engine.events import Answer, Finished, Prefill, Rewound, Scored, Thinking
 from r1.engine.llama import Stop, llama
 from r1.engine.model import Model
 from r1.engine.prompt import NO_THINKING, NOTHING_GIVEN, Conversation, Turn, prompt_segments
@@ -234,6 +234,7 @@ class Case:
     _asked: dict[Request, Asked] = field(default_factory=dict)
     _ends: dict[Request, Finished] = field(default_factory=dict)
     _went_back: set[Request] = field(default_factory=set)
+    _scored: Counter[Request] = field(default_factory=Counter)
 
     def run(self) -> None:
         """Raises AssertionError where anything is wrong."""
@@ -267,6 +268,7 @@ class Case:
             goes_back=rng.random() < 0.3,
         )
         request = Request(self.alone.prompt(asked), SamplingParams(0, max_tokens=asked.max_tokens), asked.thinking)
+        request.top_logprobs = rng.choice([None, None, 0, 5])
         self._asked[request], self._texts[request], self._states[request] = asked, "", "waiting"
         scheduler.submit(request)
 
@@ -291,6 +293,8 @@ class Case:
             assert request not in self._ends, "an event after the last one"
             if isinstance(event, Finished):
                 self._ends[request] = event
+                generated = event.usage.thinking_tokens + event.usage.answer_tokens
+                assert self._scored[request] == (0 if request.top_logprobs is None else generated)
                 self.counts[f"ended: {event.reason}"] += 1
                 self.counts[f"thinking ended: {event.thinking_end}"] += 1
             elif isinstance(event, Prefill):
@@ -298,7 +302,10 @@ class Case:
             elif isinstance(event, Thinking | Answer):
                 self._states[request] = "thinking" if isinstance(event, Thinking) else "answering"
                 self._texts[request] += event.text
+            elif isinstance(event, Scored):
+                self._scored[request] += 1
             elif isinstance(event, Rewound):
+                self._scored[request] -= event.dropped if request.top_logprobs is not None else 0
                 self.counts["went back"] += 1
                 self._texts[request] = event.thinking
                 self._went_back.add(request)

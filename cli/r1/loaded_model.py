@@ -159,7 +159,8 @@ class LoadedModel:
         """
         began = perf_counter()
         given = beginning or NOTHING_GIVEN
-        self._require_possible(prompt, given.thinking, given.answer or "")
+        earlier = (text for turn in turns for text in (turn.prompt, turn.answer))
+        self._require_possible(*earlier, prompt, given.thinking, given.answer or "")
         settings = settings or self.settings
         thinking = settings.thinking_params()
         continues = given.continued
@@ -250,13 +251,12 @@ class LoadedModel:
         self.close()
 
     def _require_possible(self, *texts: str) -> None:
-        """Raises PromptTooLong for a text that would only take memory before it turned out not to fit."""
+        """Raises PromptTooLong for texts that would only take time and memory before they turned out not to fit."""
         trained = self.model.context_length
         longest = min(self.settings.ctx or trained, trained)
-        for text in texts:
-            tokens = tokens_if_longer(self.model, text, longest)
-            if tokens is not None:
-                raise PromptTooLong(tokens, longest, trained, is_estimate=True)
+        tokens = tokens_if_longer(self.model, "".join(texts), longest)
+        if tokens is not None:
+            raise PromptTooLong(tokens, longest, trained, is_estimate=True)
 
     def _conversation(self, turns: Sequence[Turn]) -> Conversation:
         return Conversation(self.settings.system, list(turns))

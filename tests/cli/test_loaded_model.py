@@ -13,7 +13,7 @@ from r1 import loaded_model
 from r1.engine.context import PromptTooLong
 from r1.engine.events import Answer, Event, Finished, Scored, Thinking, Thought
 from r1.engine.model import Model
-from r1.engine.prompt import Beginning
+from r1.engine.prompt import Beginning, Turn
 from r1.engine.request import Request
 from r1.forms.form import choices_form
 from r1.loaded_model import LoadedModel
@@ -101,6 +101,11 @@ class TestPromptTooLong:
             assert caught.value.tokens == pytest.approx(len(loaded.model.tokenize("word " * 100_000)), rel=0.05)
             assert f"the prompt has about {caught.value.tokens:,} tokens" in str(caught.value)
             assert loaded.context_length == 0
+
+    def test_the_conversation_counts(self, tiny_path: Path) -> None:
+        turns = [Turn("word " * 20_000, "", "word " * 20_000)] * 2
+        with LoadedModel(tiny_path, BRIEF) as loaded, pytest.raises(PromptTooLong, match="has about"):
+            loaded.request("hi", turns)
 
 
 class TestBeginning:

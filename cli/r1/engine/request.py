@@ -18,10 +18,10 @@ class Request:
     The prompt's ids end inside `<think>`; with a thinking budget of 0, after `</think>`. `continues` is what they end
     in the middle of: the reply goes on with it, and its white space at the start is kept. `grammar`, in llama.cpp's
     notation, is what the answer has to keep to. `answer_now` is called before every token; when it returns True, the
-    thinking is closed and the answer begins; `stop_after_thinking` ends the reply there, and leaves nothing for an
-    answer in reserve. With `keeps_threads`, the number of threads for decoding stays what it is
-    when the reply begins: with it the last bits of the logits change, and so the text of a seed could. `top_logprobs`:
-    each token is scored, together with so many of the likeliest ones, at most 20; None: no token is.
+    thinking is closed and the answer begins. `stop_after_thinking`: the reply ends there, and so needs no reserve. With
+    `keeps_threads`, the number of threads for decoding stays what it is when the reply begins: with it the last bits of
+    the logits change, and so the text of a seed could. `top_logprobs`: each token is scored, together with so many of
+    the likeliest ones, at most 20; None: no token is.
     """
 
     prompt: Segments
