@@ -7,6 +7,7 @@ prompt, because old thinking is left out there; while nothing else is to be done
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,22 +15,28 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 from r1.engine.events import Event, Finished, Timings, Usage
 from r1.engine.llama import Stop
 from r1.engine.prompt import Turn
 from r1.engine.request import Request
 from r1.loaded_model import LoadedModel
-from r1.serve.model_host import ModelHost
+from r1.serve.model_host import ModelHost, Presence
 
 _JOIN_S = 10.0
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A job's turn has come: its model is loaded, and its prompt is next. It took `load_s` seconds to get ready."""
+    """A job's turn has come: its model is loaded, and its prompt, of so many tokens, is next. It took `load_s` seconds
+    to get ready.
+    """
 
     load_s: float
+    prompt_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,15 @@ class EngineThread:
         present = self._host.present
         return None if present is None else present.name
 
+    @property
+    def presence(self) -> Presence | None:
+        """The model that is loaded; None: there is none, or it is being loaded."""
+        return self._host.presence
+
+    def keep(self, model: str, seconds: float | None) -> None:
+        """If this is the loaded model, frees it after so many seconds without use; None: never."""
+        self._inbox.put(lambda: self._host.keep(model, seconds))
+
     @contextmanager
     def lease(self, model: str) -> Iterator[LoadedModel]:
         """The loaded model, in its turn; until this is left, no other one takes its place.
@@ -116,12 +132,27 @@ class EngineThread:
         Only what does not change the model may be called: `request`, `model.tokenize`. Raises what loading raises, and
         CancelledError when the thread ends. Not on the engine's thread.
         """
-        lease = _Lease(model)
-        self._inbox.put(lambda: self._waiting.append(lease))
+        lease = self._asked_for(model)
         try:
             yield lease.granted.result()
         finally:
-            self._inbox.put(lambda: self._end_lease(lease))
+            self._give_back(lease)
+
+    async def with_model(self, model: str, work: Callable[[LoadedModel], _Result]) -> _Result:
+        """What `work` makes of the loaded model on a worker thread, under a lease.
+
+        No thread waits for the lease. When the coroutine is cancelled, work that has begun is done nevertheless, and
+        the lease lasts as long. Raises as `lease`, and what `work` raises.
+        """
+        lease = self._asked_for(model)
+        try:
+            loaded = await asyncio.shield(asyncio.wrap_future(lease.granted))
+        except BaseException:
+            self._give_back(lease)
+            raise
+        working = asyncio.get_running_loop().run_in_executor(None, work, loaded)
+        working.add_done_callback(lambda _: self._give_back(lease))
+        return await asyncio.shield(working)
 
     def free_model(self, model: str | None = None) -> None:
         """Frees the model when nothing uses it; only the named one, if a name is given."""
@@ -203,7 +234,7 @@ class EngineThread:
         self._running[job.made] = job
         if job.is_cancelled:  # while its request was made
             job.made.cancel()
-        job.sink([Begun(load_s)])
+        job.sink([Begun(load_s, job.made.prompt_tokens)])
         return True
 
     def _step(self) -> None:
@@ -229,15 +260,15 @@ class EngineThread:
 
     def _do_when_idle(self) -> None:
         """Warms for one conversation, until something else is to be done; or waits for that."""
-        if self._warmings:
+        left = None if self._leases else self._host.seconds_left
+        if self._warmings and left != 0:
             self._warm(self._warmings.pop())
             return
-        if self._leases:
-            self._host.used()
         try:
-            self._inbox.get(timeout=self._host.seconds_left)()
+            self._inbox.get(timeout=None if left is None else min(left, threading.TIMEOUT_MAX))()
         except Empty:
-            self._free_if_unused(None)
+            if self._host.seconds_left == 0:
+                self._free_if_unused(None)
 
     def _warm(self, warming: _Warming) -> None:
         present = self._host.present
@@ -257,11 +288,20 @@ class EngineThread:
         while len(self._warmings) > self.sequences:
             self._warmings.popleft()
 
+    def _asked_for(self, model: str) -> _Lease:
+        lease = _Lease(model)
+        self._inbox.put(lambda: self._waiting.append(lease))
+        return lease
+
+    def _give_back(self, lease: _Lease) -> None:
+        self._inbox.put(lambda: self._end_lease(lease))
+
     def _end_lease(self, lease: _Lease) -> None:
         if lease in self._waiting:
             self._waiting.remove(lease)
         elif lease.granted.done() and lease.granted.exception() is None:
             self._leases -= 1
+            self._host.used()
 
     def _free_if_unused(self, model: str | None) -> None:
         present = self._host.present

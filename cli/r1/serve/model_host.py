@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from r1.fit.plan import MemoryPlan
 from r1.loaded_model import LoadedModel
 
 
@@ -17,8 +18,19 @@ class Hosted:
     loaded: LoadedModel
 
 
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """What can be told of the loaded model. It is freed after `seconds_left` without use; None: it stays."""
+
+    name: str
+    plan: MemoryPlan
+    seconds_left: float | None
+
+
 class ModelHost:
-    """Belongs to the engine's thread. `present` is the model that is loaded; None: none is."""
+    """Belongs to the engine's thread; only `presence` may be read on any. `present` is the model that is loaded; None:
+    none is.
+    """
 
     def __init__(
         self,
@@ -28,7 +40,7 @@ class ModelHost:
     ) -> None:
         """`load` loads the model of a full name. It is freed after `keep_alive_s` seconds without use; None: never."""
         self.present: Hosted | None = None
-        self.keep_alive_s = keep_alive_s
+        self._default_keep_s = self._keep_s = keep_alive_s
         self._load = load
         self._clock = clock
         self._used_at = clock()
@@ -36,14 +48,19 @@ class ModelHost:
     @property
     def seconds_left(self) -> float | None:
         """Until the model is to be freed; None: there is none, or it stays."""
-        if self.present is None or self.keep_alive_s is None:
-            return None
-        return max(self._used_at + self.keep_alive_s - self._clock(), 0.0)
+        return None if self.present is None else self._left(self._keep_s)
+
+    @property
+    def presence(self) -> Presence | None:
+        """The present model as others see it."""
+        present, keep_s = self.present, self._keep_s
+        return None if present is None else Presence(present.name, present.loaded.plan, self._left(keep_s))
 
     def get(self, name: str) -> LoadedModel:
         """The model, loaded in place of the present one if that is another. Raises as `load`; there is none then."""
         if self.present is None or self.present.name != name:
             self.free()
+            self._keep_s = self._default_keep_s
             self.present = Hosted(name, self._load(name))
         self.used()
         return self.present.loaded
@@ -52,7 +69,17 @@ class ModelHost:
         """Notes that the model is in use."""
         self._used_at = self._clock()
 
+    def keep(self, name: str, seconds: float | None) -> None:
+        """If this is the present model, from now on it is freed after so many seconds without use; None: never. When it
+        is loaded again, it is kept as usual.
+        """
+        if self.present is not None and self.present.name == name:
+            self._keep_s = seconds
+
     def free(self) -> None:
         present, self.present = self.present, None
         if present is not None:
             present.loaded.close()
+
+    def _left(self, keep_s: float | None) -> float | None:
+        return None if keep_s is None else max(self._used_at + keep_s - self._clock(), 0.0)
