@@ -27,7 +27,7 @@ NOT_OURS = ("r1.shells", "r1.doctor.installation", "r1.machine.cores", "r1.machi
 
 OPTION = re.compile(r"(?<![\w-])(?:--[a-z][a-z-]+|-[a-zA-Z])(?![\w-])")
 OWN_COMMAND = re.compile(r"\br1 (history [a-z]+|[a-z]+)((?: (?!r1 )[^;,()`]*)?)")
-FOREIGN = re.compile(r"(pip install|uv pip install|ulimit)[^;,()`]*")
+FOREIGN = re.compile(r"(pip install|uv pip install|ulimit|jq)[^;,()`]*")
 """Other programs, and their options."""
 
 IN_CHAT = tuple(name for name in sources() if name.startswith("r1.chat.") or name == "r1.commands.chat")

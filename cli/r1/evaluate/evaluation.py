@@ -11,18 +11,20 @@ from typing import Protocol
 from r1.engine.context import PromptTooLong
 from r1.engine.request import Request
 from r1.evaluate.judging import NOT_COMPARED, Judge, Judgement
-from r1.evaluate.problems import Problem
+from r1.evaluate.problems import BadLine, Problem
 from r1.evaluate.sample_log import Key, SampleLog, SampleRecord
 from r1.evaluate.tally import seed_of
 from r1.evaluate.voting import Engine
 from r1.render.reply_text import Reply, ReplyText
+from r1_quantize.errors import NotEnoughSpace
 
 
 class Listener(Protocol):
-    """Is told what happens: each sample begins once, and ends once unless a signal ends it."""
+    """Is told what happens: each sample begins once, and ends once unless a signal ends it; or it is left out."""
 
     def began(self, sample: SampleToDraw) -> None: ...
     def ended(self, record: SampleRecord) -> None: ...
+    def left_out(self, sample: SampleToDraw) -> None: ...
     def generated(self, tokens: int) -> None: ...
 
 
@@ -68,8 +70,9 @@ class Evaluation:
         listener: Listener,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`request` makes the request for a sample; it may raise PromptTooLong."""
+        """`request` makes the request for a sample; it may raise PromptTooLong and NotEnoughSpace."""
         self.records: list[SampleRecord] = []  # of the samples that have ended
+        self.too_long: dict[int, BadLine] = {}  # by line, the problems that cannot be asked in this context
         self._engine = engine
         self._request = request
         self._judge = judge
@@ -82,6 +85,8 @@ class Evaluation:
 
     def run(self, samples: Iterator[SampleToDraw], interrupted: Callable[[], bool]) -> None:
         """Draws the samples, or some of them if `interrupted`: those under way are then dropped.
+
+        Those of a question that is too long for the context are left out.
 
         Raises what the log's `add` raises, and R1Error when llama.cpp fails; what has ended is in the log by then.
         """
@@ -102,10 +107,12 @@ class Evaluation:
                 if self._running:
                     return
                 self._begin(self._postponed.popleft())
-            elif sample := next(samples, None):
-                self._begin(_Running(sample))
-            else:
+            elif (sample := next(samples, None)) is None:
                 return
+            elif sample.problem.line in self.too_long:
+                self._listener.left_out(sample)
+            else:
+                self._begin(_Running(sample))
 
     def _begin(self, running: _Running) -> None:
         try:
@@ -114,9 +121,10 @@ class Evaluation:
                 self._postponed.append(running)
                 return
             self._engine.submit(request)
-        except PromptTooLong as exc:
-            self._listener.began(running.sample)
-            self._end(_failed(running.sample, str(exc)), "", "")
+        except (PromptTooLong, NotEnoughSpace) as exc:  # the latter: a context for it does not fit in memory
+            line = running.sample.problem.line
+            self.too_long[line] = BadLine(line, f"line {line}: {exc}")
+            self._listener.left_out(running.sample)
             return
         self._running[request] = running
         if not running.again:
@@ -170,18 +178,3 @@ class Evaluation:
         self._log.add(timed, answer, thinking)
         self.records.append(timed)
         self._listener.ended(timed)
-
-
-def _failed(sample: SampleToDraw, error: str) -> SampleRecord:
-    """The record of a question that cannot be asked."""
-    return SampleRecord(
-        line=sample.problem.line,
-        id=sample.problem.id,
-        sample=sample.number,
-        seed=sample.seed,
-        final=None,
-        correct=False,
-        how=NOT_COMPARED,
-        finish_reason="error",
-        error=error,
-    )

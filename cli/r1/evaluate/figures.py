@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from r1.evaluate.estimates import NO_ANSWER, Estimate, Vote, consensus, pass_at_1, powers
-from r1.evaluate.judging import Judge
+from r1.evaluate.judging import LITERALLY, Judge
 from r1.evaluate.problems import Problem
 from r1.evaluate.sample_log import SampleRecord
 from r1_quantize.catalog import Checkpoint
@@ -40,8 +40,8 @@ class Figures:
     """The figures over the samples that there are. `asked` is the number of problems, `k` that of samples of each.
 
     `consensus` has the share for each number of votes that some problem has samples for. `undecided` are the problems
-    whose most frequent answer is not settled: several are as frequent, or the samples that are missing could change it.
-    `tps`: tokens per second of all samples together; None if there are no samples.
+    with samples whose most frequent answer is not settled: several are as frequent, or the samples that are missing
+    could change it. `tps`: tokens per second of all samples together; None if there are no samples.
     """
 
     asked: int
@@ -52,7 +52,6 @@ class Figures:
     ended: Ended
     without_answer: int  # complete replies that say nothing to compare
     literally: int  # samples whose answer could only be compared as text
-    failed: int  # samples of questions that could not be asked
     thinking_tokens: int
     answer_tokens: int
     tokens: int  # with those that were taken back
@@ -97,15 +96,18 @@ def figures(
         consensus={number: consensus(votes, number) for number in powers(max(map(len, votes), default=0))},
         ended=Ended(_thinking_ends(used), Counter(sample.finish_reason for sample in used)),
         without_answer=sum(sample.final is None and sample.finish_reason == "stop" for sample in used),
-        literally=sum(sample.how == "literal" for sample in used),
-        failed=sum(sample.error is not None for sample in used),
+        literally=sum(sample.how == LITERALLY for sample in used),
         thinking_tokens=sum(sample.thinking_tokens for sample in used),
         answer_tokens=sum(sample.answer_tokens for sample in used),
         tokens=sum(sizes),
         median_tokens=median(sizes) if sizes else 0.0,
         most_tokens=max(sizes, default=0),
         wall_s=sum(sample.wall_s for sample in used),
-        undecided=tuple(p.id for p, each in zip(problems, votes, strict=True) if k > 1 and not is_decided(each, k)),
+        undecided=tuple(
+            problem.id
+            for problem, each in zip(problems, votes, strict=True)
+            if k > 1 and each and not is_decided(each, k)
+        ),
         published=published,
     )
 
@@ -143,4 +145,4 @@ def published_for(problems: Sequence[Problem], checkpoint: Checkpoint | None) ->
 
 def _thinking_ends(samples: Sequence[SampleRecord]) -> Counter[str]:
     """By `thinking_end`; "unfinished" for thinking that did not end."""
-    return Counter(sample.thinking_end or "unfinished" for sample in samples if sample.error is None)
+    return Counter(sample.thinking_end or "unfinished" for sample in samples)

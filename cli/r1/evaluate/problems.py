@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from r1.console import printable
+from r1.evaluate.choices import LETTERS
 from r1.forms.regex import Node, compile_regex, matches
 from r1.prompt_input import BadLine as UnreadableLine
 from r1.prompt_input import decode_json, is_utf8
@@ -34,7 +36,8 @@ _QUESTIONS = ("problem", "question", "prompt")
 _ANSWERS = ("answer", "answerkey")
 _IDS = ("id", "unique_id", "problem_id", "question_id", "task_id")
 _CHOICES = ("choices", "options")
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_COLUMNS = "abcdefghij"  # of choices
+_KNOWN = frozenset((*_QUESTIONS, *_ANSWERS, *_IDS, *_CHOICES, *_COLUMNS, "check"))
 _LONGEST_LINE = 16 << 20  # bytes
 _MOST_SKIPPED = 1 << 30  # bytes of a line that is too long, before the rest is not looked for any more
 _LONGEST_ID = 200  # characters
@@ -57,7 +60,7 @@ class Problem:
 
     def prompt(self, instruction: str | None) -> str:
         """What the model is asked: the question, the choices by letter, and then the instruction."""
-        choices = "\n".join(f"{letter}) {text}" for letter, text in zip(_LETTERS, self.choices, strict=False))
+        choices = "\n".join(f"{letter}) {text}" for letter, text in zip(LETTERS, self.choices, strict=False))
         return "\n\n".join(part for part in (self.question, choices, instruction) if part)
 
     def passes_check(self, answer: str) -> bool:
@@ -125,7 +128,7 @@ def _problem(number: int, value: object) -> Problem:
     """Raises UnreadableLine."""
     if not isinstance(value, dict):
         raise UnreadableLine(f"line {number} is not a JSON object")
-    record = {name.lower(): content for name, content in value.items()}
+    record = _in_lower_case(number, value)
     question = _text(number, record, _QUESTIONS)
     if question is None:
         raise UnreadableLine(f'line {number} has no question; name it "problem", "question" or "prompt"')
@@ -138,6 +141,16 @@ def _problem(number: int, value: object) -> Problem:
         answer = _letter(number, value, answer, choices)
     texts = tuple(text for _, text in choices)
     return Problem(_id(number, record), number, question, answer, check, texts)
+
+
+def _in_lower_case(number: int, value: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields by their names in lower case. Raises UnreadableLine for `Question` beside `question`."""
+    record: dict[str, Any] = {}
+    for name, content in value.items():
+        if name.lower() in record and name.lower() in _KNOWN:
+            raise UnreadableLine(f'line {number} has two fields "{name.lower()}", in other case; leave one of them out')
+        record[name.lower()] = content
+    return record
 
 
 def _first(record: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, Any] | None:
@@ -190,13 +203,13 @@ def _check(number: int, record: Mapping[str, Any]) -> str | None:
 
 
 def _id(number: int, record: Mapping[str, Any]) -> str:
+    """On one line, and without what would change a terminal."""
     found = _first(record, _IDS)
     value = found[1] if found is not None else None
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() < _LONGEST_ID:
         return str(value)
-    if isinstance(value, str) and value.strip():
-        return value[:_LONGEST_ID].encode("utf-8", "replace").decode()
-    return f"line {number}"
+    text = printable(" ".join(value[:_LONGEST_ID].split())) if isinstance(value, str) else ""
+    return text.encode("utf-8", "replace").decode() or f"line {number}"
 
 
 Choices = list[tuple[str, str]]
@@ -209,21 +222,21 @@ def _choices(number: int, record: Mapping[str, Any]) -> Choices:
     if found is not None:
         pairs = _listed(found[1])
     elif all(record.get(letter) is not None for letter in "ab"):
-        columns = (letter for letter in "abcdefghij" if record.get(letter) is not None)
+        columns = (letter for letter in _COLUMNS if record.get(letter) is not None)
         pairs = [(letter.upper(), record[letter]) for letter in columns]
     else:
         return []
     texts = [(str(label), _choice_text(text)) for label, text in pairs]
     choices = [(label, text) for label, text in texts if text]
-    if len(choices) < len(texts) or not 2 <= len(choices) <= len(_LETTERS):
-        raise UnreadableLine(f"line {number} has choices that are not from 2 to {len(_LETTERS)} texts")
+    if len(choices) < len(texts) or not 2 <= len(choices) <= len(LETTERS):
+        raise UnreadableLine(f"line {number} has choices that are not from 2 to {len(LETTERS)} texts")
     return choices
 
 
 def _listed(value: object) -> list[tuple[object, object]]:
     """An array, an object by label, or ARC's object of two arrays; none for anything else."""
     if isinstance(value, list):
-        return [*zip(_LETTERS, value, strict=False)] if len(value) <= len(_LETTERS) else []
+        return [*zip(LETTERS, value, strict=False)] if len(value) <= len(LETTERS) else []
     if not isinstance(value, dict):
         return []
     texts, labels = value.get("text"), value.get("label")
@@ -250,7 +263,7 @@ def _letter(number: int, value: object, answer: str, choices: Choices) -> str:
     by_label = [place for place, (known, _) in enumerate(choices) if known.upper() == label]
     by_text = [place for place, (_, text) in enumerate(choices) if text == answer and not is_number]
     if places := by_label + by_text:
-        return _LETTERS[places[0]]
+        return LETTERS[places[0]]
     if len(answer) <= 2 and answer.isdecimal() and int(answer) < len(choices):
-        return _LETTERS[int(answer)]
+        return LETTERS[int(answer)]
     raise UnreadableLine(f"line {number} has an answer that is none of its choices")

@@ -9,16 +9,18 @@ from typing import Any
 from r1.evaluate.estimates import Estimate
 from r1.evaluate.figures import Figures
 from r1.evaluate.problems import BadLine
+from r1.evaluate.sample_log import Cache
 from r1.markdown.wrap import wrap
 from r1.render.bars import bar
 from r1_quantize import units
 
 _LABEL_COLUMNS = 13  # of the label before a fact
-_BESIDE_BAR = 32  # columns of a row of the chart, without its bar
+_ROW_COLUMNS = 11  # of a row of the chart, without its bar and the text behind it
 _MOST_BAR_COLUMNS = 60  # longer bars are no easier to compare
 _LEAST_BAR_COLUMNS = 6  # shorter ones show nothing
 _LEAST_TEXT_COLUMNS = 8
 _SHOWN = 20  # undecided problems
+_SHORTEST_S = 10.0  # of a time in whole seconds
 
 _THINKING_ENDS = {
     "natural": "by the model",
@@ -34,24 +36,27 @@ _REPLY_ENDS = {
     "length": "cut off at --max-tokens",
     "context": "cut off at the end of the context",
     "loop": "stopped going round in circles",
-    "error": "not asked, too long for the context",
 }
 """How thinking and replies ended, in words, in the order in which they are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What was evaluated: the model, the problems' name, the settings in words, and the instruction, if any.
+    """What was evaluated: the model, the problems' name, the settings in words, and what was added to the questions.
 
-    `problems` is the number of usable ones in the whole set.
+    `problems` is the number of usable ones in the whole set. `instructions` has each different one, None for none, with
+    the number of its problems. `bad_lines` are left out of the figures. `cache` None: nothing was drawn. `has_math`:
+    math-verify is installed.
     """
 
     model: str
     name: str
     problems: int
     settings: str
-    instruction: str | None
+    instructions: Sequence[tuple[str | None, int]]
     bad_lines: Sequence[BadLine] = field(default=())
+    cache: Cache | None = None
+    has_math: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +70,9 @@ class Layout:
 def report_lines(subject: Subject, figures: Figures, layout: Layout) -> list[str]:
     """Facts with their labels, then a row for each number of votes."""
     lines: list[str] = []
-    for label, text in [*_subject_facts(subject, figures), *_facts(figures)]:
+    for label, text in [*_subject_facts(subject, figures), *_facts(figures, has_math=subject.has_math)]:
         lines += _fact(label, text, layout)
-    if figures.samples:
+    if _has_votes(figures):
         lines += ["", *_fact("votes", "share of problems that a vote among so many samples gets right", layout)]
         lines += _rows(figures, layout)
     return [line.replace("±", "+-") if layout.is_ascii else line for line in lines]
@@ -79,7 +84,9 @@ def report_object(subject: Subject, figures: Figures, settings: Mapping[str, Any
     return {
         "model": subject.model,
         "problems": {"name": subject.name, "asked": figures.asked, "usable": subject.problems},
-        "settings": {**settings, "instruction": subject.instruction},
+        "settings": dict(settings),
+        "instructions": [{"text": text, "problems": problems} for text, problems in subject.instructions],
+        "context": None if subject.cache is None else subject.cache.to_json(),
         "complete": figures.is_complete,
         "samples_per_problem": figures.k,
         "samples": figures.samples,
@@ -107,28 +114,40 @@ def report_object(subject: Subject, figures: Figures, settings: Mapping[str, Any
 
 
 def _subject_facts(subject: Subject, figures: Figures) -> list[tuple[str, str]]:
-    of = "" if figures.asked == subject.problems else f" of {subject.problems:,}"
-    each = f"{figures.asked:,}{of}, {units.count(figures.k, 'sample')} each"
-    missing = "" if figures.is_complete else f"; only {units.count(figures.samples, 'sample')} so far"
-    instruction = "none" if subject.instruction is None else f"“{subject.instruction}”"
+    asked = units.count(figures.asked, "problem")
+    if figures.asked != subject.problems:
+        asked = f"{figures.asked:,} of {units.count(subject.problems, 'problem')}"
+    each = units.count(figures.k, "sample") + ("" if figures.asked == 1 else " each")
+    so_far = f"only {units.count(figures.samples, 'sample')}" if figures.samples else "none"
+    missing = "" if figures.is_complete else f"; {so_far} so far"
+    bad = f"; {units.count(len(subject.bad_lines), 'line')} left out" if subject.bad_lines else ""
     return [
         ("model", subject.model),
-        ("problems", f"{subject.name}: {each}{missing}"),
+        ("problems", f"{subject.name}: {asked}, {each}{missing}{bad}"),
         ("settings", subject.settings),
-        ("instruction", instruction),
+        ("instruction", _instructions(subject.instructions)),
     ]
 
 
-def _facts(figures: Figures) -> list[tuple[str, str]]:
+def _instructions(instructions: Sequence[tuple[str | None, int]]) -> str:
+    """`“Think.”`, or `“Think.” for 3 problems, none for 1 problem`."""
+    texts = [("none" if text is None else f"“{text}”", problems) for text, problems in instructions]
+    if len(texts) == 1:
+        return texts[0][0]
+    return ", ".join(f"{text} for {units.count(problems, 'problem')}" for text, problems in texts) or "none"
+
+
+def _facts(figures: Figures, *, has_math: bool) -> list[tuple[str, str]]:
     if not figures.samples:
         return []
-    facts = [("pass@1", _share(figures.pass_at_1) + _beside_published(figures))]
+    facts = [("pass@1", _share(figures.pass_at_1, figures.asked) + _beside_published(figures))]
     facts += [("thinking", f"ended {_counts(figures.ended.thinking, _THINKING_ENDS, figures.samples)}")]
     facts += [("replies", _counts(figures.ended.replies, _REPLY_ENDS, figures.samples))]
     if figures.without_answer:
         facts.append(("no answer", f"{figures.without_answer:,} of the complete replies have nothing to compare"))
     if figures.literally:
-        facts.append(("literally", f"{units.count(figures.literally, 'answer')} could only be compared as text"))
+        why = "because math-verify found no result" if has_math else 'without math-verify; pip install "r1-local[math]"'
+        facts.append(("literally", f"{units.count(figures.literally, 'answer')} could only be compared as text, {why}"))
     facts += [("tokens", _tokens(figures)), ("speed", _speed(figures))]
     if figures.undecided:
         shown = ", ".join(figures.undecided[:_SHOWN])
@@ -150,7 +169,7 @@ def _counts(counts: Mapping[str, int], words: Mapping[str, str], total: int) -> 
     others = [name for name in counts if name not in words]
     parts = [(words.get(name, name), counts[name]) for name in [*known, *others]]
     if len(parts) == 1 and parts[0][1] == total:
-        return f"{parts[0][0]}, all {total:,}"
+        return f"{parts[0][0]}, all {total:,}" if total > 1 else parts[0][0]
     return ", ".join(f"{count:,} {text}" for text, count in parts)
 
 
@@ -163,31 +182,43 @@ def _tokens(figures: Figures) -> str:
 
 
 def _speed(figures: Figures) -> str:
-    took = f"{figures.tokens:,} tokens in {units.duration(figures.wall_s)}"
+    seconds = figures.wall_s
+    time = units.duration(seconds) if seconds >= _SHORTEST_S else f"{seconds:.2g} s"
+    took = f"{figures.tokens:,} tokens in {time}"
     if figures.tps is None:
         return took
     return f"{figures.tps:,.{0 if figures.tps >= 10 else 1}f} tok/s of all samples together; {took}"
 
 
+def _has_votes(figures: Figures) -> bool:
+    """Whether some problem has several samples, or a figure of several was published."""
+    published = figures.published is not None and figures.published.cons_at_64 is not None
+    return max(figures.consensus, default=0) > 1 or (published and figures.samples > 0)
+
+
 def _rows(figures: Figures, layout: Layout) -> list[str]:
     """The share for each number of votes, with a bar on a terminal that is wide enough."""
-    shares = [(f"{k:>7,}", estimate.value, _share(estimate)) for k, estimate in figures.consensus.items()]
+    shares = [(f"{k:>7,}", each.value, _share(each, figures.asked)) for k, each in figures.consensus.items()]
     published = figures.published
     if published is not None and published.cons_at_64 is not None:
         shares.append((f"{64:>7}", published.cons_at_64, f"{100 * published.cons_at_64:.1f} % published"))
-    columns = min((layout.columns or 0) - _BESIDE_BAR, _MOST_BAR_COLUMNS)
+    beside = _ROW_COLUMNS + max(len(text) for _, _, text in shares)
+    columns = min((layout.columns or 0) - beside, _MOST_BAR_COLUMNS)
     if columns < _LEAST_BAR_COLUMNS:
         return [f"{label}  {text}" for label, _, text in shares]
     return [f"{label}  {bar(value, columns, is_ascii=layout.is_ascii)} {text}" for label, value, text in shares]
 
 
-def _share(estimate: Estimate) -> str:
+def _share(estimate: Estimate, asked: int) -> str:
+    """`76.6 % ± 3.0`, or `76.6 % ± 3.0 of 4 problems` if that is not all of them."""
     share = f"{100 * estimate.value:.1f} %"
-    return share if estimate.error is None else f"{share} ± {100 * estimate.error:.1f}"
+    error = "" if estimate.error is None else f" ± {100 * estimate.error:.1f}"
+    return share + error + ("" if estimate.problems == asked else f" of {units.count(estimate.problems, 'problem')}")
 
 
 def _estimate(estimate: Estimate) -> dict[str, float | None]:
-    return {"value": round(estimate.value, 6), "error": None if estimate.error is None else round(estimate.error, 6)}
+    error = None if estimate.error is None else round(estimate.error, 6)
+    return {"value": round(estimate.value, 6), "error": error, "problems": estimate.problems}
 
 
 def _fact(label: str, text: str, layout: Layout) -> list[str]:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from r1.console import printable
+from r1.engine.kv_types import KV_TYPES
+from r1_quantize import units
 from r1_quantize.errors import UNUSABLE_PATH, Busy, UsageError
 from r1_quantize.files import disk_error, try_lock
 
@@ -23,7 +25,9 @@ FORMAT = 1
 """Of the file; the value of the first key of its first line."""
 
 _FORMAT_KEY = "r1_eval"
+_CONTEXT_KEY = "context"
 _LONGEST = 64 << 20  # bytes of a line; longer than any model's reply
+_LARGEST = 1 << 53  # a number in a line; JSON's readers agree about those below
 _SHOWN = 60  # characters of a value in a message
 
 Facts = Mapping[str, Any]
@@ -34,11 +38,30 @@ Key = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Cache:
+    """What the free memory decides where the settings do not: how many tokens of context there are, and their type."""
+
+    tokens: int
+    kv_type: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"tokens": self.tokens, "kv_type": self.kv_type}
+
+    @classmethod
+    def from_json(cls, value: object) -> Self | None:
+        """None for what is none."""
+        tokens, kv_type = (value.get(name) if isinstance(value, dict) else None for name in ("tokens", "kv_type"))
+        if not isinstance(tokens, int) or not isinstance(kv_type, str) or kv_type not in KV_TYPES:
+            return None
+        return cls(tokens, kv_type) if 0 < tokens < _LARGEST else None
+
+
+@dataclass(frozen=True, slots=True)
 class SampleRecord:
     """What became of one sample. `final` is what its answer says in the end; None: nothing that can be compared.
 
-    `how` is the way `final` was compared with the right answer. `finish_reason` is "error" for a question that could
-    not be asked, and then `error` says why. `wall_s`: the seconds since the sample before it ended, or since the start.
+    `how` is the way `final` was compared with the right answer. `wall_s`: the seconds since the sample before it ended,
+    or since the start.
     """
 
     line: int
@@ -54,7 +77,6 @@ class SampleRecord:
     answer_tokens: int = 0
     discarded_tokens: int = 0
     wall_s: float = 0.0
-    error: str | None = None
 
     @property
     def key(self) -> Key:
@@ -67,10 +89,7 @@ class SampleRecord:
 
     def to_json(self, answer: str, thinking: str) -> dict[str, Any]:
         """The object of its line, with the text of the reply."""
-        values = {name: getattr(self, name) for name in _TYPES}
-        if self.error is None:
-            del values["error"]
-        return {**values, "answer": answer, "thinking": thinking}
+        return {**{name: getattr(self, name) for name in _TYPES}, "answer": answer, "thinking": thinking}
 
     @classmethod
     def from_json(cls, value: object) -> Self | None:
@@ -78,7 +97,7 @@ class SampleRecord:
         if not isinstance(value, dict):
             return None
         values: dict[str, Any] = {name: value.get(name) for name in _TYPES}
-        fits = all(isinstance(values[name], kind) for name, kind in _TYPES.items())
+        fits = all(_is_value(values[name], kind) for name, kind in _TYPES.items())
         return cls(**values) if fits else None
 
 
@@ -96,22 +115,30 @@ _TYPES: dict[str, Any] = {
     "answer_tokens": int,
     "discarded_tokens": int,
     "wall_s": int | float,
-    "error": str | None,
 }
 """The fields of a record, in the order of its line, and their types."""
 
 
+def _is_value(value: object, kind: Any) -> bool:
+    """Whether it is of the type; a number is not below 0, not infinite, and has no thousands of digits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return isinstance(value, kind) and (kind is bool) == isinstance(value, bool)
+    return isinstance(value, kind) and 0 <= value < _LARGEST
+
+
 @dataclass(slots=True)
 class SampleLog:
-    """The file. `earlier` are the samples that it had. `renewed` says why it was started over, if it was.
+    """The file. `earlier` are the samples that it had, and `cache` that with which they were drawn, or will be.
 
-    `damaged` counts lines that are no samples. Close it when done.
+    `renewed` says why it was started over, if it was. `damaged` counts lines that are no samples. Close it when done.
     """
 
     path: Path
     earlier: list[SampleRecord] = field(default_factory=list)
+    cache: Cache | None = None
     renewed: str | None = None
     damaged: int = 0
+    _facts: Facts = field(default_factory=dict)
     _file: FileIO | None = None
     _end: int = 0  # of the last complete line
 
@@ -127,9 +154,9 @@ class SampleLog:
         Raises UsageError if it cannot be written, or has something else than samples, Busy if another process writes
         it, NotEnoughSpace.
         """
-        log = cls(path)
+        log = cls(path, _facts=facts)
         try:
-            log._open(facts)
+            log._open()
         except OSError as exc:
             log.close()
             raise _error(path, exc) from exc
@@ -140,8 +167,12 @@ class SampleLog:
 
     def add(self, record: SampleRecord, answer: str, thinking: str) -> None:
         """Appends a sample, as a whole line or not at all. Raises NotEnoughSpace and R1Error if the disk fails."""
-        if self._file is not None:
-            self._append(record.to_json(answer, thinking))
+        if self._file is None:
+            return
+        if self._end == 0:
+            cache = None if self.cache is None else self.cache.to_json()
+            self._append({_FORMAT_KEY: FORMAT, **self._facts, _CONTEXT_KEY: cache})
+        self._append(record.to_json(answer, thinking))
 
     def close(self) -> None:
         if self._file is not None:
@@ -154,22 +185,22 @@ class SampleLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self, facts: Facts) -> None:
+    def _open(self) -> None:
+        """The first line is written with the first sample, because a file without samples says nothing."""
         self._lock()
-        content = _read(self._opened)
-        if content.facts is None and content.size:
-            if not content.is_torn_start:
-                raise UsageError(f"{self.path} has something else than samples of r1 eval; give --output another file")
+        content = _read(self._opened, self.path)
+        if content.facts is None and content.size and not content.is_torn_start:
+            raise UsageError(f"{self.path} has something else than samples of r1 eval; give --output another file")
+        if not content.records and not content.damaged:
             content = _Content()
-        if content.facts is not None and (change := _change(content.facts, facts)):
+        elif change := _change(content.facts or {}, self._facts):
             self._renew(change)
             content = _Content()
-        self.earlier, self.damaged, self._end = content.records, content.damaged, content.end
+        self.earlier, self.cache, self.damaged = content.records, content.cache, content.damaged
+        self._end = content.end
         if _is_regular(self._opened):
             self._opened.truncate(self._end)  # without a line that a killed process left incomplete
             self._opened.seek(self._end)
-        if content.facts is None:
-            self._append({_FORMAT_KEY: FORMAT, **facts})
 
     @property
     def _opened(self) -> FileIO:
@@ -187,10 +218,11 @@ class SampleLog:
 
     def _renew(self, change: str) -> None:
         """Keeps the file under another name, and begins a new one."""
-        kept = _free_name(self.path)
+        path = self.path.resolve()  # what is kept stays on the disk that a link leads to
+        kept = _free_name(path)
         if os.name == "nt":
             self.close()  # Windows renames no open file
-        self.path.rename(kept)
+        path.rename(kept)
         self.close()
         self._lock()
         self.renewed = f"{change}; they are kept in {kept}"
@@ -215,6 +247,7 @@ class _Content:
     """What a file has. `facts` None: it has no first line as it should be. `end`: where its last complete line ends."""
 
     facts: dict[str, Any] | None = None
+    cache: Cache | None = None
     records: list[SampleRecord] = field(default_factory=list)
     damaged: int = 0
     end: int = 0
@@ -222,15 +255,15 @@ class _Content:
     is_torn_start: bool = False  # it has only the beginning of a first line
 
 
-def _read(file: FileIO) -> _Content:
-    """Reads the file from its start. Raises OSError."""
+def _read(file: FileIO, path: Path) -> _Content:
+    """Reads the file from its start. Raises OSError, and UsageError for a line that no sample can be."""
     content = _Content()
     if not _is_regular(file):
         return content
     content.size = os.fstat(file.fileno()).st_size
     file.seek(0)
     seen: set[Key] = set()
-    for number, line in enumerate(_lines(file)):
+    for number, line in enumerate(_lines(file, path)):
         if not line.endswith(b"\n"):
             content.is_torn_start = number == 0 and _begins_first_line(line)
             break
@@ -238,6 +271,7 @@ def _read(file: FileIO) -> _Content:
         if number == 0:
             if not (isinstance(value, dict) and value.pop(_FORMAT_KEY, None) == FORMAT):
                 break
+            content.cache = Cache.from_json(value.pop(_CONTEXT_KEY, None))
             content.facts = value
         elif (record := SampleRecord.from_json(value)) is None:
             content.damaged += 1
@@ -248,14 +282,14 @@ def _read(file: FileIO) -> _Content:
     return content
 
 
-def _lines(file: FileIO) -> Iterator[bytes]:
-    """Each line with its newline. The buffer is not closed, because it would close the file."""
+def _lines(file: FileIO, path: Path) -> Iterator[bytes]:
+    """Each line with its newline. Raises UsageError for one that is too long: what is behind it would be lost."""
     rest = b""
     while piece := file.read(1 << 20):
         *lines, rest = (rest + piece).split(b"\n")
         yield from (line + b"\n" for line in lines)
         if len(rest) > _LONGEST:
-            break
+            raise UsageError(f"{path} has a line of more than {units.size(_LONGEST)}; give --output another file")
     if rest:
         yield rest
 
@@ -283,7 +317,7 @@ def _change(before: Facts, now: Facts) -> str | None:
 
 
 def _shown(value: object) -> str:
-    text = "none" if value is None else printable(" ".join(str(value).split()))
+    text = "not given" if value is None else printable(" ".join(str(value).split()))
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from r1.evaluate.figures import is_decided
-from r1.evaluate.judging import Judge
+from r1.evaluate.judging import Ballot, Judge
 from r1.evaluate.problems import Problem
 from r1.evaluate.sample_log import SampleRecord
 
@@ -16,18 +16,18 @@ _LONGEST = 12  # characters of an id
 
 @dataclass(slots=True)
 class Standing:
-    """Follows the samples of each problem. One thread changes it; others may read `wording`."""
+    """Follows the samples of each problem. One thread changes it; others may read `wording`.
+
+    `earlier` are samples that there were before, by the line of their problem. `judge` compares wrong answers while
+    samples are drawn, so it should not take long.
+    """
 
     judge: Judge
     k: int
-    samples: dict[int, list[SampleRecord]] = field(default_factory=dict)
+    earlier: Mapping[int, Sequence[SampleRecord]] = field(default_factory=dict)
     wording: str = ""
+    _ballots: dict[int, Ballot] = field(default_factory=dict)
     _undecided: dict[int, str] = field(default_factory=dict)  # labels by line, in the order of their beginning
-
-    @classmethod
-    def of(cls, judge: Judge, k: int, earlier: Mapping[int, Sequence[SampleRecord]]) -> Standing:
-        """With the samples of each problem that there are, by its line."""
-        return cls(judge, k, {line: list(samples) for line, samples in earlier.items()})
 
     def begin(self, problem: Problem) -> None:
         """A sample of the problem begins."""
@@ -37,15 +37,26 @@ class Standing:
 
     def end(self, problem: Problem, sample: SampleRecord) -> None:
         """A sample of the problem has ended. One whose samples are all there is left to the report."""
-        samples = self.samples.setdefault(problem.line, [])
-        samples.append(sample)
-        if len(samples) >= self.k or self._is_decided(problem):
-            self._undecided.pop(problem.line, None)
-            self._word()
+        ballot = self._ballot(problem)
+        ballot.add(sample)
+        if len(ballot.votes) >= self.k or self._is_decided(problem):
+            self.drop(problem)
+
+    def drop(self, problem: Problem) -> None:
+        """The problem is left out."""
+        self._undecided.pop(problem.line, None)
+        self._word()
 
     def _is_decided(self, problem: Problem) -> bool:
-        samples = self.samples.get(problem.line, [])
-        return bool(samples) and is_decided(self.judge.votes(problem, samples), self.k)
+        votes = self._ballot(problem).votes
+        return bool(votes) and is_decided(votes, self.k)
+
+    def _ballot(self, problem: Problem) -> Ballot:
+        if problem.line not in self._ballots:
+            ballot = self._ballots[problem.line] = Ballot(self.judge, problem)
+            for sample in self.earlier.get(problem.line, ()):
+                ballot.add(sample)
+        return self._ballots[problem.line]
 
     def _word(self) -> None:
         self.wording = undecided_text(self._undecided.values())

@@ -42,20 +42,26 @@ class TestFigures:
         found = json.loads(printed(r1(*TINY, "--builtin", "tiny", "--limit", "20", "--json")))
         assert found["problems"] == {"name": "tiny, built in", "asked": 20, "usable": 400}
         assert found["pass_at_1"]["value"] >= 0.8
-        assert (found["complete"], found["samples"], found["settings"]["instruction"]) == (True, 20, None)
+        assert (found["complete"], found["samples"]) == (True, 20)
+        assert found["instructions"] == [{"text": None, "problems": 20}]
+        assert found["context"] == {"tokens": 2048, "kv_type": "f16"}  # what it was trained for
         assert sum(found["thinking_end"].values()) == 20
         assert found["model"] == "tiny:Q8_0"
 
     def test_of_a_file_in_words(self, r1: Run, problems: Path) -> None:
         text = printed(r1(*TINY, problems, "--no-instruct"))
-        assert f"{problems}: 4, 1 sample each" in text
-        assert "pass@1       75.0 % ± 25.0" in text
-        assert "instruction  none" in text
-        assert "      1  75.0 % ± 25.0" in text
+        assert f"{problems}: 4 problems, 1 sample each\n" in text
+        assert "pass@1       75.0 % ± 25.0\n" in text
+        assert "instruction  none\n" in text
+        assert "at most 32,768 tokens in a context of 2,048, seed 0\n" in text
+        assert "votes" not in text
 
     def test_of_stdin(self, r1: Run) -> None:
         found = json.loads(printed(r1(*TINY, "-", "--no-instruct", "--json", stdin=lines(*PROBLEMS[:2]))))
-        assert (found["problems"]["name"], found["pass_at_1"]) == ("stdin", {"value": 1.0, "error": 0.0})
+        assert (found["problems"]["name"], found["pass_at_1"]) == (
+            "stdin",
+            {"value": 1.0, "error": None, "problems": 2},
+        )
 
     @pytest.mark.parametrize(
         ("options", "instruction"),
@@ -69,7 +75,7 @@ class TestFigures:
         self, r1: Run, problems: Path, options: tuple[str, ...], instruction: str | None
     ) -> None:
         found = json.loads(printed(r1(*TINY, problems, "--limit", "1", "--max-tokens", "4", "--json", *options)))
-        assert found["settings"]["instruction"] == instruction
+        assert found["instructions"] == [{"text": instruction, "problems": 1}]
 
     def test_samples_of_the_same_problem_differ_and_are_counted(self, r1: Run, problems: Path, tmp_path: Path) -> None:
         file = tmp_path / "samples.jsonl"
@@ -123,9 +129,10 @@ class TestGoingOn:
         ("change", "says"),
         [
             (("--temp", "0.5"), "another temp, 0.0 instead of 0.5"),
-            (("--instruct", "Be brief."), "another instruction, none instead of Be brief."),
+            (("--instruct", "Be brief."), "another instruction, not given instead of Be brief."),
             (("--seed", "5"), "another seed, 0 instead of 5"),
-            (("--effort", "low"), "another effort, none instead of low"),
+            (("--effort", "low"), "another think budget, not given instead of 1024"),
+            (("--ctx", "1024"), "another ctx, not given instead of 1024"),
         ],
     )
     def test_a_changed_setting_starts_over_and_says_so(
@@ -153,6 +160,52 @@ class TestGoingOn:
             printed(r1(*command, *options))
         assert sorted((each["line"], each["sample"]) for each in samples(file)) == [(1, 0), (1, 1), (2, 0), (2, 1)]
         assert not file.with_name("samples.old.jsonl").exists()
+
+    def test_another_way_to_say_the_same_changes_nothing(
+        self, r1: Run, problems: Path, tmp_path: Path, tiny_path: Path
+    ) -> None:
+        """--effort max is no budget, and a file may be reached by another path."""
+        file = tmp_path / "samples.jsonl"
+        command = ("eval", "--temp", "0", problems, "--no-instruct", "--max-tokens", "2", "-o", file)
+        printed(r1(*command, "-m", tiny_path))
+        before = file.read_bytes()
+        for options in (("--effort", "max"), ("--think-budget", "off"), ("--loop-guard", "on")):
+            done = r1(*command, "-m", tiny_path.parent / ".." / tiny_path.parent.name / tiny_path.name, *options)
+            assert (done.returncode, done.stderr, file.read_bytes()) == (0, b"", before)
+
+    def test_the_context_is_that_of_the_samples_before(self, r1: Run, problems: Path, tmp_path: Path) -> None:
+        """As if there had been less memory then."""
+        file = tmp_path / "samples.jsonl"
+        command = (*TINY, problems, "--no-instruct", "--max-tokens", "400", "-o", file, "--json")
+        printed(r1(*command, "--limit", "1"))
+        first, sample = map(json.loads, file.read_bytes().splitlines())
+        assert first["context"] == {"tokens": 2048, "kv_type": "f16"}
+        file.write_bytes(lines({**first, "context": {"tokens": 256, "kv_type": "q8_0"}}, sample))
+        assert json.loads(printed(r1(*command)))["context"] == {"tokens": 256, "kv_type": "q8_0"}
+        assert len(samples(file)) == 4
+
+    def test_a_line_that_is_damaged_is_named_until_its_sample_is_drawn_again(
+        self, r1: Run, problems: Path, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "samples.jsonl"
+        command = (*TINY, problems, "--no-instruct", "--max-tokens", "2", "-o", file)
+        printed(r1(*command))
+        first, _, *rest = file.read_bytes().splitlines()
+        file.write_bytes(lines(first, b"{", *rest))
+        expected = f"r1: {file}: 1 line could not be read; what is missing is drawn again\n"
+        assert [r1(*command).stderr.decode() for _ in range(2)] == [expected, ""]
+
+    def test_what_was_compared_as_text_is_judged_again(self, r1: Run, tmp_path: Path) -> None:
+        """As if math-verify had not been there: it knows that x^2-1 is (x-1)(x+1), and is installed for the tests."""
+        problems, file = tmp_path / "problems.jsonl", tmp_path / "samples.jsonl"
+        problems.write_bytes(lines({"question": "Factor x^2-1", "answer": "(x-1)(x+1)"}))
+        command = (*TINY, problems, "--no-instruct", "--max-tokens", "2", "-o", file, "--json")
+        printed(r1(*command))
+        first, sample = map(json.loads, file.read_bytes().splitlines())
+        literally = {"final": "x^2-1", "correct": False, "how": "literal", "finish_reason": "stop"}
+        file.write_bytes(lines(first, {**sample, **literally}))
+        found = json.loads(printed(r1(*command)))
+        assert (found["pass_at_1"]["value"], found["compared_literally"]) == (1.0, 0)
 
     def test_a_changed_file_starts_over(self, r1: Run, problems: Path, tmp_path: Path) -> None:
         command = (*TINY, problems, "--no-instruct", "--max-tokens", "2", "-o", tmp_path / "samples.jsonl")
@@ -186,14 +239,24 @@ class TestBadInput:
         assert [bad["line"] for bad in found["bad_lines"]] == [2, 3, 4, 5, 6, 7]
         assert r1(*TINY, file, "--no-instruct", "--skip-bad").returncode == 0
 
-    def test_a_question_that_is_longer_than_the_context_is_wrong_and_named(self, r1: Run, tmp_path: Path) -> None:
-        file = tmp_path / "problems.jsonl"
-        file.write_bytes(lines({"question": "word " * 5000, "answer": 1}, PROBLEMS[0]))
-        done = r1(*TINY, file, "--no-instruct", "--json")
+    def test_questions_that_are_longer_than_the_context_are_named_and_left_out(self, r1: Run, tmp_path: Path) -> None:
+        """As lines that are no problems: they say nothing about the model."""
+        problems, file = tmp_path / "problems.jsonl", tmp_path / "samples.jsonl"
+        problems.write_bytes(lines({"question": "word " * 5000, "answer": 1}, b"{", PROBLEMS[0], PROBLEMS[1]))
+        longer = {"question": "a " * 600, "answer": 1}
+        problems.write_bytes(problems.read_bytes() + lines(*[longer] * 5))
+        command = (*TINY, problems, "--no-instruct", "--json", "--ctx", "512", "-k", "2", "-o", file)
+        done = r1(*command)
         assert done.returncode == 2
-        assert done.stderr.decode().startswith("r1: line 1: the prompt")
+        errors = done.stderr.decode().splitlines()
+        assert [error[:15] for error in errors[:3]] == ["r1: line 2 is n", "r1: line 1: the", "r1: line 5: the"]
+        assert errors[-1] == "r1: 1 other line cannot be used either"
         found = json.loads(done.stdout)
-        assert (found["pass_at_1"]["value"], found["finish_reason"]) == (0.5, {"error": 1, "stop": 1})
+        assert (found["pass_at_1"]["value"], found["finish_reason"], found["complete"]) == (1.0, {"stop": 4}, True)
+        assert (found["problems"]["asked"], found["undecided"]) == (2, [])
+        assert [bad["line"] for bad in found["bad_lines"]] == [1, 2, 5, 6, 7, 8, 9]
+        assert {each["line"] for each in samples(file)} == {3, 4}
+        assert r1(*command, "--skip-bad").returncode == 0
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -207,6 +270,10 @@ class TestBadInput:
                 "tiny: cannot be read (No such file or directory); for the built-in problems: --builtin tiny",
             ),
             (("-",), "stdin has no problems; each line is a JSON object with a question and its answer"),
+            (
+                ("--builtin", "tiny", "-o", "-"),
+                "--output - is no file to go on from; give it a name, and use --json for figures on stdout",
+            ),
             (("--builtin", "tiny", "-o", "/"), "--output /: cannot be written (Is a directory); choose another file"),
             (
                 ("--builtin", "tiny", "--instruct", "x", "--no-instruct"),

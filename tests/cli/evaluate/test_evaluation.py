@@ -36,6 +36,9 @@ class Heard:
     def ended(self, record: SampleRecord) -> None:
         self.log.append(f"ended {record.line}.{record.sample}")
 
+    def left_out(self, sample: SampleToDraw) -> None:
+        self.log.append(f"left out {sample.problem.line}.{sample.number}")
+
     def generated(self, tokens: int) -> None:
         self.tokens += tokens
 
@@ -110,13 +113,20 @@ class TestRun:
         with SampleLog.open(path, FACTS) as log:
             assert log.earlier == run.records
 
-    def test_a_question_that_is_too_long_is_recorded_and_the_rest_goes_on(self) -> None:
-        heard = Heard()
-        run = evaluation(FakeEngine(), heard=heard)
-        run.run(draw([problem(1, question="long"), problem(2, question="2 a")]), lambda: False)
-        assert heard.log == ["began 1.0", "ended 1.0", "began 2.0", "ended 2.0"]
-        assert [(record.line, record.finish_reason) for record in run.records] == [(1, "error"), (2, "stop")]
-        assert run.records[0].error is not None
+    def test_a_question_that_is_too_long_is_named_and_left_out_and_the_rest_goes_on(self, tmp_path: Path) -> None:
+        """It is not in the file, so that it is asked again where there is more context."""
+        heard, path = Heard(), tmp_path / "samples.jsonl"
+        with SampleLog.open(path, FACTS) as log:
+            run = evaluation(FakeEngine(), log, heard)
+            run.run(draw([problem(1, question="long"), problem(2, question="2 a")], 2), lambda: False)
+        assert sorted(heard.log) == sorted(
+            [*("left out 1.0", "left out 1.1"), *("began 2.0", "began 2.1", "ended 2.0", "ended 2.1")]
+        )
+        assert [record.key for record in run.records] == [(2, 0), (2, 1)]
+        assert [*run.too_long] == [1]
+        assert run.too_long[1].reason.startswith("line 1: the prompt has")
+        with SampleLog.open(path, FACTS) as log:
+            assert log.earlier == run.records
 
     def test_one_that_the_others_left_no_room_for_is_drawn_again_alone(self) -> None:
         engine, heard = FakeEngine(crowds_out={"3 a"}), Heard()

@@ -56,7 +56,7 @@ class TestFigures:
 
     def test_without_samples(self) -> None:
         found = of([problem(1)], [], 2)
-        assert (found.samples, found.is_complete, found.tps, found.undecided) == (0, False, None, ("1",))
+        assert (found.samples, found.is_complete, found.tps, found.undecided) == (0, False, None, ())
         assert found.consensus == {}
 
     def test_of_some_of_the_samples_there_are_shares_for_fewer_votes(self) -> None:
@@ -64,15 +64,16 @@ class TestFigures:
         assert [*found.consensus] == [1, 2]
         assert found.consensus[2].error is None  # only one problem has two
 
-    def test_what_could_not_be_compared_or_asked_is_counted(self) -> None:
-        records = [
-            sample(1, 0, "41", how="literal"),
-            sample(2, 0, None),
-            sample(3, 0, None, finish_reason="error", error="too long", thinking_end=None),
-        ]
-        found = of([problem(line) for line in (1, 2, 3)], records, 1)
-        assert (found.literally, found.without_answer, found.failed) == (1, 1, 1)
-        assert found.ended.thinking == {"natural": 2}
+    def test_what_could_not_be_compared_is_counted(self) -> None:
+        records = [sample(1, 0, "41", how="literal"), sample(2, 0, None)]
+        found = of([problem(line) for line in (1, 2)], records, 1)
+        assert (found.literally, found.without_answer) == (1, 1)
+
+    def test_each_share_has_the_number_of_its_problems(self) -> None:
+        records = [sample(1, 0), sample(1, 1), sample(2, 0)]
+        found = of([problem(line) for line in (1, 2, 3)], records, 2)
+        assert found.pass_at_1.problems == 2
+        assert {k: estimate.problems for k, estimate in found.consensus.items()} == {1: 2, 2: 1}
 
 
 class TestUndecided:
@@ -94,8 +95,9 @@ class TestUndecided:
         assert is_decided(votes, k) is decided
 
     def test_are_named(self) -> None:
+        """Not those of which nothing was drawn yet."""
         records = [sample(1, 0), sample(1, 1), sample(2, 0), sample(2, 1, "41")]
-        assert of([problem(1), problem(2)], records, 2).undecided == ("2",)
+        assert of([problem(1), problem(2), problem(3)], records, 2).undecided == ("2",)
 
 
 class TestPublished:

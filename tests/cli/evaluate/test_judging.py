@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from r1.evaluate.equivalence import Equivalence, Same
 from r1.evaluate.final_answer import final_answer
 from r1.evaluate.judging import Judge, Judgement
+from r1.evaluate.sample_log import SampleRecord
 from tests.cli.evaluate.samples import problem, sample
 
 
@@ -52,6 +54,17 @@ class TestJudge:
         asked = problem(1, "A", choices=("B", "A", "AB", "O"))
         assert judge.judge(asked, rf"\boxed{{{box}}}").correct is correct
 
+    @pytest.mark.parametrize("answer", [r"\boxed{A) and C)}", r"\boxed{A. C}", r"\boxed{A) C}", "Answer: A) or C)"])
+    def test_several_choices_are_wrong(self, judge: Judge, answer: str) -> None:
+        asked = problem(1, "A", choices=("red", "green", "blue"))
+        assert judge.judge(asked, answer).correct is False
+
+    def test_a_choice_that_could_only_be_compared_as_text(self, judge: Judge) -> None:
+        """Without math-verify nothing is known of a product."""
+        asked = problem(1, "A", choices=("$(x-1)(x+1)$", "$x^2$"))
+        assert judge.judge(asked, r"\boxed{x^2-1}") == Judgement("x^2-1", False, "literal")
+        assert judge.judge(asked, r"\boxed{A}") == Judgement("A", True, "text")
+
     @pytest.mark.parametrize(
         ("answer", "final", "correct"),
         [
@@ -81,6 +94,20 @@ class TestJudge:
         assert compared == [("42", "42")]
 
 
+class TestAgain:
+    """What was compared as text before may be compared now."""
+
+    def test_an_answer_that_was_compared_as_text(self) -> None:
+        judge = Judge(final_answer, lambda one, other: Same(True, "symbolic"))
+        before = sample(1, 0, "x^2-1", correct=False, how="literal")
+        assert judge.judge_again(problem(1, "(x-1)(x+1)"), before) == replace(before, correct=True, how="symbolic")
+
+    @pytest.mark.parametrize("before", [sample(1, 0, "7", how="number"), sample(1, 0, None, how="none")], ids=str)
+    def test_no_other_one(self, before: SampleRecord) -> None:
+        judge = Judge(final_answer, lambda one, other: Same(True, "symbolic"))
+        assert judge.judge_again(problem(1), before) == before
+
+
 class TestVotes:
     """Samples that say the same have the same class; the right answer's is 0."""
 
@@ -96,6 +123,16 @@ class TestVotes:
             (2, False),
             (0, True),
         ]
+
+    def test_of_choices(self, judge: Judge) -> None:
+        asked = problem(1, "C", choices=("red", "green", "blue"))
+        samples = [sample(1, number, final) for number, final in enumerate(("A", r"\text{red}", "B) green", "A and B"))]
+        assert [number for number, _ in judge.votes(asked, samples)] == [1, 1, 2, 3]
+
+    def test_two_answers_that_differ_are_never_counted_together(self, judge: Judge) -> None:
+        """12 says the same as each of them."""
+        samples = [sample(1, number, final) for number, final in enumerate(("12", "12 cm", "12 m"))]
+        assert [number for number, _ in judge.votes(problem(1), samples)] == [1, 1, 2]
 
     def test_with_a_check_texts_are_compared_as_they_are(self, judge: Judge) -> None:
         samples = [sample(1, 0, "1/2"), sample(1, 1, "0.5"), sample(1, 2, "1/2")]

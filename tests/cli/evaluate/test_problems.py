@@ -58,6 +58,24 @@ class TestFields:
     def test_are_found(self, line: object, question: str, answer: str, name: str) -> None:
         assert one(line) == Problem(name, 1, question, answer)
 
+    @pytest.mark.parametrize(
+        ("given", "name"),
+        [
+            ("\x1b[31mred\n", "[31mred"),
+            ("a\r\n b\tc", "a b c"),
+            ("\x9b2J", "2J"),
+            ("\x00\x1b", "line 1"),
+            (" \n", "line 1"),
+            ("x" * 300, "x" * 200),
+            ("\ud800", "?"),
+        ],
+    )
+    def test_a_name_is_one_line_that_a_terminal_can_show(self, given: str, name: str) -> None:
+        assert one({"question": "1+1?", "answer": 2, "id": given}).id == name
+
+    def test_fields_that_mean_nothing_may_be_there_twice(self) -> None:
+        assert one({"question": "1+1?", "answer": 2, "Level": 1, "level": 2}).answer == "2"
+
     def test_a_check_takes_the_place_of_an_answer(self) -> None:
         problem = one({"question": "A prime?", "check": "[2357]"})
         assert problem.answer is None
@@ -161,7 +179,11 @@ class TestBadLines:
             ({"question": "1+1?", "answer": None}, 'line 1 has no "answer"'),
             ({"question": "1+1?", "answer": " "}, 'line 1 has no "answer"'),
             ({"question": "1+1?", "answer": ["2"]}, 'line 1: "answer" is not text'),
+            ({"question": "1+1?", "answer": "It is two. ####"}, 'line 1 has no "answer"'),
             ({"question": "1+1?", "answer": "\ud800"}, "surrogate"),
+            ({"Question": "1+1?", "question": "2+2?", "answer": 2}, 'line 1 has two fields "question", in other case'),
+            ({"question": "1+1?", "answer": 2, "Answer": 3}, 'line 1 has two fields "answer"'),
+            ({"question": "?", "check": "(?=a)b"}, '"check": the regular expression uses a lookahead'),
             ({"question": "1+1?", "check": "("}, '"check"'),
             ({"question": "1+1?", "check": 2}, 'line 1: "check" is not text'),
         ],

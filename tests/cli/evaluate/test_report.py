@@ -11,18 +11,23 @@ from r1.evaluate.equivalence import Equivalence
 from r1.evaluate.figures import Ended, Figures, Published, figures
 from r1.evaluate.final_answer import final_answer
 from r1.evaluate.judging import Judge
-from r1.evaluate.problems import BadLine
+from r1.evaluate.problems import BadLine, Problem
 from r1.evaluate.report import Layout, Subject, report_lines, report_object
+from r1.evaluate.sample_log import Cache, SampleRecord
 from tests.cli.evaluate.samples import problem, sample
 
-SUBJECT = Subject("tiny:Q8_0", "problems.jsonl", 40, "temperature 1, seed 0", "Please reason step by step.")
+SUBJECT = Subject("tiny:Q8_0", "problems.jsonl", 40, "temperature 1, seed 0", [("Please reason step by step.", 2)])
 
 
 def found(k: int = 4) -> Figures:
     """Of two problems: always right, and right in one of four."""
     finals = {1: ["42"] * k, 2: ["42", *["41"] * (k - 1)]}
     records = [sample(line, number, final) for line, each in finals.items() for number, final in enumerate(each)]
-    return figures([problem(1), problem(2)], records, k, Judge(final_answer, Equivalence(None).same))
+    return of([problem(1), problem(2)], records, k)
+
+
+def of(problems: list[Problem], records: list[SampleRecord], k: int) -> Figures:
+    return figures(problems, records, k, Judge(final_answer, Equivalence(None).same))
 
 
 class TestLines:
@@ -31,7 +36,7 @@ class TestLines:
     def test_say_what_was_found(self) -> None:
         """Shares 1 and 1/4: mean 62.5 %; their standard deviation is 53.0 %, the standard error 37.5 %."""
         text = "\n".join(report_lines(SUBJECT, found(), Layout()))
-        assert "problems.jsonl: 2 of 40, 4 samples each" in text
+        assert "problems.jsonl: 2 of 40 problems, 4 samples each\n" in text
         assert "pass@1       62.5 % ± 37.5\n" in text
         assert "thinking     ended by the model, all 8\n" in text
         assert "tokens       25 for a sample on average, 20 of thinking and 5 of answer; median 25, most 25\n" in text
@@ -48,7 +53,7 @@ class TestLines:
         assert any("█" in line for line in lines) == (columns >= 40)
 
     def test_in_ascii(self) -> None:
-        lines = report_lines(replace(SUBJECT, instruction=None), found(), Layout(80, is_ascii=True))
+        lines = report_lines(replace(SUBJECT, instructions=[(None, 2)]), found(), Layout(80, is_ascii=True))
         assert "\n".join(lines).isascii()
         assert any("####" in line for line in lines)
 
@@ -65,31 +70,69 @@ class TestLines:
         for part in (
             "4 samples each; only 7 samples so far",
             "no answer    1 of the complete replies have nothing to compare",
-            "literally    2 answers could only be compared as text",
+            "literally    2 answers could only be compared as text, because math-verify found no result",
             "undecided    2 problems: 5, 9",
             "thinking     ended 7 by the model, 1 at the budget",
             "replies      7 complete, 1 cut off at --max-tokens",
         ):
             assert part in text
 
+    def test_of_a_part_the_number_of_problems_is_said(self) -> None:
+        """Of three problems one has no sample, and one only one."""
+        records = [*(sample(1, number) for number in range(2)), sample(2, 0, "41")]
+        figures = of([problem(line) for line in (1, 2, 3)], records, 2)
+        text = "\n".join(report_lines(SUBJECT, figures, Layout()))
+        assert "pass@1       50.0 % ± 50.0 of 2 problems\n" in text
+        assert "      1  50.0 % ± 50.0 of 2 problems\n      2  100.0 % of 1 problem" in text
+
+    def test_where_all_shares_are_the_same_no_error_is_known(self) -> None:
+        figures = of([problem(1), problem(2)], [sample(1, 0), sample(2, 0)], 1)
+        assert "pass@1       100.0 %\n" in "\n".join(report_lines(SUBJECT, figures, Layout()))
+        assert report_object(SUBJECT, figures, {})["pass_at_1"] == {"value": 1.0, "error": None, "problems": 2}
+
+    def test_of_one_sample_of_one_problem_no_votes_and_nothing_of_all_is_said(self) -> None:
+        text = "\n".join(report_lines(replace(SUBJECT, problems=1), of([problem(1)], [sample(1, 0)], 1), Layout()))
+        assert "problems     problems.jsonl: 1 problem, 1 sample\n" in text
+        assert "thinking     ended by the model\n" in text
+        assert "replies      complete\n" in text
+        assert "25 tokens in 0.5 s" in text
+        assert "votes" not in text
+
+    def test_instructions_that_differ_are_counted(self) -> None:
+        subject = replace(SUBJECT, instructions=[("Think.", 2), (None, 1)])
+        text = "\n".join(report_lines(subject, found(), Layout()))
+        assert "instruction  “Think.” for 2 problems, none for 1 problem\n" in text
+
+    def test_without_math_verify_it_is_said_how_to_have_it(self) -> None:
+        subject = replace(SUBJECT, has_math=False)
+        text = "\n".join(report_lines(subject, replace(found(), literally=1), Layout()))
+        assert '1 answer could only be compared as text, without math-verify; pip install "r1-local[math]"\n' in text
+
+    def test_lines_that_are_left_out_are_counted(self) -> None:
+        subject = replace(SUBJECT, bad_lines=[BadLine(3, "line 3 is not JSON")])
+        text = "\n".join(report_lines(subject, found(), Layout()))
+        assert "2 of 40 problems, 4 samples each; 1 line left out\n" in text
+
     def test_without_a_sample_there_are_no_figures(self) -> None:
-        figures = replace(found(), samples=0)
-        text = "\n".join(report_lines(SUBJECT, figures, Layout(80)))
-        assert "only 0 samples so far" in text
+        text = "\n".join(report_lines(SUBJECT, of([problem(1)], [], 4), Layout()))
+        assert "4 samples; none so far" in text
         assert "pass@1" not in text
+        assert "votes" not in text
 
 
 class TestObject:
     """The object of `--json`."""
 
     def test_has_the_figures(self) -> None:
-        subject = replace(SUBJECT, bad_lines=[BadLine(3, "line 3 is not JSON")])
+        subject = replace(SUBJECT, bad_lines=[BadLine(3, "line 3 is not JSON")], cache=Cache(2048, "f16"))
         made = report_object(subject, found(), {"temp": 1.0, "seed": 0})
         made = json.loads(json.dumps(made, allow_nan=False))
-        assert made["pass_at_1"] == {"value": 0.625, "error": 0.375}
+        assert made["pass_at_1"] == {"value": 0.625, "error": 0.375, "problems": 2}
         assert [each["k"] for each in made["cons"]] == [1, 2, 4]
-        assert made["cons"][-1] == {"k": 4, "value": 0.5, "error": 0.5}
-        assert made["settings"] == {"temp": 1.0, "seed": 0, "instruction": "Please reason step by step."}
+        assert made["cons"][-1] == {"k": 4, "value": 0.5, "error": 0.5, "problems": 2}
+        assert made["settings"] == {"temp": 1.0, "seed": 0}
+        assert made["instructions"] == [{"text": "Please reason step by step.", "problems": 2}]
+        assert made["context"] == {"tokens": 2048, "kv_type": "f16"}
         assert made["problems"] == {"name": "problems.jsonl", "asked": 2, "usable": 40}
         assert made["bad_lines"] == [{"line": 3, "error": "line 3 is not JSON"}]
         assert (made["complete"], made["samples"], made["tps"], made["published"]) == (True, 8, 50.0, None)

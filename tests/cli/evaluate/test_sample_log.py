@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from r1.evaluate.sample_log import SampleLog, SampleRecord
+from r1.evaluate import sample_log
+from r1.evaluate.sample_log import Cache, SampleLog, SampleRecord
 from r1_quantize.errors import Busy, NotEnoughSpace, R1Error, UsageError
 
 FACTS = {"r1": "0.1.0", "model": "tiny:Q8_0", "problem_file": "sha256:abab", "temp": 0.6, "instruction": None}
@@ -63,15 +64,42 @@ class TestContent:
         unusual = record(2, 1, final=None, correct=False, thinking_end=None, finish_reason="length", id="π")
         write(path, record(1), unusual)
         first, *samples = lines(path)
-        assert first == {"r1_eval": 1, **FACTS}
+        assert first == {"r1_eval": 1, **FACTS, "context": None}
         assert [sample["answer"] for sample in samples] == [r"\(\boxed{42}\)"] * 2
         assert [(sample["line"], sample["sample"]) for sample in samples] == [(1, 0), (2, 1)]
         assert earlier(path) == [record(1), unusual]
 
-    def test_an_error_comes_back(self, path: Path) -> None:
-        failed = record(1, error="too long", finish_reason="error", correct=False)
-        write(path, failed)
-        assert earlier(path) == [failed]
+    def test_what_memory_decided_comes_back(self, path: Path) -> None:
+        with SampleLog.open(path, FACTS) as log:
+            assert log.cache is None
+            log.cache = Cache(2048, "q8_0")
+            log.add(record(1), "a", "b")
+        assert lines(path)[0]["context"] == {"tokens": 2048, "kv_type": "q8_0"}
+        with SampleLog.open(path, FACTS) as log:
+            assert log.cache == Cache(2048, "q8_0")
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            None,
+            5,
+            {},
+            {"tokens": "5", "kv_type": "f16"},
+            {"tokens": -5, "kv_type": "f16"},
+            {"tokens": 5},
+            {"tokens": 5, "kv_type": ["f16"]},
+        ],
+    )
+    def test_what_memory_cannot_have_decided_is_none(self, value: object) -> None:
+        assert Cache.from_json(value) is None
+
+    def test_without_a_sample_the_file_stays_empty_and_may_be_for_other_settings(self, path: Path) -> None:
+        write(path)
+        assert path.read_bytes() == b""
+        path.write_bytes(json.dumps({"r1_eval": 1, **FACTS, "temp": 2.0}).encode() + b"\n")
+        write(path, record(1))
+        assert earlier(path) == [record(1)]
+        assert [each.name for each in path.parent.iterdir()] == [path.name]
 
     def test_is_there_as_soon_as_it_is_added(self, path: Path) -> None:
         with SampleLog.open(path, FACTS) as log:
@@ -108,11 +136,26 @@ class TestGoingOn:
             path.write_bytes(whole[:size])
             kept = max(whole[:size].count(b"\n") - 1, 0)
             assert earlier(path) == [record(number) for number in range(1, kept + 1)]
-            assert path.read_bytes().count(b"\n") == kept + 1
+            assert path.read_bytes().count(b"\n") == (kept + 1 if kept else 0)
 
     def test_the_first_of_two_lines_for_a_sample_counts(self, path: Path) -> None:
         write(path, record(1), record(1, final="43"))
         assert earlier(path) == [record(1)]
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            *(("wall_s", float("nan")), ("wall_s", float("inf")), ("wall_s", 10**400), ("thinking_tokens", -1)),
+            *(("line", True), ("correct", 1), ("correct", None), ("final", 5), ("answer_tokens", 2.5)),
+        ],
+        ids=lambda value: str(value)[:20],
+    )
+    def test_values_that_no_sample_has_make_a_line_none(self, path: Path, name: str, value: object) -> None:
+        write(path, record(1), record(2))
+        *before, last = lines(path)
+        path.write_text("".join(json.dumps(each) + "\n" for each in [*before, {**last, name: value}]), encoding="utf-8")
+        with SampleLog.open(path, FACTS) as log:
+            assert (log.earlier, log.damaged) == ([record(1)], 1)
 
     @pytest.mark.parametrize(
         "line", [b"{", b"[]", b'{"line": 1}', b"\xff", b"", b"[" * 100_000, b'{"line": "1", "sample": 0}']
@@ -134,7 +177,7 @@ class TestStartingOver:
         [
             ({"model": "qwen-7b:Q4_K_M"}, "another model, tiny:Q8_0 instead of qwen-7b:Q4_K_M"),
             ({"temp": 1.0}, "another temp, 0.6 instead of 1.0"),
-            ({"instruction": "Think."}, "another instruction, none instead of Think."),
+            ({"instruction": "Think."}, "another instruction, not given instead of Think."),
             ({"problem_file": "sha256:cdcd"}, "another problem file, sha256:abab instead of sha256:cdcd"),
         ],
         ids=str,
@@ -149,6 +192,16 @@ class TestStartingOver:
             log.add(record(1, final="43"), "", "")
         assert path.with_name("samples.old.jsonl").read_bytes() == before
         assert earlier(path, {**FACTS, **change}) == [record(1, final="43")]
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="makes links for administrators only")
+    def test_of_a_link_the_file_that_it_leads_to_is_kept_beside_the_new_one(self, path: Path, tmp_path: Path) -> None:
+        (tmp_path / "disk").mkdir()
+        target = tmp_path / "disk" / "other.jsonl"
+        path.symlink_to(target)
+        write(path, record(1))
+        write(path, record(1), facts={**FACTS, "temp": 1.0})
+        assert path.is_symlink()
+        assert [lines(each)[0]["temp"] for each in (target, target.with_name("other.old.jsonl"))] == [1.0, 0.6]
 
     def test_a_second_time_the_first_ones_stay(self, path: Path) -> None:
         for temp in (0.1, 0.2, 0.3, 0.4):
@@ -169,6 +222,16 @@ class TestRefused:
         with pytest.raises(UsageError, match="has something else than samples of r1 eval; give --output another file"):
             SampleLog.open(path, FACTS)
         assert path.read_bytes() == content
+
+    def test_a_line_that_is_too_long_for_a_sample(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What stands behind it would be cut off."""
+        write(path, record(1))
+        before = path.read_bytes() + b"x" * (3 << 20)
+        path.write_bytes(before)
+        monkeypatch.setattr(sample_log, "_LONGEST", 1 << 20)
+        with pytest.raises(UsageError, match="has a line of more than"):
+            SampleLog.open(path, FACTS)
+        assert path.read_bytes() == before
 
     def test_an_empty_file_is_taken(self, path: Path) -> None:
         path.touch()
@@ -210,8 +273,8 @@ class TestFullDisk:
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
     def test_a_full_device_from_the_start(self) -> None:
-        with pytest.raises((NotEnoughSpace, R1Error)):
-            SampleLog.open(Path("/dev/full"), FACTS)
+        with SampleLog.open(Path("/dev/full"), FACTS) as log, pytest.raises((NotEnoughSpace, R1Error)):
+            log.add(record(1), "a", "b")
 
     def test_a_device_is_written_and_not_read(self) -> None:
         with SampleLog.open(Path("/dev/null"), FACTS) as log:
