@@ -22,9 +22,13 @@ def agree(one: NormalForm, other: NormalForm) -> bool | None:
 def _agree_named(one: Named, other: NormalForm) -> bool | None:
     if not isinstance(other, Named):
         return agree(one.value, other)
-    result = agree(one.value, other.value)
-    is_number = isinstance(one.value, Number)
-    return result if one.name == other.name else False if is_number or result is False else None
+    if one.name != other.name and not ({one.name, other.name} & {"y"} and {one.name, other.name} & _FUNCTIONS):
+        return False
+    return agree(one.value, other.value)
+
+
+_FUNCTIONS = {"f(x)", "g(x)", "h(x)", "y(x)"}
+"""Names of functions of x, of which the graph is also called y."""
 
 
 def _agree_group(one: Group, other: NormalForm) -> bool | None:
@@ -35,7 +39,7 @@ def _agree_group(one: Group, other: NormalForm) -> bool | None:
         return _agree_in_order(one.items, other.items)
     bare, second = (one, other) if one.brackets == "" else (other, one)
     if bare.brackets == "" and second.brackets == "()":
-        return _agree_in_order(bare.items, second.items)
+        return _agree_with_tuple(bare.items, second.items)
     kinds = {one.brackets, other.brackets}
     return (
         _agree_in_any_order(one.items, other.items) if kinds <= {"", "{}"} or kinds == {"∪"} else _unless_opaque(kinds)
@@ -46,6 +50,16 @@ def _unless_opaque(kinds: set[str]) -> bool | None:
     return None if "∪" in kinds else False
 
 
+def _agree_with_tuple(bare: Sequence[NormalForm], items: Sequence[NormalForm]) -> bool | None:
+    """Of a list, as in 1, 2. If it has names, as in x = 1, y = 2, they are in the order of the alphabet in a tuple."""
+    named = [item for item in bare if isinstance(item, Named)]
+    if not named or any(isinstance(item, Named) for item in items):
+        return _agree_in_order(bare, items)
+    if len({item.name for item in named}) < len(bare):
+        return False
+    return _agree_in_order([item.value for item in sorted(named, key=lambda item: item.name)], items)
+
+
 def _agree_in_order(some: Sequence[NormalForm], others: Sequence[NormalForm]) -> bool | None:
     if len(some) != len(others):
         return False
@@ -54,31 +68,56 @@ def _agree_in_order(some: Sequence[NormalForm], others: Sequence[NormalForm]) ->
 
 
 def _agree_in_any_order(some: Sequence[NormalForm], others: Sequence[NormalForm]) -> bool | None:
-    left = list(others)
-    unmatched: list[NormalForm] = []
-    for one in some:
-        partner = next((other for other in left if agree(one, other)), None)
-        if partner is None:
-            unmatched.append(one)
-        else:
-            left.remove(partner)
-    if not unmatched and not left:
+    """Each pair is compared once: groups in groups would multiply a second time at each level."""
+    results = [[agree(one, other) for other in others] for one in some]
+    if len(some) == len(others) and _can_be_paired([[result is True for result in row] for row in results]):
         return True
-    is_unknown = any(agree(one, other) is None for one in unmatched for other in others)
-    is_unknown = is_unknown or any(agree(one, other) is None for one in some for other in left)
-    return None if is_unknown else False
+    has_partner = all(any(result is not False for result in row) for row in (*results, *zip(*results, strict=True)))
+    return None if some and others and has_partner else False
+
+
+def _can_be_paired(table: Sequence[Sequence[bool]]) -> bool:
+    """Whether each row has a column of its own where the table is true (Kuhn's augmenting paths)."""
+    row_of: dict[int, int] = {}
+
+    def place(row: int, tried: set[int]) -> bool:
+        for column, is_possible in enumerate(table[row]):
+            if is_possible and column not in tried:
+                tried.add(column)
+                if column not in row_of or place(row_of[column], tried):
+                    row_of[column] = row
+                    return True
+        return False
+
+    return all(place(row, set()) for row in range(len(table)))
 
 
 def _agree_letter(one: Letter, other: NormalForm) -> bool | None:
-    if isinstance(other, Letter):
-        return one.letter == other.letter
-    return agree(one.rest, other) if one.rest is not None else None if isinstance(other, Opaque) else False
+    """Two letters with two texts say the same only if the texts do, too."""
+    if not isinstance(other, Letter):
+        is_unknown = isinstance(other, Opaque) and not other.text.isalpha()
+        return agree(one.rest, other) if one.rest is not None else None if is_unknown else False
+    if one.letter != other.letter:
+        return False
+    return one.rest is None or other.rest is None or agree(one.rest, other.rest) is True
 
 
 def _agree_opaque(one: Opaque, other: NormalForm) -> bool | None:
-    if isinstance(other, Opaque) and len(one.text) > 2 and one.text.isalpha():
-        return True if one.text.casefold() == other.text.casefold() else None  # Odd, odd
-    return False if isinstance(other, Truth | Words) else None
+    unit = other.unit if isinstance(other, Opaque | Number) else None
+    if isinstance(other, Truth | Words) or (one.unit and unit and one.unit != unit):
+        return False
+    if not isinstance(other, Opaque):
+        return None
+    if one.text == other.text:
+        return True
+    if _is_word(one.text) and _is_word(other.text):
+        return one.text.casefold() == other.text.casefold()  # Odd, odd; but not tea, eat
+    return None
+
+
+def _is_word(text: str) -> bool:
+    """Not a product of variables: ABC is no BCA."""
+    return text.isalpha() and (len(text) > 2 or text.isupper())
 
 
 def _agree_number(one: Number, other: NormalForm) -> bool:

@@ -8,10 +8,11 @@ from functools import lru_cache
 from typing import Literal
 
 from r1.evaluate.agreement import agree
+from r1.evaluate.algebra import for_algebra
 from r1.evaluate.formula import formula
 from r1.evaluate.normal_form import Words, normal_form
 from r1.evaluate.symbolic import Verifier
-from r1.evaluate.units import without_unit
+from r1.evaluate.units import split_unit
 
 How = Literal["text", "number", "symbolic", "literal"]
 
@@ -65,7 +66,7 @@ class Equivalence:
 
     def _symbolically(self, one: str, other: str) -> Same:
         try:
-            result = self._compared(*sorted(without_unit(formula(answer)) for answer in (one, other)))
+            result = self._compared(*sorted(split_unit(formula(answer))[0] for answer in (one, other)))
         except _Interrupted:
             result = None
         if result is None:
@@ -74,8 +75,11 @@ class Equivalence:
 
     def _compare(self, one: str, other: str) -> bool | None:
         """Remembered, so that a pair that takes all the time takes it once, and is counted once."""
-        result = None if self._verifier is None else self._verifier.verify(one, other, self._interrupted)
-        if result is None and self._interrupted():
-            raise _Interrupted
+        formulas = for_algebra(one, other)
+        result = None
+        if self._verifier is not None and formulas is not None:
+            result = self._verifier.verify(*formulas, self._interrupted)
+            if result is None and self._interrupted():
+                raise _Interrupted
         self._literally += result is None
         return result

@@ -94,6 +94,13 @@ _TEXT = re.compile(
     r"\\(?:text(?:bf|it|rm|normal|sf|tt|up)?|math(?:rm|bf|it|sf|tt)|[mh]box|operatorname\*?|emph|boldsymbol|bm)"
     r"\s*\{([^{}]*)\}"
 )
+_LETTER_UNIT = re.compile(
+    r"(?<=[\w})])(?:\\[,;: ]|~|\s)*\\(?:text(?:rm|normal)?|mathrm)\s*\{\s*([mshgLlNJWVKA])\s*\}(?![a-zA-Z])"
+)
+_LETTER_UNITS = {
+    **{"m": "meters", "s": "seconds", "h": "hours", "g": "grams", "L": "liters", "l": "liters", "N": "newtons"},
+    **{"J": "joules", "W": "watts", "V": "volts", "K": "kelvins", "A": "amperes"},
+}
 _SUBSTITUTIONS = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -115,7 +122,7 @@ _SUBSTITUTIONS = tuple(
         (r"\\(?:varnothing(?![a-zA-Z])|\{\s*\\\})", r"\\emptyset "),
         (r"\\%", "%"),
         (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])", r"^\\circ "),
-        (r"\^\\circ\s*([CF]?)\s*$", r" degrees \1"),
+        (r"^((?:(?!\\(?:sin|cos|tan|cot|sec|csc)).)*)\^\\circ\s*([CF]?)\s*$", r"\1 degrees \2"),
         (r"(?<![\\a-zA-Z])infinity(?![a-zA-Z])", r"\\infty "),
         (r"^\s*(?:\*\*|__|\*|`)(.*?)(?:\*\*|__|\*|`)([.]?)\s*$", r"\1\2"),  # Markdown
         (r"\s+", " "),
@@ -131,7 +138,7 @@ _KEY_SUBSTITUTIONS = tuple(
         (r"\\sqrt\s*(\w)", r"\\sqrt{\1}"),
         (r"([_^])\{(\w)\}", r"\1\2"),
         (r"\\(?:cdot|times)(?![a-zA-Z])", "*"),
-        (r"[\s\"]+", ""),
+        (r"(?<!\d)\s+|\s+(?!\d)|\"", ""),  # 1 2 is not 12
         (r"(?<=[\d)}])\*(?=[a-zA-Z\\(])", ""),
         (r"(?<![<>!:])==", "="),
     )
@@ -142,6 +149,7 @@ def formula(text: str) -> str:
     """The formula, or the words, in an answer of at most LONGEST characters; spaces are single."""
     text = _SUPERSCRIPT.sub(lambda digits: f"^{{{digits.group().translate(_RAISED)}}}", last_boxed(text) or text)
     text = _without_dollars(text.translate(_TRANSLATION))
+    text = _LETTER_UNIT.sub(lambda unit: f" {_LETTER_UNITS[unit[1]]}", text)  # without \text it is a variable
     for _ in range(2):  # \textbf{(\text{C})}
         text = _TEXT.sub(r" \1 ", text)
     for pattern, replacement in _SUBSTITUTIONS:

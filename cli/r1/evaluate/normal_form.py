@@ -1,9 +1,9 @@
 r"""What a short answer says, in a form in which two answers can be compared exactly; no number is floating-point.
 
 12 cm · \$1{,}200 · 50\% · x = \frac{1}{2}      Number, with its unit; a name in front of it is Named
-(C) · \text{(C)} 42                             Letter, of a choice
+(C) · \text{(C)} 42                             Letter, of a choice; several, as A) or C), are a Group
 yes · True                                      Truth
-no solution                                     Words
+no solution · 10:30 · 2023-01-05                Words, and what else is compared as it is written
 \{1, 2\} · 1, 2 · x = 1 or x = 2                Group without an order
 (1, 2) · [0, \infty) · (0,1) \cup (2,3)         Group with brackets; a union has its parts
 2\sqrt{3} · x^2 + 1                             Opaque: only a computer algebra system can say more
@@ -18,7 +18,7 @@ from fractions import Fraction
 
 from r1.evaluate.arithmetic import NotExact, value_of
 from r1.evaluate.formula import LONGEST, formula, key
-from r1.evaluate.units import MULTIPLIERS, looks_like_unit, unit_name, without_unit
+from r1.evaluate.units import MULTIPLIERS, looks_like_unit, split_unit, unit_of
 
 _DEPTH = 8  # of groups in groups
 _MOST_ITEMS = 100
@@ -26,7 +26,7 @@ _MOST_ITEMS = 100
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """`value` of a percentage is the number before the sign. `unit` is None for none, and for an unknown one."""
+    """`value` of a percentage is the number before the sign. `unit` is what is counted, if that is no known unit."""
 
     value: Fraction
     unit: str | None = None
@@ -59,6 +59,7 @@ class Words:
 @dataclass(frozen=True, slots=True)
 class Opaque:
     text: str
+    unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,13 @@ def _group(brackets: str, pieces: Sequence[str], text: str, depth: int) -> Norma
         return Opaque(key(text))
     items = [_answer(piece, depth + 1) for piece in pieces]
     group = Group(brackets, tuple(items))
-    return group if group.is_ordered else Group(brackets, tuple(dict.fromkeys(items)))
+    return group if group.is_ordered else Group(brackets, tuple(dict.fromkeys(_members(items))))
+
+
+def _members(items: Sequence[NormalForm]) -> Iterator[NormalForm]:
+    r"""Of a list or set; a list in it, as `\pm 1` is one, is no member but several."""
+    for item in items:
+        yield from item.items if isinstance(item, Group) and item.brackets == "" else (item,)
 
 
 def _read_union(text: str, depth: int) -> NormalForm | None:
@@ -149,8 +156,15 @@ def _read_union(text: str, depth: int) -> NormalForm | None:
     return _group("∪", pieces, text, depth) if len(pieces) > 1 and all(map(str.strip, pieces)) else None
 
 
-_NAME = r"\\?[A-Za-z]+(?:_\{?\w+\}?)?'?(?:\([\w, ]{1,9}\))?|[A-Za-z][A-Za-z ]*|\([a-z](?:, ?[a-z])+\)"
+_NAME = (
+    r"\\?[A-Za-z]+(?:_\{?\w+\}?)?'{0,3}(?:\([\w, ]{1,9}\))?|[A-Za-z][A-Za-z ]*|\([a-z](?:, ?[a-z])+\)"
+    r"|m?\s?\\(?:angle|triangle|overline|vec|hat|bar|dot)\s?\{?[A-Za-z]+\}?|\|[A-Za-z]+\|"
+    r"|\\frac\{d\w?\}\{d\w\}"
+)
 _NAMED = re.compile(rf"({_NAME})\s*=\s*(\S.*)")
+_ARITHMETIC = re.compile(
+    r"\\(?:times|cdot|div|ast|frac|sqrt|binom|pi|circ|sin|cos|tan|cot|sec|csc|log|ln|exp|gcd|max|min)(?![a-zA-Z])"
+)
 _MEMBER = re.compile(r"[A-Za-z]\s*\\in(?![a-zA-Z])\s*(.+)")
 
 
@@ -160,9 +174,9 @@ def _read_named(text: str, depth: int) -> NormalForm | None:
     if re.search(r"[<>!]|\\[lgn]eq|\\approx|=\s*(?:=|$)", text):
         return None
     left, equals, right = text.rpartition("=")
-    if equals and not re.search("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", left)):  # a calculation: 3 + 4 = 7
+    if equals and not re.search("[A-Za-z]", _ARITHMETIC.sub("", left)):  # a calculation: 3 + 4 = 7
         return _number(right.strip())
-    match = _NAMED.fullmatch(text)
+    match = _NAMED.fullmatch(text) if _is_balanced(right) else None  # not \sum_{i=1}^n i
     return Named(key(match[1]), _answer(right, depth + 1)) if match is not None else None
 
 
@@ -198,21 +212,38 @@ def _read_plus_minus(text: str, depth: int) -> NormalForm | None:
 
 # A single thing
 
-_CHOICE = re.compile(r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer) )?(?:\(([A-Z])\)\s*(.*)|([A-Z])(?:[).:](?:\s+(.*))?)?)")
+_CHOICE = re.compile(
+    r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer):? )?(?:\(([A-Z])\)\s*(.*)|([A-Z])(?:[).:](?:\s+(?!(?:and|or|but)\b)(.*))?)?)"
+)
+_CHOICES = re.compile(r"\(?[A-Z]\)?(?:[).:,;&\s]+(?:(?:and|or)\s+)?\(?[A-Z](?![A-Za-z]))+[).]?")  # A) or C)
 _TRUTHS = {"yes": True, "true": True, "no": False, "false": False}
 
 
 def _plain(text: str, depth: int) -> NormalForm:
+    if _CHOICES.fullmatch(text) is not None:
+        return Group("", tuple(Letter(letter) for letter in sorted(set(re.findall(r"\b[A-Z]\b", text)))))
     if (choice := _CHOICE.fullmatch(text)) is not None:
         rest = choice[2] or choice[4]
         return Letter(choice[1] or choice[3], _answer(rest, depth + 1) if rest else None)
+    if _CODE.fullmatch(text) is not None:
+        return Words(re.sub(r" ?([ap])\.?m\.?$", r"\1m", text.casefold().replace(" :", ":").replace(": ", ":")))
     if text.casefold() in _TRUTHS:
         return Truth(_TRUTHS[text.casefold()])
     if text == r"\emptyset":
         return Group("{}", ())
     if (infinity := re.fullmatch(r"([-+]?)\s*\\infty", text)) is not None:
         return Infinity(-1 if infinity[1] == "-" else 1)
-    return _number(text) or _words(text) or Opaque(key(without_unit(text)).removeprefix("+"))
+    if (form := _number(text) or _words(text)) is not None:
+        return form
+    rest, unit = split_unit(text)
+    return Opaque(key(rest).removeprefix("+"), unit)
+
+
+_CODE = re.compile(  # a date, a time, a range or telephone number, a version, a ratio of three, another base
+    r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}|\d{1,2}(?::[0-5]\d){1,2}(?: ?[ap]\.?m\.?)?|\d+(?:-\d+)+|\d+(?:\.\d+){2,}"
+    r"|\d+(?:\s?:\s?\d+){2,}|0[xX][0-9a-fA-F]+|0[bBoO]\d+",
+    re.IGNORECASE,
+)
 
 
 def _words(text: str) -> Words | None:
@@ -226,16 +257,17 @@ def _words(text: str) -> Words | None:
 _QUANTITY = re.compile(
     r"([-+]?)\s*([\x01€£¥₹]|USD)?\s*(.*?[\d.)}])(\s*)((?:%|[A-Za-z¢€£₹\x01](?:[^\d^]|\^ ?\{?[23])*)?)"
 )
-_DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}")
 _PERCENT = re.compile(r"(?:%|per ?cent|percentage)(?: points?)?")
 
 
 def _number(text: str) -> Number | None:
     """A number with its sign, currency, percent sign, multiplier or unit."""
     match = _QUANTITY.fullmatch(text)
-    if match is None or _DATE.fullmatch(text):
+    if match is None:
         return None
     sign, currency, digits, space, after = match.groups()
+    if after and digits.endswith("."):  # 3. Banana
+        return None
     try:
         value = value_of(f"{sign}{digits}")
     except NotExact:
@@ -247,7 +279,9 @@ def _number(text: str) -> Number | None:
         return Number(value, is_percentage=True)
     if after and not looks_like_unit(after, bool(space)):
         return None
-    return Number(value, unit_name(currency or after) if currency or after else None)
+    if currency and after and unit_of(after) != unit_of(currency):  # per hour
+        after = f"{currency} {after}"
+    return Number(value, unit_of(after or currency) if currency or after else None)
 
 
 # Text with brackets

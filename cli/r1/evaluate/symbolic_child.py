@@ -19,6 +19,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+_DIGITS = 100  # in which numbers have to be equal that cannot be shown to be
+
 
 def main(limit_s: float, memory: int) -> None:
     """Answers until stdin ends."""
@@ -62,7 +64,8 @@ def _comparison(progress: Callable[[int], None]) -> Callable[[str, str], bool | 
         return list(parse(f"${formula}$", config, fallback_mode="no_fallback", parsing_timeout=0, raise_on_error=True))
 
     def is_equal(gold: list[Any], answer: list[Any]) -> bool:
-        return bool(verify(gold, answer, allow_set_relation_comp=True, timeout_seconds=0, raise_on_error=True))
+        exact = {"float_rounding": _DIGITS, "numeric_precision": _DIGITS}
+        return bool(verify(gold, answer, **exact, allow_set_relation_comp=True, timeout_seconds=0, raise_on_error=True))
 
     def compare(one: str, other: str) -> bool | None:
         try:

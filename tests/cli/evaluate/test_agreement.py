@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
+from itertools import count
 
 import pytest
 
@@ -11,6 +13,16 @@ from r1.evaluate.normal_form import Group, Letter, Named, NormalForm, Number, Op
 
 ONE, TWO, THREE = (Number(Fraction(value)) for value in (1, 2, 3))
 ROOT, SQUARE = Opaque("\\sqrt{4}"), Opaque("x^2")
+
+
+CM, M = Number(Fraction(12), "cm"), Number(Fraction(12), "m")
+TWELVE = Number(Fraction(12))
+
+
+def nested(depth: int, leaves: Iterator[int]) -> NormalForm:
+    if depth == 0:
+        return Number(Fraction(next(leaves)))
+    return Group("{}", (nested(depth - 1, leaves), nested(depth - 1, leaves)))
 
 
 @pytest.mark.parametrize(
@@ -25,10 +37,23 @@ ROOT, SQUARE = Opaque("\\sqrt{4}"), Opaque("x^2")
         (Opaque("x"), Opaque("X"), None),
         (Letter("C"), ROOT, None),
         (Letter("C"), ONE, False),
-        (Letter("C", ONE), Letter("C", TWO), True),
+        (Letter("C", ONE), Letter("C", TWO), False),
+        (Letter("C", ONE), Letter("C"), True),
+        (Letter("C"), Opaque("c"), False),
+        (Opaque("2\\pi", "cm"), Opaque("2\\pi", "m"), False),
+        (Opaque("2\\pi", "cm"), Opaque("2\\pi"), True),
+        (Opaque("2\\pi", "cm"), Number(Fraction(6), "m"), False),
+        (Opaque("tea"), Opaque("eat"), False),
+        (Number(Fraction(5), "boy"), Number(Fraction(5), "girl"), False),
+        (Named("x", ROOT), Named("y", ROOT), False),
+        (Group("", (Named("x", ONE), Named("y", TWO))), Group("()", (ONE, TWO)), True),
+        (Group("", (Named("y", TWO), Named("x", ONE))), Group("()", (ONE, TWO)), True),
+        (Group("", (Named("y", ONE), Named("x", TWO))), Group("()", (ONE, TWO)), False),
+        (Group("", (Named("x", ONE), TWO)), Group("()", (ONE, TWO)), False),
+        (Group("{}", (ONE, Number(Fraction(1), "cm"))), Group("{}", (ONE, Number(Fraction(1), "m"))), True),
         (Letter("C", ROOT), TWO, None),
         (Named("x", ONE), Named("y", ONE), False),
-        (Named("f(x)", SQUARE), Named("y", SQUARE), None),
+        (Named("f(x)", SQUARE), Named("y", SQUARE), True),
         (Named("x", ROOT), TWO, None),
         (Group("()", (ROOT, ONE)), Group("()", (TWO, ONE)), None),
         (Group("()", (ROOT, ONE)), Group("()", (TWO, TWO)), False),
@@ -43,3 +68,16 @@ ROOT, SQUARE = Opaque("\\sqrt{4}"), Opaque("x^2")
 def test_of_two_forms(one: NormalForm, other: NormalForm, expected: bool | None) -> None:
     assert agree(one, other) is expected
     assert agree(other, one) is expected
+
+
+def test_in_a_set_each_number_has_a_partner_of_its_own() -> None:
+    some, others = Group("{}", (TWELVE, CM)), Group("{}", (CM, M))
+    assert agree(some, others) is agree(others, some) is True  # 12 is 12 m, 12 cm is 12 cm
+    assert agree(Group("{}", (CM, TWELVE, ONE)), Group("{}", (CM, M, TWO))) is False
+
+
+def test_sets_in_sets_are_compared_once_at_each_level() -> None:
+    """A second time at each of these levels would take longer than anyone waits."""
+    one, other = nested(8, count()), nested(8, count(1000))
+    assert agree(one, other) is False
+    assert agree(one, nested(8, count())) is True

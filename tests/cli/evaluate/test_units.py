@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from r1.evaluate.units import looks_like_unit, unit_name, without_unit
+from r1.evaluate.units import is_known, looks_like_unit, split_unit, unit_name, unit_of
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,30 @@ def test_a_variable_is_no_unit(text: str, is_apart: bool, expected: bool) -> Non
 
 
 @pytest.mark.parametrize(
-    ("formula", "expected"),
+    ("formula", "rest", "unit"),
     [
-        (r"3\pi square units", r"3\pi"),
-        (r"\sqrt{2} cm", r"\sqrt{2}"),
-        (r"\sqrt{2} x", r"\sqrt{2} x"),
-        ("x^2 is even", "x^2 is even"),
-        ("square units", "square units"),
+        (r"3\pi square units", r"3\pi", "unit^2"),
+        (r"\sqrt{2} cm", r"\sqrt{2}", "cm"),
+        (r"25\pi cm ^2", r"25\pi", "cm^2"),
+        (r"2\pi m/s", r"2\pi", "m/s"),
+        (r"x + y cm", "x + y", "cm"),
+        (r"\sqrt{2} apples", r"\sqrt{2}", "apple"),
+        (r"\sqrt{2} x", r"\sqrt{2} x", None),
+        (r"\pi h", r"\pi h", None),  # a height
+        (r"\triangle ABC", r"\triangle ABC", None),
+        (r"\sin theta", r"\sin theta", None),
+        ("x^2 is even", "x^2 is even", None),
+        ("square units", "square", "unit"),
     ],
 )
-def test_a_unit_at_the_end_of_a_formula_is_taken_off(formula: str, expected: str) -> None:
-    assert without_unit(formula) == expected
+def test_a_unit_at_the_end_of_a_formula_is_taken_off(formula: str, rest: str, unit: str | None) -> None:
+    assert split_unit(formula) == (rest, unit)
+
+
+def test_an_unknown_unit_is_its_own_name() -> None:
+    assert unit_of("Apples") == unit_of("apple") == "apple"
+    assert unit_of("boys") != unit_of("girls")
+    assert unit_of("kilometers per hour") == "km/h"
+    assert is_known("km/h")
+    assert is_known("cm^2")
+    assert not is_known("apple")

@@ -1,0 +1,87 @@
+r"""Which formulas math-verify reads as they are meant, and how they are given to it.
+
+It never says that it did not understand: what it does not know, it leaves out, as a prime, a unit or the base of 101_2,
+and reads words as products of letters. So a formula has to consist of what is known to be read rightly. Decimals become
+fractions, because it rounds them.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+_GREEK = (
+    "alpha|beta|gamma|delta|epsilon|varepsilon|zeta|eta|theta|kappa|lambda|mu|nu|xi|rho|sigma|tau|phi|varphi|chi|psi"
+    "|omega|Gamma|Delta|Theta|Lambda|Sigma|Phi|Psi|Omega"
+)
+_FUNCTIONS = "sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|ln|exp"
+_OTHERS = "frac|sqrt|binom|cdot|times|div|pi|infty|leq|geq|neq|cup|cap|in|lfloor|rfloor|lceil|rceil"
+_SUBSCRIPT = r"_(?:[A-Za-z0-9]|\{[A-Za-z0-9]{1,3}\})"
+
+_NO_WORD = r"(?![A-Za-z_]|\s*\d)"  # which goes on, and no A1
+
+_TOKEN = re.compile(
+    rf"\s+|\d+(?![\d.])|[-+*/=<>()|\[\]{{}}^,!:]|\\[{{}}]|\\\\|&|\\(?:begin|end)\{{[pb]matrix\}}"
+    rf"|\\(?:{_FUNCTIONS}|{_OTHERS})(?![A-Za-z])"
+    rf"|\\log(?:{_SUBSCRIPT})?(?![A-Za-z])"
+    rf"|\\(?:{_GREEK})(?![A-Za-z])(?:{_SUBSCRIPT})?"
+    r"|\\(?:hat|vec|bar)\s?\{[A-Za-z]\}"
+    rf"|(?!if|is|in|or|at|to|of|no|on|as|by|lg)[A-Za-z]{{2}}(?:{_SUBSCRIPT})?{_NO_WORD}|(?:[abc]{{3}}|[xyz]{{3}}){_NO_WORD}"
+    rf"|[A-Za-z]{_SUBSCRIPT}(?!\s*\d)|[A-Za-z]{_NO_WORD}"
+)
+_MISREAD = re.compile(
+    r":.*:"
+    r"|\^\s*\{?\s*(?:T|\*)"  # a transpose
+    r"|\\frac\s*\{\s*d\s*\w?\s*\}\s*\{\s*d"  # a derivative
+    r"|[-+*/=<>^,:]\s*$"
+    r"|\^\s*\{?\s*(?:\d{5}|\d+\s*\^)|\d{5}\s*\}?\s*!|!\s*!"  # numbers of more digits than there is room for
+)
+_DECIMAL = re.compile(r"(?<![\d.])\d*\.\d+(?![\d.])")
+_PLAIN = re.compile(rf"(?<![\\A-Za-z])(log|pi|{_FUNCTIONS})(?![A-Za-z])")
+_PLAIN_ROOT = re.compile(r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)")
+_ARRAY = re.compile(r"[(\[]\s*\\begin\{array\}\s*\{[clr]+\}((?:(?!\\(?:begin|end)).)*)\\end\{array\}\s*[)\]]")
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+_DEGREES = re.compile(r"(\d+)\s*\^\\circ")
+
+
+def for_algebra(one: str, other: str) -> tuple[str, str] | None:
+    """Two formulas, as `formula.formula` leaves them, for math-verify; None if it would read something else in them.
+
+    It takes no notice of case: for it, F is f.
+    """
+    first, second = _readable(one), _readable(other)
+    if first is None or second is None:
+        return None
+    some, others = set(_COMMAND.sub("", first)), set(_COMMAND.sub("", second))
+    return None if {letter.swapcase() for letter in some - others} & (others - some) else (first, second)
+
+
+def _readable(formula: str) -> str | None:
+    formula = _PLAIN_ROOT.sub(r"\\sqrt{\1}", formula)
+    formula = _PLAIN.sub(r"\\\1", formula)
+    formula = _DECIMAL.sub(_as_fraction, formula)
+    formula = _DEGREES.sub(r"(\1 \\cdot \\frac{\\pi}{180})", formula)
+    formula = _ARRAY.sub(r"\\begin{pmatrix}\1\\end{pmatrix}", formula)
+    return formula if _is_known(formula) and _is_closed(formula) and not _MISREAD.search(formula) else None
+
+
+def _as_fraction(match: re.Match[str]) -> str:
+    value = Fraction(match.group())
+    return rf"{{\frac{{{value.numerator}}}{{{value.denominator}}}}}"
+
+
+def _is_known(formula: str) -> bool:
+    at = 0
+    while (token := _TOKEN.match(formula, at)) is not None:
+        at = token.end()
+    return at == len(formula)
+
+
+def _is_closed(formula: str) -> bool:
+    """Whether all brackets are closed; `[0, 1)` is."""
+    depth = 0
+    for bracket in re.findall(r"[()\[\]{}]", formula):
+        depth += -1 if bracket in ")]}" else 1
+        if depth < 0:
+            return False
+    return depth == 0
