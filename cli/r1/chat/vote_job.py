@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from r1.engine.events import Answer, Event, Prefill, Thinking, Thought
+from r1.engine.events import Event
 from r1.engine.prompt import Turn
 from r1.engine.request import Request
 from r1.loaded_model import LoadedModel
+from r1.render.reply_text import events_of
 from r1.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from r1.evaluate.vote import VoteOptions
     from r1.evaluate.voting import Voting
     from r1.forms.form import Form
-    from r1.render.reply_text import Reply
 
 _TALLY_EVERY_S = 0.1
 
@@ -112,20 +112,6 @@ def options_of(settings: Settings) -> VoteOptions:
     from r1.evaluate.vote import VoteOptions
 
     return VoteOptions(settings.votes or 1, settings.first, settings.confidence)
-
-
-def events_of(reply: Reply) -> Iterator[Event]:
-    """The events of a reply that is over, each text in one piece."""
-    finished = reply.finished
-    usage = finished.usage
-    yield Prefill(usage.prompt_tokens, usage.prompt_tokens)
-    if reply.thinking:
-        yield Thinking(reply.thinking, usage.thinking_tokens)
-    if finished.thinking_end is not None:
-        yield Thought(usage.thinking_tokens, finished.thinking_end)
-    if reply.answer:
-        yield Answer(reply.answer, usage.answer_tokens)
-    yield finished
 
 
 def _thinking_s(sample: Sample) -> float:

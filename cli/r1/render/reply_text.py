@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from r1.engine.events import Answer, Event, Finished, Prefill, Rewound, Thinking, Thought
@@ -70,3 +71,17 @@ class ReplyText:
     def tokens(self) -> int:
         """Tokens of context that prompt and reply take."""
         return self.prompt_tokens + self.thinking_tokens + self.answer_tokens
+
+
+def events_of(reply: Reply) -> Iterator[Event]:
+    """The events of a reply that is over, each text in one piece."""
+    finished = reply.finished
+    usage = finished.usage
+    yield Prefill(usage.prompt_tokens, usage.prompt_tokens)
+    if reply.thinking:
+        yield Thinking(reply.thinking, usage.thinking_tokens)
+    if finished.thinking_end is not None:
+        yield Thought(usage.thinking_tokens, finished.thinking_end)
+    if reply.answer:
+        yield Answer(reply.answer, usage.answer_tokens)
+    yield finished

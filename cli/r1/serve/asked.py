@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from r1.engine.events import Answer, Event, Finished
-from r1.serve.engine_thread import Begun, EngineThread, Failed, Job, JobEvent
+from r1.serve.engine_thread import Begun, Failed, JobEvent
 from r1.serve.errors import api_error
 from r1.serve.stop_texts import StopTexts
 
@@ -25,10 +25,17 @@ class Happened:
 
 @dataclass(slots=True)
 class _Reply:
-    """One of the replies. `job` is None once it has ended."""
+    """One of the replies. `cancel` ends it early; None: it has ended."""
 
-    job: Job | None
+    cancel: Callable[[], None] | None
     stop_texts: StopTexts
+    is_cancelled: bool = False
+
+    def stop(self) -> None:
+        """Cancels it, once; its Finished is still to come."""
+        if self.cancel is not None and not self.is_cancelled:
+            self.is_cancelled = True
+            self.cancel()
 
 
 @dataclass(slots=True)
@@ -36,16 +43,16 @@ class Asked:
     """Replies to the same prompt by the model `model`; close it in any case.
 
     `fields` are further facts that some APIs tell, known when the last event is read. The first reply waited `wait_s`
-    seconds in the line; None: it still does. Getting ready for the replies took `load_s` seconds. `finished` are those
-    that have ended, and `error` says why they failed.
+    seconds in the line; None: it still does. Getting ready for the replies took `load_s` seconds; then the number of
+    `prompt_tokens` is known. `finished` are those that have ended, and `error` says why they failed.
     """
 
     model: str
-    engine: EngineThread
     ended: Callable[[], None]
     """Called once, when it is closed."""
     began: float = field(default_factory=time.monotonic)
     load_s: float = 0.0
+    prompt_tokens: int = 0
     wait_s: float | None = None
     finished: list[Finished] = field(default_factory=list)
     error: str | None = None
@@ -68,20 +75,23 @@ class Asked:
 
         return sink
 
-    def add(self, job: Job, stop_texts: Sequence[str]) -> None:
-        """Adds a reply that this job makes; its sink is `sink` with the number of replies before it."""
-        self._replies.append(_Reply(job, StopTexts(stop_texts)))
+    def add(self, cancel: Callable[[], None], stop_texts: Sequence[str]) -> None:
+        """Adds a reply, whose events go into `sink` with the number of replies before it. `cancel` ends it early."""
+        self._replies.append(_Reply(cancel, StopTexts(stop_texts)))
 
     async def events(self) -> AsyncIterator[Happened]:
         """The events of all replies, until each has finished. Raises ApiError when one fails."""
-        while any(reply.job for reply in self._replies):
+        while any(reply.cancel for reply in self._replies):
             index, event = await self._events.get()
             for happened in self._seen(index, event):
                 yield happened
 
-    async def begin(self) -> None:
-        """Waits until the first reply has something to tell. Raises ApiError if it fails before."""
-        index, event = await self._events.get()
+    async def begin(self, within_s: float | None = None) -> None:
+        """Waits until the first reply's turn has come, at most so many seconds. Raises ApiError if it fails before."""
+        try:
+            index, event = await asyncio.wait_for(self._events.get(), within_s)
+        except TimeoutError:
+            return
         self._note(event)
         if not isinstance(event, Begun):
             self._events.put_nowait((index, event))
@@ -92,19 +102,13 @@ class Asked:
             return
         self._is_closed = True
         for reply in self._replies:
-            self._end(reply)
+            reply.stop()
+            reply.cancel = None
         self.ended()
-
-    def _end(self, reply: _Reply) -> None:
-        job, reply.job = reply.job, None
-        if job is not None:
-            self.engine.cancel(job)
 
     def _seen(self, index: int, event: JobEvent) -> list[Happened]:
         """The event as the client is to see it: without what follows a stop text."""
         reply = self._replies[index]
-        if reply.job is None:  # it was cancelled
-            return []
         self._note(event)
         if isinstance(event, Begun | Failed):
             return []
@@ -112,7 +116,7 @@ class Asked:
             return self._answer(index, reply, event)
         if not isinstance(event, Finished):
             return [Happened(index, event)]
-        reply.job = None
+        reply.cancel = None
         stopped = reply.stop_texts.found
         if stopped is not None:
             event = replace(event, reason="stop")
@@ -126,8 +130,8 @@ class Asked:
     def _answer(self, index: int, reply: _Reply, event: Answer) -> list[Happened]:
         """A reply that has met a stop text is cancelled; its Finished, with the usage, is still to come."""
         text = reply.stop_texts.feed(event.text)
-        if reply.stop_texts.found is not None and reply.job is not None and not reply.job.is_cancelled:
-            self.engine.cancel(reply.job)
+        if reply.stop_texts.found is not None:
+            reply.stop()
         return [Happened(index, Answer(text, event.tokens))] if text else []
 
     def _note(self, event: JobEvent) -> None:
@@ -138,5 +142,6 @@ class Asked:
             raise refusal from event.error
         if isinstance(event, Begun):
             self.load_s += event.load_s
+            self.prompt_tokens = event.prompt_tokens
             if self.wait_s is None:
                 self.wait_s = time.monotonic() - self.began

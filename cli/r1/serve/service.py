@@ -6,8 +6,10 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from r1.engine.context import PromptTooLong
 from r1.engine.prompt import Turn
 from r1.evaluate.tally import seed_of
+from r1.loaded_model import LoadedModel
 from r1.serve.asked import Asked
 from r1.serve.engine_thread import EngineThread, Job
 from r1.serve.entry import current
@@ -58,6 +60,18 @@ class Service:
             self.engine.submit(job)
         return asked
 
+    async def prompt_tokens(self, question: Question) -> int:
+        """The tokens of the question's prompt; of one that is far too long, about. Raises ApiError as `ask`."""
+        settings = self._settings_of(question)
+        model = await self.name_of(question.model)
+        self._admit()
+        try:
+            return await self.engine.with_model(model, partial(_prompt_tokens, question, settings))
+        except Exception as exc:
+            raise api_error(exc) from exc
+        finally:
+            self._leave()
+
     async def name_of(self, model: str | None) -> str:
         """The full name of a model. Raises ApiError."""
         try:
@@ -89,3 +103,8 @@ class Service:
         self.active -= 1
 
 
+def _prompt_tokens(question: Question, settings: Settings, loaded: LoadedModel) -> int:
+    try:
+        return request_for(replace(question, form=None), settings, loaded).prompt_tokens
+    except PromptTooLong as exc:
+        return exc.tokens

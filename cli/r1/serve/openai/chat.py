@@ -21,7 +21,7 @@ from r1.serve.asked import Asked, Happened
 from r1.serve.collected import Collected, collect
 from r1.serve.errors import ApiError
 from r1.serve.fields import Fields
-from r1.serve.http import StreamedResponse, json_response, read_fields, sse, unless_gone
+from r1.serve.http import PING_S, StreamedResponse, json_response, read_fields, sse, unless_gone
 from r1.serve.messages import dialogue_of
 from r1.serve.openai.fields import (
     messages_in,
@@ -34,6 +34,7 @@ from r1.serve.openai.objects import error_object, finish_reason, score_object, t
 from r1.serve.question import MOST_REPLIES, Question
 from r1.serve.reply_fields import sampling_in
 from r1.serve.service import Service
+from r1.serve.votes import votes_in
 
 _MOST_TOP_LOGPROBS = 20
 
@@ -62,8 +63,9 @@ async def chat_completions(request: Request) -> Response:
     includes_usage = _includes_usage(fields)
     answering = _Answering(asked, service, question, f"chatcmpl-{token_hex(12)}", int(time.time()), includes_usage)
     try:
-        await unless_gone(request, asked.begin())
-        if fields.flag("stream"):
+        is_streamed = fields.flag("stream")
+        await unless_gone(request, asked.begin(PING_S if is_streamed else None))
+        if is_streamed:
             return StreamedResponse(asked, _frames(answering), "text/event-stream", ping=": ping\n\n")
         replies = await unless_gone(request, collect(asked))
     except BaseException:
@@ -82,13 +84,15 @@ def question_of(fields: Fields) -> Question:
     top = fields.integer("top_logprobs", 0, _MOST_TOP_LOGPROBS)
     if top is not None and not wants_scores:
         fields.refuse("top_logprobs", "is given, and logprobs is not true; set it, or leave both out")
+    count = fields.integer("n", 1, MOST_REPLIES) or 1
     return Question(
         model=fields.text("model"),
         dialogue=dialogue,
         changed={**sampling_in(fields, "max_completion_tokens", "max_tokens"), **thinking_in(fields)},
         form=response_form_in(fields),
         stop_texts=stop_texts_in(fields),
-        count=fields.integer("n", 1, MOST_REPLIES) or 1,
+        count=count,
+        votes=votes_in(fields, count),
         top_logprobs=(top or 0) if wants_scores else None,
     )
 

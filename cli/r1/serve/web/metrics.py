@@ -15,7 +15,7 @@ class Metrics:
     """What has happened since the start. Used on the event loop's thread only."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a time for each series, which nobody asks for
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a time for each series, which nobody asks for
         self._registry = CollectorRegistry()
         self._requests = self._counter("requests", "HTTP requests, by path and status.", "path", "status")
         self._tokens = self._counter("tokens", "Tokens of prompts and replies.", "kind")
