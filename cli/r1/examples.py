@@ -113,16 +113,18 @@ standard deviation of the runs. Ctrl-C prints the measurements so far (exit code
 
 EVAL = """Examples:
     r1 eval --builtin tiny -m tiny
-    r1 eval --builtin tiny -m tiny --temp 1 -k 16
+    r1 eval --builtin tiny -m tiny --temp 2 --top-p 1 -k 16
     r1 eval problems.jsonl -m qwen-1.5b -k 4 -o samples.jsonl
     r1 eval problems.jsonl --shuffle 1 --limit 50 --effort low --json
     jq -c '{question: .Q, answer: .A}' set.jsonl | r1 eval -
 
 A line is {"question": …, "answer": …}, or has the field names of MATH-500, AIME, GSM8K or MMLU; with "check" in \
-place of an answer, the final answer must match this regular expression. pass@1 is the share of right samples, cons@k \
-that of the problems which the most frequent of k answers gets right; ± is the standard error over the problems. \
-Ctrl-C prints the figures so far. Exit codes: 0 every problem was asked, 2 bad input, also a line that is no problem, \
-4 no such model, 5 not enough memory or disk space, 7 damaged file, 130 Ctrl-C, 143 SIGTERM."""
+place of an answer, the final answer as a whole must match this regular expression. pass@1 is the share of right \
+samples, cons@k that of the problems which the most frequent of k answers gets right; ± is the standard error over the \
+problems. Ctrl-C prints the figures so far; SIGUSR1 (on Windows Ctrl-Break) ends the thinking of the samples under way. \
+Exit codes: 0 every problem was asked, 1 another r1 eval writes the file of --output, 2 bad input, also a line that is \
+no problem or a question that is too long, 4 no such model, 5 not enough memory or disk space, 7 damaged file, 130 \
+Ctrl-C, 143 SIGTERM."""
 
 SERVE = """Examples:
     r1 serve

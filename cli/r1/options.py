@@ -513,7 +513,7 @@ RepliesAtOnce = Annotated[
         help="Number of replies generated at once. (default: what pays on this machine)",
     ),
 ]
-SkipBad = Annotated[bool, _option("--skip-bad", help="Exit with 0 although lines of FILE are no problems.")]
+SkipBad = Annotated[bool, _option("--skip-bad", help="Exit with 0 although lines of FILE are no problems or too long.")]
 
 # bench
 
