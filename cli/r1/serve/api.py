@@ -11,11 +11,19 @@ from starlette.routing import Route
 from r1.serve.errors import ApiError
 
 
+def _own_status(error: ApiError) -> int:
+    return error.status
+
+
 @dataclass(frozen=True, slots=True)
 class Api:
-    """`prefixes` are what the paths of its routes begin with."""
+    """`prefixes` are what the paths of its routes begin with. `header` is one that all its clients send, and no others;
+    where APIs share a path, it tells which one is meant. `status_of` is the HTTP status for an error.
+    """
 
     name: str
     prefixes: tuple[str, ...]
     routes: tuple[Route, ...]
     error_object: Callable[[ApiError], dict[str, Any]]
+    status_of: Callable[[ApiError], int] = _own_status
+    header: str | None = None

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from r1.serve.anthropic.api import ANTHROPIC
 from r1.serve.api import Api
 from r1.serve.entry import current
 from r1.serve.errors import ApiError, api_error
@@ -18,8 +19,10 @@ from r1.serve.service import Service
 from r1.serve.web.journal import Journal, JournalMiddleware
 from r1.serve.web.metrics import CONTENT_TYPE
 
-APIS: tuple[Api, ...] = (OPENAI,)
-"""Of two whose prefixes fit a path, the one with the longer prefix answers."""
+APIS: tuple[Api, ...] = (ANTHROPIC, OPENAI)
+"""Of two whose prefixes fit a path, the one with the longer prefix answers. Those with a header of their own are before
+the one that has the same paths without it.
+"""
 
 
 def application(service: Service, journal: Journal) -> Starlette:
@@ -57,10 +60,12 @@ async def _metrics(request: Request) -> Response:
     return Response(text, headers={"content-type": CONTENT_TYPE})
 
 
-def api_of(path: str) -> Api:
-    """The API that a path belongs to; OpenAI's for any that belongs to none."""
+def api_of(request: Request) -> Api:
+    """The API that a request belongs to; OpenAI's for one that belongs to none."""
+    meant = next((api for api in APIS if api.header is not None and api.header in request.headers), None)
+    path = request.url.path
     lengths = ((len(prefix), api) for api in APIS for prefix in api.prefixes if path.startswith(prefix))
-    return max(lengths, key=lambda found: found[0], default=(0, OPENAI))[1]
+    return meant or max(lengths, key=lambda found: found[0], default=(0, OPENAI))[1]
 
 
 async def refuse(request: Request, error: Exception) -> Response:
@@ -69,7 +74,11 @@ async def refuse(request: Request, error: Exception) -> Response:
     if (entry := current.get()) is not None:
         entry.error = refusal.message
     headers = {} if refusal.retry_after_s is None else {"retry-after": str(refusal.retry_after_s)}
-    return json_response(api_of(request.url.path).error_object(refusal), refusal.status, headers)
+    api = api_of(request)
+    body = api.error_object(refusal)
+    if "request_id" in body:
+        headers["request-id"] = body["request_id"]
+    return json_response(body, api.status_of(refusal), headers)
 
 
 async def _refuse_http(request: Request, error: Exception) -> Response:

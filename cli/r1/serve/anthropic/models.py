@@ -1,0 +1,111 @@
+"""Anthropic's `GET /v1/models` and `GET /v1/models/NAME`. OpenAI has the same paths; a header tells whose is meant."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from r1.serve.anthropic.objects import new_id
+from r1.serve.errors import ApiError, api_error, bad_field
+from r1.serve.http import json_response
+from r1.serve.served_models import ServedModel
+from r1.serve.service import Service
+from r1_quantize.errors import BadGGUF, R1Error
+
+_PAGE = 20
+_MOST = 1_000
+
+_YES, _NO = {"supported": True}, {"supported": False}
+
+_CAPABILITIES = {
+    "batch": _NO,
+    "citations": _NO,
+    "code_execution": _NO,
+    "context_management": _NO,
+    "effort": {**_YES, "low": _YES, "medium": _YES, "high": _YES, "xhigh": _YES, "max": _YES},
+    "image_input": _NO,
+    "pdf_input": _NO,
+    "server_tools": {**_NO, "code_execution": _NO, "web_search": _NO},
+    "structured_outputs": _YES,
+    "thinking": {
+        **_YES,
+        "types": {"adaptive": _YES, "between_tools": _YES, "disabled": _YES, "enabled": _YES},
+    },
+}
+
+
+async def list_models(request: Request) -> Response:
+    """A page of the models, in the order of `r1 list`. Raises ApiError."""
+    service: Service = request.app.state.service
+    models = await asyncio.to_thread(service.models.all)
+    chosen, has_more = _page(request, models)
+    return _response(
+        {
+            "data": await asyncio.to_thread(lambda: [_model_object(model) for model in chosen]),
+            "has_more": has_more,
+            "first_id": chosen[0].name if chosen else None,
+            "last_id": chosen[-1].name if chosen else None,
+        }
+    )
+
+
+async def get_model(request: Request) -> Response:
+    """Raises ApiError for a name that is no model's here."""
+    service: Service = request.app.state.service
+    name = await service.name_of(request.path_params["model"])
+    try:
+        return _response(await asyncio.to_thread(lambda: _model_object(service.models.get(name))))
+    except R1Error as exc:
+        raise api_error(exc) from exc
+
+
+def _response(value: dict[str, Any]) -> Response:
+    return json_response(value, headers={"request-id": new_id("req")})
+
+
+def _page(request: Request, models: Sequence[ServedModel]) -> tuple[Sequence[ServedModel], bool]:
+    """The models that are asked for, and whether there are more in that direction."""
+    limit = _limit(request)
+    if before := request.query_params.get("before_id"):
+        end = _place(models, "before_id", before)
+        return models[max(end - limit, 0) : end], end > limit
+    after = request.query_params.get("after_id")
+    start = _place(models, "after_id", after) + 1 if after else 0
+    return models[start : start + limit], start + limit < len(models)
+
+
+def _limit(request: Request) -> int:
+    text = request.query_params.get("limit", str(_PAGE))
+    if not (text.isascii() and text.isdecimal() and len(text) < len(str(_MOST)) + 1 and 1 <= int(text) <= _MOST):
+        raise bad_field("limit", f"must be a whole number from 1 to {_MOST:,}, not {text!r:.40}")
+    return int(text)
+
+
+def _place(models: Sequence[ServedModel], name: str, value: str) -> int:
+    place = next((place for place, model in enumerate(models) if model.name == value), None)
+    if place is None:
+        raise ApiError(400, f"{name} is no model of the list: {value!r:.80}", param=name)
+    return place
+
+
+def _model_object(model: ServedModel) -> dict[str, Any]:
+    try:
+        context = model.context_length
+    except BadGGUF:  # it is listed nevertheless, as by `r1 list`
+        context = None
+    created = datetime.fromtimestamp(int(model.stored.modified), UTC)
+    return {
+        "type": "model",
+        "id": model.name,
+        "display_name": model.name,
+        "created_at": created.isoformat().replace("+00:00", "Z"),
+        "lifecycle": "active",
+        "max_input_tokens": context,
+        "max_tokens": context,
+        "capabilities": _CAPABILITIES,
+    }
