@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from r1.library import full_name, known_models, look_up, named_by, open_store
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.errors import ModelNotFound
 from r1_quantize.gguf import reader
+from r1_quantize.gguf.reader import GGUFFile
 from r1_quantize.store.model import StoredModel
 
 _LATEST = ":latest"  # the tag that Ollama's clients add to a name without one
@@ -31,7 +33,12 @@ class ServedModel:
     @property
     def header(self) -> Mapping[str, Any]:
         """The metadata of its GGUF. Raises BadGGUF."""
-        return _header(self.stored.path, self.stored.size, self.stored.modified)
+        return self._file.metadata
+
+    @property
+    def parameters(self) -> int:
+        """The number of its weights. Raises BadGGUF."""
+        return sum(prod(tensor.shape) for tensor in self._file.tensors if tensor.name != "rope_freqs.weight")
 
     @property
     def context_length(self) -> int | None:
@@ -39,11 +46,15 @@ class ServedModel:
         value = self.header.get(f"{self.header.get('general.architecture')}.context_length")
         return value if isinstance(value, int) else None
 
+    @property
+    def _file(self) -> GGUFFile:
+        return _read(self.stored.path, self.stored.size, self.stored.modified)
+
 
 @lru_cache(64)
-def _header(path: Path, _size: int, _modified: float) -> Mapping[str, Any]:
+def _read(path: Path, _size: int, _modified: float) -> GGUFFile:
     """Remembered for as long as the file is the same."""
-    return reader.read(path).metadata
+    return reader.read(path)
 
 
 class ServedModels:
