@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 from r1.engine.context import PromptTooLong
 from r1.engine.prompt import Turn
@@ -21,6 +23,8 @@ from r1.settings import Settings, overridden
 from r1_quantize.errors import R1Error
 
 _RETRY_AFTER_S = 5
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(slots=True)
@@ -62,15 +66,14 @@ class Service:
 
     async def prompt_tokens(self, question: Question) -> int:
         """The tokens of the question's prompt; of one that is far too long, about. Raises ApiError as `ask`."""
-        settings = self._settings_of(question)
-        model = await self.name_of(question.model)
-        self._admit()
-        try:
-            return await self.engine.with_model(model, partial(_prompt_tokens, question, settings))
-        except Exception as exc:
-            raise api_error(exc) from exc
-        finally:
-            self._leave()
+        work = partial(_prompt_tokens, question, self._settings_of(question))
+        return await self._with_model(await self.name_of(question.model), work)
+
+    async def load(self, model: str | None) -> str:
+        """Loads a model in its turn; returns its full name. Raises ApiError as `ask`."""
+        name = await self.name_of(model)
+        await self._with_model(name, lambda _: None)
+        return name
 
     async def name_of(self, model: str | None) -> str:
         """The full name of a model. Raises ApiError."""
@@ -84,6 +87,15 @@ class Service:
         dialogue = question.dialogue
         if dialogue is not None and dialogue.beginning is None and question.count == 1:
             self.engine.warm(asked.model, [*dialogue.turns, Turn(dialogue.prompt, thinking, answer)])
+
+    async def _with_model(self, model: str, work: Callable[[LoadedModel], _Result]) -> _Result:
+        self._admit()
+        try:
+            return await self.engine.with_model(model, work)
+        except Exception as exc:
+            raise api_error(exc) from exc
+        finally:
+            self._leave()
 
     def _settings_of(self, question: Question) -> Settings:
         try:
