@@ -44,7 +44,9 @@ class Polling:
         """While `interrupted` says yes, no comparison of formulas is waited for."""
         self._engine = engine
         self._interrupted = interrupted
-        self._equivalence = Equivalence(Verifier.if_installed(), interrupted)
+        verifier = Verifier.if_installed()
+        self._has_math_verify = verifier is not None
+        self._equivalence = Equivalence(verifier, interrupted)
         self._literal: set[frozenset[str]] = set()  # pairs of the present vote
 
     def voting(
@@ -68,15 +70,15 @@ class Polling:
         assert shown is not None, "a sample is drawn before the vote ends"
         reason = "interrupted" if result.is_interrupted else shown.reply.finished.reason
         line = closing_line(result, voting.vote.options)
-        literally = len(self._literal)
+        remarks, warnings = self._literally()
         return Voted(
             reply=replace(shown.reply, finished=replace(shown.reply.finished, reason=reason, timings=voting.timings)),
             seed=shown.seed,
             load_s=voting.load_s,
-            fields=vote_fields(result, literally),
+            fields=vote_fields(result, len(self._literal)),
             problem=None if result.candidates or result.is_prose else line,
-            remarks=(line,) if result.candidates else (),
-            warnings=(*((line,) if result.is_prose else ()), *((literal_line(literally),) if literally else ())),
+            remarks=(line, *remarks) if result.candidates else remarks,
+            warnings=(line, *warnings) if result.is_prose else warnings,
         )
 
     def close(self) -> None:
@@ -93,6 +95,15 @@ class Polling:
         if form is not None:
             return str.__eq__
         return self._say_the_same
+
+    def _literally(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What is said of literal comparisons: a remark, or without math-verify, which may have counted otherwise, a
+        warning.
+        """
+        if not self._literal:
+            return (), ()
+        line = literal_line(len(self._literal), has_math_verify=self._has_math_verify)
+        return ((line,), ()) if self._has_math_verify else ((), (line,))
 
     def _say_the_same(self, one: str, other: str) -> bool:
         same = self._equivalence.same(one, other)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
@@ -58,10 +57,10 @@ def closing_line(result: VoteResult, options: VoteOptions) -> str:
     )
 
 
-def literal_line(pairs: int) -> str:
+def literal_line(pairs: int, *, has_math_verify: bool) -> str:
     """Says that so many pairs of answers were compared as texts, and why."""
     line = f"{units.count(pairs, 'pair')} of answers could only be compared as text"
-    if find_spec("math_verify") is None:
+    if not has_math_verify:
         return f'{line}, without math-verify; pip install "r1-local[math]"'
     return f"{line}, because math-verify found no result"
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from r1.console import Console
+from r1.evaluate.symbolic import Verifier
 from r1.evaluate.vote_report import literal_line
 from r1.render.lines_progress import LinesProgress
 from r1.render.outcome import ended_early
@@ -105,7 +106,9 @@ class Results:
                 "see `prose` in their objects"
             )
         if self._literally:
-            self._console.warn(literal_line(self._literally))
+            has_math_verify = Verifier.if_installed() is not None
+            say = self._console.note if has_math_verify else self._console.warn
+            say(literal_line(self._literally, has_math_verify=has_math_verify))
 
     def _print(self, result: Result) -> None:
         self._lines += 1

@@ -103,9 +103,9 @@ class TestLiterally:
         voted = polled(SUM, ALIKE, SUM, ALIKE)
         assert voted.fields["compared_literally"] == 1
         assert [vote["count"] for vote in voted.fields["votes"]] == [2, 2]
-        assert [line.startswith("1 pair of answers could only be compared as text") for line in voted.warnings] == [
-            True
-        ]
+        assert voted.warnings == (
+            '1 pair of answers could only be compared as text, without math-verify; pip install "r1-local[math]"',
+        )
 
     def test_only_those_of_the_same_vote(self) -> None:
         with Polling(Readings(iter([SUM, ALIKE, "42", "42"]))) as polling:
@@ -123,6 +123,22 @@ class TestLiterally:
         voted = polled(SUM, ALIKE, SUM, form=form)
         assert [vote["answer"] for vote in voted.fields["votes"]] == [SUM, ALIKE]
         assert voted.fields["compared_literally"] == 0
+
+
+def test_what_math_verify_cannot_read_is_a_remark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing helps against it, and most often a sample that went wrong is the reason."""
+
+    class Unread(Verifier):
+        def verify(self, *_: object) -> None:
+            return None
+
+    monkeypatch.setattr(Verifier, "if_installed", classmethod(lambda _: Unread()))
+    voted = polled(SUM, ALIKE, SUM)
+    assert voted.remarks == (
+        "2 of 3 votes for x+1, 1 for 1+x",
+        "1 pair of answers could only be compared as text, because math-verify found no result",
+    )
+    assert voted.warnings == ()
 
 
 def test_without_a_seed_each_vote_has_one_of_its_own() -> None:
