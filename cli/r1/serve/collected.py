@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from r1.engine.events import Scored
+from r1.engine.events import Rewound, Scored
 from r1.render.reply_text import Reply, ReplyText
 from r1.serve.asked import Asked
 
@@ -32,6 +32,8 @@ async def collect(asked: Asked) -> list[Collected]:
         part = parts.setdefault(happened.index, _Parts())
         if isinstance(happened.event, Scored):
             part.scores.append(happened.event)
+        elif isinstance(happened.event, Rewound):
+            del part.scores[happened.event.tokens :]
         reply = part.text.add(happened.event)
         if reply is not None:
             replies[happened.index] = Collected(reply, happened.stop_text, part.scores)

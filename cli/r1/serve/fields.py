@@ -6,7 +6,6 @@ Null is as good as no field, as all the APIs have it.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -19,9 +18,9 @@ class Fields:
     """A JSON object. Every method raises ApiError, which names the field, for a value that it cannot take."""
 
     def __init__(self, values: Mapping[str, Any], path: str = "") -> None:
-        """`path` is where the object stands in the body; empty for the body itself."""
+        """`path` is where the object stands in the body, such as `messages[2]`; empty for the body itself."""
         self.values = values
-        self._path = path
+        self.path = path
 
     @classmethod
     def parse(cls, body: bytes) -> Fields:
@@ -43,7 +42,7 @@ class Fields:
 
     def name(self, name: str) -> str:
         """The full name of a field, such as `messages[2].content`."""
-        return f"{self._path}.{name}" if self._path else name
+        return f"{self.path}.{name}" if self.path else name
 
     def refuse(self, name: str, message: str) -> NoReturn:
         """Raises ApiError for a field; the message follows its name."""
@@ -85,7 +84,7 @@ class Fields:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             self._refuse_type(name, "a number")
-        if not (math.isfinite(value) and least <= value <= most):
+        if not least <= value <= most:
             self.refuse(name, f"must be from {least:g} to {most:g}, not {_shown(value)}")
         return float(value)
 
@@ -137,7 +136,9 @@ class Fields:
 
 
 def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=True)
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    text = json.dumps(value[:_SHOWN] if isinstance(value, str) else value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 

@@ -73,30 +73,31 @@ class _Reader:
         self.turns.append(Turn(_joined(self.asked), thinking, answer))
         self.asked, self.answered = [], []
 
-    def dialogue(self) -> Dialogue:
+    def dialogue(self, name: str) -> Dialogue:
         beginning = _beginning(self.answered)
         self.asked += self.instructions  # with no user's message behind them
         prompt = _joined(self.asked)
         if not prompt.strip():
-            raise ApiError(400, "the messages have no text to answer", param="messages")
+            raise ApiError(400, "the messages have no text to answer", param=name)
         return Dialogue(tuple(self.turns), prompt, beginning, self.has_instructions)
 
 
-def dialogue_of(messages: Iterable[Message]) -> Dialogue:
+def dialogue_of(messages: Iterable[Message], name: str = "messages") -> Dialogue:
     """The conversation. Messages of the same role in a row are one; an assistant's at the end is the beginning of the
-    answer. Raises ApiError for too many or none, and for roles that make no conversation.
+    answer. Raises ApiError for too many or none, and for roles that make no conversation; `name` is the field of the
+    body that has them.
     """
     reader = _Reader()
     number = 0
     for number, message in enumerate(messages, 1):
         if number > MOST_MESSAGES:
-            raise ApiError(400, f"there are more than {MOST_MESSAGES:,} messages; leave old ones out", param="messages")
+            raise ApiError(400, f"there are more than {MOST_MESSAGES:,} messages; leave old ones out", param=name)
         if message.role not in _ROLES:
             raise bad_field(f"{message.path}.role", f"must be one of {', '.join(_ROLES)}, not {message.role!r:.60}")
         reader.add(message)
     if number == 0:
-        raise ApiError(400, "messages is empty; give one at least", param="messages")
-    return reader.dialogue()
+        raise ApiError(400, f"{name} is empty; give one message at least", param=name)
+    return reader.dialogue(name)
 
 
 def _beginning(messages: list[Message]) -> Beginning | None:

@@ -57,9 +57,11 @@ class Service:
             asked.add(vote.cancel, question.stop_texts)
             vote.start()
             return asked
-        for index in range(question.count):
-            own = settings if settings.seed is None else replace(settings, seed=seed_of(settings.seed, index))
-            job = Job(model, partial(request_for, question, own), asked.sink(index))
+        for index in range(question.count * len(question.texts)):
+            number, place = divmod(index, question.count)
+            own = settings if settings.seed is None else replace(settings, seed=seed_of(settings.seed, place))
+            one = replace(question, text=question.texts[number])
+            job = Job(model, partial(request_for, one, own), asked.sink(index))
             asked.add(partial(self.engine.cancel, job), question.stop_texts)
             self.engine.submit(job)
         return asked
