@@ -7,7 +7,8 @@ import re
 from typing import TYPE_CHECKING
 
 from r1.evaluate.formula import last_boxed
-from r1.evaluate.normal_form import Infinity, Letter, NormalForm, Number, Truth, normal_form
+from r1.evaluate.normal_form import Infinity, Letter, Number, Truth, normal_form
+from r1.evaluate.units import is_known
 
 if TYPE_CHECKING:
     from r1.forms.form import Form
@@ -16,12 +17,22 @@ _LONGEST_LINE = 120  # characters
 _TAIL = 2_000  # characters at the end of an answer, where its last line is looked for
 
 _FRAME = re.compile(r"(?:\\[\[\]()]|\\(?:begin|end)\{\w+\*?\}|[*_$\s])+|```\w*")
+_RESULTS = (
+    "answer|result|solution|choice|option|total|value|sum|product|difference|quotient|remainder|probability|number|count"
+    "|average|mean|median|area|perimeter|volume|length|distance|height|width|radius|speed|cost|price|age|ratio"
+)
 _LEAD = re.compile(
-    r"(?:.{0,80}?\b(?:answer|result|solution|choice|option|total|value)\b[^:=]{0,40}?(?:\s(?:is|are|equals)\b|[:=])"
+    rf"(?:.{{0,80}}?\b(?:{_RESULTS})\b[^:=]{{0,40}}?(?:\s(?:is|are|equals)\b|[:=])"
     r"|(?:so|thus|therefore|hence)\b,?)[\s:=*_]*",
     re.IGNORECASE,
 )
+_COUNT = re.compile(r"There (?:is|are) (?:exactly |only )?(\d[\d,]*) [^\d,;:]{1,40} in \S+(?: [^\d\s]+){0,2}")
 _MARKUP = re.compile(r"\*\*|__|`|^\s*#+")
+_EMOJI = re.compile(r"[\s\u2600-\u27bf\ufe0f\U0001f000-\U0001faff]+$")
+_OUTSIDE = re.compile(r"^(?:\\[(\[]|\s)+|(?:\\[)\]]|\s)+$")  # of a formula
+_ITEM = re.compile(r"(\d+[.)]|[A-Za-z][.):]|[-*•])\s+(\S.*)")  # of a list
+_LONE_LETTER = re.compile(r"[A-Za-z]\.?")
+_COUNTED = re.compile(r"[^A-Za-z]*\s[a-z]+")
 
 
 def final_answer(answer: str, form: Form | None = None) -> str | None:
@@ -57,15 +68,46 @@ def _number(text: str) -> float:
 
 
 def _short_last_line(answer: str) -> str | None:
-    lines = (line.strip() for line in reversed(answer[-_TAIL:].splitlines()))
-    line = next((line for line in lines if line and not _FRAME.fullmatch(line)), "")
-    if len(line) > _LONGEST_LINE:
+    lines = [line for line in map(_cleaned, answer[-_TAIL:].splitlines()) if line and not _FRAME.fullmatch(line)]
+    line, before = lines[-1] if lines else "", lines[-2] if len(lines) > 1 else ""
+    if not line or len(line) > _LONGEST_LINE:
         return None
-    line = _MARKUP.sub("", line).strip()
-    lead = _LEAD.match(line)
-    said = line[lead.end() :].strip() if lead else line
-    said = said.lstrip("=: ").rstrip(".,;: ")
-    return next((each for each in (_right_side(said), said) if each and _is_short(normal_form(each))), None)
+    said = _behind_lead(line)
+    if said == line:
+        said = _without_lead(line, before)
+    said = _OUTSIDE.sub("", said.lstrip("=≈: ").rstrip(".,;: "))
+    while len(said) > 2 and said[0] == said[-1] == "$":
+        said = said[1:-1].strip()
+    return next((each for each in (_right_side(said), said) if each and _is_short(each, said != line)), None)
+
+
+def _cleaned(line: str) -> str:
+    return _EMOJI.sub("", _MARKUP.sub("", line.strip())).strip()
+
+
+def _behind_lead(line: str) -> str:
+    """What follows "The answer is", of which there can be two: "Final answer: the sum is 42"."""
+    for _ in range(2):
+        if (lead := _LEAD.match(line)) is not None:
+            line = line[lead.end() :].strip()
+    return line
+
+
+def _without_lead(line: str, before: str) -> str:
+    """What a line says by itself: nothing if it is an item of a list, or a signature."""
+    if (count := _COUNT.fullmatch(line.rstrip("."))) is not None:
+        return count[1]
+    if _LONE_LETTER.fullmatch(line):
+        return "" if before.endswith(",") else line
+    item = _ITEM.fullmatch(line)
+    if item is None:
+        return line
+    mark, rest = item.groups()
+    if mark[0].isdigit() or mark.endswith(":") or _ITEM.fullmatch(before):
+        return ""
+    if mark[0].isalpha():  # of a choice, with its text
+        return line
+    return "" if re.search("[A-Za-z]{2}", rest) else line if mark == "-" else rest
 
 
 def _right_side(line: str) -> str:
@@ -74,5 +116,9 @@ def _right_side(line: str) -> str:
     return right.strip() if left and not re.search(r"(?<!\\)\b[A-Za-z]{2,}|[,;]", left) else ""
 
 
-def _is_short(form: NormalForm | None) -> bool:
+def _is_short(text: str, is_led: bool) -> bool:
+    """A number without a lead is no answer in front of more words than what it counts: 1984 George Orwell."""
+    form = normal_form(text)
+    if isinstance(form, Number) and not is_led:
+        return form.unit is None or is_known(form.unit) or _COUNTED.fullmatch(text) is not None
     return isinstance(form, Number | Infinity | Letter | Truth)

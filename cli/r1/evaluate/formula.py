@@ -6,6 +6,7 @@ All in linear time, and for short texts only: the patterns are many.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 LONGEST = 2_000
 """Characters of a text that is read as a formula. A longer answer is compared as it is."""
@@ -16,6 +17,8 @@ _BOXES = re.compile(  # a run of backslashes is looked at from its beginning onl
     r"(?<!\\)\\+(?:boxed|fbox)\s*\{|(?<!\\)\\+(?:boxed|fbox)\s+([^\s\\{}$]+)|\\.|[{}]", re.DOTALL
 )
 _BETWEEN_BOXES = re.compile(r"(?:[\s,;$&}]|\\q?quad|\\[,;()\[\]\\ ]|\\(?:text|textbf|mathrm)\{|and|or)*")
+_NOT_SPACE = re.compile(r"\S")
+_LONGEST_ANSWER = 1_000_000  # characters; longer than any model's
 _FARTHEST = 60  # characters between two boxes
 
 
@@ -23,33 +26,44 @@ def last_boxed(text: str) -> str | None:
     r"""What stands in the last `\boxed{…}` or `\fbox{…}` that is closed and not empty; None without one.
 
     Of boxes in each other, it is the outer one. Of several in a row, with nothing but commas, `and` or `or` between
-    them, it is a list of all: R1 writes some lists so.
+    them, it is a list of all: R1 writes some lists so. Only the last million characters are looked at.
     """
+    text = text[-_LONGEST_ANSWER:]
     boxes = _boxes(text)
     last = len(boxes)
-    while last > 1 and _are_neighbours(text, boxes[last - 2][1], boxes[last - 1][0]):
+    while last > 1 and _are_neighbours(text, boxes[last - 2].end, boxes[last - 1].start):
         last -= 1
-    return ", ".join(dict.fromkeys(content for _, _, content in boxes[max(last - 1, 0) :])) or None
+    contents = (text[box.inner_start : box.inner_end].strip() for box in boxes[max(last - 1, 0) :])
+    return ", ".join(dict.fromkeys(contents)) or None
+
+
+class _Box(NamedTuple):
+    """Where it stands in a text, and where its content does."""
+
+    start: int
+    end: int
+    inner_start: int
+    inner_end: int
 
 
 def _are_neighbours(text: str, end: int, begin: int) -> bool:
     return begin - end <= _FARTHEST and _BETWEEN_BOXES.fullmatch(text, end, begin) is not None
 
 
-def _boxes(text: str) -> list[tuple[int, int, str]]:
-    """Where each box begins and ends, and its content; without the empty ones, and those in another one."""
-    boxes: list[tuple[int, int, str]] = []
+def _boxes(text: str) -> list[_Box]:
+    """In their order, without the empty ones, and those in another one."""
+    boxes: list[_Box] = []
     opened: list[re.Match[str] | None] = []  # a match for each open brace that is that of a box
     for match in _BOXES.finditer(text):
         token = match.group()
         if token == "}":
             box = opened.pop() if opened else None
-            if box is not None and (content := text[box.end() : match.start()].strip()):
-                while boxes and boxes[-1][0] > box.start():
+            if box is not None and _NOT_SPACE.search(text, box.end(), match.start()) is not None:
+                while boxes and boxes[-1].start > box.start():
                     boxes.pop()
-                boxes.append((box.start(), match.end(), content))
+                boxes.append(_Box(box.start(), match.end(), box.end(), match.start()))
         elif match[1]:
-            boxes.append((match.start(), match.end(), match[1]))
+            boxes.append(_Box(match.start(), match.end(), match.start(1), match.end(1)))
         elif token == "{":
             opened.append(None)
         elif token.endswith("{") and token != r"\{":

@@ -43,7 +43,22 @@ def test_the_last_box_counts_wherever_it_stands(answer: str, final: str) -> None
         ("The answer is Option A", "Option A"),
         ("C", "C"),
         ("= 3/4", "3/4"),
-        (r"$\frac{3}{4}$", r"$\frac{3}{4}$"),
+        (r"$\frac{3}{4}$", r"\frac{3}{4}"),
+        (r"\(42\)", "42"),
+        (r"\[ x = 5 \]", "5"),
+        ("$$x = 7$$", "7"),
+        ("$12", "$12"),
+        (r"The sum is \(42\).", "42"),
+        ("The probability is 1/6.", "1/6"),
+        ("**Final Answer**: The number is 42", "42"),
+        ("There are 3 r's in strawberry.", "3"),
+        ("≈ 3.14", "3.14"),
+        ("* 42", "42"),
+        ("42 ✅", "42"),
+        ("3 bananas", "3 bananas"),
+        ("The answer is 3 red bananas.", "3 red bananas"),
+        ("1. Add 17 and 25\n2. The sum is 42", "42"),
+        ("B. Bananas", "B. Bananas"),
         ("Thus, x = 5", "5"),
         ("17 + 25 = 42.", "42"),
         ("\\[\nx = 5\n\\]", "5"),
@@ -74,6 +89,19 @@ def test_else_a_short_last_line(answer: str, final: str) -> None:
         "1" * 200,
         "Yes, that is so, and there is more to be said about it.",
         "```\n```",
+        "Three fruits:\n\n1. Apple\n2. Pear\n3. Banana",
+        "A. Apples\nB. Bananas",
+        "3. Wait three minutes",
+        "- 2 apples\n- 3 bananas",
+        "- 3 Bananas",
+        "* 2\n* 3",
+        "1984 George Orwell",
+        "3 red bananas",
+        "Sincerely,\nJ.",
+        "C: drive",
+        "1. 42",
+        "There are 3 things to remember.",
+        "The answer is not 5.",
     ],
 )
 def test_prose_has_none(answer: str) -> None:
@@ -108,7 +136,14 @@ def test_numbers_that_python_does_not_convert_stay_as_they_are() -> None:
     assert final_answer("1e999", form) in ("1e999", None)
 
 
-@pytest.mark.parametrize("hostile", ["\\boxed{" * 30_000, "{" * 200_000, "x\n" * 100_000, "$" * 200_000, "=" * 119])
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        *("\\boxed{" * 30_000, "\\boxed" * 30_000, "\\" * 1_000_000, "{" * 200_000, "x\n" * 100_000, "$" * 200_000),
+        *("=" * 119, "so " * 39, "the answer is " * 8, "1. " * 39, "\\(" * 59, "x" * 10_000_000),
+    ],
+    ids=lambda hostile: ascii(hostile[:8]),
+)
 def test_hostile_answers_have_none(hostile: str) -> None:
     assert final_answer(hostile) is None
 
@@ -116,3 +151,11 @@ def test_hostile_answers_have_none(hostile: str) -> None:
 def test_a_long_run_of_backslashes_takes_no_long_time() -> None:
     """A quadratic search would take hours."""
     assert final_answer("\\" * 1_000_000 + " \\boxed{42}") == "42"
+
+
+def test_boxes_in_each_other_are_not_copied_at_each_level() -> None:
+    """That would be 4 gigabytes."""
+    levels = 30_000
+    assert final_answer("\\boxed{" * levels + "1" + "}" * levels) == "\\boxed{" * (levels - 1) + "1" + "}" * (
+        levels - 1
+    )
