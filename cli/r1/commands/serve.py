@@ -17,6 +17,7 @@ from r1.serve.errors import ApiError
 from r1.serve.model_host import ModelHost
 from r1.serve.served_models import ServedModels
 from r1.serve.service import Service
+from r1.serve.web.access import access_of
 from r1.serve.web.app import application
 from r1.serve.web.journal import Journal, JournalOptions
 from r1.serve.web.metrics import Metrics
@@ -62,9 +63,12 @@ def seconds_of(text: str, name: str) -> float | None:
 
 
 def serve_models(console: Console, options: ServeOptions, settings: Settings) -> ExitStatus:
-    """Serves until a signal comes. Raises UsageError for an address that cannot be used, as `find_model` for a model
-    that is named and not here.
+    """Serves until a signal comes. Raises UsageError for an address that cannot be used, as `access_of` and as
+    `find_model`.
     """
+    access = access_of(options, console.environ)
+    if access.warning is not None:
+        console.warn(access.warning)
     pinned = None if options.pinned is None else find_model(console, options.pinned)
     models = ServedModels(console.environ, settings.model, pinned)
     stop = Stop()
@@ -84,7 +88,7 @@ def serve_models(console: Console, options: ServeOptions, settings: Settings) ->
     journal = Journal(console, JournalOptions(options.as_json, options.log_prompts), Metrics())
     journal.listening(address_of(bound), models.full_name(None) if pinned else None)
     try:
-        number = serve(application(service, journal), bound, Ending(options.grace_s, end, stop.set))
+        number = serve(application(service, journal, access), bound, Ending(options.grace_s, end, stop.set))
     finally:
         engine.close()
     return ExitStatus(128 + number)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -41,6 +41,8 @@ async def read_fields(request: Request) -> Fields:
                 body += part
                 if len(body) > MAX_BODY:
                     raise _too_large()
+    except ClientDisconnect as exc:
+        raise ClientGone from exc
     except TimeoutError as exc:
         raise ApiError(408, f"the body did not arrive within {_BODY_S:.0f} seconds") from exc
     return Fields.parse(bytes(body))

@@ -14,26 +14,34 @@ from r1.serve.api import Api
 from r1.serve.entry import current
 from r1.serve.errors import ApiError, api_error
 from r1.serve.http import ClientGone, json_response
+from r1.serve.ollama.api import OLLAMA
 from r1.serve.openai.api import OPENAI
 from r1.serve.service import Service
+from r1.serve.web.access import Access
+from r1.serve.web.guard import Guard
 from r1.serve.web.journal import Journal, JournalMiddleware
 from r1.serve.web.metrics import CONTENT_TYPE
 
-APIS: tuple[Api, ...] = (ANTHROPIC, OPENAI)
+APIS: tuple[Api, ...] = (ANTHROPIC, OPENAI, OLLAMA)
 """Of two whose prefixes fit a path, the one with the longer prefix answers. Those with a header of their own are before
 the one that has the same paths without it.
 """
 
+_SHOWN = 200  # characters of a path in a message
 
-def application(service: Service, journal: Journal) -> Starlette:
-    """All routes over one service."""
+
+def application(service: Service, journal: Journal, access: Access) -> Starlette:
+    """All routes over one service, for those that `access` lets in."""
     app = Starlette(
         routes=[
             *(route for api in APIS for route in api.routes),
             Route("/health", _health, methods=["GET"]),
             Route("/metrics", _metrics, methods=["GET"]),
         ],
-        middleware=[Middleware(JournalMiddleware, add=journal.add)],
+        middleware=[
+            Middleware(JournalMiddleware, add=journal.add),
+            Middleware(Guard, access=access, refuse=refuse),
+        ],
         exception_handlers={
             ApiError: refuse,
             HTTPException: _refuse_http,
@@ -84,7 +92,9 @@ async def refuse(request: Request, error: Exception) -> Response:
 async def _refuse_http(request: Request, error: Exception) -> Response:
     """Starlette's own: no such route, or a wrong method."""
     assert isinstance(error, HTTPException)
-    problem = f"there is no {request.method} {request.url.path} here" if error.status_code in {404, 405} else None
+    problem = (
+        f"there is no {request.method} {request.url.path:.{_SHOWN}} here" if error.status_code in {404, 405} else None
+    )
     return await refuse(request, ApiError(error.status_code, problem or error.detail))
 
 

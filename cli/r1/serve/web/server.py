@@ -16,11 +16,11 @@ from types import FrameType
 import uvicorn
 from starlette.applications import Starlette
 
+from r1.serve.web.access import addresses
+from r1.serve.web.connection import MAX_HEADERS, Connection, most_connections
 from r1_quantize.errors import UsageError
 
-MAX_CONNECTIONS = 1_000
 _BACKLOG = 512
-_MAX_HEADERS = 64 << 10  # bytes
 _KEEP_ALIVE_S = 75  # longer than the pools of most clients keep an idle connection
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -28,12 +28,7 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 
 def bind(host: str, port: int) -> socket.socket:
     """A socket for connections to come; port 0: a free one. Raises UsageError."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except (OSError, UnicodeError) as exc:
-        raise UsageError(f"--host {host:.80}: no such address; 127.0.0.1 is this machine alone") from exc
+    family, kind, protocol, _, address = addresses(host, port)[0]
     bound = socket.socket(family, kind, protocol)
     try:
         if hasattr(socket, "SO_REUSEADDR") and hasattr(signal, "SIGHUP"):  # on Windows it would share the port
@@ -67,16 +62,17 @@ def serve(app: Starlette, bound: socket.socket, ending: Ending) -> signal.Signal
     """Serves until a signal comes; returns the first one. Only in the main thread."""
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=Connection,
         ws="none",
         loop="asyncio",
         lifespan="off",
         log_config=None,
+        log_level="error",  # it warns of every request that is none
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=MAX_CONNECTIONS,
-        h11_max_incomplete_event_size=_MAX_HEADERS,
+        limit_concurrency=most_connections(),
+        h11_max_incomplete_event_size=MAX_HEADERS,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(int(ending.grace_s), 1),
     )
