@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,38 +66,35 @@ def lines(output: Path) -> int:
     return max(output.read_bytes().count(b"\n") - 1, 0) if output.exists() else 0
 
 
-def start_up_seconds(args: argparse.Namespace, output: Path) -> float:
-    """From the start to the first sample, which it is then killed after."""
-    began = time.monotonic()
-    process = start(args, output)
-    while process.poll() is None and not lines(output):
+def wait_for_sample(process: subprocess.Popen[bytes], output: Path) -> None:
+    """Returns when there is a new sample, or the process has ended."""
+    before = lines(output)
+    while process.poll() is None and lines(output) == before:
         time.sleep(0.001)
-    process.kill()
-    process.communicate()
-    return time.monotonic() - began
 
 
-def kill_at_random(args: argparse.Namespace, output: Path, moments: Iterator[float]) -> Kills:
-    """Starts it `args.kills` times, and kills each at the next of the `moments`, in seconds after the start."""
+def kill_at_random(args: argparse.Namespace, output: Path, seconds: float) -> Kills:
+    """Starts it `args.kills` times, and kills each at a random moment.
+
+    The start takes longer than a kill's share of the samples, so most moments are counted from the first new sample,
+    and every fourth from the start. `seconds` is what all samples take.
+    """
+    rng = random.Random(args.seed)
     running = drawing = 0
     for number in range(args.kills):
         before = lines(output)
         process = start(args, output)
-        time.sleep(next(moments))
+        if number % 4:
+            wait_for_sample(process, output)
+        time.sleep(rng.uniform(0, seconds / args.kills))
         is_running = process.poll() is None
         process.kill()
         process.communicate()
-        has_drawn = is_running and lines(output) > before
+        new = lines(output) - before
         running += is_running
-        drawing += has_drawn
-        print(f"kill {number + 1:2}: {lines(output):4} whole samples, {lines(output) - before:3} new", flush=True)
+        drawing += is_running and new > 0
+        print(f"kill {number + 1:2}: {lines(output):4} whole samples, {new:3} new", flush=True)
     return Kills(running, drawing)
-
-
-def random_moments(start_up: float, drawing: float, kills: int, rng: random.Random) -> Iterator[float]:
-    """Seconds after the start, so that all together draw the samples about once: a little is left for the last run."""
-    while True:
-        yield start_up + rng.uniform(0, 2 * drawing / (kills + 2))
 
 
 def differences(undisturbed: Path, killed: Path) -> dict[str, int]:
@@ -116,13 +112,11 @@ def differences(undisturbed: Path, killed: Path) -> dict[str, int]:
 def run(args: argparse.Namespace, folder: Path) -> bool:
     """Prints what was found; returns whether all is as it should be."""
     whole, output = folder / "undisturbed.jsonl", folder / "killed.jsonl"
-    start_up = start_up_seconds(args, folder / "begun.jsonl")
     began = time.monotonic()
     undisturbed = finish(args, whole)
     seconds = time.monotonic() - began
-    print(f"undisturbed: {seconds:.1f} s, {start_up:.1f} s of them until the first sample", flush=True)
-    moments = random_moments(start_up, seconds - start_up, args.kills, random.Random(args.seed))
-    kills = kill_at_random(args, output, moments)
+    print(f"undisturbed: {seconds:.1f} s", flush=True)
+    kills = kill_at_random(args, output, seconds)
     report = finish(args, output)
     wrong = {
         **differences(whole, output),

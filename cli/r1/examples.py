@@ -120,11 +120,11 @@ EVAL = """Examples:
 
 A line is {"question": …, "answer": …}, or has the field names of MATH-500, AIME, GSM8K or MMLU; with "check" in \
 place of an answer, the final answer as a whole must match this regular expression. pass@1 is the share of right \
-samples, cons@k that of the problems which the most frequent of k answers gets right; ± is the standard error over the \
-problems. Ctrl-C prints the figures so far; SIGUSR1 (on Windows Ctrl-Break) ends the thinking of the samples under way. \
-Exit codes: 0 every problem was asked, 1 another r1 eval writes the file of --output, 2 bad input, also a line that is \
-no problem or a question that is too long, 4 no such model, 5 not enough memory or disk space, 7 damaged file, 130 \
-Ctrl-C, 143 SIGTERM."""
+samples, cons@k that of the problems which the most frequent of k answers gets right; ± is the standard error over \
+the problems. Ctrl-C prints the figures so far; SIGUSR1 (on Windows Ctrl-Break) ends the thinking of the samples under \
+way. Exit codes: 0 every problem was asked, 1 another r1 eval writes the file of --output, 2 bad input, also a line \
+that is no problem or a question that is too long, 4 no such model, 5 not enough memory or disk space, 7 damaged file, \
+130 Ctrl-C, 143 SIGTERM."""
 
 SERVE = """Examples:
     r1 serve
