@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
-from r1.serve.errors import ApiError
 from r1.serve.fields import Fields
 from r1.serve.messages import Message, dialogue_of
 from r1.serve.question import MOST_STOP_TEXTS, Question
@@ -27,7 +26,7 @@ _NO_THINKING = {"disabled", "between_tools"}  # the second one thinks between ca
 _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "max", "max": "max"}
 """Anthropic's words, and r1's."""
 
-_NO_TOOLS = "is not supported: R1 was not trained to call tools"
+_NO_TOOLS = "not supported: R1 was not trained to call tools"
 _TOOL_FIELDS = ("tools", "mcp_servers")
 
 
@@ -72,7 +71,7 @@ def _refuse_tools(fields: Fields) -> None:
         return
     for name in _TOOL_FIELDS:
         if fields.values.get(name):
-            fields.refuse(name, _NO_TOOLS)
+            fields.refuse(name, f"are {_NO_TOOLS}")
 
 
 # Messages
@@ -110,9 +109,9 @@ class _Content:
         return cls(*("\n\n".join(filter(None, each)) for each in texts.values()))
 
 
-def _refuse_block(block: Fields, kind: str) -> None:
+def _refuse_block(block: Fields, kind: str) -> NoReturn:
     if "tool" in kind:
-        raise ApiError(400, f"{block.name('type')}: {kind:.40} {_NO_TOOLS}", param=block.name("type"))
+        block.refuse("type", f"is {kind!r:.40}, and tools are {_NO_TOOLS}")
     block.refuse("type", f"is {kind!r:.40}, and R1 reads only text")
 
 
