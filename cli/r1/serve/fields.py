@@ -106,6 +106,11 @@ class Fields:
             self.refuse(name, f"has {len(texts):,} strings; at most {most} are possible")
         return tuple(self._checked(name, text) for text in texts)
 
+    def texts_by_name(self, name: str) -> dict[str, str]:
+        """An object whose values are strings; empty if there is no such field."""
+        found = self.object(name) or Fields({})
+        return {self._checked(name, key): found.required_text(key) for key in found.values}
+
     def object(self, name: str) -> Fields | None:
         value = self.values.get(name)
         if value is not None and not isinstance(value, dict):

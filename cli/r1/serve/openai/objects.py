@@ -26,16 +26,17 @@ def finish_reason(reason: FinishReason) -> str:
     return "stop" if reason == "stop" else "length"
 
 
-def usage_object(usages: Sequence[Usage]) -> dict[str, Any]:
-    """Of all replies to one prompt, which counts once. What was thought and taken back was generated, too."""
-    prompt = usages[0].prompt_tokens if usages else 0
+def usage_object(usages: Sequence[Usage], count: int) -> dict[str, Any]:
+    """Of all replies, `count` to each prompt, which counts once. What was thought and taken back was generated, too."""
+    prompts = usages[::count]
+    prompt = sum(usage.prompt_tokens for usage in prompts)
     reasoning = sum(usage.thinking_tokens + usage.discarded_tokens for usage in usages)
-    completion = reasoning + sum(usage.answer_tokens for usage in usages)
+    completion = sum(usage.generated_tokens for usage in usages)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": usages[0].cached_tokens if usages else 0},
+        "prompt_tokens_details": {"cached_tokens": sum(usage.cached_tokens for usage in prompts)},
         "completion_tokens_details": {"reasoning_tokens": reasoning},
     }
 
