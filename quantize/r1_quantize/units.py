@@ -16,8 +16,8 @@ def size(count: int) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """1 turn, 2 turns."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """`1 turn`, `2 turns`, `3,000 turns`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def minute(moment: float) -> str:

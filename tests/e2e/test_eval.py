@@ -64,12 +64,20 @@ def test_after_kills_no_sample_is_lost_or_drawn_twice_and_the_figures_are_as_wit
     assert {name: report[name] for name in names} == {name: undisturbed[name] for name in names}
 
 
-def test_ctrl_c_prints_the_figures_so_far(start: Start, tmp_path: Path, endless_path: Path) -> None:
-    """The first two samples end at --max-tokens; the file has them, and not those that the signal ended."""
+def test_signals_hurry_the_samples_under_way_and_print_the_figures_so_far(
+    start: Start, tmp_path: Path, pensive_path: Path
+) -> None:
+    """The samples end at --max-tokens, after thinking that ends to leave room for an answer or, some, at SIGUSR1.
+
+    The file has them, and not those that Ctrl-C ended.
+    """
     problems, file = tmp_path / "problems.jsonl", tmp_path / "samples.jsonl"
     problems.write_text('{"question": "hi", "answer": 1}\n' * 1000, encoding="utf-8")
     options = ("--max-tokens", "300", "--loop-guard", "off", "--parallel", "2", "--no-instruct")
-    process = start_and_wait(start, file, 3, "eval", "-m", endless_path, problems, *options)
+    process = start_and_wait(start, file, 3, "eval", "-m", pensive_path, problems, *options)
+    while process.poll() is None and b'"user"' not in file.read_bytes():
+        process.send_signal(signal.SIGUSR1)
+        threading.Event().wait(0.02)
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=WAIT_S)
     assert (process.returncode, errors) == (130, b"")
@@ -77,6 +85,7 @@ def test_ctrl_c_prints_the_figures_so_far(start: Start, tmp_path: Path, endless_
     assert report["complete"] is False
     assert 2 <= report["samples"] == len(samples(file)) < 1000
     assert report["finish_reason"] == {"length": report["samples"]}
+    assert report["thinking_end"].keys() == {"limit", "user"}
 
 
 def test_a_terminal_has_a_line_with_what_is_done_and_what_is_left(

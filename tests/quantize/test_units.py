@@ -72,7 +72,7 @@ def test_durations(seconds: float, text: str) -> None:
 class TestCounts:
     """A number with its noun, and a time to the minute."""
 
-    @pytest.mark.parametrize(("number", "text"), [(0, "0 turns"), (1, "1 turn"), (2, "2 turns")])
+    @pytest.mark.parametrize(("number", "text"), [(0, "0 turns"), (1, "1 turn"), (2, "2 turns"), (3000, "3,000 turns")])
     def test_only_one_is_singular(self, number: int, text: str) -> None:
         assert units.count(number, "turn") == text
 
