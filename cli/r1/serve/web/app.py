@@ -92,10 +92,11 @@ async def refuse(request: Request, error: Exception) -> Response:
 async def _refuse_http(request: Request, error: Exception) -> Response:
     """Starlette's own: no such route, or a wrong method."""
     assert isinstance(error, HTTPException)
-    problem = (
-        f"there is no {request.method} {request.url.path:.{_SHOWN}} here" if error.status_code in {404, 405} else None
-    )
-    return await refuse(request, ApiError(error.status_code, problem or error.detail))
+    is_unknown = error.status_code in {404, 405}
+    problem = f"there is no {request.method} {request.url.path:.{_SHOWN}} here" if is_unknown else error.detail
+    response = await refuse(request, ApiError(error.status_code, problem))
+    response.headers.update(error.headers or {})  # which methods are allowed
+    return response
 
 
 async def _say_nothing(_: Request, __: Exception) -> Response:
