@@ -156,6 +156,5 @@ def test_a_long_run_of_backslashes_takes_no_long_time() -> None:
 def test_boxes_in_each_other_are_not_copied_at_each_level() -> None:
     """That would be 4 gigabytes."""
     levels = 30_000
-    assert final_answer("\\boxed{" * levels + "1" + "}" * levels) == "\\boxed{" * (levels - 1) + "1" + "}" * (
-        levels - 1
-    )
+    inner = levels - 1
+    assert final_answer("\\boxed{" * levels + "1" + "}" * levels) == "\\boxed{" * inner + "1" + "}" * inner
