@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from r1.engine.events import Answer, Event, Finished
+from r1.engine.events import Answer, Event, Finished, Scored
 from r1.serve.engine_thread import Begun, Failed, JobEvent
 from r1.serve.errors import api_error
 from r1.serve.stop_texts import StopTexts
@@ -25,10 +25,11 @@ class Happened:
 
 @dataclass(slots=True)
 class _Reply:
-    """One of the replies. `cancel` ends it early; None: it has ended."""
+    """One of the replies. `cancel` ends it early; None: it has ended. `scores` are of text that is held back."""
 
     cancel: Callable[[], None] | None
     stop_texts: StopTexts
+    scores: list[Event] = field(default_factory=list)
     is_cancelled: bool = False
 
     def stop(self) -> None:
@@ -112,8 +113,11 @@ class Asked:
         self._note(event)
         if isinstance(event, Begun | Failed):
             return []
+        if isinstance(event, Scored) and not event.is_thinking:
+            reply.scores.append(event)
+            return []
         if isinstance(event, Answer):
-            return self._answer(index, reply, event)
+            return [Happened(index, each) for each in _answered(reply, event)]
         if not isinstance(event, Finished):
             return [Happened(index, event)]
         reply.cancel = None
@@ -124,15 +128,8 @@ class Asked:
         if stopped is not None:
             return [Happened(index, event, stopped)]
         rest = reply.stop_texts.rest()
-        held = [Happened(index, Answer(rest, event.usage.answer_tokens))] if rest else []
-        return [*held, Happened(index, event)]
-
-    def _answer(self, index: int, reply: _Reply, event: Answer) -> list[Happened]:
-        """A reply that has met a stop text is cancelled; its Finished, with the usage, is still to come."""
-        text = reply.stop_texts.feed(event.text)
-        if reply.stop_texts.found is not None:
-            reply.stop()
-        return [Happened(index, Answer(text, event.tokens))] if text else []
+        held = [Answer(rest, event.usage.answer_tokens)] if rest else []
+        return [Happened(index, each) for each in (*reply.scores, *held, event)]
 
     def _note(self, event: JobEvent) -> None:
         """Raises ApiError for a reply that failed."""
@@ -145,3 +142,16 @@ class Asked:
             self.prompt_tokens = event.prompt_tokens
             if self.wait_s is None:
                 self.wait_s = time.monotonic() - self.began
+
+
+def _answered(reply: _Reply, event: Answer) -> list[Event]:
+    """What can be shown of the answer now. A reply that has met a stop text is cancelled; its Finished, with the usage,
+    is still to come. The scores of what a stop text cut off are never shown.
+    """
+    text = reply.stop_texts.feed(event.text)
+    scores: list[Event] = []
+    if reply.stop_texts.found is not None:
+        reply.stop()
+    elif not reply.stop_texts.is_holding:
+        scores, reply.scores = reply.scores, []
+    return [*scores, *([Answer(text, event.tokens)] if text else [])]

@@ -53,8 +53,8 @@ def _too_large() -> ApiError:
 
 
 def json_response(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Compact JSON in UTF-8."""
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    """Compact JSON in UTF-8; half a character, which only a client can have sent, becomes a question mark."""
+    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
     return Response(body, status, headers, media_type="application/json")
 
 
@@ -100,7 +100,7 @@ class StreamedResponse(Response):
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async for frame in _with_pings(self._frames, self._ping):
-            await send({"type": "http.response.body", "body": frame.encode(), "more_body": True})
+            await send({"type": "http.response.body", "body": frame.encode(errors="replace"), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

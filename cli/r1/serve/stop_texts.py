@@ -14,6 +14,11 @@ class StopTexts:
         self._texts = [text for text in texts if text]
         self._held = ""  # could be the beginning of one of them
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether a part of the answer is held back."""
+        return bool(self._held)
+
     def feed(self, piece: str) -> str:
         """The text that can be shown now: all that cannot be part of a stop text. Nothing after one is found."""
         if self.found is not None:
