@@ -26,6 +26,7 @@ _ORIGIN = re.compile(
 )
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _ANY = "*"
+_LONGEST_ORIGIN = 300  # a host name has up to 253 characters
 
 
 class AccessOptions(Protocol):
@@ -177,6 +178,11 @@ def _warning_about(path: Path) -> str | None:
 
 
 # Origins
+
+
+def is_origin(text: str) -> bool:
+    """Whether this is the origin of some web page; `null` is that of all which have none."""
+    return len(text) <= _LONGEST_ORIGIN and _ORIGIN.fullmatch(text) is not None
 
 
 def _origin_of(text: str, *, has_keys: bool) -> str:

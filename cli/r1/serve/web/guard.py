@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from r1.serve.errors import ApiError
-from r1.serve.web.access import Access, name_in
+from r1.serve.web.access import Access, is_origin, name_in
 
 OPEN_PATHS = frozenset({"/health"})
 """Needs no key: a watchdog asks there whether the server lives."""
@@ -90,12 +90,7 @@ class Guard:
         origins = headers.getlist("origin")
         for origin in origins:
             if not (self._access.allows_origin(origin) or _is_own(origin, headers.get("host", ""))):
-                raise ApiError(
-                    403,
-                    f"web pages of {origin!r:.{_SHOWN}} may not use this server; it can be started with "
-                    f"--allow-origin {origin:.{_SHOWN}}",
-                    code="origin_not_allowed",
-                )
+                raise _foreign(origin)
         if not origins and _is_foreign(method, headers) and not self._access.allows_origin("*"):
             raise ApiError(
                 403,
@@ -135,6 +130,15 @@ def _is_foreign(method: str, headers: Headers) -> bool:
         return False
     is_document = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
     return not (is_document and method in {"GET", "HEAD"})
+
+
+def _foreign(origin: str) -> ApiError:
+    """What a page of another origin is told, and the owner of the server, who reads the log."""
+    option = f"--allow-origin {origin}"
+    who = f"web pages of {origin!r:.{_SHOWN}}"
+    if not is_origin(origin):
+        option, who = "--allow-origin null, with a key", "web pages without an origin of their own"
+    return ApiError(403, f"{who} may not use this server; {option} lets them in", code="origin_not_allowed")
 
 
 def _sent_keys(headers: Headers) -> list[bytes]:
