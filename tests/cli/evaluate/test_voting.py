@@ -149,7 +149,7 @@ def test_the_timings_are_those_of_the_whole_vote(loaded: LoadedModel) -> None:
     assert (timings.ttft_s, timings.prefill_tps) == (first.ttft_s, first.prefill_tps)
     assert timings.prefill_tps > 0
     assert timings.ttft_s < timings.total_s <= held.seconds
-    assert timings.decode_tps == pytest.approx(held.tokens / (timings.total_s - timings.ttft_s), rel=0.2)
+    assert timings.decode_tps == held.rate > held.tokens / held.seconds
 
 
 def test_the_prompt_is_read_before_the_first_token(loaded: LoadedModel) -> None:
