@@ -4,9 +4,10 @@
 
 A case makes a context with few cells, so that it runs full, and lets requests come and go at random steps: with prompts
 that share prefixes, cancelled while they wait, are prefilled, think or answer, or stopped in the middle of a batch.
-Some have a thinking budget, and some go back in their thinking, as if it went round in circles. The texts are compared
-with greedy decoding by `Alone`, which uses neither scheduler nor sampler. They may differ where two tokens are nearly
-as likely: several sequences fill the cells in another order, and attention adds them up in it.
+In half of the cases more begin than there are cells for, so that replies are paused. Some have a thinking budget, and
+some go back in their thinking, as if it went round in circles. The texts are compared with greedy decoding by `Alone`,
+which uses neither scheduler nor sampler. They may differ where two tokens are nearly as likely: several sequences fill
+the cells in another order, and attention adds them up in it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from r1.engine.reasoning import ReplyDecoder
 from r1.engine.repetition import Loop
 from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
-from r1.engine.scheduler import Scheduler
+from r1.engine.scheduler import Pace, Scheduler
 from r1.engine.sequence import common_length
 from r1.engine.thinking import ThinkingParams
 from r1.machine.cores import Threads
@@ -91,6 +92,14 @@ class PretendedLoop:
 
     def truncate(self, length: int) -> None:
         self._tokens = length
+
+
+def hasty(context: Context, pace: Pace | None = None) -> Scheduler:
+    """A scheduler that lets requests begin for which there may be too few cells."""
+    scheduler = Scheduler(context, pace)
+    has_room_for = scheduler._has_room_for
+    scheduler._has_room_for = lambda *waiting: waiting[2] is None or has_room_for(*waiting)  # type: ignore[method-assign]
+    return scheduler
 
 
 class Alone:
@@ -246,7 +255,7 @@ class Case:
         pretended = patch.object(thinking, "LoopDetector", PretendedLoop)
         with pretended, Context(self.model, params, stop) as context:
             pace = StopsBatch(stop)
-            scheduler = Scheduler(context, pace)
+            scheduler = hasty(context, pace) if rng.random() < 0.5 else Scheduler(context, pace)
             for _ in range(rng.randrange(2, 9)):
                 self._submit(scheduler, rng)
                 for _ in range(rng.choice([0, 0, 1, 3, 10, 40])):
@@ -285,6 +294,8 @@ class Case:
         elif rng.random() < 0.01:
             self.counts["stopped in a batch"] += 1
             pace.is_armed = True
+        if any(waiting.paused for waiting in scheduler._waiting):
+            self.counts["a reply is paused"] += 1
         if scheduler.context.free_cells < LENGTH // 4:
             self.counts["few cells left"] += 1
 

@@ -20,7 +20,10 @@ from r1.engine.thinking import ThinkingPolicy
 
 
 class Generation:
-    """A request with a sequence of its own. `token` is the one to decode next; None while the prompt is prefilled."""
+    """A request with a sequence of its own. `token` is the one to decode next; None while the prompt is prefilled.
+
+    A reply can be paused, so that others have its cells: what its sequence held is prefilled again when it goes on.
+    """
 
     def __init__(self, request: Request, context: Context, sequence: Sequence, chunks: Chunks) -> None:
         """`sequence` holds the tokens of an earlier prompt that serve this one, and nothing else."""
@@ -31,6 +34,7 @@ class Generation:
         self.decoded_with: int | None = None  # threads at first
         self.has_ended = False
         self.chunks = chunks
+        self._again: Chunks | None = None  # the prompt and the reply so far, once it has been paused
         self._context = context
         model, continues = context.model, request.continues
         self._policy = ThinkingPolicy(
@@ -52,7 +56,7 @@ class Generation:
 
     @property
     def is_prefilling(self) -> bool:
-        return self.token is None
+        return self.token is None or (self._again is not None and len(self.sequence) < len(self._again.tokens))
 
     @property
     def prefilled(self) -> Prefill:
@@ -60,11 +64,22 @@ class Generation:
 
     def part(self) -> Part:
         """What the next batch has to decode."""
-        if self.token is not None:
+        if self.token is not None and not self.is_prefilling:
             return Part(self.sequence, [self.token])
-        chunk = self.chunks.after(len(self.sequence))
-        is_last = len(self.sequence) + len(chunk) == len(self.chunks.tokens)
-        return Part(self.sequence, chunk, has_logits=is_last, is_chunk=True)
+        chunks = self._again or self.chunks
+        chunk = chunks.after(len(self.sequence))
+        is_last = len(self.sequence) + len(chunk) == len(chunks.tokens)
+        return Part(self.sequence, chunk, has_logits=is_last and self.token is None, is_chunk=True)
+
+    def pause(self) -> Chunks:
+        """Leaves its sequence, with what has to be in another one before it can `resume`. Only once it generates."""
+        size, prompt = self._context.chunk, self.chunks.tokens
+        self._again = Chunks.of([self.sequence.tokens[len(prompt) :]], size).behind(self.chunks)
+        return self._again
+
+    def resume(self, sequence: Sequence) -> None:
+        """Goes on in another sequence, which holds the start of what it held, and nothing else."""
+        self.sequence = sequence
 
     def note_threads(self, threads: int) -> None:
         """Notes the number of threads that decode its next token."""
@@ -167,7 +182,7 @@ class Generation:
             discarded_tokens=self._discarded,
             cached_tokens=self._clock.kept,
         )
-        if self.is_prefilling:
+        if self.token is None:
             self._clock.prefilled = len(self.sequence) - self._clock.kept
         self.has_ended = True
         self.close()

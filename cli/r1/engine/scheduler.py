@@ -3,7 +3,8 @@
 Each step decodes a token of every sequence that is generating, and a chunk of at most one prompt, so that neither waits
 for the other. A request begins when a sequence is idle and no other prompt is being prefilled; until then it waits, and
 the first to come is the first to be served. It takes over the longest prefix that any sequence holds, and shares its
-cells; a sequence keeps its tokens after a reply, until another request needs it or its cells.
+cells; a sequence keeps its tokens after a reply, until another request needs it or its cells. When the cells run out,
+the youngest reply is paused: it waits until another one has ended, and what it had is prefilled again.
 """
 
 from __future__ import annotations
@@ -40,8 +41,12 @@ class Pace(Protocol):
 
 
 class _Waiting(NamedTuple):
+    """A request that has not begun; or with a `paused` reply, which goes on when fewer than `beside` others run."""
+
     request: Request
     chunks: Chunks
+    paused: Generation | None = None
+    beside: int = 0
 
 
 class Scheduler:
@@ -83,15 +88,17 @@ class Scheduler:
         """Drops a request that waits or runs, without events."""
         for waiting in [each for each in list(self._waiting) if each.request is request]:
             self._waiting.remove(waiting)
+            if waiting.paused:
+                waiting.paused.close()
         for generation in [each for each in self._running if each.request is request]:
             generation.close()
             self._leave(generation)
 
     def close(self) -> None:
         """Drops all requests without events, and frees what belongs to them. The context stays open."""
-        self._waiting.clear()
-        for generation in list(self._running):
-            self.discard(generation.request)
+        waiting, running = [each.request for each in self._waiting], [each.request for each in self._running]
+        for request in [*waiting, *running]:
+            self.discard(request)
         self._pool.close()
 
     def step(self) -> list[RequestEvent]:
@@ -135,7 +142,8 @@ class Scheduler:
             events += self._end(generation, "interrupted")
         for waiting in [each for each in self._waiting if is_stopped or each.request.is_cancelled]:
             self._waiting.remove(waiting)
-            events.append((waiting.request, _unanswered(waiting.request)))
+            ended = waiting.paused.end("interrupted") if waiting.paused else [_unanswered(waiting.request)]
+            events += [(waiting.request, event) for event in ended]
         return events
 
     def _end(self, generation: Generation, reason: FinishReason) -> list[RequestEvent]:
@@ -152,24 +160,38 @@ class Scheduler:
     def _begin(self) -> Iterator[RequestEvent]:
         """Lets requests begin that wait, until one of them has something to prefill."""
         while self._waiting and self._slots.idle and not any(generation.is_prefilling for generation in self._running):
-            request, chunks = self._waiting[0]
-            if not self._has_room_for(request, chunks):
+            waiting = self._waiting[0]
+            if not self._has_room_for(*waiting):
                 return
-            prefix = self._slots.best(chunks)
-            sequence = self._slots.claim(prefix)
-            generation = Generation(request, self.context, sequence, chunks)
             self._waiting.popleft()
-            self._slots.occupy(sequence)
-            self._running.append(generation)
-            yield request, generation.prefilled
-            if prefix.has_logits and sequence.last_logits:
-                token = self._pool.sample_from(generation.draw(-1), sequence.last_logits[1])
-                yield from self._take(generation, token)
+            if waiting.paused:
+                self._resume(waiting.paused, waiting.chunks)
+            else:
+                yield from self._start(waiting.request, waiting.chunks)
 
-    def _has_room_for(self, request: Request, chunks: Chunks) -> bool:
-        """Whether the prompt can begin without ending another reply soon; alone, it always can."""
+    def _start(self, request: Request, chunks: Chunks) -> Iterator[RequestEvent]:
+        prefix = self._slots.best(chunks)
+        sequence = self._slots.claim(prefix)
+        generation = Generation(request, self.context, sequence, chunks)
+        self._slots.occupy(sequence)
+        self._running.append(generation)
+        yield request, generation.prefilled
+        if prefix.has_logits and sequence.last_logits:
+            token = self._pool.sample_from(generation.draw(-1), sequence.last_logits[1])
+            yield from self._take(generation, token)
+
+    def _resume(self, generation: Generation, chunks: Chunks) -> None:
+        sequence = self._slots.claim(self._slots.longest(chunks, len(chunks.tokens)))
+        generation.resume(sequence)
+        self._slots.occupy(sequence)
+        self._running.append(generation)
+
+    def _has_room_for(self, request: Request, chunks: Chunks, paused: Generation | None, beside: int) -> bool:
+        """Whether it can begin, or go on, without pausing another reply soon; alone, it always can."""
         if not self._running:
             return True
+        if paused and len(self._running) >= beside:
+            return False
         held = max(chunks.common(generation.sequence, len(chunks.tokens)) for generation in self._running)
         reserve = min(_RESERVE, request.sampling.max_tokens)
         reserve += sum(min(_RESERVE, generation.tokens_left) for generation in self._running)
@@ -181,20 +203,29 @@ class Scheduler:
     def _make_room(self) -> list[RequestEvent]:
         """Frees cells for the next batch: of idle sequences, the least recently used first; then of the youngest reply.
 
-        A prompt that is being prefilled waits again, if there are others; a reply ends, because the context is full.
+        If there are others, it waits until one of them has ended; alone, it ends, because the context is full.
         """
         events: list[RequestEvent] = []
         while sum(len(generation.part().tokens) for generation in self._running) > self.context.free_cells:
             youngest = self._running[-1]
             if self._slots.drop_oldest():
                 continue
-            if youngest.is_prefilling and len(self._running) > 1:
-                youngest.close()
-                self._leave(youngest)
-                self._waiting.appendleft(_Waiting(youngest.request, youngest.chunks))
+            if len(self._running) > 1:
+                self._put_back(youngest)
             else:
                 events += self._end(youngest, "context")
         return events
+
+    def _put_back(self, generation: Generation) -> None:
+        """Makes it the first to wait. A prompt that is being prefilled begins anew; a reply is paused."""
+        request, beside = generation.request, len(self._running) - 1
+        if generation.token is None:
+            waiting = _Waiting(request, generation.chunks)
+            generation.close()
+        else:
+            waiting = _Waiting(request, generation.pause(), generation, beside)
+        self._leave(generation)
+        self._waiting.appendleft(waiting)
 
     def _decode(self) -> list[RequestEvent]:
         """Decodes one batch, and chooses the tokens that follow."""
@@ -215,7 +246,7 @@ class Scheduler:
         due: list[Generation] = []
         draws: list[Draw] = []
         for generation, part, place in zip(generations, parts, places, strict=True):
-            if part.is_chunk:
+            if part.is_chunk and generation.token is None:
                 events.append((generation.request, generation.prefilled))
             if part.has_logits:
                 if part.is_chunk and len(self.context.sequences) > 1:

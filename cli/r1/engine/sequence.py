@@ -35,6 +35,11 @@ class Chunks:
             edges += [*range(start + chunk, start + len(segment), chunk), start + len(segment)]
         return cls([token for segment in segments for token in segment], edges)
 
+    def behind(self, others: Chunks) -> Chunks:
+        """The same chunks behind those of `others`."""
+        start = len(others.tokens)
+        return Chunks([*others.tokens, *self.tokens], [*others.edges, *(start + edge for edge in self.edges)])
+
     def after(self, position: int) -> list[int]:
         """The chunk that begins at `position`, which is 0 or an edge."""
         return self.tokens[position : next(edge for edge in self.edges if edge > position)]

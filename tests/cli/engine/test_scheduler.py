@@ -18,7 +18,7 @@ from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import Scheduler, generate
 from r1.machine.cores import Threads
 from r1_quantize.errors import R1Error
-from scripts.schedules import Alone, Case
+from scripts.schedules import Alone, Case, hasty
 from tests.cli.engine.test_context import logits
 
 QUESTIONS = ("What is 17 + 25?", "How many r's are in strawberry?", "What is larger, 9.11 or 9.8?", "What is 903 - 78?")
@@ -53,6 +53,13 @@ def run(scheduler: Scheduler) -> dict[Request, list[Event]]:
         for request, event in scheduler.step():
             events.setdefault(request, []).append(event)
     return events
+
+
+def used(events: list[Event]) -> int:
+    """Tokens of a reply and its prompt."""
+    assert isinstance(events[-1], Finished)
+    usage = events[-1].usage
+    return usage.prompt_tokens + usage.generated_tokens
 
 
 def text(events: list[Event]) -> str:
@@ -318,17 +325,55 @@ class TestSharedPrefixes:
 class TestFullCache:
     """The sequences share fewer cells than they could fill."""
 
-    def test_the_youngest_reply_ends_and_the_others_go_on(self, endless_path: Path) -> None:
-        with Model(endless_path) as endless, several(endless, 3, length=200, cells=200) as context:
-            scheduler = Scheduler(context)
-            scheduler._has_room_for = lambda *_: True  # type: ignore[method-assign]
+    def test_the_youngest_reply_waits_until_another_has_ended_and_goes_on_then(self, endless_path: Path) -> None:
+        with Model(endless_path) as endless:
             requests = [greedy(endless, f"{number}", max_tokens=120) for number in range(3)]
+            with several(endless, 3, length=200, cells=1000) as roomy:
+                scheduler = Scheduler(roomy)
+                for request in requests:
+                    scheduler.submit(request)
+                undisturbed = run(scheduler)
+            again = [greedy(endless, f"{number}", max_tokens=120) for number in range(3)]
+            with several(endless, 3, length=200, cells=200) as context:
+                scheduler = hasty(context)
+                for request in again:
+                    scheduler.submit(request)
+                events = run(scheduler)
+                assert scheduler.free_cells == context.cells
+        assert [reason(events[request]) for request in again] == ["length"] * 3
+        assert [text(events[one]) for one in again] == [text(undisturbed[other]) for other in requests]
+
+    def test_a_reply_that_cannot_go_on_even_alone_ends(self, endless_path: Path) -> None:
+        with Model(endless_path) as endless, several(endless, 3, length=200, cells=200) as context:
+            scheduler = hasty(context)
+            requests = [greedy(endless, f"{number}", max_tokens=500) for number in range(3)]
             for request in requests:
                 scheduler.submit(request)
             events = run(scheduler)
-            assert [reason(events[request]) for request in requests] == ["length", "context", "context"]
-            assert all(text(events[request]) for request in requests)
-            assert scheduler.free_cells == context.cells
+            assert [reason(events[request]) for request in requests] == ["context"] * 3
+            assert {used(events[request]) - 1 for request in requests} == {
+                context.length
+            }  # the last token is not decoded
+
+    @pytest.mark.parametrize("is_dropped", [True, False])
+    def test_a_paused_reply_can_be_cancelled_and_dropped(self, endless_path: Path, is_dropped: bool) -> None:
+        with Model(endless_path) as endless, several(endless, 2, length=200, cells=200) as context:
+            scheduler = hasty(context)
+            requests = [greedy(endless, f"{number}", max_tokens=180) for number in range(2)]
+            for request in requests:
+                scheduler.submit(request)
+            events: dict[Request, list[Event]] = {request: [] for request in requests}
+            while not scheduler.waiting or not events[requests[1]]:
+                for request, event in scheduler.step():
+                    events[request].append(event)
+            if is_dropped:
+                scheduler.discard(requests[1])
+                assert not scheduler.waiting
+                return
+            requests[1].cancel()
+            (ended,) = [event for request, event in scheduler.step() if isinstance(event, Finished)]
+            assert (ended.reason, ended.usage.prompt_tokens) == ("interrupted", requests[1].prompt_tokens)
+            assert ended.usage.thinking_tokens > 0
 
     def test_a_prompt_for_which_cells_run_out_waits_again(self, endless_path: Path) -> None:
         with Model(endless_path) as endless, several(endless, 2, length=300, cells=384) as context:
@@ -419,5 +464,5 @@ def test_random_schedules_change_no_text_and_lose_no_cell(model: Model) -> None:
         case = Case(model, alone, seed=number)
         case.run()
         counts += case.counts
-    assert {"ended: stop", "ended: length", "ended: context", "ended: interrupted"} <= counts.keys()
+    assert {"ended: stop", "ended: length", "ended: interrupted", "a reply is paused"} <= counts.keys()
     assert {"stopped before a batch", "stopped in a batch", "cancelled while waiting", "went back"} <= counts.keys()
