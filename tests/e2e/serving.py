@@ -14,17 +14,6 @@ from pathlib import Path
 _START_S = 120  # until it listens; a busy machine takes much longer than an idle one
 _END_S = 60
 _POLL_S = 0.02
-_PROGRAM = """
-import os, sys
-from pathlib import Path
-from r1.commands.serve import ServeOptions, serve_models
-from r1.console import Console
-from r1.settings import load
-
-flags, options = eval(sys.argv[1]), eval(sys.argv[2])
-console = Console.of_process()
-sys.exit(serve_models(console, ServeOptions(**options), load(flags, os.environ)))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +31,22 @@ class Server:
 
 @contextmanager
 def serving(
-    environ: Mapping[str, str], folder: Path, *, model: str | Path | None = "tiny", parallel: int = 4, **options: object
+    environ: Mapping[str, str],
+    folder: Path,
+    *arguments: str,
+    model: str | Path | None = "tiny",
+    parallel: int = 4,
+    grace_s: int = 1,
 ) -> Iterator[Server]:
     """Serves on a free port of this machine, and ends the server.
 
-    `environ` is that of `tests.conftest.isolated_environ`; stderr goes to a file in `folder`; `options` are fields of
-    ServeOptions. Fails with the server's stderr if it does not start, if it ended by itself, or if it met an error that
-    it did not expect.
+    `environ` is that of `tests.conftest.isolated_environ`; stderr goes to a file in `folder`; `model` None: whatever
+    is there. Fails with the server's stderr if it does not start, if it ended by itself, or if it wrote a traceback.
     """
     log = folder / "server.log"
-    flags = {"parallel": parallel}
-    given = {"port": 0, "pinned": None if model is None else str(model), "grace_s": 1.0, **options}
-    command = [sys.executable, "-c", _PROGRAM, repr(flags), repr(given)]
+    named = [] if model is None else ["-m", str(model)]
+    limits = ["--parallel", str(parallel), "--grace", str(grace_s)]
+    command = [sys.executable, "-m", "r1", "serve", "--port", "0", *named, *limits, *arguments]
     with log.open("wb") as stderr:
         process = subprocess.Popen(
             command, env=dict(environ), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
@@ -71,7 +64,7 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     """Waits until the server says where it listens."""
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline and process.poll() is None:
-        found = re.search(r"http://[\w.:\[\]]*:\d+(?=\s)", log.read_text(encoding="utf-8", errors="replace"))
+        found = re.search(r"http://[\w.:\[\]]*:\d+(?=\W)", log.read_text(encoding="utf-8", errors="replace"))
         if found:
             return found[0]
         time.sleep(_POLL_S)
