@@ -35,6 +35,8 @@ _LABEL = re.compile(
     r"(?P<mark>\s*[).:])?[\s,;=-]*(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
+_ARTICLE = re.compile(r"(?:[Tt]he|an?)\s+(?=\w)")
+_FORMULA = re.compile(r"[\d\\^_=<>+*/|]")  # prose has no numbers and signs
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def letter_of(final: str, choices: Sequence[str], same: Compare) -> str | None:
 
     `same` compares the text of a choice with an answer. A capital letter is a label even where texts are letters.
     """
-    said = formula(final) if len(final) <= LONGEST else final.strip()
+    said = _cleaned(final)
     letters = LETTERS[: len(choices)]
     label = _Label.of(said, letters)
     if label is not None and not label.rest and not (said.islower() and said in choices):
@@ -85,8 +87,23 @@ def _names_another(rest: str, letters: str) -> bool:
 
 
 def _equal(said: str, choices: Sequence[str]) -> list[str]:
-    return [letter for letter, text in zip(LETTERS, choices, strict=False) if text.casefold() == said.casefold()]
+    """The letters of the choices with these words."""
+    return [letter for letter, text in zip(LETTERS, choices, strict=False) if _are_equal(_cleaned(text), said)]
+
+
+def _are_equal(text: str, said: str) -> bool:
+    """In any case, and whether or not there is an article before. A capital A in an answer may be a label."""
+    bare = _ARTICLE.sub("", text[:1].lower() + text[1:]).casefold()
+    return said.casefold() == text.casefold() or _ARTICLE.sub("", said).casefold() == bare
 
 
 def _matching(final: str, choices: Sequence[str], same: Compare) -> list[str]:
-    return [letter for letter, text in zip(LETTERS, choices, strict=False) if same(text, final).value]
+    """The letters of the formulas among the choices that say the same. Prose is not compared as a formula."""
+    formulas = [
+        (letter, text) for letter, text in zip(LETTERS, choices, strict=False) if _FORMULA.search(_cleaned(text))
+    ]
+    return [letter for letter, text in formulas if same(text, final).value]
+
+
+def _cleaned(text: str) -> str:
+    return formula(text) if len(text) <= LONGEST else text.strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from r1.evaluate.choices import letter_of
-from r1.evaluate.equivalence import Equivalence
+from r1.evaluate.equivalence import Equivalence, Same
 
 SAME = Equivalence(None).same
 PALMS = ("dry palms", "wet palms", "palms covered with oil", "palms covered with lotion")
@@ -95,6 +95,18 @@ def test_an_article_is_no_label(final: str, letter: str) -> None:
 
 def test_a_small_article_before_the_text_of_a_choice() -> None:
     assert letter_of("a white cow", ("grey dog", "white cow"), SAME) == "B"
+
+
+def test_prose_is_not_compared_as_a_formula() -> None:
+    """So math-verify is not asked about words, and nothing is counted as compared literally."""
+    asked: list[str] = []
+
+    def same(one: str, other: str) -> Same:
+        asked.append(one)
+        return SAME(one, other)
+
+    assert letter_of("0", ("dry", "The wet one.", "don't know", r"\(x^2\)", "7"), same) is None
+    assert set(asked) == {r"\(x^2\)", "7"}
 
 
 def test_of_equal_texts_the_first_counts() -> None:
