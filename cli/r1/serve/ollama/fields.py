@@ -26,11 +26,12 @@ _NO_LIMIT = (-2, -1, 0)
 _MOST_CONTEXT = 1 << 40
 _LONGEST_S = 30 * 86_400.0  # a longer time is for ever; Windows cannot wait for 50 days
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(rf"(\d{{1,15}}\.?\d{{0,15}}|\.\d{{1,15}})({'|'.join(_UNITS_S)})")
+_PART = re.compile(rf"([0-9]{{1,15}}(?:\.[0-9]{{0,15}})?|\.[0-9]{{1,15}})({'|'.join(_UNITS_S)})")
 _DURATION = re.compile(rf"([+-]?)((?:{_PART.pattern})+)")
-_NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,15})?")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?")
 _NO_IMAGES = "are not supported: R1 reads only text"
-_NO_TOOLS = "are not supported: R1 was not trained to call tools"
+_NO_TOOLS = "R1 does not support tools: it was not trained to call them"
+"""Some clients look for Ollama's words, "does not support tools", and ask again without."""
 
 
 def messages_in(fields: Fields) -> Iterator[Message]:
@@ -40,14 +41,14 @@ def messages_in(fields: Fields) -> Iterator[Message]:
         refuse_images(item)
         if role == "tool" or item.values.get("tool_calls"):
             path = item.name("")[:-1]
-            raise ApiError(400, f"{path}: tools {_NO_TOOLS}", param=path)
+            raise ApiError(400, f"{path}: {_NO_TOOLS}", param=path)
         yield Message(item.name("")[:-1], role, item.text("content") or "", item.text("thinking") or "")
 
 
 def refuse_tools(fields: Fields) -> None:
     """Raises ApiError if the client offers tools that the model may use."""
     if fields.values.get("tools"):
-        fields.refuse("tools", _NO_TOOLS)
+        raise ApiError(400, _NO_TOOLS, param="tools")
 
 
 def refuse_images(fields: Fields) -> None:
