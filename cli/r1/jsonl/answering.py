@@ -11,6 +11,7 @@ from r1.engine.events import Event
 from r1.engine.request import Request
 from r1.evaluate.polling import Polling
 from r1.evaluate.vote import VoteOptions
+from r1.evaluate.voting import Voting
 from r1.jsonl.asking import Asked, Asking
 from r1.jsonl.line_reader import LineReader
 from r1.jsonl.results import Result, Results
@@ -216,16 +217,28 @@ class Answering:
         voting = self._polling.voting(options, asked.settings.seed, asked.form, request, asked.times_hurried)
         self._progress.show()
         try:
-            voting.run(self._interrupted)
+            self._run(voting)
         except R1Error as exc:
             self._end(job.place, job.line, _failure(job.line, exc))
             return
-        self._progress.add_tokens(voting.tokens)
         voted = self._polling.voted(voting)
         made = self._reporting.result(asked, voted.reply, voted.seed, job.load_s + voted.load_s)
         status = ExitStatus.INCOMPLETE if voted.problem and made.status is ExitStatus.OK else made.status
         thinking = voted.reply.thinking if self._reporting.view is not None else ""
         self._end(job.place, job.line, Result({**job.line.labels, **made.fields, **voted.fields}, status, thinking))
+
+    def _run(self, voting: Voting) -> None:
+        """Holds a vote, and counts its tokens as they come."""
+        counted = 0
+
+        def counts() -> bool:
+            nonlocal counted
+            self._progress.add_tokens(voting.tokens - counted)
+            counted = voting.tokens
+            return self._interrupted()
+
+        voting.run(counts)
+        counts()
 
     def _advance(self) -> None:
         try:

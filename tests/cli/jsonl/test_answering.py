@@ -281,6 +281,53 @@ def test_answer_now_is_for_the_lines_under_way() -> None:
     assert engine.steps == 3 + 4
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGUSR1 is POSIX's")
+def test_answer_now_is_for_the_samples_under_way() -> None:
+    """The signal comes in the second step of a vote; its third and fourth sample have not begun then."""
+    engine = FakeEngine(sequences=2)
+    with AnswerNow() as answer_now:
+
+        def interrupted() -> bool:
+            if engine.steps == 2:
+                signal.raise_signal(signal.SIGUSR1)
+            return False
+
+        settings = Settings(votes=4, confidence=1)
+        answered = Answered(engine, asking=Asking(settings, None, answer_now))
+        (found,) = answered.run(lines_of("9 = 9"), interrupted)
+    assert [sample["thinking_end"] for sample in found["samples"]] == ["user", "user", "natural", "natural"]
+
+
+def test_the_tokens_of_a_vote_are_counted_as_they_come() -> None:
+    class Counted(LinesProgress):
+        def add_tokens(self, count: int) -> None:
+            steps[-1] += count
+
+        def show(self) -> None:
+            steps.append(0)
+
+    steps: list[int] = []
+    made = console()
+    progress = Counted(made, None)
+    seen: list[int] = []
+
+    def interrupted() -> bool:
+        seen.append(sum(steps))
+        return False
+
+    answering = Answering(
+        FakeEngine(sequences=2),
+        LineReader(lines_of("4 a")),
+        Results(made, progress, in_order=True),
+        progress,
+        Asking(Settings(votes=2, confidence=1), None, AnswerNow()),
+        Reporting(result),
+    )
+    answering.run(interrupted, waits=True)
+    assert len(set(seen)) > 2  # it grows during the vote
+    assert sum(steps) == 2 * (2 + 3)
+
+
 class TestThinking:
     """`--thinking show`."""
 
