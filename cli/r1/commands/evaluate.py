@@ -109,7 +109,7 @@ class _Run:
         samples = samples_to_draw(chosen, k, self.settings.seed or 0, [record.key for record in self.records])
         with load(self.console, self.settings, interrupt, self.model) as loaded:
             self._settle_context(loaded)
-            listener = _Progress(self.console, Standing(_quick_judge(), k, earlier), chosen, here, total)
+            listener = _Progress(self.console, Standing(k, earlier), chosen, here, total)
             evaluation = Evaluation(loaded, self._requests(loaded, answer_now), self.judge, self.log, listener)
             listener.lines.show()
             try:
@@ -217,11 +217,6 @@ class _Progress:
 
     def _done(self, done: int) -> str:
         return f"{self._here + done:,} of {units.count(self._total, 'sample')}"
-
-
-def _quick_judge() -> Judge:
-    """Compares by texts and normal forms only: while formulas were compared, nothing would be generated."""
-    return Judge(final_answer, Equivalence(None).same)
 
 
 @contextmanager

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from r1.evaluate.equivalence import Equivalence
 from r1.evaluate.figures import is_decided
+from r1.evaluate.final_answer import final_answer
 from r1.evaluate.judging import Ballot, Judge
 from r1.evaluate.problems import Problem
 from r1.evaluate.sample_log import SampleRecord
@@ -18,14 +20,14 @@ _LONGEST = 12  # characters of an id
 class Standing:
     """Follows the samples of each problem. One thread changes it; others may read `wording`.
 
-    `earlier` are samples that there were before, by the line of their problem. `judge` compares wrong answers while
-    samples are drawn, so it should not take long.
+    `earlier` are samples that there were before, by the line of their problem. Wrong answers are compared with each
+    other by texts and normal forms only: while math-verify compares, no tokens are generated.
     """
 
-    judge: Judge
     k: int
     earlier: Mapping[int, Sequence[SampleRecord]] = field(default_factory=dict)
     wording: str = ""
+    _judge: Judge = field(default_factory=lambda: Judge(final_answer, Equivalence(None).same))
     _ballots: dict[int, Ballot] = field(default_factory=dict)
     _undecided: dict[int, str] = field(default_factory=dict)  # labels by line, in the order of their beginning
 
@@ -53,7 +55,7 @@ class Standing:
 
     def _ballot(self, problem: Problem) -> Ballot:
         if problem.line not in self._ballots:
-            ballot = self._ballots[problem.line] = Ballot(self.judge, problem)
+            ballot = self._ballots[problem.line] = Ballot(self._judge, problem)
             for sample in self.earlier.get(problem.line, ()):
                 ballot.add(sample)
         return self._ballots[problem.line]
