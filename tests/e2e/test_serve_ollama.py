@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.conftest import isolated_environ
-from tests.e2e.serving import Server, serving
+from tests.e2e.serving import Server
 
 ollama = pytest.importorskip("ollama")
 
@@ -28,18 +25,6 @@ SCHEMA = {
     "additionalProperties": False,
 }
 PATIENCE_S = 60
-
-
-@pytest.fixture(scope="module")
-def server(home: Path, endless_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serves `tiny` and a model that never ends its turn, with two sequences."""
-    folder = tmp_path_factory.mktemp("server")
-    models = folder / "home" / "models"
-    shutil.copytree(home / "models" / "tiny", models / "tiny")
-    (models / "endless").mkdir()
-    shutil.copy(endless_path, models / "endless" / "BF16.gguf")
-    with serving(isolated_environ(folder / "home", folder), folder, model=None, parallel=2) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +253,7 @@ def test_clients_find_a_server(server: Server) -> None:
 
 def test_a_client_that_goes_away_frees_its_sequence(client: Any, server: Server) -> None:
     """Another model can only be loaded when all replies have ended; these never end by themselves."""
-    for _ in range(2):
+    for _ in range(4):
         stream = client.chat("endless", QUESTION, stream=True)
         assert [next(stream).done for _ in range(3)] == [False] * 3
         stream.close()

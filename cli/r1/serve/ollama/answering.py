@@ -5,6 +5,7 @@ A request without a prompt only loads the model, or frees it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -20,7 +21,7 @@ from r1.serve.asked import Asked
 from r1.serve.collected import Collected, collect
 from r1.serve.errors import ApiError
 from r1.serve.fields import Fields
-from r1.serve.http import StreamedResponse, json_response, unless_gone
+from r1.serve.http import PING_S, StreamedResponse, json_response, unless_gone
 from r1.serve.ollama.fields import KeepAlive, is_streamed, keep_alive_in
 from r1.serve.ollama.objects import done_reason, error_object, figures, logprobs, moment
 from r1.serve.question import Question
@@ -67,6 +68,11 @@ class Answering:
             **figures(finished, asked.load_s, time.perf_counter_ns() - self.began_ns),
         }
 
+    def keep(self, model: str) -> None:
+        """Keeps the model, which is loaded now, for as long as the client wants."""
+        if self.keep_alive is not None:
+            self.service.engine.keep(model, self.keep_alive.seconds)
+
     def ended(self, asked: Asked, question: Question, reply: Reply) -> None:
         """Makes the next prompt quick, unless the model is to be freed."""
         is_freed = self.keep_alive is not None and self.keep_alive.is_zero
@@ -74,16 +80,16 @@ class Answering:
             self.service.warm(asked, question, reply.thinking, reply.answer)
 
 
-async def answer(request: Request, answering: Answering, question: Question) -> Response:
+async def answer(request: Request, answering: Answering, question_of: Callable[[], Question]) -> Response:
     """The answer to a question. Raises ApiError before it has begun."""
+    question = await asyncio.to_thread(question_of)  # a schema may take its time
     asked = await answering.service.ask(question)
     try:
-        await unless_gone(request, asked.begin())
-        if answering.keep_alive is not None:
-            answering.service.engine.keep(asked.model, answering.keep_alive.seconds)
+        await unless_gone(request, asked.begin(PING_S if answering.is_streamed else None))
         if answering.is_streamed:
             ping = _line(answering.object(asked.model))
             return StreamedResponse(asked, _lines(answering, asked, question), "application/x-ndjson", ping)
+        answering.keep(asked.model)
         [collected] = await unless_gone(request, collect(asked))
     except BaseException:
         asked.close()
@@ -97,14 +103,10 @@ async def load_or_free(request: Request, answering: Answering, name: str | None)
     """Loads the model, or frees it as soon as nothing uses it, if `keep_alive` is 0. Raises ApiError."""
     service, keep_alive = answering.service, answering.keep_alive
     if keep_alive is not None and keep_alive.is_zero:
-        model = await service.name_of(name)
-        service.engine.keep(model, 0)
-        reason = "unload"
+        model, reason = await service.name_of(name), "unload"
     else:
-        model = await unless_gone(request, service.load(name))
-        if keep_alive is not None:
-            service.engine.keep(model, keep_alive.seconds)
-        reason = "load"
+        model, reason = await unless_gone(request, service.load(name)), "load"
+    answering.keep(model)
     return json_response({**answering.object(model), "done": True, "done_reason": reason})
 
 
@@ -118,9 +120,13 @@ async def _lines(answering: Answering, asked: Asked, question: Question) -> Asyn
     """A line for each piece of text, with the log-probabilities of its tokens, and one for the end."""
     text = ReplyText()
     scores: list[Scored] = []
+    is_kept = False
     try:
         async for happened in asked.events():
             event = happened.event
+            if not is_kept:
+                answering.keep(asked.model)
+                is_kept = True
             reply = text.add(event)
             if isinstance(event, Scored):
                 scores.append(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -22,7 +23,7 @@ async def chat(request: Request) -> Response:
     answering = Answering.of(request, fields, _message, is_conversation=True)
     if fields.values.get("messages") in (None, []):
         return await load_or_free(request, answering, fields.text("model"))
-    return await answer(request, answering, question_of(fields, answering.service.settings))
+    return await answer(request, answering, partial(question_of, fields, answering.service.settings))
 
 
 def question_of(fields: Fields, settings: Settings) -> Question:

@@ -5,6 +5,7 @@ The `context` of earlier versions, a conversation as token ids, is neither given
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -31,7 +32,7 @@ async def generate(request: Request) -> Response:
     answering = Answering.of(request, fields, _response, is_conversation=False)
     if not fields.text("prompt"):
         return await load_or_free(request, answering, fields.text("model"))
-    return await answer(request, answering, question_of(fields, answering.service.settings))
+    return await answer(request, answering, partial(question_of, fields, answering.service.settings))
 
 
 def question_of(fields: Fields, settings: Settings) -> Question:
