@@ -21,10 +21,19 @@ def agree(one: NormalForm, other: NormalForm) -> bool | None:
 
 def _agree_named(one: Named, other: NormalForm) -> bool | None:
     if not isinstance(other, Named):
-        return agree(one.value, other)
+        return agree(_spread(one, other), other)
     if one.name != other.name and not ({one.name, other.name} & {"y"} and {one.name, other.name} & _FUNCTIONS):
         return False
     return agree(one.value, other.value)
+
+
+def _spread(one: Named, other: NormalForm) -> NormalForm:
+    """The value; but (b, a) = (1, 2) as b = 1, a = 2, if the other one has names, too."""
+    has_names = isinstance(other, Group) and any(isinstance(item, Named) for item in other.items)
+    names = one.name.strip("()").split(",")
+    if not has_names or not isinstance(one.value, Group) or len(names) != len(one.value.items):
+        return one.value
+    return Group("", tuple(Named(name, item) for name, item in zip(names, one.value.items, strict=True)))
 
 
 _FUNCTIONS = {"f(x)", "g(x)", "h(x)", "y(x)"}

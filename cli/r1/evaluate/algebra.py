@@ -18,16 +18,16 @@ _FUNCTIONS = "sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|ln|exp
 _OTHERS = "frac|sqrt|binom|cdot|times|div|pi|infty|leq|geq|neq|cup|cap|in|lfloor|rfloor|lceil|rceil"
 _SUBSCRIPT = r"_(?:[A-Za-z0-9]|\{[A-Za-z0-9]{1,3}\})"
 
-_NO_WORD = r"(?![A-Za-z_]|\s*\d)"  # which goes on, and no A1
-
+_PRODUCT = (  # of variables, and no word
+    r"(?!if|is|in|or|to|of|no|on|by|lg)[A-Za-z]{2}|[abc]{3}|[xyz]{3}|[A-Z]{2}[a-z]|[A-Z][a-z][A-Z]|[A-Za-z]"
+)
 _TOKEN = re.compile(
     rf"\s+|\d+(?![\d.])|[-+*/=<>()|\[\]{{}}^,!:]|\\[{{}}]|\\\\|&|\\(?:begin|end)\{{[pb]matrix\}}"
     rf"|\\(?:{_FUNCTIONS}|{_OTHERS})(?![A-Za-z])"
     rf"|\\log(?:{_SUBSCRIPT})?(?![A-Za-z])"
     rf"|\\(?:{_GREEK})(?![A-Za-z])(?:{_SUBSCRIPT})?"
     r"|\\(?:hat|vec|bar)\s?\{[A-Za-z]\}"
-    rf"|(?!if|is|in|or|at|to|of|no|on|as|by|lg)[A-Za-z]{{2}}(?:{_SUBSCRIPT})?{_NO_WORD}|(?:[abc]{{3}}|[xyz]{{3}}){_NO_WORD}"
-    rf"|[A-Za-z]{_SUBSCRIPT}(?!\s*\d)|[A-Za-z]{_NO_WORD}"
+    rf"|[A-Za-z]{{1,2}}{_SUBSCRIPT}(?!\s*\d)|(?:{_PRODUCT})(?![A-Za-z_]|\s*\d)"  # nor A1
 )
 _MISREAD = re.compile(
     r":.*:"
@@ -40,20 +40,32 @@ _DECIMAL = re.compile(r"(?<![\d.])\d*\.\d+(?![\d.])")
 _PLAIN = re.compile(rf"(?<![\\A-Za-z])(log|pi|{_FUNCTIONS})(?![A-Za-z])")
 _PLAIN_ROOT = re.compile(r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)")
 _ARRAY = re.compile(r"[(\[]\s*\\begin\{array\}\s*\{[clr]+\}((?:(?!\\(?:begin|end)).)*)\\end\{array\}\s*[)\]]")
-_COMMAND = re.compile(r"\\[A-Za-z]+")
+_NAME = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
+_CAPITAL = re.compile(r"\\[A-Za-z]+|[A-Z](?!_)")
 _DEGREES = re.compile(r"(\d+)\s*\^\\circ")
 
 
 def for_algebra(one: str, other: str) -> tuple[str, str] | None:
     """Two formulas, as `formula.formula` leaves them, for math-verify; None if it would read something else in them.
 
-    It takes no notice of case: for it, F is f.
+    It takes no notice of case, so capitals get other names where it matters.
     """
     first, second = _readable(one), _readable(other)
     if first is None or second is None:
         return None
-    some, others = set(_COMMAND.sub("", first)), set(_COMMAND.sub("", second))
-    return None if {letter.swapcase() for letter in some - others} & (others - some) else (first, second)
+    if _has_both_cases(first, second):
+        first, second = (_CAPITAL.sub(_renamed, formula) for formula in (first, second))
+    return None if _has_both_cases(first, second) else (first, second)
+
+
+def _has_both_cases(first: str, second: str) -> bool:
+    names = {*_NAME.findall(first), *_NAME.findall(second)}
+    return len({name.casefold() for name in names}) < len(names)
+
+
+def _renamed(match: re.Match[str]) -> str:
+    name = match.group()
+    return name if name.startswith("\\") else f"{name.casefold()}_{{99}}"
 
 
 def _readable(formula: str) -> str | None:
