@@ -15,6 +15,7 @@ from types import FrameType
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from r1.serve.web.access import addresses
 from r1.serve.web.connection import MAX_HEADERS, Connection, most_connections
@@ -60,7 +61,14 @@ class Ending:
 
 def serve(app: Starlette, bound: socket.socket, ending: Ending) -> signal.Signals:
     """Serves until a signal comes; returns the first one. Only in the main thread."""
-    config = uvicorn.Config(
+    server = _Server(configured(app, ending.grace_s), ending)
+    server.run(sockets=[bound])
+    return server.first_signal
+
+
+def configured(app: ASGIApp, grace_s: float) -> uvicorn.Config:
+    """uvicorn's settings. `grace_s` is how long the replies under way may go on at the end."""
+    return uvicorn.Config(
         app,
         http=Connection,
         ws="none",
@@ -74,11 +82,8 @@ def serve(app: Starlette, bound: socket.socket, ending: Ending) -> signal.Signal
         limit_concurrency=most_connections(),
         h11_max_incomplete_event_size=MAX_HEADERS,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=max(int(ending.grace_s), 1),
+        timeout_graceful_shutdown=max(int(grace_s), 1),
     )
-    server = _Server(config, ending)
-    server.run(sockets=[bound])
-    return server.first_signal
 
 
 class _Server(uvicorn.Server):
