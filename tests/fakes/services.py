@@ -1,0 +1,50 @@
+"""A service that answers from a script, for tests of how an API words what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from r1.serve.asked import Asked
+from r1.serve.engine_thread import JobEvent
+from r1.serve.question import Question
+from r1.settings import Settings
+
+NAME = "m:Q8_0"
+
+
+@dataclass
+class ScriptedService:
+    """As Service: every question is answered with these events by the model `NAME`; and notes what it is told."""
+
+    events: Sequence[JobEvent] = ()
+    settings: Settings = field(default_factory=Settings)
+    asked: list[Question] = field(default_factory=list)
+    kept: list[tuple[str, float | None]] = field(default_factory=list)
+    loaded: list[str | None] = field(default_factory=list)
+    warmed: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def engine(self) -> ScriptedService:
+        """As far as routes use the engine."""
+        return self
+
+    async def ask(self, question: Question) -> Asked:
+        self.asked.append(question)
+        asked = Asked(NAME, lambda: None)
+        asked.add(lambda: None, question.stop_texts)
+        asked.sink(0)(self.events)
+        return asked
+
+    async def name_of(self, _: str | None) -> str:
+        return NAME
+
+    async def load(self, model: str | None) -> str:
+        self.loaded.append(model)
+        return NAME
+
+    def keep(self, model: str, seconds: float | None) -> None:
+        self.kept.append((model, seconds))
+
+    def warm(self, _asked: Asked, _question: Question, thinking: str, answer: str) -> None:
+        self.warmed.append((thinking, answer))
