@@ -6,6 +6,7 @@ at the end the reason and the usage.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,7 +55,8 @@ class _Answering:
 async def create_message(request: Request) -> Response:
     """Answers one request. Raises ApiError before the answer has begun."""
     service: Service = request.app.state.service
-    wanted = message_request_in(await read_fields(request))
+    fields = await read_fields(request)
+    wanted = await asyncio.to_thread(message_request_in, fields)  # a schema may take its time
     asked = await service.ask(wanted.question)
     answering = _Answering(asked, service, wanted.question, wanted.shown)
     try:

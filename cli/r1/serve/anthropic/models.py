@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,30 +42,32 @@ _CAPABILITIES = {
 async def list_models(request: Request) -> Response:
     """A page of the models, in the order of `r1 list`. Raises ApiError."""
     service: Service = request.app.state.service
-    models = await asyncio.to_thread(service.models.all)
-    chosen, has_more = _page(request, models)
-    return _response(
-        {
-            "data": await asyncio.to_thread(lambda: [_model_object(model) for model in chosen]),
+
+    def listed() -> dict[str, Any]:
+        chosen, has_more = _page(request, service.models.all())
+        return {
+            "data": [_model_object(model, service.settings.ctx) for model in chosen],
             "has_more": has_more,
             "first_id": chosen[0].name if chosen else None,
             "last_id": chosen[-1].name if chosen else None,
         }
-    )
+
+    return await _response(listed)
 
 
 async def get_model(request: Request) -> Response:
-    """Raises ApiError for a name that is no model's here."""
+    """The model that a name means. Raises ApiError."""
     service: Service = request.app.state.service
     name = await service.name_of(request.path_params["model"])
+    return await _response(lambda: _model_object(service.models.get(name), service.settings.ctx))
+
+
+async def _response(work: Callable[[], dict[str, Any]]) -> Response:
+    """What is read from the disk in a thread. Raises ApiError."""
     try:
-        return _response(await asyncio.to_thread(lambda: _model_object(service.models.get(name))))
+        return json_response(await asyncio.to_thread(work), headers={"request-id": new_id("req")})
     except R1Error as exc:
         raise api_error(exc) from exc
-
-
-def _response(value: dict[str, Any]) -> Response:
-    return json_response(value, headers={"request-id": new_id("req")})
 
 
 def _page(request: Request, models: Sequence[ServedModel]) -> tuple[Sequence[ServedModel], bool]:
@@ -93,11 +95,16 @@ def _place(models: Sequence[ServedModel], name: str, value: str) -> int:
     return place
 
 
-def _model_object(model: ServedModel) -> dict[str, Any]:
+def _model_object(model: ServedModel, ctx: int | None) -> dict[str, Any]:
+    """`ctx` is the most tokens of context that the server gives; None: as many as the model was trained for.
+
+    A damaged file is listed, too, without its length.
+    """
     try:
-        context = model.context_length
-    except BadGGUF:  # it is listed nevertheless, as by `r1 list`
-        context = None
+        trained = model.context_length
+    except BadGGUF:
+        trained = None
+    context = min((each for each in (trained, ctx) if each), default=None)
     created = datetime.fromtimestamp(int(model.stored.modified), UTC)
     return {
         "type": "model",

@@ -4,6 +4,8 @@ answered: by the model's own tokens, in its template, without old thinking.
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,6 +18,6 @@ from r1.serve.service import Service
 async def count_tokens(request: Request) -> Response:
     """Loads the model if it is not loaded. Raises ApiError."""
     service: Service = request.app.state.service
-    question = question_in(await read_fields(request))
+    question = await asyncio.to_thread(question_in, await read_fields(request))
     count = await unless_gone(request, service.prompt_tokens(question))
     return json_response({"input_tokens": count}, headers={"request-id": new_id("req")})

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,17 +46,21 @@ class ScriptedService:
     events: Sequence[JobEvent]
     warmed: list[tuple[str, str]] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
+    is_cancelled: bool = False
     is_left: bool = False
 
     async def ask(self, question: Question) -> Asked:
         asked = Asked("m:Q8_0", self._leave)
-        asked.add(lambda: None, question.stop_texts)
+        asked.add(self._cancel, question.stop_texts)
         asked.sink(0)([Begun(0.0, 11), *self.events])
         self.asked.append(asked)
         return asked
 
     def warm(self, _asked: Asked, _question: Question, thinking: str, answer: str) -> None:
         self.warmed.append((thinking, answer))
+
+    def _cancel(self) -> None:
+        self.is_cancelled = True
 
     def _leave(self) -> None:
         self.is_left = True
@@ -255,25 +259,42 @@ def test_nothing_is_made_ready_after_half_a_reply(*, is_streamed: bool) -> None:
 def test_a_stream_is_pinged_while_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reply is held back until the client has seen a ping."""
     monkeypatch.setattr("r1.serve.http.PING_S", 0.01)
-    assert 'event: ping\ndata: {"type":"ping"}\n\n' in asyncio.run(_stream_until_pinged())
-
-
-async def _stream_until_pinged() -> str:
     service = ScriptedService([])
+    sent = streamed_until(service, "ping", lambda: service.asked[0].sink(0)(REPLY))
+    assert 'event: ping\ndata: {"type":"ping"}\n\n' in sent
+    assert "event: message_stop" in sent
+
+
+def test_a_client_that_leaves_amid_a_stream_ends_the_reply() -> None:
+    service = ScriptedService([Prefill(11, 11), Answer("It", 1)])
+    sent = streamed_until(service, "content_block_delta", None)
+    assert "event: message_stop" not in sent
+    assert service.is_cancelled
+    assert service.is_left
+
+
+def streamed_until(service: ScriptedService, event: str, then: Callable[[], None] | None) -> str:
+    """What is sent to a client that does something at the first event of that name; None: it leaves."""
+    return asyncio.run(_streamed_until(service, event, then))
+
+
+async def _streamed_until(service: ScriptedService, event: str, then: Callable[[], None] | None) -> str:
     body = json.dumps({**BODY, "stream": True}).encode()
     received = [{"type": "http.request", "body": body, "more_body": False}]
     sent = ""
+    has_left = asyncio.Event()
 
     async def receive() -> dict[str, Any]:
-        if not received:
-            await asyncio.Event().wait()
-        return received.pop()
+        if received:
+            return received.pop()
+        await has_left.wait()
+        return {"type": "http.disconnect"}
 
     async def send(part: MutableMapping[str, Any]) -> None:
         nonlocal sent
         frame = part.get("body", b"").decode()
-        if "event: ping" in frame and "event: ping" not in sent:
-            service.asked[0].sink(0)(REPLY)
+        if f"event: {event}" in frame and f"event: {event}" not in sent:
+            (then or has_left.set)()
         sent += frame
 
     scope = {"type": "http", "method": "POST", "path": "/v1/messages", "query_string": b"", "headers": []}

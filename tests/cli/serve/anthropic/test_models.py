@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from r1.serve.anthropic.api import ANTHROPIC
 from r1.serve.errors import ApiError, api_error
 from r1.serve.served_models import ServedModel
 from r1.serve.web.app import refuse
+from r1.settings import Settings
 from r1_quantize.errors import ModelNotFound
 from r1_quantize.store.model import StoredModel
 
@@ -42,6 +43,7 @@ class Models:
 @dataclass
 class Service:
     models: Models
+    settings: Settings = field(default_factory=Settings)
 
     async def name_of(self, name: str) -> str:
         try:
@@ -81,6 +83,11 @@ def test_a_damaged_file_is_listed_without_its_length(client: TestClient, tmp_pat
     damaged.write_bytes(b"GGUF, but not really")
     client.app.state.service.models.path = damaged  # type: ignore[attr-defined]
     assert [model["max_input_tokens"] for model in page(client)["data"]] == [None, None, None]
+
+
+def test_a_context_that_the_server_limits_is_told(client: TestClient) -> None:
+    client.app.state.service.settings = Settings(ctx=512)  # type: ignore[attr-defined]
+    assert client.get("/v1/models/a:Q8_0").json()["max_input_tokens"] == 512
 
 
 def test_all_models_fit_a_page(client: TestClient) -> None:
