@@ -18,8 +18,6 @@ from r1.settings import Settings
 from r1_quantize.errors import ModelNotFound
 from r1_quantize.store.model import StoredModel
 
-anthropic = pytest.importorskip("anthropic")
-
 HEADERS = {"anthropic-version": "2023-06-01"}
 MODIFIED = 1_700_000_000.0  # 2023-11-14T22:13:20Z
 
@@ -70,9 +68,9 @@ def names(listed: dict[str, Any]) -> list[str]:
     return [model["id"] for model in listed["data"]]
 
 
-def test_a_model_has_all_that_the_client_requires(client: TestClient) -> None:
+def test_what_is_told_of_a_model(client: TestClient) -> None:
     made = client.get("/v1/models/a:Q8_0").json()
-    assert anthropic.types.ModelInfo.model_validate(made, strict=False).id == "a:Q8_0"
+    assert (made["type"], made["id"], made["lifecycle"]) == ("model", "a:Q8_0", "active")
     assert made["created_at"] == "2023-11-14T22:13:20Z"
     assert made["capabilities"]["thinking"]["supported"] is True
     assert made["capabilities"]["image_input"]["supported"] is False

@@ -1,19 +1,14 @@
-"""Anthropic's objects, against the types of the official client."""
+"""Anthropic's objects. tests/e2e/test_serve_anthropic.py holds them against the types of the official client."""
 
 from __future__ import annotations
 
 import base64
-from typing import get_args
 
 import pytest
 
-from r1.engine.events import Finished, FinishReason, Timings, Usage
+from r1.engine.events import Finished, Timings, Usage
 from r1.serve.anthropic.objects import SIGNATURE, error_object, status_of, stop_object, usage_object
 from r1.serve.errors import ApiError
-
-anthropic = pytest.importorskip("anthropic")
-
-TOO_LARGE = "request_too_large"  # the API's documentation has it, the client's list of types has not
 
 
 @pytest.mark.parametrize(
@@ -25,7 +20,7 @@ TOO_LARGE = "request_too_large"  # the API's documentation has it, the client's 
         (ApiError(404, "no"), 404, "not_found_error"),
         (ApiError(405, "no"), 405, "invalid_request_error"),
         (ApiError(408, "no"), 408, "timeout_error"),
-        (ApiError(413, "no"), 413, TOO_LARGE),
+        (ApiError(413, "no"), 413, "request_too_large"),
         (ApiError(429, "no"), 429, "rate_limit_error"),
         (ApiError(500, "no"), 500, "api_error"),
         (ApiError(503, "no", code="not_enough_memory"), 503, "api_error"),
@@ -38,17 +33,10 @@ def test_errors(error: ApiError, status: int, kind: str) -> None:
     made = error_object(error)
     assert (made["type"], made["error"]) == ("error", {"type": kind, "message": "no"})
     assert made["request_id"].startswith("req_")
-    assert kind in {*get_args(anthropic.types.ErrorType), TOO_LARGE}
 
 
 def test_an_error_can_have_the_id_of_its_request() -> None:
     assert error_object(ApiError(400, "no"), "req_1")["request_id"] == "req_1"
-
-
-@pytest.mark.parametrize("reason", get_args(FinishReason))
-def test_every_reason_is_one_that_the_client_knows(reason: FinishReason) -> None:
-    finished = Finished(reason, Usage(1, 2, 3), Timings(0.1, 1.0, 1.0, 1.0))
-    assert stop_object(finished, None)["stop_reason"] in get_args(anthropic.types.StopReason)
 
 
 def test_a_stop_sequence_is_told() -> None:
