@@ -65,7 +65,7 @@ def _has_both_cases(first: str, second: str) -> bool:
 
 def _renamed(match: re.Match[str]) -> str:
     name = match.group()
-    return name if name.startswith("\\") else f"{name.casefold()}_{{99}}"
+    return name if name.startswith("\\") else f"q_{{9{name.casefold()}}}"
 
 
 def _readable(formula: str) -> str | None:

@@ -165,12 +165,12 @@ _NAMED = re.compile(rf"({_NAME})\s*=\s*(\S.*)")
 _ARITHMETIC = re.compile(
     r"\\(?:times|cdot|div|ast|frac|sqrt|binom|pi|circ|sin|cos|tan|cot|sec|csc|log|ln|exp|gcd|max|min)(?![a-zA-Z])"
 )
-_MEMBER = re.compile(r"[A-Za-z]\s*\\in(?![a-zA-Z])\s*(.+)")
+_MEMBER = re.compile(r"([A-Za-z])\s*\\in(?![a-zA-Z])\s*(.+)")
 
 
 def _read_named(text: str, depth: int) -> NormalForm | None:
     if (member := _MEMBER.fullmatch(text)) is not None:
-        return _answer(member[1], depth + 1)
+        return Named(member[1], _answer(member[2], depth + 1))
     if re.search(r"[<>!]|\\[lgn]eq|\\approx|=\s*(?:=|$)", text):
         return None
     left, equals, right = text.rpartition("=")

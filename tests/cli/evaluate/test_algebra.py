@@ -52,8 +52,8 @@ def test_what_would_be_misread_or_take_all_memory(formula: str) -> None:
 
 
 def test_names_that_differ_in_case_are_different() -> None:
-    assert for_algebra("2e", "2E") == ("2e", "2e_{99}")
-    assert for_algebra(r"\pi R^2", r"\pi r^2") == (r"\pi r_{99}^2", r"\pi r^2")
+    assert for_algebra("2e", "2E") == ("2e", "2q_{9e}")
+    assert for_algebra(r"\pi R^2", r"\pi r^2") == (r"\pi q_{9r}^2", r"\pi r^2")
     assert for_algebra("R_1 + R", "r") is None
     assert for_algebra(r"\Delta x", r"\delta x") is None
     assert for_algebra("x + Y", "Y + x") == ("x + Y", "Y + x")
