@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,9 +16,12 @@ NAME = "m:Q8_0"
 
 @dataclass
 class ScriptedService:
-    """As Service: every question is answered with these events by the model `NAME`; and notes what it is told."""
+    """As Service: every question is answered with these events, after a delay, by the model `NAME`; and notes what it
+    is told.
+    """
 
     events: Sequence[JobEvent] = ()
+    delay_s: float = 0.0
     settings: Settings = field(default_factory=Settings)
     asked: list[Question] = field(default_factory=list)
     kept: list[tuple[str, float | None]] = field(default_factory=list)
@@ -33,7 +37,7 @@ class ScriptedService:
         self.asked.append(question)
         asked = Asked(NAME, lambda: None)
         asked.add(lambda: None, question.stop_texts)
-        asked.sink(0)(self.events)
+        asyncio.get_running_loop().call_later(self.delay_s, asked.sink(0), self.events)
         return asked
 
     async def name_of(self, _: str | None) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from r1.engine.prompt import Beginning, Turn
 from r1.serve.errors import ApiError
@@ -63,3 +65,39 @@ def test_what_cannot_be_asked(body: dict[str, Any], problem: str) -> None:
     with pytest.raises(ApiError, match=problem) as caught:
         asked(**body)
     assert caught.value.status == 400
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+MESSAGES = st.lists(
+    st.dictionaries(
+        st.sampled_from(["role", "content", "thinking", "images", "tool_calls"]),
+        JSON | st.sampled_from(["system", "user", "assistant", "tool"]),
+    ),
+    max_size=4,
+)
+OPTIONS = st.dictionaries(
+    st.sampled_from(["temperature", "top_p", "seed", "num_predict", "num_ctx", "stop", "top_k"]), JSON
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"messages": JSON | MESSAGES},
+        optional={
+            **dict.fromkeys(("model", "think", "format", "tools", "logprobs", "top_logprobs"), JSON),
+            "options": JSON | OPTIONS,
+        },
+    )
+)
+def test_any_body_is_a_question_or_refused(body: dict[str, Any]) -> None:
+    try:
+        question = question_of(Fields(body), Settings())
+    except ApiError as error:
+        status = error.status
+    else:
+        status = 200 if question.dialogue is not None else 500
+    assert status in {200, 400}
