@@ -126,7 +126,9 @@ class TestJson:
         assert (done.returncode, done.stderr) == (0, b"")
         report = json.loads(done.stdout)
         assert tuple(report) == self.KEYS
-        assert tuple(report["usage"]) == ("prompt_tokens", "thinking_tokens", "answer_tokens", "discarded_tokens")
+        assert tuple(report["usage"]) == (
+            *("prompt_tokens", "thinking_tokens", "answer_tokens", "discarded_tokens", "cached_tokens"),
+        )
         assert tuple(report["timings"]) == ("load_s", "ttft_s", "prefill_tps", "decode_tps", "total_s")
         assert (report["finish_reason"], report["model"], report["seed"]) == ("stop", "tiny:Q8_0", 4)
         assert (report["thinking_end"], report["valid"]) == ("natural", None)

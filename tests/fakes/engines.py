@@ -39,7 +39,6 @@ class FakeEngine:
     context_length: int = 100
     is_stopped: bool = False
     fails_at: int = -1  # the number of the step that fails
-    crowds_out: set[str] = field(default_factory=set)  # prompts whose reply ends for lack of room once
     log: list[str] = field(default_factory=list)
     most_at_once: int = 0
     steps: int = 0
@@ -96,9 +95,6 @@ class FakeEngine:
         if self.is_stopped:
             return self._end(request, "interrupted", [])
         self._left[request] -= 1
-        if prompt in self.crowds_out and len(self._left) > 1:
-            self.crowds_out.remove(prompt)
-            return self._end(request, "context", [])
         if self._left[request] == 0 or request.answer_now():
             end: ThinkingEnd = "natural" if self._left[request] == 0 else "user"
             return self._end(request, "stop", [Thought(2, end), Answer(prompt.upper(), tokens=3)], end)

@@ -51,10 +51,9 @@ def samples_to_draw(problems: Sequence[Problem], k: int, seed: int, done: Iterab
 
 @dataclass(slots=True)
 class _Running:
-    """A sample that is being generated. `again`: for the second time, and alone."""
+    """A sample that is being generated, or waits for a larger context."""
 
     sample: SampleToDraw
-    again: bool = False
     text: ReplyText = field(default_factory=ReplyText)
 
 
@@ -95,11 +94,11 @@ class Evaluation:
             self._begin_some(samples)
             if not self._running:
                 return
-            self._advance(interrupted)
+            self._advance()
         for request in self._running:
             request.cancel()
         while self._running:
-            self._advance(interrupted)
+            self._advance()
 
     def _begin_some(self, samples: Iterator[SampleToDraw]) -> None:
         while len(self._running) < self._engine.sequences:
@@ -127,10 +126,9 @@ class Evaluation:
             self._listener.left_out(running.sample)
             return
         self._running[request] = running
-        if not running.again:
-            self._listener.began(running.sample)
+        self._listener.began(running.sample)
 
-    def _advance(self, interrupted: Callable[[], bool]) -> None:
+    def _advance(self) -> None:
         tokens = 0
         for request, event in self._engine.step():
             running = self._running.get(request)
@@ -141,13 +139,11 @@ class Evaluation:
             tokens += running.text.generated_tokens - before
             if reply is not None:
                 del self._running[request]
-                self._finish(running, reply, is_over=interrupted())
+                self._finish(running, reply)
         self._listener.generated(tokens)
 
-    def _finish(self, running: _Running, reply: Reply, *, is_over: bool) -> None:
-        if reply.is_crowded_out(self._engine.context_length) and not (running.again or is_over):
-            self._postponed.append(_Running(running.sample, again=True))
-        elif reply.finished.reason != "interrupted":
+    def _finish(self, running: _Running, reply: Reply) -> None:
+        if reply.finished.reason != "interrupted":
             self._end(self._record(running.sample, reply), reply.answer, reply.thinking)
 
     def _record(self, sample: SampleToDraw, reply: Reply) -> SampleRecord:

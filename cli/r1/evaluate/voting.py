@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -19,8 +18,6 @@ class Engine(Protocol):
 
     @property
     def sequences(self) -> int: ...
-    @property
-    def context_length(self) -> int: ...
     def has_room_for(self, request: Request) -> bool: ...
     def submit(self, request: Request) -> float: ...
     def step(self) -> list[tuple[Request, Event]]: ...
@@ -32,20 +29,10 @@ MakeRequest = Callable[[int, Callable[[], bool]], Request]
 
 @dataclass(slots=True)
 class _Running:
-    """A sample that is being generated. `again`: for the second time, and alone."""
+    """A sample that is being generated."""
 
     number: int
-    again: bool = False
     text: ReplyText = field(default_factory=ReplyText)
-
-
-@dataclass(frozen=True, slots=True)
-class _CrowdedOut:
-    """A sample that waits for its second time, and what it wrote in the first."""
-
-    number: int
-    seed: int
-    reply: Reply
 
 
 class Voting:
@@ -69,7 +56,6 @@ class Voting:
         self._times_hurried = times_hurried
         self._hurried_before = 0  # what the next samples begin with
         self._running: dict[Request, _Running] = {}
-        self._crowded_out: deque[_CrowdedOut] = deque()
         self._first: Timings | None = None  # of the sample that read the prompt for all
 
     @property
@@ -112,7 +98,6 @@ class Voting:
                 request.cancel()
         while self._running:
             self._advance()
-        self._drop_crowded_out()
         self._ended = perf_counter()
 
     def _draw(self, interrupted: Callable[[], bool]) -> None:
@@ -128,15 +113,12 @@ class Voting:
     def _begin_some(self) -> None:
         while self.vote.has_more and len(self._running) < self._engine.sequences:
             self._begin(*self.vote.begin())
-        if self._crowded_out and not self._running:
-            again = self._crowded_out.popleft()
-            self._begin(again.number, again.seed, again=True)
 
-    def _begin(self, number: int, seed: int, *, again: bool = False) -> None:
+    def _begin(self, number: int, seed: int) -> None:
         before = self._hurried_before
         request = self._request(seed, lambda: self._times_hurried() > before)
         self.load_s += self._engine.submit(request)
-        self._running[request] = _Running(number, again)
+        self._running[request] = _Running(number)
 
     def _advance(self) -> None:
         for request, event in self._engine.step():
@@ -146,7 +128,7 @@ class Voting:
             reply = self._take(running, event)
             if reply is not None:
                 del self._running[request]
-                self._end(request, running, reply)
+                self._end(running, reply)
 
     def _take(self, running: _Running, event: Event) -> Reply | None:
         """Counts what an event of a sample tells; returns the reply once it has ended."""
@@ -159,19 +141,7 @@ class Voting:
             self._generating_since = perf_counter()
         return reply
 
-    def _end(self, request: Request, running: _Running, reply: Reply) -> None:
-        """One that the others left no room for is drawn again when nothing else runs."""
-        if running.number == 0 and self._first is None:
+    def _end(self, running: _Running, reply: Reply) -> None:
+        if running.number == 0:
             self._first = reply.finished.timings
-        may_go_on = reply.is_crowded_out(self._engine.context_length)
-        if may_go_on and not running.again and not self.vote.is_over:
-            self._crowded_out.append(_CrowdedOut(running.number, request.sampling.seed, reply))
-        else:
-            self.vote.add(running.number, reply)
-
-    def _drop_crowded_out(self) -> None:
-        """Those that were not drawn again, because the vote was over before; they have the text of the first time."""
-        for each in self._crowded_out:
-            finished = replace(each.reply.finished, reason="interrupted")
-            self.vote.add(each.number, replace(each.reply, finished=finished))
-        self._crowded_out.clear()
+        self.vote.add(running.number, reply)

@@ -34,8 +34,6 @@ class Engine(Protocol):
 
     @property
     def sequences(self) -> int: ...
-    @property
-    def context_length(self) -> int: ...
     def request(
         self,
         prompt: str,
@@ -64,17 +62,13 @@ class Reporting:
 
 @dataclass(slots=True)
 class _Job:
-    """A line, its place among the results, and what became of it so far.
-
-    `crowded_out` is the reply of its first try, if those beside it took so much of the KV cache that it is tried again.
-    """
+    """A line, its place among the results, and what became of it so far."""
 
     line: PromptLine
     place: int
     asked: Asked
     request: Request
     load_s: float = 0.0
-    crowded_out: Reply | None = None
     text: ReplyText = field(default_factory=ReplyText)
     view: PlainView | None = None
 
@@ -129,7 +123,6 @@ class Answering:
                 self._advance()
             while self._jobs:
                 self._advance()
-            self._end_tried()
         finally:
             self._close()
             self._results.print_held()
@@ -140,7 +133,7 @@ class Answering:
         """Begins lines while there is room. Returns without one only if some are under way, or at the end."""
         while self._has_room():
             if self._postponed:
-                self._submit(self._once_more(self._postponed.popleft()))
+                self._submit(self._postponed.popleft())
                 continue
             line = self._next_line(waits=waits)
             if line is None:
@@ -261,31 +254,6 @@ class Answering:
 
     def _finish(self, job: _Job, reply: Reply) -> None:
         del self._jobs[job.request]
-        if self._may_succeed_alone(job, reply):
-            job.crowded_out = reply
-            self._postponed.append(job)
-        else:
-            self._end_with(job, reply)
-
-    def _may_succeed_alone(self, job: _Job, reply: Reply) -> bool:
-        """Whether it ended only because those beside it took so much of the KV cache."""
-        is_crowded_out = reply.is_crowded_out(self._engine.context_length)
-        return is_crowded_out and job.crowded_out is None and bool(self._jobs)
-
-    def _once_more(self, job: _Job) -> _Job:
-        """The job to submit for one that was postponed: a new one, if it has been tried."""
-        if job.crowded_out is None:
-            return job
-        request = self._request(job.line, job.asked)
-        return _Job(job.line, job.place, job.asked, request, job.load_s, job.crowded_out)
-
-    def _end_tried(self) -> None:
-        """Ends those that a signal keeps from their second try; they have the text of the first."""
-        for job in self._postponed:
-            if (reply := job.crowded_out) is not None:
-                self._end_with(job, replace(reply, finished=replace(reply.finished, reason="interrupted")))
-
-    def _end_with(self, job: _Job, reply: Reply) -> None:
         made = self._reporting.result(job.asked, reply, job.request.sampling.seed, job.load_s)
         thinking = reply.thinking if self._reporting.view is not None and job.view is None else ""
         self._end(job.place, job.line, Result({**job.line.labels, **made.fields}, made.status, thinking))

@@ -16,14 +16,6 @@ class Reply:
     thinking: str
     answer: str
 
-    def is_crowded_out(self, context_length: int) -> bool:
-        """Whether it ended only because those beside it took so much of a KV cache whose sequences may have so many
-        tokens. Alone, it could go on.
-        """
-        usage = self.finished.usage
-        used = usage.prompt_tokens + usage.thinking_tokens + usage.answer_tokens
-        return self.finished.reason == "context" and used < context_length
-
 
 @dataclass(slots=True)
 class ReplyText:

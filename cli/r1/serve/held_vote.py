@@ -91,10 +91,6 @@ class _SharedEngine:
     def sequences(self) -> int:
         return self._loaded.sequences
 
-    @property
-    def context_length(self) -> int:
-        return self._loaded.context_length
-
     def has_room_for(self, _: Request) -> bool:
         """A job without room waits in line."""
         return True

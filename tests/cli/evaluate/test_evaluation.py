@@ -128,14 +128,6 @@ class TestRun:
         with SampleLog.open(path, FACTS) as log:
             assert log.earlier == run.records
 
-    def test_one_that_the_others_left_no_room_for_is_drawn_again_alone(self) -> None:
-        engine, heard = FakeEngine(crowds_out={"3 a"}), Heard()
-        run = evaluation(engine, heard=heard)
-        run.run(draw([problem(1, question="3 a"), problem(2, question="4 b")]), lambda: False)
-        assert engine.log == ["begin 3 a", "begin 4 b", "end 3 a", "end 4 b", "begin 3 a", "end 3 a"]
-        assert heard.log == ["began 1.0", "began 2.0", "ended 2.0", "ended 1.0"]
-        assert sorted((record.line, record.finish_reason) for record in run.records) == [(1, "stop"), (2, "stop")]
-
     def test_one_that_needs_a_context_of_its_own_waits_for_the_others(self) -> None:
         engine = FakeEngine()
         run = evaluation(engine)

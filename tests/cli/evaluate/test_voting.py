@@ -101,7 +101,7 @@ def test_an_interrupt_ends_it_with_what_there_is(loaded: LoadedModel) -> None:
     assert result.shown is not None
 
 
-def test_samples_that_crowd_each_other_out_are_drawn_again_alone(tiny_path: Path) -> None:
+def test_samples_for_which_cells_run_out_go_on_later(tiny_path: Path) -> None:
     """Four sequences with so few cells that not all replies fit."""
     settings = Settings(parallel=4, seed=5, temp=1.0, max_tokens=200, ctx=256, threads=1)
     with LoadedModel(tiny_path, settings, workload=Workload(is_parallel=True, further=32)) as loaded:
@@ -130,14 +130,6 @@ class TestAnswerNow:
 
     def test_twice(self) -> None:
         assert self.ends(lambda engine: (engine.steps >= 1) + (engine.steps >= 4)) == ["user"] * 4
-
-
-def test_a_sample_that_was_to_be_drawn_again_when_the_vote_ended_is_among_them() -> None:
-    held = scripted(FakeEngine(sequences=2, crowds_out={"2 a"}), "2 a", VoteOptions(2, first=1))
-    held.run(lambda: False)
-    samples = held.vote.result().samples
-    assert sorted(sample.reply.finished.reason for sample in samples) == ["interrupted", "stop"]
-    assert [sample.number for sample in samples] == [0, 1]
 
 
 def test_the_timings_are_those_of_the_whole_vote(loaded: LoadedModel) -> None:

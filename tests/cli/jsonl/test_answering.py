@@ -183,26 +183,13 @@ class TestBadLines:
 
 
 class TestRoom:
-    """A line for which the context must be made anew, or that was crowded out of it."""
+    """A line for which the context must be made anew."""
 
     def test_a_line_without_room_waits_for_those_under_way(self) -> None:
         answered = Answered(FakeEngine(sequences=2))
         found = answered.run(lines_of("3 a", "wide 1 b", "1 c"))
         assert answered.engine.log[:3] == ["begin 3 a", "end 3 a", "begin wide 1 b"]
         assert [each["answer"] for each in found] == ["3 A", "WIDE 1 B", "1 C"]
-
-    def test_a_reply_that_was_crowded_out_is_tried_once_more(self) -> None:
-        answered = Answered(FakeEngine(sequences=2, crowds_out={"2 b"}))
-        found = answered.run(lines_of("4 a", "2 b", "1 c"))
-        assert [each["finish_reason"] for each in found] == ["stop"] * 3
-        assert answered.engine.log == [
-            *("begin 4 a", "begin 2 b", "end 2 b", "end 4 a", "begin 2 b", "begin 1 c", "end 1 c", "end 2 b")
-        ]
-
-    def test_a_reply_that_filled_the_context_is_not(self) -> None:
-        answered = Answered(FakeEngine(sequences=2, crowds_out={"2 b"}, context_length=9))  # it used 9 tokens
-        found = answered.run(lines_of("4 a", "2 b"))
-        assert [each["finish_reason"] for each in found] == ["stop", "context"]
 
 
 class TestInterrupt:
@@ -216,13 +203,6 @@ class TestInterrupt:
         assert [(each["line"], each["finish_reason"]) for each in found] == [
             *((1, "interrupted"), (2, "stop"), (3, "stop"), (4, "interrupted"))
         ]
-
-    def test_before_a_second_try_a_reply_has_the_text_of_the_first(self) -> None:
-        """`2 b` is crowded out in the first step; `wide 1 c` waits, too, but has not begun."""
-        engine = FakeEngine(sequences=2, crowds_out={"2 b"})
-        found = Answered(engine).run(lines_of("9 a", "2 b", "wide 1 c"), lambda: engine.steps >= 3 and stop(engine))
-        assert [(each["line"], each["finish_reason"]) for each in found] == [(1, "interrupted"), (2, "interrupted")]
-        assert engine.log == ["begin 9 a", "begin 2 b", "end 2 b", "end 9 a"]
 
     def test_an_unexpected_error_prints_what_is_finished(self) -> None:
         def broken(asked: Asked, reply: Reply, seed: int, load_s: float) -> Result:
@@ -257,11 +237,6 @@ class TestOptions:
         assert found[1]["error"] == (
             "line 2: \"temp\": 'hot' is not a number from 0 to 10 (0: always the most likely token)"
         )
-
-    def test_they_are_kept_for_a_second_try(self) -> None:
-        answered = Answered(FakeEngine(sequences=2, crowds_out={"2 b"}))
-        found = answered.run([PromptLine(1, "4 a"), PromptLine(2, "2 b", options={"seed": 9}), PromptLine(3, "1 c")])
-        assert [each["seed"] for each in found] == [7, 9, 7]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGUSR1 is POSIX's")

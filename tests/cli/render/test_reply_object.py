@@ -16,7 +16,7 @@ TIMINGS = Timings(ttft_s=0.123456, prefill_tps=10.0, decode_tps=20.0, total_s=1.
 
 @pytest.mark.parametrize("threads", [3, None])
 def test_it_has_the_text_what_it_depends_on_and_the_costs(threads: int | None) -> None:
-    reply = Reply(Finished("stop", Usage(3, 2, 1, 5), TIMINGS, threads, "loop"), thinking="hm", answer="42")
+    reply = Reply(Finished("stop", Usage(3, 2, 1, 5, 2), TIMINGS, threads, "loop"), thinking="hm", answer="42")
     assert reply_object(reply, "tiny:Q8_0", 7, PLAN, load_s=0.5, valid=True) == {
         "answer": "42",
         "thinking": "hm",
@@ -26,7 +26,13 @@ def test_it_has_the_text_what_it_depends_on_and_the_costs(threads: int | None) -
         "model": "tiny:Q8_0",
         "seed": 7,
         "context": {"tokens": 4096, "kv_type": "q8_0", "gpu_layers": 5, "threads": threads, "sequences": 8},
-        "usage": {"prompt_tokens": 3, "thinking_tokens": 2, "answer_tokens": 1, "discarded_tokens": 5},
+        "usage": {
+            "prompt_tokens": 3,
+            "thinking_tokens": 2,
+            "answer_tokens": 1,
+            "discarded_tokens": 5,
+            "cached_tokens": 2,
+        },
         "timings": {"load_s": 0.5, "ttft_s": 0.1235, "prefill_tps": 10.0, "decode_tps": 20.0, "total_s": 1.0},
     }
 
