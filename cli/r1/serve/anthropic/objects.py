@@ -12,6 +12,7 @@ SIGNATURE = "cjE="
 """Of thinking blocks. Clients send it back without looking at it, and some drop a block that has an empty one."""
 
 _OVERLOADED = 529
+_TOO_LONG = "context_length_exceeded"  # `ApiError.code`
 
 _ERROR_TYPES = {
     401: "authentication_error",
@@ -38,11 +39,13 @@ def status_of(error: ApiError) -> int:
 
 
 def error_object(error: ApiError, request_id: str | None = None) -> dict[str, Any]:
+    """Clients that shorten a conversation look for Anthropic's words for a prompt that is too long."""
     status = status_of(error)
     kind = _ERROR_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
+    message = f"prompt is too long: {error.message}" if error.code == _TOO_LONG else error.message
     return {
         "type": "error",
-        "error": {"type": kind, "message": error.message},
+        "error": {"type": kind, "message": message},
         "request_id": request_id or new_id("req"),
     }
 

@@ -6,9 +6,10 @@ import base64
 
 import pytest
 
+from r1.engine.context import PromptTooLong
 from r1.engine.events import Finished, Timings, Usage
 from r1.serve.anthropic.objects import SIGNATURE, error_object, status_of, stop_object, usage_object
-from r1.serve.errors import ApiError
+from r1.serve.errors import ApiError, api_error
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,13 @@ def test_errors(error: ApiError, status: int, kind: str) -> None:
     made = error_object(error)
     assert (made["type"], made["error"]) == ("error", {"type": kind, "message": "no"})
     assert made["request_id"].startswith("req_")
+
+
+def test_a_prompt_that_is_too_long_is_refused_in_the_words_that_clients_look_for() -> None:
+    """Those of https://platform.claude.com/docs/en/api/errors; litellm searches for them, too."""
+    message = error_object(api_error(PromptTooLong(900, 512, 512)))["error"]["message"]
+    assert message.startswith("prompt is too long: ")
+    assert "900" in message
 
 
 def test_an_error_can_have_the_id_of_its_request() -> None:
