@@ -24,6 +24,7 @@ FORBIDDEN = {
     "r1.fit": ("typer", "rich", "prompt_toolkit", "r1.render", "r1.console"),
     "r1.history": ("typer", "rich", "prompt_toolkit", "r1.render", "r1.console"),
     "r1.render": ("typer", "prompt_toolkit", "r1.library", "r1.prompt_input", "r1.loaded_model", "r1.settings"),
+    "r1.serve": ("typer", "rich", "prompt_toolkit", "pydantic", "r1.commands"),
     "r1.doctor": ("typer", "prompt_toolkit", "r1.settings"),
     "r1.markdown": ("typer", "prompt_toolkit", "r1.library", "r1.prompt_input", "r1.settings"),
     "r1.hints": ("typer", "rich", "prompt_toolkit", "r1.render", "r1.console"),
