@@ -14,6 +14,7 @@ from r1.serve.openai.objects import score_object, timings_object
 
 IN_PROGRESS, COMPLETED, INCOMPLETE, FAILED = "in_progress", "completed", "incomplete", "failed"
 
+_SUMMARIES = ("auto", "concise", "detailed", "none")
 _ENDED = "the server is ending"
 
 
@@ -50,7 +51,7 @@ def _told_again(answering: Answering) -> dict[str, Any]:
         "metadata": fields.texts_by_name("metadata"),
         "parallel_tool_calls": fields.flag("parallel_tool_calls") is not False,
         "previous_response_id": None,
-        "reasoning": {"effort": changed.get("effort"), "summary": summary_asked(answering)},
+        "reasoning": {"effort": changed.get("effort"), "summary": summary_asked(answering.fields)},
         "store": False,
         "temperature": changed.get("temp", settings.temp),
         "text": {"format": _format(fields)},
@@ -90,10 +91,14 @@ def usage_object(usage: Usage) -> dict[str, Any]:
     }
 
 
-def summary_asked(answering: Answering) -> str | None:
-    """The kind of summary that the client asks for; the thinking then comes as one, because that is what it shows."""
-    reasoning = answering.fields.object("reasoning")
-    return None if reasoning is None else reasoning.text("summary") or reasoning.text("generate_summary")
+def summary_asked(fields: Fields) -> str | None:
+    """The kind of summary that the client asks for; the thinking then comes as one, because that is what it shows.
+
+    Raises ApiError.
+    """
+    reasoning = fields.object("reasoning") or Fields({})
+    asked = reasoning.one_of("summary", _SUMMARIES) or reasoning.one_of("generate_summary", _SUMMARIES)
+    return None if asked == "none" else asked
 
 
 def output_of(answering: Answering, collected: Collected) -> list[dict[str, Any]]:
@@ -104,7 +109,7 @@ def output_of(answering: Answering, collected: Collected) -> list[dict[str, Any]
     items = []
     if reply.thinking:
         ended = COMPLETED if has_message else status
-        items.append(reasoning_item(answering, reply.thinking, ended, as_summary=bool(summary_asked(answering))))
+        items.append(reasoning_item(answering, reply.thinking, ended, as_summary=bool(summary_asked(answering.fields))))
     if has_message:
         items.append(message_item(answering, reply.answer, status, collected.scores))
     return items

@@ -45,7 +45,7 @@ class ResponseStream:
         self._untold = 0  # the last ones of them, which belong to the next piece of text
         self._output: list[dict[str, Any]] = []  # finished items
         self._open: dict[str, Any] | None = None
-        self._as_summary = summary_asked(answering) is not None
+        self._as_summary = summary_asked(answering.fields) is not None
 
     def begin(self) -> Iterator[str]:
         for kind in ("created", "in_progress"):

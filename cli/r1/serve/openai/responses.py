@@ -24,7 +24,7 @@ from r1.serve.openai.fields import (
     stop_texts_in,
     thinking_in,
 )
-from r1.serve.openai.response_objects import output_of, response_object
+from r1.serve.openai.response_objects import output_of, response_object, summary_asked
 from r1.serve.openai.response_stream import ResponseStream
 from r1.serve.question import Question
 from r1.serve.votes import votes_in
@@ -75,6 +75,7 @@ def _check_what_is_told_again(fields: Fields) -> None:
     fields.text("user")
     fields.flag("parallel_tool_calls")
     fields.texts_by_name("metadata")
+    summary_asked(fields)
 
 
 def _messages_in(fields: Fields) -> Iterator[Message]:

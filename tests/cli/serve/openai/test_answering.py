@@ -1,0 +1,89 @@
+"""From a body to an answer: conversations that go on, clients that go away, and streams that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.applications import Starlette
+
+from r1.serve.errors import ApiError
+from r1.serve.fields import Fields
+from r1.serve.openai.answering import includes_usage, until_done
+from r1.serve.service import Service
+from tests.fakes.asgi import Exchange, ask, scope_of
+
+PATH = "/v1/chat/completions"
+SUM = {"role": "user", "content": "17+25?"}
+
+
+def test_the_second_turn_finds_the_first_in_the_cache(app: Starlette, service: Service) -> None:
+    for is_streamed in (False, True):
+        question = {"role": "user", "content": f"{17 + is_streamed}+25?"}
+        first = ask(app, "POST", PATH, {"model": "tiny", "messages": [question]}).json()["choices"][0]["message"]
+        if is_streamed:
+            ask(app, "POST", PATH, {"model": "tiny", "messages": [question], "stream": True})
+        messages = [question, {"role": "assistant", "content": first["content"]}, SUM]
+
+        def cached(messages: list[Any] = messages) -> int:
+            asked = {"model": "tiny", "messages": messages, "max_tokens": 1}
+            tokens = ask(app, "POST", PATH, asked).json()["usage"]["prompt_tokens_details"]["cached_tokens"]
+            assert isinstance(tokens, int)
+            return tokens
+
+        assert cached() > len(first["content"]), "the answer, too, of which tiny has a token for each letter"
+    assert service.active == 0
+
+
+def test_a_client_that_goes_away_is_not_answered(app: Starlette, service: Service) -> None:
+    async def test(body: dict[str, Any]) -> None:
+        exchange = Exchange([json.dumps(body).encode()])
+        exchange.leave()
+        await exchange.run(app, scope_of("POST", PATH))
+
+    for is_streamed in (False, True):
+        asyncio.run(test({"model": "tiny", "messages": [SUM], "n": 64, "stream": is_streamed}))
+        assert service.active == 0
+
+
+def test_too_many_are_turned_away(app: Starlette, service: Service) -> None:
+    async def test() -> list[int]:
+        body = json.dumps({"model": "tiny", "messages": [SUM], "max_tokens": 1}).encode()
+        exchanges = [Exchange([body]) for _ in range(20)]
+        is_held = threading.Event()
+        service.engine.call(lambda: is_held.wait() and None)
+        running = [asyncio.ensure_future(each.run(app, scope_of("POST", PATH))) for each in exchanges]
+        while sum(task.done() for task in running) < 20 - most:
+            await asyncio.sleep(0.001)
+        is_held.set()
+        await asyncio.gather(*running)
+        refused = next(each.answered for each in exchanges if each.answered.status == 503)
+        assert int(refused.headers["retry-after"]) > 0
+        assert refused.json()["error"]["code"] == "overloaded"
+        return [each.answered.status for each in exchanges]
+
+    most = service.engine.sequences + service.queue
+    statuses = asyncio.run(test())
+    assert (statuses.count(200), statuses.count(503)) == (most, 20 - most)
+
+
+def test_an_error_in_the_middle_of_a_stream_is_its_last_event() -> None:
+    async def chunks() -> AsyncIterator[dict[str, Any]]:
+        yield {"a": 1}
+        raise ApiError(500, "lost")
+
+    async def test() -> list[str]:
+        return [frame async for frame in until_done(chunks())]
+
+    first, error, end = asyncio.run(test())
+    assert (first, end) == ('data: {"a":1}\n\n', "data: [DONE]\n\n")
+    assert json.loads(error.removeprefix("data: "))["error"]["message"] == "lost"
+
+
+def test_usage_at_the_end_of_a_stream_is_asked_for() -> None:
+    assert includes_usage(Fields({"stream_options": {"include_usage": True}}))
+    assert not includes_usage(Fields({"stream_options": {}}))
+    assert not includes_usage(Fields({"stream_options": None}))
