@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,7 @@ from r1_quantize.errors import BadGGUF, R1Error
 
 _PAGE = 20
 _MOST = 1_000
+_NUMBER = re.compile(r"[1-9][0-9]{0,3}")
 
 _YES, _NO = {"supported": True}, {"supported": False}
 
@@ -83,7 +85,7 @@ def _page(request: Request, models: Sequence[ServedModel]) -> tuple[Sequence[Ser
 
 def _limit(request: Request) -> int:
     text = request.query_params.get("limit", str(_PAGE))
-    if not (text.isascii() and text.isdecimal() and len(text) < len(str(_MOST)) + 1 and 1 <= int(text) <= _MOST):
+    if not (_NUMBER.fullmatch(text) and int(text) <= _MOST):
         raise bad_field("limit", f"must be a whole number from 1 to {_MOST:,}, not {text!r:.40}")
     return int(text)
 
