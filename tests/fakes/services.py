@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,12 +17,13 @@ NAME = "m:Q8_0"
 
 @dataclass
 class ScriptedService:
-    """As Service: every question is answered with these events, after a delay, by the model `NAME`; and notes what it
-    is told.
+    """As Service: every question is answered with these events, after a delay, by the model `NAME`, as if it had waited
+    for a while; and notes what it is told.
     """
 
     events: Sequence[JobEvent] = ()
     delay_s: float = 0.0
+    waited_s: float = 0.0
     settings: Settings = field(default_factory=Settings)
     asked: list[Question] = field(default_factory=list)
     kept: list[tuple[str, float | None]] = field(default_factory=list)
@@ -35,7 +37,7 @@ class ScriptedService:
 
     async def ask(self, question: Question) -> Asked:
         self.asked.append(question)
-        asked = Asked(NAME, lambda: None)
+        asked = Asked(NAME, lambda: None, began=time.monotonic() - self.waited_s)
         asked.add(lambda: None, question.stop_texts)
         asyncio.get_running_loop().call_later(self.delay_s, asked.sink(0), self.events)
         return asked

@@ -65,7 +65,7 @@ class Answering:
             **self.object(asked.model, thinking, answer),
             "done": True,
             "done_reason": done_reason(finished.reason),
-            **figures(finished, asked.load_s, time.perf_counter_ns() - self.began_ns),
+            **figures(finished, _load_s(asked), time.perf_counter_ns() - self.began_ns),
         }
 
     def keep(self, model: str) -> None:
@@ -78,6 +78,11 @@ class Answering:
         is_freed = self.keep_alive is not None and self.keep_alive.is_zero
         if self.is_conversation and reply.finished.reason == "stop" and not is_freed:
             self.service.warm(asked, question, reply.thinking, reply.answer)
+
+
+def _load_s(asked: Asked) -> float:
+    """The time that this client waited for the model, which may have been loaded in part before it came."""
+    return min(asked.load_s, asked.wait_s or 0.0)
 
 
 async def answer(request: Request, answering: Answering, question_of: Callable[[], Question]) -> Response:

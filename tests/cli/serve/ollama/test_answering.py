@@ -73,11 +73,14 @@ class TestWhole:
 
     def test_figures(self) -> None:
         """Tokens, and durations in nanoseconds. What was thought and taken back was generated, too."""
-        made = whole(ScriptedService(REPLY))
+        made = whole(ScriptedService(REPLY, waited_s=1))
         assert made["load_duration"] == 500_000_000
         assert (made["prompt_eval_count"], made["prompt_eval_duration"]) == (11, 250_000_000)
         assert (made["eval_count"], made["eval_duration"]) == (20 + 5 + 7, 2_000_000_000)
         assert made["total_duration"] > 0
+
+    def test_a_model_that_was_loaded_before_the_client_came_cost_it_nothing(self) -> None:
+        assert whole(ScriptedService([Begun(1e6, 11), *REPLY[1:]]))["load_duration"] < 1e6 * 1e9
 
     @pytest.mark.parametrize(
         ("reason", "word"),
