@@ -154,10 +154,6 @@ class EngineThread:
         working.add_done_callback(lambda _: self._give_back(lease))
         return await asyncio.shield(working)
 
-    def free_model(self, model: str | None = None) -> None:
-        """Frees the model when nothing uses it; only the named one, if a name is given."""
-        self._inbox.put(lambda: self._free_if_unused(model))
-
     def call(self, work: Callable[[], None]) -> None:
         """Does some work on the thread, between two steps."""
         self._inbox.put(work)
@@ -268,7 +264,8 @@ class EngineThread:
             self._inbox.get(timeout=None if left is None else min(left, threading.TIMEOUT_MAX))()
         except Empty:
             if self._host.seconds_left == 0:
-                self._free_if_unused(None)
+                self._warmings.clear()
+                self._host.free()
 
     def _warm(self, warming: _Warming) -> None:
         present = self._host.present
@@ -302,13 +299,6 @@ class EngineThread:
         elif lease.granted.done() and lease.granted.exception() is None:
             self._leases -= 1
             self._host.used()
-
-    def _free_if_unused(self, model: str | None) -> None:
-        present = self._host.present
-        is_meant = present is not None and model in {None, present.name}
-        if is_meant and not self._running and not self._leases:
-            self._warmings.clear()
-            self._host.free()
 
     def _fail(self, jobs: Sequence[Job | _Lease], error: Exception) -> None:
         for job in jobs:
