@@ -21,10 +21,10 @@ from r1.serve.model_host import ModelHost
 class NamedModel:
     name: str
     sequences: int = 1
-    is_closed: bool = False
+    closed: threading.Event = field(default_factory=threading.Event)
 
     def close(self) -> None:
-        self.is_closed = True
+        self.closed.set()
 
 
 @dataclass
@@ -41,8 +41,8 @@ class Loader:
 
 
 @contextmanager
-def running(loader: Loader) -> Iterator[EngineThread]:
-    engine = EngineThread(ModelHost(loader, None), Stop())
+def running(loader: Loader, keep_alive_s: float | None = None) -> Iterator[EngineThread]:
+    engine = EngineThread(ModelHost(loader, keep_alive_s), Stop())
     engine.start()
     try:
         yield engine
@@ -93,7 +93,7 @@ class TestWithModel:
         def work(model: LoadedModel) -> None:
             has_begun.set()
             may_end.wait(60)
-            was_closed.append(cast(NamedModel, model).is_closed)
+            was_closed.append(cast(NamedModel, model).closed.is_set())
 
         async def test(engine: EngineThread, loader: Loader) -> None:
             working = asyncio.create_task(engine.with_model("a", work))
@@ -131,3 +131,30 @@ async def turn_of(engine: EngineThread) -> None:
         seen = threading.Event()
         engine.call(seen.set)
         await asyncio.to_thread(seen.wait, 60)
+
+
+class TestKeepAlive:
+    def test_a_model_that_is_not_to_be_kept_is_freed_when_nothing_uses_it(self) -> None:
+        with running(Loader()) as engine:
+            with engine.lease("a") as model:
+                closed = cast(NamedModel, model).closed
+                engine.keep("a", 0)
+                with engine.lease("a"):  # the thread has read both
+                    assert not closed.is_set()
+            assert closed.wait(10)
+            assert engine.presence is None
+
+    def test_another_one_is_not_meant(self) -> None:
+        with running(Loader()) as engine:
+            with engine.lease("a"):
+                engine.keep("b", 0)
+            with engine.lease("a"):
+                assert engine.model == "a"
+
+    def test_a_time_that_is_longer_than_a_thread_can_wait(self) -> None:
+        """It is an error of the operating system, which would end the thread."""
+        loader = Loader()
+        with running(loader, 10 * threading.TIMEOUT_MAX) as engine:
+            for _ in range(2):
+                assert asyncio.run(asyncio.wait_for(engine.with_model("a", name_of), 10)) == "a"
+        assert loader.loaded == ["a"]
