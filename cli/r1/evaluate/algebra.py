@@ -40,6 +40,7 @@ _DECIMAL = re.compile(r"(?<![\d.])\d*\.\d+(?![\d.])")
 _PLAIN = re.compile(rf"(?<![\\A-Za-z])(log|pi|{_FUNCTIONS})(?![A-Za-z])")
 _PLAIN_ROOT = re.compile(r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)")
 _ARRAY = re.compile(r"[(\[]\s*\\begin\{array\}\s*\{[clr]+\}((?:(?!\\(?:begin|end)).)*)\\end\{array\}\s*[)\]]")
+_PLUS_MINUS = re.compile(r"\\pm(?![A-Za-z])")
 _NAME = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 _CAPITAL = re.compile(r"\\[A-Za-z]+|[A-Z](?!_)")
 _DEGREES = re.compile(r"(\d+)\s*\^\\circ")
@@ -73,6 +74,8 @@ def _readable(formula: str) -> str | None:
     formula = _PLAIN.sub(r"\\\1", formula)
     formula = _DECIMAL.sub(_as_fraction, formula)
     formula = _DEGREES.sub(r"(\1 \\cdot \\frac{\\pi}{180})", formula)
+    if len(_PLUS_MINUS.findall(formula)) == 1:
+        formula = ", ".join(_PLUS_MINUS.sub(sign, formula) for sign in "+-")
     formula = _ARRAY.sub(r"\\begin{pmatrix}\1\\end{pmatrix}", formula)
     return formula if _is_known(formula) and _is_closed(formula) and not _MISREAD.search(formula) else None
 

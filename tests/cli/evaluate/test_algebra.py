@@ -19,6 +19,7 @@ from r1.evaluate.algebra import for_algebra
         (r"( \begin{array}{cc} 1 & 2 \\ 3 & 4 \end{array} )", r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}"),
         (r"[0, 1)", r"[0, 1)"),
         (r"\{1, x\}", r"\{1, x\}"),
+        (r"1 \pm \sqrt{4}", r"1 + \sqrt{4}, 1 - \sqrt{4}"),
         ("5!", "5!"),
         ("xyz + ab", "xyz + ab"),
         (r"\log_2 8", r"\log_2 8"),

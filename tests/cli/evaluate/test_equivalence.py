@@ -17,7 +17,7 @@ Pair = tuple[str, str, bool]
 def _read_pairs() -> dict[str, list[Pair]]:
     sections: dict[str, list[Pair]] = {}
     for line in (DATA / "answer_pairs.txt").read_text(encoding="utf-8").splitlines():
-        if line.startswith("["):
+        if line.startswith("[") and "=  " not in line:
             pairs = sections.setdefault(line.strip("[]"), [])
         elif line and not line.startswith("#"):
             sign = "  ==  " if "  ==  " in line else "  !=  "
