@@ -39,22 +39,7 @@ _SLOT = 1024  # tokens of context for each client
 _START_S = 120
 _READING_S = 20.0  # between an answer and the next question
 _THOUGHT = 32  # tokens of thinking before the long answer
-_WORDS = [
-    "river",
-    "stone",
-    "cloud",
-    "winter",
-    "lamp",
-    "garden",
-    "copper",
-    "silent",
-    "morning",
-    "bridge",
-    "letter",
-    "orange",
-    "window",
-    "forest",
-]
+_WORDS = ("river", "stone", "cloud", "winter", "lamp", "garden", "copper", "silent", "morning", "bridge", "letter")
 
 
 @dataclass(frozen=True, slots=True)
