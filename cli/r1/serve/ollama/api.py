@@ -19,7 +19,7 @@ LEVEL = "0.33.0"
 """The version of Ollama whose API this is. Clients compare it: GitHub Copilot and Raycast want at least 0.6.4."""
 
 _ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE"]
-_NO_EMBEDDINGS = "r1 makes no embeddings: R1 was trained to answer"
+_NO_EMBEDDINGS = "r1 makes no embeddings; use a server with a model that was trained for them"
 _REFUSED = {
     "/api/pull": "r1 serve downloads nothing; run `r1 pull MODEL` on the machine that serves",
     "/api/push": "r1 serve uploads nothing",

@@ -24,7 +24,7 @@ _NO_LIMIT = (-2, -1, 0)
 """Values of `num_predict`: until the context is full, until the model ends, and not set."""
 
 _MOST_CONTEXT = 1 << 40
-_LONGEST_S = 30 * 86_400.0  # a longer time is for ever; Windows cannot wait for 50 days
+_LONGEST_S = 30 * 86_400.0  # a longer time is for ever
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = re.compile(rf"([0-9]{{1,15}}(?:\.[0-9]{{0,15}})?|\.[0-9]{{1,15}})({'|'.join(_UNITS_S)})")
 _DURATION = re.compile(rf"([+-]?)((?:{_PART.pattern})+)")
