@@ -41,7 +41,8 @@ def serving(
     """Serves on a free port of this machine, and ends the server.
 
     `environ` is that of `tests.conftest.isolated_environ`; stderr goes to a file in `folder`; `model` None: whatever
-    is there. Fails with the server's stderr if it does not start, if it ended by itself, or if it wrote a traceback.
+    is there. Fails with the server's stderr if it does not start, if it ended by itself, or if it met an unexpected
+    error.
     """
     log = folder / "server.log"
     named = [] if model is None else ["-m", str(model)]
@@ -72,7 +73,7 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
 
 
 def _end(server: Server) -> None:
-    """Ends it as a person does. A server that ended before, or that wrote a traceback, fails the test."""
+    """Ends it as a person does. A server that ended before, or that met an unexpected error, fails the test."""
     assert server.process.poll() is None, f"the server ended by itself:\n{server.stderr()}"
     server.process.terminate()
     try:
@@ -80,3 +81,4 @@ def _end(server: Server) -> None:
     except subprocess.TimeoutExpired:
         raise AssertionError(f"the server did not end:\n{server.stderr()}") from None
     assert "Traceback" not in server.stderr(), server.stderr()
+    assert "unexpected error" not in server.stderr(), server.stderr()

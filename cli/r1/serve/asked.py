@@ -10,7 +10,7 @@ from typing import Any
 
 from r1.engine.events import Answer, Event, Finished, Scored
 from r1.serve.engine_thread import Begun, Failed, JobEvent
-from r1.serve.errors import api_error
+from r1.serve.errors import ApiError, api_error
 from r1.serve.stop_texts import StopTexts
 
 
@@ -56,7 +56,7 @@ class Asked:
     prompt_tokens: int = 0
     wait_s: float | None = None
     finished: list[Finished] = field(default_factory=list)
-    error: str | None = None
+    error: ApiError | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     _replies: list[_Reply] = field(default_factory=list)
     _events: asyncio.Queue[tuple[int, JobEvent]] = field(default_factory=asyncio.Queue)
@@ -135,7 +135,7 @@ class Asked:
         """Raises ApiError for a reply that failed."""
         if isinstance(event, Failed):
             refusal = api_error(event.error)
-            self.error = refusal.message
+            self.error = refusal
             raise refusal from event.error
         if isinstance(event, Begun):
             self.load_s += event.load_s

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from r1.serve.asked import Asked
+from r1.serve.errors import ApiError
 
 
 @dataclass(slots=True)
@@ -21,7 +22,7 @@ class Entry:
     client: str = ""
     agent: str = ""
     status: int | None = None
-    error: str | None = None
+    error: ApiError | None = None
     prompt: str | None = None
     asked: Asked | None = None
     began: float = field(default_factory=time.monotonic)

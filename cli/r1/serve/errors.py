@@ -10,7 +10,7 @@ class ApiError(Exception):
     """A refusal with an HTTP status.
 
     `param` is the field of the body that is wrong; `code` is OpenAI's word for the problem. A client may try again
-    after `retry_after_s` seconds.
+    after `retry_after_s` seconds. The log has `logged` in the place of the message.
     """
 
     def __init__(
@@ -21,6 +21,7 @@ class ApiError(Exception):
         param: str | None = None,
         code: str | None = None,
         retry_after_s: int | None = None,
+        logged: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -28,6 +29,15 @@ class ApiError(Exception):
         self.param = param
         self.code = code
         self.retry_after_s = retry_after_s
+        self._logged = logged
+
+    @property
+    def logged(self) -> str:
+        """What a log may say that has nothing of prompts: the message about a wrong field can quote what is in it."""
+        if self._logged is not None or self.status != 400:
+            return self._logged or self.message
+        reason = f" ({self.code})" if self.code else ""
+        return f"{self.param or 'the request'} cannot be used{reason}"
 
 
 def bad_field(param: str, message: str) -> ApiError:
@@ -49,4 +59,5 @@ def api_error(error: Exception) -> ApiError:
         return ApiError(503, str(error), code="not_enough_memory", retry_after_s=60)
     if isinstance(error, R1Error):
         return ApiError(500, str(error))
-    return ApiError(500, f"unexpected error: {type(error).__name__}: {error}")
+    unexpected = f"unexpected error: {type(error).__name__}"
+    return ApiError(500, f"{unexpected}: {error}", logged=f"{unexpected}; with R1_DEBUG=1 the log says where")

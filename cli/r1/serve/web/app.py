@@ -8,6 +8,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from r1.serve.anthropic.api import ANTHROPIC
 from r1.serve.api import Api
@@ -21,6 +22,7 @@ from r1.serve.web.access import Access
 from r1.serve.web.guard import Guard
 from r1.serve.web.journal import Journal, JournalMiddleware
 from r1.serve.web.metrics import CONTENT_TYPE
+from r1_quantize.errors import debugging
 
 APIS: tuple[Api, ...] = (ANTHROPIC, OPENAI, OLLAMA)
 """Of two whose prefixes fit a path, the one with the longer prefix answers. Those with a header of their own are before
@@ -41,6 +43,7 @@ def application(service: Service, journal: Journal, access: Access) -> Starlette
         middleware=[
             Middleware(JournalMiddleware, add=journal.add),
             Middleware(Guard, access=access, refuse=refuse),
+            Middleware(_Unforeseen),
         ],
         exception_handlers={
             ApiError: refuse,
@@ -80,13 +83,37 @@ async def refuse(request: Request, error: Exception) -> Response:
     """The answer to a request that cannot be answered."""
     refusal = api_error(error)
     if (entry := current.get()) is not None:
-        entry.error = refusal.message
+        entry.error = refusal
     headers = {} if refusal.retry_after_s is None else {"retry-after": str(refusal.retry_after_s)}
     api = api_of(request)
     body = api.error_object(refusal)
     if "request_id" in body:
         headers["request-id"] = body["request_id"]
     return json_response(body, api.status_of(refusal), headers)
+
+
+class _Unforeseen:
+    """ASGI middleware: an error that nobody foresaw is answered and logged as others are, without a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception as exc:
+            response = await refuse(Request(scope), exc)
+            if debugging():
+                raise
+            if not has_begun:  # otherwise the connection is closed, so that the answer is not taken for a whole one
+                await response(scope, receive, send)
 
 
 async def _refuse_http(request: Request, error: Exception) -> Response:

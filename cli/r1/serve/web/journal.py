@@ -51,13 +51,20 @@ class Journal:
         self.metrics.add(entry)
         if self._options.as_json:
             self._console.json({"event": "request", **self._fields(entry)}, one_line=True)
-        elif entry.asked is not None or _error(entry) is not None:  # clients ask for the models every few seconds
+        elif entry.asked is not None or self._error(entry) is not None:  # clients ask for the models every few seconds
             self._say(self._line(entry))
 
     def _say(self, line: str) -> None:
         """Also where stderr is a file: it is the log then."""
         if not self._console.quiet:
             self._console.err(f"{line}\n")
+
+    def _error(self, entry: Entry) -> str | None:
+        """Why it was refused, or failed later."""
+        error = entry.error if entry.error is not None or entry.asked is None else entry.asked.error
+        if error is None:
+            return None
+        return error.message if self._options.log_prompts else error.logged
 
     def _fields(self, entry: Entry) -> dict[str, Any]:
         finished = _finished(entry)
@@ -68,7 +75,7 @@ class Journal:
             "method": entry.method,
             "path": entry.path,
             "status": entry.status,
-            "error": _error(entry),
+            "error": self._error(entry),
             "seconds": round(time.monotonic() - entry.began, 4),
             **({} if entry.asked is None else _reply_fields(entry.asked.model, entry.asked.wait_s, finished)),
             **({"prompt": entry.prompt} if self._options.log_prompts else {}),
@@ -77,7 +84,7 @@ class Journal:
     def _line(self, entry: Entry) -> str:
         """Such as `12:03:04 · 127.0.0.1 · OpenAI/Python · qwen-7b:Q4_K_M · 31 + 812 tokens · 12 tok/s · stop`."""
         who = f"{datetime.now():%H:%M:%S} · {entry.client}" + (f" · {entry.agent}" if entry.agent else "")
-        if (error := _error(entry)) is not None:
+        if (error := self._error(entry)) is not None:
             error = " ".join(error.split())
             return printable(f"{who} · {entry.method} {entry.path:.60} · {entry.status} · {error:.{_SHOWN}}")
         assert entry.asked is not None, "there is an error or a reply"
@@ -86,11 +93,6 @@ class Journal:
         if self._options.log_prompts and entry.prompt is not None:
             parts.append(" ".join(entry.prompt.split()))
         return printable(" · ".join(parts))
-
-
-def _error(entry: Entry) -> str | None:
-    """Why it was refused, or failed later."""
-    return entry.error if entry.error is not None or entry.asked is None else entry.asked.error
 
 
 def _finished(entry: Entry) -> list[Finished]:

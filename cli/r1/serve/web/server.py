@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from r1.serve.web.access import addresses
 from r1.serve.web.connection import MAX_HEADERS, Connection, most_connections
-from r1_quantize.errors import UsageError
+from r1_quantize.errors import UsageError, debugging
 
 _BACKLOG = 512
 _KEEP_ALIVE_S = 75  # longer than the pools of most clients keep an idle connection
@@ -75,7 +75,7 @@ def configured(app: ASGIApp, grace_s: float) -> uvicorn.Config:
         loop="asyncio",
         lifespan="off",
         log_config=None,
-        log_level="error",  # it warns of every request that is none
+        log_level="error" if debugging() else "critical",  # the log of requests is our own
         access_log=False,
         server_header=False,
         proxy_headers=False,
