@@ -26,6 +26,7 @@ _LEAD = re.compile(
     r"|(?:so|thus|therefore|hence)\b,?)[\s:=*_]*",
     re.IGNORECASE,
 )
+_DENIAL = re.compile(r"\b(?:wrong|incorrect|false)\b", re.IGNORECASE)
 _COUNT = re.compile(r"There (?:is|are) (?:exactly |only )?(\d[\d,]*) [^\d,;:]{1,40} in \S+(?: [^\d\s]+){0,2}")
 _MARKUP = re.compile(r"\*\*|__|`|^\s*#+")
 _EMOJI = re.compile(r"[\s\u2600-\u27bf\ufe0f\U0001f000-\U0001faff]+$")
@@ -72,13 +73,18 @@ def _short_last_line(answer: str) -> str | None:
     line, before = lines[-1] if lines else "", lines[-2] if len(lines) > 1 else ""
     if not line or len(line) > _LONGEST_LINE:
         return None
-    said = _behind_lead(line)
-    if said == line:
-        said = _without_lead(line, before)
-    said = _OUTSIDE.sub("", said.lstrip("=≈: ").rstrip(".,;: "))
-    while len(said) > 2 and said[0] == said[-1] == "$":
-        said = said[1:-1].strip()
-    return next((each for each in (_right_side(said), said) if each and _is_short(each, said != line)), None)
+    led = _behind_lead(line)
+    is_led = led != line
+    said = _bare(led if is_led else _without_lead(line, before))
+    return next((each for each in (_right_side(said), said) if each and _is_short(each, is_led)), None)
+
+
+def _bare(text: str) -> str:
+    """Without the frame of a formula, and the end of a sentence."""
+    text = _OUTSIDE.sub("", text.lstrip("=≈: ").rstrip(".,;: "))
+    while len(text) > 2 and text[0] == text[-1] == "$":
+        text = text[1:-1].strip()
+    return text
 
 
 def _cleaned(line: str) -> str:
@@ -89,7 +95,7 @@ def _behind_lead(line: str) -> str:
     """What follows "The answer is", of which there can be two: "Final answer: the sum is 42"."""
     for _ in range(2):
         if (lead := _LEAD.match(line)) is not None:
-            line = line[lead.end() :].strip()
+            line = "" if _DENIAL.search(lead.group()) else line[lead.end() :].strip()
     return line
 
 

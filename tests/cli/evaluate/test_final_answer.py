@@ -96,12 +96,15 @@ def test_else_a_short_last_line(answer: str, final: str) -> None:
         "- 3 Bananas",
         "* 2\n* 3",
         "1984 George Orwell",
+        "1984 George Orwell.",
         "3 red bananas",
         "Sincerely,\nJ.",
         "C: drive",
         "1. 42",
         "There are 3 things to remember.",
         "The answer is not 5.",
+        "The wrong answer is 5.",
+        "It is wrong that the answer is 5",
     ],
 )
 def test_prose_has_none(answer: str) -> None:
