@@ -22,6 +22,9 @@ from r1.serve.openai.objects import error_object
 from r1.serve.question import Question
 from r1.serve.service import Service
 
+_TOO_LONG = "context_length_exceeded"
+"""The code of an ApiError for a prompt."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answering:
@@ -48,10 +51,12 @@ class Answering:
 class Shape:
     """What differs between the routes. `question_of` raises ApiError, which names the field.
 
-    `whole` makes the object for finished replies, `frames` the events of a stream.
+    `asked_field` is the one that has what is to be answered. `whole` makes the object for finished replies, `frames`
+    the events of a stream.
     """
 
     id_prefix: str
+    asked_field: str
     question_of: Callable[[Fields], Question]
     whole: Callable[[Answering, list[Collected]], dict[str, Any]]
     frames: Callable[[Answering], AsyncIterator[str]]
@@ -70,8 +75,10 @@ async def answer(request: Request, shape: Shape) -> Response:
         if is_streamed:
             return StreamedResponse(asked, shape.frames(answering), "text/event-stream", ping=": ping\n\n")
         replies = await unless_gone(request, collect(asked))
-    except BaseException:
+    except BaseException as exc:
         asked.close()
+        if isinstance(exc, ApiError) and exc.code == _TOO_LONG:
+            exc.param = shape.asked_field
         raise
     asked.close()
     for each in replies:

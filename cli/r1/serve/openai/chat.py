@@ -150,4 +150,4 @@ def _chunk(
     return {**answering.head("chat.completion.chunk"), "choices": [choice], **ended}
 
 
-_SHAPE = Shape("chatcmpl-", question_of, _completion, lambda answering: until_done(_chunks(answering)))
+_SHAPE = Shape("chatcmpl-", "messages", question_of, _completion, lambda answering: until_done(_chunks(answering)))

@@ -188,4 +188,4 @@ def _token(piece: bytes) -> str:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)
 
 
-_SHAPE = Shape("cmpl-", question_of, _completion, lambda answering: until_done(_chunks(answering)))
+_SHAPE = Shape("cmpl-", "prompt", question_of, _completion, lambda answering: until_done(_chunks(answering)))

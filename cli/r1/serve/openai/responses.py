@@ -118,6 +118,7 @@ async def _frames(answering: Answering) -> AsyncIterator[str]:
 
 _SHAPE = Shape(
     "resp_",
+    "input",
     question_of,
     lambda answering, replies: response_object(answering, output_of(answering, replies[0]), replies[0].reply.finished),
     _frames,

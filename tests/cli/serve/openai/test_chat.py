@@ -182,6 +182,12 @@ class TestHostileBodies:
         assert 0 < len(error["message"]) < 300
         assert "unexpected" not in error["message"]
 
+    def test_a_text_that_is_too_long_is_refused_by_the_name_of_its_field(self, app: Starlette, path: str) -> None:
+        answered = ask(app, "POST", path, b'{"model": "tiny", %s}' % (ASKED[path] % (b'"' + b"word " * 3000 + b'"')))
+        error = answered.json()["error"]
+        assert (answered.status, error["code"]) == (400, "context_length_exceeded")
+        assert ASKED[path].startswith(b'"%s"' % error["param"].encode())
+
     def test_the_server_goes_on(self, app: Starlette, path: str) -> None:
         asked = b'{"model": "tiny", "max_tokens": 4, "max_output_tokens": 4, %s}' % (ASKED[path] % b'"17+25?"')
         assert ask(app, "POST", path, asked).status == 200
