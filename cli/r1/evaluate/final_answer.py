@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from r1.evaluate.formula import last_boxed
-from r1.evaluate.normal_form import Infinity, Letter, Number, Truth, normal_form
+from r1.evaluate.normal_form import Infinity, Letter, Number, Truth, Words, normal_form
 from r1.evaluate.units import is_known
 
 if TYPE_CHECKING:
@@ -125,6 +125,8 @@ def _right_side(line: str) -> str:
 def _is_short(text: str, is_led: bool) -> bool:
     """A number without a lead is no answer in front of more words than what it counts: 1984 George Orwell."""
     form = normal_form(text)
+    if isinstance(form, Words):
+        return is_led and form.text[0].isdigit()  # a date or time
     if isinstance(form, Number) and not is_led:
         return form.unit is None or is_known(form.unit) or _COUNTED.fullmatch(text) is not None
     return isinstance(form, Number | Infinity | Letter | Truth)

@@ -59,6 +59,7 @@ def test_the_last_box_counts_wherever_it_stands(answer: str, final: str) -> None
         ("The answer is 3 red bananas.", "3 red bananas"),
         ("1. Add 17 and 25\n2. The sum is 42", "42"),
         ("B. Bananas", "B. Bananas"),
+        ("The answer is 10:30 PM.", "10:30 PM"),
         ("Thus, x = 5", "5"),
         ("17 + 25 = 42.", "42"),
         ("\\[\nx = 5\n\\]", "5"),
