@@ -6,11 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from r1.engine.events import Answer, Event, Finished, Scored
 from r1.serve.engine_thread import Begun, Failed, JobEvent
 from r1.serve.errors import ApiError, api_error
+from r1.serve.handover import handover_to
 from r1.serve.stop_texts import StopTexts
 
 
@@ -64,17 +66,13 @@ class Asked:
 
     def sink(self, index: int) -> Callable[[Sequence[JobEvent]], None]:
         """Takes the events of the reply with this index, on any thread."""
-        loop = asyncio.get_running_loop()
+        handover = handover_to(asyncio.get_running_loop())
 
         def put(events: Sequence[JobEvent]) -> None:
             for event in events:
                 self._events.put_nowait((index, event))
 
-        def sink(events: Sequence[JobEvent]) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(put, events)
-
-        return sink
+        return lambda events: handover.call(partial(put, events))
 
     def add(self, cancel: Callable[[], None], stop_texts: Sequence[str]) -> None:
         """Adds a reply, whose events go into `sink` with the number of replies before it. `cancel` ends it early."""
