@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -19,10 +20,23 @@ from r1.serve.fields import Fields
 MAX_BODY = 16 << 20
 """Bytes; the longest prompt that any of the models can take has about one."""
 
+MAX_BODIES = 256 << 20
+"""Bytes of all bodies that arrive at once: many clients that each stay below MAX_BODY would fill the memory."""
+
 PING_S = 15.0
 _BODY_S = 60.0  # for a whole body to arrive
 
 _Result = TypeVar("_Result")
+
+
+@dataclass(slots=True)
+class _Arriving:
+    """Bytes of the bodies that are arriving."""
+
+    total: int = 0
+
+
+_arriving = _Arriving()
 
 
 class ClientGone(Exception):
@@ -39,12 +53,17 @@ async def read_fields(request: Request) -> Fields:
         async with asyncio.timeout(_BODY_S):
             async for part in request.stream():
                 body += part
+                _arriving.total += len(part)
                 if len(body) > MAX_BODY:
                     raise _too_large()
+                if _arriving.total > MAX_BODIES:
+                    raise ApiError(503, "too much arrives at once; try again later", code="overloaded", retry_after_s=5)
     except ClientDisconnect as exc:
         raise ClientGone from exc
     except TimeoutError as exc:
         raise ApiError(408, f"the body did not arrive within {_BODY_S:.0f} seconds") from exc
+    finally:
+        _arriving.total -= len(body)
     return Fields.parse(bytes(body))
 
 

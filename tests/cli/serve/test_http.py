@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from r1.serve import http
 from r1.serve.asked import Asked
@@ -46,6 +46,37 @@ class TestBodies:
         exchange = Exchange(endless())
         assert asyncio.run(exchange.run(reading, scope_of("POST", "/"))).status == 413
         assert exchange.sent <= MAX_BODY // 100_000 + 1
+
+    def test_many_at_once_are_refused_before_they_fill_the_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(http, "MAX_BODIES", 5_500)
+
+        async def ask(gate: asyncio.Event, arrived: asyncio.Semaphore) -> int:
+            parts = iter([b" " * 1000, b"{}"])
+
+            async def receive() -> Message:
+                part = next(parts)
+                if part == b"{}":
+                    arrived.release()
+                    await gate.wait()
+                return {"type": "http.request", "body": part, "more_body": part != b"{}"}
+
+            try:
+                await read_fields(Request(scope_of("POST", "/"), receive))
+            except ApiError as exc:
+                return exc.status
+            return 200
+
+        async def test() -> None:
+            gate, arrived = asyncio.Event(), asyncio.Semaphore(0)
+            waiting = [asyncio.ensure_future(ask(gate, arrived)) for _ in range(5)]
+            for _ in waiting:
+                await arrived.acquire()
+            assert await ask(gate, arrived) == 503
+            gate.set()
+            assert await asyncio.gather(*waiting) == [200] * 5
+            assert await ask(gate, arrived) == 200
+
+        asyncio.run(test())
 
     @pytest.mark.parametrize("length", ["-1", "²", "9" * 1000, "1e3", ""])
     def test_a_length_that_is_none_is_no_matter(self, length: str) -> None:
