@@ -70,12 +70,17 @@ def find_model(console: Console, reference: str | None) -> StoredModel:
     if _is_built_in(store, name):
         return _built_in(store)
     model = store.find(name)
+    require_runnable(store, model)
+    return model
+
+
+def require_runnable(store: Store, model: StoredModel) -> None:
+    """Raises BadGGUF when llama.cpp would end the process if it loaded the model."""
     if not store.is_checked(model):
         from r1_quantize.gguf import reader  # here, because `r1 list` and completion never read a model
         from r1_quantize.gguf.vocabulary import check_vocabulary
 
         check_vocabulary(reader.read(model.path))
-    return model
 
 
 def resolve_model(console: Console, reference: str | None) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from r1.console import Console
 from r1.engine.llama import Stop
 from r1.fit.fitted_model import Listener, Workload
-from r1.library import find_model
+from r1.library import find_model, open_store, require_runnable
 from r1.loaded_model import LoadedModel
 from r1.serve.engine_thread import EngineThread
 from r1.serve.errors import ApiError
@@ -81,13 +81,14 @@ def serve_models(console: Console, options: ServeOptions, settings: Settings) ->
         service.is_ending = True
         engine.refuse_waiting(ApiError(503, "the server is ending", retry_after_s=5))
 
-    engine.start()
-    if pinned is not None:
-        with engine.lease(models.full_name(None)):  # fails now, not at the first request
-            pass
+    name = None if pinned is None else models.full_name(None)
     journal = Journal(console, JournalOptions(options.as_json, options.log_prompts), Metrics())
-    journal.listening(address_of(bound), models.full_name(None) if pinned else None)
+    engine.start()
     try:
+        if name is not None:
+            with engine.lease(name):  # fails now, not at the first request
+                pass
+        journal.listening(address_of(bound), name, needs_key=bool(access.keys))
         number = serve(application(service, journal, access), bound, Ending(options.grace_s, end, stop.set))
     finally:
         engine.close()
@@ -96,6 +97,7 @@ def serve_models(console: Console, options: ServeOptions, settings: Settings) ->
 
 def _load(console: Console, models: ServedModels, settings: Settings, stop: Stop, name: str) -> LoadedModel:
     model = models.get(name).stored
+    require_runnable(open_store(console.environ), model)
     workload = Workload(is_parallel=True)
     listener = Listener(note=lambda note: (console.warn if note.grave else console.note)(note.text))
     return LoadedModel(model.path, settings, stop, listener, name=name, workload=workload)

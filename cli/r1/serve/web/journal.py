@@ -36,15 +36,13 @@ class Journal:
         self._options = options
         self.metrics = metrics
 
-    def listening(self, address: str, model: str | None) -> None:
+    def listening(self, address: str, model: str | None, *, needs_key: bool) -> None:
         """The first line: where it serves, and what a client needs to know."""
         if self._options.as_json:
             self._console.json({"event": "listening", "address": address, "model": model}, one_line=True)
             return
-        what = model or "every model that is here"
-        self._say(
-            f"serving {what} on {address}; OpenAI clients need {address}/v1, those of Anthropic and Ollama {address}"
-        )
+        key = "your key" if needs_key else "any key"
+        self._say(f"serving {model or 'all models'} on {address} (OpenAI clients: {address}/v1, {key})")
 
     def add(self, entry: Entry) -> None:
         """A request that has been answered, refused or left."""
