@@ -27,7 +27,7 @@ from r1.engine.prompt import (
 )
 from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
-from r1.engine.scheduler import RequestEvent, Scheduler, generate
+from r1.engine.scheduler import Occupancy, RequestEvent, Scheduler, generate
 from r1.fit.fitted_model import FittedModel, Listener, Workload
 from r1.fit.plan import MemoryPlan
 from r1.fit.planner import MemoryPlanner, fixed_threads
@@ -107,6 +107,11 @@ class LoadedModel:
     def sequences(self) -> int:
         """How many prompts it answers at once."""
         return self.plan.sequences
+
+    @property
+    def occupancy(self) -> Occupancy:
+        """What of the KV cache is in use now; all 0 where there is none yet."""
+        return self._scheduler.occupancy if self._scheduler else Occupancy(0, 0, 0, 0)
 
     def configure(self, settings: Settings, at_once: int | None = None) -> None:
         """Applies new settings, and creates a KV cache for them unless the present one suits.

@@ -40,6 +40,15 @@ class Pace(Protocol):
         """The time that the last batch took, with as many threads."""
 
 
+class Occupancy(NamedTuple):
+    """What of a context is in use: cells that a new request could have, of all; sequences with a request, of all."""
+
+    free_cells: int
+    cells: int
+    busy_sequences: int
+    sequences: int
+
+
 class _Waiting(NamedTuple):
     """A request that has not begun; or with a `paused` reply, which goes on when fewer than `beside` others run."""
 
@@ -77,7 +86,13 @@ class Scheduler:
     def free_cells(self) -> int:
         """Cells that a new request could have: free ones, and those that only idle sequences hold."""
         in_use = set().union(*(generation.sequence.cells for generation in self._running))
-        return self.context.cells - len(in_use)
+        idle = set().union(*(sequence.cells for sequence in self._slots.idle))
+        return self.context.free_cells + len(idle - in_use)
+
+    @property
+    def occupancy(self) -> Occupancy:
+        sequences = len(self.context.sequences)
+        return Occupancy(self.free_cells, self.context.cells, sequences - len(self._slots.idle), sequences)
 
     def submit(self, request: Request) -> None:
         """Adds a request to those that wait; each only once. Raises PromptTooLong."""

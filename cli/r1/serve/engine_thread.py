@@ -21,6 +21,7 @@ from r1.engine.events import Event, Finished, Timings, Usage
 from r1.engine.llama import Stop
 from r1.engine.prompt import Turn
 from r1.engine.request import Request
+from r1.engine.scheduler import Occupancy
 from r1.loaded_model import LoadedModel
 from r1.serve.model_host import ModelHost, Presence
 
@@ -62,6 +63,16 @@ class Job:
     sink: Callable[[Sequence[JobEvent]], None]
     is_cancelled: bool = field(default=False, init=False)
     made: Request | None = field(default=None, init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """At one moment: jobs that run, jobs and leases that wait, leases that are held, and the use of the KV cache."""
+
+    running: int
+    waiting: int
+    leases: int
+    occupancy: Occupancy
 
 
 @dataclass(slots=True, eq=False)
@@ -157,6 +168,12 @@ class EngineThread:
     def call(self, work: Callable[[], None]) -> None:
         """Does some work on the thread, between two steps."""
         self._inbox.put(work)
+
+    def state(self) -> EngineState:
+        """What there is to do. Only on the thread: see `call`."""
+        present = self._host.present
+        occupancy = Occupancy(0, 0, 0, 0) if present is None else present.loaded.occupancy
+        return EngineState(len(self._running), len(self._waiting), self._leases, occupancy)
 
     def close(self) -> None:
         """Ends what is under way, and the thread."""

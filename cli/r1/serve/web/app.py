@@ -21,7 +21,7 @@ from r1.serve.service import Service
 from r1.serve.web.access import Access
 from r1.serve.web.guard import Guard
 from r1.serve.web.journal import Journal, JournalMiddleware
-from r1.serve.web.metrics import CONTENT_TYPE
+from r1.serve.web.metrics import CONTENT_TYPE, look
 from r1_quantize.errors import debugging
 
 APIS: tuple[Api, ...] = (ANTHROPIC, OPENAI, OLLAMA)
@@ -67,7 +67,8 @@ async def _health(request: Request) -> Response:
 
 async def _metrics(request: Request) -> Response:
     journal: Journal = request.app.state.journal
-    text = journal.metrics.text(request.app.state.service.active)
+    service: Service = request.app.state.service
+    text = journal.metrics.text(service.active, await look(service.engine))
     return Response(text, headers={"content-type": CONTENT_TYPE})
 
 
