@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
@@ -301,3 +303,23 @@ def test_a_body_with_two_lengths_is_refused_and_ends_the_connection() -> None:
 
 def test_a_client_without_a_host_is_no_browser() -> None:
     assert ask(OPEN, {"host": ""}).reached
+
+
+VALUES = (b"localhost", b"[::1]:80", b"[", b"http://localhost", b"Bearer sk-one", b"cross-site", b":", b"::")
+NAMES = ("host", "origin", "authorization", "x-api-key", "sec-fetch-site", "sec-fetch-mode")
+
+
+@settings(max_examples=200)
+@given(
+    headers=st.dictionaries(st.sampled_from(NAMES), st.binary(max_size=40) | st.sampled_from(VALUES)),
+    method=st.sampled_from(["GET", "POST", "OPTIONS"]),
+    access=st.sampled_from([OPEN, KEYED, FOR_PAGE]),
+)
+def test_no_header_gets_anything_but_an_answer_or_a_refusal(
+    headers: dict[str, bytes], method: str, access: Access
+) -> None:
+    answered = ask(access, {name: value.decode("latin-1") for name, value in headers.items()}, method=method)
+    assert answered.status in {200, 401, 403}
+    assert answered.reached == (answered.status == 200)
+    if access is KEYED and answered.reached:
+        assert b"sk-one" in headers.get("authorization", b"") + headers.get("x-api-key", b"")
