@@ -28,8 +28,6 @@ MAX_CONNECTIONS = 1_000
 MAX_HEADERS = 64 << 10  # bytes, with the request line
 
 _TURNED_AWAY = 64  # connections beyond the limit that get an answer; further ones are cut off
-_OTHER_FILES = 192  # that the process may open besides: models, libraries
-_FEWEST = 16
 
 _HEADERS_S = 20.0  # for the headers of a request, from the first byte; for the first byte of a connection
 _REST_S = 30.0  # for the rest of a body that is not wanted any more, after the answer
@@ -43,7 +41,7 @@ def most_connections() -> int:
         return MAX_CONNECTIONS
     import resource
 
-    wanted = MAX_CONNECTIONS + _TURNED_AWAY + _OTHER_FILES
+    wanted = 2 * MAX_CONNECTIONS  # the rest is for models, and for connections that are accepted only to be cut off
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return MAX_CONNECTIONS
@@ -52,7 +50,7 @@ def most_connections() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     except (OSError, ValueError):  # macOS has a limit of its own besides
         allowed = soft
-    return max(allowed - _TURNED_AWAY - _OTHER_FILES, _FEWEST)
+    return allowed // 2
 
 
 class Connection(H11Protocol):

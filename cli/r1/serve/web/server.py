@@ -6,12 +6,15 @@ the third kills the process, even while C code blocks and Python handles no sign
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,7 +24,7 @@ from r1.serve.web.access import addresses
 from r1.serve.web.connection import MAX_HEADERS, Connection, most_connections
 from r1_quantize.errors import UsageError, debugging
 
-_BACKLOG = 512
+_BACKLOG = 128  # connections that wait, and that are accepted at once
 _KEEP_ALIVE_S = 75  # longer than the pools of most clients keep an idle connection
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -77,6 +80,7 @@ def configured(app: ASGIApp, grace_s: float) -> uvicorn.Config:
         log_config=None,
         log_level="error" if debugging() else "critical",  # the log of requests is our own
         access_log=False,
+        backlog=_BACKLOG,
         server_header=False,
         proxy_headers=False,
         limit_concurrency=most_connections(),
@@ -106,6 +110,10 @@ class _Server(uvicorn.Server):
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(_on_loop_error)
+        await super().startup(sockets)
+
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self._signals += 1
         if self._signals == 1:
@@ -117,3 +125,10 @@ class _Server(uvicorn.Server):
         self._ending.second()
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL)
+
+
+def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A loop that may open no more files accepts connections again after a second, which needs no traceback."""
+    error = context.get("exception")
+    if not (isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}) or debugging():
+        loop.default_exception_handler(context)
