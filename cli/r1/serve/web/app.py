@@ -22,6 +22,7 @@ from r1.serve.web.access import Access
 from r1.serve.web.guard import Guard
 from r1.serve.web.journal import Journal, JournalMiddleware
 from r1.serve.web.metrics import CONTENT_TYPE, look
+from r1.serve.web.openapi.document import describe
 from r1_quantize.errors import debugging
 
 APIS: tuple[Api, ...] = (ANTHROPIC, OPENAI, OLLAMA)
@@ -39,6 +40,7 @@ def application(service: Service, journal: Journal, access: Access) -> Starlette
             *(route for api in APIS for route in api.routes),
             Route("/health", _health, methods=["GET"]),
             Route("/metrics", _metrics, methods=["GET"]),
+            Route("/openapi.json", describe, methods=["GET"]),
         ],
         middleware=[
             Middleware(JournalMiddleware, add=journal.add),
