@@ -1,6 +1,6 @@
-"""Web pages of other origins try to reach `r1 serve`, in a real browser: headless Chromium.
+"""Web pages of other origins try to reach `r1 serve`, in a real browser: Chromium or Firefox, without a window.
 
-    python -m scripts.browser_reach [--browser chromium]
+    python -m scripts.browser_reach [--browser chromium|firefox-esr]
 
 The pages are on another port of 127.0.0.1 and under a name that means 127.0.0.1, and one of them has made its own name
 mean the server (DNS rebinding). They send every kind of request that a page can make a browser send. Without
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -239,6 +239,12 @@ class Server:
                 return found
 
 
+def _collect(lines: Iterable[str], requests: Queue[dict[str, Any]]) -> None:
+    for line in lines:
+        if (entry := json.loads(line))["event"] == "request":
+            requests.put(entry)
+
+
 @contextmanager
 def serving(folder: Path, *options: str, key: str | None = None) -> Iterator[Server]:
     environ = {**os.environ, "R1_HOME": str(folder / "home"), "R1_THREADS": "1"}
@@ -251,8 +257,7 @@ def serving(folder: Path, *options: str, key: str | None = None) -> Iterator[Ser
     requests: Queue[dict[str, Any]] = Queue()
     try:
         address = json.loads(process.stdout.readline())["address"]
-        lines = process.stdout
-        threading.Thread(target=lambda: [requests.put(json.loads(line)) for line in lines], daemon=True).start()
+        threading.Thread(target=_collect, args=(process.stdout, requests), daemon=True).start()
         yield Server(int(address.rpartition(":")[2]), requests)
     finally:
         process.terminate()
@@ -266,24 +271,34 @@ class Browser:
     def visit(self, site: Site, origin: str, target: str, key: str = "") -> dict[str, str]:
         """What the page found that stands at `origin`. NAME means 127.0.0.1."""
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-            options = [
-                "--headless=new",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                f"--user-data-dir={profile}",
-                f"--host-resolver-rules=MAP {NAME} 127.0.0.1",
-            ]
-            process = subprocess.Popen(
-                [self.program, *options, site.page(origin, target, key)], stderr=subprocess.DEVNULL
-            )
+            options = _firefox(Path(profile)) if "firefox" in self.program else _chromium(profile)
+            command = [self.program, *options, site.page(origin, target, key)]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
                 return site.results.get(timeout=3 * PATIENCE_S)
             finally:
                 process.terminate()
                 process.wait(PATIENCE_S)
+
+
+def _chromium(profile: str) -> list[str]:
+    return [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        f"--user-data-dir={profile}",
+        f"--host-resolver-rules=MAP {NAME} 127.0.0.1",
+    ]
+
+
+def _firefox(profile: Path) -> list[str]:
+    preferences = {"network.dns.localDomains": NAME, "browser.aboutwelcome.enabled": False}
+    lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in preferences.items()]
+    (profile / "user.js").write_text("\n".join(lines))
+    return ["--headless", "--no-remote", "--profile", str(profile)]
 
 
 _MAY_STAY = 3  # ways whose requests a browser may answer by itself, from what it knows
