@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 
+from r1.serve import http
 from r1.serve.errors import ApiError
 from r1.serve.fields import Fields
+from r1.serve.openai import answering
 from r1.serve.openai.answering import includes_usage, until_done
 from r1.serve.service import Service
-from tests.fakes.asgi import Exchange, ask, scope_of
+from tests.fakes.asgi import ANSWER_S, Answered, Exchange, ask, scope_of
 
 PATH = "/v1/chat/completions"
 SUM = {"role": "user", "content": "17+25?"}
@@ -49,6 +51,11 @@ def test_a_client_that_goes_away_is_not_answered(app: Starlette, service: Servic
         assert service.active == 0
 
 
+def wait(is_held: threading.Event) -> None:
+    """Holds up the engine, so that nothing is answered."""
+    is_held.wait(ANSWER_S)
+
+
 def test_too_many_are_turned_away(app: Starlette, service: Service) -> None:
     async def test() -> list[int]:
         body = json.dumps({"model": "tiny", "messages": [SUM], "max_tokens": 1}).encode()
@@ -65,12 +72,38 @@ def test_too_many_are_turned_away(app: Starlette, service: Service) -> None:
         assert refused.json()["error"]["code"] == "overloaded"
         return [each.answered.status for each in exchanges]
 
-    def wait(is_held: threading.Event) -> None:
-        is_held.wait()
-
     most = service.engine.sequences + service.queue
     statuses = asyncio.run(test())
     assert (statuses.count(200), statuses.count(503)) == (most, 20 - most)
+
+
+@pytest.mark.parametrize("text", ["17+25?", "word " * 3000])
+def test_a_stream_that_waits_for_its_turn_begins_with_pings(
+    app: Starlette, service: Service, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """So an error that comes after them has no status of its own."""
+    monkeypatch.setattr(answering, "PING_S", 0.01)
+    monkeypatch.setattr(http, "PING_S", 0.01)
+
+    async def test() -> Answered:
+        body = {"model": "tiny", "messages": [{"role": "user", "content": text}], "stream": True}
+        exchange = Exchange([json.dumps(body).encode()])
+        is_held = threading.Event()
+        service.engine.call(lambda: wait(is_held))
+        running = asyncio.ensure_future(exchange.run(app, scope_of("POST", PATH)))
+        while b": ping\n\n" not in exchange.answered.parts:
+            await asyncio.sleep(0.001)
+        is_held.set()
+        return await running
+
+    answered = asyncio.run(test())
+    assert answered.status == 200
+    assert answered.body.endswith(b"data: [DONE]\n\n")
+    last = answered.events()[-1]
+    if text == "17+25?":
+        assert last["choices"][0]["finish_reason"] == "stop"
+    else:
+        assert last["error"]["code"] == "context_length_exceeded"
 
 
 def test_an_error_in_the_middle_of_a_stream_is_its_last_event() -> None:
