@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from r1.serve.asked import Asked
-from r1.serve.engine_thread import JobEvent
+from r1.serve.jobs import JobEvent
 from r1.serve.question import Question
 from r1.settings import Settings
 

@@ -74,7 +74,7 @@ def serve_models(console: Console, options: ServeOptions, settings: Settings) ->
     stop = Stop()
     bound = bind(options.host, options.port)
     host = ModelHost(partial(_load, console, models, settings, stop), None if pinned else options.keep_alive_s)
-    engine = EngineThread(host, stop)
+    engine = EngineThread(host, stop, settings.parallel or 1)
     service = Service(engine, models, settings, options.queue)
 
     def end() -> None:

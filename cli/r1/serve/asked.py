@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any
 
 from r1.engine.events import Answer, Event, Finished, Scored
-from r1.serve.engine_thread import Begun, Failed, JobEvent
 from r1.serve.errors import ApiError, api_error
 from r1.serve.handover import handover_to
+from r1.serve.jobs import Begun, Failed, JobEvent
 from r1.serve.stop_texts import StopTexts
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from weakref import WeakKeyDictionary
 
 _handovers: WeakKeyDictionary[asyncio.AbstractEventLoop, Handover] = WeakKeyDictionary()
@@ -32,10 +33,11 @@ class Handover:
     def call(self, function: Callable[[], None]) -> None:
         """From any thread."""
         self._calls.append(function)
-        if self._is_awake or self._loop.is_closed():
+        if self._is_awake:
             return
         self._is_awake = True
-        self._loop.call_soon_threadsafe(self._make_calls)
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._make_calls)
 
     def _make_calls(self) -> None:
         self._is_awake = False  # before looking, so that a call that comes now wakes the loop again

@@ -13,10 +13,11 @@ from r1.engine.prompt import Turn
 from r1.evaluate.tally import seed_of
 from r1.loaded_model import LoadedModel
 from r1.serve.asked import Asked
-from r1.serve.engine_thread import EngineThread, Job
+from r1.serve.engine_thread import EngineThread
 from r1.serve.entry import current
 from r1.serve.errors import ApiError, api_error
 from r1.serve.held_vote import HeldVote
+from r1.serve.jobs import Job, Party
 from r1.serve.question import Question, request_for
 from r1.serve.served_models import ServedModels
 from r1.settings import Settings, overridden
@@ -52,18 +53,11 @@ class Service:
         asked = Asked(model, self._leave)
         if (entry := current.get()) is not None:
             entry.asked, entry.prompt = asked, question.text if question.dialogue is None else question.dialogue.prompt
-        if question.votes is not None:
-            vote = HeldVote(self.engine, model, question, settings, asked.sink(0), asked.fields)
-            asked.add(vote.cancel, question.stop_texts)
-            vote.start()
-            return asked
-        for index in range(question.count * len(question.texts)):
-            number, place = divmod(index, question.count)
-            own = settings if settings.seed is None else replace(settings, seed=seed_of(settings.seed, place))
-            one = replace(question, text=question.texts[number])
-            job = Job(model, partial(request_for, one, own), asked.sink(index))
-            asked.add(partial(self.engine.cancel, job), question.stop_texts)
-            self.engine.submit(job)
+        try:
+            self._submit(asked, question, settings)
+        except BaseException:  # such as no memory for a thread
+            asked.close()
+            raise
         return asked
 
     async def prompt_tokens(self, question: Question) -> int:
@@ -98,6 +92,21 @@ class Service:
             raise api_error(exc) from exc
         finally:
             self._leave()
+
+    def _submit(self, asked: Asked, question: Question, settings: Settings) -> None:
+        if question.votes is not None:
+            vote = HeldVote(self.engine, asked.model, question, settings, asked.sink(0), asked.fields)
+            asked.add(vote.cancel, question.stop_texts)
+            vote.start()
+            return
+        party = Party()
+        for index in range(question.count * len(question.texts)):
+            number, place = divmod(index, question.count)
+            own = settings if settings.seed is None else replace(settings, seed=seed_of(settings.seed, place))
+            one = replace(question, text=question.texts[number])
+            job = Job(asked.model, partial(request_for, one, own), asked.sink(index), party=party)
+            asked.add(partial(self.engine.cancel, job), question.stop_texts)
+            self.engine.submit(job)
 
     def _settings_of(self, question: Question) -> Settings:
         try:

@@ -9,8 +9,8 @@ import pytest
 
 from r1.engine.events import Answer, Event, Finished, FinishReason, Scored, Thinking, Thought, Timings, Usage
 from r1.serve.asked import Asked, Happened
-from r1.serve.engine_thread import Begun, Failed, JobEvent
 from r1.serve.errors import ApiError
+from r1.serve.jobs import Begun, Failed, JobEvent
 from r1_quantize.errors import NotEnoughSpace
 
 

@@ -18,8 +18,8 @@ from r1.engine.events import Answer, Event, Finished, FinishReason, Prefill, Rew
 from r1.serve.anthropic.api import ANTHROPIC
 from r1.serve.anthropic.objects import SIGNATURE
 from r1.serve.asked import Asked
-from r1.serve.engine_thread import Begun, Failed, JobEvent
 from r1.serve.errors import ApiError
+from r1.serve.jobs import Begun, Failed, JobEvent
 from r1.serve.question import Question
 from r1.serve.web.app import refuse
 

@@ -10,8 +10,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from r1.engine.events import Answer, Finished, FinishReason, Prefill, Rewound, Scored, Thinking, Thought, Timings, Usage
-from r1.serve.engine_thread import Begun, Failed, JobEvent
 from r1.serve.errors import ApiError
+from r1.serve.jobs import Begun, Failed, JobEvent
 from r1.serve.ollama.api import OLLAMA
 from r1.serve.web.app import refuse
 from r1_quantize.errors import NotEnoughSpace
