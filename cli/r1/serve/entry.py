@@ -14,7 +14,8 @@ from r1.serve.errors import ApiError
 class Entry:
     """`client` is an address, `agent` the name of its program. `status` is that of HTTP; None: nothing was sent.
 
-    `error` says why it was refused; `prompt` is what was asked.
+    `has_fixed_path`: the path is one of the application's, with nothing in it that a client could think up. `error`
+    says why it was refused; `prompt` is what was asked.
     """
 
     method: str
@@ -22,6 +23,7 @@ class Entry:
     client: str = ""
     agent: str = ""
     status: int | None = None
+    has_fixed_path: bool = False
     error: ApiError | None = None
     prompt: str | None = None
     asked: Asked | None = None

@@ -20,6 +20,7 @@ from r1.serve.web.metrics import Metrics
 
 _SHOWN = 200  # characters of an error in a line
 _AGENT = 40  # characters of a client's name
+_PATH = 500  # of a path; a client can send one of 64 KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ class JournalMiddleware:
             await self._app(scope, receive, noting)
         finally:
             current.reset(token)
+            entry.has_fixed_path = "endpoint" in scope and not scope["path_params"]  # as Starlette's router sets them
             self._add(entry)
 
 
@@ -157,4 +159,4 @@ def _entry_of(scope: Scope) -> Entry:
     client = scope.get("client")
     agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
     name = agent.decode("latin-1").partition(" ")[0][:_AGENT]
-    return Entry(scope["method"], scope["path"], client[0] if client else "", printable(name))
+    return Entry(scope["method"], scope["path"][:_PATH], client[0] if client else "", printable(name))

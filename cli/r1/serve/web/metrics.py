@@ -49,7 +49,7 @@ class Metrics:
 
     def add(self, entry: Entry) -> None:
         """A request that is over."""
-        path = entry.path if entry.status not in {404, 405} else "other"  # anyone can think up paths
+        path = entry.path if entry.has_fixed_path else "other"  # each one is kept
         self._requests.labels(path, str(entry.status or 499)).inc()
         if entry.asked is None:
             return

@@ -47,12 +47,17 @@ def said() -> Console:
 
 
 @pytest.fixture
-def app(said: Console, monkeypatch: pytest.MonkeyPatch) -> Starlette:
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def app(said: Console, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> Starlette:
     """With an API whose routes fail, and a log in JSON."""
     routes = (Route("/test/fail", fail), Route("/test/late", fail_late))
     broken = Api("test", ("/test/",), routes, lambda error: {"problem": error.message})
     monkeypatch.setattr(app_module, "APIS", (broken, *app_module.APIS))
-    journal = Journal(said, JournalOptions(as_json=True), Metrics())
+    journal = Journal(said, JournalOptions(as_json=True), metrics)
     return application(cast(Service, None), journal, Access(origins=frozenset({PAGE})))
 
 
@@ -119,3 +124,15 @@ class TestPaths:
         assert client.get("/test/fail", headers={"origin": "http://evil.example"}).status_code == 403
         entry = json.loads(written(said.stdout))
         assert (entry["status"], "--allow-origin http://evil.example" in entry["error"]) == (403, True)
+
+
+class TestMetrics:
+    def test_paths_that_clients_think_up_are_not_kept(self, client: TestClient, metrics: Metrics) -> None:
+        for path in ("/thought-up", "/v1/models/thought-up", "/api/thought-up", "/v1/chat/completions/thought-up"):
+            client.get(path)
+            client.get(path, headers={"origin": "http://evil.example"})
+            client.get("/test/fail")
+        text = metrics.text(0, None).decode()
+        assert "thought-up" not in text
+        assert 'path="other"' in text
+        assert 'path="/test/fail",status="500"} 4.0' in text
