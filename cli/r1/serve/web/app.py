@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -96,7 +98,9 @@ async def refuse(request: Request, error: Exception) -> Response:
 
 
 class _Unforeseen:
-    """ASGI middleware: an error that nobody foresaw is answered and logged as others are, without a traceback."""
+    """ASGI middleware: an error that nobody foresaw is answered and logged as others are, without a traceback; and so
+    is a request that is cut off at the end of the server.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -111,6 +115,11 @@ class _Unforeseen:
 
         try:
             await self._app(scope, receive, noting)
+        except asyncio.CancelledError:  # the grace is over
+            if not has_begun:
+                ending = ApiError(503, "the server is ending", retry_after_s=5)
+                await (await refuse(Request(scope), ending))(scope, receive, send)
+            raise
         except Exception as exc:
             response = await refuse(Request(scope), exc)
             if debugging():

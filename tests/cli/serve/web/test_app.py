@@ -41,6 +41,32 @@ async def fail_late(_: Request) -> Response:
     return StreamingResponse(parts())
 
 
+async def hang(_: Request) -> Response:
+    await asyncio.sleep(3600)
+    raise AssertionError
+
+
+async def sent_by(app: Starlette, path: str, *, cancel: bool = False) -> list[Message]:
+    """What the server would send; with `cancel`, the request is cut off while it is answered."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost")]
+    scope = {"type": "http", "method": "GET", "path": path, "headers": headers, "query_string": b""}
+    task = asyncio.ensure_future(app({**scope, "asgi": {"spec_version": "2.4"}}, receive, send))
+    if cancel:
+        await asyncio.sleep(0.01)
+        task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled() == cancel
+    return sent
+
+
 @pytest.fixture
 def said() -> Console:
     return console()
@@ -54,7 +80,7 @@ def metrics() -> Metrics:
 @pytest.fixture
 def app(said: Console, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> Starlette:
     """With an API whose routes fail, and a log in JSON."""
-    routes = (Route("/test/fail", fail), Route("/test/late", fail_late))
+    routes = (Route("/test/fail", fail), Route("/test/late", fail_late), Route("/test/hang", hang))
     broken = Api("test", ("/test/",), routes, lambda error: {"problem": error.message})
     monkeypatch.setattr(app_module, "APIS", (broken, *app_module.APIS))
     journal = Journal(said, JournalOptions(as_json=True), metrics)
@@ -80,21 +106,15 @@ class TestUnforeseen:
         assert SECRET not in line
 
     def test_an_answer_that_has_begun_is_not_ended_as_if_it_were_whole(self, app: Starlette, said: Console) -> None:
-        sent: list[Message] = []
-
-        async def receive() -> Message:
-            await asyncio.sleep(0)
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        headers = [(b"host", b"localhost")]
-        scope = {"type": "http", "method": "GET", "path": "/test/late", "headers": headers, "query_string": b""}
-        asyncio.run(app({**scope, "asgi": {"spec_version": "2.4"}}, receive, send))
+        sent = asyncio.run(sent_by(app, "/test/late"))
         assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
         assert sent[-1]["more_body"]
         assert "unexpected error: KeyError; " in written(said.stdout)
+
+    def test_a_request_that_is_cut_off_at_the_end_is_told_so(self, app: Starlette) -> None:
+        sent = asyncio.run(sent_by(app, "/test/hang", cancel=True))
+        assert sent[0]["status"] == 503
+        assert json.loads(sent[1]["body"]) == {"problem": "the server is ending"}
 
     def test_with_r1_debug_it_is_raised_as_well(self, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("R1_DEBUG", "1")
