@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from r1.engine.sampling import MAX_SEED
 from r1.forms.form import form_in
-from r1.serve.errors import ApiError, api_error
+from r1.serve.errors import ApiError
 from r1.serve.fields import Fields
 from r1_quantize.errors import UsageError
 
@@ -22,9 +22,9 @@ _LEAST_TOP_P = 1e-9  # 0 is allowed, and means the likeliest token
 def sampling_in(fields: Fields, *limits: str) -> dict[str, object]:
     """The settings that a client wants to have for its request; of the names of token limits, the first one counts."""
     changed: dict[str, object] = {}
-    limit = next((name for name in limits if name in fields), None)
-    if limit is not None:
-        changed["max_tokens"] = fields.integer(limit, 1, MOST_TOKENS)
+    given = [limit for name in limits if (limit := fields.integer(name, 1, MOST_TOKENS)) is not None]
+    if given:
+        changed["max_tokens"] = given[0]
     if "temperature" in fields:
         changed["temp"] = fields.number("temperature", 0, 10)
     if (top_p := fields.number("top_p", 0, 1)) is not None:
@@ -37,10 +37,13 @@ def sampling_in(fields: Fields, *limits: str) -> dict[str, object]:
 
 def own_form_in(fields: Fields) -> Form | None:
     """The form that one of r1's own fields asks for: `choices`, `regex` or `grammar`. Raises ApiError."""
+    asked = {name: fields.values.get(name) for name in ("choices", "regex", "grammar")}
+    given = [name for name, value in asked.items() if value is not None]
     try:
-        return form_in({name: fields.values.get(name) for name in ("choices", "regex", "grammar")})
+        return form_in(asked)
     except UsageError as exc:
-        raise api_error(exc) from exc
+        name = given[0]
+        raise ApiError(400, str(exc).replace(f'"{name}"', name, 1), param=name) from exc
 
 
 def schema_form_of(schema: object, param: str) -> Form:

@@ -47,6 +47,7 @@ def test_every_seed_of_64_bits_is_one_of_the_engines(seed: int) -> None:
     ("values", "param"),
     [
         ({"max_tokens": 0}, "max_tokens"),
+        ({"limit": 5, "max_tokens": "5"}, "max_tokens"),
         ({"temperature": 11}, "temperature"),
         ({"temperature": True}, "temperature"),
         ({"top_p": 1.5}, "top_p"),
@@ -55,7 +56,7 @@ def test_every_seed_of_64_bits_is_one_of_the_engines(seed: int) -> None:
 )
 def test_what_cannot_be_is_refused_by_its_name(values: dict[str, object], param: str) -> None:
     with pytest.raises(ApiError) as caught:
-        sampling_in(Fields(values), "max_tokens")
+        sampling_in(Fields(values), "limit", "max_tokens")
     assert (caught.value.status, caught.value.param) == (400, param)
 
 
@@ -66,11 +67,19 @@ def test_forms_of_our_own() -> None:
     assert own_form_in(Fields({})) is None
 
 
-@pytest.mark.parametrize("values", [{"regex": "("}, {"choices": []}, {"regex": "a", "choices": ["b"]}])
-def test_a_form_that_cannot_be_used_is_refused(values: dict[str, object]) -> None:
-    with pytest.raises(ApiError) as caught:
+@pytest.mark.parametrize(
+    ("values", "param"),
+    [
+        ({"regex": "("}, "regex"),
+        ({"choices": []}, "choices"),
+        ({"grammar": 5}, "grammar"),
+        ({"regex": "a", "choices": ["b"]}, "choices"),
+    ],
+)
+def test_a_form_that_cannot_be_used_is_refused_by_its_name(values: dict[str, object], param: str) -> None:
+    with pytest.raises(ApiError, match=param) as caught:
         own_form_in(Fields(values))
-    assert caught.value.status == 400
+    assert (caught.value.status, caught.value.param) == (400, param)
 
 
 def test_a_schema_that_cannot_be_used_is_refused_by_the_name_of_its_field() -> None:

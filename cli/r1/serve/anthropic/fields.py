@@ -122,10 +122,10 @@ def _thinking_in(fields: Fields) -> dict[str, object]:
     """How long to think. A budget is more exact than an effort, and counts if both are given."""
     thinking = fields.object("thinking")
     kind = None if thinking is None else _kind_of(thinking)
-    if kind in _NO_THINKING:
-        return {"effort": "none"}
     effort = _effort_in(fields)
     budget = None if thinking is None else thinking.integer("budget_tokens", 0, MOST_TOKENS)
+    if kind in _NO_THINKING:
+        return {"effort": "none"}
     if budget is not None:
         return {"think_budget": budget}
     return {} if effort is None else {"effort": effort}
@@ -136,9 +136,12 @@ def _shown_in(fields: Fields) -> Shown:
     So R1 thinks, and the block is left out.
     """
     thinking = fields.object("thinking")
-    if thinking is None or _kind_of(thinking) in _NO_THINKING:
+    if thinking is None:
         return "no"
-    return "empty" if thinking.one_of("display", ("summarized", "omitted")) == "omitted" else "yes"
+    display = thinking.one_of("display", ("summarized", "omitted"))
+    if _kind_of(thinking) in _NO_THINKING:
+        return "no"
+    return "empty" if display == "omitted" else "yes"
 
 
 def _kind_of(thinking: Fields) -> str:

@@ -57,7 +57,8 @@ async def show(request: Request) -> Response:
     service: Service = request.app.state.service
     fields = await read_fields(request)
     is_complete = bool(fields.flag("verbose"))
-    name = await service.name_of(fields.text("model") or fields.required_text("name"))
+    earlier = fields.text("name")
+    name = await service.name_of(fields.text("model") or earlier or fields.required_text("model"))
     try:
         model = await asyncio.to_thread(service.models.get, name)
         facts = await asyncio.to_thread(_facts, model, service.settings, is_complete=is_complete)

@@ -40,6 +40,7 @@ async def chat_completions(request: Request) -> Response:
 def question_of(fields: Fields) -> Question:
     """What the body asks. Raises ApiError, which names the field."""
     refuse_unsupported(fields)
+    _check_what_is_shown(fields)
     dialogue = dialogue_of(messages_in(fields))
     wants_scores = fields.flag("logprobs")
     top = fields.integer("top_logprobs", 0, MOST_TOP_LOGPROBS)
@@ -58,11 +59,18 @@ def question_of(fields: Fields) -> Question:
     )
 
 
+def _check_what_is_shown(fields: Fields) -> None:
+    """Raises ApiError. These fields are read again when the answer is there, which is too late to refuse them."""
+    _shows_thinking(fields)
+    includes_usage(fields)
+
+
 def _shows_thinking(fields: Fields) -> bool:
     """OpenRouter's clients can leave it out of the answer."""
     reasoning = fields.object("reasoning")
     is_excluded = reasoning is not None and reasoning.flag("exclude")
-    return not is_excluded and fields.flag("include_reasoning") is not False
+    is_included = fields.flag("include_reasoning") is not False
+    return is_included and not is_excluded
 
 
 # As a whole

@@ -74,6 +74,7 @@ def _refuse_what_is_for_others(fields: Fields) -> None:
     """Raises ApiError for what is not supported here."""
     refuse_unsupported(fields)
     fields.flag("echo")
+    includes_usage(fields)
     if fields.text("suffix"):
         fields.refuse("suffix", "is not supported: R1 was not trained to fill in the middle of a text")
     if (fields.integer("best_of", 1, MOST_REPLIES) or 1) > 1:

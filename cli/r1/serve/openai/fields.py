@@ -91,9 +91,10 @@ def thinking_in(fields: Fields) -> dict[str, object]:
         thinking and thinking.integer("budget_tokens", -1, MOST_TOKENS),
     )
     effort = _first(_effort_in(fields, "reasoning_effort"), reasoning and _effort_in(reasoning, "effort"))
+    is_switched_off = _is_switched_off(fields, reasoning, thinking)
     if budget is not None:
         return {"effort": "max"} if budget == _NO_BUDGET else {"think_budget": budget}
-    if effort is None and _is_switched_off(fields, reasoning, thinking):
+    if effort is None and is_switched_off:
         effort = "none"
     return {} if effort is None else {"effort": effort}
 
@@ -105,12 +106,14 @@ def _effort_in(fields: Fields, name: str) -> str | None:
 
 
 def _is_switched_off(fields: Fields, reasoning: Fields | None, thinking: Fields | None) -> bool:
-    template = fields.object("chat_template_kwargs")
-    return (
-        (reasoning is not None and reasoning.flag("enabled") is False)
-        or (thinking is not None and thinking.text("type") == "disabled")
-        or (template is not None and False in {template.flag("enable_thinking"), template.flag("thinking")})
+    template = fields.object("chat_template_kwargs") or Fields({})
+    switches = (
+        reasoning and reasoning.flag("enabled"),
+        False if thinking and thinking.text("type") == "disabled" else None,
+        template.flag("enable_thinking"),
+        template.flag("thinking"),
     )
+    return False in switches
 
 
 def _first(*values: _Value | None) -> _Value | None:

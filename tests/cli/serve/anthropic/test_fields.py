@@ -167,6 +167,8 @@ def test_a_count_of_tokens_needs_no_limit() -> None:
         ({"thinking": {"type": "enabled", "budget_tokens": -1}}, "thinking.budget_tokens"),
         ({"thinking": {"type": "enabled", "budget_tokens": "much"}}, "thinking.budget_tokens"),
         ({"thinking": {"type": "adaptive", "display": "all"}}, "thinking.display"),
+        ({"thinking": {"type": "disabled", "budget_tokens": "much"}}, "thinking.budget_tokens"),
+        ({"thinking": {"type": "disabled"}, "output_config": {"effort": "minimal"}}, "output_config.effort"),
         ({"output_config": {"effort": "minimal"}}, "output_config.effort"),
         ({"output_config": {"format": {"type": "xml"}}}, "output_config.format.type"),
         ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),

@@ -145,7 +145,7 @@ class TestShow:
 
     def test_a_name_is_needed(self, odd_path: Path) -> None:
         response = asked(OneModel(odd_path), "POST", "/api/show", {})
-        assert (response.status_code, response.json()) == (400, {"error": "name is missing; it is a string"})
+        assert (response.status_code, response.json()) == (400, {"error": "model is missing; it is a string"})
 
     def test_a_damaged_file_is_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "no.gguf").write_bytes(b"no GGUF" * 10)

@@ -108,6 +108,11 @@ class TestThinking:
             ({"think_budget": "5"}, "think_budget"),
             ({"think_budget": -2}, "think_budget"),
             ({"chat_template_kwargs": {"enable_thinking": "no"}}, "chat_template_kwargs.enable_thinking"),
+            ({"think_budget": 5, "thinking": {"type": 5}}, "thinking.type"),
+            (
+                {"reasoning": {"enabled": False}, "chat_template_kwargs": {"thinking": 0}},
+                "chat_template_kwargs.thinking",
+            ),
         ],
     )
     def test_a_wrong_value_is_refused(self, fields: dict[str, Any], param: str) -> None:

@@ -117,7 +117,7 @@ _SHOW: Schema = {
         }
     ),
     "anyOf": [
-        {"required": ["model"], "properties": {"model": {"type": "string", "minLength": 1}}},
+        {"required": ["model"], "properties": {"model": {"type": "string"}}},
         {"required": ["name"], "properties": {"name": {"type": "string"}}},
     ],
 }

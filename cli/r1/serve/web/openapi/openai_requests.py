@@ -191,7 +191,7 @@ _NOT_STORED = "Not supported: nothing is stored here."
 
 _RESPONSES = body(
     {
-        "input": {"anyOf": [{"type": "string"}, {"type": "array", "items": ref("OpenAIInputItem")}]},
+        "input": {"anyOf": [{"type": "string"}, {"type": "array", "items": ref("OpenAIInputItem"), "minItems": 1}]},
         "instructions": text("Goes in front of the first message."),
         **_COMMON,
         "max_output_tokens": _limit(_LIMIT),

@@ -33,13 +33,14 @@ SAMPLING = {
     "top_p": number(0, 1),
     "seed": whole(-_INT64, 2 * _INT64 - 1, "The same seed gives the same text; -1 is a random one."),
 }
+_NOT_EMPTY = optional("string", "", minLength=1)
 OWN_FORMS = {
     "choices": {
-        "anyOf": [text(), optional("array", "", items={"type": "string"})],
+        "anyOf": [_NOT_EMPTY, {"type": "array", "items": _NOT_EMPTY, "minItems": 1}],
         "description": "r1's own: the answer is one of these texts; a string has commas between them.",
     },
-    "regex": text("r1's own: a regular expression that the answer matches as a whole."),
-    "grammar": text("r1's own: a grammar in GBNF for the answer."),
+    "regex": {**_NOT_EMPTY, "description": "r1's own: a regular expression that the answer matches as a whole."},
+    "grammar": {**_NOT_EMPTY, "description": "r1's own: a grammar in GBNF for the answer."},
 }
 """At most one form of the answer may be given."""
 

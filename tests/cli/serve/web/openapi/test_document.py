@@ -1,22 +1,192 @@
-"""The description of what is served, beside what is served: routes, fields, bounds."""
+"""The description of what is served, beside what is served: its routes, and the fields that they read."""
 
 from __future__ import annotations
 
-import jsonschema
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from schemathesis import openapi
 from starlette.applications import Starlette
-from starlette.routing import Route
 
+from r1.serve.asked import Asked
+from r1.serve.errors import ApiError
+from r1.serve.fields import Fields
+from r1.serve.question import Question
+from r1.serve.service import Service
+from r1.serve.web.access import Access
+from r1.serve.web.app import application
+from r1.serve.web.journal import Journal, JournalOptions
+from r1.serve.web.metrics import Metrics
 from r1.serve.web.openapi.document import document
-from tests.fakes.asgi import ask
+from tests.fakes.asgi import Answered, Exchange, ask, scope_of
+from tests.fakes.consoles import console
+from tests.fakes.probes import Probe, open_places, places, probes, resolved
+
+DOCUMENT = document()
+ASKED = 299
+"""The status of a request that was understood."""
+
+SCHEMA = {"type": "object"}
+MESSAGE = {"role": "user", "content": "x"}
+EXAMPLES: dict[str, Any] = {
+    "choices": ["x", "y"],
+    "grammar": 'root ::= "x"',
+    "messages": [MESSAGE],
+    "messages[]": MESSAGE,
+    "input[]": MESSAGE,
+}
+"""Values that are right not by their type alone."""
+
+BASES: dict[str, Any] = {
+    "/api/chat": {"messages": [MESSAGE]},
+    "/api/generate": {"prompt": "x"},
+    "/api/show": {"model": "x"},
+}
+"""Bodies where no field is required, and one is needed nevertheless."""
+
+IN_WORDS = (
+    "the messages have no text to answer",
+    "a conversation begins with a user's message",
+    "the schema cannot be used",
+    "input is empty",  # it has nothing but old reasoning
+    "top_logprobs is given, and logprobs is not true",
+    "the grammar is wrong",
+)
+"""Reasons to refuse what the schema allows: the description has them in words."""
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in DOCUMENT["paths"].items():
+        for method, operation in item.items():
+            if method != "parameters":
+                yield method.upper(), path, operation
+
+
+def bodies() -> dict[str, Any]:
+    """Path → the schema of the body that is taken there, without references."""
+    return {
+        path: resolved(operation["requestBody"]["content"]["application/json"]["schema"], DOCUMENT)
+        for _, path, operation in operations()
+        if "requestBody" in operation
+    }
+
+
+BODIES = bodies()
+
+
+def probes_of(path: str) -> Iterator[Probe]:
+    base = {"": BASES[path]} if path in BASES else {}
+    return probes(BODIES[path], {**EXAMPLES, **base})
+
+
+class Understanding(Service):
+    """Stands where the engine would: a request that comes so far was understood."""
+
+    async def ask(self, question: Question) -> Asked:
+        raise ApiError(ASKED, "understood")
+
+    async def prompt_tokens(self, question: Question) -> int:
+        raise ApiError(ASKED, "understood")
+
+    async def load(self, model: str | None) -> str:
+        raise ApiError(ASKED, "understood")
+
+    async def name_of(self, model: str | None) -> str:
+        raise ApiError(ASKED, "understood")
+
+
+@pytest.fixture(scope="module")
+def understanding(service: Service) -> Starlette:
+    """The application, in front of a service that answers nothing."""
+    fake = Understanding(service.engine, service.models, service.settings, queue=8)
+    return application(fake, Journal(console(), JournalOptions(), Metrics()), Access())
+
+
+class Noted(dict[str, Any]):
+    """A JSON object that notes which of its keys are looked for."""
+
+    def __init__(self, values: dict[str, Any], path: str, found: set[str]) -> None:
+        super().__init__({name: noted(value, f"{path}{name}", found) for name, value in values.items()})
+        self._path = path
+        self._found = found
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self._found.add(f"{self._path}{name}")
+        return super().get(name, default)
+
+    def __getitem__(self, name: str) -> Any:
+        self._found.add(f"{self._path}{name}")
+        return super().__getitem__(name)
+
+
+def noted(value: Any, path: str, found: set[str]) -> Any:
+    if isinstance(value, list):
+        return [noted(item, f"{path}[]", found) for item in value]
+    return Noted(value, f"{path}." if path else "", found) if isinstance(value, dict) else value
 
 
 def test_it_is_valid_openapi() -> None:
-    openapi.from_dict(document()).validate()
+    openapi.from_dict(DOCUMENT).validate()
 
 
 def test_it_is_served(app: Starlette) -> None:
     answered = ask(app, "GET", "/openapi.json")
     assert answered.headers["content-type"] == "application/json"
-    assert answered.json() == document()
+    assert answered.json() == DOCUMENT
+
+
+def test_every_route_is_described_and_every_description_is_a_route(app: Starlette) -> None:
+    """HEAD is a part of GET, and the parameter of a path may have any name."""
+
+    def plain(path: str) -> str:
+        return path.replace("{name:path}", "{}").replace("{model:path}", "{}").replace("{name}", "{}")
+
+    served = {(method, plain(route.path)) for route in app.routes for method in route.methods}  # type: ignore[attr-defined]
+    described = {(method, plain(path)) for method, path, _ in operations()}
+    assert {(method, path) for method, path in served if method != "HEAD"} == described
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_every_field_is_read_as_it_is_described(path: str, understanding: Starlette) -> None:
+    """What the description allows is understood; what it forbids is refused by its name, before the model is asked."""
+    wrong = []
+
+    async def send_all() -> None:
+        for probe in probes_of(path):
+            body = json.dumps(probe.body).encode()
+            answered = await Exchange([body]).run(understanding, scope_of("POST", path))
+            if not is_as_described(answered, probe.place, is_right=probe.is_right):
+                wrong.append(f"{probe} → {answered.status} {answered.body.decode()}")
+
+    asyncio.run(send_all())
+    assert not wrong, "\n".join(wrong)
+
+
+def is_as_described(answered: Answered, place: str, *, is_right: bool) -> bool:
+    told = answered.body.decode()
+    if is_right:
+        return answered.status == ASKED or (answered.status == 400 and any(reason in told for reason in IN_WORDS))
+    return answered.status == 400 and (place.rpartition(".")[2].removesuffix("[]") in told or "tools" in told)
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_the_fields_that_are_read_are_those_that_are_described(
+    path: str, understanding: Starlette, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: set[str] = set()
+    parse = Fields.parse
+    monkeypatch.setattr(Fields, "parse", lambda body: Fields(noted(dict(parse(body).values), "", found)))
+    schema = BODIES[path]
+
+    async def send_all() -> None:
+        for probe in probes_of(path):
+            if probe.is_right:
+                body = json.dumps(probe.body).encode()
+                await Exchange([body]).run(understanding, scope_of("POST", path))
+
+    asyncio.run(send_all())
+    inside = tuple(f"{place}." for place in open_places(schema))
+    assert {name for name in found if not name.startswith(inside)} == set(places(schema))
