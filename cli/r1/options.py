@@ -387,7 +387,8 @@ Host = Annotated[
         "--host",
         panel=_SERVER,
         metavar="ADDRESS",
-        help="Where to listen. Any but this machine alone needs a key, or --no-auth. (default: 127.0.0.1)",
+        help="Where to listen. Any but this machine alone needs a key (R1_API_KEY, --api-key-file), or --no-auth. "
+        "(default: 127.0.0.1)",
     ),
 ]
 Port = Annotated[
@@ -430,7 +431,7 @@ ApiKeyFile = Annotated[
         "--api-key-file",
         panel=_ACCESS,
         metavar="FILE",
-        help="Keys, one a line; any of them will do.",
+        help="Keys, one a line, # begins a comment; any of them will do.",
         autocompletion=completion.files,
     ),
 ]
@@ -443,7 +444,8 @@ AllowOrigins = Annotated[
         "--allow-origin",
         panel=_ACCESS,
         metavar="ORIGIN",
-        help="Let web pages of this origin in, such as http://localhost:3000. Repeatable.",
+        help="Let web pages of this origin in, such as http://localhost:3000; * is every page, and needs a key. "
+        "Repeatable.",
     ),
 ]
 LogPrompts = Annotated[bool, _option("--log-prompts", help="Write the prompts into the log, too.")]

@@ -46,8 +46,12 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def address_of(bound: socket.socket) -> str:
-    """The address as a client writes it, such as `http://127.0.0.1:8017`."""
+    """The address as a client writes it, such as `http://127.0.0.1:8017`; with the name of this machine if it listens
+    on all of its addresses.
+    """
     host, port = bound.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:
+        host = socket.gethostname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
