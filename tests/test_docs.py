@@ -16,6 +16,7 @@ import typer
 
 from r1.app import app
 from r1.chat.slash_commands import COMMANDS
+from r1.serve.web.access import API_KEY
 from r1.settings import Settings
 from r1_quantize.errors import ExitStatus
 from tests.conftest import Run
@@ -176,7 +177,7 @@ class TestEveryPage:
             assert (ROOT / path.rstrip(".")).exists(), path
 
     def test_variables_exist(self, page: Path) -> None:
-        known = {f"R1_{field.name.upper()}" for field in dataclasses.fields(Settings)} | {"R1_HOME", "R1_DEBUG"}
+        known = {f"R1_{field.name.upper()}" for field in dataclasses.fields(Settings)} | {"R1_HOME", "R1_DEBUG", API_KEY}
         assert set(_VARIABLE.findall(page.read_text(encoding="utf-8"))) <= known
 
 
