@@ -177,7 +177,8 @@ class TestEveryPage:
             assert (ROOT / path.rstrip(".")).exists(), path
 
     def test_variables_exist(self, page: Path) -> None:
-        known = {f"R1_{field.name.upper()}" for field in dataclasses.fields(Settings)} | {"R1_HOME", "R1_DEBUG", API_KEY}
+        settings = {f"R1_{field.name.upper()}" for field in dataclasses.fields(Settings)}
+        known = settings | {"R1_HOME", "R1_DEBUG", API_KEY}
         assert set(_VARIABLE.findall(page.read_text(encoding="utf-8"))) <= known
 
 
