@@ -20,6 +20,10 @@ class TestChunks:
         assert chunks.edges == [2, 4, 5, 7, 9, 10]
         assert [chunks.after(edge) for edge in (0, 4, 5)] == [[1, 2], [5], [6, 7]]
 
+    def test_those_behind_others_keep_the_edges_of_both(self) -> None:
+        first, second = Chunks.of([[1, 2, 3], [4]], 2), Chunks.of([[5, 6, 7]], 2)
+        assert second.behind(first) == Chunks.of([[1, 2, 3], [4], [5, 6, 7]], 2)
+
 
 class TestCommonLength:
     """The length of the common prefix."""
