@@ -55,7 +55,9 @@ class _Reader:
     def add(self, message: Message) -> None:
         if message.role == "assistant":
             if not self.asked and not self.answered:
-                raise bad_field(message.path, "is an assistant's; a conversation begins with a user's message")
+                if not self.turns:
+                    raise bad_field(message.path, "is an assistant's; a conversation begins with a user's message")
+                self.asked, self.instructions = self.instructions, []  # with no user's message in between
             self.answered.append(message)
             return
         if self.answered:

@@ -79,6 +79,14 @@ def test_an_empty_list_is_refused_by_the_name_of_its_field() -> None:
     assert caught.value.param == "input"
 
 
+def test_instructions_between_two_messages_of_the_assistant_are_what_the_second_one_answers() -> None:
+    made = dialogue(
+        ("user", "Hi"), ("assistant", "Hello"), ("system", "Be kind."), ("assistant", "Dear"), ("user", "?")
+    )
+    assert made.turns == (Turn("Hi", "", "Hello"), Turn("Be kind.", "", "Dear"))
+    assert made.prompt == "?"
+
+
 @pytest.mark.parametrize("messages", [[("user", "")], [("user", " \n"), ("assistant", "")], [("system", "")]])
 def test_messages_without_text_are_refused(messages: list[tuple[str, str]]) -> None:
     assert refusal(*messages).message == "the messages have no text to answer"

@@ -104,9 +104,12 @@ async def answer(request: Request, answering: Answering, question_of: Callable[[
     return json_response(_whole(answering, asked, collected))
 
 
-async def load_or_free(request: Request, answering: Answering, name: str | None) -> Response:
-    """Loads the model, or frees it as soon as nothing uses it, if `keep_alive` is 0. Raises ApiError."""
+async def load_or_free(request: Request, answering: Answering, question_of: Callable[[], Question]) -> Response:
+    """Loads the model, or frees it as soon as nothing uses it, if `keep_alive` is 0. Raises ApiError, also for what a
+    question without a prompt has besides the model.
+    """
     service, keep_alive = answering.service, answering.keep_alive
+    name = (await asyncio.to_thread(question_of)).model
     if keep_alive is not None and keep_alive.is_zero:
         model, reason = await service.name_of(name), "unload"
     else:

@@ -21,9 +21,10 @@ async def chat(request: Request) -> Response:
     """Answers one request; one without messages loads or frees the model. Raises ApiError before it has begun."""
     fields = await read_fields(request)
     answering = Answering.of(request, fields, _message, is_conversation=True)
-    if fields.values.get("messages") in (None, []):
-        return await load_or_free(request, answering, fields.text("model"))
-    return await answer(request, answering, partial(question_of, fields, answering.service.settings))
+    asked = partial(question_of, fields, answering.service.settings)
+    if _has_messages(fields):
+        return await answer(request, answering, asked)
+    return await load_or_free(request, answering, asked)
 
 
 def question_of(fields: Fields, settings: Settings) -> Question:
@@ -31,12 +32,16 @@ def question_of(fields: Fields, settings: Settings) -> Question:
     refuse_tools(fields)
     return Question(
         model=fields.text("model"),
-        dialogue=dialogue_of(messages_in(fields)),
+        dialogue=dialogue_of(messages_in(fields)) if _has_messages(fields) else None,
         changed=changed_in(fields, settings),
         form=form_in(fields),
         stop_texts=stop_texts_in(fields),
         top_logprobs=top_logprobs_in(fields),
     )
+
+
+def _has_messages(fields: Fields) -> bool:
+    return fields.values.get("messages") not in (None, [])
 
 
 def _message(thinking: str, content: str) -> dict[str, Any]:

@@ -30,9 +30,10 @@ async def generate(request: Request) -> Response:
     """Answers one request; one without a prompt loads or frees the model. Raises ApiError before it has begun."""
     fields = await read_fields(request)
     answering = Answering.of(request, fields, _response, is_conversation=False)
-    if not fields.text("prompt"):
-        return await load_or_free(request, answering, fields.text("model"))
-    return await answer(request, answering, partial(question_of, fields, answering.service.settings))
+    asked = partial(question_of, fields, answering.service.settings)
+    if fields.text("prompt"):
+        return await answer(request, answering, asked)
+    return await load_or_free(request, answering, asked)
 
 
 def question_of(fields: Fields, settings: Settings) -> Question:
@@ -42,13 +43,13 @@ def question_of(fields: Fields, settings: Settings) -> Question:
         if fields.values.get(name):
             fields.refuse(name, problem)
     is_raw = fields.flag("raw")
-    prompt, system = fields.required_text("prompt"), fields.text("system")
+    prompt, system = fields.text("prompt") or "", fields.text("system")
     if is_raw and (system or fields.values.get("format")):
         fields.refuse("raw", "is for a text to go on with, and system and format are for an answer; leave them out")
     messages = [Message("system", "system", system)] if system else []
     return Question(
         model=fields.text("model"),
-        dialogue=None if is_raw else dialogue_of([*messages, Message("prompt", "user", prompt)]),
+        dialogue=None if is_raw or not prompt else dialogue_of([*messages, Message("prompt", "user", prompt)]),
         text=prompt if is_raw else "",
         changed=changed_in(fields, settings),
         form=form_in(fields),

@@ -192,3 +192,10 @@ class TestKeepAlive:
         service = ScriptedService()
         assert post(service, path, {**body, "keep_alive": 0}).json()["done_reason"] == "unload"
         assert (service.loaded, service.kept) == ([], [(NAME, 0.0)])
+
+    @pytest.mark.parametrize(("path", "body"), [("/api/chat", EMPTY_CHAT), ("/api/generate", EMPTY_GENERATE)])
+    def test_a_wrong_field_is_refused_also_without_a_prompt(self, path: str, body: dict[str, Any]) -> None:
+        service = ScriptedService()
+        made = post(service, path, {**body, "options": {"num_ctx": "long"}})
+        assert (made.status_code, service.loaded) == (400, [])
+        assert "options.num_ctx" in made.json()["error"]

@@ -118,7 +118,7 @@ _SHOW: Schema = {
     ),
     "anyOf": [
         {"required": ["model"], "properties": {"model": {"type": "string"}}},
-        {"required": ["name"], "properties": {"name": {"type": "string"}}},
+        {"required": ["name"], "properties": {"name": {"type": "string", "minLength": 1}}},
     ],
 }
 

@@ -1,0 +1,183 @@
+"""Made-up requests, right ones and wrong ones: whatever comes, the server answers as its description says.
+
+By hand, for other requests each time: `pytest --hypothesis-profile long tests/e2e/test_serve_conformance.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import requests
+import schemathesis
+from hypothesis import given, settings
+from schemathesis import Case, GenerationMode, Response
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from r1.serve.web.openapi.document import document
+from tests.conftest import isolated_environ
+from tests.e2e.serving import serving
+from tests.fakes.probes import resolved
+
+DOCUMENT = document()
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+CHECKS = [
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+]
+ROUTES = [(method, path) for path, item in DOCUMENT["paths"].items() for method in item if method != "parameters"]
+TAKING = [
+    (method, path)
+    for method, path in ROUTES
+    if {"requestBody", "parameters"} & DOCUMENT["paths"][path][method].keys() and path != "/v1/models/{name}"
+]
+
+MOST = {
+    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict"), 4),
+    **{"n": 2, "votes": 2},
+}
+"""So much is generated at most; what the server does with more is the engine's matter."""
+
+IN_WORDS = ("the messages have no text to answer", "is no model of the list", "input is empty")
+"""Reasons to refuse what the schema allows: the description has them in words."""
+
+MESSAGE = {"role": "user", "content": "17+25?"}
+FORMS = ("choices", "regex", "grammar", "response_format", "text", "output_format", "output_config")
+WORKING = {"grammar": 'root ::= "42"', "regex": "[0-9]+", "choices": ["42", "43"]}
+ANSWER = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
+
+
+# What is sent
+
+
+def prepare(case: Case) -> None:
+    """Makes the request quick, and a right one sensible."""
+    if isinstance(case.body, dict):
+        is_right = case.meta.generation.mode is GenerationMode.POSITIVE
+        case.body = quick(sensible(case.body, case.path) if is_right else case.body)
+    elif case.path == "/v1/models":
+        case.headers["anthropic-version"] = "2023-06-01"  # without it, pages are not asked for
+
+
+def quick(body: Any) -> Any:
+    """The same request, but so that little is generated. What is wrong in it stays wrong."""
+    if not isinstance(body, dict):
+        return body
+    body = {name: quick(value) if name == "options" else value for name, value in body.items()}
+    return {name: lowered(value, MOST[name]) if name in MOST else value for name, value in body.items()}
+
+
+def lowered(value: Any, most: int) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return most if is_number and value > most else value
+
+
+def sensible(body: dict[str, Any], path: str) -> dict[str, Any]:
+    """A right request without what a schema cannot forbid: two forms at once, a grammar that is none, ..."""
+    body = dict(body)
+    for name in ("messages", "input"):
+        if isinstance(body.get(name), list) and body[name]:
+            body[name] = [MESSAGE, *body[name]]
+    if path != "/v1/completions":
+        with_one_form(body)
+    if body.get("top_logprobs") and path == "/v1/chat/completions":
+        body["logprobs"] = True
+    if path == "/v1/completions" and body.get("echo"):
+        body["logprobs"] = None
+    if body.get("votes") is not None:
+        body |= {"n": 1, "temperature": 0.5, "first": 1}
+    if body.get("raw"):
+        body |= {"system": None, "format": None}
+    return body
+
+
+def with_one_form(body: dict[str, Any]) -> None:
+    given = [name for name in FORMS if body.get(name) is not None]
+    for name in given[1:]:
+        body[name] = None
+    for name in given[:1]:
+        body[name] = WORKING.get(name) or with_schema(body[name])
+    if isinstance(body.get("format"), dict):
+        body["format"] = ANSWER
+
+
+def with_schema(form: Any) -> Any:
+    """The form with a schema that can be used, wherever it has one."""
+    if not isinstance(form, dict):
+        return form
+    return {name: ANSWER if name == "schema" else with_schema(value) for name, value in form.items()}
+
+
+# What comes back
+
+
+def check(case: Case, response: Response) -> None:
+    """Fails if this is no answer to the request, as the description has it."""
+    case.validate_response(response, checks=CHECKS)
+    assert response.status_code not in {500, 502, 504}, response.text
+    for schema, value in parts(case, response):
+        jsonschema.validate(value, schema, jsonschema.Draft202012Validator)
+    if case.meta.generation.mode is GenerationMode.POSITIVE and response.status_code == 400:
+        assert any(reason in response.text for reason in IN_WORDS), response.text
+
+
+def parts(case: Case, response: Response) -> Iterator[tuple[Any, Any]]:
+    """The pieces of a stream, each with the schema that it should have."""
+    kind = response.headers["content-type"][0]
+    described = DOCUMENT["paths"][case.operation.path][case.operation.method]["responses"][str(response.status_code)]
+    if kind == "application/x-ndjson":
+        schema = resolved(described["content"][kind]["schema"], DOCUMENT)
+        yield from ((schema, json.loads(line)) for line in response.text.splitlines())
+    elif kind.startswith("text/event-stream"):
+        data = described["content"]["text/event-stream"]["schema"]["properties"]["data"]
+        data = next((each for each in data.get("anyOf", ()) if "contentSchema" in each), data)
+        schema = resolved(data["contentSchema"], DOCUMENT)
+        for line in response.text.splitlines():
+            if line.startswith("data: ") and line != "data: [DONE]":
+                yield schema, json.loads(line.removeprefix("data: "))
+
+
+@pytest.fixture(scope="module")
+def address(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of one model, so that any name of a model is right."""
+    folder = tmp_path_factory.mktemp("conformance")
+    with serving(isolated_environ(home, folder), folder) as server:
+        yield server.address
+
+
+@pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if route not in TAKING])
+def test_what_takes_no_fields_answers_as_described(method: str, path: str, address: str) -> None:
+    """A part of a path can be anything."""
+    case = SCHEMA[path][method].Case(path_parameters={"name": "tiny", "digest": "sha256:0"})
+    response = case.call(base_url=address)
+    case.validate_response(response, checks=CHECKS[:-1])
+    assert response.status_code in {200, 501}
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["right", "wrong"])
+@pytest.mark.parametrize(("method", "path"), TAKING)
+def test_every_request_is_answered_as_described(method: str, path: str, mode: GenerationMode, address: str) -> None:
+    """Tells right ones from wrong ones, streams what it says, and never fails itself."""
+    session = requests.Session()
+
+    @settings(max_examples=max(settings.default.max_examples // 10, 1))
+    @given(case=SCHEMA[path][method].as_strategy(generation_mode=mode))
+    def ask(case: Case) -> None:
+        prepare(case)
+        check(case, case.call(base_url=address, session=session))
+
+    with session:
+        ask()
