@@ -171,7 +171,7 @@ class EngineThread:
         until = time.monotonic() + _LEASES_S
         while True:
             self._read_inbox()
-            self._line.fail_all(_ending())
+            self._line.end(_ending())
             if not self._leases:
                 self._host.free()
                 return

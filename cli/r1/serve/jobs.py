@@ -120,12 +120,12 @@ class Line:
         return True
 
     def drop_cancelled(self) -> None:
-        for each in [each for each in self._waiting if each.is_cancelled]:
-            self._waiting.remove(each)
-            each.drop()
+        self._drop(lambda each: each.is_cancelled)
 
-    def fail_all(self, error: Exception) -> None:
-        self._fail(error, lambda _: True)
+    def end(self, error: Exception) -> None:
+        """Fails all, except that the rest of what has begun is only dropped: the client keeps what there is."""
+        self.fail_unbegun(error)
+        self._drop(lambda _: True)
 
     def fail_unbegun(self, error: Exception) -> None:
         """All but those whose client has a part of the answer already."""
@@ -134,6 +134,11 @@ class Line:
     def fail_leased(self, error: Exception) -> None:
         """The jobs of those who hold leases."""
         self._fail(error, _is_leased)
+
+    def _drop(self, which: Callable[[Job | Lease], bool]) -> None:
+        for each in [each for each in self._waiting if which(each)]:
+            self._waiting.remove(each)
+            each.drop()
 
     def _fail(self, error: Exception, which: Callable[[Job | Lease], bool]) -> None:
         for each in [each for each in self._waiting if which(each)]:

@@ -86,13 +86,19 @@ def test_a_request_that_was_made_is_cancelled_with_its_job() -> None:
 class TestFailing:
     """Each gets the error, and is out of the line."""
 
-    def test_all(self) -> None:
-        line, events, lease = Line(), list[JobEvent](), Lease("a")
-        line.add(job("a", events))
-        line.add(lease)
-        line.fail_all(ValueError("the end"))
+    def test_at_the_end_what_has_begun_is_only_ended(self) -> None:
+        line, events, lease, rest = Line(), list[JobEvent](), Lease("a"), list[JobEvent]()
+        for each in (
+            job("a", events),
+            lease,
+            job("a", rest, party=Party(has_begun=True)),
+            job("a", rest, lease=Lease("a")),
+        ):
+            line.add(each)
+        line.end(ValueError("the end"))
         [failed] = events
         assert isinstance(failed, Failed)
+        assert [isinstance(event, Finished) for event in rest] == [True, True]
         assert (str(failed.error), str(lease.granted.exception(0)), len(line)) == ("the end", "the end", 0)
 
     def test_those_of_whom_nothing_has_begun(self) -> None:
