@@ -78,6 +78,11 @@ class Asked:
         """Adds a reply, whose events go into `sink` with the number of replies before it. `cancel` ends it early."""
         self._replies.append(_Reply(cancel, StopTexts(stop_texts)))
 
+    @property
+    def has_all(self) -> bool:
+        """Whether the ends of all replies were read."""
+        return len(self.finished) == len(self._replies)
+
     async def events(self) -> AsyncIterator[Happened]:
         """The events of all replies, until each has finished. Raises ApiError when one fails."""
         while any(reply.cancel for reply in self._replies):

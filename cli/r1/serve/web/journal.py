@@ -15,10 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from r1.console import Console, printable
 from r1.engine.events import Finished
+from r1.serve.asked import Asked
 from r1.serve.entry import Entry, current
 from r1.serve.web.metrics import Metrics
 
-_SHOWN = 200  # characters of an error in a line
+_SHOWN = 200  # characters of an error or a path in a line
 _AGENT = 40  # characters of a client's name
 _PATH = 500  # of a path; a client can send one of 64 KiB
 
@@ -72,7 +73,7 @@ class Journal:
             "client": entry.client,
             "agent": entry.agent,
             "method": entry.method,
-            "path": entry.path,
+            "path": entry.path[:_SHOWN],
             "status": entry.status,
             "error": self._error(entry),
             "seconds": round(time.monotonic() - entry.began, 4),
@@ -84,11 +85,11 @@ class Journal:
         """Such as `12:03:04 · 127.0.0.1 · OpenAI/Python · qwen-7b:Q4_K_M · 31 + 812 tokens · 12 tok/s · stop`."""
         who = f"{datetime.now():%H:%M:%S} · {entry.client}" + (f" · {entry.agent}" if entry.agent else "")
         if (error := self._error(entry)) is not None:
-            error = " ".join(error.split())
-            return printable(f"{who} · {entry.method} {entry.path:.60} · {entry.status} · {error:.{_SHOWN}}")
+            path, error = (" ".join(text.split()) for text in (entry.path, error))  # also a path can have line breaks
+            return printable(f"{who} · {entry.method} {path:.60} · {entry.status} · {error:.{_SHOWN}}")
         assert entry.asked is not None, "there is an error or a reply"
         finished = _finished(entry)
-        parts = [who, entry.asked.model, *_work(finished), _end(finished)]
+        parts = [who, entry.asked.model, *_work(finished), _end(entry.asked)]
         if self._options.log_prompts and entry.prompt is not None:
             parts.append(" ".join(entry.prompt.split()))
         return printable(" · ".join(parts))
@@ -108,9 +109,11 @@ def _work(finished: list[Finished]) -> list[str]:
     return [f"{prompt:,} + {generated:,} tokens", f"{speed:,.{0 if speed >= 10 else 1}f} tok/s"]
 
 
-def _end(finished: list[Finished]) -> str:
-    reasons = dict.fromkeys("left by the client" if each.reason == "interrupted" else each.reason for each in finished)
-    return ", ".join(reasons) or "left by the client"
+def _end(asked: Asked) -> str:
+    """How the replies ended; of one that the client has left, no end was read."""
+    reasons = ["ended by the server" if each.reason == "interrupted" else each.reason for each in asked.finished]
+    left = [] if asked.has_all else ["left by the client"]
+    return ", ".join(dict.fromkeys([*reasons, *left]))
 
 
 def _reply_fields(model: str, wait_s: float | None, finished: list[Finished]) -> Mapping[str, Any]:

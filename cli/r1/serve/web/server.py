@@ -26,6 +26,7 @@ from r1_quantize.errors import UsageError, debugging
 
 _BACKLOG = 128  # connections that wait, and that are accepted at once
 _KEEP_ALIVE_S = 75  # longer than the pools of most clients keep an idle connection
+_LAST_S = 2  # for the ends of replies that are cut off to reach their clients
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -90,7 +91,7 @@ def configured(app: ASGIApp, grace_s: float) -> uvicorn.Config:
         limit_concurrency=most_connections(),
         h11_max_incomplete_event_size=MAX_HEADERS,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=max(int(grace_s), 1),
+        timeout_graceful_shutdown=int(grace_s) + _LAST_S,
     )
 
 
@@ -102,11 +103,19 @@ class _Server(uvicorn.Server):
         self.first_signal = signal.SIGINT
         self._ending = ending
         self._signals = 0
+        self._handled: list[int] = []
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        timer = asyncio.get_running_loop().call_later(self._ending.grace_s, self._ending.second)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        handled = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-        previous = {number: signal.signal(number, self._handle) for number in handled}
+        self._handled = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # as by nohup
+        previous = {number: signal.signal(number, self._handle) for number in self._handled}
         try:
             yield
         finally:
@@ -127,7 +136,7 @@ class _Server(uvicorn.Server):
             return
         self.force_exit = True
         self._ending.second()
-        for each in _SIGNALS:
+        for each in self._handled:
             signal.signal(each, signal.SIG_DFL)
 
 
