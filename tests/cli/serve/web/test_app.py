@@ -130,6 +130,13 @@ class TestPaths:
         assert f"there is no GET {path}"[:200] in answer.json()["error"]["message"]
         assert len(answer.content) < 400
 
+    def test_one_with_line_breaks_is_logged_in_one_line(self, said: Console, metrics: Metrics) -> None:
+        """So that no client can write lines of the log."""
+        app = application(cast(Service, None), Journal(said, JournalOptions(), metrics), Access())
+        client = TestClient(app, base_url="http://localhost")
+        assert client.get("/nothing%0A12:03:04%0D%E2%80%A8forged").status_code == 404
+        assert len(written(said.stderr).splitlines()) == 1
+
     def test_of_an_api_in_its_own(self, client: TestClient) -> None:
         assert isinstance(client.get("/api/nothing").json()["error"], str)
         assert client.get("/v1/messages/nothing").json()["type"] == "error"
