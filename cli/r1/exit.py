@@ -1,7 +1,7 @@
 """The end of a command: errors become one line on stderr and an exit code; with `--json` also an object on stdout.
 
-The object is one line, `{"error": MESSAGE, "exit_code": N}`. In the output of `pull` and `quantize`, where each object
-has an `event`, it begins with `"event": "failed"`.
+The object is one line, `{"error": MESSAGE, "exit_code": N}`. In the output of `pull`, `quantize` and `serve`,
+where each object has an `event`, it begins with `"event": "failed"`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from r1.console import abandon, printable
 from r1.interrupt import exit_on_signals
 from r1_quantize.errors import DISK_FULL, UNUSABLE_PATH, ExitStatus, NotEnoughSpace, R1Error, debugging, unexpected
 
-_WITH_EVENTS = {"pull", "quantize"}
+_WITH_EVENTS = {"pull", "quantize", "serve"}
 _SIGNALS = {ExitStatus.HUNG_UP, ExitStatus.TERMINATED}
 
 _NO_MEMORY = "not enough memory; close other programs, or raise ulimit -v"

@@ -175,7 +175,9 @@ class TestErrorObject:
         printed = self.objects(capsys, monkeypatch, command, error)
         assert printed == [{"error": "no model is “here”", "exit_code": 4}]
 
-    @pytest.mark.parametrize("command", ["pull --json x", "--json quantize x", "quantize -q x -t Q8_0 --json"])
+    @pytest.mark.parametrize(
+        "command", ["pull --json x", "--json quantize x", "quantize -q x -t Q8_0 --json", "serve --json"]
+    )
     def test_is_an_event_among_events(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
     ) -> None:

@@ -13,11 +13,12 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from r1.console import Console, printable
+from r1.console import Console, abandon, printable
 from r1.engine.events import Finished
 from r1.serve.asked import Asked
 from r1.serve.entry import Entry, current
 from r1.serve.web.metrics import Metrics
+from r1_quantize.errors import R1Error
 
 _SHOWN = 200  # characters of an error or a path in a line
 _AGENT = 40  # characters of a client's name
@@ -36,6 +37,7 @@ class Journal:
     def __init__(self, console: Console, options: JournalOptions, metrics: Metrics) -> None:
         self._console = console
         self._options = options
+        self._is_lost = False
         self.metrics = metrics
 
     def listening(self, address: str, model: str | None, *, needs_key: bool) -> None:
@@ -50,9 +52,21 @@ class Journal:
         """A request that has been answered, refused or left."""
         self.metrics.add(entry)
         if self._options.as_json:
-            self._console.json({"event": "request", **self._fields(entry)}, one_line=True)
+            self._write({"event": "request", **self._fields(entry)})
         elif entry.asked is not None or self._error(entry) is not None:  # clients ask for the models every few seconds
             self._say(self._line(entry))
+
+    def _write(self, value: Mapping[str, Any]) -> None:
+        """Without a place for the log, serving goes on."""
+        if self._is_lost:
+            return
+        try:
+            self._console.json(value, one_line=True)
+        except (OSError, R1Error) as exc:
+            self._is_lost = True
+            abandon(self._console.stdout)
+            reason = exc.strerror if isinstance(exc, OSError) else exc
+            self._console.warn(f"cannot write the log ({reason}); serving goes on without it")
 
     def _say(self, line: str) -> None:
         """Also where stderr is a file: it is the log then."""
