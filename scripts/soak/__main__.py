@@ -5,7 +5,8 @@
 The server is a process of its own, with the built-in model and eight sequences. The requests are those of all three
 APIs, streamed and whole, in waves and one by one. Most ask for sums, whose replies are compared with those of the model
 alone; the others are random, long, several, votes or of a form. A third is cut off at random moments, and 5 % are
-hostile. After each minute the server is left alone until it is quiet, and a line tells what it holds then.
+hostile. Before the first minute and after each the server is left alone until it is quiet, and a line tells what it
+holds then.
 
 The exit status is 1 after a wrong or incomplete answer, an answer to a hostile request that it should not get, a line
 about an unexpected error in the server's log, memory that grows, and descriptors, threads, requests, sequences or cells
@@ -76,7 +77,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--queue", type=int, default=16, help="of the server; beyond it, requests are turned away")
-    parser.add_argument("--most-memory", type=float, default=25, help="MB that it may grow by after the first minute")
+    parser.add_argument("--most-memory", type=float, default=16, help="MB that it may grow by")
     parser.add_argument("--log", type=Path, help="keep the server's log here")
     return parser.parse_args()
 

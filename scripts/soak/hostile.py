@@ -30,7 +30,12 @@ class Hostile:
 
 def make_hostile(rng: random.Random) -> Hostile:
     """One of all kinds."""
-    return rng.choice([*_fixed(), *_varying(rng)])
+    return rng.choice(all_hostile(rng))
+
+
+def all_hostile(rng: random.Random) -> list[Hostile]:
+    """One of each kind."""
+    return [*_fixed(), *_varying(rng)]
 
 
 @cache

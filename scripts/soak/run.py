@@ -1,4 +1,7 @@
-"""Sends the requests from many clients, minute by minute, and looks at the server after each minute."""
+"""Sends the requests from many clients, minute by minute, and looks at the server after each minute.
+
+Before, it sends one request of each hostile kind and fills the cache: what the server takes for that once, it keeps.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import httpx2
 import psutil
 
 from scripts.soak.client import Ask, Outcome, send
-from scripts.soak.hostile import Hostile
+from scripts.soak.hostile import Hostile, all_hostile
 from scripts.soak.load import filling, make_request
 from scripts.soak.questions import Question
 from scripts.soak.watch import HEADER, Sample, leaks, sample
@@ -32,9 +35,9 @@ class Plan:
     part_s: float
     seed: int
     most_mb: float
-    """The memory may grow by so much after the first part."""
+    """The memory may grow by so much."""
     filling: int = 1800
-    """Tokens of the prompts that fill the cache at the end; the model's context is 2,048."""
+    """Tokens of the prompts that fill the cache; the model's context is 2,048."""
 
 
 @dataclass(slots=True)
@@ -65,15 +68,21 @@ async def soak(address: str, process: psutil.Process, questions: Sequence[Questi
     """Runs the plan against the server with this address and process; prints a line after each part."""
     report, rng = Report(), random.Random(plan.seed)
     print(HEADER, flush=True)
-    async with _client(address) as watcher:
-        for part in range(plan.parts):
-            size = plan.requests * (part + 1) // plan.parts - plan.requests * part // plan.parts
-            report.outcomes += await _part(address, [make_request(rng, questions) for _ in range(size)], plan, rng)
-            if part == plan.parts - 1:
-                report.problems += [each.problem for each in await _fill(watcher, plan.filling) if each.problem]
-            report.samples.append(await sample(watcher, process, report.samples[0] if report.samples else None))
-            print(report.samples[-1].row, flush=True)
-    report.problems += [outcome.problem for outcome in report.outcomes if outcome.problem]
+
+    async def look() -> None:
+        async with _client(address) as client:
+            report.samples.append(await sample(client, process, report.samples[0] if report.samples else None))
+        print(report.samples[-1].row, flush=True)
+
+    others = await _try_hostile(address, rng) + await _fill(address, plan.filling)
+    await look()
+    for part in range(plan.parts):
+        size = plan.requests * (part + 1) // plan.parts - plan.requests * part // plan.parts
+        report.outcomes += await _part(address, [make_request(rng, questions) for _ in range(size)], plan, rng)
+        await look()
+    others += await _fill(address, plan.filling)
+    await look()
+    report.problems += [outcome.problem for outcome in [*report.outcomes, *others] if outcome.problem]
     report.problems += leaks(report.samples, plan.most_mb)
     return report
 
@@ -104,9 +113,15 @@ async def _part(address: str, requests: Sequence[Ask | Hostile], plan: Plan, rng
     return [outcome for outcomes in done for outcome in outcomes]
 
 
-async def _fill(client: httpx2.AsyncClient, tokens: int) -> list[Outcome]:
+async def _try_hostile(address: str, rng: random.Random) -> list[Outcome]:
+    async with _client(address) as client:
+        return [await send(client, hostile) for hostile in all_hostile(rng)]
+
+
+async def _fill(address: str, tokens: int) -> list[Outcome]:
     """As many long prompts at once as there are sequences; all must get their cells."""
-    text = (await client.get("/metrics")).text
-    sequences = next(line for line in text.splitlines() if line.startswith("r1_sequences "))
-    number = int(float(sequences.split()[1]))
-    return await asyncio.gather(*(send(client, filling(index, tokens)) for index in range(number)))
+    async with _client(address) as client:
+        text = (await client.get("/metrics")).text
+        sequences = next(line for line in text.splitlines() if line.startswith("r1_sequences "))
+        number = int(float(sequences.split()[1]))
+        return await asyncio.gather(*(send(client, filling(index, tokens)) for index in range(number)))

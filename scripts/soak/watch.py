@@ -70,14 +70,14 @@ async def _look(client: httpx2.AsyncClient, process: psutil.Process) -> Sample:
 def leaks(samples: Sequence[Sample], most_mb: float) -> list[str]:
     """What is wrong with the samples, and what has grown from the first to the last: the memory by `most_mb`."""
     problems = [
-        f"{name} is {number} although nobody asks anything (minute {minute})"
-        for minute, each in enumerate(samples, 1)
+        f"{name} is {number} although nobody asks anything (look {look})"
+        for look, each in enumerate(samples, 1)
         for name, number in each.gauges.items()
         if number
     ]
     problems += [
-        f"{each.cells - each.free_cells} cells are missing (minute {minute})"
-        for minute, each in enumerate(samples, 1)
+        f"{each.cells - each.free_cells} cells are missing (look {look})"
+        for look, each in enumerate(samples, 1)
         if each.free_cells != each.cells
     ]
     first, last = samples[0], samples[-1]

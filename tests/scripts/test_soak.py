@@ -39,10 +39,10 @@ class TestLeaks:
             (replace(QUIET, memory_mb=111.0), "100 MB of memory have become 111"),
             (replace(QUIET, descriptors=20), "9 descriptors have become 20"),
             (replace(QUIET, threads=20), "8 threads have become 20"),
-            (replace(QUIET, free_cells=990), "10 cells are missing (minute 2)"),
+            (replace(QUIET, free_cells=990), "10 cells are missing (look 2)"),
             (
                 replace(QUIET, gauges={**NOTHING, "leases": 1}),
-                "leases is 1 although nobody asks anything (minute 2)",
+                "leases is 1 although nobody asks anything (look 2)",
             ),
         ],
     )
