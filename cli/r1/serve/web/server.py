@@ -11,7 +11,7 @@ import errno
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -34,15 +34,17 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 def bind(host: str, port: int) -> socket.socket:
     """A socket for connections to come; port 0: a free one. Raises UsageError."""
     family, kind, protocol, _, address = addresses(host, port)[0]
-    bound = socket.socket(family, kind, protocol)
-    try:
-        if hasattr(socket, "SO_REUSEADDR") and hasattr(signal, "SIGHUP"):  # on Windows it would share the port
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-        bound.listen(_BACKLOG)
-    except OSError as exc:
-        bound.close()
-        raise UsageError(f"cannot listen on {host}:{port} ({exc.strerror}); choose another address or --port") from exc
+    with ExitStack() as stack:
+        try:
+            bound = stack.enter_context(socket.socket(family, kind, protocol))
+            if hasattr(socket, "SO_REUSEADDR") and hasattr(signal, "SIGHUP"):  # on Windows it would share the port
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            bound.listen(_BACKLOG)
+        except OSError as exc:
+            where = f"{host} port {port}" if ":" in host else f"{host}:{port}"
+            raise UsageError(f"cannot listen on {where} ({exc.strerror}); choose another address or --port") from exc
+        stack.pop_all()
     return bound
 
 
@@ -134,10 +136,10 @@ class _Server(uvicorn.Server):
             self.should_exit = True
             self._ending.first()
             return
-        self.force_exit = True
-        self._ending.second()
         for each in self._handled:
             signal.signal(each, signal.SIG_DFL)
+        self.force_exit = True
+        self._ending.second()
 
 
 def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
