@@ -77,7 +77,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--queue", type=int, default=16, help="of the server; beyond it, requests are turned away")
-    parser.add_argument("--most-memory", type=float, default=16, help="MB that it may grow by")
+    parser.add_argument("--most-memory", type=float, default=16, help="MB that it may grow by after the first minute")
     parser.add_argument("--log", type=Path, help="keep the server's log here")
     return parser.parse_args()
 

@@ -35,7 +35,7 @@ class Plan:
     part_s: float
     seed: int
     most_mb: float
-    """The memory may grow by so much."""
+    """The memory may grow by so much after the first part."""
     filling: int = 1800
     """Tokens of the prompts that fill the cache; the model's context is 2,048."""
 

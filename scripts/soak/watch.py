@@ -68,7 +68,10 @@ async def _look(client: httpx2.AsyncClient, process: psutil.Process) -> Sample:
 
 
 def leaks(samples: Sequence[Sample], most_mb: float) -> list[str]:
-    """What is wrong with the samples, and what has grown from the first to the last: the memory by `most_mb`."""
+    """What is wrong with the samples, and what has grown from the second to the last: the memory by `most_mb`.
+
+    The first one is from before the first minute.
+    """
     problems = [
         f"{name} is {number} although nobody asks anything (look {look})"
         for look, each in enumerate(samples, 1)
@@ -80,7 +83,7 @@ def leaks(samples: Sequence[Sample], most_mb: float) -> list[str]:
         for look, each in enumerate(samples, 1)
         if each.free_cells != each.cells
     ]
-    first, last = samples[0], samples[-1]
+    first, last = samples[1], samples[-1]
     for name, before, after, most in (
         ("descriptors", first.descriptors, last.descriptors, _MORE_DESCRIPTORS),
         ("threads", first.threads, last.threads, _MORE_THREADS),

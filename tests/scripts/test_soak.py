@@ -31,7 +31,8 @@ CHAT = APIS[0]
 
 class TestLeaks:
     def test_none(self) -> None:
-        assert leaks([QUIET, replace(QUIET, memory_mb=109.0, descriptors=10, threads=9)], 10) == []
+        before = replace(QUIET, memory_mb=50.0, descriptors=4, threads=2)
+        assert leaks([before, QUIET, replace(QUIET, memory_mb=109.0, descriptors=10, threads=9)], 10) == []
 
     @pytest.mark.parametrize(
         ("last", "problem"),
@@ -39,15 +40,15 @@ class TestLeaks:
             (replace(QUIET, memory_mb=111.0), "100 MB of memory have become 111"),
             (replace(QUIET, descriptors=20), "9 descriptors have become 20"),
             (replace(QUIET, threads=20), "8 threads have become 20"),
-            (replace(QUIET, free_cells=990), "10 cells are missing (look 2)"),
+            (replace(QUIET, free_cells=990), "10 cells are missing (look 3)"),
             (
                 replace(QUIET, gauges={**NOTHING, "leases": 1}),
-                "leases is 1 although nobody asks anything (look 2)",
+                "leases is 1 although nobody asks anything (look 3)",
             ),
         ],
     )
     def test_each(self, last: Sample, problem: str) -> None:
-        assert leaks([QUIET, last], 10) == [problem]
+        assert leaks([QUIET, QUIET, last], 10) == [problem]
 
 
 def chat(answer: str, thinking: str = "1 + 2") -> bytes:
