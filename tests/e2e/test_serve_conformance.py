@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import requests
 import schemathesis
 from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 from schemathesis import Case, GenerationMode, Response
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -24,6 +27,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from r1.serve.question import MOST_REPLIES
+from r1.serve.reply_fields import MOST_TOKENS
 from r1.serve.web.openapi.document import document
 from tests.conftest import isolated_environ
 from tests.e2e.serving import serving
@@ -46,14 +51,15 @@ TAKING = [
 ]
 
 MOST = {
-    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict"), 4),
-    **{"n": 2, "votes": 2},
+    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict"), (4, MOST_TOKENS)),
+    **{"n": (2, MOST_REPLIES), "votes": (2, 1024)},
 }
-"""So much is generated at most; what the server does with more is the engine's matter."""
+"""So much is generated at most, and so much may be asked for."""
 
 IN_WORDS = ("the messages have no text to answer", "is no model of the list", "input is empty")
 """Reasons to refuse what the schema allows: the description has them in words."""
 
+EVENTS, LINES = "text/event-stream", "application/x-ndjson"
 MESSAGE = {"role": "user", "content": "17+25?"}
 FORMS = ("choices", "regex", "grammar", "response_format", "text", "output_format", "output_config")
 WORKING = {"grammar": 'root ::= "42"', "regex": "[0-9]+", "choices": ["42", "43"]}
@@ -63,11 +69,12 @@ ANSWER = {"type": "object", "properties": {"sum": {"type": "integer"}}, "require
 # What is sent
 
 
-def prepare(case: Case) -> None:
+def prepare(case: Case, *, is_streamed: bool) -> None:
     """Makes the request quick, and a right one sensible."""
     if isinstance(case.body, dict):
         is_right = case.meta.generation.mode is GenerationMode.POSITIVE
-        case.body = quick(sensible(case.body, case.path) if is_right else case.body)
+        body = {**sensible(case.body, case.path), "stream": is_streamed} if is_right else case.body
+        case.body = quick(body)
     elif case.path == "/v1/models":
         case.headers["anthropic-version"] = "2023-06-01"  # without it, pages are not asked for
 
@@ -77,12 +84,12 @@ def quick(body: Any) -> Any:
     if not isinstance(body, dict):
         return body
     body = {name: quick(value) if name == "options" else value for name, value in body.items()}
-    return {name: lowered(value, MOST[name]) if name in MOST else value for name, value in body.items()}
+    return {name: lowered(value, *MOST[name]) if name in MOST else value for name, value in body.items()}
 
 
-def lowered(value: Any, most: int) -> Any:
+def lowered(value: Any, most: int, allowed: int) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return most if is_number and value > most else value
+    return most if is_number and most < value <= allowed else value
 
 
 def sensible(body: dict[str, Any], path: str) -> dict[str, Any]:
@@ -128,26 +135,32 @@ def check(case: Case, response: Response) -> None:
     """Fails if this is no answer to the request, as the description has it."""
     case.validate_response(response, checks=CHECKS)
     assert response.status_code not in {500, 502, 504}, response.text
-    for schema, value in parts(case, response):
-        jsonschema.validate(value, schema, jsonschema.Draft202012Validator)
+    for piece in pieces(response):
+        problem = best_match(validator_of(case.operation.path).iter_errors(piece))
+        assert problem is None, problem
     if case.meta.generation.mode is GenerationMode.POSITIVE and response.status_code == 400:
         assert any(reason in response.text for reason in IN_WORDS), response.text
 
 
-def parts(case: Case, response: Response) -> Iterator[tuple[Any, Any]]:
-    """The pieces of a stream, each with the schema that it should have."""
+def pieces(response: Response) -> Iterator[Any]:
+    """The objects of a stream; none of a whole answer."""
     kind = response.headers["content-type"][0]
-    described = DOCUMENT["paths"][case.operation.path][case.operation.method]["responses"][str(response.status_code)]
-    if kind == "application/x-ndjson":
-        schema = resolved(described["content"][kind]["schema"], DOCUMENT)
-        yield from ((schema, json.loads(line)) for line in response.text.splitlines())
-    elif kind.startswith("text/event-stream"):
-        data = described["content"]["text/event-stream"]["schema"]["properties"]["data"]
-        data = next((each for each in data.get("anyOf", ()) if "contentSchema" in each), data)
-        schema = resolved(data["contentSchema"], DOCUMENT)
-        for line in response.text.splitlines():
-            if line.startswith("data: ") and line != "data: [DONE]":
-                yield schema, json.loads(line.removeprefix("data: "))
+    if kind == LINES:
+        yield from map(json.loads, response.text.splitlines())
+    elif kind.startswith(EVENTS):
+        data = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")]
+        yield from (json.loads(each) for each in data if each != "[DONE]")
+
+
+@cache
+def validator_of(path: str) -> Draft202012Validator:
+    """Of the pieces of the streams that a route sends."""
+    content = DOCUMENT["paths"][path]["post"]["responses"]["200"]["content"]
+    if LINES in content:
+        return Draft202012Validator(resolved(content[LINES]["schema"], DOCUMENT))
+    data = content[EVENTS]["schema"]["properties"]["data"]
+    with_content = next(each for each in (data, *data.get("anyOf", ())) if "contentSchema" in each)
+    return Draft202012Validator(resolved(with_content["contentSchema"], DOCUMENT))
 
 
 @pytest.fixture(scope="module")
@@ -174,9 +187,9 @@ def test_every_request_is_answered_as_described(method: str, path: str, mode: Ge
     session = requests.Session()
 
     @settings(max_examples=max(settings.default.max_examples // 10, 1))
-    @given(case=SCHEMA[path][method].as_strategy(generation_mode=mode))
-    def ask(case: Case) -> None:
-        prepare(case)
+    @given(SCHEMA[path][method].as_strategy(generation_mode=mode), st.booleans())
+    def ask(case: Case, is_streamed: bool) -> None:
+        prepare(case, is_streamed=is_streamed)
         check(case, case.call(base_url=address, session=session))
 
     with session:

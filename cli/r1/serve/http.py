@@ -26,6 +26,9 @@ MAX_BODIES = 256 << 20
 PING_S = 15.0
 _BODY_S = 60.0  # for a whole body to arrive
 
+_LINE_BREAKS = {ord(mark): f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"}
+"""Those that JSON itself does not escape, as `str.splitlines` knows them."""
+
 _Result = TypeVar("_Result")
 
 
@@ -73,7 +76,7 @@ def _too_large() -> ApiError:
 
 def json_response(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Compact JSON in UTF-8; half a character, which only a client can have sent, becomes a question mark."""
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    body = in_one_line(value).encode(errors="replace")
     return Response(body, status, headers, media_type="application/json")
 
 
@@ -159,4 +162,10 @@ async def _cancel(*tasks: asyncio.Future[Any]) -> None:
 def sse(data: object, event: str | None = None) -> str:
     """One server-sent event with JSON as its data."""
     name = f"event: {event}\n" if event else ""
-    return f"{name}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
+    return f"{name}data: {in_one_line(data)}\n\n"
+
+
+def in_one_line(value: object) -> str:
+    """Compact JSON without anything that a client could take for the end of a line, as httpx does with U+2028."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text if text.isascii() else text.translate(_LINE_BREAKS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -13,7 +15,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from r1.serve import http
 from r1.serve.asked import Asked
 from r1.serve.errors import ApiError
-from r1.serve.http import MAX_BODY, ClientGone, StreamedResponse, json_response, read_fields, sse, unless_gone
+from r1.serve.http import (
+    MAX_BODY,
+    ClientGone,
+    StreamedResponse,
+    in_one_line,
+    json_response,
+    read_fields,
+    sse,
+    unless_gone,
+)
 from tests.fakes.asgi import Answered, Exchange, ask, scope_of
 
 
@@ -216,3 +227,11 @@ def test_json_is_compact_and_has_all_of_unicode() -> None:
     assert isinstance(response, Response)
     assert (response.status_code, response.body) == (201, '{"a":["ä",1]}'.encode())
     assert (response.headers["x-y"], response.headers["content-type"]) == ("z", "application/json")
+
+
+def test_json_is_in_one_line_for_every_client() -> None:
+    """Python's own idea of a line is the widest; httpx has it, and with it the clients of Ollama and others."""
+    text = "".join(map(chr, range(sys.maxunicode + 1)))
+    made = in_one_line({text: text})
+    assert len(made.splitlines()) == 1
+    assert json.loads(made) == {text: text}

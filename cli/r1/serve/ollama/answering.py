@@ -6,7 +6,6 @@ A request without a prompt only loads the model, or frees it.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from r1.serve.asked import Asked
 from r1.serve.collected import Collected, collect
 from r1.serve.errors import ApiError
 from r1.serve.fields import Fields
-from r1.serve.http import PING_S, StreamedResponse, json_response, unless_gone
+from r1.serve.http import PING_S, StreamedResponse, in_one_line, json_response, unless_gone
 from r1.serve.ollama.fields import KeepAlive, is_streamed, keep_alive_in
 from r1.serve.ollama.objects import done_reason, error_object, figures, logprobs, moment
 from r1.serve.question import Question
@@ -163,4 +162,4 @@ def _taken(scores: list[Scored]) -> dict[str, Any]:
 
 
 def _line(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
+    return f"{in_one_line(value)}\n"

@@ -239,7 +239,7 @@ PATHS: dict[str, Any] = {
             TAG,
             "Show a model.",
             {JSON: ref("OllamaModel")},
-            ERRORS.responses(404, 408, 413, 500),
+            ERRORS.responses(404, 408, 413, 500, 503),
             takes="OllamaShowRequest",
         )
     },

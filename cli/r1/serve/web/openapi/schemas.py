@@ -11,6 +11,7 @@ JSON = "application/json"
 EVENTS = "text/event-stream"
 
 _EMPTY: tuple[Any, ...] = (None, False, 0, "", [], {})
+_UNNAMED = "message"  # what an event without a name is called
 _REFS = "#/components/schemas/"
 
 
@@ -122,9 +123,10 @@ def word(*words: str | None) -> Schema:
 def server_sent(*data: Schema, names: Iterable[str] = (), ends_with: str | None = None) -> Schema:
     """One event of a stream: its data is JSON of one of these schemas. The last one may be a mark, `ends_with`."""
     content = {"type": "string", "contentMediaType": JSON, "contentSchema": {"anyOf": [*data]}}
-    event = {"event": word(*names)} if names else {}
     value = content if ends_with is None else {"anyOf": [constant(ends_with), content]}
-    return made({**event, "data": value})
+    if not names:
+        return made({"event": constant(_UNNAMED), "data": value}, optional=["event"])
+    return made({"event": word(*names), "data": value})
 
 
 def _described(what: str) -> Schema:
