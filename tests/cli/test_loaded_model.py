@@ -101,6 +101,7 @@ class TestPromptTooLong:
             assert caught.value.tokens == pytest.approx(len(loaded.model.tokenize("word " * 100_000)), rel=0.05)
             assert f"the prompt has about {caught.value.tokens:,} tokens" in str(caught.value)
             assert loaded.context_length == 0
+            assert loaded.occupancy == (0, 0, 0, 0)
 
     def test_the_conversation_counts(self, tiny_path: Path) -> None:
         turns = [Turn("word " * 20_000, "", "word " * 20_000)] * 2

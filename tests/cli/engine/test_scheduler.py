@@ -135,6 +135,7 @@ class TestCancelling:
             scheduler.step()
         for _ in range(5):
             scheduler.step()
+        assert scheduler.occupancy == (three.free_cells, three.cells, 2, 3)
         dropped.cancel()
         ends = [event for request, event in scheduler.step() if request is dropped]
         assert reason(ends) == "interrupted"
