@@ -18,6 +18,7 @@ from r1_quantize.errors import ModelNotFound
 from r1_quantize.gguf import reader
 from r1_quantize.gguf.reader import GGUFFile
 from r1_quantize.store.model import StoredModel
+from r1_quantize.store.store import Store
 
 _LATEST = ":latest"  # the tag that Ollama's clients add to a name without one
 
@@ -64,7 +65,7 @@ class ServedModels:
         """`default` is the name that the settings have for requests without one."""
         self._environ = environ
         self._default = default
-        self._pinned = None if pinned is None else ServedModel(_name_of(pinned), pinned)
+        self._pinned = None if pinned is None else _served(open_store(environ), _name_of(pinned), pinned)
 
     def full_name(self, name: str | None) -> str:
         """The name of the model that a client means; None or an empty one: the default. Raises ModelNotFound, which
@@ -72,9 +73,9 @@ class ServedModels:
         """
         if self._pinned is not None:
             return self._pinned.name
-        reference = (name or self._default or "").removesuffix(_LATEST) or None
+        reference = (name or "").removesuffix(_LATEST) or (self._default or "").removesuffix(_LATEST)
         store = open_store(self._environ)
-        if reference is None:
+        if not reference:
             return full_name(store, None)
         known = named_by(self._environ, reference)
         if known is None or known.endswith(".gguf"):
@@ -93,8 +94,11 @@ class ServedModels:
         if self._pinned is not None and name == self._pinned.name:
             return self._pinned
         store = open_store(self._environ)
-        stored = look_up(store, name)
-        return ServedModel(name, stored, store.catalogue.get(stored.name) if stored.quant else None)
+        return _served(store, name, look_up(store, name))
+
+
+def _served(store: Store, name: str, model: StoredModel) -> ServedModel:
+    return ServedModel(name, model, store.catalogue.get(model.name) if model.quant else None)
 
 
 def _name_of(model: StoredModel) -> str:
