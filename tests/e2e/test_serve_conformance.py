@@ -56,13 +56,38 @@ MOST = {
 }
 """So much is generated at most, and so much may be asked for."""
 
-IN_WORDS = ("the messages have no text to answer", "is no model of the list", "input is empty")
+IN_WORDS = (
+    "the messages have no text to answer",
+    "is no model of the list",
+    "input is empty",
+    "a form is for the complete answer",
+)
 """Reasons to refuse what the schema allows: the description has them in words."""
 
 EVENTS, LINES = "text/event-stream", "application/x-ndjson"
 MESSAGE = {"role": "user", "content": "17+25?"}
 FORMS = ("choices", "regex", "grammar", "response_format", "text", "output_format", "output_config")
 WORKING = {"grammar": 'root ::= "42"', "regex": "[0-9]+", "choices": ["42", "43"]}
+GREEDY = {"temperature": 0, "seed": 1}
+VOTED = {"votes": 3, "temperature": 0.6, "seed": 1}
+SCORED = {**GREEDY, "logprobs": True, "top_logprobs": 2}
+RICH: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("/v1/chat/completions", {"messages": [MESSAGE], **SCORED, "n": 2, "stream_options": {"include_usage": True}}),
+    ("/v1/chat/completions", {"messages": [MESSAGE], **VOTED}),
+    ("/v1/completions", {"prompt": ["17+25=", "1+1="], **GREEDY, "logprobs": 2, "stop": "="}),
+    ("/v1/completions", {"prompt": "17+25=", "echo": True, "stream_options": {"include_usage": True}}),
+    ("/v1/responses", {"input": "17+25?", **GREEDY, "top_logprobs": 2, "metadata": {"a": "b"}}),
+    ("/v1/responses", {"input": "17+25?", **VOTED, "reasoning": {"summary": "auto"}}),
+    ("/v1/responses", {"input": "17+25?", "max_output_tokens": 2}),
+    ("/v1/messages", {"messages": [MESSAGE], "max_tokens": 99, **GREEDY, "thinking": {"type": "adaptive"}}),
+    ("/v1/messages", {"messages": [MESSAGE], "max_tokens": 99, **VOTED}),
+    ("/api/chat", {"messages": [MESSAGE], "options": GREEDY, "logprobs": True, "top_logprobs": 2}),
+    ("/api/chat", {"keep_alive": "5m"}),
+    ("/api/generate", {"prompt": "17+25?", "options": GREEDY, "logprobs": True}),
+    ("/api/generate", {"prompt": "17+25=", "raw": True, "options": {"num_predict": 4}}),
+)
+"""Requests that bring as much as there is into an answer."""
+
 ANSWER = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
 
 
@@ -138,7 +163,8 @@ def check(case: Case, response: Response) -> None:
     for piece in pieces(response):
         problem = best_match(validator_of(case.operation.path).iter_errors(piece))
         assert problem is None, problem
-    if case.meta.generation.mode is GenerationMode.POSITIVE and response.status_code == 400:
+    is_right = case.meta is not None and case.meta.generation.mode is GenerationMode.POSITIVE
+    if is_right and response.status_code == 400:
         assert any(reason in response.text for reason in IN_WORDS), response.text
 
 
@@ -178,6 +204,15 @@ def test_what_takes_no_fields_answers_as_described(method: str, path: str, addre
     response = case.call(base_url=address)
     case.validate_response(response, checks=CHECKS[:-1])
     assert response.status_code in {200, 501}
+
+
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(("path", "body"), RICH)
+def test_all_parts_of_an_answer_are_described(path: str, body: dict[str, Any], is_streamed: bool, address: str) -> None:
+    case = SCHEMA[path]["post"].Case(body={**body, "stream": is_streamed}, media_type="application/json")
+    response = case.call(base_url=address)
+    assert response.status_code == 200
+    check(case, response)
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["right", "wrong"])

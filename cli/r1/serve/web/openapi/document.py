@@ -22,6 +22,15 @@ R1's distilled models on this machine, behind three APIs: OpenAI's, Anthropic's 
 Null is as good as no field. Fields that are not described are ignored. A described one that cannot be used is a 400
 that names it. GET includes HEAD.
 
+What the schemas cannot say, and a 400 says as well:
+- messages need text to answer, and begin with one of the user or the system;
+- an answer has one form at most, and none where its beginning is given; not every JSON Schema, regular expression or
+  grammar can be one;
+- `top_logprobs` of chat completions needs `logprobs`; `logprobs` of completions cannot go with `echo`;
+- `votes` gives one reply, at a temperature above 0, and `first` is at most as many;
+- `raw` of Ollama goes without `system` and `format`;
+- a prompt must fit into the context.
+
 Errors have the shape of the API that was asked. A request with the header `anthropic-version` gets Anthropic's on any
 path.
 """
