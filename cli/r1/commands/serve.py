@@ -46,7 +46,7 @@ class ServeOptions:
     as_json: bool = False
 
 
-_TIME = re.compile(r"(\d{1,9})(ms|s|m|h|d)?")
+_TIME = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)?")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
@@ -92,6 +92,7 @@ def serve_models(console: Console, options: ServeOptions, settings: Settings) ->
         number = serve(application(service, journal, access), bound, Ending(options.grace_s, end, stop.set))
     finally:
         engine.close()
+        bound.close()
     return ExitStatus(128 + number)
 
 
