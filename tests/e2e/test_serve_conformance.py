@@ -68,6 +68,7 @@ EVENTS, LINES = "text/event-stream", "application/x-ndjson"
 MESSAGE = {"role": "user", "content": "17+25?"}
 FORMS = ("choices", "regex", "grammar", "response_format", "text", "output_format", "output_config")
 WORKING = {"grammar": 'root ::= "42"', "regex": "[0-9]+", "choices": ["42", "43"]}
+ANSWER = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
 GREEDY = {"temperature": 0, "seed": 1}
 VOTED = {"votes": 3, "temperature": 0.6, "seed": 1}
 SCORED = {**GREEDY, "logprobs": True, "top_logprobs": 2}
@@ -79,6 +80,10 @@ RICH: tuple[tuple[str, dict[str, Any]], ...] = (
     ("/v1/responses", {"input": "17+25?", **GREEDY, "top_logprobs": 2, "metadata": {"a": "b"}}),
     ("/v1/responses", {"input": "17+25?", **VOTED, "reasoning": {"summary": "auto"}}),
     ("/v1/responses", {"input": "17+25?", "max_output_tokens": 2}),
+    (
+        "/v1/responses",
+        {"input": "17+25?", "text": {"format": {"type": "json_schema", "name": "sum", "schema": ANSWER}}},
+    ),
     ("/v1/messages", {"messages": [MESSAGE], "max_tokens": 99, **GREEDY, "thinking": {"type": "adaptive"}}),
     ("/v1/messages", {"messages": [MESSAGE], "max_tokens": 99, **VOTED}),
     ("/api/chat", {"messages": [MESSAGE], "options": GREEDY, "logprobs": True, "top_logprobs": 2}),
@@ -87,8 +92,6 @@ RICH: tuple[tuple[str, dict[str, Any]], ...] = (
     ("/api/generate", {"prompt": "17+25=", "raw": True, "options": {"num_predict": 4}}),
 )
 """Requests that bring as much as there is into an answer."""
-
-ANSWER = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
 
 
 # What is sent
@@ -195,6 +198,10 @@ def address(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     folder = tmp_path_factory.mktemp("conformance")
     with serving(isolated_environ(home, folder), folder) as server:
         yield server.address
+
+
+def test_the_description_is_valid_openapi() -> None:
+    SCHEMA.validate()
 
 
 @pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if route not in TAKING])

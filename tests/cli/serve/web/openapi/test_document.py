@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from schemathesis import openapi
+from jsonschema import Draft202012Validator
 from starlette.applications import Starlette
 
 from r1.serve.asked import Asked
@@ -58,6 +58,9 @@ IN_WORDS = (
 """Reasons to refuse what the schema allows: the description has them in words."""
 
 
+_EVERYONE = Access()
+
+
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path, item in DOCUMENT["paths"].items():
         for method, operation in item.items():
@@ -82,27 +85,31 @@ def probes_of(path: str) -> Iterator[Probe]:
     return probes(BODIES[path], {**EXAMPLES, **base})
 
 
-class Understanding(Service):
-    """Stands where the engine would: a request that comes so far was understood."""
+class Refusing(Service):
+    """Stands where the engine would: it refuses everything that comes so far."""
+
+    def __init__(self, service: Service, error: ApiError) -> None:
+        super().__init__(service.engine, service.models, service.settings, queue=8)
+        self._error = error
 
     async def ask(self, question: Question) -> Asked:
-        raise ApiError(ASKED, "understood")
+        raise self._error
 
     async def prompt_tokens(self, question: Question) -> int:
-        raise ApiError(ASKED, "understood")
-
-    async def load(self, model: str | None) -> str:
-        raise ApiError(ASKED, "understood")
+        raise self._error
 
     async def name_of(self, model: str | None) -> str:
-        raise ApiError(ASKED, "understood")
+        raise self._error
+
+
+def in_front_of(service: Service, access: Access = _EVERYONE) -> Starlette:
+    return application(service, Journal(console(), JournalOptions(), Metrics()), access)
 
 
 @pytest.fixture(scope="module")
 def understanding(service: Service) -> Starlette:
-    """The application, in front of a service that answers nothing."""
-    fake = Understanding(service.engine, service.models, service.settings, queue=8)
-    return application(fake, Journal(console(), JournalOptions(), Metrics()), Access())
+    """The application, in front of a service that answers nothing: what comes so far was understood."""
+    return in_front_of(Refusing(service, ApiError(ASKED, "understood")))
 
 
 class Noted(dict[str, Any]):
@@ -126,10 +133,6 @@ def noted(value: Any, path: str, found: set[str]) -> Any:
     if isinstance(value, list):
         return [noted(item, f"{path}[]", found) for item in value]
     return Noted(value, f"{path}." if path else "", found) if isinstance(value, dict) else value
-
-
-def test_it_is_valid_openapi() -> None:
-    openapi.from_dict(DOCUMENT).validate()
 
 
 def test_it_is_served(app: Starlette) -> None:
@@ -190,3 +193,83 @@ def test_the_fields_that_are_read_are_those_that_are_described(
     asyncio.run(send_all())
     inside = tuple(f"{place}." for place in open_places(schema))
     assert {name for name in found if not name.startswith(inside)} == set(places(schema))
+
+
+REFUSALS = [
+    ApiError(404, "no such model", param="model", code="model_not_found"),
+    ApiError(408, "slow"),
+    ApiError(413, "large"),
+    ApiError(500, "broken"),
+    ApiError(503, "no memory", retry_after_s=60),
+    ApiError(503, "busy", code="overloaded", retry_after_s=5),
+]
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=str)
+@pytest.mark.parametrize("path", BODIES)
+def test_every_refusal_is_described(path: str, error: ApiError, service: Service) -> None:
+    body = next(probe.body for probe in probes_of(path) if probe.is_right)
+    answered = ask(in_front_of(Refusing(service, error)), "POST", path, body)
+    assert answered.status == (529 if path.startswith("/v1/messages") and error.code == "overloaded" else error.status)
+    assert_described("POST", path, answered)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (400, {"content-length": "1", "transfer-encoding": "chunked", "authorization": "Bearer secret"}),
+        (401, {}),
+        (403, {"origin": "http://evil.example", "authorization": "Bearer secret"}),
+    ],
+)
+@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in operations()])
+def test_who_may_not_come_in_is_described(
+    method: str, path: str, status: int, headers: dict[str, str], service: Service
+) -> None:
+    guarded = in_front_of(service, Access(keys=(b"secret",)))
+    answered = ask(guarded, method, path.format(name="tiny", digest="sha256:0"), headers=headers)
+    if (path, status) == ("/health", 401):
+        assert (answered.status, status in DOCUMENT["paths"][path]["get"]["responses"]) == (200, False)
+        return
+    assert answered.status == status
+    assert_described(method, path, answered)
+
+
+def assert_described(method: str, path: str, answered: Answered) -> None:
+    response = DOCUMENT["paths"][path][method.lower()]["responses"][str(answered.status)]
+    schema = response["content"][answered.headers["content-type"]]["schema"]
+    Draft202012Validator(resolved(schema, DOCUMENT)).validate(answered.json())
+    assert {"retry-after", "request-id"} & answered.headers.keys() == response.get("headers", {}).keys()
+
+
+GETTERS = {
+    "text",
+    "required_text",
+    "one_of",
+    "integer",
+    "number",
+    "flag",
+    "texts",
+    "texts_by_name",
+    "object",
+    "objects",
+}
+
+
+def names_in(folder: Path) -> Iterator[str]:
+    """The names of fields that the modules of an API read, as far as they stand in the calls."""
+    for path in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+                of_values = node.func.attr == "get" and ast.unparse(node.func.value).endswith(".values")
+                if node.func.attr in GETTERS or of_values:
+                    yield from (arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant))
+
+
+@pytest.mark.parametrize("api", ["openai", "anthropic", "ollama"])
+def test_every_name_that_is_read_is_described(api: str) -> None:
+    """Also one that is read after the model has answered."""
+    described = {place.rpartition(".")[2] for schema in BODIES.values() for place in places(schema)}
+    found = set(names_in(ROOT / "cli" / "r1" / "serve" / api))
+    assert found
+    assert found <= described
