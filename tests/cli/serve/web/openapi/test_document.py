@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,13 +25,15 @@ from r1.serve.web.metrics import Metrics
 from r1.serve.web.openapi.document import document
 from tests.fakes.asgi import Answered, Exchange, ask, scope_of
 from tests.fakes.consoles import console
+from tests.fakes.paths import ROOT
 from tests.fakes.probes import Probe, open_places, places, probes, resolved
 
 DOCUMENT = document()
 ASKED = 299
 """The status of a request that was understood."""
 
-SCHEMA = {"type": "object"}
+EVERYONE = Access()
+
 MESSAGE = {"role": "user", "content": "x"}
 EXAMPLES: dict[str, Any] = {
     "choices": ["x", "y"],
@@ -56,9 +60,6 @@ IN_WORDS = (
     "the grammar is wrong",
 )
 """Reasons to refuse what the schema allows: the description has them in words."""
-
-
-_EVERYONE = Access()
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -102,7 +103,7 @@ class Refusing(Service):
         raise self._error
 
 
-def in_front_of(service: Service, access: Access = _EVERYONE) -> Starlette:
+def in_front_of(service: Service, access: Access = EVERYONE) -> Starlette:
     return application(service, Journal(console(), JournalOptions(), Metrics()), access)
 
 
