@@ -89,7 +89,8 @@ def serve_models(console: Console, options: ServeOptions, settings: Settings) ->
             with engine.lease(name):  # fails now, not at the first request
                 pass
         journal.listening(address_of(bound), name, needs_key=bool(access.keys))
-        number = serve(application(service, journal, access), bound, Ending(options.grace_s, end, stop.set))
+        ending = Ending(options.grace_s, end, stop.set, lambda: journal.ending(service.active, options.grace_s))
+        number = serve(application(service, journal, access), bound, ending)
     finally:
         engine.close()
         bound.close()

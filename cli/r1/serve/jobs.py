@@ -95,7 +95,8 @@ class Line:
     """First come, first served. Only for the engine's thread.
 
     Jobs under a lease pass those who wait for another model: that model cannot be loaded before the lease is over, and
-    the lease is not over before its jobs are done.
+    the lease is not over before its jobs are done. A lease takes no sequence, so it does not wait for one: it passes
+    jobs, unless somebody waits for another model.
     """
 
     def __init__(self) -> None:
@@ -110,7 +111,13 @@ class Line:
 
     def add(self, added: Job | Lease) -> None:
         others = (place for place, each in enumerate(self._waiting) if each.model != added.model)
-        self._waiting.insert(next(others, len(self)) if _is_leased(added) else len(self), added)
+        other = next(others, None)
+        if isinstance(added, Lease) and other is None:
+            self._waiting.appendleft(added)
+        elif _is_leased(added) and other is not None:
+            self._waiting.insert(other, added)
+        else:
+            self._waiting.append(added)
 
     def remove(self, removed: Job | Lease) -> bool:
         """Returns whether it was in the line."""

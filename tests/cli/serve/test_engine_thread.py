@@ -320,6 +320,14 @@ class TestLeases:
             run.finish(behind)
             assert run.models.names == ["a", "b", "a"]
 
+    def test_one_for_the_present_model_is_granted_while_all_sequences_are_busy(self) -> None:
+        with hosted.running() as run:
+            busy = [run.begun("a"), run.begun("a"), run.ask("a")]
+            with run.engine.lease("a"):
+                assert not busy[2].has_begun.is_set()
+            for asked in busy:
+                run.finish(asked)
+
     def test_the_jobs_of_a_holder_fail_with_the_model(self) -> None:
         lease = Lease("a")
         with hosted.running() as run, run.engine.held(lease):

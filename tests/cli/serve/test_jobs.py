@@ -45,6 +45,15 @@ def test_under_a_lease_one_passes_those_for_other_models_and_no_others() -> None
     assert drained(line) == [alike, own, second, other, behind]
 
 
+def test_a_lease_passes_jobs_for_its_model() -> None:
+    """It needs no sequence; whoever counts tokens need not wait until a reply has ended."""
+    line, lease = Line(), Lease("a")
+    waiting = [job("a"), job("a")]
+    for each in (*waiting, lease):
+        line.add(each)
+    assert drained(line) == [lease, *waiting]
+
+
 def test_under_a_lease_with_nobody_else() -> None:
     line, lease = Line(), Lease("a")
     both = [job("a", lease=lease), job("a", lease=lease)]
@@ -115,4 +124,4 @@ class TestFailing:
         for each in (other, sample, wish):
             line.add(each)
         line.fail_leased(ValueError("lost"))
-        assert drained(line) == [other, wish]
+        assert drained(line) == [wish, other]

@@ -48,6 +48,12 @@ class Journal:
         key = "your key" if needs_key else "any key"
         self._say(f"serving {model or 'all models'} on {address} (OpenAI clients: {address}/v1, {key})")
 
+    def ending(self, active: int, grace_s: float) -> None:
+        """Tells whoever pressed Ctrl-C what is waited for."""
+        if active and not self._options.as_json:
+            what = "1 request" if active == 1 else f"{active} requests"
+            self._say(f"ending: {what} may take {grace_s:g} s more; Ctrl-C again ends them now")
+
     def add(self, entry: Entry) -> None:
         """A request that has been answered, refused or left."""
         self.metrics.add(entry)

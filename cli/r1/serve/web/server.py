@@ -61,12 +61,13 @@ def address_of(bound: socket.socket) -> str:
 @dataclass(frozen=True, slots=True)
 class Ending:
     """What happens at the end. `first` is called at the first signal, `second` at the second one or after `grace_s`
-    seconds.
+    seconds. They may be called while anything else is done; `begun` is called in peace, after the first signal.
     """
 
     grace_s: float
     first: Callable[[], None]
     second: Callable[[], None]
+    begun: Callable[[], None]
 
 
 def serve(app: Starlette, bound: socket.socket, ending: Ending) -> signal.Signals:
@@ -108,6 +109,7 @@ class _Server(uvicorn.Server):
         self._handled: list[int] = []
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending.begun()
         timer = asyncio.get_running_loop().call_later(self._ending.grace_s, self._ending.second)
         try:
             await super().shutdown(sockets)

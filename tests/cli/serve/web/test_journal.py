@@ -214,6 +214,20 @@ class TestListening:
         assert self.said(None, needs_key=False, quiet=True) == ""
 
 
+class TestEnding:
+    def said(self, active: int, *, as_json: bool = False) -> str:
+        told = console()
+        Journal(told, JournalOptions(as_json), Metrics()).ending(active, 30)
+        return written(told.stderr) + written(told.stdout)
+
+    def test_what_is_waited_for(self) -> None:
+        assert self.said(1) == "ending: 1 request may take 30 s more; Ctrl-C again ends them now\n"
+        assert self.said(12).startswith("ending: 12 requests ")
+
+    def test_nothing_is_said_where_nobody_waits(self) -> None:
+        assert (self.said(0), self.said(1, as_json=True)) == ("", "")
+
+
 class BrokenStream(io.StringIO):
     def __init__(self) -> None:
         super().__init__()

@@ -95,7 +95,7 @@ def say(word):
 bound = bind("127.0.0.1", 0)
 print(bound.getsockname()[1], flush=True)
 app = Starlette(routes=[Route("/wait", wait), Route("/block", wait)])
-number = serve(app, bound, Ending(float(sys.argv[1]), say("first"), say("second")))
+number = serve(app, bound, Ending(float(sys.argv[1]), say("first"), say("second"), say("waiting")))
 print(number.name, flush=True)
 """
 
@@ -133,7 +133,7 @@ class TestSignals:
     def test_the_second_ends_what_the_first_lets_finish(self) -> None:
         with Process("3600", "/wait") as server:
             server.process.send_signal(signal.SIGTERM)
-            assert server.line() == "first"
+            assert [server.line(), server.line()] == ["first", "waiting"]
             server.process.send_signal(signal.SIGINT)
             assert server.line() == "second"
             assert server.process.wait(WAIT_S) == 0
@@ -143,7 +143,7 @@ class TestSignals:
     def test_without_grace_the_first_ends_it(self) -> None:
         with Process("0", "/wait") as server:
             server.process.send_signal(signal.SIGINT)
-            assert [server.line(), server.line()] == ["first", "second"]
+            assert [server.line(), server.line(), server.line()] == ["first", "waiting", "second"]
             assert server.process.wait(WAIT_S) == 0
 
     def test_the_third_kills_a_process_that_is_blocked(self) -> None:
