@@ -161,7 +161,7 @@ class TestValues:
         params = [
             param for command in commands for param in command.params if getattr(param.type, "name", "") == "path"
         ]
-        assert {param.name for param in params} == {"file", "grammar", "imatrix", "output", "resume"}
+        assert {param.name for param in params} == {"api_key_file", "file", "grammar", "imatrix", "output", "resume"}
         for param in params:
             assert [item.help for item in param.shell_complete(typer.Context(root), "x")] == [FILES]
 

@@ -229,6 +229,7 @@ class TestMistakes:
             ("r1 help history", "r1 history --help"),
             ("r1 version", "r1 --version"),
             ("r1 sessions", "r1 history"),
+            ("r1 server", "r1 serve"),
             ("r1 search", "r1 history search"),
             ("r1 -m tiny lst", "r1 list"),
         ],
@@ -239,7 +240,7 @@ class TestMistakes:
         assert (done.command, done.status, done.stderr.count("\n")) == (None, 2, 1)
         assert f"did you mean `{meant}`? to ask the model: r1 run {words}\n" in done.stderr
 
-    @pytest.mark.parametrize("line", ["r1 stop", "r1 stop tiny", "r1 serve", "r1 cp tiny mine:Q8_0 "])
+    @pytest.mark.parametrize("line", ["r1 stop", "r1 stop tiny", "r1 signin", "r1 cp tiny mine:Q8_0 "])
     def test_a_command_of_ollama_that_has_no_counterpart(self, call: Call, line: str) -> None:
         done = call(line)
         assert (done.command, done.status, done.stderr.count("\n")) == (None, 2, 1)

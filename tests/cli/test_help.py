@@ -12,8 +12,8 @@ from r1.app import app
 from r1.exit import run_app
 
 COMMANDS = [
-    *([], ["chat"], ["run"], ["pull"], ["quantize"], ["list"], ["doctor"], ["show"], ["verify"], ["bench"], ["eval"]),
-    ["rm"],
+    *([], ["chat"], ["run"], ["serve"], ["pull"], ["quantize"], ["list"], ["doctor"], ["show"], ["verify"], ["bench"]),
+    *(["eval"], ["rm"]),
     *(["history", *more] for more in ([], ["list"], ["search"], ["show"], ["export"], ["delete"])),
 ]
 
