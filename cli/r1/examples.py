@@ -132,7 +132,7 @@ SERVE = """Examples:
     R1_API_KEY=secret r1 serve --host 0.0.0.0
     r1 serve --allow-origin http://localhost:3000
     r1 serve --json >requests.jsonl
-    curl http://127.0.0.1:8017/v1/chat/completions -d '{"messages": [{"role": "user", "content": "17+25?"}]}'
+    r1 serve -q & sleep 2; curl http://127.0.0.1:8017/v1/models
 
 Without -m, a request names its model as `r1 list` does, and the model is loaded then. The options about the answer \
 and the thinking are for requests that do not say otherwise. OpenAI clients need the address with /v1, those of \
