@@ -36,6 +36,8 @@ from tests.fakes.probes import resolved
 
 DOCUMENT = document()
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+SCHEMA.config.max_stream_events = 10_000  # a stream is read to its end
+SCHEMA.config.request_timeout = 120
 CHECKS = [
     status_code_conformance,
     content_type_conformance,
@@ -163,6 +165,7 @@ def check(case: Case, response: Response) -> None:
     """Fails if this is no answer to the request, as the description has it."""
     case.validate_response(response, checks=CHECKS)
     assert response.status_code not in {500, 502, 504}, response.text
+    assert not response.stream_cut_short
     for piece in pieces(response):
         problem = best_match(validator_of(case.operation.path).iter_errors(piece))
         assert problem is None, problem
