@@ -41,6 +41,9 @@ _END_S = 60
 _QUESTIONS = 60
 _SHOWN = 40  # problems
 
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "262144"}
+"""glibc gives back at once what is freed: otherwise it keeps the memory of a few large bodies, which hides a leak."""
+
 
 def main() -> int:
     """Prints a line a minute, the figures, and the problems."""
@@ -85,7 +88,7 @@ def _options() -> argparse.Namespace:
 @contextmanager
 def serving(home: Path, log: Path, queue: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A server on a free port: its address and its process."""
-    environ = {**os.environ, "R1_HOME": str(home), "R1_THREADS": os.environ.get("R1_THREADS", "1")}
+    environ = {**os.environ, **_MALLOC, "R1_HOME": str(home), "R1_THREADS": os.environ.get("R1_THREADS", "1")}
     limits = ["--parallel", "8", "--queue", str(queue)]
     command = [sys.executable, "-m", "r1", "serve", "-m", "tiny", "--port", "0", *limits]
     with log.open("wb") as stderr:
