@@ -79,8 +79,7 @@ class EngineThread:
     @property
     def model(self) -> str | None:
         """The full name of the model that is loaded; it may be another one a moment later."""
-        present = self._host.present
-        return None if present is None else present.name
+        return None if (present := self._host.present) is None else present.name
 
     @property
     def presence(self) -> Presence | None:
@@ -98,10 +97,9 @@ class EngineThread:
 
     @contextmanager
     def lease(self, model: str) -> Iterator[LoadedModel]:
-        """The loaded model, in its turn; until this is left, no other one takes its place.
+        """The loaded model, in its turn; until this is left, no other one takes its place. Raises what loading raises.
 
-        Only what does not change the model may be called: `request`, `model.tokenize`. Raises what loading raises. Not
-        on the engine's thread.
+        Only what does not change the model may be called: `request`, `model.tokenize`. Not on the engine's thread.
         """
         with self.held(Lease(model)) as loaded:
             yield loaded
@@ -158,12 +156,16 @@ class EngineThread:
 
     def _run(self) -> None:
         while not (self._is_closing and not self._running):
-            self._read_inbox()
-            self._begin_some()
-            if self._running:
-                self._step()
-            else:
-                self._do_when_idle()
+            try:
+                self._read_inbox()
+                self._begin_some()
+                if self._running:
+                    self._step()
+                else:
+                    self._do_when_idle()
+            except Exception as exc:  # a fault of ours; without the thread all clients would wait for ever
+                threading.excepthook(threading.ExceptHookArgs([type(exc), exc, exc.__traceback__, self._thread]))
+                self._break_off(exc)
         self._end()
 
     def _end(self) -> None:
@@ -239,10 +241,7 @@ class EngineThread:
         try:
             happened = present.loaded.step()
         except Exception as exc:  # what llama.cpp had under way is lost
-            failed, self._running = self._running, {}
-            self._lose(exc)
-            for job in failed.values():
-                job.fail(exc)
+            self._break_off(exc)
             return
         self._host.used()
         events: dict[Request, list[JobEvent]] = {}
@@ -267,6 +266,13 @@ class EngineThread:
             if self._host.seconds_left == 0:
                 self._warmings.clear()
                 self._host.free()
+
+    def _break_off(self, error: Exception) -> None:
+        """Fails all that runs."""
+        failed, self._running = self._running, {}
+        for job in failed.values():
+            job.fail(error)
+        self._lose(error)
 
     def _lose(self, error: Exception) -> None:
         """Frees the model after an error, as soon as nobody uses it."""

@@ -231,6 +231,19 @@ class TestLine:
             assert run.models.names == ["a", "a"]
             assert run.models.loaded[0].closed.is_set()
 
+    def test_a_fault_of_ours_fails_what_runs_is_told_and_the_thread_goes_on(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without the thread all clients would wait for ever."""
+        told: list[threading.ExceptHookArgs] = []
+        monkeypatch.setattr(threading, "excepthook", told.append)
+        with hosted.running() as run:
+            asked = run.begun("a")
+            run.engine.call(fail)
+            assert asked.end == "failed: a fault"
+            run.finish(run.ask("a"))
+        assert [args.exc_type for args in told] == [ZeroDivisionError]
+
 
 class TestCancel:
     def test_in_the_line(self) -> None:
@@ -360,6 +373,10 @@ class TestLeases:
         with hosted.running() as run:
             asyncio.run(test(run))
             run.finish(run.ask("b"))
+
+
+def fail() -> None:
+    raise ZeroDivisionError("a fault")
 
 
 class NoThreads(ThreadPoolExecutor):
