@@ -231,7 +231,8 @@ class TestModels:
         (models / "models" / "damaged" / "Q8_0.gguf").write_bytes(b"no GGUF at all")
         answer = program.ask({**SUM, "model": "damaged"})
         assert answer.status_code == 500
-        assert "Q8_0.gguf" in answer.json()["error"]["message"]
+        assert "damaged:Q8_0" in answer.json()["error"]["message"]
+        assert str(models) not in answer.text, "a path is no client's business"
         listed = [model["id"] for model in program.client.get("/v1/models").json()["data"]]
         assert {"damaged:Q8_0", "tiny:Q8_0"} <= set(listed)
 

@@ -98,8 +98,9 @@ def serve_models(console: Console, options: ServeOptions, settings: Settings) ->
 
 
 def _load(console: Console, models: ServedModels, settings: Settings, stop: Stop, name: str) -> LoadedModel:
-    model = models.get(name).stored
-    require_runnable(open_store(console.environ), model)
+    model = models.get(name)
     workload = Workload(is_parallel=True)
     listener = Listener(note=lambda note: (console.warn if note.grave else console.note)(note.text))
-    return LoadedModel(model.path, settings, stop, listener, name=name, workload=workload)
+    with model.named_in_errors():
+        require_runnable(open_store(console.environ), model.stored)
+        return LoadedModel(model.stored.path, settings, stop, listener, name=name, workload=workload)

@@ -5,7 +5,8 @@ A client names a model as `r1 list` does, with or without its quant type, or as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -14,7 +15,7 @@ from typing import Any
 
 from r1.library import full_name, known_models, look_up, named_by, open_store
 from r1_quantize.catalog import Checkpoint
-from r1_quantize.errors import ModelNotFound
+from r1_quantize.errors import BadGGUF, ModelNotFound
 from r1_quantize.gguf import reader
 from r1_quantize.gguf.reader import GGUFFile
 from r1_quantize.store.model import StoredModel
@@ -47,9 +48,18 @@ class ServedModel:
         value = self.header.get(f"{self.header.get('general.architecture')}.context_length")
         return value if isinstance(value, int) else None
 
+    @contextmanager
+    def named_in_errors(self) -> Iterator[None]:
+        """Errors about its file have the name of the model, in the place of a path that is no client's business."""
+        try:
+            yield
+        except BadGGUF as exc:
+            raise BadGGUF(str(exc).replace(str(self.stored.path), self.name)) from exc
+
     @property
     def _file(self) -> GGUFFile:
-        return _read(self.stored.path, self.stored.size, self.stored.modified)
+        with self.named_in_errors():
+            return _read(self.stored.path, self.stored.size, self.stored.modified)
 
 
 @lru_cache(64)

@@ -144,7 +144,7 @@ class TestHeader:
         path.write_bytes(b"no GGUF at all")
         bad = models.get("bad:Q8_0")
         for read in ("header", "parameters", "context_length"):
-            with pytest.raises(BadGGUF):
+            with pytest.raises(BadGGUF, match=r"^bad:Q8_0: "):
                 getattr(bad, read)
         shutil.copy(own / "models" / "tiny" / "Q8_0.gguf", path)
         assert models.get("bad:Q8_0").context_length == 2048, "a file that was repaired is read again"
