@@ -225,6 +225,15 @@ def test_all_parts_of_an_answer_are_described(path: str, body: dict[str, Any], i
     check(case, response)
 
 
+@pytest.mark.parametrize("path", sorted({path for method, path in TAKING if method == "post"}))
+def test_the_examples_are_answered(path: str, address: str) -> None:
+    [content] = DOCUMENT["paths"][path]["post"]["requestBody"]["content"].values()
+    case = SCHEMA[path]["post"].Case(body=content["example"], media_type="application/json")
+    response = case.call(base_url=address)
+    assert response.status_code == 200
+    check(case, response)
+
+
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["right", "wrong"])
 @pytest.mark.parametrize(("method", "path"), TAKING)
 def test_every_request_is_answered_as_described(method: str, path: str, mode: GenerationMode, address: str) -> None:

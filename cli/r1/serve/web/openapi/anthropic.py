@@ -6,7 +6,7 @@ from typing import Any
 
 from r1.serve.messages import MOST_MESSAGES
 from r1.serve.reply_fields import MOST_TOKENS
-from r1.serve.web.openapi.operations import Errors, operation
+from r1.serve.web.openapi.operations import Body, Errors, operation
 from r1.serve.web.openapi.schemas import (
     COUNT,
     EVENTS,
@@ -29,7 +29,7 @@ from r1.serve.web.openapi.schemas import (
     whole,
     word,
 )
-from r1.serve.web.openapi.shared import MODEL, OWN_FORMS, SAMPLING, STOP_TEXTS, STREAMED, VOTE, VOTING
+from r1.serve.web.openapi.shared import MESSAGE, MODEL, OWN_FORMS, SAMPLING, STOP_TEXTS, STREAMED, VOTE, VOTING
 
 TAG = "Anthropic"
 
@@ -239,7 +239,7 @@ PATHS: dict[str, Any] = {
             "Answer a conversation.",
             {JSON: ref("AnthropicMessage"), EVENTS: _EVENT},
             _REFUSALS,
-            takes="AnthropicRequest",
+            takes=Body("AnthropicRequest", {"max_tokens": 4096, "messages": [MESSAGE]}),
         )
     },
     "/v1/messages/count_tokens": {
@@ -248,7 +248,7 @@ PATHS: dict[str, Any] = {
             "Count the tokens of a prompt.",
             {JSON: ref("AnthropicTokenCount")},
             _REFUSALS,
-            takes="AnthropicCountRequest",
+            takes=Body("AnthropicCountRequest", {"messages": [MESSAGE]}),
         )
     },
 }

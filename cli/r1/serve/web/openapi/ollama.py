@@ -7,7 +7,7 @@ from typing import Any
 from r1.serve.messages import MOST_MESSAGES
 from r1.serve.ollama.fields import MOST_TOP_LOGPROBS
 from r1.serve.reply_fields import MOST_TOKENS
-from r1.serve.web.openapi.operations import Errors, in_path, operation
+from r1.serve.web.openapi.operations import Body, Errors, in_path, operation
 from r1.serve.web.openapi.schemas import (
     COUNT,
     FLAG,
@@ -28,7 +28,7 @@ from r1.serve.web.openapi.schemas import (
     whole,
     word,
 )
-from r1.serve.web.openapi.shared import MODEL, SAMPLING, STOP_TEXTS
+from r1.serve.web.openapi.shared import MESSAGE, MODEL, SAMPLING, STOP_TEXTS
 
 TAG = "Ollama"
 
@@ -75,7 +75,7 @@ _MESSAGE = body(
     {
         "role": {
             "enum": ["system", "user", "assistant", "developer"],
-            "description": "In any case.",
+            "description": "In upper or lower case.",
         },
         "content": text(),
         "thinking": text("What an assistant thought. Left out of later turns, as R1 was trained."),
@@ -204,8 +204,9 @@ def _get(summary: str, schema: Schema, *statuses: int) -> dict[str, Any]:
     return {"get": operation(TAG, summary, {JSON: schema}, ERRORS.responses(*statuses))}
 
 
-def _answered(summary: str, takes: str, reply: str) -> dict[str, Any]:
-    return {"post": operation(TAG, summary, {JSON: ref(reply), LINES: _line(reply)}, _REPLIES, takes=takes)}
+def _answered(summary: str, takes: Body, reply: str) -> dict[str, Any]:
+    answers = {JSON: ref(reply), LINES: _line(reply)}
+    return {"post": operation(TAG, summary, answers, _REPLIES, takes=takes)}
 
 
 def _refused(path: str) -> dict[str, Any]:
@@ -240,10 +241,18 @@ PATHS: dict[str, Any] = {
             "Show a model.",
             {JSON: ref("OllamaModel")},
             ERRORS.responses(404, 408, 413, 500, 503),
-            takes="OllamaShowRequest",
+            takes=Body("OllamaShowRequest", {"model": "tiny"}),
         )
     },
-    "/api/chat": _answered("Answer a conversation.", "OllamaChatRequest", "OllamaChatReply"),
-    "/api/generate": _answered("Answer a prompt, or continue a text.", "OllamaGenerateRequest", "OllamaGenerateReply"),
+    "/api/chat": _answered(
+        "Answer a conversation.",
+        Body("OllamaChatRequest", {"messages": [MESSAGE]}),
+        "OllamaChatReply",
+    ),
+    "/api/generate": _answered(
+        "Answer a prompt, or continue a text.",
+        Body("OllamaGenerateRequest", {"prompt": "17+25?"}),
+        "OllamaGenerateReply",
+    ),
     **{path: _refused(path) for path in _REFUSED},
 }

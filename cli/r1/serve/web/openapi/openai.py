@@ -6,8 +6,9 @@ from typing import Any
 
 from r1.serve.web.openapi import openai_objects, openai_requests
 from r1.serve.web.openapi.openai_objects import CHAT_EVENT, COMPLETION_EVENT, RESPONSE_EVENT
-from r1.serve.web.openapi.operations import Errors, operation
+from r1.serve.web.openapi.operations import Body, Errors, operation
 from r1.serve.web.openapi.schemas import EVENTS, JSON, ref
+from r1.serve.web.openapi.shared import MESSAGE
 
 TAG = "OpenAI"
 
@@ -23,7 +24,7 @@ PATHS: dict[str, Any] = {
             "Answer a conversation.",
             {JSON: ref("OpenAIChatCompletion"), EVENTS: CHAT_EVENT},
             _REPLIES,
-            takes="OpenAIChatRequest",
+            takes=Body("OpenAIChatRequest", {"messages": [MESSAGE]}),
         )
     },
     "/v1/completions": {
@@ -32,7 +33,7 @@ PATHS: dict[str, Any] = {
             "Continue a text, without thinking.",
             {JSON: ref("OpenAICompletion"), EVENTS: COMPLETION_EVENT},
             _REPLIES,
-            takes="OpenAICompletionRequest",
+            takes=Body("OpenAICompletionRequest", {"prompt": "17+25="}),
         )
     },
     "/v1/responses": {
@@ -41,7 +42,7 @@ PATHS: dict[str, Any] = {
             "Answer a conversation, with the thinking as an item of its own.",
             {JSON: ref("OpenAIResponse"), EVENTS: RESPONSE_EVENT},
             _REPLIES,
-            takes="OpenAIResponseRequest",
+            takes=Body("OpenAIResponseRequest", {"input": "17+25?"}),
         )
     },
 }

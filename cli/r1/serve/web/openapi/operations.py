@@ -44,22 +44,34 @@ class Errors:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a route takes: JSON by the schema of this name."""
+
+    schema: str
+    example: dict[str, Any]
+
+    @property
+    def described(self) -> dict[str, Any]:
+        return {"required": True, "content": {JSON: {"schema": ref(self.schema), "example": self.example}}}
+
+
 def operation(
     tag: str,
     summary: str,
     answers: dict[str, Schema],
     errors: dict[str, Any],
     *,
-    takes: str | None = None,
+    takes: Body | None = None,
     parameters: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """`answers` has a schema for each content type; `takes` is the name of the body's."""
+    """`answers` has a schema for each content type."""
     content = {kind: {"schema": schema} for kind, schema in answers.items()}
     return {
         "tags": [tag],
         "summary": summary,
         **({"parameters": parameters} if parameters else {}),
-        **({"requestBody": {"required": True, "content": {JSON: {"schema": ref(takes)}}}} if takes else {}),
+        **({} if takes is None else {"requestBody": takes.described}),
         "responses": {"200": {"description": HTTPStatus.OK.phrase, "content": content}, **errors},
     }
 

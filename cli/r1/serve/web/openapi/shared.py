@@ -21,6 +21,9 @@ from r1.serve.web.openapi.schemas import (
     word,
 )
 
+MESSAGE = {"role": "user", "content": "17+25?"}
+"""An example."""
+
 MODEL = text("A name as `r1 list` has it; without one, the default. A server of one model ignores it.")
 STREAMED = flag("Whether the answer comes as a stream.")
 STOP_TEXTS = texts(MOST_STOP_TEXTS, "The answer ends before the first of them.")
