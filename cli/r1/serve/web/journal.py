@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -87,16 +87,17 @@ class Journal:
         return error.message if self._options.log_prompts else error.logged
 
     def _fields(self, entry: Entry) -> dict[str, Any]:
-        finished = _finished(entry)
+        finished, took_s = _finished(entry), time.monotonic() - entry.began
+        started = datetime.now(UTC) - timedelta(seconds=took_s)
         return {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "started": started.isoformat(timespec="milliseconds"),
             "client": entry.client,
             "agent": entry.agent,
             "method": entry.method,
             "path": entry.path[:_SHOWN],
             "status": entry.status,
             "error": self._error(entry),
-            "seconds": round(time.monotonic() - entry.began, 4),
+            "total_s": round(took_s, 4),
             **({} if entry.asked is None else _reply_fields(entry.asked.model, entry.asked.wait_s, finished)),
             **({"prompt": entry.prompt} if self._options.log_prompts else {}),
         }

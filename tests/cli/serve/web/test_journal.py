@@ -128,8 +128,8 @@ class TestForPrograms:
         asked = asked_with("stop", "length")
         asked.wait_s = 0.25
         told = object_of(entry_of(asked))
-        assert datetime.fromisoformat(told.pop("time")).tzinfo is not None
-        assert told.pop("seconds") >= 0
+        assert datetime.fromisoformat(told.pop("started")).tzinfo is not None
+        assert told.pop("total_s") >= 0
         assert told == {
             "event": "request",
             "client": "127.0.0.1",
