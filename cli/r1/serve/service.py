@@ -109,10 +109,14 @@ class Service:
             self.engine.submit(job)
 
     def _settings_of(self, question: Question) -> Settings:
+        """Those of the server, changed. A reply has no more tokens than `--max-tokens` allows: a context for more would
+        have to be made for all.
+        """
         try:
-            return overridden(self.settings, question.changed)
+            changed = overridden(self.settings, question.changed)
         except R1Error as exc:
             raise api_error(exc) from exc
+        return replace(changed, max_tokens=min(changed.max_tokens, self.settings.max_tokens))
 
     def _admit(self) -> None:
         if self.is_ending:

@@ -211,3 +211,9 @@ class TestLoad:
             assert narrow.engine.model == "tiny:Q8_0"
 
         run(test())
+
+
+def test_a_reply_has_no_more_tokens_than_the_server_allows() -> None:
+    service = Service(cast(EngineThread, None), cast(ServedModels, None), Settings(max_tokens=500), queue=1)
+    asked = [Question(None, text="a", changed=changed) for changed in ({}, {"max_tokens": 20}, {"max_tokens": 10**6})]
+    assert [service._settings_of(each).max_tokens for each in asked] == [500, 20, 500]
