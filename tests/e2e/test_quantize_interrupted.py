@@ -18,7 +18,7 @@ from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Shape
 
 SHAPE = Shape(layers=6, hidden=512, inner=1024, heads=8, kv_heads=2)
-KILLS = 20
+KILLS = 10
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 

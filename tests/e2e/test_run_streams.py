@@ -159,14 +159,14 @@ class TestInterrupt:
         assert (process.returncode, out, errors) == (130, b"", b"")
 
     def test_there_is_never_a_traceback_from_the_program(self, start: Start) -> None:
-        """Python's own start, before `main`, may print one: it has frames of site.py or runpy and none of ours."""
+        """Python's own start, before `main`, may print one: it has frames of site.py, runpy or importlib and none of ours."""
         for milliseconds in range(40, 240, 10):
             process = start("run", "--no-stdin", "hi")
             time.sleep(milliseconds / 1000)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=WAIT_S)
             assert not re.search(rb'File ".*/cli/r1/(?!__main__\.py)', errors), errors.decode()
-            if b"site.py" not in errors and b"runpy" not in errors:
+            if not any(own in errors for own in (b"site.py", b"runpy", b"frozen importlib")):
                 assert b"Traceback" not in errors
                 assert process.returncode in {0, 130, -signal.SIGINT}
 

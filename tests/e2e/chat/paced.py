@@ -27,6 +27,7 @@ from r1.chat.vote_job import Tallied, VoteEvent, VoteJob
 from r1.engine.events import Answer, Event, Finished, Prefill, Rewound, Thinking, Thought, Timings, Usage
 from r1.engine.request import Request
 from r1.engine.scheduler import Scheduler
+from r1.evaluate.polling import Polling
 
 _POLL_S = 0.005
 
@@ -92,13 +93,13 @@ class PacedVoteJob(VoteJob):
 
     pacer: Pacer
 
-    def hold(self, emit: Callable[[VoteEvent], None]) -> None:
+    def hold(self, polling: Polling, emit: Callable[[VoteEvent], None]) -> None:
         def emit_and_wait(event: VoteEvent) -> None:
             emit(event)
             if isinstance(event, Tallied):
                 self.pacer.hold(event.wordings[0], lambda: self._stop() or self._times_hurried() > 0)
 
-        super().hold(emit_and_wait)
+        super().hold(polling, emit_and_wait)
 
 
 if __name__ == "__main__":
