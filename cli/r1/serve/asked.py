@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from r1.engine.events import Answer, Event, Finished, Scored
+from r1.engine.events import Answer, Event, Finished, Prefill, Scored
 from r1.serve.errors import ApiError, api_error
 from r1.serve.handover import handover_to
 from r1.serve.jobs import Begun, Failed, JobEvent
@@ -42,6 +42,31 @@ class _Reply:
 
 
 @dataclass(slots=True)
+class Pace:
+    """How fast several replies are generated together: `tokens` of those that have ended, from `since`, when the first
+    event of one came, to `until`, when the last one ended. Times are those of `time.monotonic`.
+    """
+
+    since: float | None = None
+    until: float = 0.0
+    tokens: int = 0
+
+    def add(self, events: Sequence[JobEvent], now: float) -> None:
+        for event in events:
+            if self.since is None and not isinstance(event, Begun | Prefill | Failed):
+                self.since = now
+            if isinstance(event, Finished):
+                self.until = now
+                self.tokens += event.usage.generated_tokens
+
+    @property
+    def tps(self) -> float:
+        """Tokens per second; 0 when there was nothing to measure."""
+        spent = 0.0 if self.since is None else self.until - self.since
+        return self.tokens / spent if spent > 0 else 0.0
+
+
+@dataclass(slots=True)
 class Asked:
     """Replies to the same prompt by the model `model`; close it in any case.
 
@@ -58,6 +83,7 @@ class Asked:
     prompt_tokens: int = 0
     wait_s: float | None = None
     finished: list[Finished] = field(default_factory=list)
+    pace: Pace = field(default_factory=Pace)
     error: ApiError | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     _replies: list[_Reply] = field(default_factory=list)
@@ -68,11 +94,12 @@ class Asked:
         """Takes the events of the reply with this index, on any thread."""
         handover = handover_to(asyncio.get_running_loop())
 
-        def put(events: Sequence[JobEvent]) -> None:
+        def put(events: Sequence[JobEvent], now: float) -> None:
+            self.pace.add(events, now)
             for event in events:
                 self._events.put_nowait((index, event))
 
-        return lambda events: handover.call(partial(put, events))
+        return lambda events: handover.call(partial(put, events, time.monotonic()))
 
     def add(self, cancel: Callable[[], None], stop_texts: Sequence[str]) -> None:
         """Adds a reply, whose events go into `sink` with the number of replies before it. `cancel` ends it early."""
@@ -82,6 +109,13 @@ class Asked:
     def has_all(self) -> bool:
         """Whether the ends of all replies were read."""
         return len(self.finished) == len(self._replies)
+
+    @property
+    def decode_tps(self) -> float:
+        """Tokens per second: of one reply or vote as the engine measured it, of several replies together."""
+        if len(self._replies) > 1:
+            return self.pace.tps
+        return self.finished[0].timings.decode_tps if self.finished else 0.0
 
     async def events(self) -> AsyncIterator[Happened]:
         """The events of all replies, until each has finished. Raises ApiError when one fails."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from r1.engine.events import Answer, Event, Finished, FinishReason, Scored, Thinking, Thought, Timings, Usage
-from r1.serve.asked import Asked, Happened
+from r1.engine.events import Answer, Event, Finished, FinishReason, Prefill, Scored, Thinking, Thought, Timings, Usage
+from r1.serve.asked import Asked, Happened, Pace
 from r1.serve.errors import ApiError
 from r1.serve.jobs import Begun, Failed, JobEvent
 from r1_quantize.errors import NotEnoughSpace
@@ -68,6 +68,39 @@ def test_events_of_all_replies_come_until_each_has_finished() -> None:
         ]
         assert (asking.asked.load_s, asking.asked.prompt_tokens) == (0.75, 5)
         assert [each.reason for each in asking.asked.finished] == ["length", "stop"]
+
+    asyncio.run(test())
+
+
+def test_replies_one_after_the_other_are_not_faster_together() -> None:
+    """Each has 7 tokens. The time of a prompt is not theirs."""
+    pace = Pace()
+    pace.add([Begun(0.5, 5)], 10.0)
+    pace.add([Prefill(5, 5)], 11.0)
+    assert pace.tps == 0
+    pace.add([Thinking("a", 1)], 12.0)
+    pace.add([finished()], 13.0)
+    pace.add([Begun(0.0, 5), Thinking("a", 1)], 13.0)
+    pace.add([finished()], 14.0)
+    assert pace.tps == 7
+
+
+def test_the_speed_of_one_reply_is_as_it_was_measured_and_that_of_several_is_of_all_together() -> None:
+    async def test() -> None:
+        asking = Asking()
+        assert asking.asked.decode_tps == 0
+        for index in range(2):
+            await asking.gets(index, Begun(0.0, 5), Thinking("a", 1))
+            await asking.gets(index, finished())
+        await asking.rest()
+        pace = asking.asked.pace
+        assert pace.since is not None
+        assert (pace.tokens, asking.asked.decode_tps) == (14, pace.tps)
+        asked = Asked("tiny:Q8_0", lambda: None)
+        asked.add(lambda: None, ())
+        assert asked.decode_tps == 0
+        asked.finished.append(finished())
+        assert asked.decode_tps == 30
 
     asyncio.run(test())
 

@@ -87,7 +87,7 @@ class Journal:
         return error.message if self._options.log_prompts else error.logged
 
     def _fields(self, entry: Entry) -> dict[str, Any]:
-        finished, took_s = _finished(entry), time.monotonic() - entry.began
+        took_s = time.monotonic() - entry.began
         started = datetime.now(UTC) - timedelta(seconds=took_s)
         return {
             "started": started.isoformat(timespec="milliseconds"),
@@ -98,7 +98,7 @@ class Journal:
             "status": entry.status,
             "error": self._error(entry),
             "total_s": round(took_s, 4),
-            **({} if entry.asked is None else _reply_fields(entry.asked.model, entry.asked.wait_s, finished)),
+            **({} if entry.asked is None else _reply_fields(entry.asked)),
             **({"prompt": entry.prompt} if self._options.log_prompts else {}),
         }
 
@@ -110,7 +110,7 @@ class Journal:
             return printable(f"{who} · {entry.method} {path:.60} · {entry.status} · {error:.{_SHOWN}}")
         assert entry.asked is not None, "there is an error or a reply"
         finished = _finished(entry)
-        parts = [who, entry.asked.model, *_work(finished), _end(entry.asked)]
+        parts = [who, entry.asked.model, *_work(finished, entry.asked.decode_tps), _end(entry.asked)]
         if self._options.log_prompts and entry.prompt is not None:
             parts.append(" ".join(entry.prompt.split()))
         return printable(" · ".join(parts))
@@ -120,13 +120,12 @@ def _finished(entry: Entry) -> list[Finished]:
     return entry.asked.finished if entry.asked is not None else []
 
 
-def _work(finished: list[Finished]) -> list[str]:
+def _work(finished: list[Finished], speed: float) -> list[str]:
     """The tokens of the prompt and of all replies, and their speed."""
     if not finished:
         return []
     prompt = finished[0].usage.prompt_tokens
     generated = sum(each.usage.generated_tokens for each in finished)
-    speed = sum(each.timings.decode_tps for each in finished)
     return [f"{prompt:,} + {generated:,} tokens", f"{speed:,.{0 if speed >= 10 else 1}f} tok/s"]
 
 
@@ -137,17 +136,18 @@ def _end(asked: Asked) -> str:
     return ", ".join(dict.fromkeys([*reasons, *left]))
 
 
-def _reply_fields(model: str, wait_s: float | None, finished: list[Finished]) -> Mapping[str, Any]:
+def _reply_fields(asked: Asked) -> Mapping[str, Any]:
+    wait_s, finished = asked.wait_s, asked.finished
     usages = [each.usage for each in finished]
     return {
-        "model": model,
+        "model": asked.model,
         "wait_s": None if wait_s is None else round(wait_s, 4),
         "ttft_s": round(finished[0].timings.ttft_s, 4) if finished else None,
         "prompt_tokens": usages[0].prompt_tokens if usages else None,
         "cached_tokens": usages[0].cached_tokens if usages else None,
         "thinking_tokens": sum(usage.thinking_tokens for usage in usages),
         "answer_tokens": sum(usage.answer_tokens for usage in usages),
-        "decode_tps": round(sum(each.timings.decode_tps for each in finished), 2),
+        "decode_tps": round(asked.decode_tps, 2),
         "finish_reasons": [each.reason for each in finished],
     }
 

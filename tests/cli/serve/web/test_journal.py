@@ -13,7 +13,7 @@ import pytest
 
 from r1.console import Console
 from r1.engine.events import Finished, FinishReason, Timings, Usage
-from r1.serve.asked import Asked
+from r1.serve.asked import Asked, Pace
 from r1.serve.entry import Entry
 from r1.serve.errors import ApiError
 from r1.serve.web.journal import Journal, JournalOptions
@@ -25,12 +25,15 @@ PATH = "/v1/chat/completions"
 
 
 def asked_with(*reasons: FinishReason, unread: int = 0) -> Asked:
-    """A question whose replies ended so; of `unread` more no end was read. Each has 3 + 4 tokens, at 30 a second."""
+    """A question whose replies ended so; of `unread` more no end was read. Each has 3 + 4 tokens, at 30 a second while
+    it was generated; all of them took half a second.
+    """
     asked = Asked("qwen-7b:Q4_K_M", lambda: None)
     for _ in range(len(reasons) + unread):
         asked.add(lambda: None, ())
     timings = Timings(0.125, 90.0, 30.0, 1.0)
     asked.finished += [Finished(reason, Usage(1200, 3, 4, cached_tokens=1000), timings) for reason in reasons]
+    asked.pace = Pace(since=100.0, until=100.5, tokens=7 * len(reasons))
     return asked
 
 
@@ -72,7 +75,7 @@ class TestForPeople:
 
     def test_several_replies_share_the_prompt(self) -> None:
         [line] = lines_of([entry_of(asked_with("stop", "length", "stop"))])
-        assert parts(line)[4:] == ["1,200 + 21 tokens", "90 tok/s", "stop, length"]
+        assert parts(line)[4:] == ["1,200 + 21 tokens", "42 tok/s", "stop, length"]
 
     @pytest.mark.parametrize(
         ("asked", "end"),
@@ -88,12 +91,12 @@ class TestForPeople:
         assert parts(line)[-1] == end
 
     def test_a_refusal(self) -> None:
-        refusal = ApiError(404, "'x' is no model of this machine;\nhere are tiny:Q8_0")
+        refusal = ApiError(404, "'x' is no model of this machine;\nit has tiny:Q8_0")
         [line] = lines_of([entry_of(error=refusal, status=404)])
         assert parts(line)[3:] == [
             f"POST {PATH}",
             "404",
-            "'x' is no model of this machine; here are tiny:Q8_0",
+            "'x' is no model of this machine; it has tiny:Q8_0",
         ]
 
     def test_an_error_after_the_answer_had_begun(self) -> None:
@@ -145,7 +148,7 @@ class TestForPrograms:
             "cached_tokens": 1000,
             "thinking_tokens": 6,
             "answer_tokens": 8,
-            "decode_tps": 60.0,
+            "decode_tps": 28.0,
             "finish_reasons": ["stop", "length"],
         }
 
