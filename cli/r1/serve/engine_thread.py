@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
@@ -35,12 +35,14 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """At one moment: jobs that run, jobs and leases that wait, leases that are held, and the use of the KV cache."""
+    """At one moment: jobs that run, jobs and leases that wait, leases that are held, and the use of the KV cache; None:
+    it is not known, because a step uses it.
+    """
 
     running: int
     waiting: int
     leases: int
-    occupancy: Occupancy
+    occupancy: Occupancy | None
 
 
 class EngineThread:
@@ -138,7 +140,11 @@ class EngineThread:
         """What there is to do. Only on the thread: see `call`."""
         present = self._host.present
         occupancy = Occupancy(0, 0, 0, 0) if present is None else present.loaded.occupancy
-        return EngineState(len(self._running), len(self._line), self._leases, occupancy)
+        return replace(self.state_in_a_step(), occupancy=occupancy)
+
+    def state_in_a_step(self) -> EngineState:
+        """The same without the KV cache, from any thread. What came during the step is not yet among what waits."""
+        return EngineState(len(self._running), len(self._line), self._leases, None)
 
     def close(self) -> None:
         """Ends what is under way, and the thread."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from concurrent.futures import Future
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -17,14 +18,16 @@ _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _LOOK_S = 0.5
 
 
-async def look(engine: EngineThread) -> EngineState | None:
-    """What the engine does, between two of its steps; None if it does not come to it soon, as while it loads."""
+async def look(engine: EngineThread) -> EngineState:
+    """What the engine does, between two of its steps. If none ends soon, as while it loads or reads a long prompt, it
+    is what it does meanwhile, without the KV cache.
+    """
     looked: Future[EngineState] = Future()
     engine.call(lambda: looked.set_result(engine.state()))
     try:
         return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(looked)), _LOOK_S)
     except TimeoutError:
-        return None
+        return engine.state_in_a_step()
 
 
 class Metrics:
@@ -46,6 +49,8 @@ class Metrics:
         self._busy = self._gauge("sequences_busy", "Sequences that a reply has.")
         self._cells = self._gauge("cells", "Tokens that fit the KV cache.")
         self._free = self._gauge("cells_free", "Cells of the KV cache that a new reply could have.")
+        for gauge in (self._sequences, self._busy, self._cells, self._free):
+            gauge.set(math.nan)
 
     def add(self, entry: Entry) -> None:
         """A request that is over."""
@@ -65,13 +70,15 @@ class Metrics:
             self._tokens.labels("thinking").inc(usage.thinking_tokens + usage.discarded_tokens)
             self._tokens.labels("answer").inc(usage.answer_tokens)
 
-    def text(self, active: int, state: EngineState | None) -> bytes:
-        """All figures; `active` questions wait or are answered now. `state` None: the engine's are those of before."""
+    def text(self, active: int, state: EngineState) -> bytes:
+        """All figures; `active` questions wait or are answered now. Those of a KV cache that is not known are as before
+        or NaN.
+        """
         self._active.set(active)
-        if state is not None:
-            self._running.set(state.running)
-            self._waiting.set(state.waiting)
-            self._leases.set(state.leases)
+        self._running.set(state.running)
+        self._waiting.set(state.waiting)
+        self._leases.set(state.leases)
+        if state.occupancy is not None:
             self._sequences.set(state.occupancy.sequences)
             self._busy.set(state.occupancy.busy_sequences)
             self._cells.set(state.occupancy.cells)

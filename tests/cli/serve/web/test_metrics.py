@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 
@@ -15,6 +16,7 @@ from r1.serve.engine_thread import EngineState, EngineThread
 from r1.serve.service import Service
 from r1.serve.web.metrics import Metrics, look
 
+CACHE = ("cells_free", "cells", "sequences_busy", "sequences")
 LONG = {"messages": [{"role": "user", "content": "17+25?"}], "temperature": 5, "max_tokens": 1500, "n": 3}
 
 
@@ -34,33 +36,33 @@ def ask_until(is_seen: threading.Event, client: TestClient) -> None:
 
 
 class TestMetrics:
-    def test_the_engine_that_does_not_answer_has_the_figures_of_before(self) -> None:
+    def test_a_cache_that_is_not_known_has_the_figures_of_before(self) -> None:
         metrics = Metrics()
-        metrics.text(0, EngineState(2, 3, 1, Occupancy(700, 1000, 2, 4)))
-        told = gauges(metrics.text(5, None).decode())
-        assert {name: told[f"r1_{name}"] for name in ("active_requests", "replies_running", "replies_waiting")} == {
-            "active_requests": 5,
-            "replies_running": 2,
-            "replies_waiting": 3,
-        }
-        assert [told[f"r1_{name}"] for name in ("cells_free", "cells", "sequences_busy", "sequences", "leases")] == [
-            *(700, 1000, 2, 4, 1)
-        ]
+        metrics.text(0, EngineState(0, 0, 0, Occupancy(700, 1000, 2, 4)))
+        told = gauges(metrics.text(5, EngineState(2, 3, 1, None)).decode())
+        names = ("active_requests", "replies_running", "replies_waiting", "leases")
+        assert [told[f"r1_{name}"] for name in names] == [5, 2, 3, 1]
+        assert [told[f"r1_{name}"] for name in CACHE] == [700, 1000, 2, 4]
+
+    def test_a_cache_that_was_never_known_is_not_told_to_be_empty(self) -> None:
+        told = gauges(Metrics().text(1, EngineState(1, 0, 0, None)).decode())
+        assert told["r1_replies_running"] == 1
+        assert all(math.isnan(told[f"r1_{name}"]) for name in CACHE)
 
 
 class TestLook:
-    def test_gives_up_while_the_engine_is_busy_and_harms_nothing(self, service: Service) -> None:
+    def test_does_not_wait_for_a_long_step_and_tells_what_runs_in_it(self, service: Service) -> None:
         may_end, has_begun = threading.Event(), threading.Event()
 
         async def test(engine: EngineThread) -> None:
             engine.call(has_begun.set)
             engine.call(lambda: wait_for(may_end))
             await asyncio.to_thread(has_begun.wait, 60)
-            assert await look(engine) is None
+            assert await look(engine) == EngineState(0, 0, 0, None)
             may_end.set()
             state = await look(engine)
-            assert state is not None
             assert (state.running, state.waiting, state.leases) == (0, 0, 0)
+            assert state.occupancy is not None
 
         asyncio.run(test(service.engine))
 
