@@ -90,7 +90,7 @@ class ServedModels:
         known = named_by(self._environ, reference)
         if known is None or known.endswith(".gguf"):
             here = ", ".join(known_models(self._environ))
-            raise ModelNotFound(f"{reference!r:.120} is no model of this machine; here are {here}")
+            raise ModelNotFound(f"{reference!r:.120} is no model of this machine; it has {here}")
         return full_name(store, known)
 
     def all(self) -> list[ServedModel]:

@@ -137,7 +137,7 @@ def _foreign(origin: str) -> ApiError:
     option = f"--allow-origin {origin}"
     who = f"web pages of {origin!r:.{_SHOWN}}"
     if not is_origin(origin):
-        option, who = "--allow-origin null, with a key", "web pages without an origin of their own"
+        option, who = "--allow-origin null, with a key,", "web pages without an origin of their own"
     return ApiError(403, f"{who} may not use this server; {option} lets them in", code="origin_not_allowed")
 
 

@@ -197,7 +197,7 @@ class TestOrigin:
         ("origin", "advice"),
         [
             *((origin, f"--allow-origin {origin} lets") for origin in FOREIGN),
-            *((origin, "--allow-origin null, with a key") for origin in NO_ORIGIN),
+            *((origin, "--allow-origin null, with a key, lets them in") for origin in NO_ORIGIN),
         ],
     )
     def test_a_foreign_origin_is_refused_whatever_it_asks(self, method: str, origin: str, advice: str) -> None:
