@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from r1.render.reply_text import Reply
 from r1.serve.asked import Asked
 from r1.serve.jobs import JobEvent
 from r1.serve.question import Question
@@ -52,5 +53,5 @@ class ScriptedService:
     def keep(self, model: str, seconds: float | None) -> None:
         self.kept.append((model, seconds))
 
-    def warm(self, _asked: Asked, _question: Question, thinking: str, answer: str) -> None:
-        self.warmed.append((thinking, answer))
+    def warm(self, _asked: Asked, _question: Question, reply: Reply) -> None:
+        self.warmed.append((reply.thinking, reply.answer))

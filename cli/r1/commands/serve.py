@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from r1.console import Console
 from r1.engine.llama import Stop
+from r1.engine.prompt import Turn
 from r1.fit.fitted_model import Listener, Workload
 from r1.library import find_model, open_store, require_runnable
 from r1.loaded_model import LoadedModel
@@ -88,6 +89,7 @@ def serve_models(console: Console, options: ServeOptions, settings: Settings) ->
         if name is not None:
             with engine.lease(name):  # fails now, not at the first request
                 pass
+            engine.warm(name, [Turn("", "", "")])  # makes the KV cache, and reads every weight once
         journal.listening(address_of(bound), name, needs_key=bool(access.keys))
         ending = Ending(options.grace_s, end, stop.set, lambda: journal.ending(service.active, options.grace_s))
         number = serve(application(service, journal, access), bound, ending)
@@ -103,4 +105,7 @@ def _load(console: Console, models: ServedModels, settings: Settings, stop: Stop
     listener = Listener(note=lambda note: (console.warn if note.grave else console.note)(note.text))
     with model.named_in_errors():
         require_runnable(open_store(console.environ), model.stored)
-        return LoadedModel(model.stored.path, settings, stop, listener, name=name, workload=workload)
+        loaded = LoadedModel(model.stored.path, settings, stop, listener, name=name, workload=workload)
+    if loaded.sequences == 1:  # planned once: a context that grows with a conversation would lose its cache each time
+        loaded.configure(replace(settings, ctx=loaded.plan.context))
+    return loaded

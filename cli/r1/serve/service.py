@@ -12,6 +12,7 @@ from r1.engine.context import PromptTooLong
 from r1.engine.prompt import Turn
 from r1.evaluate.tally import seed_of
 from r1.loaded_model import LoadedModel
+from r1.render.reply_text import Reply
 from r1.serve.asked import Asked
 from r1.serve.engine_thread import EngineThread
 from r1.serve.entry import current
@@ -78,11 +79,15 @@ class Service:
         except R1Error as exc:
             raise api_error(exc) from exc
 
-    def warm(self, asked: Asked, question: Question, thinking: str, answer: str) -> None:
-        """Makes the conversation's next prompt quick, after a complete reply."""
+    def warm(self, asked: Asked, question: Question, reply: Reply) -> None:
+        """Makes the conversation's next prompt quick, after an answer; also after one that was cut off, because a
+        client may ask for the rest.
+        """
         dialogue = question.dialogue
-        if dialogue is not None and dialogue.beginning is None and question.count == 1:
-            self.engine.warm(asked.model, [*dialogue.turns, Turn(dialogue.prompt, thinking, answer)])
+        can_go_on = dialogue is not None and dialogue.beginning is None and question.count == 1
+        if dialogue is not None and can_go_on and reply.answer and reply.finished.reason != "interrupted":
+            turn = Turn(dialogue.prompt, reply.thinking, reply.answer)
+            self.engine.warm(asked.model, [*dialogue.turns, turn])
 
     async def _with_model(self, model: str, work: Callable[[LoadedModel], _Result]) -> _Result:
         self._admit()

@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import pytest
 
+from r1.engine.events import Finished, FinishReason, Timings, Usage
 from r1.engine.prompt import Beginning, Turn
+from r1.render.reply_text import Reply
 from r1.serve.asked import Asked
 from r1.serve.collected import Collected, collect
 from r1.serve.engine_thread import EngineThread
@@ -180,11 +182,20 @@ class WarmEngine:
 class TestWarm:
     EARLIER = Turn("hi", "", "hello")
 
-    def warmed(self, question: Question) -> list[tuple[str, list[Turn]]]:
+    def warmed(
+        self, question: Question, answer: str = "42", reason: FinishReason = "stop"
+    ) -> list[tuple[str, list[Turn]]]:
         engine = WarmEngine()
         service = Service(cast(EngineThread, engine), cast(ServedModels, None), Settings(), 0)
-        service.warm(Asked("tiny:Q8_0", lambda: None), question, "hm", "42")
+        finished = Finished(reason, Usage(5, 2, 3), Timings(0.1, 50.0, 10.0, 1.0))
+        service.warm(Asked("tiny:Q8_0", lambda: None), question, Reply(finished, "hm", answer))
         return engine.warmed
+
+    def test_also_after_an_answer_that_was_cut_off(self) -> None:
+        assert self.warmed(SUM, "4", "length") == self.warmed(SUM, "4")
+
+    def test_not_without_an_answer_or_after_one_that_nobody_heard_to_its_end(self) -> None:
+        assert self.warmed(SUM, "", "length") == self.warmed(SUM, "4", "interrupted") == []
 
     def test_the_conversation_with_the_reply(self) -> None:
         question = replace(SUM, dialogue=Dialogue((self.EARLIER,), "17+25?"))

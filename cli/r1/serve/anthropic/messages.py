@@ -48,8 +48,7 @@ class _Answering:
 
     def warm_after(self, reply: Reply) -> None:
         """Makes the next turn quick."""
-        if reply.finished.reason == "stop":
-            self.service.warm(self.asked, self.question, reply.thinking, reply.answer)
+        self.service.warm(self.asked, self.question, reply)
 
 
 async def create_message(request: Request) -> Response:

@@ -75,8 +75,8 @@ class Answering:
     def ended(self, asked: Asked, question: Question, reply: Reply) -> None:
         """Makes the next prompt quick, unless the model is to be freed."""
         is_freed = self.keep_alive is not None and self.keep_alive.is_zero
-        if self.is_conversation and reply.finished.reason == "stop" and not is_freed:
-            self.service.warm(asked, question, reply.thinking, reply.answer)
+        if self.is_conversation and not is_freed:
+            self.service.warm(asked, question, reply)
 
 
 def _load_s(asked: Asked) -> float:

@@ -42,9 +42,8 @@ class Answering:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.asked.model}
 
     def end(self, reply: Reply) -> None:
-        """Makes the conversation's next prompt quick, after a complete reply."""
-        if reply.finished.reason == "stop":
-            self.service.warm(self.asked, self.question, reply.thinking, reply.answer)
+        """Makes the next turn quick."""
+        self.service.warm(self.asked, self.question, reply)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from r1.engine.events import Answer, Event, Finished, FinishReason, Prefill, Rewound, Thinking, Thought, Timings, Usage
+from r1.render.reply_text import Reply
 from r1.serve.anthropic.api import ANTHROPIC
 from r1.serve.anthropic.objects import SIGNATURE
 from r1.serve.asked import Asked
@@ -56,8 +57,8 @@ class ScriptedService:
         self.asked.append(asked)
         return asked
 
-    def warm(self, _asked: Asked, _question: Question, thinking: str, answer: str) -> None:
-        self.warmed.append((thinking, answer))
+    def warm(self, _asked: Asked, _question: Question, reply: Reply) -> None:
+        self.warmed.append((reply.thinking, reply.answer))
 
     def _cancel(self) -> None:
         self.is_cancelled = True
@@ -245,14 +246,6 @@ def test_after_a_complete_reply_the_next_turn_is_made_ready(*, is_streamed: bool
     service = ScriptedService(REPLY)
     client(service).post("/v1/messages", json={**BODY, "stream": is_streamed})
     assert service.warmed == [("17 + 25", "It is 42")]
-    assert service.is_left
-
-
-@pytest.mark.parametrize("is_streamed", [False, True])
-def test_nothing_is_made_ready_after_half_a_reply(*, is_streamed: bool) -> None:
-    service = ScriptedService([Answer("It", 1), replace(DONE, reason="length")])
-    client(service).post("/v1/messages", json={**BODY, "stream": is_streamed})
-    assert service.warmed == []
     assert service.is_left
 
 
