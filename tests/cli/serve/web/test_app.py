@@ -17,6 +17,7 @@ from starlette.types import Message
 
 from r1.console import Console
 from r1.serve.api import Api
+from r1.serve.engine_thread import EngineState
 from r1.serve.service import Service
 from r1.serve.web import app as app_module
 from r1.serve.web.access import Access
@@ -159,7 +160,7 @@ class TestMetrics:
             client.get(path)
             client.get(path, headers={"origin": "http://evil.example"})
             client.get("/test/fail")
-        text = metrics.text(0, None).decode()
+        text = metrics.text(0, EngineState(0, 0, 0, None)).decode()
         assert "thought-up" not in text
         assert 'path="other"' in text
         assert 'path="/test/fail",status="500"} 4.0' in text
