@@ -159,7 +159,7 @@ class TestInterrupt:
         assert (process.returncode, out, errors) == (130, b"", b"")
 
     def test_there_is_never_a_traceback_from_the_program(self, start: Start) -> None:
-        """Python's own start, before `main`, may print one: it has frames of site.py, runpy or importlib and none of ours."""
+        """Python itself may print one, of its start or an import: with frames of its own modules and none of ours."""
         for milliseconds in range(40, 240, 10):
             process = start("run", "--no-stdin", "hi")
             time.sleep(milliseconds / 1000)

@@ -205,4 +205,5 @@ class TestErrors:
         every = {**root.commands, **{f"history {name}": one for name, one in root.commands["history"].commands.items()}}
         with_json = {name for name, one in every.items() if any("--json" in param.opts for param in one.params)}
         tested = {name for name in with_json if any(f"{line} ".startswith(f"{name} ") for line in COMMANDS.values())}
-        assert with_json - tested == {"pull", "serve", "history list"}  # the first two have their own tests; the last is `history`
+        # the first two have tests of their own; the last one is `history`
+        assert with_json - tested == {"pull", "serve", "history list"}
