@@ -46,7 +46,7 @@ class Journal:
             self._console.json({"event": "listening", "address": address, "model": model}, one_line=True)
             return
         key = "your key" if needs_key else "any key"
-        self._say(f"serving {model or 'all models'} on {address} (OpenAI clients: {address}/v1, {key})")
+        self._say(f"serving {model or 'all models'} on {address} (/v1 for OpenAI; {key})")
 
     def ending(self, active: int, grace_s: float) -> None:
         """Tells whoever pressed Ctrl-C what is waited for."""

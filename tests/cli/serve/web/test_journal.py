@@ -207,11 +207,12 @@ class TestListening:
     def test_the_address_and_what_clients_need(self) -> None:
         line = self.said("tiny:Q8_0", needs_key=False)
         assert line.count("\n") == 1
-        for each in ("tiny:Q8_0", "http://127.0.0.1:8017 ", "http://127.0.0.1:8017/v1", "any key"):
+        for each in ("tiny:Q8_0", "http://127.0.0.1:8017 ", "/v1 for OpenAI", "any key"):
             assert each in line
 
     def test_a_key_of_ones_own(self) -> None:
         assert "your key" in self.said(None, needs_key=True)
+        assert len(self.said(None, needs_key=True).rstrip()) <= 80
 
     def test_a_quiet_server_does_not_say_it(self) -> None:
         assert self.said(None, needs_key=False, quiet=True) == ""
