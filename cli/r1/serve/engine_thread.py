@@ -79,11 +79,6 @@ class EngineThread:
         self._inbox.put(lambda: self._warmings.add(Warming(model, tuple(turns)), self.sequences))
 
     @property
-    def model(self) -> str | None:
-        """The full name of the model that is loaded; it may be another one a moment later."""
-        return None if (present := self._host.present) is None else present.name
-
-    @property
     def presence(self) -> Presence | None:
         """The model that is loaded; None: there is none, or it is being loaded."""
         return self._host.presence

@@ -154,7 +154,8 @@ class TestKeepAlive:
             with engine.lease("a"):
                 engine.keep("b", 0)
             with engine.lease("a"):
-                assert engine.model == "a"
+                assert engine.presence is not None
+                assert engine.presence.name == "a"
 
     def test_a_time_that_is_longer_than_a_thread_can_wait(self) -> None:
         """It is an error of the operating system, which would end the thread."""

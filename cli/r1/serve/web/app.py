@@ -66,7 +66,9 @@ async def _health(request: Request) -> Response:
     service: Service = request.app.state.service
     if service.is_ending:
         return json_response({"status": "ending"}, 503)
-    return json_response({"status": "ok", "model": service.engine.model, "active": service.active})
+    presence = service.engine.presence
+    model = None if presence is None else presence.name
+    return json_response({"status": "ok", "model": model, "active": service.active})
 
 
 async def _metrics(request: Request) -> Response:
