@@ -26,6 +26,7 @@ from tests.fakes.hosted import WAIT_S
 class NamedModel:
     name: str
     sequences: int = 1
+    plan: None = None
     closed: threading.Event = field(default_factory=threading.Event)
 
     def close(self) -> None:
