@@ -101,7 +101,8 @@ class TestCancel:
             vote.close()
             first.close()
             await idle(service)
-            assert service.engine.model == "endless:BF16"
+            assert service.engine.presence is not None
+            assert service.engine.presence.name == "endless:BF16"
 
         run(narrow, test)
 
