@@ -78,6 +78,8 @@ class Asked:
     model: str
     ended: Callable[[], None]
     """Called once, when it is closed."""
+    begun: Callable[[], None] = lambda: None
+    """Called once, when the first reply's turn has come: its model is loaded."""
     began: float = field(default_factory=time.monotonic)
     load_s: float = 0.0
     prompt_tokens: int = 0
@@ -179,6 +181,7 @@ class Asked:
             self.prompt_tokens = event.prompt_tokens
             if self.wait_s is None:
                 self.wait_s = time.monotonic() - self.began
+                self.begun()
 
 
 def _answered(reply: _Reply, event: Answer) -> list[Event]:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
 from r1.engine.context import PromptTooLong
 from r1_quantize.errors import ModelNotFound, NotEnoughSpace, R1Error, UsageError
+
+_Result = TypeVar("_Result")
 
 
 class ApiError(Exception):
@@ -61,3 +67,11 @@ def api_error(error: Exception) -> ApiError:
         return ApiError(500, str(error))
     unexpected = f"unexpected error: {type(error).__name__}"
     return ApiError(500, f"{unexpected}: {error}", logged=f"{unexpected}; with R1_DEBUG=1 the log says where")
+
+
+async def in_thread(work: Callable[[], _Result]) -> _Result:
+    """The result of work that reads files. Raises ApiError."""
+    try:
+        return await asyncio.to_thread(work)
+    except R1Error as exc:
+        raise api_error(exc) from exc

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from r1.serve.asked import Asked
+from r1.serve.collected import Collected, collect
 from r1.serve.errors import ApiError
 from r1.serve.fields import Fields
 
@@ -80,10 +81,36 @@ def json_response(value: object, status: int = 200, headers: dict[str, str] | No
     return Response(body, status, headers, media_type="application/json")
 
 
+async def respond(
+    request: Request,
+    asked: Asked,
+    stream: Callable[[], StreamedResponse] | None,
+    whole: Callable[[list[Collected]], Response],
+) -> Response:
+    """What `stream` makes of the replies when they begin, or, if it is None, `whole` when they have ended.
+
+    Closes `asked` in any case. Raises ApiError before the answer has begun, and ClientGone.
+    """
+    try:
+        await unless_gone(request, asked.begin(PING_S if stream else None))
+        if stream is not None:
+            return stream()
+        replies = await unless_gone(request, collect(asked))
+    except BaseException:
+        asked.close()
+        raise
+    asked.close()
+    return whole(replies)
+
+
 async def unless_gone(request: Request, work: Awaitable[_Result]) -> _Result:
     """The result of the work, which is cancelled when the client goes away: then raises ClientGone."""
+    return await _unless_gone(request.receive, work)
+
+
+async def _unless_gone(receive: Receive, work: Awaitable[_Result]) -> _Result:
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request.receive))
+    gone = asyncio.ensure_future(_disconnected(receive))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -98,8 +125,8 @@ class StreamedResponse(Response):
     is over or the client has gone away.
     """
 
-    def __init__(self, asked: Asked, frames: AsyncIterator[str], media_type: str, ping: str | None) -> None:
-        """`ping` is what to send; None: this kind of stream has nothing that means nothing."""
+    def __init__(self, asked: Asked, frames: AsyncIterator[str], media_type: str, ping: str) -> None:
+        """`ping` is something to send that means nothing."""
         super().__init__(media_type=media_type, headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._asked = asked
@@ -107,17 +134,11 @@ class StreamedResponse(Response):
         self._ping = ping
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        sending = asyncio.ensure_future(self._send_all(send))
-        gone = asyncio.ensure_future(_disconnected(receive))
         try:
-            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
+            with suppress(ClientGone):
+                await _unless_gone(receive, self._send_all(send))
         finally:
-            await _cancel(sending, gone)
             self._asked.close()
-        if self.background is not None:
-            await self.background()
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -126,15 +147,14 @@ class StreamedResponse(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _with_pings(frames: AsyncIterator[str], ping: str | None) -> AsyncIterator[str]:
+async def _with_pings(frames: AsyncIterator[str], ping: str) -> AsyncIterator[str]:
     """The frames, and `ping` after each PING_S seconds without one."""
     following = asyncio.ensure_future(anext(frames, None))
     try:
         while True:
             done, _ = await asyncio.wait({following}, timeout=PING_S)
             if not done:
-                if ping is not None:
-                    yield ping
+                yield ping
                 continue
             frame = following.result()
             if frame is None:

@@ -19,6 +19,7 @@ MOST_REPLIES = 128
 """To one request: OpenAI's limit for `n`."""
 
 MOST_STOP_TEXTS = 16
+MOST_TOP_LOGPROBS = 20
 
 
 @dataclass(frozen=True, slots=True)

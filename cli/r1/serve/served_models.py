@@ -17,7 +17,6 @@ from r1.library import full_name, known_models, look_up, named_by, open_store
 from r1_quantize.catalog import Checkpoint
 from r1_quantize.errors import BadGGUF, ModelNotFound
 from r1_quantize.gguf import reader
-from r1_quantize.gguf.reader import GGUFFile
 from r1_quantize.store.model import StoredModel
 from r1_quantize.store.store import Store
 
@@ -34,19 +33,23 @@ class ServedModel:
 
     @property
     def header(self) -> Mapping[str, Any]:
-        """The metadata of its GGUF. Raises BadGGUF."""
-        return self._file.metadata
+        """The metadata of its GGUF, some megabytes, read each time. Raises BadGGUF."""
+        with self.named_in_errors():
+            return reader.read(self.stored.path).metadata
 
     @property
-    def parameters(self) -> int:
-        """The number of its weights. Raises BadGGUF."""
-        return sum(prod(tensor.shape) for tensor in self._file.tensors if tensor.name != "rope_freqs.weight")
+    def facts(self) -> Facts:
+        """What clients often ask. Raises BadGGUF."""
+        with self.named_in_errors():
+            return _facts(self.stored.path, self.stored.size, self.stored.modified)
 
-    @property
-    def context_length(self) -> int | None:
-        """The tokens it was trained for. Raises BadGGUF."""
-        value = self.header.get(f"{self.header.get('general.architecture')}.context_length")
-        return value if isinstance(value, int) else None
+    def context_within(self, ctx: int | None) -> int | None:
+        """The most tokens of context that a server with this `ctx` gives; None: not known, as of a damaged file."""
+        try:
+            trained = self.facts.context_length
+        except BadGGUF:
+            trained = None
+        return min((each for each in (trained, ctx) if each), default=None)
 
     @contextmanager
     def named_in_errors(self) -> Iterator[None]:
@@ -56,16 +59,44 @@ class ServedModel:
         except BadGGUF as exc:
             raise BadGGUF(str(exc).replace(str(self.stored.path), self.name)) from exc
 
-    @property
-    def _file(self) -> GGUFFile:
-        with self.named_in_errors():
-            return _read(self.stored.path, self.stored.size, self.stored.modified)
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Of a GGUF's header; None where it does not say it.
+
+    `parameters` are the learned weights; `elements` are all numbers in its tensors, as llama.cpp counts them.
+    """
+
+    architecture: str
+    file_type: object
+    context_length: int | None
+    embedding_length: int | None
+    vocabulary: int | None
+    parameters: int
+    elements: int
 
 
-@lru_cache(64)
-def _read(path: Path, _size: int, _modified: float) -> GGUFFile:
-    """Remembered for as long as the file is the same."""
-    return reader.read(path)
+@lru_cache(256)
+def _facts(path: Path, _size: int, _modified: float) -> Facts:
+    """Remembered for as long as the file is the same. Raises BadGGUF."""
+    file = reader.read(path)
+    architecture = file.metadata.get("general.architecture")
+    sizes = {tensor.name: prod(tensor.shape) for tensor in file.tensors}
+    embedding = next((tensor.shape for tensor in file.tensors if tensor.name == "token_embd.weight"), (None,))
+    return Facts(
+        architecture=architecture if isinstance(architecture, str) else "",
+        file_type=file.metadata.get("general.file_type"),
+        context_length=_whole_number(file.metadata.get(f"{architecture}.context_length")),
+        embedding_length=_whole_number(file.metadata.get(f"{architecture}.embedding_length")),
+        vocabulary=embedding[-1],
+        parameters=sum(size for name, size in sizes.items() if name != "rope_freqs.weight"),
+        elements=sum(sizes.values()),
+    )
+
+
+def _whole_number(value: object) -> int | None:
+    """A GGUF can have a value of any type under any key."""
+    return value if isinstance(value, int) else None
 
 
 class ServedModels:

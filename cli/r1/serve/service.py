@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +15,7 @@ from r1.render.reply_text import Reply
 from r1.serve.asked import Asked
 from r1.serve.engine_thread import EngineThread
 from r1.serve.entry import current
-from r1.serve.errors import ApiError, api_error
+from r1.serve.errors import ApiError, api_error, in_thread
 from r1.serve.held_vote import HeldVote
 from r1.serve.jobs import Job, Party
 from r1.serve.question import Question, request_for
@@ -74,10 +73,7 @@ class Service:
 
     async def name_of(self, model: str | None) -> str:
         """The full name of a model. Raises ApiError."""
-        try:
-            return await asyncio.to_thread(self.models.full_name, model)
-        except R1Error as exc:
-            raise api_error(exc) from exc
+        return await in_thread(lambda: self.models.full_name(model))
 
     def warm(self, asked: Asked, question: Question, reply: Reply) -> None:
         """Makes the conversation's next prompt quick, after an answer; also after one that was cut off, because a

@@ -131,8 +131,8 @@ class TestHeader:
         """As https://github.com/ggml-org/ggml/blob/master/docs/gguf.md names it."""
         tiny = models.get("tiny:Q8_0")
         assert tiny.header["general.architecture"] == "qwen2"
-        assert tiny.context_length == tiny.header["qwen2.context_length"] == 2048
-        assert tiny.parameters > 100_000
+        assert tiny.facts.context_length == tiny.header["qwen2.context_length"] == 2048
+        assert tiny.facts.parameters > 100_000
         assert tiny.checkpoint is not None
         assert tiny.checkpoint.name == "tiny"
 
@@ -143,11 +143,12 @@ class TestHeader:
         path = own / "models" / "bad" / "Q8_0.gguf"
         path.write_bytes(b"no GGUF at all")
         bad = models.get("bad:Q8_0")
-        for read in ("header", "parameters", "context_length"):
+        for read in ("header", "facts"):
             with pytest.raises(BadGGUF, match=r"^bad:Q8_0: "):
                 getattr(bad, read)
+        assert (bad.context_within(None), bad.context_within(512)) == (None, 512)
         shutil.copy(own / "models" / "tiny" / "Q8_0.gguf", path)
-        assert models.get("bad:Q8_0").context_length == 2048, "a file that was repaired is read again"
+        assert models.get("bad:Q8_0").context_within(None) == 2048, "a file that was repaired is read again"
 
 
 class TestPinned:
@@ -161,7 +162,7 @@ class TestPinned:
 
     def test_it_alone_is_there(self, pinned: ServedModels) -> None:
         assert [each.name for each in pinned.all()] == ["qwen-7b:Q8_0"]
-        assert pinned.get("qwen-7b:Q8_0").context_length == 2048
+        assert pinned.get("qwen-7b:Q8_0").context_within(None) == 2048
 
     def test_the_catalogue_knows_it(self, pinned: ServedModels) -> None:
         checkpoint = pinned.get("qwen-7b:Q8_0").checkpoint
@@ -176,4 +177,4 @@ class TestPinned:
         name = models.full_name(None)
         assert "private" not in name
         assert "/" not in name
-        assert models.get(name).context_length == 2048
+        assert models.get(name).context_within(None) == 2048

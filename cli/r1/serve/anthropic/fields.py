@@ -84,7 +84,7 @@ def _messages_in(fields: Fields) -> Iterator[Message]:
     for item in fields.objects("messages"):
         role = item.required_text("role")
         content = _Content.of(item, "content")
-        yield Message(item.name("")[:-1], role, content.text, content.thinking)
+        yield Message(item.path, role, content.text, content.thinking)
 
 
 @dataclass(frozen=True, slots=True)

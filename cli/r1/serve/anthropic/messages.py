@@ -28,9 +28,9 @@ from r1.serve.anthropic.objects import (
     usage_object,
 )
 from r1.serve.asked import Asked
-from r1.serve.collected import Collected, collect
+from r1.serve.collected import Collected
 from r1.serve.errors import ApiError
-from r1.serve.http import PING_S, StreamedResponse, json_response, read_fields, sse, unless_gone
+from r1.serve.http import StreamedResponse, json_response, read_fields, respond, sse
 from r1.serve.question import Question
 from r1.serve.service import Service
 
@@ -58,20 +58,17 @@ async def create_message(request: Request) -> Response:
     wanted = await asyncio.to_thread(message_request_in, fields)  # a schema may take its time
     asked = await service.ask(wanted.question)
     answering = _Answering(asked, service, wanted.question, wanted.shown)
-    try:
-        await unless_gone(request, asked.begin(PING_S if wanted.is_streamed else None))
-        if wanted.is_streamed:
-            ping = _event("ping")
-            response: Response = StreamedResponse(asked, _frames(answering), "text/event-stream", ping)
-            response.headers["request-id"] = answering.request_id
-            return response
-        replies = await unless_gone(request, collect(asked))
-    except BaseException:
-        asked.close()
-        raise
-    asked.close()
-    answering.warm_after(replies[0].reply)
-    return json_response(_message(answering, replies[0]), headers={"request-id": answering.request_id})
+
+    def stream() -> StreamedResponse:
+        return StreamedResponse(asked, _frames(answering), "text/event-stream", _event("ping"))
+
+    def whole(replies: list[Collected]) -> Response:
+        answering.warm_after(replies[0].reply)
+        return json_response(_message(answering, replies[0]))
+
+    response = await respond(request, asked, stream if wanted.is_streamed else None, whole)
+    response.headers["request-id"] = answering.request_id
+    return response
 
 
 # As a whole

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -12,11 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from r1.serve.anthropic.objects import new_id
-from r1.serve.errors import ApiError, api_error, bad_field
+from r1.serve.errors import ApiError, bad_field, in_thread
 from r1.serve.http import json_response
 from r1.serve.served_models import ServedModel
 from r1.serve.service import Service
-from r1_quantize.errors import BadGGUF, R1Error
 
 _PAGE = 20
 _MOST = 1_000
@@ -65,11 +63,8 @@ async def get_model(request: Request) -> Response:
 
 
 async def _response(work: Callable[[], dict[str, Any]]) -> Response:
-    """What is read from the disk in a thread. Raises ApiError."""
-    try:
-        return json_response(await asyncio.to_thread(work), headers={"request-id": new_id("req")})
-    except R1Error as exc:
-        raise api_error(exc) from exc
+    """Raises ApiError."""
+    return json_response(await in_thread(work), headers={"request-id": new_id("req")})
 
 
 def _page(request: Request, models: Sequence[ServedModel]) -> tuple[Sequence[ServedModel], bool]:
@@ -102,11 +97,7 @@ def _model_object(model: ServedModel, ctx: int | None) -> dict[str, Any]:
 
     A damaged file is listed, too, without its length.
     """
-    try:
-        trained = model.context_length
-    except BadGGUF:
-        trained = None
-    context = min((each for each in (trained, ctx) if each), default=None)
+    context = model.context_within(ctx)
     created = datetime.fromtimestamp(int(model.stored.modified), UTC)
     return {
         "type": "model",

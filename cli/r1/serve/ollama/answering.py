@@ -17,10 +17,10 @@ from starlette.responses import Response
 from r1.engine.events import Answer, Finished, Rewound, Scored, Thinking
 from r1.render.reply_text import Reply, ReplyText
 from r1.serve.asked import Asked
-from r1.serve.collected import Collected, collect
+from r1.serve.collected import Collected
 from r1.serve.errors import ApiError
 from r1.serve.fields import Fields
-from r1.serve.http import PING_S, StreamedResponse, in_one_line, json_response, unless_gone
+from r1.serve.http import StreamedResponse, in_one_line, json_response, respond, unless_gone
 from r1.serve.ollama.fields import KeepAlive, is_streamed, keep_alive_in
 from r1.serve.ollama.objects import done_reason, error_object, figures, logprobs, moment
 from r1.serve.question import Question
@@ -88,19 +88,18 @@ async def answer(request: Request, answering: Answering, question_of: Callable[[
     """The answer to a question. Raises ApiError before it has begun."""
     question = await asyncio.to_thread(question_of)  # a schema may take its time
     asked = await answering.service.ask(question)
-    try:
-        await unless_gone(request, asked.begin(PING_S if answering.is_streamed else None))
-        if answering.is_streamed:
-            ping = _line(answering.object(asked.model))
-            return StreamedResponse(asked, _lines(answering, asked, question), "application/x-ndjson", ping)
-        answering.keep(asked.model)
-        [collected] = await unless_gone(request, collect(asked))
-    except BaseException:
-        asked.close()
-        raise
-    asked.close()
-    answering.ended(asked, question, collected.reply)
-    return json_response(_whole(answering, asked, collected))
+    asked.begun = lambda: answering.keep(asked.model)
+
+    def stream() -> StreamedResponse:
+        ping = _line(answering.object(asked.model))
+        return StreamedResponse(asked, _lines(answering, asked, question), "application/x-ndjson", ping)
+
+    def whole(replies: list[Collected]) -> Response:
+        [collected] = replies
+        answering.ended(asked, question, collected.reply)
+        return json_response(_whole(answering, asked, collected))
+
+    return await respond(request, asked, stream if answering.is_streamed else None, whole)
 
 
 async def load_or_free(request: Request, answering: Answering, question_of: Callable[[], Question]) -> Response:
@@ -127,13 +126,9 @@ async def _lines(answering: Answering, asked: Asked, question: Question) -> Asyn
     """A line for each piece of text, with the log-probabilities of its tokens, and one for the end."""
     text = ReplyText()
     scores: list[Scored] = []
-    is_kept = False
     try:
         async for happened in asked.events():
             event = happened.event
-            if not is_kept:
-                answering.keep(asked.model)
-                is_kept = True
             reply = text.add(event)
             if isinstance(event, Scored):
                 scores.append(event)
@@ -155,10 +150,10 @@ def _piece(answering: Answering, model: str, event: Thinking | Answer) -> dict[s
 
 
 def _taken(scores: list[Scored]) -> dict[str, Any]:
-    """The log-probabilities that were not told yet."""
-    told = {"logprobs": logprobs(scores)} if scores else {}
+    """The log-probabilities that were not sent yet."""
+    taken = {"logprobs": logprobs(scores)} if scores else {}
     scores.clear()
-    return told
+    return taken
 
 
 def _line(value: object) -> str:

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 from r1.serve.errors import ApiError
 from r1.serve.fields import Fields
 from r1.serve.messages import Message
-from r1.serve.question import MOST_STOP_TEXTS
+from r1.serve.question import MOST_STOP_TEXTS, MOST_TOP_LOGPROBS
 from r1.serve.reply_fields import MOST_TOKENS, sampling_in, schema_form_of
 from r1.settings import Settings
 
 if TYPE_CHECKING:
     from r1.forms.form import Form
-
-MOST_TOP_LOGPROBS = 20
 
 _LEVELS = ("low", "medium", "high", "max")
 _NO_LIMIT = (-2, -1, 0)
@@ -40,9 +38,8 @@ def messages_in(fields: Fields) -> Iterator[Message]:
         role = item.required_text("role").lower()
         refuse_images(item)
         if role == "tool" or item.values.get("tool_calls"):
-            path = item.name("")[:-1]
-            raise ApiError(400, f"{path}: {_NO_TOOLS}", param=path)
-        yield Message(item.name("")[:-1], role, item.text("content") or "", item.text("thinking") or "")
+            raise ApiError(400, f"{item.path}: {_NO_TOOLS}", param=item.path)
+        yield Message(item.path, role, item.text("content") or "", item.text("thinking") or "")
 
 
 def refuse_tools(fields: Fields) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import math
 import time
@@ -11,20 +10,23 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from r1.serve.errors import api_error
+from r1.serve.errors import in_thread
 from r1.serve.http import json_response, read_fields
 from r1.serve.model_host import Presence
 from r1.serve.ollama.objects import moment
-from r1.serve.served_models import ServedModel
+from r1.serve.served_models import Facts, ServedModel
 from r1.serve.service import Service
 from r1.settings import Settings
-from r1_quantize.errors import BadGGUF, R1Error
+from r1_quantize.errors import BadGGUF
 from r1_quantize.recipe import RECIPES
 
 _CAPABILITIES = ["completion", "thinking"]
 _NS = 1_000_000_000
 _FOR_EVER_S = 100 * 365 * 86_400.0
 """Ollama has no other word for it than a moment in centuries, and its own client shows one in 20 years as "Forever"."""
+
+_NO_FACTS = Facts("", None, None, None, None, 0, 0)
+"""Of a damaged file."""
 
 _LONG = 5  # more values in an array are left out, unless all are asked for
 _TEMPLATE = "tokenizer.chat_template"
@@ -33,10 +35,7 @@ _TEMPLATE = "tokenizer.chat_template"
 async def tags(request: Request) -> Response:
     """All models that can be asked. Raises ApiError."""
     service: Service = request.app.state.service
-    try:
-        return json_response({"models": await asyncio.to_thread(_rows, service)})
-    except R1Error as exc:
-        raise api_error(exc) from exc
+    return json_response({"models": await in_thread(lambda: _rows(service))})
 
 
 async def running(request: Request) -> Response:
@@ -45,11 +44,8 @@ async def running(request: Request) -> Response:
     presence = service.engine.presence
     if presence is None:
         return json_response({"models": []})
-    try:
-        model = await asyncio.to_thread(service.models.get, presence.name)
-        return json_response({"models": [await asyncio.to_thread(_running_row, model, presence)]})
-    except R1Error as exc:
-        raise api_error(exc) from exc
+    row = await in_thread(lambda: _running_row(service.models.get(presence.name), presence))
+    return json_response({"models": [row]})
 
 
 async def show(request: Request) -> Response:
@@ -59,12 +55,8 @@ async def show(request: Request) -> Response:
     is_complete = bool(fields.flag("verbose"))
     earlier = fields.text("name")
     name = await service.name_of(fields.text("model") or earlier or fields.required_text("model"))
-    try:
-        model = await asyncio.to_thread(service.models.get, name)
-        facts = await asyncio.to_thread(_facts, model, service.settings, is_complete=is_complete)
-    except R1Error as exc:
-        raise api_error(exc) from exc
-    return json_response(facts)
+    settings = service.settings
+    return json_response(await in_thread(lambda: _facts(service.models.get(name), settings, is_complete=is_complete)))
 
 
 def _rows(service: Service) -> list[dict[str, Any]]:
@@ -110,19 +102,18 @@ def _details(model: ServedModel) -> dict[str, Any]:
     """As Ollama has them. A damaged file is listed, too, without what its header would tell."""
     quant = model.stored.quant
     try:
-        header, parameters, context = model.header, model.parameters, model.context_length
+        facts = model.facts
     except BadGGUF:
-        header, parameters, context = {}, 0, None
-    family = _text(header.get("general.architecture"))
-    lengths = {"context_length": context, "embedding_length": header.get(f"{family}.embedding_length")}
+        facts = _NO_FACTS
+    lengths = {"context_length": facts.context_length, "embedding_length": facts.embedding_length}
     return {
         "parent_model": "",
         "format": "gguf",
-        "family": family,
-        "families": [family] if family else [],
-        "parameter_size": _in_short(parameters) if parameters else "",
-        "quantization_level": quant or _file_type(header.get("general.file_type")),
-        **{name: value for name, value in lengths.items() if isinstance(value, int)},
+        "family": facts.architecture,
+        "families": [facts.architecture] if facts.architecture else [],
+        "parameter_size": _in_short(facts.parameters) if facts.parameters else "",
+        "quantization_level": quant or _file_type(facts.file_type),
+        **{name: value for name, value in lengths.items() if value is not None},
     }
 
 
@@ -147,7 +138,7 @@ def _facts(model: ServedModel, settings: Settings, *, is_complete: bool) -> dict
         "parameters": f"{'temperature':<30} {settings.temp:g}\n{'top_p':<30} {settings.top_p:g}",
         "template": _text(header.get(_TEMPLATE)),
         "details": _details(model),
-        "model_info": {**values, "general.parameter_count": model.parameters},
+        "model_info": {**values, "general.parameter_count": model.facts.parameters},
         "capabilities": _CAPABILITIES,
         "modified_at": _modified(model),
     }

@@ -14,10 +14,10 @@ from starlette.responses import Response
 
 from r1.render.reply_text import Reply
 from r1.serve.asked import Asked
-from r1.serve.collected import Collected, collect
+from r1.serve.collected import Collected
 from r1.serve.errors import ApiError
 from r1.serve.fields import Fields
-from r1.serve.http import PING_S, StreamedResponse, json_response, read_fields, sse, unless_gone
+from r1.serve.http import StreamedResponse, json_response, read_fields, respond, sse
 from r1.serve.openai.objects import error_object
 from r1.serve.question import Question
 from r1.serve.service import Service
@@ -69,20 +69,21 @@ async def answer(request: Request, shape: Shape) -> Response:
     question = await asyncio.to_thread(shape.question_of, fields)  # a schema or an expression may take its time
     asked = await service.ask(question)
     answering = Answering(fields, question, asked, service, f"{shape.id_prefix}{token_hex(12)}", int(time.time()))
+
+    def stream() -> StreamedResponse:
+        return StreamedResponse(asked, shape.frames(answering), "text/event-stream", ping=": ping\n\n")
+
+    def whole(replies: list[Collected]) -> Response:
+        for each in replies:
+            answering.end(each.reply)
+        return json_response(shape.whole(answering, replies))
+
     try:
-        await unless_gone(request, asked.begin(PING_S if is_streamed else None))
-        if is_streamed:
-            return StreamedResponse(asked, shape.frames(answering), "text/event-stream", ping=": ping\n\n")
-        replies = await unless_gone(request, collect(asked))
-    except BaseException as exc:
-        asked.close()
-        if isinstance(exc, ApiError) and exc.code == _TOO_LONG:
+        return await respond(request, asked, stream if is_streamed else None, whole)
+    except ApiError as exc:
+        if exc.code == _TOO_LONG:
             exc.param = shape.asked_field
         raise
-    asked.close()
-    for each in replies:
-        answering.end(each.reply)
-    return json_response(shape.whole(answering, replies))
 
 
 async def until_done(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:

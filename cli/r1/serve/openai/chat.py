@@ -19,7 +19,6 @@ from r1.serve.fields import Fields
 from r1.serve.messages import dialogue_of
 from r1.serve.openai.answering import Answering, Shape, answer, includes_usage, until_done
 from r1.serve.openai.fields import (
-    MOST_TOP_LOGPROBS,
     limited_sampling_in,
     messages_in,
     refuse_unsupported,
@@ -28,7 +27,7 @@ from r1.serve.openai.fields import (
     thinking_in,
 )
 from r1.serve.openai.objects import finish_reason, score_object, timings_object, usage_object
-from r1.serve.question import MOST_REPLIES, Question
+from r1.serve.question import MOST_REPLIES, MOST_TOP_LOGPROBS, Question
 from r1.serve.votes import votes_in
 
 

@@ -14,8 +14,6 @@ from r1.serve.reply_fields import MOST_TOKENS, own_form_in, sampling_in, schema_
 if TYPE_CHECKING:
     from r1.forms.form import Form
 
-MOST_TOP_LOGPROBS = 20
-
 _EFFORTS = {
     **{"none": "none", "minimal": "low", "low": "low", "medium": "medium", "high": "high"},
     **{"xhigh": "max", "max": "max"},

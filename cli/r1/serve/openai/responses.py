@@ -16,7 +16,6 @@ from r1.serve.fields import Fields
 from r1.serve.messages import Message, dialogue_of
 from r1.serve.openai.answering import Answering, Shape, answer
 from r1.serve.openai.fields import (
-    MOST_TOP_LOGPROBS,
     content_of,
     form_of,
     limited_sampling_in,
@@ -26,7 +25,7 @@ from r1.serve.openai.fields import (
 )
 from r1.serve.openai.response_objects import output_of, response_object, summary_asked
 from r1.serve.openai.response_stream import ResponseStream
-from r1.serve.question import Question
+from r1.serve.question import MOST_TOP_LOGPROBS, Question
 from r1.serve.votes import votes_in
 
 _WITH_LOGPROBS = "message.output_text.logprobs"

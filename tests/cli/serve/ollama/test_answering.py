@@ -109,8 +109,7 @@ class TestStreamed:
 
     def test_a_silence_is_filled_with_lines_that_say_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A client of this protocol takes every line for a piece of the answer, so that it has to be an empty one."""
-        for module in ("r1.serve.http", "r1.serve.ollama.answering"):
-            monkeypatch.setattr(f"{module}.PING_S", 0.01)
+        monkeypatch.setattr("r1.serve.http.PING_S", 0.01)
         *pieces, last = lines(ScriptedService(REPLY, delay_s=0.1))
         assert pieces[0]["message"] == {"role": "assistant", "content": ""}
         assert not pieces[0]["done"]

@@ -14,7 +14,6 @@ from starlette.applications import Starlette
 from r1.serve import http
 from r1.serve.errors import ApiError
 from r1.serve.fields import Fields
-from r1.serve.openai import answering
 from r1.serve.openai.answering import includes_usage, until_done
 from r1.serve.service import Service
 from tests.fakes.asgi import ANSWER_S, Answered, Exchange, ask, scope_of
@@ -82,7 +81,6 @@ def test_a_stream_that_waits_for_its_turn_begins_with_pings(
     app: Starlette, service: Service, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     """So an error that comes after them has no status of its own."""
-    monkeypatch.setattr(answering, "PING_S", 0.01)
     monkeypatch.setattr(http, "PING_S", 0.01)
 
     async def test() -> Answered:

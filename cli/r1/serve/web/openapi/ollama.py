@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from r1.serve.messages import MOST_MESSAGES
-from r1.serve.ollama.fields import MOST_TOP_LOGPROBS
+from r1.serve.question import MOST_TOP_LOGPROBS
 from r1.serve.reply_fields import MOST_TOKENS
 from r1.serve.web.openapi.operations import Body, Errors, in_path, operation
 from r1.serve.web.openapi.schemas import (
