@@ -28,7 +28,7 @@ class Scorer:
     """
 
     def __init__(self, piece: Callable[[int], bytes], count: int) -> None:
-        """`piece` gives the bytes of a token; `count` of the likeliest tokens are told at each place."""
+        """`piece` gives the bytes of a token; `count` of the likeliest tokens are listed at each place."""
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here; threads would take address space
         import numpy as np
 

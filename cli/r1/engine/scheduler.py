@@ -232,7 +232,7 @@ class Scheduler:
         return events
 
     def _put_back(self, generation: Generation) -> None:
-        """Makes it the first to wait. A prompt that is being prefilled begins anew; a reply is paused."""
+        """Puts it at the front of the line. A prompt that is being prefilled starts over; a reply is paused."""
         request, beside = generation.request, len(self._running) - 1
         if generation.token is None:
             waiting = _Waiting(request, generation.chunks)

@@ -38,7 +38,7 @@ def last_boxed(text: str) -> str | None:
 
 
 class _Box(NamedTuple):
-    """Where it stands in a text, and where its content does."""
+    """Where a box begins and ends in a text, and where its content does."""
 
     start: int
     end: int

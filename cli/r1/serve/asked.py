@@ -70,7 +70,7 @@ class Pace:
 class Asked:
     """Replies to the same prompt by the model `model`; close it in any case.
 
-    `fields` are further facts that some APIs tell, known when the last event is read. The first reply waited `wait_s`
+    `fields` are further facts that some APIs give, known when the last event is read. The first reply waited `wait_s`
     seconds in the line; None: it still does. Getting ready for the replies took `load_s` seconds; then the number of
     `prompt_tokens` is known. `finished` are those that have ended, and `error` says why they failed.
     """

@@ -1,4 +1,4 @@
-"""What a client is told when its request cannot be answered; each API writes it in a shape of its own."""
+"""Why a request cannot be answered; each API writes that in a shape of its own."""
 
 from __future__ import annotations
 

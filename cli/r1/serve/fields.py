@@ -18,7 +18,7 @@ class Fields:
     """A JSON object. Every method raises ApiError, which names the field, for a value that it cannot take."""
 
     def __init__(self, values: Mapping[str, Any], path: str = "") -> None:
-        """`path` is where the object stands in the body, such as `messages[2]`; empty for the body itself."""
+        """`path` names the object in messages, such as `messages[2]`; empty for the body itself."""
         self.values = values
         self.path = path
 

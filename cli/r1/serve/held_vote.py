@@ -59,7 +59,7 @@ class HeldVote:
                 self._hold(loaded)
         except CancelledError:
             return
-        except Exception as exc:  # whatever it is, the client must hear of it
+        except Exception as exc:  # of any kind: the client waits for an end
             self._sink([Failed(exc)])
 
     def _hold(self, loaded: LoadedModel) -> None:

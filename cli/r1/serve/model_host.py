@@ -20,7 +20,7 @@ class Hosted:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """What can be told of the loaded model. It is freed after `seconds_left` without use; None: it stays."""
+    """What others can know of the loaded model. It is freed after `seconds_left` without use; None: it stays."""
 
     name: str
     plan: MemoryPlan

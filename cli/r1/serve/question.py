@@ -30,7 +30,7 @@ class Question:
     to be continued as it stands, without thinking. `changed` are settings that differ from the server's, by their
     names; they are checked when the request is made. The answer ends before the first of the `stop_texts`.
     `votes`: samples of the reply are drawn, and one is given whose answer the most of them have.
-    `top_logprobs`: how many of the likeliest tokens to tell at each place; None: nothing of the kind. Each of the
+    `top_logprobs`: how many of the likeliest tokens to list at each place; None: no log-probabilities. Each of the
     `more_texts` is continued, too, by `count` replies of its own, which come after those to `text`.
     """
 

@@ -100,7 +100,7 @@ def _whole_number(value: object) -> int | None:
 
 
 class ServedModels:
-    """All models of this machine; or one alone, `pinned`, whatever a client names. May be used on any thread."""
+    """All models of this machine; or only the `pinned` one, which then answers to any name. For any thread."""
 
     def __init__(self, environ: Mapping[str, str], default: str | None, pinned: StoredModel | None = None) -> None:
         """`default` is the name that the settings have for requests without one."""

@@ -89,7 +89,7 @@ def stop_texts_in(fields: Fields) -> tuple[str, ...]:
 
 
 def top_logprobs_in(fields: Fields) -> int | None:
-    """How many of the likeliest tokens to tell at each place; None: `logprobs` is not asked for."""
+    """How many of the likeliest tokens to list at each place; None: `logprobs` is not asked for."""
     top = fields.integer("top_logprobs", 0, MOST_TOP_LOGPROBS)
     return (top or 0) if fields.flag("logprobs") else None
 

@@ -91,7 +91,7 @@ def _modified(model: ServedModel) -> str:
 
 
 def _digest(model: ServedModel) -> str:
-    """The SHA-256 of the file, or, where that is not on record, of what tells it from others."""
+    """The SHA-256 of the file, or, where that is not on record, of what distinguishes it from others."""
     stored = model.stored
     if stored.manifest is not None:
         return stored.manifest.sha256
@@ -99,7 +99,7 @@ def _digest(model: ServedModel) -> str:
 
 
 def _details(model: ServedModel) -> dict[str, Any]:
-    """As Ollama has them. A damaged file is listed, too, without what its header would tell."""
+    """As Ollama has them. A damaged file is listed, too, without what its header would say."""
     quant = model.stored.quant
     try:
         facts = model.facts

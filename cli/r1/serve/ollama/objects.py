@@ -8,6 +8,7 @@ from typing import Any
 
 from r1.engine.events import Finished, FinishReason, Scored
 from r1.serve.errors import ApiError
+from r1.serve.scores import token_object
 
 _NS = 1_000_000_000
 
@@ -43,13 +44,8 @@ def figures(finished: Finished, load_s: float, total_ns: int) -> dict[str, int]:
 def logprobs(scores: Iterable[Scored]) -> list[dict[str, Any]]:
     return [
         {
-            **_token(score.piece, score.logprob),
-            **({"top_logprobs": [_token(piece, logprob) for piece, logprob in score.top]} if score.top else {}),
+            **token_object(score.piece, score.logprob),
+            **({"top_logprobs": [token_object(piece, logprob) for piece, logprob in score.top]} if score.top else {}),
         }
         for score in scores
     ]
-
-
-def _token(piece: bytes, logprob: float) -> dict[str, Any]:
-    """A token can be a part of a character, so its bytes are told as well."""
-    return {"token": piece.decode("utf-8", "replace"), "logprob": round(logprob, 6), "bytes": list(piece)}

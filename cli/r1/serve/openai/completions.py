@@ -66,7 +66,9 @@ def _prompts_in(fields: Fields) -> tuple[str, ...]:
 def _logprobs_in(fields: Fields) -> int | None:
     top = fields.integer("logprobs", 0, _MOST_LOGPROBS)
     if top is not None and fields.flag("echo"):
-        fields.refuse("logprobs", "are told of what is generated only, and echo asks for the prompt; leave one out")
+        fields.refuse(
+            "logprobs", "cover only what is generated, and echo adds the prompt; leave one of them out"
+        )
     return top
 
 
@@ -182,7 +184,7 @@ def _likeliest(score: Scored) -> dict[str, float]:
 
 
 def _token(piece: bytes) -> str:
-    """A part of a character is told by its bytes, in OpenAI's notation."""
+    """The text; of a part of a character its bytes, in OpenAI's notation."""
     try:
         return piece.decode()
     except UnicodeDecodeError:

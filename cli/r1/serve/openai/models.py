@@ -41,7 +41,7 @@ async def retrieve_model(request: Request) -> Response:
 def model_object(model: ServedModel, ctx: int | None) -> dict[str, Any]:
     """`ctx` is the most tokens of context that the server gives; None: as many as the model was trained for.
 
-    A damaged file is listed, too, without what its header would tell.
+    A damaged file is listed, too, without what its header would say.
     """
     known = {"id": model.name, "object": "model", "created": int(model.stored.modified), "owned_by": "r1"}
     try:

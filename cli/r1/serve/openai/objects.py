@@ -7,6 +7,7 @@ from typing import Any
 
 from r1.engine.events import Finished, FinishReason, Scored, Usage
 from r1.serve.errors import ApiError
+from r1.serve.scores import token_object
 
 _TYPES = {
     401: "authentication_error",
@@ -64,11 +65,6 @@ def _rates(name: str, tokens: int, seconds: float) -> dict[str, Any]:
 
 def score_object(score: Scored) -> dict[str, Any]:
     return {
-        **_token(score.piece, score.logprob),
-        "top_logprobs": [_token(piece, logprob) for piece, logprob in score.top],
+        **token_object(score.piece, score.logprob),
+        "top_logprobs": [token_object(piece, logprob) for piece, logprob in score.top],
     }
-
-
-def _token(piece: bytes, logprob: float) -> dict[str, Any]:
-    """A token can be a part of a character, so its bytes are told as well."""
-    return {"token": piece.decode("utf-8", "replace"), "logprob": round(logprob, 6), "bytes": list(piece)}

@@ -133,7 +133,7 @@ def _is_foreign(method: str, headers: Headers) -> bool:
 
 
 def _foreign(origin: str) -> ApiError:
-    """What a page of another origin is told, and the owner of the server, who reads the log."""
+    """The refusal for a page of another origin; the owner of the server reads it in the log."""
     option = f"--allow-origin {origin}"
     who = f"web pages of {origin!r:.{_SHOWN}}"
     if not is_origin(origin):

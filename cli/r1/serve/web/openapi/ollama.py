@@ -68,7 +68,7 @@ _ASKED: dict[str, Schema] = {
             "stop": STOP_TEXTS,
         }
     ),
-    "logprobs": flag("Whether the tokens' log-probabilities are told."),
+    "logprobs": flag("Whether to list the tokens' log-probabilities."),
     "top_logprobs": whole(0, MOST_TOP_LOGPROBS, "How many of the likeliest tokens."),
 }
 _MESSAGE = body(
@@ -113,7 +113,7 @@ _SHOW: Schema = {
         {
             "model": text("A name as `r1 list` has it."),
             "name": text("The same, by its earlier name."),
-            "verbose": flag("Whether long lists of the header are told, too."),
+            "verbose": flag("Whether to include the long lists of the header."),
         }
     ),
     "anyOf": [

@@ -133,7 +133,7 @@ _CHAT = body(
         "max_completion_tokens": _limit(_LIMIT),
         "max_tokens": _limit("The same, by its earlier name."),
         "n": whole(1, MOST_REPLIES, "How many replies."),
-        "logprobs": flag("Whether the tokens' log-probabilities are told."),
+        "logprobs": flag("Whether to list the tokens' log-probabilities."),
         "top_logprobs": whole(0, MOST_TOP_LOGPROBS, "How many of the likeliest tokens; needs `logprobs`."),
         "stream_options": _STREAM_OPTIONS,
         "response_format": _RESPONSE_FORMAT,
@@ -166,7 +166,7 @@ _COMPLETIONS = body(
         "echo": flag("Whether the prompt comes first."),
         "suffix": {"enum": [None, ""], "description": "Not supported: R1 was not trained to fill in the middle."},
         "logprobs": whole(
-            0, _MOST_LOGPROBS, "How many of the likeliest tokens are told at each place; not with `echo`."
+            0, _MOST_LOGPROBS, "How many of the likeliest tokens to list at each place; not with `echo`."
         ),
         "stream_options": _STREAM_OPTIONS,
         "response_format": _FOR_CHAT,
@@ -204,8 +204,8 @@ _RESPONSES = body(
                 "generate_summary": one_of(_SUMMARIES, "The same, by its earlier name."),
             }
         ),
-        "top_logprobs": whole(0, MOST_TOP_LOGPROBS, "How many of the likeliest tokens are told at each place."),
-        "include": anything("A list; `message.output_text.logprobs` in it: the tokens' log-probabilities are told."),
+        "top_logprobs": whole(0, MOST_TOP_LOGPROBS, "How many of the likeliest tokens to list at each place."),
+        "include": anything("A list; `message.output_text.logprobs` in it: the tokens' log-probabilities are listed."),
         "metadata": {
             "type": ["object", "null"],
             "additionalProperties": {"type": "string"},
