@@ -66,9 +66,7 @@ def _prompts_in(fields: Fields) -> tuple[str, ...]:
 def _logprobs_in(fields: Fields) -> int | None:
     top = fields.integer("logprobs", 0, _MOST_LOGPROBS)
     if top is not None and fields.flag("echo"):
-        fields.refuse(
-            "logprobs", "cover only what is generated, and echo adds the prompt; leave one of them out"
-        )
+        fields.refuse("logprobs", "cover only what is generated, and echo adds the prompt; leave one of them out")
     return top
 
 
