@@ -1,6 +1,6 @@
 """Compares `r1 serve` with llama.cpp's `llama-server`: the same GGUF, the same requests, several clients at once.
 
-    python -m scripts.bench.serving MODEL.gguf --llama-server PATH [--runs 2] [--clients 1,4,8,16] [--tokens 64]
+    python -m scripts.bench.serving MODEL.gguf --llama-server PATH [--runs 3] [--clients 1,4,8,16] [--tokens 64]
         [--prompt 128] [--threads N] [--answer 400]
 
 Each client sends one streamed chat completion with a prompt of its own, all at the same moment. Printed are, for both
@@ -9,9 +9,11 @@ client's first token; ratios are ours to theirs for tokens per second, theirs to
 at least 0.9. Then a conversation goes on: after a reply of `--answer` tokens, and a pause as long as a person reads,
 the second question is asked with the first answer; our time to its first token is to be at most a tenth of theirs.
 
-Both sides have the same threads, one cache for all sequences, F16, and as much context. The servers run one after the
-other; the side that goes first alternates. LD_LIBRARY_PATH, if set, applies to llama-server only. Random weights are
-good enough. On a busy machine the results mean nothing.
+Both sides have the same threads, one cache for all sequences, F16, and as much context. Both servers are up all the
+time, and take turns, because a machine's speed drifts; the one that waits computes nothing. LD_LIBRARY_PATH, if set,
+applies to llama-server only. Random weights will do if their logits are not nearly equal: llama-server looks at the 40
+likeliest tokens only, and r1 at as many as make up 95 %, which is then most of the vocabulary. On a busy machine the
+results mean nothing.
 """
 
 from __future__ import annotations
@@ -63,34 +65,41 @@ class Load:
 def main() -> None:
     """Prints a line for each number of clients, and one for the second turn."""
     options = _options()
-    sides = {"r1": ours, "llama-server": theirs}
+    sides = ("r1", "llama-server")
     loads: dict[str, dict[int, list[Load]]] = {name: {n: [] for n in options.clients} for name in sides}
     turns: dict[str, list[float]] = {name: [] for name in sides}
-    for run in range(options.runs):
-        for name in [*sides][:: 1 if run % 2 == 0 else -1]:
-            with sides[name](options) as address:
-                for number in options.clients:
-                    loads[name][number].append(asyncio.run(load(address, number, options)))
-            with sides[name](options) as address:
-                turns[name].append(asyncio.run(second_turn(address, options)))
+    with ours(options) as mine, theirs(options) as other:
+        addresses = {"r1": mine, "llama-server": other}
+        for run in range(options.runs):
+            for number in options.clients:
+                for name in in_turn(run):
+                    loads[name][number].append(asyncio.run(load(addresses[name], number, run, options)))
+            for name in in_turn(run):
+                turns[name].append(asyncio.run(second_turn(addresses[name], run, options)))
     for number in options.clients:
         ratio = _mean(loads["r1"][number], "tps") / _mean(loads["llama-server"][number], "tps")
-        first = _mean(loads["llama-server"][number], "first_s") / _mean(loads["r1"][number], "first_s")
+        sooner = _mean(loads["llama-server"][number], "first_s") / _mean(loads["r1"][number], "first_s")
         for name in sides:
             each = loads[name][number]
             print(
                 f"{number:2} clients, {name:12}: {_mean(each, 'tps'):6.1f} tok/s, first {_mean(each, 'first_s'):6.2f} s"
             )
-        print(f"{number:2} clients: tok/s {ratio:.3f}, first token {first:.3f}; goal at least {GOAL}")
-    mine, other = (statistics.mean(turns[name]) for name in sides)
-    print(f"second turn: r1 {mine:.3f} s, llama-server {other:.3f} s; {mine / other:.3f}, goal {GOAL_SECOND_TURN}")
+        print(f"{number:2} clients: tok/s {ratio:.3f}, first token {sooner:.3f}; goal at least {GOAL}")
+    ours_s, theirs_s = (statistics.mean(turns[name]) for name in sides)
+    ratio = ours_s / theirs_s
+    print(f"second turn: r1 {ours_s:.3f} s, llama-server {theirs_s:.3f} s; {ratio:.3f}, goal {GOAL_SECOND_TURN}")
+
+
+def in_turn(run: int) -> list[str]:
+    """Both sides; the one that goes first alternates."""
+    return ["r1", "llama-server"][:: 1 if run % 2 == 0 else -1]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--llama-server", type=Path, required=True)
-    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--clients", type=lambda text: [int(each) for each in text.split(",")], default=[1, 4, 8, 16])
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--prompt", type=int, default=128)
@@ -166,22 +175,23 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
 # The clients
 
 
-async def load(address: str, number: int, options: argparse.Namespace) -> Load:
-    """So many clients at once."""
+async def load(address: str, number: int, run: int, options: argparse.Namespace) -> Load:
+    """So many clients at once, with prompts that no earlier one begins like."""
     async with httpx2.AsyncClient(timeout=None) as client:
         began = time.perf_counter()
         asked = [
-            _ask(client, address, [_user(_text(options.prompt, index))], options.tokens) for index in range(number)
+            _ask(client, address, [_user(_text(options.prompt, f"{run} {number} {index}", index))], options.tokens)
+            for index in range(number)
         ]
         answers = await asyncio.gather(*asked)
         seconds = time.perf_counter() - began
     return Load(sum(each.tokens for each in answers) / seconds, statistics.mean(each.first_s for each in answers))
 
 
-async def second_turn(address: str, options: argparse.Namespace) -> float:
+async def second_turn(address: str, run: int, options: argparse.Namespace) -> float:
     """Seconds to the first token of the second answer."""
     async with httpx2.AsyncClient(timeout=None) as client:
-        question = _user(_text(options.prompt, 99))
+        question = _user(_text(options.prompt, f"{run}", 99))
         first = await _ask(client, address, [question], options.answer + _THOUGHT, budget=_THOUGHT)
         await asyncio.sleep(_READING_S)
         said = {"role": "assistant", "content": first.answer}
@@ -193,10 +203,10 @@ def _user(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
 
 
-def _text(tokens: int, number: int) -> str:
-    """About so many tokens, which begin differently for each client."""
+def _text(tokens: int, beginning: str, number: int) -> str:
+    """About so many tokens."""
     words = [_WORDS[(number + place * (number + 3)) % len(_WORDS)] for place in range(max(tokens - 8, 1))]
-    return " ".join([str(number), *words])
+    return " ".join([beginning, *words])
 
 
 async def _ask(

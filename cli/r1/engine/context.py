@@ -58,12 +58,12 @@ class ContextParams:
 
 
 class Part(NamedTuple):
-    """Tokens to append to one sequence in a batch. `is_chunk`: they are a chunk of a prompt."""
+    """Tokens to append to one sequence in a batch. `edges` are the positions in it where chunks of a prompt end."""
 
     sequence: Sequence
     tokens: Row[int]
     has_logits: bool = True
-    is_chunk: bool = False
+    edges: Row[int] = ()
 
 
 class Context:
@@ -162,11 +162,11 @@ class Context:
         sequence.truncate(chunks.common(sequence, max_kept))
         yield len(sequence)
         while len(sequence) < len(chunks.tokens):
-            chunk = chunks.after(len(sequence))
-            if len(sequence) + len(chunk) >= self.length or len(chunk) > self.free_cells:
+            start, end = len(sequence), chunks.next_edge(len(sequence))
+            if end >= self.length or end - start > self.free_cells:
                 return
-            self.decode([Part(sequence, chunk, is_chunk=True)])
-            yield len(sequence)
+            self.decode([Part(sequence, chunks.tokens[start:end], edges=[end])])
+            yield end
 
     def decode(self, parts: Row[Part]) -> list[int]:
         """Appends tokens to sequences, in one batch of at most `chunk` + `sequences` − 1 tokens.
@@ -181,7 +181,7 @@ class Context:
             status = self._llama.llama_decode(self._handle, self._batch.native)
             if not status:
                 for part in parts:
-                    part.sequence.extend(part.tokens, is_chunk=part.is_chunk)
+                    part.sequence.extend(part.tokens, part.edges)
                 return places
         except BaseException:  # an interrupt: llama.cpp may hold the tokens already
             for part in parts:

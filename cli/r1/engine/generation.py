@@ -55,21 +55,38 @@ class Generation:
         self._clock = _Clock(len(sequence))
 
     @property
-    def is_prefilling(self) -> bool:
-        return self.token is None or (self._again is not None and len(self.sequence) < len(self._again.tokens))
-
-    @property
     def prefilled(self) -> Prefill:
         return Prefill(len(self.sequence), len(self.chunks.tokens))
 
-    def part(self) -> Part:
-        """What the next batch has to decode."""
-        if self.token is not None and not self.is_prefilling:
-            return Part(self.sequence, [self.token])
-        chunks = self._again or self.chunks
-        chunk = chunks.after(len(self.sequence))
-        is_last = len(self.sequence) + len(chunk) == len(chunks.tokens)
-        return Part(self.sequence, chunk, has_logits=is_last and self.token is None, is_chunk=True)
+    @property
+    def to_prefill(self) -> int:
+        """Tokens of the prompt, or of a reply that was paused, that its sequence does not hold yet."""
+        if self._again is not None:
+            return max(len(self._again.tokens) - len(self.sequence), 0)
+        return len(self.chunks.tokens) - len(self.sequence) if self.token is None else 0
+
+    def next_token(self) -> Part:
+        """What the next batch has to decode, when nothing is to be prefilled."""
+        assert self.token is not None
+        return Part(self.sequence, [self.token])
+
+    def next_chunk(self) -> Part:
+        """What the next batch has to prefill when it is computed for this request alone."""
+        return self._prefill_to(self.prefilled_from.next_edge(len(self.sequence)))
+
+    def next_piece(self, rows: int) -> Part:
+        """The next `rows` tokens to prefill, or what is left. Where chunks end, it does not."""
+        return self._prefill_to(min(len(self.sequence) + rows, len(self.prefilled_from.tokens)))
+
+    @property
+    def prefilled_from(self) -> Chunks:
+        """The tokens that its sequence must hold before it generates."""
+        return self._again or self.chunks
+
+    def _prefill_to(self, end: int) -> Part:
+        chunks, start = self.prefilled_from, len(self.sequence)
+        has_logits = end == len(chunks.tokens) and self.token is None
+        return Part(self.sequence, chunks.tokens[start:end], has_logits, chunks.edges_within(start, end))
 
     def pause(self) -> Chunks:
         """Leaves its sequence, with what has to be in another one before it can `resume`. Only once it generates."""
@@ -147,6 +164,7 @@ class Generation:
         length = max(loop.start, 1)
         dropped = len(reply) - length
         self._discarded += dropped
+        self._again = None  # what was prefilled again has been dropped in part
         self.sequence.truncate(prompt + length - 1)
         self.token = reply[length - 1]
         self._policy.go_back(reply, length)

@@ -1,18 +1,21 @@
 """Measures prefill and decode of several sequences at once, the way llama.cpp's `llama-batched-bench` does.
 
-For each number of sequences, each gets a prompt of its own, one after the other, or all share the cells of one prompt.
-Then a batch decodes one token of every sequence, again and again (`tools/batched-bench/batched-bench.cpp`). Tokens are
-random, nothing is sampled, and a short warm-up goes first. Everything goes through the same `Context` as real turns do.
+For each number of sequences, each gets a prompt of its own, and batches of a chunk's size are filled with them, as the
+scheduler does it; or all share the cells of one prompt. Then a batch decodes one token of every sequence, again and
+again (`tools/batched-bench/batched-bench.cpp`). Tokens are random, nothing is sampled, and a short warm-up goes first.
+Everything goes through the same `Context` as real turns do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Row
 from dataclasses import dataclass, replace
 from time import perf_counter
 
 from r1.engine.bench import Runs, Test, Watch, random_tokens
 from r1.engine.context import Context, Part, Stopped
+from r1.engine.sequence import Sequence
 from r1_quantize.errors import UsageError
 
 
@@ -124,15 +127,32 @@ class ParallelStopwatch(Watch):
         self.clear()
         sequences = self._context.sequences[:count]
         began = perf_counter()
-        for sequence, prompt in zip(sequences, self._prompts, strict=False):
-            for _ in self._context.prefill(sequence, [prompt]):
-                self.check_cancelled()
+        for parts in self._filled(sequences):
+            self._context.decode(parts)
+            self.check_cancelled()
         self.wait()
         seconds = perf_counter() - began
         if self._plan.is_shared:
             for sequence in sequences[1:]:
                 sequence.copy(sequences[0], self._plan.prompt)
         return seconds
+
+    def _filled(self, sequences: Row[Sequence]) -> Iterator[list[Part]]:
+        """Batches with the prompts of the sequences, each as large as a chunk."""
+        parts: list[Part] = []
+        rows = self._context.chunk
+        for sequence, prompt in zip(sequences, self._prompts, strict=False):
+            start = 0
+            while start < len(prompt):
+                end = min(start + rows, len(prompt))
+                parts.append(Part(sequence, prompt[start:end], has_logits=end == len(prompt)))
+                rows -= end - start
+                start = end
+                if not rows:
+                    yield parts
+                    parts, rows = [], self._context.chunk
+        if parts:
+            yield parts
 
     def decode(self, count: int, steps: int) -> float:
         """Seconds to decode `steps` tokens of each of `count` sequences, after their prompts. Raises Stopped."""

@@ -1,10 +1,14 @@
 """The engine's loop: advances all requests by one batch at a time.
 
-Each step decodes a token of every sequence that is generating, and a chunk of at most one prompt, so that neither waits
-for the other. A request begins when a sequence is idle and no other prompt is being prefilled; until then it waits, and
-the first to come is the first to be served. It takes over the longest prefix that any sequence holds, and shares its
-cells; a sequence keeps its tokens after a reply, until another request needs it or its cells. When the cells run out,
-the youngest reply is paused: it waits until another one has ended, and what it had is prefilled again.
+Each step decodes a token of every sequence that is generating, and fills the batch up to a chunk with tokens of
+prompts, the oldest first, so that neither waits for the other. A request that runs alone prefills chunk by chunk, as
+`sequence` says; together with others, a chunk may be cut anywhere, and the tokens of several prompts share a batch.
+
+A request begins when a sequence is idle and the batch has rows left; until then it waits, and the first to come is the
+first to be served. It takes over the longest prefix that any sequence holds, and shares its cells; while another prompt
+is prefilled that begins the same way, it waits for that. A sequence keeps its tokens after a reply, until another
+request needs it or its cells. When the cells run out, the youngest reply is paused: it waits until another one has
+ended, and what it had is prefilled again.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ RequestEvent = tuple[Request, Event]
 
 _RESERVE = 256
 """Cells for the further tokens of each reply, as far as it may have them, that must be free before a request begins."""
+
+_LEAST_SHARE = 4  # at least a chunk divided by this is prefilled in a batch, however many replies are in it
 
 
 class Pace(Protocol):
@@ -173,10 +179,10 @@ class Scheduler:
     # beginnings
 
     def _begin(self) -> Iterator[RequestEvent]:
-        """Lets requests begin that wait, until one of them has something to prefill."""
-        while self._waiting and self._slots.idle and not any(generation.is_prefilling for generation in self._running):
+        """Lets requests begin that wait, as long as the next batch has rows left for what they have to prefill."""
+        while self._waiting and self._slots.idle and sum(each.to_prefill for each in self._running) < self._rows():
             waiting = self._waiting[0]
-            if not self._has_room_for(*waiting):
+            if not self._has_room_for(*waiting) or self._is_prefilled_now(waiting.chunks):
                 return
             self._waiting.popleft()
             if waiting.paused:
@@ -209,11 +215,36 @@ class Scheduler:
             return False
         held = max(chunks.common(generation.sequence, len(chunks.tokens)) for generation in self._running)
         reserve = min(_RESERVE, request.sampling.max_tokens)
-        reserve += sum(min(_RESERVE, generation.tokens_left) for generation in self._running)
+        reserve += sum(each.to_prefill + min(_RESERVE, each.tokens_left) for each in self._running)
         needed = len(chunks.tokens) - held + reserve
         return self.context.free_cells >= needed or self.free_cells >= needed
 
+    def _is_prefilled_now(self, chunks: Chunks) -> bool:
+        """Whether more of a prompt will be held once those are prefilled that are on the way."""
+        to_come = max((chunks.common_prompt(each.chunks) for each in self._running if each.token is None), default=0)
+        return to_come > 0 and to_come > self._slots.best(chunks).length
+
     # steps
+
+    def _rows(self) -> int:
+        """Rows of the next batch for what is to be prefilled."""
+        generating = sum(not each.to_prefill for each in self._running)
+        return max(self.context.chunk - generating, self.context.chunk // _LEAST_SHARE)
+
+    def _parts(self) -> list[tuple[Generation, Part]]:
+        """What the next batch decodes of each request; nothing of a prompt for which no rows are left."""
+        if len(self._running) == 1 and self._running[0].to_prefill:
+            return [(self._running[0], self._running[0].next_chunk())]
+        parts = []
+        rows = self._rows()
+        for generation in self._running:
+            if not generation.to_prefill:
+                parts.append((generation, generation.next_token()))
+            elif rows:
+                part = generation.next_piece(rows)
+                parts.append((generation, part))
+                rows -= len(part.tokens)
+        return parts
 
     def _make_room(self) -> list[RequestEvent]:
         """Frees cells for the next batch: of idle sequences, the least recently used first; then of the youngest reply.
@@ -221,7 +252,7 @@ class Scheduler:
         If there are others, it waits until one of them has ended; alone, it ends, because the context is full.
         """
         events: list[RequestEvent] = []
-        while sum(len(generation.part().tokens) for generation in self._running) > self.context.free_cells:
+        while sum(len(part.tokens) for _, part in self._parts()) > self.context.free_cells:
             youngest = self._running[-1]
             if self._slots.drop_oldest():
                 continue
@@ -246,7 +277,7 @@ class Scheduler:
         """Decodes one batch, and chooses the tokens that follow."""
         generations = list(self._running)
         try:
-            return self._advance(generations)
+            return self._advance()
         except Stopped:
             return self._end_cancelled()
         except BaseException:  # what was decoded and not sampled from would be decoded again
@@ -254,17 +285,18 @@ class Scheduler:
                 self.discard(generation.request)
             raise
 
-    def _advance(self, generations: list[Generation]) -> list[RequestEvent]:
-        parts = [generation.part() for generation in generations]
-        places = self._timed(parts)
+    def _advance(self) -> list[RequestEvent]:
+        parts = self._parts()
+        places = self._timed([part for _, part in parts])
         events: list[RequestEvent] = []
         due: list[Generation] = []
         draws: list[Draw] = []
-        for generation, part, place in zip(generations, parts, places, strict=True):
-            if part.is_chunk and generation.token is None:
+        for (generation, part), place in zip(parts, places, strict=True):
+            is_prompt = generation.token is None
+            if is_prompt:
                 events.append((generation.request, generation.prefilled))
             if part.has_logits:
-                if part.is_chunk and len(self.context.sequences) > 1:
+                if is_prompt and len(self.context.sequences) > 1:
                     generation.sequence.last_logits = len(generation.sequence), kept(logits_at(self.context, place))
                 due.append(generation)
                 draws.append(generation.draw(place))
@@ -294,7 +326,7 @@ class Scheduler:
         self._follow_pace()
         number = self.context.threads.decode if tokens == 1 else self.context.threads.prefill
         for generation in self._running:
-            if not generation.is_prefilling:
+            if not generation.to_prefill:
                 generation.note_threads(number)
         return number
 

@@ -8,6 +8,7 @@ the logits, and the same seed must give the same text.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence as Row
 from dataclasses import dataclass
 from itertools import accumulate
@@ -40,14 +41,29 @@ class Chunks:
         start = len(others.tokens)
         return Chunks([*others.tokens, *self.tokens], [*others.edges, *(start + edge for edge in self.edges)])
 
-    def after(self, position: int) -> list[int]:
-        """The chunk that begins at `position`, which is 0 or an edge."""
-        return self.tokens[position : next(edge for edge in self.edges if edge > position)]
+    def next_edge(self, position: int) -> int:
+        """The end of the chunk that `position` lies in."""
+        return self.edges[bisect_right(self.edges, position)]
+
+    def edges_within(self, start: int, end: int) -> list[int]:
+        """The edges after `start`, up to `end`."""
+        return self.edges[bisect_right(self.edges, start) : bisect_right(self.edges, end)]
 
     def common(self, sequence: Sequence, most: int) -> int:
         """How many tokens of `sequence` serve this prompt, at most `most`: those up to an edge of both."""
-        length = min(common_length(sequence.tokens, self.tokens), most)
-        return max(edge for edge in {0, *self.edges}.intersection(sequence.edges) if edge <= length)
+        return self._common(sequence.tokens, sequence.edges, most)
+
+    def common_prompt(self, other: Chunks) -> int:
+        """How many tokens of this prompt will be held once `other` is prefilled, without the last one if it is longer.
+
+        A cache holds no logits, so the last token is decoded again, unless the two are the same.
+        """
+        total = len(self.tokens)
+        return self._common(other.tokens, other.edges, total if other.tokens == self.tokens else total - 1)
+
+    def _common(self, tokens: list[int], edges: list[int], most: int) -> int:
+        length = min(common_length(tokens, self.tokens), most)
+        return max((edge for edge in set(self.edges).intersection(edges) if edge <= length), default=0)
 
 
 class CellPool:
@@ -103,12 +119,11 @@ class Sequence:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def extend(self, tokens: Row[int], *, is_chunk: bool) -> None:
-        """Notes tokens that were decoded at the end; `is_chunk`: as a chunk of a prompt."""
+    def extend(self, tokens: Row[int], edges: Row[int] = ()) -> None:
+        """Notes tokens that were decoded at the end, and where chunks of a prompt ended in them."""
         self.cells.extend(self._pool.take(len(tokens)))
         self.tokens.extend(tokens)
-        if is_chunk:
-            self.edges.append(len(self.tokens))
+        self.edges.extend(edges)
 
     def truncate(self, length: int) -> None:
         """Drops every token from position `length` on."""

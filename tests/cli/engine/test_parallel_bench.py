@@ -122,8 +122,8 @@ class TestStopping:
     """Cancelling a measurement."""
 
     def test_yields_what_was_measured_so_far(self, context: Context, plan: ParallelPlan) -> None:
-        """Each prefill of one prompt checks twice: the third is cancelled, after one to warm up."""
-        cancelled = iter([False] * 5 + [True] * 100)
+        """Each prefill of one prompt checks once: the third is cancelled, after one to warm up."""
+        cancelled = iter([False] * 2 + [True] * 100)
         events = measure_parallel(context, plan, lambda: next(cancelled))
         (row,) = [next(event for event in events if isinstance(event, ParallelRow))]
         assert (row.test, row.sequences, len(row.seconds)) == ("prefill", 1, 1)

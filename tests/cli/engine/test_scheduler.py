@@ -123,6 +123,90 @@ class TestSteps:
             Scheduler(three).submit(greedy(model, "word " * 200))
 
 
+class Batches:
+    """The tokens of each part of the batches that a context decodes, by the number of its sequence."""
+
+    def __init__(self, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.decoded: list[dict[int, int]] = []
+        decode = context.decode
+
+        def noted(parts: Sequence[Part]) -> list[int]:
+            self.decoded.append({part.sequence.number: len(part.tokens) for part in parts})
+            return decode(parts)
+
+        monkeypatch.setattr(context, "decode", noted)
+
+
+class TestPrefillTogether:
+    """The tokens of several prompts fill a batch."""
+
+    def test_a_batch_is_filled_and_prompts_end_in_the_order_they_came(
+        self, model: Model, three: Context, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scheduler, batches = Scheduler(three), Batches(three, monkeypatch)
+        requests = [greedy(model, f"{number} " * (50 + number), max_tokens=1) for number in range(3)]
+        lengths = [request.prompt_tokens for request in requests]
+        for request in requests:
+            scheduler.submit(request)
+        events = run(scheduler)
+        full = three.chunk
+        assert [sum(batch.values()) for batch in batches.decoded] == [
+            *[full] * (sum(lengths) // full),
+            sum(lengths) % full,
+        ]
+        assert max(map(len, batches.decoded)) > 1
+        assert [list(events).index(request) for request in requests] == [0, 1, 2]
+        assert all(
+            event[-2:] and used(event) == length + 1 for event, length in zip(events.values(), lengths, strict=True)
+        )
+
+    def test_replies_take_their_rows_from_the_same_batch(
+        self, model: Model, three: Context, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scheduler = Scheduler(three)
+        scheduler.submit(greedy(model, QUESTIONS[0]))
+        while not scheduler.running or scheduler.occupancy.free_cells > three.cells - 20:
+            scheduler.step()
+        batches = Batches(three, monkeypatch)
+        scheduler.submit(greedy(model, "word " * 90, max_tokens=1))
+        while scheduler.running + scheduler.waiting > 1:
+            scheduler.step()
+        assert [sum(batch.values()) for batch in batches.decoded[:2]] == [three.chunk] * 2
+        assert all(batch[0] == 1 for batch in batches.decoded)
+
+    def test_alone_a_prompt_is_cut_where_it_always_is(
+        self, model: Model, three: Context, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scheduler, batches = Scheduler(three), Batches(three, monkeypatch)
+        bos = model.control.bos
+        scheduler.submit(Request([[bos, *range(33, 43)], [*range(43, 63)], [*range(33, 93)] * 3], SamplingParams(0)))
+        while scheduler.step()[-1][1] != Prefill(211, 211) and len(batches.decoded) < 4:
+            pass
+        assert batches.decoded == [{0: 11}, {0: 20}, {0: three.chunk}, {0: 180 - three.chunk}]
+
+    def test_a_prompt_that_begins_the_same_way_waits_for_what_it_can_share(
+        self, model: Model, three: Context, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scheduler, batches = Scheduler(three), Batches(three, monkeypatch)
+        bos, shared = model.control.bos, [*range(33, 93)] * 3
+        first, second = ([[bos, *shared], [token] * 30] for token in (40, 41))
+        other = [[bos, *range(50, 80)]]
+        for segments in (first, second, other):
+            scheduler.submit(Request(segments, SamplingParams(0, max_tokens=1)))
+        run(scheduler)
+        assert sum(sum(batch.values()) for batch in batches.decoded) == 181 + 30 + 30 + 31  # `shared` once
+
+    def test_cells_that_prompts_on_the_way_still_need_are_not_given_to_another(self, model: Model) -> None:
+        with several(model, 3, length=256, cells=330) as context:
+            scheduler = Scheduler(context)
+            requests = [greedy(model, f"{number} " * 60, max_tokens=20) for number in range(3)]
+            for request in requests:
+                scheduler.submit(request)
+            scheduler.step()
+            assert (scheduler.running, scheduler.waiting) == (2, 1)
+            assert [reason(events) for events in run(scheduler).values()] == ["length"] * 3
+
+
 class TestCancelling:
     """Takes effect at the next step, and frees the cells."""
 
@@ -393,7 +477,7 @@ class TestFullCache:
         ends = [(request, event.reason) for request, event in events if isinstance(event, Finished)]
         assert ends == [(first, "length"), (second, "length"), (third, "length")]  # it keeps its place in the queue
         prefills = [event for request, event in events if request is second and isinstance(event, Prefill)]
-        assert sum(event.done == 128 for event in prefills) > 1
+        assert sum(event.done == 127 for event in prefills) > 1
 
     def test_a_request_waits_until_there_is_room_for_it(self, endless_path: Path) -> None:
         with Model(endless_path) as endless, several(endless, 3, length=300, cells=300) as context:

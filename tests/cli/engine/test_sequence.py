@@ -18,7 +18,27 @@ class TestChunks:
         chunks = Chunks.of([[1, 2, 3, 4, 5], [6, 7], [8, 9, 10]], 2)
         assert chunks.tokens == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
         assert chunks.edges == [2, 4, 5, 7, 9, 10]
-        assert [chunks.after(edge) for edge in (0, 4, 5)] == [[1, 2], [5], [6, 7]]
+        assert [chunks.next_edge(position) for position in (0, 1, 4, 5, 9)] == [2, 2, 5, 7, 10]
+        assert [chunks.edges_within(*ends) for ends in ((0, 4), (1, 1), (3, 8), (9, 10))] == [
+            [2, 4],
+            [],
+            [4, 5, 7],
+            [10],
+        ]
+
+    @pytest.mark.parametrize(
+        ("other", "common"),
+        [
+            ([[1, 2, 3], [4, 5]], 5),  # the same: its last logits can be taken over
+            ([[1, 2, 3], [4, 5], [6]], 3),  # the last token has to be decoded again, and it lies in the last chunk
+            ([[1, 2, 3], [4, 6]], 3),
+            ([[1, 2, 3, 4]], 2),
+            ([[1], [2, 3]], 3),
+            ([[2, 3]], 0),
+        ],
+    )
+    def test_what_another_prompt_leaves_for_this_one(self, other: list[list[int]], common: int) -> None:
+        assert Chunks.of([[1, 2, 3], [4, 5]], 2).common_prompt(Chunks.of(other, 2)) == common
 
     def test_those_behind_others_keep_the_edges_of_both(self) -> None:
         first, second = Chunks.of([[1, 2, 3], [4]], 2), Chunks.of([[5, 6, 7]], 2)

@@ -84,7 +84,7 @@ class TestClaim:
 def test_a_released_sequence_keeps_only_what_was_prefilled(three: Context) -> None:
     slots, (first, *_) = Slots(three.sequences), three.sequences
     fill(three, 0, [1, 2, 3])
-    first.extend([7], is_chunk=False)
+    first.extend([7])
     slots.release(first)
     assert first.tokens == [1, 2, 3]
 
