@@ -51,6 +51,8 @@ def closing_line(result: VoteResult, options: VoteOptions) -> str:
     line = f"{first.votes} of {units.count(result.votes, 'vote')} for {_short(first.answer)}"
     if others := _others(result.candidates[1:]):
         line += f", {others}"
+    if result.is_interrupted:
+        return f"{line}; the vote was interrupted"
     unneeded = options.count - sum(sample.reply.finished.reason != "interrupted" for sample in result.samples)
     return (
         f"{line}; {unneeded} of {options.count} samples were not needed" if unneeded and result.stopped_early else line

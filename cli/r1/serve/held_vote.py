@@ -9,11 +9,11 @@ from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
 
-from r1.engine.events import Event, Finished
+from r1.engine.events import Event, Finished, Usage
 from r1.engine.request import Request
 from r1.evaluate.polling import Polling
 from r1.loaded_model import LoadedModel
-from r1.render.reply_text import events_of
+from r1.render.reply_text import Reply, events_of
 from r1.serve.engine_thread import EngineThread
 from r1.serve.jobs import Begun, Failed, Job, JobEvent, Lease
 from r1.serve.question import Question, request_for
@@ -82,7 +82,8 @@ class HeldVote:
                 shared.cancel()  # what is left of it, after an error
             voted = polling.voted(voting)
         self._fields.update(voted.fields)
-        self._sink([*events_of(voted.reply)])
+        finished = replace(voted.reply.finished, usage=_usage([each.reply for each in voting.vote.result().samples]))
+        self._sink([*events_of(replace(voted.reply, finished=finished))])
 
     def _is_over(self) -> bool:
         return self._is_cancelled.is_set() or self._engine.is_stopped
@@ -155,3 +156,14 @@ class _SharedEngine:
         self._is_cancelled = True
         for job in list(self._jobs.values()):
             self._engine.cancel(job)
+
+
+def _usage(samples: Sequence[Reply]) -> Usage:
+    """Of all samples; their prompt counts once. OpenAI counts the same way for `best_of`."""
+    usages = [sample.finished.usage for sample in samples]
+    return replace(
+        usages[0],
+        thinking_tokens=sum(usage.thinking_tokens for usage in usages),
+        answer_tokens=sum(usage.answer_tokens for usage in usages),
+        discarded_tokens=sum(usage.discarded_tokens for usage in usages),
+    )

@@ -15,7 +15,7 @@ from r1.render.reply_text import Reply
 from r1.serve.asked import Asked
 from r1.serve.engine_thread import EngineThread
 from r1.serve.entry import current
-from r1.serve.errors import ApiError, api_error, in_thread
+from r1.serve.errors import ApiError, api_error, bad_field, in_thread
 from r1.serve.held_vote import HeldVote
 from r1.serve.jobs import Job, Party
 from r1.serve.question import Question, request_for
@@ -117,6 +117,8 @@ class Service:
             changed = overridden(self.settings, question.changed)
         except R1Error as exc:
             raise api_error(exc) from exc
+        if question.votes is not None and changed.temp == 0:
+            raise bad_field("votes", "makes no sense at temperature 0, where all samples are the same")
         return replace(changed, max_tokens=min(changed.max_tokens, self.settings.max_tokens))
 
     def _admit(self) -> None:

@@ -20,8 +20,6 @@ def votes_in(fields: Fields, count: int = 1) -> VoteOptions | None:
         return None
     if count > 1:
         fields.refuse("votes", "gives one reply, and n asks for more; leave one of them out")
-    if fields.values.get("temperature") == 0:
-        fields.refuse("votes", "makes no sense at temperature 0, where all samples are the same")
     if first is not None and first > votes:
         fields.refuse("first", f"is more than votes, {votes}")
     return VoteOptions(votes, first, 0.95 if confidence is None else confidence)

@@ -99,6 +99,12 @@ class TestClosingLine:
             "the vote was interrupted before a sample had an answer to vote on"
         )
 
+    def test_one_that_ended_before_it_was_over_says_so(self) -> None:
+        options = VoteOptions(8, confidence=1)
+        vote = held(["42", "42"], options)
+        vote.add(vote.begin()[0], reply("4", reason="interrupted"))
+        assert closing_line(vote.result(), options) == "2 of 2 votes for 42; the vote was interrupted"
+
     def test_no_sample_was_unneeded_where_all_ended_together(self) -> None:
         options = VoteOptions(5, confidence=1)
         vote = held(["a", "a", "a"], options)

@@ -66,6 +66,11 @@ class TestVote:
             assert winner["answer"] == "42"
             assert 4 <= winner["count"] <= 6, "with four the other two cannot change it"
             assert asked.prompt_tokens == others[0][1].prompt_tokens > 0, "clients are told it before the first text"
+            usage = voted.reply.finished.usage
+            assert usage.prompt_tokens == asked.prompt_tokens
+            assert usage.thinking_tokens + usage.answer_tokens == sum(
+                each["thinking_tokens"] + each["answer_tokens"] for each in asked.fields["samples"]
+            )
 
         run(narrow, test)
 

@@ -11,6 +11,7 @@ import pytest
 
 from r1.engine.events import Finished, FinishReason, Timings, Usage
 from r1.engine.prompt import Beginning, Turn
+from r1.evaluate.vote import VoteOptions
 from r1.render.reply_text import Reply
 from r1.serve.asked import Asked
 from r1.serve.collected import Collected, collect
@@ -234,3 +235,18 @@ def test_a_reply_has_no_more_tokens_than_the_server_allows() -> None:
     service = Service(cast(EngineThread, None), cast(ServedModels, None), Settings(max_tokens=500), queue=1)
     asked = [Question(None, text="a", changed=changed) for changed in ({}, {"max_tokens": 20}, {"max_tokens": 10**6})]
     assert [service._settings_of(each).max_tokens for each in asked] == [500, 20, 500]
+
+
+@pytest.mark.parametrize(
+    ("server", "asked", "is_refused"),
+    [(0.6, None, False), (0.6, 0, True), (0.6, 0.0, True), (0.0, None, True), (0.0, 0.7, False)],
+)
+def test_a_vote_needs_samples_that_differ(server: float, asked: float | None, is_refused: bool) -> None:
+    service = Service(cast(EngineThread, None), cast(ServedModels, None), Settings(temp=server), queue=1)
+    question = replace(SUM, votes=VoteOptions(5), changed={} if asked is None else {"temp": asked})
+    if not is_refused:
+        assert service._settings_of(question).temp == (server if asked is None else asked)
+        return
+    with pytest.raises(ApiError, match="votes makes no sense at temperature 0") as caught:
+        service._settings_of(question)
+    assert (caught.value.status, caught.value.param) == (400, "votes")

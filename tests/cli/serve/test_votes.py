@@ -41,8 +41,6 @@ def test_as_the_options_of_r1_run(body: dict[str, Any], options: VoteOptions | N
         ({"votes": 5, "first": 6}, "first"),
         ({"votes": 5, "confidence": 0.49}, "confidence"),
         ({"votes": 5, "confidence": 1.01}, "confidence"),
-        ({"votes": 5, "temperature": 0}, "votes"),
-        ({"votes": 5, "temperature": 0.0}, "votes"),
     ],
 )
 def test_what_cannot_be_is_refused_by_its_name(body: dict[str, Any], param: str) -> None:

@@ -52,7 +52,7 @@ class Journal:
         """Tells whoever pressed Ctrl-C what is waited for."""
         if active and not self._options.as_json:
             what = "1 request" if active == 1 else f"{active} requests"
-            self._say(f"ending: {what} may take {grace_s:g} s more; Ctrl-C again ends them now")
+            self._say(f"ending: {what} may take {grace_s:g} s more; a second signal or Ctrl-C ends them now")
 
     def add(self, entry: Entry) -> None:
         """A request that has been answered, refused or left."""

@@ -225,7 +225,7 @@ class TestEnding:
         return written(told.stderr) + written(told.stdout)
 
     def test_what_is_waited_for(self) -> None:
-        assert self.said(1) == "ending: 1 request may take 30 s more; Ctrl-C again ends them now\n"
+        assert self.said(1) == "ending: 1 request may take 30 s more; a second signal or Ctrl-C ends them now\n"
         assert self.said(12).startswith("ending: 12 requests ")
 
     def test_nothing_is_said_where_nobody_waits(self) -> None:
