@@ -6,7 +6,7 @@ import ctypes
 from dataclasses import replace
 from pathlib import Path
 
-from r1.engine.kv_types import KV_TYPES
+from r1.engine.kv_types import KV_TYPES, largest_batch
 from r1.engine.llama import llama
 from r1_quantize import catalog
 from r1_quantize.checkpoint.checkpoint_source import outline
@@ -37,7 +37,7 @@ def write_header(path: Path, name: str, quant: str) -> None:
 def compute_buffer(path: Path, cells: int, kv_type: str, chunk: int, sequences: int = 1) -> int:
     """Bytes of the compute buffer that llama.cpp would allocate on the CPU: with `no_alloc` it plans and logs only.
 
-    A batch has a chunk of one sequence and a token of every other.
+    A batch is as large as the engine's largest.
     """
     library = llama()
     model_params = library.llama_model_default_params()
@@ -46,7 +46,7 @@ def compute_buffer(path: Path, cells: int, kv_type: str, chunk: int, sequences: 
     model_params.no_alloc, model_params.load_mode, model_params.n_gpu_layers = True, 0, 0
     params = library.llama_context_default_params()
     params.n_ctx = cells
-    params.n_batch = params.n_ubatch = chunk + sequences - 1
+    params.n_batch = params.n_ubatch = largest_batch(chunk, sequences)
     params.n_seq_max = params.n_outputs_max = sequences
     params.kv_unified = sequences > 1
     params.type_k = params.type_v = KV_TYPES[kv_type]

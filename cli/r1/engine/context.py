@@ -12,7 +12,7 @@ from collections.abc import Sequence as Row
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
-from r1.engine.kv_types import CPU_CHUNK, GPU_CHUNK, KV_TYPES
+from r1.engine.kv_types import CPU_CHUNK, GPU_CHUNK, KV_TYPES, largest_batch
 from r1.engine.llama import Stop, llama, log
 from r1.engine.model import Model
 from r1.engine.sequence import CellPool, Chunks, Segments, Sequence
@@ -81,7 +81,7 @@ class Context:
         self.kv_type = params.kv_type
         self.chunk = GPU_CHUNK if model.placement.gpu_layers else CPU_CHUNK
         self.threads = params.threads or default_threads()
-        self._batch = _Batch(self.chunk + params.sequences - 1, params.sequences)
+        self._batch = _Batch(largest_batch(self.chunk, params.sequences), params.sequences)
         self._handle = self._create(model, params)
         self._pool = CellPool(self._llama.llama_get_memory(self._handle), params.cells or params.length)
         self.sequences = tuple(Sequence(number, self._pool) for number in range(params.sequences))
@@ -169,7 +169,7 @@ class Context:
             yield end
 
     def decode(self, parts: Row[Part]) -> list[int]:
-        """Appends tokens to sequences, in one batch of at most `chunk` + `sequences` − 1 tokens.
+        """Appends tokens to sequences, in one batch, no larger than `largest_batch`.
 
         Returns for each part the place of its last token in the batch, for the sampler. Raises Stopped, or R1Error when
         llama.cpp fails; either leaves all sequences unchanged.

@@ -1,7 +1,7 @@
 """Measures prefill and decode of several sequences at once, the way llama.cpp's `llama-batched-bench` does.
 
-For each number of sequences, each gets a prompt of its own, and batches of a chunk's size are filled with them, as the
-scheduler does it; or all share the cells of one prompt. Then a batch decodes one token of every sequence, again and
+For each number of sequences, each gets a prompt of its own, and batches are filled with them, as the scheduler does
+it; or all share the cells of one prompt. Then a batch decodes one token of every sequence, again and
 again (`tools/batched-bench/batched-bench.cpp`). Tokens are random, nothing is sampled, and a short warm-up goes first.
 Everything goes through the same `Context` as real turns do.
 """
@@ -15,6 +15,7 @@ from time import perf_counter
 
 from r1.engine.bench import Runs, Test, Watch, random_tokens
 from r1.engine.context import Context, Part, Stopped
+from r1.engine.kv_types import TOGETHER
 from r1.engine.sequence import Sequence
 from r1_quantize.errors import UsageError
 
@@ -138,9 +139,12 @@ class ParallelStopwatch(Watch):
         return seconds
 
     def _filled(self, sequences: Row[Sequence]) -> Iterator[list[Part]]:
-        """Batches with the prompts of the sequences, each as large as a chunk."""
+        """Batches with the prompts of the sequences, as large as the scheduler makes them."""
         parts: list[Part] = []
-        rows = self._context.chunk
+        full = (
+            self._context.chunk if len(sequences) == 1 or self._plan.is_shared else max(self._context.chunk, TOGETHER)
+        )
+        rows = full
         for sequence, prompt in zip(sequences, self._prompts, strict=False):
             start = 0
             while start < len(prompt):
@@ -150,7 +154,7 @@ class ParallelStopwatch(Watch):
                 start = end
                 if not rows:
                     yield parts
-                    parts, rows = [], self._context.chunk
+                    parts, rows = [], full
         if parts:
             yield parts
 

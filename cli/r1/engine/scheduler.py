@@ -1,8 +1,8 @@
 """The engine's loop: advances all requests by one batch at a time.
 
-Each step decodes a token of every sequence that is generating, and fills the batch up to a chunk with tokens of
-prompts, the oldest first, so that neither waits for the other. A request that runs alone prefills chunk by chunk, as
-`sequence` says; together with others, a chunk may be cut anywhere, and the tokens of several prompts share a batch.
+Each step decodes a token of every sequence that is generating, and fills the batch with tokens of prompts, the oldest
+first, so that neither waits for the other. A request that runs alone prefills chunk by chunk, as `sequence` says;
+together with others, a chunk may be cut anywhere, and the tokens of several prompts share a batch.
 
 A request begins when a sequence is idle and the batch has rows left; until then it waits, and the first to come is the
 first to be served. It takes over the longest prefix that any sequence holds, and shares its cells; while another prompt
@@ -22,6 +22,7 @@ from r1.engine.candidates import kept, logits_at
 from r1.engine.context import Context, Part, Stopped
 from r1.engine.events import Event, Finished, FinishReason, Timings, Usage
 from r1.engine.generation import Generation
+from r1.engine.kv_types import TOGETHER, largest_batch
 from r1.engine.request import Request
 from r1.engine.sampling_pool import Draw, SamplingPool
 from r1.engine.sequence import Chunks, Segments
@@ -33,7 +34,7 @@ RequestEvent = tuple[Request, Event]
 _RESERVE = 256
 """Cells for the further tokens of each reply, as far as it may have them, that must be free before a request begins."""
 
-_LEAST_SHARE = 4  # at least a chunk divided by this is prefilled in a batch, however many replies are in it
+_LEAST_SHARE = 4  # at least one row in so many is for prompts, however many replies are in the batch
 
 
 class Pace(Protocol):
@@ -131,7 +132,7 @@ class Scheduler:
         events = self._end_cancelled()
         if self._waiting and (begun := list(self._begin())):
             return [*events, *begun]
-        if self.context.free_cells < self.context.chunk + len(self._running):  # no batch is larger
+        if self.context.free_cells < largest_batch(self.context.chunk, len(self.context.sequences)):
             events += self._make_room()
         if self._running:
             events += self._decode()
@@ -227,9 +228,11 @@ class Scheduler:
     # steps
 
     def _rows(self) -> int:
-        """Rows of the next batch for what is to be prefilled."""
+        """Rows of the next batch for what is to be prefilled: a single prompt keeps the replies waiting for a chunk."""
         generating = sum(not each.to_prefill for each in self._running)
-        return max(self.context.chunk - generating, self.context.chunk // _LEAST_SHARE)
+        prompts = len(self._running) - generating + len(self._waiting)
+        rows = self.context.chunk if prompts < 2 else max(self.context.chunk, TOGETHER)
+        return max(rows - generating, rows // _LEAST_SHARE)
 
     def _parts(self) -> list[tuple[Generation, Part]]:
         """What the next batch decodes of each request; nothing of a prompt for which no rows are left."""

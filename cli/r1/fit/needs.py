@@ -3,14 +3,14 @@
 The weights are known to the byte. A KV cache has keys and values per layer, for a rounded-up number of tokens. A
 compute buffer holds what one batch needs at the same time: according to llama.cpp's graph allocator (`ggml_gallocr`),
 three times a layer's inner width, four times its outer width, and the attention mask; with many sequences, their logits
-may be more than that. A batch has a chunk of one prompt, and a token of every other sequence.
+may be more than that. A batch has a chunk of one prompt, or two of several, and a token of every other sequence.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from r1.engine.kv_types import CPU_CHUNK, GPU_CHUNK, bytes_per_value, rounded_up
+from r1.engine.kv_types import CPU_CHUNK, GPU_CHUNK, bytes_per_value, largest_batch, rounded_up
 from r1.fit.shape import Shape
 
 _PIPELINED = 4  # chunks, llama.cpp's GGML_SCHED_MAX_COPIES
@@ -92,5 +92,4 @@ def _compute(shape: Shape, cells: int, chunk: int, sequences: int) -> int:
 
 def _batch(chunk: int, sequences: int) -> int:
     """Tokens in the largest batch, which llama.cpp rounds up to the same number for each sequence."""
-    tokens = chunk + sequences - 1
-    return -(-tokens // sequences) * sequences
+    return -(-largest_batch(chunk, sequences) // sequences) * sequences
