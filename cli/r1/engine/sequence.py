@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Sequence as Row
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Protocol
 
 from r1.engine.llama import llama
 
@@ -19,6 +20,16 @@ Segments = Row[Row[int]]
 """A prompt's token ids, split at the end of each turn."""
 
 _COMPARED = 1024  # tokens that are compared at once
+
+
+class Held(Protocol):
+    """Tokens that were prefilled, and the positions where chunks ended in them, ascending and from 0 on."""
+
+    @property
+    def tokens(self) -> list[int]: ...
+
+    @property
+    def edges(self) -> list[int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +60,9 @@ class Chunks:
         """The edges after `start`, up to `end`."""
         return self.edges[bisect_right(self.edges, start) : bisect_right(self.edges, end)]
 
-    def common(self, sequence: Sequence, most: int) -> int:
-        """How many tokens of `sequence` serve this prompt, at most `most`: those up to an edge of both."""
-        return self._common(sequence.tokens, sequence.edges, most)
+    def common(self, held: Held, most: int) -> int:
+        """How many of the tokens held serve this prompt, at most `most`: those up to an edge of both."""
+        return self._common(held.tokens, held.edges, most)
 
     def common_prompt(self, other: Chunks) -> int:
         """How many tokens of this prompt will be held once `other` is prefilled, without the last one if it is longer.
@@ -91,6 +102,10 @@ class CellPool:
             self._users[cell] = 1
         return taken
 
+    def count_own(self, cells: Row[int]) -> int:
+        """How many of the cells have one user."""
+        return sum(self._users[cell] == 1 for cell in cells)
+
     def share(self, cells: Row[int]) -> None:
         for cell in cells:
             self._users[cell] += 1
@@ -118,6 +133,11 @@ class Sequence:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def own_cells(self) -> int:
+        """How many cells would be free without it: those that no other sequence uses."""
+        return self._pool.count_own(self.cells)
 
     def extend(self, tokens: Row[int], edges: Row[int] = ()) -> None:
         """Notes tokens that were decoded at the end, and where chunks of a prompt ended in them."""

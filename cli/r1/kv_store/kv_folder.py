@@ -1,0 +1,191 @@
+"""The folder of the kept states: names, permissions, a bound on all of them, and other processes that use it, too.
+
+A file has its name only once it is complete, and is never changed then. Until then its name ends in `.partial`, and the
+process that writes it holds a lock on it, so that what a killed one left behind can be told from what is being written.
+A file that is used becomes the newest, and the oldest goes first.
+
+A name begins with a hash of the file's owner, such as a chat, so that all files of a deleted chat are found without
+reading them, damaged ones too. Next is a hash of what a state depends on beside its tokens, so that a search reads only
+the headers of files that may serve.
+
+There is no wait for the disk (fsync): a file that a power failure cut short is found by its checksum.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from r1_quantize.errors import Busy
+from r1_quantize.files import lock_file, try_lock
+
+NAME = "kv-cache"
+"""The folder's name in R1_HOME."""
+
+MAX_FILES = 256
+"""However small they are: each is looked at in a search."""
+
+_KEPT, _PARTIAL, _LOCK = ".kv", ".partial", ".lock"
+_MIN_FREE = 1 << 30  # bytes that stay free on the disk
+_LOCK_TIMEOUT_S = 2.0
+_LOCK_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """`used` is when it was written or last read, in nanoseconds."""
+
+    path: Path
+    size: int
+    used: int
+
+
+class KvFolder:
+    """The files in one folder, at most `max_bytes` in all. The folder need not exist yet."""
+
+    def __init__(self, path: Path, max_bytes: int, min_free: int = _MIN_FREE) -> None:
+        """`min_free` bytes of the disk stay free."""
+        self.path = path
+        self.max_bytes = max_bytes
+        self._min_free = min_free
+
+    def files(self, *, origin: str = "", owner: str = "") -> list[KeptFile]:
+        """The complete files, the least recently used first; if given, only those of an origin or of an owner."""
+        beginning = _hash(owner) if owner else ""
+        middle = f"-{_hash(origin)}-" if origin else ""
+        found = [
+            KeptFile(path, status.st_size, status.st_mtime_ns)
+            for path, status in self._stats(_KEPT)
+            if path.name.startswith(beginning) and middle in path.name
+        ]
+        return sorted(found, key=lambda file: (file.used, file.path))
+
+    def has_no_owner(self, path: Path) -> bool:
+        return path.name.startswith(_hash(""))
+
+    def touch(self, path: Path) -> None:
+        """Notes that the file was used."""
+        with suppress(OSError):
+            os.utime(path)
+
+    def remove_of(self, owner: str) -> None:
+        """Removes all files of an owner."""
+        for file in self.files(owner=owner):
+            self.remove(file.path)
+
+    def remove(self, path: Path) -> None:
+        """Removes a file, unless another process has, or (on Windows) is reading it."""
+        with suppress(OSError):
+            path.unlink()
+
+    @contextmanager
+    def new_file(self, owner: str, origin: str, size: int) -> Iterator[Path]:
+        """An empty file to write about `size` bytes to. It gets its name when the block ends without an error, and is
+        gone otherwise.
+
+        Makes room for it first. Raises NoRoom, Busy, OSError.
+        """
+        with self._locked():
+            self._sweep()
+            self._make_room(size)
+            name = f"{_hash(owner)}-{_hash(origin)}-{os.urandom(8).hex()}"
+            path = self.path / f"{name}-{size}{_PARTIAL}"
+            file = os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), "r+b")
+            try_lock(file)
+        try:
+            with file:
+                yield path
+                with self._locked():  # nobody sweeps meanwhile; Windows renames no open file
+                    file.close()
+                    path.rename(self.path / f"{name}{_KEPT}")
+        finally:
+            self.remove(path)
+
+    def clear(self) -> int:
+        """Removes all files; the bytes they had. Raises Busy when another process holds the lock, OSError."""
+        if not self.path.exists():
+            return 0
+        with self._locked():
+            self._sweep()
+            files = self.files()
+            for file in files:
+                self.remove(file.path)
+            return sum(file.size for file in files) - sum(file.size for file in self.files())
+
+    def _stats(self, suffix: str) -> Iterator[tuple[Path, os.stat_result]]:
+        """The regular files with this suffix."""
+        with suppress(OSError), os.scandir(self.path) as entries:
+            for entry in entries:
+                with suppress(OSError):  # another process has just removed it
+                    if entry.name.endswith(suffix) and entry.is_file(follow_symlinks=False):
+                        yield Path(entry.path), entry.stat(follow_symlinks=False)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Creates the folder, and holds its lock."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.path.stat().st_mode & 0o077:
+            self.path.chmod(0o700)
+        lock = self.path / _LOCK
+        os.close(os.open(lock, os.O_CREAT | os.O_RDWR, 0o600))
+        with _locked(lock):
+            yield
+
+    def _sweep(self) -> None:
+        """Removes what killed processes have left."""
+        for path, _ in self._stats(_PARTIAL):
+            with suppress(OSError), path.open("r+b") as file:
+                if try_lock(file):
+                    self.remove(path)
+
+    def _make_room(self, size: int) -> None:
+        """Removes the least recently used files, as far as needed, and none if that would not be enough."""
+        files = self.files()
+        being_written = sum(map(_promised, (path for path, _ in self._stats(_PARTIAL))))
+        held = sum(file.size for file in files)
+        free = shutil.disk_usage(self.path).free - self._min_free - being_written
+        excess = max(held + being_written + size - self.max_bytes, size - free)
+        if excess > held:
+            raise NoRoom
+        for number, file in enumerate(files):
+            if excess <= 0 and len(files) - number < MAX_FILES:
+                return
+            self.remove(file.path)
+            excess -= file.size
+
+
+class NoRoom(Exception):
+    """The file would be larger than all files may be, or leave too little of the disk free."""
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    while True:
+        try:
+            lock = lock_file(path, wait=False)
+        except BlockingIOError as exc:
+            if time.monotonic() > deadline:
+                raise Busy(f"{path.parent}: in use by another r1 ({exc})") from exc
+            time.sleep(_LOCK_POLL_S)
+        else:
+            break
+    with lock:
+        yield
+
+
+def _hash(text: str) -> str:
+    from hashlib import blake2b  # here, because it loads OpenSSL
+
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _promised(path: Path) -> int:
+    """The size that a file will have once it is written, from its name."""
+    size = path.name.removesuffix(_PARTIAL).rpartition("-")[2]
+    return int(size) if size.isdigit() else 0
