@@ -98,9 +98,12 @@ def own_environ() -> dict[str, str]:
 
 
 def isolated_environ(home: Path, folder: Path) -> dict[str, str]:
-    """An environment with R1_HOME at `home`, other files in `folder`, and no configuration of the developer."""
+    """An environment with R1_HOME at `home`, other files in `folder`, and no configuration of the developer.
+
+    No KV cache is kept, because tests share the home.
+    """
     folders = {"R1_HOME": str(home), "XDG_CONFIG_HOME": str(folder / "config"), "HOME": str(folder)}
-    return {**own_environ(), **folders, "R1_THREADS": "1", "TERM": "xterm-256color"}
+    return {**own_environ(), **folders, "R1_THREADS": "1", "R1_CACHE_SIZE": "off", "TERM": "xterm-256color"}
 
 
 @pytest.fixture

@@ -467,14 +467,19 @@ def evaluate(
 def remove(
     models: options.ModelsToRemove = None,
     models_option: options.ModelsToRemoveOption = None,
+    cache: options.Cache = False,
     yes: options.Yes = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> int:
-    """Remove models, kept checkpoints, or the files of an interrupted pull."""
-    from r1.commands.remove import remove
+    """Remove models, kept checkpoints, the files of an interrupted pull, or kept KV caches."""
+    from r1.commands.remove import remove, remove_cache
 
     references = [*(models or ()), *(models_option or ())]
+    if cache:
+        status = remove_cache(Console.of_process(quiet=quiet), yes=yes, as_json=as_json)
+        if not references:
+            return status
     if not references or not all(references):  # an empty name is a script's variable that is not set
         raise UsageError(_NO_MODEL)
     return remove(Console.of_process(quiet=quiet), references, yes=yes, as_json=as_json)

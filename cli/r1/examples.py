@@ -57,6 +57,7 @@ REMOVE = """Examples:
     r1 rm qwen-7b:Q8_0
     r1 rm -y qwen-7b
     r1 rm deepseek-ai/DeepSeek-R1-Distill-Qwen-7B
+    r1 rm --cache
 
 `r1 list` shows what can be removed. Exit codes: 0 removed or declined, 2 bad input, 4 no such model."""
 

@@ -28,9 +28,12 @@ from r1.engine.prompt import (
 from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import Occupancy, RequestEvent, Scheduler, generate
+from r1.engine.sequence import Segments
 from r1.fit.fitted_model import FittedModel, Listener, Workload
 from r1.fit.plan import MemoryPlan
 from r1.fit.planner import MemoryPlanner, fixed_threads
+from r1.kv_store.kv_folder import KvFolder
+from r1.kv_store.kv_states import KvStates
 from r1.settings import Settings
 from r1_quantize.errors import UsageError
 
@@ -40,13 +43,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PendingReply:
-    """A reply that is generated as its events are read; `seed` is the one in use.
+    """A reply to `prompt` that is generated as its events are read; `seed` is the one in use.
 
     `load_s` is the time it took to get ready, in seconds: a new context where one was needed, and for the first reply
     loading the model.
     """
 
     events: Iterator[Event]
+    prompt: Segments
     seed: int
     load_s: float
 
@@ -57,7 +61,7 @@ class LoadedModel:
     `ask` answers one prompt alone. `request`, `submit` and `step` answer several at once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         path: Path,
         settings: Settings,
@@ -66,13 +70,16 @@ class LoadedModel:
         *,
         name: str = "",
         workload: Workload | None = None,
+        kv_folder: KvFolder | None = None,
     ) -> None:
-        """Loads the model. `name` is shown to the user; `stop` ends loading and replies.
+        """Loads the model. `name` is shown to the user; `stop` ends loading and replies. What is kept of a prompt in
+        `kv_folder` need not be prefilled.
 
         Raises BadGGUF, UsageError (no such device, `ctx` too long for the model), NotEnoughSpace, LoadCancelled.
         """
         began = perf_counter()
         self._pace = None if fixed_threads(settings, path) else ThreadPace()
+        self._states = KvStates.of(kv_folder, path) if kv_folder else None  # before the weights are loaded
         planner = MemoryPlanner.of(path, settings, name or path.name)
         self._fitted = FittedModel(path, planner, workload or Workload(), stop or Stop(), listener or Listener())
         self._scheduler: Scheduler | None = None
@@ -143,7 +150,7 @@ class LoadedModel:
         request = self.request(prompt, turns, settings=settings, form=form, answer_now=answer_now)
         request.stop_after_thinking = stop_after_thinking
         scheduler, load_s = self._prepare(request)
-        return PendingReply(generate(scheduler, request), request.sampling.seed, load_s)
+        return PendingReply(generate(scheduler, request), request.prompt, request.sampling.seed, load_s)
 
     def request(
         self,
@@ -165,7 +172,7 @@ class LoadedModel:
         began = perf_counter()
         given = beginning or NOTHING_GIVEN
         earlier = (text for turn in turns for text in (turn.prompt, turn.answer))
-        self._require_possible(*earlier, prompt, given.thinking, given.answer or "")
+        _require_possible(self.model, self.settings.ctx, *earlier, prompt, given.thinking, given.answer or "")
         settings = settings or self.settings
         thinking = settings.thinking_params()
         continues = given.continued
@@ -192,7 +199,7 @@ class LoadedModel:
         White space is kept at both ends. Control tokens in the text stay text. Otherwise as `request`.
         """
         began = perf_counter()
-        self._require_possible(text)
+        _require_possible(self.model, self.settings.ctx, text)
         settings = settings or self.settings
         request = Request(
             text_segments(self.model, text),
@@ -229,13 +236,23 @@ class LoadedModel:
 
         Stop iterating to end early. Ends silently when the engine's Stop is set.
         """
-        segments = conversation_segments(self.model, self._conversation(turns))
+        segments, scheduler = self.segments(turns), self._scheduler_for(0)
+        self._restore(scheduler, segments, sum(map(len, segments)))
         with suppress(Stopped):
-            yield from self._scheduler_for(0).warm(segments)
+            yield from scheduler.warm(segments)
 
-    def lengths(self, turns: Sequence[Turn]) -> list[int]:
-        """The tokens of each turn in a prompt."""
-        return [len(segment) for segment in conversation_segments(self.model, self._conversation(turns))]
+    def segments(self, turns: Sequence[Turn]) -> Segments:
+        """The tokens that the next prompt after `turns` begins with, by turns."""
+        return conversation_segments(self.model, self._conversation(turns))
+
+    def keep(self, segments: Segments, owner: str = "", prefill_tps: float = 0.0) -> str:
+        """Keeps on disk what the KV cache holds of a prompt, for its owner, such as a chat; says what prevented it.
+
+        `prefill_tps` is how many tokens a second were prefilled. Nothing is said if that was too quick to be worth it.
+        """
+        if self._states is None or self._scheduler is None or not self._scheduler.is_idle:
+            return ""
+        return self._states.keep_prompt(self._scheduler.context, segments, owner, prefill_tps)
 
     def give_notes(self) -> None:
         """Passes the notes about the plan to the listener; each note once."""
@@ -255,14 +272,6 @@ class LoadedModel:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _require_possible(self, *texts: str) -> None:
-        """Raises PromptTooLong for texts that would only take time and memory before they turned out not to fit."""
-        trained = self.model.context_length
-        longest = min(self.settings.ctx or trained, trained)
-        tokens = tokens_if_longer(self.model, "".join(texts), longest)
-        if tokens is not None:
-            raise PromptTooLong(tokens, longest, trained, is_estimate=True)
-
     def _conversation(self, turns: Sequence[Turn]) -> Conversation:
         return Conversation(self.settings.system, list(turns))
 
@@ -274,6 +283,7 @@ class LoadedModel:
         """A scheduler that can take the request, and the seconds it took to get ready since the last one."""
         began = perf_counter()
         scheduler = self._scheduler_for(self._needed(request))
+        self._restore(scheduler, request.prompt, request.prompt_tokens - 1)
         load_s, self._load_s = self._load_s + perf_counter() - began, 0.0
         return scheduler, load_s
 
@@ -287,10 +297,23 @@ class LoadedModel:
             self._scheduler = Scheduler(context, self._pace if self._fitted.computes_on_cpu else None)
         return self._scheduler
 
+    def _restore(self, scheduler: Scheduler, segments: Segments, most: int) -> None:
+        if self._states is not None and scheduler.is_idle:
+            self._states.restore_prompt(scheduler.context, segments, most)
+
     def _close_scheduler(self) -> None:
         if self._scheduler is not None:
             self._scheduler.close()
             self._scheduler = None
+
+
+def _require_possible(model: Model, ctx: int | None, *texts: str) -> None:
+    """Raises PromptTooLong for texts that would only take time and memory before they turned out not to fit."""
+    trained = model.context_length
+    longest = min(ctx or trained, trained)
+    tokens = tokens_if_longer(model, "".join(texts), longest)
+    if tokens is not None:
+        raise PromptTooLong(tokens, longest, trained, is_estimate=True)
 
 
 def _require_whole_answer(beginning: Beginning) -> None:

@@ -674,6 +674,9 @@ ModelsToRemove = Annotated[
         autocompletion=completion.removable,
     ),
 ]
+Cache = Annotated[
+    bool, typer.Option("--cache", help="Remove the KV caches of chats and attached files; they only save time.")
+]
 ModelsToRemoveOption = Annotated[
     list[str] | None,
     _option(

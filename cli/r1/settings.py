@@ -6,6 +6,7 @@ A setting has the same name everywhere: `--top-p`, `R1_TOP_P`, `top_p = 0.95`.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,7 @@ class Settings:
     rpc: str | None = None
     kv_type: str | None = None
     force: bool = False
+    cache_size: int = 4 * 10**9
     keys: Keys = "emacs"
 
     def thinking_params(self) -> ThinkingParams:
@@ -108,6 +110,20 @@ def _budget(value: object) -> int | None:
     return None if is_off else _integer(value)
 
 
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) *([kmgt]?)b?", re.IGNORECASE)
+
+
+def _bytes(value: object) -> int:
+    """4 GB, 500MB, a number of bytes, or off."""
+    text = str(value).strip()
+    if isinstance(value, bool | float) or text.lower() == "off":
+        return 0 if text.lower() in {"off", "false"} else -1
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError
+    return round(float(match[1]) * 1000.0 ** " kmgt".index(match[2].lower() or " "))
+
+
 def _prompt(value: object) -> str:
     text = _string(value)
     text.encode("utf-8")  # raises UnicodeEncodeError, a ValueError, if the command line was not UTF-8
@@ -154,6 +170,7 @@ _RULES: dict[str, _Rule] = {
     "rpc": _Rule(_string, "HOST:PORT,…", bool),
     "kv_type": _one_of(tuple(KV_TYPES)),
     "force": _Rule(_boolean, "true or false"),
+    "cache_size": _Rule(_bytes, "a size such as 4GB or 500MB, or off", lambda value: 0 <= value <= 10**15),
     "keys": _one_of(get_args(Keys)),
 }
 

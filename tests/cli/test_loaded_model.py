@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,14 @@ import pytest
 
 from r1 import loaded_model
 from r1.engine.context import PromptTooLong
-from r1.engine.events import Answer, Event, Finished, Scored, Thinking, Thought
+from r1.engine.events import Answer, Event, Finished, Prefill, Scored, Thinking, Thought
+from r1.engine.kv_types import CPU_CHUNK
 from r1.engine.model import Model
 from r1.engine.prompt import Beginning, Turn
 from r1.engine.request import Request
+from r1.fit.fitted_model import Workload
 from r1.forms.form import choices_form
+from r1.kv_store.kv_folder import KvFolder
 from r1.loaded_model import LoadedModel
 from r1.render.plain import PlainView, follow
 from r1.settings import Settings
@@ -263,3 +267,97 @@ class TestTurns:
             assert loaded.ask("hi").seed != loaded.ask("hi").seed
         with LoadedModel(tiny_path, Settings(threads=1, seed=9)) as loaded:
             assert loaded.ask("hi").seed == 9
+
+
+WORDS = "How many words are in this line? " * 30
+ROOMY = replace(BRIEF, ctx=2048)
+SLOW = 100.0
+"""Tokens a second of a prefill, so that reading pays."""
+
+
+class TestKept:
+    """What is on disk of a prompt is read instead of prefilled, and nothing else is different."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> KvFolder:
+        return KvFolder(tmp_path / "kv-cache", 10**9, min_free=0)
+
+    def read(self, loaded: LoadedModel, prompt: str, turns: list[Turn]) -> tuple[int, tuple[str, str]]:
+        """Tokens of the prompt that need no prefill, and the reply."""
+        events = list(loaded.ask(prompt, turns).events)
+        first = next(event for event in events if isinstance(event, Prefill))
+        return first.done, texts(events)
+
+    def test_a_conversation_goes_on_without_a_prefill(self, tiny_path: Path, folder: KvFolder) -> None:
+        turns = [Turn(WORDS, "", "Seven."), Turn(QUESTION, "", "42")]
+        with LoadedModel(tiny_path, ROOMY, kv_folder=folder) as loaded:
+            list(loaded.warm(turns))
+            assert loaded.keep(loaded.segments(turns), "chat 1", SLOW) == ""
+        with LoadedModel(tiny_path, ROOMY, kv_folder=folder) as loaded:
+            total = sum(map(len, loaded.segments(turns)))
+            assert list(loaded.warm(turns)) == [total]
+            done, reply = self.read(loaded, "And 1 + 1?", turns)
+        assert done == total
+        with LoadedModel(tiny_path, ROOMY) as fresh:
+            assert self.read(fresh, "And 1 + 1?", turns) == (0, reply)
+
+    def test_a_prompt_that_is_asked_again_is_prefilled_only_at_its_end(self, tiny_path: Path, folder: KvFolder) -> None:
+        with LoadedModel(tiny_path, ROOMY, kv_folder=folder) as loaded:
+            pending = loaded.ask(WORDS)
+            first = texts(list(pending.events))
+            assert loaded.keep(pending.prompt, prefill_tps=SLOW) == ""
+            length = sum(map(len, pending.prompt))
+        with LoadedModel(tiny_path, ROOMY, kv_folder=folder) as loaded:
+            done, again = self.read(loaded, WORDS, [])
+        assert length - CPU_CHUNK <= done < length
+        assert again == first
+
+    def test_a_chat_that_ends_before_it_was_warmed_keeps_its_earlier_turns(
+        self, tiny_path: Path, folder: KvFolder
+    ) -> None:
+        turns = [Turn(WORDS, "", "Seven.")]
+        with LoadedModel(tiny_path, ROOMY, kv_folder=folder) as loaded:
+            list(loaded.ask(QUESTION, turns).events)
+            loaded.keep(loaded.segments([*turns, Turn(QUESTION, "", "42")]), "chat 1", SLOW)
+        with LoadedModel(tiny_path, ROOMY, kv_folder=folder) as loaded:
+            assert next(iter(loaded.warm(turns))) == len(loaded.segments(turns)[0])
+
+    def test_only_what_belongs_to_the_conversation_is_kept(self, tiny_path: Path, folder: KvFolder) -> None:
+        """The cache still holds another chat's."""
+        with LoadedModel(tiny_path, ROOMY, kv_folder=folder) as loaded:
+            list(loaded.warm([Turn(WORDS, "", "Seven.")]))
+            loaded.keep(loaded.segments([Turn("Hello", "", "Hi.")]), "chat 2", SLOW)
+        assert folder.files() == []
+
+    def test_nothing_is_kept_without_a_folder_and_before_the_first_prompt(
+        self, tiny_path: Path, folder: KvFolder
+    ) -> None:
+        turns = [Turn(WORDS, "", "Seven.")]
+        for kv_folder, warms in ((None, True), (folder, False)):
+            with LoadedModel(tiny_path, ROOMY, kv_folder=kv_folder) as loaded:
+                list(loaded.warm(turns) if warms else ())
+                assert loaded.keep(loaded.segments(turns), "chat 1", SLOW) == ""
+        assert folder.files() == []
+
+    def test_several_sequences_keep_and_read_too(self, tiny_path: Path, folder: KvFolder) -> None:
+        turns = [Turn(WORDS, "", "Seven.")]
+        workload = Workload(is_parallel=True, most=2)
+        for expected in (0, 1):
+            with LoadedModel(tiny_path, ROOMY, kv_folder=folder, workload=workload) as loaded:
+                total = sum(map(len, loaded.segments(turns)))
+                assert next(iter(loaded.warm(turns))) == expected * total
+                list(loaded.warm(turns))
+                loaded.keep(loaded.segments(turns), "chat 1", SLOW)
+
+    def test_another_model_under_the_same_name_is_another_model(
+        self, tiny_path: Path, endless_path: Path, folder: KvFolder, tmp_path: Path
+    ) -> None:
+        turns, path = [Turn(WORDS, "", "Seven.")], tmp_path / "model.gguf"
+        for source in (tiny_path, endless_path):
+            path.unlink(missing_ok=True)
+            shutil.copy(source, path)
+            with LoadedModel(path, ROOMY, kv_folder=folder) as loaded:
+                assert next(iter(loaded.warm(turns))) == 0
+                list(loaded.warm(turns))
+                loaded.keep(loaded.segments(turns), "chat 1", SLOW)
+        assert len(folder.files()) == 2

@@ -67,6 +67,27 @@ class TestLoad:
     def test_a_switch_is_set_with_the_usual_words(self, config: Path, text: str, value: bool) -> None:
         assert load({}, {"R1_FORCE": text}) == Settings(force=value)
 
+    @pytest.mark.parametrize(
+        ("text", "size"),
+        [
+            *[("4GB", 4 * 10**9), ("500 mb", 500 * 10**6), ("1.5G", 1_500_000_000), ("20k", 20_000), ("1tb", 10**12)],
+            *[("0", 0), ("off", 0), ("OFF", 0), ("123", 123), ("7b", 7)],
+        ],
+    )
+    def test_a_size_has_a_unit(self, config: Path, text: str, size: int) -> None:
+        assert load({}, {"R1_CACHE_SIZE": text}).cache_size == size
+        config.write_text(f'cache_size = "{text}"\n', encoding="utf-8")
+        assert load({}, {}).cache_size == size
+
+    def test_a_size_in_the_config_file_may_be_a_number(self, config: Path) -> None:
+        config.write_text("cache_size = 1000000\n", encoding="utf-8")
+        assert load({}, {}).cache_size == 1_000_000
+
+    @pytest.mark.parametrize("value", ["-1", "4 PB", "GB", "many", "1e9", "4 G B", "9999 TB", "1.5.5"])
+    def test_what_is_no_size_is_refused(self, config: Path, value: str) -> None:
+        with pytest.raises(UsageError, match=r"R1_CACHE_SIZE: .* is not a size such as 4GB or 500MB, or off"):
+            load({}, {"R1_CACHE_SIZE": value})
+
     def test_an_empty_variable_counts_as_not_set(self, config: Path) -> None:
         assert load({}, {"R1_MODEL": ""}) == Settings()
 

@@ -14,6 +14,7 @@ from r1.chat.slash_commands import COMMANDS
 from r1.chat.view import Opening
 from r1.chat.worker import Worker, WorkerEvent
 from r1.history.history import History
+from r1.kv_store.kv_folder import KvFolder
 from r1.render.reply import ReplyView
 from r1.render.style import Style
 from r1.settings import Settings
@@ -70,7 +71,14 @@ class FakeView:
 class Talk:
     """A chat with the model at `path`. The worker's events are handled when the test asks for it."""
 
-    def __init__(self, path: Path, database: Path, settings: Settings, session: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        database: Path,
+        settings: Settings,
+        session: int | None = None,
+        kv_folder: KvFolder | None = None,
+    ) -> None:
         self.view = FakeView()
         self.events: SimpleQueue[WorkerEvent] = SimpleQueue()
         self.last: WorkerEvent | None = None
@@ -81,8 +89,10 @@ class Talk:
             find=lambda name: (name, path.with_name(name)),
             models=lambda: [path.name],
             session=session,
+            kv_folder=kv_folder,
         )
-        self.chat = Chat(self.view, self.history, settings, opening, Worker(self.events.put), COMMANDS)
+        worker = Worker(self.events.put, kv_folder=kv_folder)
+        self.chat = Chat(self.view, self.history, settings, opening, worker, COMMANDS)
         self.chat.start()
         self.until(lambda: self.chat.model.ready is not None)
 

@@ -63,6 +63,7 @@ class Chat:
         self._has_warned_of_system = settings.system is not None
         self._previous_ctx = settings.ctx  # goes into effect again if the present one cannot be used
         self._first_session = opening.session
+        self._kv_folder = opening.kv_folder
         self._worker = worker
         self._commands = commands
 
@@ -184,9 +185,11 @@ class Chat:
         self._rewarm()
 
     def close(self) -> None:
-        """Saves the rest, and ends the worker."""
+        """Saves the rest, and ends the worker, which keeps the KV cache of the conversation on disk."""
         self.recorder.save()
-        self._worker.close()
+        self._worker.close(self._prompt_turns(), self.settings, self.recorder.owner)
+        if self._kv_folder is not None and self.recorder.was_deleted():
+            self._kv_folder.remove_of(self.recorder.owner)
         self.recorder.close()
 
     # --- what the worker reports ---
@@ -229,7 +232,7 @@ class Chat:
         while self.queue and not self.busy:
             self.submit(self.queue.pop(0))
         if not self.busy:
-            self._worker.warm(self._prompt_turns(), self.settings)
+            self._worker.warm(self._prompt_turns(), self.settings, self.recorder.owner)
 
     def _failed(self, event: Failed) -> None:
         self.model.loading_failed()

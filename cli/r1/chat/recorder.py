@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from r1.engine.events import Finished
 from r1.history.history import History, Question, StoredTurn
+from r1.kv_store.kv_folder import owner_of_chat
 from r1.render.reply_text import ReplyText
 from r1_quantize.errors import Busy, ChatNotFound, R1Error
 
@@ -85,6 +86,20 @@ class Recorder:
         self._pending_writes: list[Callable[[], None]] = []  # refused because the database was locked
         self._saved = _Saved()
         self._saved_at = 0.0
+
+    @property
+    def owner(self) -> str:
+        """Of what is kept of this chat's KV cache; empty before its first question, and where nothing is saved."""
+        return "" if self.session is None else owner_of_chat(self.session)
+
+    def was_deleted(self) -> bool:
+        """Whether another process has deleted the chat."""
+        try:
+            return self.session is not None and not self._history.info(self.session)
+        except ChatNotFound:
+            return True
+        except R1Error:
+            return False
 
     # --- the running turn ---
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from r1.kv_store.kv_folder import KvFolder
 from r1.render.reply import ReplyView
 from r1.render.style import Style
 
@@ -50,6 +51,7 @@ class Opening:
 
     `check` returns a model's full name, quickly; raises ModelNotFound. `find` returns its name and file, and may take
     time: it makes the built-in model. `hints` are lines about this machine. `shows_thinking` None: as in the last chat.
+    `kv_folder`: where the KV cache of its conversation is kept.
     """
 
     reference: str
@@ -59,6 +61,7 @@ class Opening:
     hints: Callable[[], Iterable[str]] = tuple
     session: int | None = None
     shows_thinking: bool | None = None
+    kv_folder: KvFolder | None = None
 
 
 def name_of(reference: str) -> str:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from r1.chat.vote_job import Tallied, VoteJob, VoteOver
-from r1.engine.events import Event
+from r1.engine.events import Event, Finished
 from r1.engine.llama import Stop
 from r1.engine.model import LoadCancelled
 from r1.engine.prompt import Turn
 from r1.fit.fitted_model import Listener, Workload
+from r1.kv_store.kv_folder import KvFolder
 from r1.loaded_model import LoadedModel
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from r1.forms.form import Form
 
 _JOIN_TIMEOUT_S = 5.0
+_KEEP_TIMEOUT_S = 30.0  # a large KV cache is written to a slow disk
+_IDLE_S = 120.0  # then the KV cache is kept on disk, because the chat may be killed; it can have gigabytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +112,22 @@ class _Ask(_Job):
 class _Warm(_Job):
     turns: Sequence[Turn]
     settings: Settings
+    owner: str
 
 
 class Worker:
     """Takes jobs from one thread and emits events on its own."""
 
-    def __init__(self, emit: Callable[[WorkerEvent], None], hints: Callable[[], Iterable[str]] = tuple) -> None:
-        """`hints` are lines for the user about this machine, emitted once a model is loaded."""
+    def __init__(
+        self,
+        emit: Callable[[WorkerEvent], None],
+        hints: Callable[[], Iterable[str]] = tuple,
+        kv_folder: KvFolder | None = None,
+    ) -> None:
+        """`hints` are lines for the user about this machine, emitted once a model is loaded. The KV cache of a
+        conversation is kept in `kv_folder`.
+        """
+        self._kv_folder = kv_folder
         self._emit = emit
         self._hints = hints
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
@@ -128,6 +141,10 @@ class Worker:
         self._reference = ""
         self._default_ctx = 0  # planned once, when the model is loaded: a new length would empty the KV cache
         self._closing = False
+        self._unkept: _Warm | None = None  # a conversation whose KV cache is not kept yet
+        self._last: _Warm | None = None  # the conversation when the chat was closed
+        self._prefill_tps = 0.0  # tokens a second, the best of this model
+        self._has_told = False  # that a KV cache could not be kept
         self._thread = threading.Thread(target=self._run, name="r1-worker", daemon=True)
         self._thread.start()
 
@@ -144,9 +161,12 @@ class Worker:
         """
         self._put(_Ask(prompt, tuple(turns), settings, form))
 
-    def warm(self, turns: Sequence[Turn], settings: Settings) -> None:
-        """Fills the KV cache with the start of the next prompt, until another job arrives: Warmed*."""
-        self._jobs.put(_Warm(tuple(turns), settings))
+    def warm(self, turns: Sequence[Turn], settings: Settings, owner: str = "") -> None:
+        """Fills the KV cache with the start of the next prompt, until another job arrives: Warmed*.
+
+        With an owner, it is kept on disk once no job has arrived for a while.
+        """
+        self._jobs.put(_Warm(tuple(turns), settings, owner))
 
     def rewarm(self, turns: Sequence[Turn], settings: Settings) -> None:
         """The same for a changed conversation: warming for the old one stops at once."""
@@ -165,12 +185,14 @@ class Worker:
         if isinstance(self._latest, _Ask):
             self._latest.times_hurried += 1
 
-    def close(self) -> None:
-        """Ends the thread, which frees the model."""
+    def close(self, turns: Sequence[Turn] = (), settings: Settings | None = None, owner: str = "") -> None:
+        """Ends the thread, which frees the model. With an owner, the KV cache of its conversation is kept on disk."""
+        if settings is not None and owner and turns:
+            self._last = _Warm(tuple(turns), settings, owner)
         self._jobs.put(None)
         self._closing = True
         self._stop.set()
-        self._thread.join(_JOIN_TIMEOUT_S)
+        self._thread.join(_JOIN_TIMEOUT_S if self._last is None else _KEEP_TIMEOUT_S)
 
     def _stop_warming(self) -> None:
         """Stops warming in the middle of a batch, because its result is no longer needed."""
@@ -182,7 +204,7 @@ class Worker:
         self._jobs.put(job)
 
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while (job := self._next_job()) is not None:
             self._running = job
             self._stop.clear()
             if job.is_cancelled or self._closing:  # set before the flag was cleared
@@ -197,7 +219,30 @@ class Worker:
                     self._load_error = exc
                 self._emit(Failed(exc, isinstance(job, _Ask)))
             self._running = None
+        if self._last is not None:
+            self._keep(self._last)
         self._close_model()
+
+    def _next_job(self) -> _Job | None:
+        """Waits for it; after a while, the KV cache is kept on disk."""
+        if self._unkept is not None:
+            with suppress(Empty):
+                return self._jobs.get(timeout=_IDLE_S)
+            self._keep(self._unkept)
+        return self._jobs.get()
+
+    def _keep(self, conversation: _Warm) -> None:
+        self._unkept = None
+        if self._model is None:
+            return
+        try:
+            segments = self._model.segments(conversation.turns)
+            trouble = self._model.keep(segments, conversation.owner, self._prefill_tps)
+        except Exception as exc:  # it is only for speed, and the chat goes on
+            trouble = str(exc) or type(exc).__name__
+        if trouble and not self._has_told:
+            self._has_told = True
+            self._emit(Noted(f"the KV cache was not kept on disk: {trouble}"))
 
     def _do(self, job: _Job) -> None:
         if isinstance(job, _Open):
@@ -212,7 +257,7 @@ class Worker:
             return
         reference, path = self._find(job)
         self._close_model()
-        self._reference = reference
+        self._reference, self._prefill_tps = reference, 0.0
         self._model = LoadedModel(
             path,
             job.settings,
@@ -220,6 +265,7 @@ class Worker:
             Listener(lambda share: self._emit(Loading(share)), lambda note: self._emit(Noted(note.text, note.grave))),
             name=reference,
             workload=Workload(is_parallel=_at_once(job.settings) > 1, most=_at_once(job.settings), shares_prompt=True),
+            kv_folder=self._kv_folder,
         )
         self._model.give_notes()
         self._default_ctx = self._model.plan.context
@@ -240,6 +286,7 @@ class Worker:
         if self._model is None:
             raise self._load_error or R1Error("no model is loaded; /model NAME loads one")
         self._configure(self._model, job.settings)
+        self._unkept = None
         if _at_once(job.settings) > 1:
             vote = VoteJob(self._model, job.prompt, job.turns, job.form, lambda: job.times_hurried, self._stop)
             vote.hold(self._polling_of(self._model), self._emit)
@@ -247,6 +294,8 @@ class Worker:
         reply = self._model.ask(job.prompt, job.turns, form=job.form, answer_now=lambda: job.times_hurried > 0)
         self._emit(Loaded(reply.load_s))
         for event in reply.events:
+            if isinstance(event, Finished):
+                self._prefill_tps = max(self._prefill_tps, event.timings.prefill_tps)
             self._emit(event)
 
     def _polling_of(self, model: LoadedModel) -> Polling:
@@ -269,13 +318,14 @@ class Worker:
         if self._model is None or not self._jobs.empty():
             return
         self._configure(self._model, job.settings)
-        turn_tokens = tuple(self._model.lengths(job.turns))
+        turn_tokens = tuple(map(len, self._model.segments(job.turns)))
         self._emit(Warmed(0, turn_tokens))
         for done in self._model.warm(job.turns):
             self._emit(Warmed(done, turn_tokens))
             # a new question starts with the same tokens, so the chunk being decoded is finished
             if self._stop() or not self._jobs.empty():
                 return
+        self._unkept = job if job.owner and job.turns else None
 
     def _configure(self, model: LoadedModel, settings: Settings) -> None:
         """Applies the settings; emits Ready if there is another KV cache then."""

@@ -11,6 +11,7 @@ from r1.chat.view import Opening
 from r1.console import Console
 from r1.evaluate.vote import vote_options
 from r1.history.history import History, location
+from r1.kv_store.kv_folder import folder_in
 from r1.library import find_model, known_models, resolve_model
 from r1.settings import Settings
 from r1_quantize.errors import ChatNotFound, ModelNotFound, UsageError
@@ -76,6 +77,7 @@ def _opening(
         hints=lambda: _hints(console, settings),
         session=session,
         shows_thinking=_shows_thinking(console, settings),
+        kv_folder=folder_in(console.environ, settings.cache_size),
     )
 
 

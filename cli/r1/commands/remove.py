@@ -1,14 +1,16 @@
-"""`r1 rm`: removes models, unfinished downloads and kept checkpoints from this disk."""
+"""`r1 rm`: removes models, unfinished downloads, kept checkpoints and KV caches from this disk."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from r1.console import Console
+from r1.kv_store.kv_folder import NAME, KvFolder
 from r1.library import open_store
 from r1_quantize import units
-from r1_quantize.errors import ExitStatus
+from r1_quantize.errors import ExitStatus, UsageError
 from r1_quantize.store.removable import Removable
+from r1_quantize.store.store import home
 
 
 def remove(console: Console, references: Sequence[str], *, yes: bool, as_json: bool) -> ExitStatus:
@@ -26,6 +28,24 @@ def remove(console: Console, references: Sequence[str], *, yes: bool, as_json: b
     for item in items:
         store.remove(item)
         _report(console, item, as_json=as_json)
+    return ExitStatus.OK
+
+
+def remove_cache(console: Console, *, yes: bool, as_json: bool) -> ExitStatus:
+    """Removes the KV caches of all chats and prompts, which are only there to save time.
+
+    Raises as `remove`; Busy when another r1 holds their lock for long.
+    """
+    folder = KvFolder(home(console.environ) / NAME, 0)
+    size = sum(file.size for file in folder.files())
+    if not yes and not console.confirm(f"Remove the KV caches of chats and prompts? It frees {units.size(size)}."):
+        console.note("nothing was removed")
+        return ExitStatus.OK
+    try:
+        freed = folder.clear()
+    except OSError as exc:
+        raise UsageError(f"cannot remove {folder.path}: {exc.strerror}; check its permissions") from exc
+    _report(console, Removable("cache", freed, (folder.path,), is_complete=True), as_json=as_json)
     return ExitStatus.OK
 
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from r1.console import Console
 from r1.engine.model import LoadCancelled
 from r1.engine.request import Request
+from r1.engine.sequence import Segments
 from r1.evaluate.vote import VoteOptions, vote_options
 from r1.fit.fitted_model import Listener, Workload
 from r1.interrupt import AnswerNow, Interrupt, Interrupted
+from r1.kv_store.kv_folder import folder_in
 from r1.library import find_model
 from r1.loaded_model import LoadedModel
 from r1.prompt_input import PromptOptions, read_prompt, require_prompt
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 _MIN_BYTES_PER_TOKEN = 3  # in all but unusual texts
 _MAX_TEMPLATE_TOKENS = 64
+_MIN_KEPT_TOKENS = 500  # a shorter prompt is not looked for among the KV caches on disk
 
 
 def run(
@@ -77,7 +80,7 @@ def load(
     samples: int = 1,
 ) -> LoadedModel:
     """Loads the model, and says so in a status line. `prompt` is the only one, with at most so many `samples`, which
-    share it; None if many will follow. Raises as `LoadedModel`.
+    share it; None if many will follow. What is kept of a long one need not be prefilled. Raises as `LoadedModel`.
     """
     loading = LoadingLine(console, model.reference)
     listener = Listener(loading, lambda note: (console.warn if note.grave else console.note)(note.text))
@@ -85,7 +88,15 @@ def load(
     try:
         most = None if prompt is None else samples
         workload = Workload(tokens, is_parallel=most != 1, most=most, shares_prompt=prompt is not None)
-        loaded = LoadedModel(model.path, settings, interrupt.stop, listener, name=model.reference, workload=workload)
+        loaded = LoadedModel(
+            model.path,
+            settings,
+            interrupt.stop,
+            listener,
+            name=model.reference,
+            workload=workload,
+            kv_folder=folder_in(console.environ, settings.cache_size) if tokens >= _MIN_KEPT_TOKENS else None,
+        )
     finally:
         loading.end()
     if console.stderr_is_terminal and settings.device == "auto":
@@ -132,6 +143,8 @@ class _Asked:
 class _Generated:
     """A reply, its seed, and the seconds it took to get ready. `fields` are further keys of the JSON object.
 
+    `prompt` is what was prefilled for it alone.
+
     `problem`: why no answer won a vote. `remarks` are for people, `warnings` for scripts, too.
     """
 
@@ -142,6 +155,7 @@ class _Generated:
     problem: str | None = None
     remarks: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    prompt: Segments = ()
 
 
 def _answer(console: Console, loaded: LoadedModel, interrupt: Interrupt, asked: _Asked) -> ExitStatus:
@@ -167,6 +181,10 @@ def _answer(console: Console, loaded: LoadedModel, interrupt: Interrupt, asked: 
         why = check.problem or _why_incomplete(reply, limits, only_thinking=settings.thinking == "only")
     if problem := " · ".join(filter(None, [generated.problem, why])):
         console.warn(problem)
+    if reply.finished.reason != "interrupted":
+        trouble = loaded.keep(generated.prompt, prefill_tps=reply.finished.timings.prefill_tps)
+        if trouble:
+            console.note(f"the KV cache was not kept on disk: {trouble}")
     return ExitStatus.INCOMPLETE if status is ExitStatus.OK and generated.problem else status
 
 
@@ -181,7 +199,7 @@ def _generate(console: Console, loaded: LoadedModel, _: Interrupt, asked: _Asked
         show_answer=not (as_json or only_thinking),
         budget=settings.thinking_params().budget,
     )
-    return _Generated(follow(pending.events, view), pending.seed, pending.load_s)
+    return _Generated(follow(pending.events, view), pending.seed, pending.load_s, prompt=pending.prompt)
 
 
 def _generate_by_vote(console: Console, loaded: LoadedModel, interrupt: Interrupt, asked: _Asked) -> _Generated:

@@ -16,13 +16,14 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1_quantize.errors import Busy
+from r1_quantize.errors import Busy, UsageError
 from r1_quantize.files import lock_file, try_lock
+from r1_quantize.store.store import home
 
 NAME = "kv-cache"
 """The folder's name in R1_HOME."""
@@ -43,6 +44,11 @@ class KeptFile:
     path: Path
     size: int
     used: int
+
+
+def owner_of_chat(number: int) -> str:
+    """The owner of what is kept of a chat, by its number in the history."""
+    return f"chat {number}"
 
 
 class KvFolder:
@@ -177,6 +183,14 @@ def _locked(path: Path) -> Iterator[None]:
             break
     with lock:
         yield
+
+
+def folder_in(environ: Mapping[str, str], max_bytes: int) -> KvFolder | None:
+    """The folder in R1_HOME; None where nothing is to be kept, and for a user without a home folder."""
+    if max_bytes:
+        with suppress(UsageError):
+            return KvFolder(home(environ) / NAME, max_bytes)
+    return None
 
 
 def _hash(text: str) -> str:

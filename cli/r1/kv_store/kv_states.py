@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -10,8 +11,9 @@ from typing import NamedTuple
 from r1.engine import kv_file
 from r1.engine.context import Context
 from r1.engine.kv_file import Damaged, Header
-from r1.engine.sequence import Chunks, Sequence
+from r1.engine.sequence import Chunks, Segments, Sequence
 from r1.kv_store.kv_folder import KvFolder, NoRoom
+from r1.kv_store.model_digest import model_digest
 from r1_quantize.errors import R1Error
 
 _READ_BPS = 200e6
@@ -50,6 +52,34 @@ class KvStates:
         self._model = model
         self._origin: tuple[Context, str] | None = None
 
+    @classmethod
+    def of(cls, folder: KvFolder, model: Path) -> KvStates | None:
+        """The states of the model whose file this is; call it before the weights are loaded. None for no such file."""
+        with suppress(OSError, R1Error):
+            return cls(folder, model_digest(model))
+        return None
+
+    def restore_prompt(self, context: Context, segments: Segments, most: int) -> None:
+        """`restore` into the sequence that holds least of the prompt, if there is more of it than any sequence holds.
+
+        No sequence may be in use.
+        """
+        chunks = Chunks.of(segments, context.chunk)
+        held = {sequence: chunks.common(sequence, most) for sequence in context.sequences}
+        least = min(held, key=lambda sequence: (held[sequence], len(sequence)))
+        self.restore(context, least, chunks, most, max(held.values()))
+
+    def keep_prompt(self, context: Context, segments: Segments, owner: str = "", prefill_tps: float = 0.0) -> str:
+        """`keep` for the sequence that holds most of the prompt; returns the trouble. No sequence may be in use."""
+        chunks = Chunks.of(segments, context.chunk)
+        held = {sequence: chunks.common(sequence, len(chunks.tokens)) for sequence in context.sequences}
+        most = max(held, key=held.__getitem__)
+        self.trouble = ""
+        if held[most]:
+            most.truncate(held[most])  # the rest is of something else
+            self.keep(context, most, owner, prefill_tps)
+        return self.trouble
+
     def restore(self, context: Context, sequence: Sequence, chunks: Chunks, most: int, held: int = 0) -> int:
         """Replaces what `sequence` holds by the kept state that serves most of a prompt, at most `most` tokens.
 
@@ -57,6 +87,8 @@ class KvStates:
         Returns how many tokens of the prompt the sequence holds then, and it holds nothing else; 0 if it was not
         replaced. (It is empty if llama.cpp refuses a state that passed all checks.)
         """
+        if most - held < _FEW_OF_OWNER:
+            return 0
         matches = [match for match in self._matches(self._origin_of(context), chunks, most) if match.gain_s(held) > 0]
         for match in sorted(matches, key=lambda match: match.gain_s(held), reverse=True):
             began = perf_counter()

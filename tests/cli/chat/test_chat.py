@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from r1.chat.worker import Failed, Ready
+from r1.chat.worker import Failed, Ready, Warmed
 from r1.engine.events import Answer, Event, Prefill, Rewound, Thinking, Thought
 from r1.history.history import History
+from r1.kv_store import kv_states
+from r1.kv_store.kv_folder import KvFolder
 from r1.settings import Settings
 from r1_quantize.errors import NotEnoughSpace, R1Error
 from tests.cli.chat.conftest import LETTERS, SETTINGS, SUM, SUM_ANSWER, OpenTalk
@@ -347,3 +349,49 @@ class TestVotes:
         printed = " ".join(open_talk(replace(self.VOTES, max_tokens=5, reserve=0)).say(SUM).split())
         assert "none of 4 samples has an answer to vote on" in printed
         assert "the limit of 5 tokens was reached; /set max-tokens N, then /retry" in printed
+
+
+class TestKeptCache:
+    """The KV cache of a chat is on disk when it is closed, as long as the chat is in the history."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KvFolder:
+        monkeypatch.setattr(kv_states, "_MIN_GAIN_S", -10.0)  # the built-in model is too quick for it to pay
+        monkeypatch.setattr(kv_states, "_READ_BPS", 1e12)
+        return KvFolder(tmp_path / "kv-cache", 10**9, min_free=0)
+
+    @pytest.fixture
+    def open_kept(self, tiny_path: Path, tmp_path: Path, folder: KvFolder) -> Callable[..., Talk]:
+        return lambda session=None: Talk(tiny_path, tmp_path / "history.db", SETTINGS, session, folder)
+
+    def test_a_chat_that_is_continued_needs_no_prefill(self, open_kept: Callable[..., Talk], folder: KvFolder) -> None:
+        with open_kept() as talk:
+            talk.say("word " * 60 + SUM)
+            talk.settle()
+        assert len(folder.files(owner="chat 1")) == 1
+        with open_kept(session=1) as talk:
+            done: list[int] = []
+
+            def is_warm() -> bool:
+                if isinstance(talk.last, Warmed) and talk.last.done not in done:
+                    done.append(talk.last.done)
+                return talk.chat.model.warmed == sum(talk.chat.model.turn_tokens) > 0
+
+            talk.until(is_warm)
+            assert done == [0, sum(talk.chat.model.turn_tokens)]  # a prefill would go chunk by chunk
+        assert len(folder.files()) == 1
+
+    def test_nothing_is_left_of_a_chat_that_was_deleted_meanwhile(
+        self, open_kept: Callable[..., Talk], folder: KvFolder
+    ) -> None:
+        with open_kept() as talk:
+            talk.say("word " * 60 + SUM)
+            talk.settle()
+            with History.open(talk.history.path) as history:
+                history.delete(1)
+        assert folder.files() == []
+
+    def test_a_chat_without_a_question_keeps_nothing(self, open_kept: Callable[..., Talk], folder: KvFolder) -> None:
+        with open_kept():
+            pass
+        assert not folder.path.exists()

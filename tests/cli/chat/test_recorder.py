@@ -249,3 +249,29 @@ class TestOpeningASession:
         with pytest.raises(BadFile):
             notebook.recorder.open_session(7)
         assert notebook.recorder.session == present
+
+
+class TestOwner:
+    """What is kept of the KV cache belongs to the chat, as long as there is one."""
+
+    def test_is_the_chat_in_the_history(self, notebook: Notebook) -> None:
+        assert (notebook.recorder.owner, notebook.recorder.was_deleted()) == ("", False)
+        notebook.begin()
+        assert (notebook.recorder.owner, notebook.recorder.was_deleted()) == ("chat 1", False)
+
+    def test_a_chat_that_another_process_has_deleted_is_noticed(self, notebook: Notebook) -> None:
+        notebook.begin()
+        with History.open(notebook.path) as history:
+            history.delete(1)
+        assert notebook.recorder.was_deleted()
+
+    def test_a_history_that_cannot_be_read_has_deleted_nothing(
+        self, notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise BadFile("damaged")
+
+        notebook.begin()
+        with monkeypatch.context() as damaged:
+            damaged.setattr(History, "info", fail)
+            assert not notebook.recorder.was_deleted()

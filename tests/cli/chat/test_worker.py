@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
@@ -9,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from r1.chat import worker
 from r1.chat.vote_job import VoteOver
-from r1.chat.worker import Failed, Loading, Ready, Warmed, Worker, WorkerEvent
+from r1.chat.worker import Failed, Loading, Noted, Ready, Warmed, Worker, WorkerEvent
 from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
 from r1.engine.prompt import Turn
 from r1.evaluate.polling import Polling
+from r1.kv_store import kv_states
+from r1.kv_store.kv_folder import KvFolder
 from r1.loaded_model import LoadedModel
 from r1.settings import Settings
 
@@ -25,9 +29,9 @@ EVENT_TIMEOUT_S = 60.0
 class Desk:
     """A worker and its events."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kv_folder: KvFolder | None = None) -> None:
         self.events: SimpleQueue[WorkerEvent] = SimpleQueue()
-        self.worker = Worker(self.events.put)
+        self.worker = Worker(self.events.put, kv_folder=kv_folder)
         self.path = path
 
     def open(self) -> list[WorkerEvent]:
@@ -111,7 +115,7 @@ class TestWarm:
         desk.warm(turns)
         done, total = kept(desk.ask(NEXT, turns))
         with LoadedModel(desk.path, SETTINGS) as fresh:
-            assert done == sum(fresh.lengths(turns))
+            assert done == sum(map(len, fresh.segments(turns)))
         assert total > done
 
     @pytest.mark.parametrize("system", [None, "Be brief."])
@@ -241,3 +245,91 @@ class TestVote:
         end = desk.until(lambda event: isinstance(event, Finished))[-1]
         assert isinstance(end, Finished)
         assert end.thinking_end == "user"
+
+
+LONG = [Turn("How many words are in this line? " * 15, "", "Seven.")]
+
+
+class TestKept:
+    """The KV cache of a conversation is on disk when the chat ends, or has been idle for a while."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KvFolder:
+        monkeypatch.setattr(kv_states, "_MIN_GAIN_S", -10.0)  # the built-in model is too quick for it to pay
+        monkeypatch.setattr(kv_states, "_READ_BPS", 1e12)
+        return KvFolder(tmp_path / "kv-cache", 10**9, min_free=0)
+
+    def desk(self, path: Path, folder: KvFolder) -> Desk:
+        desk = Desk(path, folder)
+        desk.open()
+        return desk
+
+    def test_a_closed_chat_goes_on_without_a_prefill(self, tiny_path: Path, folder: KvFolder) -> None:
+        desk = self.desk(tiny_path, folder)
+        first = said(desk.ask(NEXT, LONG))
+        desk.warm(LONG)
+        desk.worker.close(LONG, SETTINGS, "chat 1")
+        assert len(folder.files(owner="chat 1")) == len(folder.files()) == 1
+        desk = self.desk(tiny_path, folder)
+        desk.worker.warm(LONG, SETTINGS)
+        warmed = desk.until(lambda event: isinstance(event, Warmed) and event.done == sum(event.turn_tokens))
+        assert [event.done for event in warmed if isinstance(event, Warmed)] == [0, sum(warmed_tokens(warmed))]
+        events = desk.ask(NEXT, LONG)
+        assert kept(events)[0] == sum(warmed_tokens(warmed))
+        assert said(events) == first
+        desk.worker.close()
+
+    def test_an_idle_chat_is_kept_while_it_is_open(
+        self, tiny_path: Path, folder: KvFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker, "_IDLE_S", 0.1)
+        desk = self.desk(tiny_path, folder)
+        desk.worker.warm(LONG, SETTINGS, "chat 1")
+        deadline = time.monotonic() + EVENT_TIMEOUT_S
+        while not folder.files() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        (file,) = folder.files(owner="chat 1")
+        desk.ask(NEXT, LONG)  # it still answers
+        desk.worker.close()
+        assert [one.path for one in folder.files()] == [file.path]
+
+    @pytest.mark.parametrize("owner", ["", "chat 1"])
+    def test_a_chat_that_is_not_saved_or_has_no_turns_is_not_kept(
+        self, tiny_path: Path, folder: KvFolder, owner: str
+    ) -> None:
+        desk = self.desk(tiny_path, folder)
+        desk.warm(LONG)
+        desk.worker.close([] if owner else LONG, SETTINGS, owner)
+        assert folder.files() == []
+
+    def test_a_disk_that_fails_is_noted_once(
+        self, tiny_path: Path, tmp_path: Path, folder: KvFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker, "_IDLE_S", 0.05)
+        (tmp_path / "file").touch()
+        desk = self.desk(tiny_path, KvFolder(tmp_path / "file" / "kv-cache", 10**9, min_free=0))
+        desk.worker.warm(LONG, SETTINGS, "chat 1")
+        noted = desk.until(lambda event: isinstance(event, Noted))[-1]
+        assert isinstance(noted, Noted)
+        assert noted.text.startswith("the KV cache was not kept on disk: ")
+        desk.worker.close(LONG, SETTINGS, "chat 1")
+        assert not any(isinstance(desk.events.get(), Noted) for _ in range(desk.events.qsize()))
+
+    def test_an_error_in_keeping_does_not_end_the_chat(
+        self, tiny_path: Path, folder: KvFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(worker, "_IDLE_S", 0.05)
+        monkeypatch.setattr(LoadedModel, "keep", fail)
+        desk = self.desk(tiny_path, folder)
+        desk.worker.warm(LONG, SETTINGS, "chat 1")
+        noted = desk.until(lambda event: isinstance(event, Noted))[-1]
+        assert noted == Noted("the KV cache was not kept on disk: ZeroDivisionError")
+        assert said(desk.ask(NEXT, LONG))[0]
+        desk.worker.close(LONG, SETTINGS, "chat 1")
+
+
+def warmed_tokens(events: list[WorkerEvent]) -> tuple[int, ...]:
+    return next(event.turn_tokens for event in events if isinstance(event, Warmed))

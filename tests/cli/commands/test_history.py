@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from r1.kv_store.kv_folder import KvFolder
 from tests.conftest import Run, printed
 from tests.fakes.in_process import run_here
 
@@ -147,6 +148,16 @@ class TestDelete:
         assert printed(history()).split("\t")[0] == "2"
         assert b"wood" not in chats.read_bytes()
         assert [file.name for file in chats.parent.iterdir()] == [chats.name]
+
+    def test_what_was_kept_of_their_kv_caches_goes_too(self, history: Run, chats: Path) -> None:
+        folder = KvFolder(chats.parent / "kv-cache", 10**6, min_free=0)
+        for owner in ("", "chat 1", "chat 2", "chat 12"):
+            with folder.new_file(owner, "model", 10) as path:
+                path.write_text(owner)
+        history("delete", "-y", "1", "3")
+        assert sorted(file.path.read_text() for file in folder.files()) == ["", "chat 12", "chat 2"]
+        history("delete", "-y", "--all")
+        assert sorted(file.path.read_text() for file in folder.files()) == ["", "chat 12"]
 
     def test_what_was_deleted_as_json(self, history: Run, chats: Path) -> None:
         assert json.loads(printed(history("delete", "-y", "1", "--json"))) == [{"id": 1, "title": "Does wood float?"}]

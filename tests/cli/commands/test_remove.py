@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
+from r1.kv_store.kv_folder import KvFolder
+from tests.conftest import Run, printed
 from tests.fakes.homes import REPO, files_in
 from tests.quantize.store.test_store import HOLDER
 
@@ -132,3 +133,46 @@ class TestScripts:
         assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
         assert f"qwen-7b:Q8_0 is being made by another r1 (process {process.pid})".encode() in done.stderr
         assert files_in(full_home) == before
+
+
+class TestCache:
+    """`--cache` removes the KV caches on disk, and nothing else."""
+
+    @pytest.fixture
+    def folder(self, full_home: Path) -> KvFolder:
+        folder = KvFolder(full_home / "kv-cache", 10**6, min_free=0)
+        for size in (1000, 2000):
+            with folder.new_file("chat 1", "model", size) as path:
+                path.write_bytes(bytes(size))
+        return folder
+
+    def test_removes_all(self, rm: Run, full_home: Path, folder: KvFolder) -> None:
+        before = files_in(full_home)
+        assert printed(rm("-y", "--cache")) == "cache\t3000\n"
+        assert folder.files() == []
+        gone = before.keys() - files_in(full_home).keys()
+        assert len(gone) == 2
+        assert all(name.startswith("kv-cache/") for name in gone)
+        assert printed(rm("-y", "--cache")) == "cache\t0\n"
+
+    def test_json(self, rm: Run, folder: KvFolder) -> None:
+        assert json.loads(printed(rm("-y", "--cache", "--json"))) == {
+            "removed": "cache",
+            "bytes": 3000,
+            "paths": [str(folder.path)],
+        }
+
+    def test_without_the_option_nothing_is_removed(self, rm: Run, folder: KvFolder) -> None:
+        done = rm("--cache", stdin=b"y\n")
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"It frees 3 kB." in done.stderr
+        assert len(folder.files()) == 2
+
+    def test_a_model_goes_with_it(self, rm: Run, folder: KvFolder) -> None:
+        lines = printed(rm("-y", "--cache", "qwen-7b:Q8_0")).splitlines()
+        assert [line.partition("\t")[0] for line in lines] == ["cache", "qwen-7b:Q8_0"]
+        assert folder.files() == []
+
+    def test_where_nothing_was_kept_nothing_is_made(self, rm: Run, full_home: Path) -> None:
+        assert printed(rm("-y", "--cache")) == "cache\t0\n"
+        assert not (full_home / "kv-cache").exists()
