@@ -80,9 +80,10 @@ class KvFolder:
             os.utime(path)
 
     def remove_of(self, owner: str) -> None:
-        """Removes all files of an owner."""
-        for file in self.files(owner=owner):
-            self.remove(file.path)
+        """Removes all files of an owner, and what is being written or was left unfinished of them."""
+        for path, _ in [*self._stats(_KEPT), *self._stats(_PARTIAL)]:
+            if path.name.startswith(_hash(owner)):
+                self.remove(path)
 
     def remove(self, path: Path) -> None:
         """Removes a file, unless another process has, or (on Windows) is reading it."""

@@ -90,7 +90,7 @@ class KvStates:
         if most - held < _FEW_OF_OWNER:
             return 0
         matches = [match for match in self._matches(self._origin_of(context), chunks, most) if match.gain_s(held) > 0]
-        for match in sorted(matches, key=lambda match: match.gain_s(held), reverse=True):
+        for match in sorted(matches, key=lambda match: (-match.length, match.header.size)):
             began = perf_counter()
             if self._read(match, context, sequence):
                 self._folder.touch(match.path)

@@ -70,6 +70,19 @@ class TestFiles:
         folder.remove_of("chat 1")
         assert sorted(sizes(folder)) == [3, 4]
 
+    def test_what_is_left_unfinished_or_being_written_of_an_owner_goes_too(self, folder: KvFolder) -> None:
+        put(folder, 1, "chat 2")
+
+        def write_and_remove(path: Path) -> None:
+            path.write_bytes(b"secret")
+            path.with_name(path.name.replace("-10.", "-11.")).write_bytes(b"left by a kill")
+            folder.remove_of("chat 1")
+
+        with pytest.raises(FileNotFoundError), folder.new_file("chat 1", "model", 10) as path:
+            write_and_remove(path)
+        assert sizes(folder) == [1]
+        assert list(folder.path.glob("*.partial")) == []
+
     def test_all_are_removed_at_once(self, folder: KvFolder) -> None:
         put(folder, 100)
         put(folder, 200, "chat 1")

@@ -98,6 +98,13 @@ class TestRestore:
             )
         assert restored(states, empty, *(text[start : start + 150] for start in range(0, 600, 150))) == 450
 
+    def test_the_longest_is_taken_however_slow_a_shorter_one_seemed(
+        self, states: KvStates, context: Context, empty: Context, text: list[int]
+    ) -> None:
+        keep(states, context, text[:150], owner="a", tps=1.0)
+        keep(states, context, text[:150], text[150:300], owner="b")
+        assert restored(states, empty, text[:150], text[150:300]) == 300
+
     @pytest.mark.parametrize(("held", "found"), [(0, 300), (150, 300), (300, 0), (400, 0)])
     def test_nothing_is_read_where_as_much_is_held(
         self, states: KvStates, context: Context, empty: Context, text: list[int], held: int, found: int
