@@ -65,34 +65,40 @@ class Load:
 def main() -> None:
     """Prints a line for each number of clients, and one for the second turn."""
     options = _options()
-    sides = ("r1", "llama-server")
-    loads: dict[str, dict[int, list[Load]]] = {name: {n: [] for n in options.clients} for name in sides}
-    turns: dict[str, list[float]] = {name: [] for name in sides}
     with ours(options) as mine, theirs(options) as other:
         addresses = {"r1": mine, "llama-server": other}
-        for run in range(options.runs):
-            for number in options.clients:
-                for name in in_turn(run):
-                    loads[name][number].append(asyncio.run(load(addresses[name], number, run, options)))
-            for name in in_turn(run):
-                turns[name].append(asyncio.run(second_turn(addresses[name], run, options)))
-    for number in options.clients:
-        ratio = _mean(loads["r1"][number], "tps") / _mean(loads["llama-server"][number], "tps")
-        sooner = _mean(loads["llama-server"][number], "first_s") / _mean(loads["r1"][number], "first_s")
-        for name in sides:
-            each = loads[name][number]
-            print(
-                f"{number:2} clients, {name:12}: {_mean(each, 'tps'):6.1f} tok/s, first {_mean(each, 'first_s'):6.2f} s"
-            )
-        print(f"{number:2} clients: tok/s {ratio:.3f}, first token {sooner:.3f}; goal at least {GOAL}")
-    ours_s, theirs_s = (statistics.mean(turns[name]) for name in sides)
+        for number in options.clients:
+            compare_loads(addresses, number, options)
+        compare_second_turns(addresses, options)
+
+
+def compare_loads(addresses: dict[str, str], number: int, options: argparse.Namespace) -> None:
+    """Prints what so many clients at once get from both sides."""
+    loads: dict[str, list[Load]] = {name: [] for name in addresses}
+    for run in range(options.runs):
+        for name in in_turn(addresses, run):
+            loads[name].append(asyncio.run(load(addresses[name], number, run, options)))
+    tps, first_s = ({name: _mean(each, field) for name, each in loads.items()} for field in ("tps", "first_s"))
+    for name in addresses:
+        print(f"{number:2} clients, {name:12}: {tps[name]:6.1f} tok/s, first {first_s[name]:6.2f} s")
+    faster, sooner = tps["r1"] / tps["llama-server"], first_s["llama-server"] / first_s["r1"]
+    print(f"{number:2} clients: tok/s {faster:.3f}, first token {sooner:.3f}; goal at least {GOAL}", flush=True)
+
+
+def compare_second_turns(addresses: dict[str, str], options: argparse.Namespace) -> None:
+    """Prints how soon both sides begin to answer the second question."""
+    turns: dict[str, list[float]] = {name: [] for name in addresses}
+    for run in range(options.runs):
+        for name in in_turn(addresses, run):
+            turns[name].append(asyncio.run(second_turn(addresses[name], run, options)))
+    ours_s, theirs_s = (statistics.mean(each) for each in turns.values())
     ratio = ours_s / theirs_s
     print(f"second turn: r1 {ours_s:.3f} s, llama-server {theirs_s:.3f} s; {ratio:.3f}, goal {GOAL_SECOND_TURN}")
 
 
-def in_turn(run: int) -> list[str]:
+def in_turn(addresses: dict[str, str], run: int) -> list[str]:
     """Both sides; the one that goes first alternates."""
-    return ["r1", "llama-server"][:: 1 if run % 2 == 0 else -1]
+    return [*addresses][:: 1 if run % 2 == 0 else -1]
 
 
 def _options() -> argparse.Namespace:
