@@ -132,6 +132,8 @@ class StreamedResponse(Response):
         self._asked = asked
         self._frames = frames
         self._ping = ping
+        self._sent_at = 0.0  # by the event loop's clock
+        self._is_sending = False  # a slow reader needs no ping
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -142,27 +144,28 @@ class StreamedResponse(Response):
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for frame in _with_pings(self._frames, self._ping):
-            await send({"type": "http.response.body", "body": frame.encode(errors="replace"), "more_body": True})
+        self._sent_at = asyncio.get_running_loop().time()
+        pings = asyncio.ensure_future(self._send_pings(send))  # one task: a timeout for each frame costs a third more
+        try:
+            async for frame in self._frames:
+                await self._send_part(send, frame)
+        finally:
+            await _cancel(pings)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    async def _send_part(self, send: Send, text: str) -> None:
+        self._is_sending = True
+        await send({"type": "http.response.body", "body": text.encode(errors="replace"), "more_body": True})
+        self._is_sending = False
+        self._sent_at = asyncio.get_running_loop().time()
 
-async def _with_pings(frames: AsyncIterator[str], ping: str) -> AsyncIterator[str]:
-    """The frames, and `ping` after each PING_S seconds without one."""
-    following = asyncio.ensure_future(anext(frames, None))
-    try:
+    async def _send_pings(self, send: Send) -> None:
+        """One after each PING_S seconds in which nothing was sent."""
+        loop = asyncio.get_running_loop()
         while True:
-            done, _ = await asyncio.wait({following}, timeout=PING_S)
-            if not done:
-                yield ping
-                continue
-            frame = following.result()
-            if frame is None:
-                return
-            yield frame
-            following = asyncio.ensure_future(anext(frames, None))
-    finally:
-        await _cancel(following)
+            await asyncio.sleep(max(self._sent_at + PING_S - loop.time(), 0) if not self._is_sending else PING_S)
+            if not self._is_sending and loop.time() >= self._sent_at + PING_S:
+                await self._send_part(send, self._ping)
 
 
 async def _disconnected(receive: Callable[[], Awaitable[Any]]) -> None:
