@@ -84,6 +84,13 @@ class TestRun:
         assert (cached(again), text(again)) == (0, text(first))
         assert not list((own_home / "kv-cache").glob("*.kv"))
 
+    def test_a_prompt_without_a_file_leaves_nothing_on_the_disk(
+        self, r1: Run, own_home: Path, endless_path: Path
+    ) -> None:
+        variables = {"R1_HOME": str(own_home), "R1_CACHE_SIZE": "4GB", "R1_MAX_TOKENS": "5"}
+        assert r1("run", "-m", endless_path, stdin=(TEXT * 60).encode(), **variables).returncode in {0, 3}
+        assert not (own_home / "kv-cache").exists()
+
     def test_a_damaged_file_changes_nothing(self, ask: Ask, own_home: Path) -> None:
         first = ask()
         (kept,) = (own_home / "kv-cache").glob("*.kv")

@@ -53,6 +53,8 @@ def run(
     name = settings.model
     require_some_text(settings, has_form=form is not None)
     votes = vote_options(settings)
+    if not options.files:  # a question, or what comes through a pipe, leaves nothing on the disk
+        settings = replace(settings, cache_size=0)
     with Interrupt() as interrupt, AnswerNow() as answer_now:
         times_hurried = answer_now.times_from_now()
         try:
