@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import NamedTuple, Protocol
 
+from r1.engine.batch_plan import batch_parts, has_rows_left, on_its_way
 from r1.engine.candidates import kept, logits_at
 from r1.engine.context import Context, Part, Stopped
 from r1.engine.events import Event, Finished, FinishReason, Timings, Usage
 from r1.engine.generation import Generation
-from r1.engine.kv_types import TOGETHER, largest_batch
+from r1.engine.kv_types import largest_batch
 from r1.engine.request import Request
 from r1.engine.sampling_pool import Draw, SamplingPool
 from r1.engine.sequence import Chunks, Segments
@@ -33,8 +34,6 @@ RequestEvent = tuple[Request, Event]
 
 _RESERVE = 256
 """Cells for the further tokens of each reply, as far as it may have them, that must be free before a request begins."""
-
-_LEAST_SHARE = 4  # at least one row in so many is for prompts, however many replies are in the batch
 
 
 class Pace(Protocol):
@@ -181,9 +180,11 @@ class Scheduler:
 
     def _begin(self) -> Iterator[RequestEvent]:
         """Lets requests begin that wait, as long as the next batch has rows left for what they have to prefill."""
-        while self._waiting and self._slots.idle and sum(each.to_prefill for each in self._running) < self._rows():
+        chunk = self.context.chunk
+        while self._waiting and self._slots.idle and has_rows_left(self._running, len(self._waiting), chunk):
             waiting = self._waiting[0]
-            if not self._has_room_for(*waiting) or self._is_prefilled_now(waiting.chunks):
+            shared = on_its_way(self._running, waiting.chunks)
+            if not self._has_room_for(*waiting) or shared > self._slots.best(waiting.chunks).length:
                 return
             self._waiting.popleft()
             if waiting.paused:
@@ -220,34 +221,10 @@ class Scheduler:
         needed = len(chunks.tokens) - held + reserve
         return self.context.free_cells >= needed or self.free_cells >= needed
 
-    def _is_prefilled_now(self, chunks: Chunks) -> bool:
-        """Whether more of a prompt will be held once those are prefilled that are on the way."""
-        to_come = max((chunks.common_prompt(each.chunks) for each in self._running if each.token is None), default=0)
-        return to_come > 0 and to_come > self._slots.best(chunks).length
-
     # steps
 
-    def _rows(self) -> int:
-        """Rows of the next batch for what is to be prefilled: a single prompt keeps the replies waiting for a chunk."""
-        generating = sum(not each.to_prefill for each in self._running)
-        prompts = len(self._running) - generating + len(self._waiting)
-        rows = self.context.chunk if prompts < 2 else max(self.context.chunk, TOGETHER)
-        return max(rows - generating, rows // _LEAST_SHARE)
-
     def _parts(self) -> list[tuple[Generation, Part]]:
-        """What the next batch decodes of each request; nothing of a prompt for which no rows are left."""
-        if len(self._running) == 1 and self._running[0].to_prefill:
-            return [(self._running[0], self._running[0].next_chunk())]
-        parts = []
-        rows = self._rows()
-        for generation in self._running:
-            if not generation.to_prefill:
-                parts.append((generation, generation.next_token()))
-            elif rows:
-                part = generation.next_piece(rows)
-                parts.append((generation, part))
-                rows -= len(part.tokens)
-        return parts
+        return batch_parts(self._running, len(self._waiting), self.context.chunk)
 
     def _make_room(self) -> list[RequestEvent]:
         """Frees cells for the next batch: of idle sequences, the least recently used first; then of the youngest reply.

@@ -134,7 +134,8 @@ class TestStop:
     def test_a_reply_that_was_complete_wins(self, hold: Hold) -> None:
         held = hold(stop=lambda events: tallies(events)[-1][0] in "1234")
         assert held.over.is_stopped
-        assert re.fullmatch(r"([1-4]) of \1 votes? for 42", held.over.remarks[0])  # of those in that step
+        remark = held.over.remarks[0]  # of those in that step
+        assert re.fullmatch(r"([1-4]) of \1 votes? for 42; the vote was interrupted", remark)
         assert held.reply.finished.reason == "stop"
         assert held.reply.answer
 

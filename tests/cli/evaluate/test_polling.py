@@ -92,7 +92,7 @@ class TestKinds:
     def test_an_interrupted_vote_has_the_winner_so_far(self) -> None:
         voted = polled(*[r"\boxed{42}"] * 4, is_interrupted=True)
         assert voted.reply.finished.reason == "interrupted"
-        assert voted.remarks == ("2 of 2 votes for 42",)
+        assert voted.remarks == ("2 of 2 votes for 42; the vote was interrupted",)
 
 
 @pytest.mark.usefixtures("without_math_verify")
