@@ -180,8 +180,7 @@ class Scheduler:
 
     def _begin(self) -> Iterator[RequestEvent]:
         """Lets requests begin that wait, as long as the next batch has rows left for what they have to prefill."""
-        chunk = self.context.chunk
-        while self._waiting and self._slots.idle and has_rows_left(self._running, len(self._waiting), chunk):
+        while self._waiting and self._slots.idle and has_rows_left(self._running, self.waiting, self.context.chunk):
             waiting = self._waiting[0]
             shared = on_its_way(self._running, waiting.chunks)
             if not self._has_room_for(*waiting) or shared > self._slots.best(waiting.chunks).length:
@@ -224,7 +223,7 @@ class Scheduler:
     # steps
 
     def _parts(self) -> list[tuple[Generation, Part]]:
-        return batch_parts(self._running, len(self._waiting), self.context.chunk)
+        return batch_parts(self._running, self.waiting, self.context.chunk)
 
     def _make_room(self) -> list[RequestEvent]:
         """Frees cells for the next batch: of idle sequences, the least recently used first; then of the youngest reply.
