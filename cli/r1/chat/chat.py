@@ -187,7 +187,7 @@ class Chat:
     def close(self) -> None:
         """Saves the rest, and ends the worker, which keeps the KV cache of the conversation on disk."""
         self.recorder.save()
-        self._worker.close(self._prompt_turns(), self.settings, self.recorder.owner)
+        self._worker.close(self._prompt_turns(), self.recorder.owner)
         if self._kv_folder is not None and self.recorder.was_deleted():
             self._kv_folder.remove_of(self.recorder.owner)
         self.recorder.close()

@@ -94,12 +94,14 @@ class Recorder:
 
     def was_deleted(self) -> bool:
         """Whether another process has deleted the chat."""
-        try:
-            return self.session is not None and not self._history.info(self.session)
-        except ChatNotFound:
-            return True
-        except R1Error:
-            return False
+        if self.session is not None:
+            try:
+                self._history.info(self.session)
+            except ChatNotFound:
+                return True
+            except R1Error:  # it cannot be told
+                return False
+        return False
 
     # --- the running turn ---
 

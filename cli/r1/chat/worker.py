@@ -115,6 +115,19 @@ class _Warm(_Job):
     owner: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Owned:
+    """A conversation whose KV cache is to be kept on disk, for its owner."""
+
+    turns: Sequence[Turn]
+    owner: str
+
+    @classmethod
+    def of(cls, turns: Sequence[Turn], owner: str) -> _Owned | None:
+        """None for a conversation without turns, or without an owner."""
+        return cls(tuple(turns), owner) if owner and turns else None
+
+
 class Worker:
     """Takes jobs from one thread and emits events on its own."""
 
@@ -141,8 +154,8 @@ class Worker:
         self._reference = ""
         self._default_ctx = 0  # planned once, when the model is loaded: a new length would empty the KV cache
         self._closing = False
-        self._unkept: _Warm | None = None  # a conversation whose KV cache is not kept yet
-        self._last: _Warm | None = None  # the conversation when the chat was closed
+        self._unkept: _Owned | None = None  # a conversation whose KV cache is not kept yet
+        self._last: _Owned | None = None  # the conversation when the chat was closed
         self._prefill_tps = 0.0  # tokens a second, the best of this model
         self._has_told = False  # that a KV cache could not be kept
         self._thread = threading.Thread(target=self._run, name="r1-worker", daemon=True)
@@ -185,10 +198,9 @@ class Worker:
         if isinstance(self._latest, _Ask):
             self._latest.times_hurried += 1
 
-    def close(self, turns: Sequence[Turn] = (), settings: Settings | None = None, owner: str = "") -> None:
+    def close(self, turns: Sequence[Turn] = (), owner: str = "") -> None:
         """Ends the thread, which frees the model. With an owner, the KV cache of its conversation is kept on disk."""
-        if settings is not None and owner and turns:
-            self._last = _Warm(tuple(turns), settings, owner)
+        self._last = _Owned.of(turns, owner)
         self._jobs.put(None)
         self._closing = True
         self._stop.set()
@@ -231,7 +243,7 @@ class Worker:
             self._keep(self._unkept)
         return self._jobs.get()
 
-    def _keep(self, conversation: _Warm) -> None:
+    def _keep(self, conversation: _Owned) -> None:
         self._unkept = None
         if self._model is None:
             return
@@ -325,7 +337,7 @@ class Worker:
             # a new question starts with the same tokens, so the chunk being decoded is finished
             if self._stop() or not self._jobs.empty():
                 return
-        self._unkept = job if job.owner and job.turns else None
+        self._unkept = _Owned.of(job.turns, job.owner)
 
     def _configure(self, model: LoadedModel, settings: Settings) -> None:
         """Applies the settings; emits Ready if there is another KV cache then."""

@@ -12,7 +12,7 @@ from r1.console import Column, Console, printable
 from r1.history.export import chat_facts, moment, to_markdown, to_text
 from r1.history.export import export as write_export
 from r1.history.history import History, Hit, SessionInfo, location
-from r1.kv_store.kv_folder import folder_in, owner_of_chat
+from r1.kv_store.kv_folder import open_folder, owner_of_chat
 from r1_quantize import units
 from r1_quantize.errors import ChatNotFound, ExitStatus, UsageError
 
@@ -108,9 +108,9 @@ def delete(
                 return ExitStatus.OK
             if deleted:
                 history.delete(*(session.id for session in deleted))
-                if kept := folder_in(console.environ, 1):
-                    for session in deleted:
-                        kept.remove_of(owner_of_chat(session.id))
+                kept = open_folder(console.environ)
+                for session in deleted:
+                    kept.remove_of(owner_of_chat(session.id))
     if not deleted:
         console.note("there are no chats to delete")
     if as_json:

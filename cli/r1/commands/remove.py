@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from r1.console import Console
-from r1.kv_store.kv_folder import NAME, KvFolder
+from r1.kv_store.kv_folder import open_folder
 from r1.library import open_store
 from r1_quantize import units
 from r1_quantize.errors import ExitStatus, UsageError
 from r1_quantize.store.removable import Removable
-from r1_quantize.store.store import home
 
 
 def remove(console: Console, references: Sequence[str], *, yes: bool, as_json: bool) -> ExitStatus:
@@ -36,7 +35,7 @@ def remove_cache(console: Console, *, yes: bool, as_json: bool) -> ExitStatus:
 
     Raises as `remove`; Busy when another r1 holds their lock for long.
     """
-    folder = KvFolder(home(console.environ) / NAME, 0)
+    folder = open_folder(console.environ)
     size = sum(file.size for file in folder.files())
     if not yes and not console.confirm(f"Remove the KV caches of chats and prompts? It frees {units.size(size)}."):
         console.note("nothing was removed")

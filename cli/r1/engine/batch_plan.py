@@ -6,7 +6,7 @@ from collections.abc import Sequence as Row
 
 from r1.engine.context import Part
 from r1.engine.generation import Generation
-from r1.engine.kv_types import TOGETHER
+from r1.engine.kv_types import rows_together
 from r1.engine.sequence import Chunks
 
 _LEAST_SHARE = 4  # at least one row in so many is for prompts, however many replies are in the batch
@@ -19,7 +19,7 @@ def prompt_rows(running: Row[Generation], waiting: int, chunk: int) -> int:
     """
     generating = sum(not each.to_prefill for each in running)
     prompts = len(running) - generating + waiting
-    rows = chunk if prompts < 2 else max(chunk, TOGETHER)
+    rows = chunk if prompts < 2 else rows_together(chunk)
     return max(rows - generating, rows // _LEAST_SHARE)
 
 

@@ -61,9 +61,9 @@ class Generation:
     @property
     def to_prefill(self) -> int:
         """Tokens of the prompt, or of a reply that was paused, that its sequence does not hold yet."""
-        if self._again is not None:
-            return max(len(self._again.tokens) - len(self.sequence), 0)
-        return len(self.chunks.tokens) - len(self.sequence) if self.token is None else 0
+        if self.token is not None and self._again is None:
+            return 0
+        return max(len(self._prefilled_from.tokens) - len(self.sequence), 0)
 
     def next_token(self) -> Part:
         """What the next batch has to decode, when nothing is to be prefilled."""
@@ -72,19 +72,19 @@ class Generation:
 
     def next_chunk(self) -> Part:
         """What the next batch has to prefill when it is computed for this request alone."""
-        return self._prefill_to(self.prefilled_from.next_edge(len(self.sequence)))
+        return self._prefill_to(self._prefilled_from.next_edge(len(self.sequence)))
 
     def next_piece(self, rows: int) -> Part:
         """The next `rows` tokens to prefill, or what is left. Where chunks end, it does not."""
-        return self._prefill_to(min(len(self.sequence) + rows, len(self.prefilled_from.tokens)))
+        return self._prefill_to(min(len(self.sequence) + rows, len(self._prefilled_from.tokens)))
 
     @property
-    def prefilled_from(self) -> Chunks:
+    def _prefilled_from(self) -> Chunks:
         """The tokens that its sequence must hold before it generates."""
         return self._again or self.chunks
 
     def _prefill_to(self, end: int) -> Part:
-        chunks, start = self.prefilled_from, len(self.sequence)
+        chunks, start = self._prefilled_from, len(self.sequence)
         has_logits = end == len(chunks.tokens) and self.token is None
         return Part(self.sequence, chunks.tokens[start:end], has_logits, chunks.edges_within(start, end))
 

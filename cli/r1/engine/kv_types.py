@@ -27,13 +27,17 @@ CPU_CHUNK = 128
 GPU_CHUNK = 512
 """Tokens per batch of a prefill with layers on a GPU, which needs larger batches to stay busy."""
 
-TOGETHER = 256
-"""Tokens of several prompts that a batch prefills, at least: two chunks on a CPU, which is some 9 % faster than one."""
+_TOGETHER = 256
+
+
+def rows_together(chunk: int) -> int:
+    """Tokens of several prompts in a batch: two chunks on a CPU, which is some 9 % faster than one."""
+    return max(chunk, _TOGETHER)
 
 
 def largest_batch(chunk: int, sequences: int) -> int:
     """Tokens that a batch holds at most: those of prompts, and one of each other sequence."""
-    return chunk if sequences == 1 else max(chunk, TOGETHER) + sequences - 1
+    return chunk if sequences == 1 else rows_together(chunk) + sequences - 1
 
 
 def bytes_per_value(kv_type: str) -> Fraction:

@@ -1,8 +1,8 @@
 """Measures prefill and decode of several sequences at once, the way llama.cpp's `llama-batched-bench` does.
 
-For each number of sequences, each gets a prompt of its own, and batches are filled with them, as the scheduler does
-it; or all share the cells of one prompt. Then a batch decodes one token of every sequence, again and
-again (`tools/batched-bench/batched-bench.cpp`). Tokens are random, nothing is sampled, and a short warm-up goes first.
+For each number of sequences, each gets a prompt of its own, and batches are filled with them, as the scheduler does it;
+or all share the cells of one prompt. Then a batch decodes one token of every sequence, again and again
+(`tools/batched-bench/batched-bench.cpp`). Tokens are random, nothing is sampled, and a short warm-up goes first.
 Everything goes through the same `Context` as real turns do.
 """
 
@@ -15,7 +15,7 @@ from time import perf_counter
 
 from r1.engine.bench import Runs, Test, Watch, random_tokens
 from r1.engine.context import Context, Part, Stopped
-from r1.engine.kv_types import TOGETHER
+from r1.engine.kv_types import rows_together
 from r1.engine.sequence import Sequence
 from r1_quantize.errors import UsageError
 
@@ -141,10 +141,8 @@ class ParallelStopwatch(Watch):
     def _filled(self, sequences: Row[Sequence]) -> Iterator[list[Part]]:
         """Batches with the prompts of the sequences, as large as the scheduler makes them."""
         parts: list[Part] = []
-        full = (
-            self._context.chunk if len(sequences) == 1 or self._plan.is_shared else max(self._context.chunk, TOGETHER)
-        )
-        rows = full
+        chunk, prompts = self._context.chunk, self._plan.prompts(len(sequences))
+        rows = full = chunk if prompts == 1 else rows_together(chunk)
         for sequence, prompt in zip(sequences, self._prompts, strict=False):
             start = 0
             while start < len(prompt):

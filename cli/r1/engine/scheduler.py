@@ -183,7 +183,7 @@ class Scheduler:
         while self._waiting and self._slots.idle and has_rows_left(self._running, self.waiting, self.context.chunk):
             waiting = self._waiting[0]
             shared = on_its_way(self._running, waiting.chunks)
-            if not self._has_room_for(*waiting) or shared > self._slots.best(waiting.chunks).length:
+            if not self._has_room_for(*waiting) or (shared and shared > self._slots.best(waiting.chunks).length):
                 return
             self._waiting.popleft()
             if waiting.paused:

@@ -186,11 +186,16 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
+def open_folder(environ: Mapping[str, str], max_bytes: int = 0) -> KvFolder:
+    """The folder in R1_HOME; with 0 bytes, to look at or remove what is there. Raises UsageError without a home."""
+    return KvFolder(home(environ) / NAME, max_bytes)
+
+
 def folder_in(environ: Mapping[str, str], max_bytes: int) -> KvFolder | None:
-    """The folder in R1_HOME; None where nothing is to be kept, and for a user without a home folder."""
+    """The same; None where nothing is to be kept, and for a user without a home folder."""
     if max_bytes:
         with suppress(UsageError):
-            return KvFolder(home(environ) / NAME, max_bytes)
+            return open_folder(environ, max_bytes)
     return None
 
 

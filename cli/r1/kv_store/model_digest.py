@@ -3,7 +3,7 @@
 A SHA-256 of the whole file would take minutes. The one in a model's manifest says what the file was when it was made,
 and not what it is now. So the digest covers what changes whenever a file is written: its size and its times, of which a
 program cannot set the last (`ctime`), except on Windows, where there is none. There, and after a change of the clock,
-two files of the same size and times are told apart by a few blocks, from the first to the last.
+two files can have the same size and times; the digest of a few blocks still tells most of them apart.
 """
 
 from __future__ import annotations

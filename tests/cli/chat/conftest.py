@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from r1.kv_store import kv_states
+from r1.kv_store.kv_folder import KvFolder
 from r1.settings import Settings
 from tests.fakes.views import Talk
 
@@ -15,6 +17,14 @@ SUM, LETTERS = "What is 17 + 25?", "How many r's are in strawberry?"
 SUM_ANSWER = r"\(17 + 25 = \boxed{42}\)"
 
 OpenTalk = Callable[..., Talk]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KvFolder:
+    """Where KV caches are kept, as if that paid: the built-in model is too quick for it."""
+    monkeypatch.setattr(kv_states, "_MIN_GAIN_S", -10.0)
+    monkeypatch.setattr(kv_states, "_READ_BPS", 1e12)
+    return KvFolder(tmp_path / "kv-cache", 10**9, min_free=0)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import pytest
 from r1.chat.worker import Failed, Ready, Warmed
 from r1.engine.events import Answer, Event, Prefill, Rewound, Thinking, Thought
 from r1.history.history import History
-from r1.kv_store import kv_states
 from r1.kv_store.kv_folder import KvFolder
 from r1.settings import Settings
 from r1_quantize.errors import NotEnoughSpace, R1Error
@@ -353,12 +352,6 @@ class TestVotes:
 
 class TestKeptCache:
     """The KV cache of a chat is on disk when it is closed, as long as the chat is in the history."""
-
-    @pytest.fixture
-    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KvFolder:
-        monkeypatch.setattr(kv_states, "_MIN_GAIN_S", -10.0)  # the built-in model is too quick for it to pay
-        monkeypatch.setattr(kv_states, "_READ_BPS", 1e12)
-        return KvFolder(tmp_path / "kv-cache", 10**9, min_free=0)
 
     @pytest.fixture
     def open_kept(self, tiny_path: Path, tmp_path: Path, folder: KvFolder) -> Callable[..., Talk]:

@@ -16,7 +16,6 @@ from r1.chat.worker import Failed, Loading, Noted, Ready, Warmed, Worker, Worker
 from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
 from r1.engine.prompt import Turn
 from r1.evaluate.polling import Polling
-from r1.kv_store import kv_states
 from r1.kv_store.kv_folder import KvFolder
 from r1.loaded_model import LoadedModel
 from r1.settings import Settings
@@ -253,12 +252,6 @@ LONG = [Turn("How many words are in this line? " * 15, "", "Seven.")]
 class TestKept:
     """The KV cache of a conversation is on disk when the chat ends, or has been idle for a while."""
 
-    @pytest.fixture
-    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KvFolder:
-        monkeypatch.setattr(kv_states, "_MIN_GAIN_S", -10.0)  # the built-in model is too quick for it to pay
-        monkeypatch.setattr(kv_states, "_READ_BPS", 1e12)
-        return KvFolder(tmp_path / "kv-cache", 10**9, min_free=0)
-
     def desk(self, path: Path, folder: KvFolder) -> Desk:
         desk = Desk(path, folder)
         desk.open()
@@ -268,7 +261,7 @@ class TestKept:
         desk = self.desk(tiny_path, folder)
         first = said(desk.ask(NEXT, LONG))
         desk.warm(LONG)
-        desk.worker.close(LONG, SETTINGS, "chat 1")
+        desk.worker.close(LONG, "chat 1")
         assert len(folder.files(owner="chat 1")) == len(folder.files()) == 1
         desk = self.desk(tiny_path, folder)
         desk.worker.warm(LONG, SETTINGS)
@@ -299,7 +292,7 @@ class TestKept:
     ) -> None:
         desk = self.desk(tiny_path, folder)
         desk.warm(LONG)
-        desk.worker.close([] if owner else LONG, SETTINGS, owner)
+        desk.worker.close([] if owner else LONG, owner)
         assert folder.files() == []
 
     def test_a_disk_that_fails_is_noted_once(
@@ -312,7 +305,7 @@ class TestKept:
         noted = desk.until(lambda event: isinstance(event, Noted))[-1]
         assert isinstance(noted, Noted)
         assert noted.text.startswith("the KV cache was not kept on disk: ")
-        desk.worker.close(LONG, SETTINGS, "chat 1")
+        desk.worker.close(LONG, "chat 1")
         assert not any(isinstance(desk.events.get(), Noted) for _ in range(desk.events.qsize()))
 
     def test_an_error_in_keeping_does_not_end_the_chat(
@@ -328,7 +321,7 @@ class TestKept:
         noted = desk.until(lambda event: isinstance(event, Noted))[-1]
         assert noted == Noted("the KV cache was not kept on disk: ZeroDivisionError")
         assert said(desk.ask(NEXT, LONG))[0]
-        desk.worker.close(LONG, SETTINGS, "chat 1")
+        desk.worker.close(LONG, "chat 1")
 
 
 def warmed_tokens(events: list[WorkerEvent]) -> tuple[int, ...]:

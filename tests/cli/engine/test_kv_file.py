@@ -201,7 +201,7 @@ class TestHeader:
 
 
 class TestOrigin:
-    """It differs wherever the bits of a state may."""
+    """Two contexts that may compute other bits have different origins."""
 
     def test_is_the_same_for_the_same_kind_of_context(self, model: Model, context: Context) -> None:
         with made(model, length=512) as other:

@@ -1,4 +1,4 @@
-"""`r1.kv_store.kv_states`: the kept state that serves a prompt best is read, whatever else is in the folder."""
+"""`r1.kv_store.kv_states`: which of the kept states is read for a prompt, and which are written."""
 
 from __future__ import annotations
 
