@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -72,6 +73,8 @@ class Ending:
 
 def serve(app: Starlette, bound: socket.socket, ending: Ending) -> signal.Signals:
     """Serves until a signal comes; returns the first one. Only in the main thread."""
+    if not debugging():  # it warns when several pieces of a stream were sent to a client that has just gone away
+        logging.getLogger("asyncio").setLevel(logging.ERROR)
     server = _Server(configured(app, ending.grace_s), ending)
     server.run(sockets=[bound])
     return server.first_signal
