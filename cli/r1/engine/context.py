@@ -12,7 +12,7 @@ from collections.abc import Sequence as Row
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
-from r1.engine.kv_types import CPU_CHUNK, GPU_CHUNK, KV_TYPES, largest_batch
+from r1.engine.kv_types import CPU_CHUNK, GPU_CHUNK, KV_TYPES, largest_batch, most_outputs
 from r1.engine.llama import Stop, llama, log
 from r1.engine.model import Model
 from r1.engine.sequence import CellPool, Chunks, Segments, Sequence
@@ -58,12 +58,17 @@ class ContextParams:
 
 
 class Part(NamedTuple):
-    """Tokens to append to one sequence in a batch. `edges` are the positions in it where chunks of a prompt end."""
+    """Tokens to append to one sequence in a batch. `edges` are the positions in it where chunks of a prompt end.
+
+    The tokens of `draft` are decoded after them, with logits for each, but do not belong to the sequence: those that
+    are accepted are to be appended, and the rest must be forgotten before the next batch.
+    """
 
     sequence: Sequence
     tokens: Row[int]
     has_logits: bool = True
     edges: Row[int] = ()
+    draft: Row[int] = ()
 
 
 class Context:
@@ -102,7 +107,8 @@ class Context:
         native = self._llama.llama_context_default_params()
         native.n_ctx = params.cells or params.length
         native.n_batch = native.n_ubatch = self._batch.capacity
-        native.n_seq_max = native.n_outputs_max = params.sequences  # logits of each part's last token only
+        native.n_seq_max = params.sequences
+        native.n_outputs_max = most_outputs(params.sequences)
         native.kv_unified = params.sequences > 1
         native.n_threads, native.n_threads_batch = self.threads.decode, self.threads.prefill
         native.type_k = native.type_v = KV_TYPES[params.kv_type]
@@ -171,8 +177,8 @@ class Context:
     def decode(self, parts: Row[Part]) -> list[int]:
         """Appends tokens to sequences, in one batch, no larger than `largest_batch`.
 
-        Returns for each part the place of its last token in the batch, for the sampler. Raises Stopped, or R1Error when
-        llama.cpp fails; either leaves all sequences unchanged.
+        Returns for each part the place of its last token in the batch, for the sampler; its draft follows. Raises
+        Stopped, or R1Error when llama.cpp fails; either leaves all sequences unchanged.
         """
         if not self._handle:
             raise R1Error("the context is closed")
@@ -233,18 +239,18 @@ class _Batch:
         )
 
     def fill(self, parts: Row[Part]) -> list[int]:
-        """The place of each part's last token."""
+        """The place of each part's last token, without its draft."""
         end = 0
         places = []
-        for sequence, tokens, has_logits, _ in parts:
-            start, end = end, end + len(tokens)
-            for place, token in enumerate(tokens, start):
+        for sequence, tokens, has_logits, _, draft in parts:
+            start, last = end, end + len(tokens) - 1
+            for place, token in enumerate((*tokens, *draft), start):
                 self._tokens[place] = token
                 self._positions[place] = len(sequence) + place - start
                 self._owners[place] = self._pointers[sequence.number]
-                self._has_logits[place] = 0
-            self._has_logits[end - 1] = has_logits
-            places.append(end - 1)
+                self._has_logits[place] = has_logits and place >= last
+            end = last + 1 + len(draft)
+            places.append(last)
         self.native.n_tokens = end
         return places
 

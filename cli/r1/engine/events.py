@@ -135,12 +135,29 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class Drafted:
+    """Tokens that drafts proposed, how many of them were accepted, and in how many passes the reply was generated.
+
+    `speedup` is by how much drafts made decoding faster, by the times of the passes; None: it is not known.
+    """
+
+    proposed: int = 0
+    accepted: int = 0
+    passes: int = 0
+    speedup: float | None = None
+
+    @property
+    def tokens_per_pass(self) -> float:
+        return 1 + self.accepted / self.passes if self.passes else 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The turn is over.
 
     `stop`: the model ended it. `length`: `max_tokens` reached. `context`: the KV cache is full. `loop`: the answer went
     round in circles. `interrupted`: the user stopped it. `threads` decoded the reply; None if their number changed, or
-    nothing was. `thinking_end` is None if the thinking did not end.
+    nothing was. `thinking_end` is None if the thinking did not end. `drafted` is None without speculation.
     """
 
     reason: FinishReason
@@ -148,6 +165,7 @@ class Finished:
     timings: Timings
     threads: int | None = field(default=None, compare=False)
     thinking_end: ThinkingEnd | None = field(default=None, compare=False)
+    drafted: Drafted | None = field(default=None, compare=False)
 
 
 Event = Prefill | Scored | Thinking | Rewound | Thought | Answer | Finished

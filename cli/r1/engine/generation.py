@@ -7,6 +7,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from r1.engine.context import Context, Part
+from r1.engine.draft import PassCosts, Speculation
 from r1.engine.events import Event, Finished, FinishReason, Prefill, Rewound, Thought, Timings, Usage
 from r1.engine.grammar import Constraint, NoEnd, TokenFilter
 from r1.engine.logprobs import Scorer
@@ -18,6 +19,9 @@ from r1.engine.sampling_pool import Draw
 from r1.engine.sequence import Chunks, Sequence
 from r1.engine.thinking import ThinkingPolicy
 
+_EXPECTED = PassCosts()
+"""In place of measured costs where a seed is given: the length of its drafts may not depend on the clock."""
+
 
 class Generation:
     """A request with a sequence of its own. `token` is the one to decode next; None while the prompt is prefilled.
@@ -25,7 +29,14 @@ class Generation:
     A reply can be paused, so that others have its cells: what its sequence held is prefilled again when it goes on.
     """
 
-    def __init__(self, request: Request, context: Context, sequence: Sequence, chunks: Chunks) -> None:
+    def __init__(
+        self,
+        request: Request,
+        context: Context,
+        sequence: Sequence,
+        chunks: Chunks,
+        speculation: Speculation | None = None,
+    ) -> None:
         """`sequence` holds the tokens of an earlier prompt that serve this one, and nothing else."""
         self.request = request
         self.sequence = sequence
@@ -47,6 +58,7 @@ class Generation:
         self._reply = ReplyDecoder(
             model.control.end_think, model.piece, is_thinking=self._policy.is_thinking, continues=continues
         )
+        self._speculation = speculation
         self._discarded = 0
         self._sampler = Sampler(request.sampling)
         self._constraint = Constraint(model, request.grammar) if request.grammar is not None else None
@@ -69,6 +81,19 @@ class Generation:
         """What the next batch has to decode, when nothing is to be prefilled."""
         assert self.token is not None
         return Part(self.sequence, [self.token])
+
+    def draft(self, most: int, costs: PassCosts, others: int) -> list[int]:
+        """What may follow the next token, at most `most` tokens, in a pass with `others` tokens of other sequences."""
+        if self._speculation is None or self.token is None:
+            return []
+        most = min(most, self.tokens_left - 1, self._context.length - len(self.sequence) - 1)
+        costs = _EXPECTED if self.request.keeps_threads else costs
+        return self._speculation.draft(self.sequence.tokens, self.token, most, costs, others)
+
+    def checked(self, accepted: int, alone_s: float | None) -> None:
+        """So many tokens of the draft were right in a pass that took `alone_s` seconds; None: others were in it."""
+        if self._speculation is not None:
+            self._speculation.checked(accepted, alone_s)
 
     def next_chunk(self) -> Part:
         """What the next batch has to prefill when it is computed for this request alone."""
@@ -206,7 +231,8 @@ class Generation:
         self.close()
         timings = self._clock.timings(self._generated + self._discarded)
         end = None if self._reply.is_thinking else self._policy.end
-        finished = Finished(reason, usage, timings, self.threads, end)
+        drafted = None if self._speculation is None else self._speculation.drafted
+        finished = Finished(reason, usage, timings, self.threads, end, drafted)
         return [finished] if rest is None else [rest, finished]
 
     def close(self) -> None:

@@ -40,6 +40,15 @@ def largest_batch(chunk: int, sequences: int) -> int:
     return chunk if sequences == 1 else rows_together(chunk) + sequences - 1
 
 
+MOST_DRAFTED = 15
+"""Tokens of a draft at most: with the one before them, a pass over sixteen."""
+
+
+def most_outputs(sequences: int) -> int:
+    """Tokens of a batch whose logits are wanted, at most: the last one of each sequence, and those of drafts."""
+    return sequences + MOST_DRAFTED
+
+
 def bytes_per_value(kv_type: str) -> Fraction:
     """The size of one key or value; a fraction, because quantized values are stored in blocks."""
     from fractions import Fraction

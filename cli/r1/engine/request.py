@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from r1.engine.prompt import Continued
 from r1.engine.sampling import SamplingParams
 from r1.engine.sequence import Segments
 from r1.engine.thinking import UNGUARDED, ThinkingParams
+
+Speculate = Literal["auto", "off", "lookup", "draft"]
+"""Who drafts tokens: what was said before, the draft model, or (`auto`) whoever there is."""
 
 
 @dataclass(slots=True, eq=False)
@@ -21,7 +25,7 @@ class Request:
     thinking is closed and the answer begins. `stop_after_thinking`: the reply ends there, and so needs no reserve. With
     `keeps_threads`, the number of threads for decoding stays what it is when the reply begins: with it the last bits of
     the logits change, and so the text of a seed could. `top_logprobs`: each token is scored, together with so many of
-    the likeliest ones, at most 20; None: no token is.
+    the likeliest ones, at most 20; None: no token is. `speculate` changes only how fast the reply is.
     """
 
     prompt: Segments
@@ -33,6 +37,7 @@ class Request:
     stop_after_thinking: bool = False
     keeps_threads: bool = False
     top_logprobs: int | None = None
+    speculate: Speculate = "off"
     is_cancelled: bool = field(default=False, init=False)
 
     def cancel(self) -> None:

@@ -15,35 +15,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from r1.engine.batch_plan import batch_parts, has_rows_left, on_its_way
-from r1.engine.candidates import kept, logits_at
-from r1.engine.context import Context, Part, Stopped
+from r1.engine.context import Context, Stopped
+from r1.engine.decoding import Decoding, Pace, Planned
+from r1.engine.draft import Drafter, Speculation
+from r1.engine.draft_model import DraftModel
 from r1.engine.events import Event, Finished, FinishReason, Timings, Usage
 from r1.engine.generation import Generation
 from r1.engine.kv_types import largest_batch
+from r1.engine.look_up import LookUp
 from r1.engine.request import Request
-from r1.engine.sampling_pool import Draw, SamplingPool
-from r1.engine.sequence import Chunks, Segments
+from r1.engine.sequence import Chunks, Segments, Sequence
 from r1.engine.slots import Slots
-from r1.machine.cores import Threads
 
 RequestEvent = tuple[Request, Event]
 
 _RESERVE = 256
 """Cells for the further tokens of each reply, as far as it may have them, that must be free before a request begins."""
-
-
-class Pace(Protocol):
-    """Chooses the numbers of threads."""
-
-    def threads(self) -> Threads:
-        """For the next batch."""
-
-    def measured(self, seconds: float, tokens: int, threads: int) -> None:
-        """The time that the last batch took, with as many threads."""
 
 
 class Occupancy(NamedTuple):
@@ -67,11 +57,11 @@ class _Waiting(NamedTuple):
 class Scheduler:
     """Requests and the sequences of one context. Not thread-safe, except for `submit` and `Request.cancel`."""
 
-    def __init__(self, context: Context, pace: Pace | None = None) -> None:
-        """Without `pace`, the number of threads stays as it is."""
+    def __init__(self, context: Context, pace: Pace | None = None, draft_model: DraftModel | None = None) -> None:
+        """Without `pace`, the number of threads stays as it is. `draft_model` has as many sequences as the context."""
         self.context = context
-        self._pace = pace
-        self._pool = SamplingPool(context)
+        self._decoding = Decoding(context, pace)
+        self._draft_model = draft_model
         self._waiting: deque[_Waiting] = deque()
         self._running: list[Generation] = []  # the oldest first
         self._slots = Slots(context.sequences)
@@ -120,7 +110,7 @@ class Scheduler:
         waiting, running = [each.request for each in self._waiting], [each.request for each in self._running]
         for request in [*waiting, *running]:
             self.discard(request)
-        self._pool.close()
+        self._decoding.close()
 
     def step(self) -> list[RequestEvent]:
         """Advances all requests, and says what happened: the last event of each request is Finished.
@@ -147,12 +137,12 @@ class Scheduler:
             return
         sequence = self._slots.claim(self._slots.longest(chunks, len(chunks.tokens)))
         claimed = self._slots.used_at(sequence)
-        self._follow_pace()
+        self._decoding.follow_pace(self._running)
         for done in self.context.warm(sequence, segments):
             yield done
             if self._slots.used_at(sequence) != claimed:
                 return
-            self._follow_pace()
+            self._decoding.follow_pace(self._running)
 
     # ends
 
@@ -194,13 +184,22 @@ class Scheduler:
     def _start(self, request: Request, chunks: Chunks) -> Iterator[RequestEvent]:
         prefix = self._slots.best(chunks)
         sequence = self._slots.claim(prefix)
-        generation = Generation(request, self.context, sequence, chunks)
+        generation = Generation(request, self.context, sequence, chunks, self._speculation(request, sequence))
         self._slots.occupy(sequence)
         self._running.append(generation)
         yield request, generation.prefilled
         if prefix.has_logits and sequence.last_logits:
-            token = self._pool.sample_from(generation.draw(-1), sequence.last_logits[1])
-            yield from self._take(generation, token)
+            for event in self._decoding.choose_from(generation, sequence.last_logits[1]):
+                yield request, event
+            self._leave_ended()
+
+    def _speculation(self, request: Request, sequence: Sequence) -> Speculation | None:
+        drafters: list[Drafter] = []
+        if request.speculate in {"auto", "lookup"}:
+            drafters.append(LookUp())
+        if self._draft_model is not None and request.speculate in {"auto", "draft"}:
+            drafters.append(self._draft_model.drafter(sequence.number))
+        return Speculation(drafters) if drafters else None
 
     def _resume(self, generation: Generation, chunks: Chunks) -> None:
         sequence = self._slots.claim(self._slots.longest(chunks, len(chunks.tokens)))
@@ -222,7 +221,7 @@ class Scheduler:
 
     # steps
 
-    def _parts(self) -> list[tuple[Generation, Part]]:
+    def _parts(self) -> list[Planned]:
         return batch_parts(self._running, self.waiting, self.context.chunk)
 
     def _make_room(self) -> list[RequestEvent]:
@@ -256,64 +255,19 @@ class Scheduler:
         """Decodes one batch, and chooses the tokens that follow."""
         generations = list(self._running)
         try:
-            return self._advance()
+            events = self._decoding.decode(self._parts())
         except Stopped:
             return self._end_cancelled()
         except BaseException:  # what was decoded and not sampled from would be decoded again
             for generation in generations:
                 self.discard(generation.request)
             raise
+        self._leave_ended()
+        return [(generation.request, event) for generation, event in events]
 
-    def _advance(self) -> list[RequestEvent]:
-        parts = self._parts()
-        places = self._timed([part for _, part in parts])
-        events: list[RequestEvent] = []
-        due: list[Generation] = []
-        draws: list[Draw] = []
-        for (generation, part), place in zip(parts, places, strict=True):
-            is_prompt = generation.token is None
-            if is_prompt:
-                events.append((generation.request, generation.prefilled))
-            if part.has_logits:
-                if is_prompt and len(self.context.sequences) > 1:
-                    generation.sequence.last_logits = len(generation.sequence), kept(logits_at(self.context, place))
-                due.append(generation)
-                draws.append(generation.draw(place))
-        for generation, token in zip(due, self._pool.sample(draws), strict=True):
-            events += self._take(generation, token)
-        return events
-
-    def _timed(self, parts: list[Part]) -> list[int]:
-        """Decodes a batch, with as many threads as the pace says."""
-        tokens = sum(len(part.tokens) for part in parts)
-        threads = self._set_threads(tokens)
-        if self._pace is None:
-            return self.context.decode(parts)
-        began = perf_counter()
-        places = self.context.decode(parts)
-        self._pace.measured(perf_counter() - began, tokens, threads)
-        return places
-
-    def _take(self, generation: Generation, token: int | None) -> list[RequestEvent]:
-        events = generation.take(token)
-        if generation.has_ended:
+    def _leave_ended(self) -> None:
+        for generation in [each for each in self._running if each.has_ended]:
             self._leave(generation)
-        return [(generation.request, event) for event in events]
-
-    def _set_threads(self, tokens: int) -> int:
-        """The number of threads for a batch of so many tokens."""
-        self._follow_pace()
-        number = self.context.threads.decode if tokens == 1 else self.context.threads.prefill
-        for generation in self._running:
-            if not generation.to_prefill:
-                generation.note_threads(number)
-        return number
-
-    def _follow_pace(self) -> None:
-        if self._pace is not None:
-            threads = self._pace.threads()
-            held = (g.decoded_with for g in self._running if g.request.keeps_threads and g.decoded_with)
-            self.context.set_threads(Threads(decode=next(held, threads.decode), prefill=threads.prefill))
 
 
 def generate(scheduler: Scheduler, request: Request) -> Iterator[Event]:

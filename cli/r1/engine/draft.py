@@ -1,0 +1,237 @@
+"""Guesses at the tokens to come, which the model checks in one pass: speculative decoding.
+
+A pass over four tokens takes little longer than one over a single token, because both read every weight once. So a
+drafter proposes what may follow, the model decodes that together with its last token, and the sampler then chooses each
+token from the model's own logits, as without a draft. Where it chooses what was drafted, the token is kept; the rest of
+the draft is taken out of the cache again. A draft never decides what is said, only how many tokens a pass yields.
+
+`Speculation` decides for one reply whether a draft pays, and how long it should be: from how often earlier ones were
+right, and from what a longer pass costs. Costs are in plain passes: those over one token of each sequence.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable
+from collections.abc import Sequence as Row
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from r1.engine.events import Drafted
+
+_WEIGHT = 0.1  # of one token in how often drafted tokens are right
+_RECOVERY = 0.01  # of the first hope, for each token without a draft
+_SUREST = 0.98
+_LEAST_GAIN = 1.05  # of tokens a second, that a draft must promise
+
+_ALLOWANCE = 0.025
+"""Passes that drafts may cost for each token without being of use: 2.5 %, which leaves 0.5 % for finding them."""
+_MOST_CREDIT = 4.0  # passes; after long success, so much can be lost at most
+
+_LEAST_PLAIN = 4  # plain passes that tell how long one takes
+
+_EXPECTED = 0.15
+"""What each token of a pass over several costs where nothing was measured, in passes over one token, besides 1 for the
+weights. On two cores with AVX-512, passes over 4, 8, 16 and 32 tokens of a 1.5B in Q4_K_M took 1.4, 2.5, 2.7 and 5.2
+times as long as one over a single token; of a 135M in Q8_0, 1.5, 1.9, 2.8 and 4.7 times.
+"""
+_ROWS = 4  # that llama.cpp multiplies at once on a processor; it is slow with what is left over
+
+
+class Prospect(NamedTuple):
+    """A draft of up to `longest` tokens that could be made. Drafts of the same `kind` are about equally good; `hope` is
+    how often a token of such a draft is right, before any was checked.
+    """
+
+    kind: Hashable
+    hope: float
+    longest: int
+
+
+class Drafter(Protocol):
+    """Proposes what may follow in one sequence. `cost` is what one token of a draft takes, in plain passes, and `spent`
+    what the last draft has taken.
+    """
+
+    @property
+    def cost(self) -> float: ...
+
+    @property
+    def spent(self) -> float: ...
+
+    def look(self, tokens: list[int], last: int, most: int) -> Prospect | None:
+        """What could be drafted after `tokens` and `last`, at most so many tokens; None: nothing."""
+
+    def draft(self, length: int) -> list[int]:
+        """The draft that was looked for last, so many tokens of it or fewer."""
+
+
+Kind = tuple[Drafter, Hashable]
+
+
+class PassCosts:
+    """What a pass over several tokens costs on this machine, learnt from their times."""
+
+    def __init__(self) -> None:
+        self._single_s: float | None = None
+        self._scale = 1.0  # of what further tokens cost, in what is expected of them
+
+    def measured(self, tokens: int, seconds: float) -> None:
+        """A pass over so many tokens took so long, without a prompt among them."""
+        if tokens == 1:
+            self._single_s = seconds if self._single_s is None else self._single_s + 0.25 * (seconds - self._single_s)
+        elif self._single_s:
+            scale = (seconds / self._single_s - 1) / _expected(tokens)
+            self._scale += 0.1 * (min(max(scale, 0.0), 4.0) - self._scale)
+
+    def ratio(self, tokens: int, plain: int) -> float:
+        """How much longer a pass over `tokens` tokens takes than one over `plain` tokens."""
+        return self._cost(tokens) / self._cost(plain)
+
+    def _cost(self, tokens: int) -> float:
+        return 1 + self._scale * _expected(tokens)
+
+
+def _expected(tokens: int) -> float:
+    """What a pass costs besides one over a single token."""
+    return _EXPECTED * tokens if tokens > 1 else 0.0
+
+
+def _excess(costs: PassCosts, plain: int, length: int, drafting: float) -> float:
+    """What a draft costs, in tokens that would be generated meanwhile: a plain pass generates `plain`. To make it takes
+    `drafting` plain passes.
+    """
+    return plain * (costs.ratio(plain + length, plain) - 1 + drafting)
+
+
+class _Plan(NamedTuple):
+    """A draft of `length` tokens, which makes the batch `gain` times as fast."""
+
+    gain: float
+    drafter: Drafter
+    kind: Kind
+    length: int
+
+
+class Speculation:
+    """Drafts for one reply, as long as they pay.
+
+    Each token of the reply earns a little credit, and a draft costs credit, as far as it takes longer than the tokens
+    that it wins. Without credit there is none: so misses cost 2.5 % of the time, however many there are. Drafts that
+    cost nothing to make are compared with the reply even when they are not decoded.
+    """
+
+    def __init__(self, drafters: Row[Drafter]) -> None:
+        self._drafters = drafters
+        self._right: dict[Kind, float] = {}  # how often a token of such drafts is right
+        self._credit = 1.0
+        self._plan: _Plan | None = None  # of the draft that is being checked
+        self._length = 0  # of that draft, which may be shorter than planned
+        self._unused: deque[int] = deque()  # the rest of a draft that was not decoded, as far as it was right
+        self._unused_kind: Kind | None = None
+        self._proposed = self._accepted = 0
+        self._times = _Times()
+
+    def draft(self, tokens: list[int], last: int, most: int, costs: PassCosts, others: int) -> list[int]:
+        """What may follow `tokens` and `last`, at most `most` tokens, in a pass with the tokens of so many `others`.
+
+        Raises as the drafters.
+        """
+        self._credit = min(self._credit + _ALLOWANCE, _MOST_CREDIT)
+        self._compare_unused(last)
+        prospects = [(each, prospect) for each in self._drafters if (prospect := each.look(tokens, last, most))]
+        plain = others + 1
+        planned = [self._planned(drafter, prospect, costs, plain) for drafter, prospect in prospects]
+        plan = max(filter(None, planned), key=lambda each: each.gain, default=None)
+        if plan is None:
+            self._keep_unused(prospects)
+            return []
+        self._unused.clear()
+        draft = plan.drafter.draft(plan.length)
+        self._length, self._plan = len(draft), plan if draft else None
+        self._credit -= _excess(costs, plain, len(draft), plan.drafter.spent)
+        return draft
+
+    def checked(self, accepted: int, alone_s: float | None = None) -> None:
+        """So many tokens of the last draft were right, 0 without one. The pass took `alone_s` seconds if no other reply
+        was in it, with the time for the draft.
+        """
+        plan, self._plan = self._plan, None
+        self._times.add(alone_s, accepted, is_plain=plan is None)
+        if plan is None:
+            return
+        for is_right in [True] * accepted + [False] * (accepted < self._length):
+            self._learn(plan.kind, is_right=is_right)
+        self._credit += accepted
+        self._proposed += self._length
+        self._accepted += accepted
+
+    @property
+    def drafted(self) -> Drafted:
+        """What has been drafted so far."""
+        return Drafted(self._proposed, self._accepted, self._times.passes, self._times.speedup)
+
+    def _planned(self, drafter: Drafter, prospect: Prospect, costs: PassCosts, plain: int) -> _Plan | None:
+        """The length that pays best, of those that there is credit for; None: none pays."""
+        kind = drafter, prospect.kind
+        right = self._right.setdefault(kind, prospect.hope)
+        best: _Plan | None = None
+        expected, likely = 1.0, 1.0
+        for length in range(1, prospect.longest + 1):
+            likely *= right
+            expected += likely
+            if (plain + length) % _ROWS and length < prospect.longest:
+                continue
+            excess = _excess(costs, plain, length, length * drafter.cost)
+            gain = (plain - 1 + expected) / (plain + excess)
+            if excess <= self._credit and gain > (best.gain if best else _LEAST_GAIN):
+                best = _Plan(gain, drafter, kind, length)
+        return best
+
+    def _learn(self, kind: Kind, *, is_right: bool) -> None:
+        self._right[kind] += _WEIGHT * (is_right * _SUREST - self._right[kind])
+
+    def _keep_unused(self, prospects: list[tuple[Drafter, Prospect]]) -> None:
+        """Keeps a draft that costs nothing; where a draft costs something, it is tried again some day."""
+        for drafter, prospect in prospects:
+            kind = drafter, prospect.kind
+            if drafter.cost:
+                self._right[kind] += _RECOVERY * (prospect.hope - self._right[kind])
+            elif not self._unused:
+                self._unused.extend(drafter.draft(prospect.longest))
+                self._unused_kind = kind
+
+    def _compare_unused(self, last: int) -> None:
+        if self._unused and self._unused_kind is not None:
+            is_right = self._unused.popleft() == last
+            self._learn(self._unused_kind, is_right=is_right)
+            if not is_right:
+                self._unused.clear()
+
+
+@dataclass(slots=True)
+class _Times:
+    """Passes of a reply, and the times of those where it ran alone."""
+
+    passes: int = 0
+    plain: int = 0
+    plain_s: float = 0.0
+    tokens: int = 0
+    total_s: float = 0.0
+
+    def add(self, alone_s: float | None, accepted: int, *, is_plain: bool) -> None:
+        self.passes += 1
+        if alone_s is None:
+            return
+        self.tokens += 1 + accepted
+        self.total_s += alone_s
+        if is_plain:
+            self.plain += 1
+            self.plain_s += alone_s
+
+    @property
+    def speedup(self) -> float | None:
+        """Against a plain pass for each token; None: there were too few of them to know how long one takes."""
+        if self.plain < _LEAST_PLAIN:
+            return None
+        return self.tokens * self.plain_s / self.plain / self.total_s
