@@ -5,9 +5,9 @@
 A case makes a context with few cells, so that it runs full, and lets requests come and go at random steps: with prompts
 that share prefixes, cancelled while they wait, are prefilled, think or answer, or stopped in the middle of a batch.
 In some cases more begin than there are cells for, so that replies are paused. Some have a thinking budget, and
-some go back in their thinking, as if it went round in circles. The texts are compared with greedy decoding by `Alone`,
-which uses neither scheduler nor sampler. They may differ where two tokens are nearly as likely: several sequences fill
-the cells in another order, and attention adds them up in it.
+some go back in their thinking, as if it went round in circles. Tokens are drafted, rightly and wrongly. The texts are
+compared with greedy decoding by `Alone`, which uses neither scheduler nor sampler. They may differ where two tokens are
+nearly as likely: several sequences fill the cells in another order, and attention adds them up in it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from unittest.mock import patch
 
 from r1.engine import thinking
 from r1.engine.context import Context, ContextParams, Part
+from r1.engine.decoding import Pace
+from r1.engine.draft import PassCosts, Prospect, Speculation
 from r1.engine.events import Answer, Finished, Prefill, Rewound, Scored, Thinking
 from r1.engine.llama import Stop, llama
 from r1.engine.model import Model
@@ -33,7 +35,7 @@ from r1.engine.reasoning import ReplyDecoder
 from r1.engine.repetition import Loop
 from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
-from r1.engine.scheduler import Pace, Scheduler
+from r1.engine.scheduler import Scheduler
 from r1.engine.sequence import common_length
 from r1.engine.thinking import ThinkingParams
 from r1.machine.cores import Threads
@@ -100,6 +102,40 @@ def hasty(context: Context, pace: Pace | None = None) -> Scheduler:
     has_room_for = scheduler._has_room_for
     scheduler._has_room_for = lambda *waiting: waiting[2] is None or has_room_for(*waiting)  # type: ignore[method-assign]
     return scheduler
+
+
+class Guesses:
+    """A drafter that says in each pass what the reply is known to be, at random lengths, half the time with one wrong
+    token.
+    """
+
+    cost = spent = 0.0
+
+    def __init__(self, reply: list[int], start: int, rng: random.Random) -> None:
+        """The tokens of `reply` begin at position `start` of the sequence."""
+        self._reply = reply
+        self._start = start
+        self._random = rng
+        self._rest: list[int] = []
+
+    def look(self, tokens: list[int], _: int, most: int) -> Prospect | None:
+        self._rest = self._reply[len(tokens) + 1 - self._start :]
+        longest = self._random.randint(0, max(min(most, len(self._rest)), 0))
+        return Prospect(None, 1.0, longest) if longest else None
+
+    def draft(self, length: int) -> list[int]:
+        draft = self._rest[:length]
+        if self._random.random() < 0.5:
+            draft[self._random.randrange(length)] = self._random.randrange(8, 200)
+        return draft
+
+
+class Heedless(Speculation):
+    """Drafts whether it pays or not."""
+
+    def draft(self, tokens: list[int], last: int, most: int, costs: PassCosts, others: int) -> list[int]:
+        self._credit, self._right = math.inf, dict.fromkeys(self._right, 1.0)
+        return super().draft(tokens, last, most, costs, others)
 
 
 class Alone:
@@ -244,6 +280,7 @@ class Case:
     _ends: dict[Request, Finished] = field(default_factory=dict)
     _went_back: set[Request] = field(default_factory=set)
     _scored: Counter[Request] = field(default_factory=Counter)
+    _drafted: list[Speculation] = field(default_factory=list)
 
     def run(self) -> None:
         """Raises AssertionError where anything is wrong."""
@@ -257,6 +294,7 @@ class Case:
         with pretended, Context(self.model, params, stop) as context:
             pace = StopsBatch(stop)
             scheduler = hasty(context, pace) if is_hasty else Scheduler(context, pace)
+            scheduler._speculation = lambda request, _: self._speculation(request, rng)  # type: ignore[method-assign]
             for _ in range(rng.randrange(2, 9)):
                 self._submit(scheduler, rng)
                 for _ in range(rng.choice([0, 0, 1, 3, 10, 40])):
@@ -266,6 +304,7 @@ class Case:
                     pace.is_armed = False
             while not scheduler.is_idle:
                 self._step(scheduler)
+            self.counts["drafted tokens that were right"] += sum(each.drafted.accepted for each in self._drafted)
             self._check_texts()
             self._check_cells(scheduler)
 
@@ -281,6 +320,14 @@ class Case:
         request.top_logprobs = rng.choice([None, None, 0, 5])
         self._asked[request], self._texts[request], self._states[request] = asked, "", "waiting"
         scheduler.submit(request)
+
+    def _speculation(self, request: Request, rng: random.Random) -> Speculation | None:
+        """Drafts for two of three replies."""
+        if rng.random() < 0.3:
+            return None
+        reply = self.alone.reply(self._asked[request])
+        self._drafted.append(Heedless([Guesses(reply.tokens, request.prompt_tokens, rng)]))
+        return self._drafted[-1]
 
     def _disturb(self, scheduler: Scheduler, pace: StopsBatch, rng: random.Random) -> None:
         """Cancels a request, or stops all, before a batch or in it."""

@@ -59,13 +59,15 @@ class Decoding:
             is_prompt = generation.token is None
             if is_prompt:
                 events.append((generation, generation.prefilled))
+            elif part.has_logits:
+                generation.passed(alone_s)
             if part.has_logits:
                 if is_prompt and len(self._context.sequences) > 1:
                     generation.sequence.last_logits = len(generation.sequence), kept(logits_at(self._context, place))
                 checks.append(_Check(generation, part, place))
         events += self._choose(checks)
         for check in checks:
-            check.end(alone_s)
+            check.end()
         return events
 
     def choose_from(self, generation: Generation, logits: Logits) -> list[Event]:
@@ -143,17 +145,18 @@ class _Check:
     def is_right(self) -> bool:
         """Whether the token chosen last is the next one of the draft, so that the one after it can be chosen, too."""
         generation, sequence, draft = self.generation, self._part.sequence, self._part.draft
-        if self._accepted == len(draft) or generation.has_ended or generation.token != draft[self._accepted]:
+        has_gone_back = len(sequence) != self._length + self._accepted
+        if self._accepted == len(draft) or generation.has_ended or has_gone_back:
             return False
-        if len(sequence) != self._length + self._accepted:  # it has gone back in its thinking
-            return False
-        sequence.extend([draft[self._accepted]])
-        self._accepted += 1
-        self.place += 1
-        return True
+        is_right = generation.token == draft[self._accepted]
+        generation.checked(is_right=is_right)
+        if is_right:
+            sequence.extend([draft[self._accepted]])
+            self._accepted += 1
+            self.place += 1
+        return is_right
 
-    def end(self, alone_s: float | None) -> None:
+    def end(self) -> None:
         """Takes the rest of the draft out of the cache."""
         if self._part.draft:
             self._part.sequence.forget_undecoded()
-        self.generation.checked(self._accepted, alone_s)

@@ -129,7 +129,7 @@ class Speculation:
         self._length = 0  # of that draft, which may be shorter than planned
         self._unused: deque[int] = deque()  # the rest of a draft that was not decoded, as far as it was right
         self._unused_kind: Kind | None = None
-        self._proposed = self._accepted = 0
+        self._proposed = 0
         self._times = _Times()
 
     def draft(self, tokens: list[int], last: int, most: int, costs: PassCosts, others: int) -> list[int]:
@@ -138,6 +138,7 @@ class Speculation:
         Raises as the drafters.
         """
         self._credit = min(self._credit + _ALLOWANCE, _MOST_CREDIT)
+        self._plan, self._length = None, 0
         self._compare_unused(last)
         prospects = [(each, prospect) for each in self._drafters if (prospect := each.look(tokens, last, most))]
         plain = others + 1
@@ -152,24 +153,24 @@ class Speculation:
         self._credit -= _excess(costs, plain, len(draft), plan.drafter.spent)
         return draft
 
-    def checked(self, accepted: int, alone_s: float | None = None) -> None:
-        """So many tokens of the last draft were right, 0 without one. The pass took `alone_s` seconds if no other reply
-        was in it, with the time for the draft.
+    def passed(self, alone_s: float | None) -> None:
+        """The pass with the draft, or without one, is done. It took `alone_s` seconds if no other reply was in it, with
+        the time for the draft.
         """
-        plan, self._plan = self._plan, None
-        self._times.add(alone_s, accepted, is_plain=plan is None)
-        if plan is None:
-            return
-        for is_right in [True] * accepted + [False] * (accepted < self._length):
-            self._learn(plan.kind, is_right=is_right)
-        self._credit += accepted
         self._proposed += self._length
-        self._accepted += accepted
+        self._times.add(alone_s, is_plain=self._plan is None)
+
+    def checked(self, *, is_right: bool) -> None:
+        """Whether the next token of the draft is what was chosen; what follows a wrong one is not checked."""
+        if self._plan is not None:
+            self._learn(self._plan.kind, is_right=is_right)
+        self._credit += is_right
+        self._times.accepted += is_right
 
     @property
     def drafted(self) -> Drafted:
         """What has been drafted so far."""
-        return Drafted(self._proposed, self._accepted, self._times.passes, self._times.speedup)
+        return Drafted(self._proposed, self._times.accepted, self._times.passes, self._times.speedup)
 
     def _planned(self, drafter: Drafter, prospect: Prospect, costs: PassCosts, plain: int) -> _Plan | None:
         """The length that pays best, of those that there is credit for; None: none pays."""
@@ -211,27 +212,30 @@ class Speculation:
 
 @dataclass(slots=True)
 class _Times:
-    """Passes of a reply, and the times of those where it ran alone."""
+    """The passes of a reply, and how long those took in which it was alone."""
 
     passes: int = 0
+    accepted: int = 0
+    alone: int = 0
+    alone_s: float = 0.0
     plain: int = 0
     plain_s: float = 0.0
-    tokens: int = 0
-    total_s: float = 0.0
 
-    def add(self, alone_s: float | None, accepted: int, *, is_plain: bool) -> None:
+    def add(self, alone_s: float | None, *, is_plain: bool) -> None:
         self.passes += 1
         if alone_s is None:
             return
-        self.tokens += 1 + accepted
-        self.total_s += alone_s
+        self.alone += 1
+        self.alone_s += alone_s
         if is_plain:
             self.plain += 1
             self.plain_s += alone_s
 
     @property
     def speedup(self) -> float | None:
-        """Against a plain pass for each token; None: there were too few of them to know how long one takes."""
-        if self.plain < _LEAST_PLAIN:
+        """Against a plain pass for each token; None: others were in some passes, or too few were plain to know how long
+        one takes.
+        """
+        if self.plain < _LEAST_PLAIN or self.alone < self.passes:
             return None
-        return self.tokens * self.plain_s / self.plain / self.total_s
+        return (self.passes + self.accepted) * self.plain_s / self.plain / self.alone_s

@@ -136,7 +136,8 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Drafted:
-    """Tokens that drafts proposed, how many of them were accepted, and in how many passes the reply was generated.
+    """Tokens that drafts proposed, how many of them were accepted, and in how many passes the reply was generated, its
+    first token aside.
 
     `speedup` is by how much drafts made decoding faster, by the times of the passes; None: it is not known.
     """

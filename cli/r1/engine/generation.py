@@ -90,10 +90,15 @@ class Generation:
         costs = _EXPECTED if self.request.keeps_threads else costs
         return self._speculation.draft(self.sequence.tokens, self.token, most, costs, others)
 
-    def checked(self, accepted: int, alone_s: float | None) -> None:
-        """So many tokens of the draft were right in a pass that took `alone_s` seconds; None: others were in it."""
+    def passed(self, alone_s: float | None) -> None:
+        """Its next token was decoded, in a pass that took `alone_s` seconds; None: others were in it."""
         if self._speculation is not None:
-            self._speculation.checked(accepted, alone_s)
+            self._speculation.passed(alone_s)
+
+    def checked(self, *, is_right: bool) -> None:
+        """Whether the next token of its draft is what was chosen."""
+        if self._speculation is not None:
+            self._speculation.checked(is_right=is_right)
 
     def next_chunk(self) -> Part:
         """What the next batch has to prefill when it is computed for this request alone."""

@@ -547,9 +547,10 @@ def count_decoded(context: Context) -> Counter[str]:
 def test_random_schedules_change_no_text_and_lose_no_cell(model: Model) -> None:
     alone = Alone(model)
     counts: Counter[str] = Counter()
-    for number in range(8, 22):
+    for number in range(7, 20):
         case = Case(model, alone, seed=number)
         case.run()
         counts += case.counts
     assert {"ended: stop", "ended: length", "ended: interrupted", "a reply is paused"} <= counts.keys()
     assert {"stopped before a batch", "stopped in a batch", "cancelled while waiting", "went back"} <= counts.keys()
+    assert counts["drafted tokens that were right"] > 500
