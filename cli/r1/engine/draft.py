@@ -25,7 +25,7 @@ _SUREST = 0.98
 _LEAST_GAIN = 1.05  # of tokens a second, that a draft must promise
 
 _ALLOWANCE = 0.025
-"""Passes that drafts may cost for each token without being of use: 2.5 %, which leaves 0.5 % for finding them."""
+"""Plain passes that drafts may cost for each token without being of use: 2.5 %, which leaves 0.5 % for finding them."""
 _MOST_CREDIT = 4.0  # passes; after long success, so much can be lost at most
 
 _LEAST_PLAIN = 4  # plain passes that tell how long one takes
@@ -49,8 +49,8 @@ class Prospect(NamedTuple):
 
 
 class Drafter(Protocol):
-    """Proposes what may follow in one sequence. `cost` is what one token of a draft takes, in plain passes, and `spent`
-    what the last draft has taken.
+    """Proposes what may follow in one sequence. In passes over one token, `cost` is what a token of a draft takes, and
+    `spent` what the last draft has taken.
     """
 
     @property
@@ -98,10 +98,8 @@ def _expected(tokens: int) -> float:
 
 
 def _excess(costs: PassCosts, plain: int, length: int, drafting: float) -> float:
-    """What a draft costs, in tokens that would be generated meanwhile: a plain pass generates `plain`. To make it takes
-    `drafting` plain passes.
-    """
-    return plain * (costs.ratio(plain + length, plain) - 1 + drafting)
+    """What a draft costs, in plain passes: those over `plain` tokens. To make it takes `drafting` passes over one."""
+    return costs.ratio(plain + length, plain) - 1 + drafting / costs.ratio(plain, 1)
 
 
 class _Plan(NamedTuple):
@@ -124,7 +122,8 @@ class Speculation:
     def __init__(self, drafters: Row[Drafter]) -> None:
         self._drafters = drafters
         self._right: dict[Kind, float] = {}  # how often a token of such drafts is right
-        self._credit = 1.0
+        self._credit = 1.0  # in plain passes
+        self._won = 0  # tokens of the last draft that were right
         self._plan: _Plan | None = None  # of the draft that is being checked
         self._length = 0  # of that draft, which may be shorter than planned
         self._unused: deque[int] = deque()  # the rest of a draft that was not decoded, as far as it was right
@@ -137,11 +136,11 @@ class Speculation:
 
         Raises as the drafters.
         """
-        self._credit = min(self._credit + _ALLOWANCE, _MOST_CREDIT)
-        self._plan, self._length = None, 0
+        plain = others + 1
+        self._credit = min(self._credit + (_ALLOWANCE + self._won) / plain, _MOST_CREDIT)
+        self._won, self._plan, self._length = 0, None, 0
         self._compare_unused(last)
         prospects = [(each, prospect) for each in self._drafters if (prospect := each.look(tokens, last, most))]
-        plain = others + 1
         planned = [self._planned(drafter, prospect, costs, plain) for drafter, prospect in prospects]
         plan = max(filter(None, planned), key=lambda each: each.gain, default=None)
         if plan is None:
@@ -164,7 +163,7 @@ class Speculation:
         """Whether the next token of the draft is what was chosen; what follows a wrong one is not checked."""
         if self._plan is not None:
             self._learn(self._plan.kind, is_right=is_right)
-        self._credit += is_right
+        self._won += is_right
         self._times.accepted += is_right
 
     @property
@@ -184,7 +183,7 @@ class Speculation:
             if (plain + length) % _ROWS and length < prospect.longest:
                 continue
             excess = _excess(costs, plain, length, length * drafter.cost)
-            gain = (plain - 1 + expected) / (plain + excess)
+            gain = (plain - 1 + expected) / plain / (1 + excess)
             if excess <= self._credit and gain > (best.gain if best else _LEAST_GAIN):
                 best = _Plan(gain, drafter, kind, length)
         return best
