@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from types import ModuleType
 
+from r1.engine.pages import populating
 from r1_quantize.binding import binding, function
 from r1_quantize.errors import ExitStatus, debugging
 
 _SPINS = "30000"
+_CACHE_ALLOCATED = re.compile(rb" CPU KV buffer size = +(\d+)\.\d+ MiB")
 _WARN, _ERROR, _CONTINUE = 3, 4, 5  # enum ggml_log_level, from ggml.h
 
 
@@ -96,6 +99,23 @@ def llama() -> ModuleType:
     return module
 
 
+@contextmanager
+def silence() -> Iterator[None]:
+    """While entered, llama.cpp's log is lost, unless for debugging. Each of its thousand lines would wait for Python's
+    lock while another thread runs.
+    """
+    module = llama()
+    if log.echo:
+        yield
+        return
+    absolute = (ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)).abs  # of the level: does nothing
+    module.llama_log_set(ctypes.cast(absolute, type(_log_callback)), None)
+    try:
+        yield
+    finally:
+        module.llama_log_set(_log_callback, None)
+
+
 def _limit_spinning() -> None:
     """Lets a thread of GNU OpenMP that waits for others sleep after a tenth of a millisecond, not after milliseconds.
 
@@ -111,6 +131,8 @@ def _limit_spinning() -> None:
 @ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)  # type: ignore[untyped-decorator]
 def _log_callback(level: int, text: bytes, _: object) -> None:
     """Lives as long as the module: llama.cpp keeps a bare pointer to it."""
+    if cache := _CACHE_ALLOCATED.search(text):
+        populating.begin(int(cache[1]) << 20, from_end=True)  # it is cleared from the start; the two meet in the middle
     log.write(level, text.decode("utf-8", "replace"))
 
 

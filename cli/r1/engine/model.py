@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,15 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from r1.engine import pages
 from r1.engine.devices import Placement, handles
 from r1.engine.llama import llama, log
+from r1.engine.pages import Releasing, populating
 from r1_quantize.control_tokens import CONTROL_TOKENS
 from r1_quantize.errors import BadGGUF, NotEnoughSpace, R1Error
 
 _USER_DEFINED = 1 << 4  # LLAMA_TOKEN_ATTR_USER_DEFINED, from llama.h
 _NO_MAPPING, _MAPPING = 0, 1  # enum llama_load_mode: NONE, MMAP
-_MIN_RELEASED = 256 << 20  # bytes
-_MADV_DONTNEED = 4  # Linux's value
 
 
 class LoadCancelled(Exception):
@@ -69,12 +68,11 @@ class Model:
         Raises BadGGUF when llama.cpp cannot read the file or it is not an R1 distill, NotEnoughSpace, LoadCancelled.
         """
         self.path = path
+        self.until_exit = False
         self._llama = llama()
         self.placement = placement or Placement()
         self._handle = self._load(path, mapped, on_progress)
-        if mapped and sys.platform.startswith(("linux", "android")):
-            with suppress(OSError):  # no /proc
-                _release_pages(path)
+        self._releasing: Releasing | None = None
         self._vocab = self._llama.llama_model_get_vocab(self._handle)
         self._pieces: dict[int, bytes] = {}
         try:
@@ -83,13 +81,20 @@ class Model:
             self.close()
             raise
         self.stop_tokens = frozenset({self.control.user, self.control.eos})
+        if mapped and pages.IS_SUPPORTED:
+            with suppress(RuntimeError):  # no thread is to be had
+                self._releasing = Releasing(path)
 
     def _load(self, path: Path, mapped: bool, on_progress: Callable[[float], bool]) -> int:
         _check_magic(path)
         cancelled = False
+        has_begun = False
 
         def progress(share: float, _: object) -> bool:
-            nonlocal cancelled
+            nonlocal cancelled, has_begun
+            if not has_begun:  # all buffers are allocated
+                has_begun = True
+                populating.begin(path.stat().st_size)
             cancelled = not on_progress(share)
             return not cancelled
 
@@ -103,6 +108,7 @@ class Model:
         shares = (ctypes.c_float * max(1, self._llama.llama_max_devices()))(*self.placement.shares)
         params.tensor_split = shares
         log.complaints.clear()
+        populating.note()
         handle = self._llama.llama_model_load_from_file(os.fsencode(path), params)
         if cancelled:
             raise LoadCancelled
@@ -207,6 +213,12 @@ class Model:
         return token in self.stop_tokens or self.is_end(token)
 
     def close(self) -> None:
+        """Frees the memory, unless the process ends with this model: the system is quicker at it."""
+        if self.until_exit:
+            return
+        if self._releasing is not None:
+            self._releasing.wait()
+            self._releasing = None
         if self._handle:
             self._llama.llama_model_free(self._handle)
             self._handle = 0
@@ -237,22 +249,6 @@ def _load_error(path: Path) -> R1Error:
             "close other programs, or use a smaller quantization or checkpoint"
         )
     return BadGGUF(f"{path}: llama.cpp cannot load it: {reason}")
-
-
-def _release_pages(path: Path) -> None:
-    """Drops the file's pages from this process, because weights that llama.cpp has copied (repacked for the processor,
-    or moved to a GPU) would count twice. Pages used in place come back from the system's cache when they are touched,
-    which delays the first token; a small file is not worth that.
-    """
-    madvise = ctypes.CDLL(None).madvise
-    madvise.argtypes, madvise.restype = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int], ctypes.c_int
-    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:  # noqa: PTH123
-        lines = [line.rstrip("\n").split(maxsplit=5) for line in maps]
-    prefix = re.sub(r"-\d{5}-of-\d{5}\.gguf$", "-", str(path.resolve()))  # of all parts of a split file
-    for addresses, rights, *_, file in (line for line in lines if len(line) == 6):
-        start, end = (int(part, 16) for part in addresses.split("-"))
-        if file.startswith(prefix) and rights == "r--s" and end - start >= _MIN_RELEASED:
-            madvise(start, end - start, _MADV_DONTNEED)
 
 
 def _check_magic(path: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 _STEP = 8 << 20  # bytes per read; a slow disk takes half a second for it
+_SAMPLES = 64  # bytes that are tried
 _MIN_MISSING = 64 << 20  # bytes; less is read soon enough by llama.cpp itself
 _PROT_READ, _MAP_SHARED = 1, 1
 _LOWEST_BIT = bytes(byte & 1 for byte in range(256))
@@ -38,6 +39,21 @@ def read_ahead(path: Path, available: int, on_progress: Callable[[float], bool])
                 file.readinto(buffer)
     except OSError:
         pass  # llama.cpp will report what is wrong with the file
+    return True
+
+
+def is_cached(path: Path) -> bool:
+    """Whether bytes all over the file can be read without a wait. False where the system does not say."""
+    if not hasattr(os, "RWF_NOWAIT"):
+        return False
+    byte = bytearray(1)
+    try:
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            for offset in range(0, size, max(size // _SAMPLES, 1)):
+                os.preadv(file.fileno(), [byte], offset, os.RWF_NOWAIT)
+    except OSError:  # BlockingIOError where it is not cached; or the file system cannot say
+        return False
     return True
 
 

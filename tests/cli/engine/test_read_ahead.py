@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from r1.engine.read_ahead import _missing, read_ahead
+from r1.engine.read_ahead import _missing, is_cached, read_ahead
 
 SIZE = 100 << 20
 AVAILABLE = 1 << 30
@@ -74,3 +74,18 @@ class TestPrefetch:
 def test_an_empty_file_has_nothing_missing(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert missing(tmp_path / "empty") == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="this system does not say what is cached")
+class TestIsCached:
+    """Whether the file can be read without a wait."""
+
+    def test_a_file_on_the_disk_is_not(self, cold: Path) -> None:
+        assert not is_cached(cold)
+
+    def test_a_file_that_was_read_is(self, cold: Path) -> None:
+        cold.read_bytes()
+        assert is_cached(cold)
+
+    def test_no_file_is_not(self, tmp_path: Path) -> None:
+        assert not is_cached(tmp_path / "none.gguf")
