@@ -6,7 +6,6 @@ import ctypes
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from r1.engine.llama import llama
@@ -63,6 +62,8 @@ def ggml_version() -> str:
 
 def binding_version() -> str:
     """The version of llama-cpp-python; empty when it is not installed as a package."""
+    from importlib import metadata  # here, because it takes longer than all else in this module
+
     try:
         return metadata.version(BINDING)
     except metadata.PackageNotFoundError:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from hashlib import blake2b
 from math import comb
 
 from r1.engine.sampling import MAX_SEED
@@ -17,6 +15,8 @@ def seed_of(seed: int, number: int) -> int:
     """The seed of a sample, counted from 0, of a question that has `seed`. The first one has the question's own."""
     if number == 0:
         return seed
+    from hashlib import blake2b  # here, because it loads OpenSSL
+
     digest = blake2b(f"{seed} {number}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) % (MAX_SEED + 1)
 
@@ -106,5 +106,7 @@ def lead_confidence(first: int, others: Sequence[int]) -> float:
 
 
 def _overtakes(first: int, other: int) -> float:
+    from fractions import Fraction  # here, because a single reply needs none
+
     draws = first + other + 1
     return float(Fraction(sum(comb(draws, drawn) for drawn in range(first + 1, draws + 1)), 2**draws))
