@@ -21,7 +21,7 @@ from r1_quantize import catalog
 from r1_quantize.builtin import ensure_tiny
 from r1_quantize.store.store import Store
 from tests.fakes.chats import write_three_chats
-from tests.fakes.models import make_endless, make_pensive
+from tests.fakes.models import make_endless, make_large, make_pensive
 
 R1 = (sys.executable, "-m", "r1")
 
@@ -69,6 +69,12 @@ def tiny_path(home: Path) -> Path:
 def endless_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that never ends its turn."""
     return make_endless(tmp_path_factory.mktemp("endless"))
+
+
+@pytest.fixture(scope="session")
+def large_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A larger model with the vocabulary of the built-in one, which can draft for it."""
+    return make_large(tmp_path_factory.mktemp("large"))
 
 
 @pytest.fixture(scope="session")

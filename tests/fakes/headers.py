@@ -6,7 +6,7 @@ import ctypes
 from dataclasses import replace
 from pathlib import Path
 
-from r1.engine.kv_types import KV_TYPES, largest_batch
+from r1.engine.kv_types import KV_TYPES, largest_batch, most_outputs
 from r1.engine.llama import llama
 from r1_quantize import catalog
 from r1_quantize.checkpoint.checkpoint_source import outline
@@ -47,7 +47,7 @@ def compute_buffer(path: Path, cells: int, kv_type: str, chunk: int, sequences: 
     params = library.llama_context_default_params()
     params.n_ctx = cells
     params.n_batch = params.n_ubatch = largest_batch(chunk, sequences)
-    params.n_seq_max = params.n_outputs_max = sequences
+    params.n_seq_max, params.n_outputs_max = sequences, most_outputs(sequences)
     params.kv_unified = sequences > 1
     params.type_k = params.type_v = KV_TYPES[kv_type]
     with recorded_log() as lines:

@@ -87,6 +87,8 @@ class MemoryPlan:
 
     At most `sequences` sequences share the cache, of the `wanted_sequences` that were asked for. Each of them holds up
     to `context` tokens; the cache has room for that and for `shared` tokens more.
+
+    A draft model, if there is one, has such a cache of its own. With `draft_on_gpu` all of it is on the GPU, else none.
     """
 
     context: int
@@ -98,6 +100,7 @@ class MemoryPlan:
     sequences: int = 1
     wanted_sequences: int = 1
     shared: int = 0
+    draft_on_gpu: bool = False
 
     @property
     def cells(self) -> int:
@@ -115,7 +118,7 @@ def fit(shape: Shape, machine: Machine, options: FitOptions) -> MemoryPlan:
 
     Best, in this order: every layer on the GPU with the complete context in F16, then in Q8_0; every layer with a
     comfortable context; as many layers as leave a comfortable context; no GPU. The context is shortened only when Q8_0
-    is not enough.
+    is not enough. A draft model is on the GPU where it fits beside every layer, else in main memory.
     """
     plans = list(_Search(shape, machine, options).plans())
     return next((plan for plan in plans if plan.fits), plans[-1])
@@ -139,6 +142,7 @@ class _Search:
     shape: Shape
     machine: Machine
     options: FitOptions
+    draft_on_gpu: bool = False
 
     @property
     def _wanted(self) -> int:
@@ -152,11 +156,22 @@ class _Search:
     def _every_layer(self) -> int:
         return len(self.shape.layers) + 1
 
+    @property
+    def _comfortable(self) -> int:
+        """Tokens of context without which not every layer should be on the GPU."""
+        return min(self._wanted, SHORT if self.machine.is_one_memory else COMFORTABLE)
+
     def plans(self) -> Iterator[MemoryPlan]:
+        drafting = replace(self, draft_on_gpu=True) if self.shape.draft and self.machine.gpus else None
         if self.options.gpu_layers is not None:
-            yield from self._with_layers(min(self.options.gpu_layers, self._every_layer))
+            layers = min(self.options.gpu_layers, self._every_layer)
+            if drafting and layers == self._every_layer:
+                yield from (plan for plan in drafting._with_layers(layers) if plan.context >= self._comfortable)
+            yield from self._with_layers(layers)
             return
         if self.machine.gpus:
+            if drafting:
+                yield from drafting._with_every_layer()
             yield from self._with_every_layer()
             if not self.machine.is_one_memory:  # there, fewer layers on the GPU would free nothing
                 yield from self._with_some_layers()
@@ -166,7 +181,7 @@ class _Search:
         """Every layer on the GPU, if the context is then comfortable; with one memory, if it is not short."""
         yield from (self._plan(self._wanted, kv_type, self._every_layer) for kv_type in self._types)
         longest = self._longest(self._types[-1], self._every_layer)
-        if longest >= min(self._wanted, SHORT if self.machine.is_one_memory else COMFORTABLE):
+        if longest >= self._comfortable:
             yield self._plan(longest, self._types[-1], self._every_layer)
 
     def _with_some_layers(self) -> Iterator[MemoryPlan]:
@@ -202,7 +217,8 @@ class _Search:
         return next((count for count in counts if self._plan(context, kv_type, count).fits), 0)
 
     def _plan(self, context: int, kv_type: str, layers: int) -> MemoryPlan:
-        needed = needs(self.shape, context, kv_type, layers, len(self.machine.gpus))
+        gpus = len(self.machine.gpus)
+        needed = needs(self.shape, context, kv_type, layers, gpus, draft_on_gpu=self.draft_on_gpu)
         return MemoryPlan(
             context=context,
             kv_type=kv_type,
@@ -210,6 +226,7 @@ class _Search:
             needs=needed,
             wanted=self._wanted,
             fits=self.machine.holds(needed),
+            draft_on_gpu=self.draft_on_gpu,
         )
 
 
@@ -219,19 +236,26 @@ def explain(plan: MemoryPlan, shape: Shape, machine: Machine) -> str:
     if plan.sequences > 1:
         each = f"up to {plan.context:,} tokens for each of {plan.sequences} prompts"
         cache = f"{each}, in {_article(plan.kv_type)} cache of {plan.cells:,}"
+    if shape.draft:
+        cache += ", and a draft model with the same"
     if not plan.gpu_layers:
         return f"{cache}: {units.size(plan.needs.main)} of {units.size(machine.free)} free memory"
     total = len(shape.layers) + 1
     layers = "every layer" if plan.gpu_layers >= total else f"{plan.gpu_layers} of {total} layers"
+    if shape.draft:
+        layers = f"{layers} of both" if plan.draft_on_gpu else f"{layers} of the model"
     names = ", ".join(gpu.name for gpu in machine.gpus)
     gpu = f"{units.size(plan.needs.gpu)} of {units.size(machine.gpu_free)} free GPU memory"
     main = f"{units.size(plan.needs.main)} of {units.size(machine.free)} free main memory"
     return f"{cache}, {layers} on {names}: {gpu}, {main}"
 
 
-def too_large(name: str, plan: MemoryPlan, machine: Machine) -> str:
-    """How much memory the plan needs and how much is free; the caller adds what to do about it."""
-    subject = f"{name} with {plan.context:,} tokens of context ({plan.kv_type}) needs"
+def too_large(name: str, plan: MemoryPlan, machine: Machine, draft: str | None = None) -> str:
+    """How much memory the plan needs and how much is free; the caller adds what to do about it. `name` is that of the
+    model, `draft` that of its draft model.
+    """
+    beside = "" if draft is None else f" and the draft model {draft}"
+    subject = f"{name} with {plan.context:,} tokens of context ({plan.kv_type}){beside} needs"
     gpu_free = machine.gpu_free
     if plan.gpu_layers and plan.needs.gpu > gpu_free:
         names = ", ".join(gpu.name for gpu in machine.gpus)

@@ -49,10 +49,22 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftFile:
+    """The GGUF of a draft model, and its name for the user.
+
+    `is_required`: it was chosen for this model, and what keeps it from drafting is an error.
+    """
+
+    path: Path
+    name: str
+    is_required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryPlanner:
     """A model's shape, the machine before the model was loaded, and the settings in force.
 
-    At most `threads` threads compute a batch.
+    At most `threads` threads compute a batch. `draft`, whose shape is in that of the model, is the draft model.
 
     `maps`: the file is memory-mapped, so that the system can drop its pages. False where address space is limited,
     because the mapping would use address space in addition to the copy that llama.cpp makes of most of the file.
@@ -65,11 +77,12 @@ class MemoryPlanner:
     maps: bool = True
     limit: Limit = "machine"
     threads: int = 1
+    draft: DraftFile | None = None
 
     @classmethod
-    def of(cls, path: Path, settings: Settings, name: str) -> MemoryPlanner:
+    def of(cls, path: Path, settings: Settings, name: str, draft: DraftFile | None = None) -> MemoryPlanner:
         """Raises BadGGUF, UsageError (no such device), NetworkError (an RPC server does not answer)."""
-        shape = shape_of_file(path)
+        shape = replace(shape_of_file(path), draft=shape_of_file(draft.path) if draft else None)
         available = memory()
         threads = threads_of(settings, path)
         machine = survey(_devices(settings), available, threads)
@@ -81,7 +94,12 @@ class MemoryPlanner:
             maps=not available.address_space,
             limit=available.limit,
             threads=threads.prefill,
+            draft=draft,
         )
+
+    def without_draft(self) -> MemoryPlanner:
+        """The same model alone."""
+        return replace(self, shape=replace(self.shape, draft=None), draft=None)
 
     def with_settings(self, settings: Settings) -> MemoryPlanner:
         """The same model and machine under other settings. The GPUs stay those selected at first."""
@@ -144,12 +162,19 @@ class MemoryPlanner:
 
     def placement(self, plan: MemoryPlan) -> Placement:
         """Where llama.cpp should put the layers."""
-        if not plan.gpu_layers:
+        return self._placement(plan.gpu_layers)
+
+    def draft_placement(self, plan: MemoryPlan) -> Placement:
+        """Where it should put those of the draft model."""
+        return self._placement(len(self.shape.draft.layers) + 1 if self.shape.draft and plan.draft_on_gpu else 0)
+
+    def _placement(self, layers: int) -> Placement:
+        if not layers:
             return Placement()
         gpus = self.machine.gpus
         return Placement(
             devices=tuple(gpu.name for gpu in gpus),
-            gpu_layers=plan.gpu_layers,
+            gpu_layers=layers,
             shares=tuple(float(gpu.free) for gpu in gpus),
         )
 
@@ -163,7 +188,7 @@ class MemoryPlanner:
         if self.machine.gpus and settings.device != "auto" and not plan.gpu_layers and settings.gpu_layers is None:
             yield Note(f"no layer fits on the GPU, so the model runs on the CPU: {self.explain(plan)}", grave=True)
         if not plan.fits:
-            yield Note(f"{too_large(self.name, plan, self.machine)}; trying anyway (--force)", grave=True)
+            yield Note(f"{self._too_large(plan)}; trying anyway (--force)", grave=True)
         elif plan.is_short:
             text = f"only {plan.context:,} tokens of context fit, and thinking may need more: {self.explain(plan)}"
             yield Note(text, grave=True)
@@ -176,6 +201,13 @@ class MemoryPlanner:
         elif plan.kv_type == "q8_0" and settings.kv_type is None:
             text = f"{plan.cells:,} tokens of context do not fit in an F16 cache, so the cache is Q8_0"
             yield Note(f"{text}: {self.explain(plan)}")
+        if self._drafts_slowly(plan):
+            yield Note(f"the draft model does not fit on the GPU, too, and drafts slowly: {self.explain(plan)}")
+
+    def _drafts_slowly(self, plan: MemoryPlan) -> bool:
+        """Whether the draft model is in main memory, and the other one completely in faster memory."""
+        is_beside = self.draft is not None and not plan.draft_on_gpu and not self.machine.is_one_memory
+        return is_beside and plan.gpu_layers > len(self.shape.layers)
 
     def _options(self, up_to: int | None, loaded: int | None) -> FitOptions:
         settings = self.settings
@@ -194,12 +226,16 @@ class MemoryPlanner:
         wanted = replace(wanted, reply=settings.max_tokens, is_asked=settings.parallel is not None)
         return share(alone, self.shape, self.machine, options, wanted)
 
+    def _too_large(self, plan: MemoryPlan) -> str:
+        return too_large(self.name, plan, self.machine, self.draft.name if self.draft else None)
+
     def _forced(self, plan: MemoryPlan) -> MemoryPlan:
         """With --force, the plan although it does not fit, with a context that is not short; else NotEnoughSpace."""
         if not self.settings.force:
-            raise NotEnoughSpace(f"{too_large(self.name, plan, self.machine)}; {self._remedy()}")
+            raise NotEnoughSpace(f"{self._too_large(plan)}; {self._remedy()}")
         context = self.settings.ctx or min(plan.wanted, SHORT)
-        needed = needs(self.shape, context, plan.kv_type, plan.gpu_layers, len(self.machine.gpus))
+        gpus = len(self.machine.gpus)
+        needed = needs(self.shape, context, plan.kv_type, plan.gpu_layers, gpus, draft_on_gpu=plan.draft_on_gpu)
         return replace(plan, context=context, needs=needed)
 
     def _check_trained(self) -> None:
@@ -208,9 +244,11 @@ class MemoryPlanner:
             raise UsageError(f"--ctx {ctx} is too long: the model was trained for at most {self.shape.trained} tokens")
 
     def _remedy(self) -> str:
-        """A way to make it fit: fewer layers on the GPU, a shorter context, or another model."""
+        """A way to make it fit: no draft model, fewer layers on the GPU, a shorter context, or another model."""
         from r1.fit.recommendation import best_that_fits
 
+        if self.draft and self.without_draft()._fit(self._options(None, None)).fits:
+            return "without --draft it would fit"
         ctx, kv_type, gpu_layers = self.settings.ctx, self.settings.kv_type, self.settings.gpu_layers
         if gpu_layers and self._fit(FitOptions(context=ctx, kv_type=kv_type)).fits:
             return "without --gpu-layers r1 uses as many as fit"

@@ -145,7 +145,9 @@ class _Search:
     def _plan(self, count: int, layers: int, kv_type: str, context: int, reply: int) -> MemoryPlan:
         """With room for `reply` tokens after the prompt of each further sequence, unless its room is given."""
         shared = (count - 1) * min(context, self.wanted.of_each(reply))
-        needed = needs(self.shape, context + shared, kv_type, layers, len(self.machine.gpus), count)
+        cells, gpus = context + shared, len(self.machine.gpus)
+        draft_on_gpu = self.alone.draft_on_gpu
+        needed = needs(self.shape, cells, kv_type, layers, gpus, count, draft_on_gpu=draft_on_gpu)
         return replace(
             self.alone,
             context=context,

@@ -24,6 +24,8 @@ class Shape:
     matrix and of the tensors outside any layer, and `largest` those of the largest tensor in a layer. With `tied`, the
     embeddings also serve as the output matrix, which then has no bytes of its own. A token has `embedding` values
     between layers and `feed_forward` inside one, and takes `keys` and `values` values in each layer's KV cache.
+
+    `draft` is the model that drafts for this one, and is loaded beside it; None: there is none.
     """
 
     layers: tuple[int, ...]
@@ -37,6 +39,7 @@ class Shape:
     vocabulary: int
     trained: int
     tied: bool = False
+    draft: Shape | None = None
 
     @property
     def weights(self) -> int:

@@ -21,6 +21,10 @@ KV_F16 = dict(zip(SIX, (28_672, 57_344, 196_608, 262_144, 131_072, 327_680), str
 """Bytes per token in an F16 cache, from the six config.json."""
 
 
+EMPTY = Shape((), 0, 0, 0, 0, 0, 0, 0, 0, 4096)
+"""A model of nothing: what it takes is the program."""
+
+
 @cache
 def shape(name: str = "qwen-7b") -> Shape:
     """A checkpoint of the catalogue in Q4_K_M."""
@@ -92,3 +96,21 @@ class TestNeeds:
         tied = replace(untied, output=0, tied=True)
         assert needs(tied, 4096, "f16").main == needs(untied, 4096, "f16").main - untied.output
         assert needs(tied, 4096, "f16", 29, 1).gpu == needs(untied, 4096, "f16", 29, 1).gpu - untied.output + tied.input
+
+    @pytest.mark.parametrize("sequences", [1, 8])
+    def test_a_draft_model_takes_what_it_would_take_alone_but_the_program(self, sequences: int) -> None:
+        draft = shape("qwen-1.5b")
+        alone, nothing = (needs(each, 4096, "q8_0", sequences=sequences) for each in (draft, EMPTY))
+        both = needs(replace(shape(), draft=draft), 4096, "q8_0", sequences=sequences)
+        program = nothing.main - needs(EMPTY, 0, "q8_0").main  # what each has of its own
+        assert both.main == needs(shape(), 4096, "q8_0", sequences=sequences).main + alone.main - nothing.main + program
+        assert both.gpu == 0
+
+    def test_a_draft_model_is_on_the_gpu_or_in_main_memory(self) -> None:
+        draft = shape("qwen-1.5b")
+        pair = replace(shape(), draft=draft)
+        own = needs(shape(), 4096, "f16", 29, 1)
+        beside, apart = (needs(pair, 4096, "f16", 29, 1, draft_on_gpu=on_gpu) for on_gpu in (True, False))
+        assert beside.gpu - own.gpu == needs(draft, 4096, "f16", 29, 1).gpu
+        assert apart.gpu == own.gpu
+        assert apart.main - own.main > draft.weights > beside.main - own.main

@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 
 from r1.fit.needs import Needs, needs
-from r1.fit.plan import DeviceMemory, FitOptions, Machine, MemoryPlan, fit, without_full_gpus
+from r1.fit.plan import DeviceMemory, FitOptions, Machine, MemoryPlan, explain, fit, without_full_gpus
 from r1.fit.recommendation import shape_of_checkpoint
 from r1.fit.shape import Shape
 from r1_quantize import catalog
@@ -188,6 +188,51 @@ class TestMac:
         busy = replace(self.MAC, free=24 * GB)
         assert not planned("llama-70b", busy).fits
         assert planned("qwen-32b", busy).needs.total <= 24 * GB
+
+
+class TestDraftModel:
+    """The 1.5B drafts for the 32B: 1.1 GB beside 19.8 GB, and a cache of its own."""
+
+    PAIR = replace(shape("qwen-32b"), draft=shape("qwen-1.5b"))
+
+    def card(self, gpu: float, free: int = 64) -> Machine:
+        return Machine(free=free * GB, gpus=(DeviceMemory("CUDA0", int(gpu * GB)),))
+
+    def test_both_are_on_a_card_that_holds_them(self) -> None:
+        plan = fit(self.PAIR, self.card(48), FitOptions())
+        assert (plan.gpu_layers, plan.draft_on_gpu, plan.context, plan.kv_type) == (65, True, 32_768, "f16")
+        assert explain(plan, self.PAIR, self.card(48)).startswith(
+            "32,768 tokens of context in an F16 cache, and a draft model with the same, every layer of both on CUDA0: "
+        )
+
+    def test_a_quantized_cache_comes_before_a_draft_model_in_main_memory(self) -> None:
+        plan = fit(self.PAIR, self.card(30), FitOptions())
+        assert fit(shape("qwen-32b"), self.card(30), FitOptions()).kv_type == "f16"
+        assert (plan.gpu_layers, plan.draft_on_gpu, plan.kv_type) == (65, True, "q8_0")
+
+    def test_the_model_stays_on_the_card_where_only_that_fits(self) -> None:
+        card = self.card(23)
+        alone, plan = fit(shape("qwen-32b"), card, FitOptions()), fit(self.PAIR, card, FitOptions())
+        assert (alone.gpu_layers, plan.gpu_layers, plan.draft_on_gpu) == (65, 65, False)
+        assert plan.context == alone.context
+        assert "every layer of the model on CUDA0" in explain(plan, self.PAIR, card)
+
+    def test_beside_a_part_of_the_layers_it_is_in_main_memory(self) -> None:
+        plan = fit(self.PAIR, self.card(12), FitOptions())
+        assert 0 < plan.gpu_layers < 65
+        assert not plan.draft_on_gpu
+
+    def test_layers_that_the_user_chose_leave_it_on_the_card(self) -> None:
+        assert fit(self.PAIR, self.card(48), FitOptions(gpu_layers=99)).draft_on_gpu
+        assert not fit(self.PAIR, self.card(48), FitOptions(gpu_layers=30)).draft_on_gpu
+
+    def test_in_main_memory_both_have_to_fit(self) -> None:
+        plan = fit(self.PAIR, Machine(24 * GB), FitOptions())
+        assert plan.fits
+        assert plan.needs == needs(self.PAIR, plan.context, plan.kv_type)
+        assert plan.context < fit(shape("qwen-32b"), Machine(24 * GB), FitOptions()).context
+        assert not fit(self.PAIR, Machine(21 * GB), FitOptions()).fits
+        assert fit(shape("qwen-32b"), Machine(21 * GB), FitOptions()).fits
 
 
 class TestEveryMachine:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from r1.engine.devices import Placement
+from r1.fit.needs import needs
 from r1.fit.plan import DeviceMemory, Machine
-from r1.fit.planner import MemoryPlanner
+from r1.fit.planner import DraftFile, MemoryPlanner
 from r1.fit.recommendation import shape_of_checkpoint
 from r1.fit.sequences import Wanted
+from r1.fit.shape import shape_of_file
 from r1.machine.memory import Limit
 from r1.settings import Settings
 from r1_quantize import catalog
@@ -33,6 +36,56 @@ def refusal(made: MemoryPlanner) -> str:
     with pytest.raises(NotEnoughSpace) as caught:
         made.plan()
     return str(caught.value)
+
+
+def with_draft(made: MemoryPlanner, name: str = "qwen-1.5b") -> MemoryPlanner:
+    """The same with a draft model."""
+    draft = shape_of_checkpoint(catalog.load()[name], "Q4_K_M")
+    shape = replace(made.shape, draft=draft)
+    return replace(made, shape=shape, draft=DraftFile(Path("draft.gguf"), f"{name}:Q4_K_M"))
+
+
+class TestDraftModel:
+    """Its memory counts, and what is said of it."""
+
+    def test_a_refusal_names_it_and_says_what_helps(self) -> None:
+        tight = planner(Settings(), machine=replace(LAPTOP, free=int(5.6 * GB)))
+        assert tight.plan().fits
+        message = refusal(with_draft(tight))
+        assert "tokens of context (q8_0) and the draft model qwen-1.5b:Q4_K_M needs 6." in message
+        assert message.endswith("; without --draft it would fit")
+
+    def test_where_the_model_alone_does_not_fit_that_is_not_said(self) -> None:
+        message = refusal(with_draft(planner(Settings(), machine=Machine(GB // 10))))
+        assert "and the draft model qwen-1.5b:Q4_K_M needs" in message
+        assert "without --draft" not in message
+
+    def test_the_plan_in_one_line_mentions_it(self) -> None:
+        made = with_draft(planner(Settings(ctx=4096), machine=Machine(12 * GB)))
+        assert made.explain(made.plan()).startswith(
+            "4,096 tokens of context in an F16 cache, and a draft model with the same: 6.3"
+        )
+
+    def test_beside_a_full_card_it_is_said_to_be_slow(self) -> None:
+        machine = Machine(64 * GB, gpus=(DeviceMemory("CUDA0", 6 * GB),))
+        made = with_draft(planner(Settings(kv_type="q8_0"), machine=machine))
+        plan = made.plan()
+        assert (plan.gpu_layers, plan.draft_on_gpu) == (29, False)
+        (note,) = made.notes(plan)
+        assert note.text.startswith("the draft model does not fit on the GPU, too, and drafts slowly: ")
+        assert made.draft_placement(plan) == Placement()
+        assert made.placement(plan).gpu_layers == 29
+        assert made.draft_placement(replace(plan, draft_on_gpu=True)) == replace(made.placement(plan), gpu_layers=29)
+
+    def test_its_shape_is_read_from_its_file(self, large_path: Path, tiny_path: Path) -> None:
+        made = MemoryPlanner.of(large_path, Settings(), "large", DraftFile(tiny_path, "tiny"))
+        assert made.shape.draft == shape_of_file(tiny_path)
+        assert made.without_draft() == MemoryPlanner.of(large_path, Settings(), "large")
+
+    def test_with_force_it_is_tried_anyway(self) -> None:
+        forced = with_draft(planner(Settings(force=True), machine=Machine(GB // 10)))
+        plan = forced.plan()
+        assert plan.needs == needs(forced.shape, plan.context, plan.kv_type)
 
 
 class TestPlan:
