@@ -24,7 +24,7 @@ FLOORS = (
     ("r1.doctor", "r1.evaluate"),
     ("r1.render", "r1.history"),
     ("r1.markdown", "r1.loaded_model"),
-    ("r1.fit", "r1.library", "r1.prompt_input", "r1.forms", "r1.kv_store"),
+    ("r1.fit", "r1.library", "r1.prompt_input", "r1.request_maker", "r1.forms", "r1.kv_store"),
     ("r1.settings", "r1.tuned", "r1.interrupt", "r1.console", "r1.prompt_limit"),
     ("r1.engine",),
     ("r1.machine", "r1"),

@@ -36,6 +36,7 @@ ROOT_OPTIONS = frozenset({"--version", "-V", "--install-completion", "--show-com
 
 _QUANTIZING = ("pull", "quantize")
 _GENERATING = ("run", "chat", "bench", "eval")
+_DRAFTING = ("run", "chat", "eval", "serve")
 
 PRINTED_BY: dict[str, tuple[str, ...]] = {
     # the options of a command's own arguments; others import the module for its other functions
@@ -55,6 +56,7 @@ PRINTED_BY: dict[str, tuple[str, ...]] = {
     "r1.engine.llama": _GENERATING,
     "r1.engine.context": _GENERATING,
     "r1.engine.model": _GENERATING,
+    "r1.fit.fitted_draft": _DRAFTING,
     "r1.console": ("rm", "history delete"),
     "r1.evaluate.vote": ("run",),  # an evaluation counts votes, but holds none
 }
@@ -64,6 +66,8 @@ OTHERWISE: dict[str, tuple[str, ...]] = {
     "already {}, and its lost precision": ("quantize",),  # a pull quantizes only what is not quantized
     "give the chats to delete, or --all": ("history delete",),
     " or pass --force to overwrite it": ("history export",),
+    "with --draft MODEL": _DRAFTING,
+    "without --draft it would fit": _DRAFTING,
     "fewer prompts at once (--parallel)": ("run", "bench", "eval"),  # a chat has one sequence
 }
 """The same for a single text, by a part of it."""

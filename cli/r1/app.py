@@ -132,6 +132,7 @@ def _root(
     {"thinking": options.ThinkingInChat},
     options.THINKING,
     options.MODEL_AND_MACHINE,
+    options.SPECULATION,
 )
 def chat(
     flags: Flags,
@@ -162,6 +163,7 @@ def chat(
     options.FORM,
     options.MANY,
     options.MODEL_AND_MACHINE,
+    options.SPECULATION,
 )
 def run(
     flags: Flags,
@@ -221,6 +223,7 @@ def _form(flags: Flags) -> Form | None:
     {"parallel": options.ServedAtOnce, "temp": options.Temp, "top_p": options.TopP, "max_tokens": options.MaxTokens},
     options.THINKING,
     {**options.MODEL_AND_MACHINE, "model": options.OnlyModel},
+    options.SPECULATION,
 )
 def serve(
     flags: Flags,
@@ -428,6 +431,7 @@ def bench(
     {**options.SAMPLING, "seed": options.SeedOfAll},
     options.THINKING,
     {**options.MODEL_AND_MACHINE, "parallel": options.RepliesAtOnce},
+    options.SPECULATION,
 )
 def evaluate(
     flags: Flags,

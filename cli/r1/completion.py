@@ -94,6 +94,11 @@ def kv_types(incomplete: str) -> list[str]:
     return _in_any_case(incomplete, KV_TYPES)
 
 
+def ways_to_speculate(incomplete: str) -> list[str]:
+    """Who drafts tokens."""
+    return _in_any_case(incomplete, ["auto", "off", "lookup", "draft"])
+
+
 def efforts(incomplete: str) -> list[tuple[str, str]]:
     """The efforts, with the tokens of thinking that each allows."""
     from r1.engine.thinking import EFFORTS

@@ -19,6 +19,7 @@ RUN = """Examples:
     r1 run --schema '{"type": "array", "items": {"type": "integer"}}' "The first ten primes?"
     r1 run -f report.txt --thinking hide "What are the risks?" > risks.txt
     while read -r line; do r1 run --no-stdin "$line"; done < questions.txt
+    r1 run -m qwen-32b --draft qwen-1.5b -f main.py "Add type hints."
     r1 run --jsonl --max-tokens 4096 < questions.jsonl > answers.jsonl
     r1 run --jsonl --parallel 8 --resume answers.jsonl < questions.jsonl >> answers.jsonl
 
@@ -34,6 +35,7 @@ CHAT = """Examples:
     r1
     r1 -m qwen-7b
     r1 chat qwen-7b
+    r1 chat qwen-32b --draft qwen-1.5b
     r1 chat --continue
     r1 chat --chat 12 --thinking show
 
@@ -130,6 +132,7 @@ that is no problem or a question that is too long, 4 no such model, 5 not enough
 SERVE = """Examples:
     r1 serve
     r1 serve -m qwen-7b --parallel 4
+    r1 serve -m qwen-32b --draft qwen-1.5b
     R1_API_KEY=secret r1 serve --host 0.0.0.0
     r1 serve --allow-origin http://localhost:3000
     r1 serve --json >requests.jsonl

@@ -1,41 +1,31 @@
-"""A model ready to answer: turns conversations into requests, and keeps a scheduler over a KV cache that suits them."""
+"""A model ready to answer: keeps a scheduler over a KV cache that suits the conversations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Self
 
-from r1.engine.context import Context, PromptTooLong, Stopped
+from r1.engine.context import Context, Stopped
 from r1.engine.events import Event
-from r1.engine.grammar import Constraint
 from r1.engine.llama import Stop
 from r1.engine.model import Model
 from r1.engine.pace import ThreadPace
-from r1.engine.prompt import (
-    NOTHING_GIVEN,
-    Beginning,
-    Conversation,
-    Turn,
-    conversation_segments,
-    prompt_segments,
-    text_segments,
-    tokens_if_longer,
-)
+from r1.engine.prompt import Beginning, Turn
 from r1.engine.request import Request
-from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import Occupancy, RequestEvent, Scheduler, generate
 from r1.engine.sequence import Segments
 from r1.fit.fitted_model import FittedModel, Listener, Workload
 from r1.fit.plan import MemoryPlan
-from r1.fit.planner import MemoryPlanner, fixed_threads
+from r1.fit.planner import DraftFile, MemoryPlanner, Note, fixed_threads
 from r1.kv_store.kv_folder import KvFolder
 from r1.kv_store.kv_states import KvStates
+from r1.request_maker import RequestMaker
 from r1.settings import Settings
-from r1_quantize.errors import UsageError
+from r1_quantize.errors import R1Error
 
 if TYPE_CHECKING:
     from r1.forms.form import Form
@@ -71,17 +61,24 @@ class LoadedModel:
         name: str = "",
         workload: Workload | None = None,
         kv_folder: KvFolder | None = None,
+        draft: DraftFile | None = None,
     ) -> None:
         """Loads the model. `name` is shown to the user; `stop` ends loading and replies. What is kept of a prompt in
-        `kv_folder` need not be prefilled.
+        `kv_folder` need not be prefilled. `draft` is loaded, too, and drafts for the model.
 
-        Raises BadGGUF, UsageError (no such device, `ctx` too long for the model), NotEnoughSpace, LoadCancelled.
+        Raises BadGGUF, UsageError (no such device, `ctx` too long for the model, a draft model with another
+        vocabulary), NotEnoughSpace, LoadCancelled.
         """
         began = perf_counter()
         self._pace = None if fixed_threads(settings, path) else ThreadPace()
         self._states = KvStates.of(kv_folder, path) if kv_folder else None  # before the weights are loaded
-        planner = MemoryPlanner.of(path, settings, name or path.name)
-        self._fitted = FittedModel(path, planner, workload or Workload(), stop or Stop(), listener or Listener())
+        listening = listener or Listener()
+
+        def fitted(draft: DraftFile | None) -> FittedModel:
+            planner = MemoryPlanner.of(path, settings, name or path.name, draft)
+            return FittedModel(path, planner, workload or Workload(), stop or Stop(), listening)
+
+        self._fitted = _with_draft(fitted, draft, listening)
         self._scheduler: Scheduler | None = None
         self._load_s = perf_counter() - began
 
@@ -170,25 +167,9 @@ class LoadedModel:
         or a part of an answer in a form is given; PromptTooLong for a prompt that is far too long.
         """
         began = perf_counter()
-        given = beginning or NOTHING_GIVEN
-        earlier = (text for turn in turns for text in (turn.prompt, turn.answer))
-        _require_possible(self.model, self.settings.ctx, *earlier, prompt, given.thinking, given.answer or "")
-        settings = settings or self.settings
-        thinking = settings.thinking_params()
-        continues = given.continued
-        if thinking.has_begun_to_answer and continues != "answer":
-            given, continues = replace(given, answer=""), None
-        if form is not None:
-            _require_whole_answer(given)
-            Constraint(self.model, form.gbnf).close()
-        request = Request(
-            prompt_segments(self.model, self._conversation(turns), prompt, given),
-            _sampling(settings),
-            thinking,
-            continues=continues,
-            grammar=None if form is None else form.gbnf,
-            answer_now=answer_now,
-            keeps_threads=settings.seed is not None,
+        grammar = None if form is None else form.gbnf
+        request = self._requests.reply(
+            prompt, turns, settings or self.settings, grammar=grammar, beginning=beginning, answer_now=answer_now
         )
         self._load_s += perf_counter() - began
         return request
@@ -199,15 +180,7 @@ class LoadedModel:
         White space is kept at both ends. Control tokens in the text stay text. Otherwise as `request`.
         """
         began = perf_counter()
-        _require_possible(self.model, self.settings.ctx, text)
-        settings = settings or self.settings
-        request = Request(
-            text_segments(self.model, text),
-            _sampling(settings),
-            settings.thinking_params(),
-            continues="text",
-            keeps_threads=settings.seed is not None,
-        )
+        request = self._requests.continuation(text, settings or self.settings)
         self._load_s += perf_counter() - began
         return request
 
@@ -243,7 +216,7 @@ class LoadedModel:
 
     def segments(self, turns: Sequence[Turn]) -> Segments:
         """The tokens that the next prompt after `turns` begins with, by turns."""
-        return conversation_segments(self.model, self._conversation(turns))
+        return self._requests.segments(turns)
 
     def keep(self, segments: Segments, owner: str = "", prefill_tps: float = 0.0) -> str:
         """Keeps on disk what the KV cache holds of a prompt, for its owner, such as a chat; says what prevented it.
@@ -272,8 +245,9 @@ class LoadedModel:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _conversation(self, turns: Sequence[Turn]) -> Conversation:
-        return Conversation(self.settings.system, list(turns))
+    @property
+    def _requests(self) -> RequestMaker:
+        return RequestMaker(self.model, self.settings)
 
     def _needed(self, request: Request) -> int:
         """The tokens of context that are needed beside a reply of the settings' length."""
@@ -294,7 +268,8 @@ class LoadedModel:
         """
         context = self._fitted.context_for(prompt_tokens, before_closing=self._close_scheduler)
         if self._scheduler is None:
-            self._scheduler = Scheduler(context, self._pace if self._fitted.computes_on_cpu else None)
+            pace = self._pace if self._fitted.computes_on_cpu else None
+            self._scheduler = Scheduler(context, pace, self._fitted.draft_model)
         return self._scheduler
 
     def _restore(self, scheduler: Scheduler, segments: Segments, most: int) -> None:
@@ -307,22 +282,14 @@ class LoadedModel:
             self._scheduler = None
 
 
-def _require_possible(model: Model, ctx: int | None, *texts: str) -> None:
-    """Raises PromptTooLong for texts that would only take time and memory before they turned out not to fit."""
-    trained = model.context_length
-    longest = min(ctx or trained, trained)
-    tokens = tokens_if_longer(model, "".join(texts), longest)
-    if tokens is not None:
-        raise PromptTooLong(tokens, longest, trained, is_estimate=True)
-
-
-def _require_whole_answer(beginning: Beginning) -> None:
-    if beginning.answer:
-        raise UsageError(
-            "a form is for the complete answer, and the beginning of this answer is given; leave one of them out"
-        )
-
-
-def _sampling(settings: Settings) -> SamplingParams:
-    params = SamplingParams(temperature=settings.temp, top_p=settings.top_p, max_tokens=settings.max_tokens)
-    return params if settings.seed is None else replace(params, seed=settings.seed)
+def _with_draft(
+    fitted: Callable[[DraftFile | None], FittedModel], draft: DraftFile | None, listener: Listener
+) -> FittedModel:
+    """The model with its draft model; without it where it cannot draft for this model, and need not."""
+    try:
+        return fitted(draft)
+    except R1Error as exc:
+        if draft is None or draft.is_required:
+            raise
+        listener.note(Note(f"{exc}; answering without a draft model", grave=True))
+    return fitted(None)

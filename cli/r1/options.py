@@ -199,6 +199,27 @@ Rpc = Annotated[
     str | None,
     _option("--rpc", panel=_MACHINE, metavar="HOST:PORT,…", help="Also compute on these llama.cpp RPC servers."),
 ]
+Speculate = Annotated[
+    str | None,
+    _option(
+        "--speculate",
+        panel=_MODEL,
+        metavar="auto|off|lookup|draft",
+        help="Guess tokens ahead and check them in one pass, which changes only the speed. lookup: from what was said "
+        "before. draft: with the model of --draft. (default: auto, whatever there is)",
+        autocompletion=completion.ways_to_speculate,
+    ),
+]
+Draft = Annotated[
+    str | None,
+    _option(
+        "--draft",
+        panel=_MODEL,
+        metavar="MODEL",
+        help="A small model that guesses for a large one with the same vocabulary, such as qwen-1.5b for qwen-32b.",
+        autocompletion=completion.models,
+    ),
+]
 ForceLoad = Annotated[
     bool, _option("--force", panel=_MACHINE, help="Load the model even if it does not fit in memory.")
 ]
@@ -240,6 +261,7 @@ MODEL_AND_MACHINE = {
     "rpc": Rpc,
     "force": ForceLoad,
 }
+SPECULATION = {"speculate": Speculate, "draft": Draft}
 
 # run
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Thinking = Literal["show", "hide", "only"]
 Effort = Literal["none", "low", "medium", "high", "max"]
+Speculate = Literal["auto", "off", "lookup", "draft"]
 Keys = Literal["emacs", "vi"]
 
 _MOST_TOKENS = 2**30
@@ -56,6 +57,8 @@ class Settings:
     gpu_layers: int | None = None
     rpc: str | None = None
     kv_type: str | None = None
+    speculate: Speculate = "auto"
+    draft: str | None = None
     force: bool = False
     cache_size: int = 4 * 10**9
     keys: Keys = "emacs"
@@ -169,6 +172,8 @@ _RULES: dict[str, _Rule] = {
     "gpu_layers": _Rule(_integer, "a whole number from 0 to 1000", lambda value: 0 <= value <= 1000),
     "rpc": _Rule(_string, "HOST:PORT,…", bool),
     "kv_type": _one_of(tuple(KV_TYPES)),
+    "speculate": _one_of(get_args(Speculate)),
+    "draft": _Rule(_string, "a model's name or the path of a .gguf", bool),
     "force": _Rule(_boolean, "true or false"),
     "cache_size": _Rule(_bytes, "a size such as 4GB or 500MB, or off", lambda value: 0 <= value <= 10**15),
     "keys": _one_of(get_args(Keys)),
@@ -212,7 +217,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
             given[name] = _Given(2, "", variable, environ[variable])
         elif name in config:
             given[name] = _Given(1, f"{file}: ", name, config[name])
-    return Settings(**_values(given))  # type: ignore[arg-type]
+    return Settings(**_with_settled_draft(_values(given), given))  # type: ignore[arg-type]
 
 
 def changed(settings: Settings, name: str, value: object) -> Settings:
@@ -232,6 +237,8 @@ def overridden(settings: Settings, values: Mapping[str, object]) -> Settings:
 def _with(settings: Settings, chosen: dict[str, object]) -> Settings:
     if any(name in chosen for name in _SAME_THING):
         chosen = {**dict.fromkeys(_SAME_THING), **chosen}
+    if chosen.get("speculate") == "draft" and settings.draft is None:
+        raise UsageError("there is no draft model; start r1 with --draft MODEL")
     return dataclasses.replace(settings, **chosen)  # type: ignore[arg-type]
 
 
@@ -245,6 +252,27 @@ def _values(given: Mapping[str, _Given]) -> dict[str, object]:
             raise UsageError(f"{both} both set how long to think; leave one of them out")
         del chosen["effort" if budget.strength > effort.strength else "think_budget"]
     return {name: _parsed(f"{one.file}{one.name}", name, one.value) for name, one in chosen.items()}
+
+
+def _with_settled_draft(values: dict[str, object], given: Mapping[str, _Given]) -> dict[str, object]:
+    """Of a draft model, and a way to speculate that has no use for one, the one from the stronger place counts.
+
+    Raises UsageError if both are from one place, and where a draft model is wanted and none is named.
+    """
+    speculate = given.get("speculate")
+    if speculate is None or values["speculate"] == "auto":
+        return values
+    draft, way = given.get("draft"), f"{speculate.file}{speculate.name} {values['speculate']}"
+    if values["speculate"] == "draft":
+        if draft is None:
+            raise UsageError(f"{way} needs a draft model; name one with --draft MODEL")
+        return values
+    if draft is None:
+        return values
+    if draft.strength == speculate.strength:
+        raise UsageError(f"{way} has no use for the model of {draft.name}; leave one of them out")
+    unused = "draft" if speculate.strength > draft.strength else "speculate"
+    return {name: value for name, value in values.items() if name != unused}
 
 
 def config_file() -> Path | None:

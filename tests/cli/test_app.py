@@ -143,7 +143,7 @@ class TestSettings:
     FLAGS = (
         *("--temp", "0.5", "--top-p", "0.9", "--seed", "7", "--max-tokens", "100", "--system", "Be brief."),
         *("--ctx", "512", "--kv-type", "q8_0", "--threads", "2", "--device", "cpu", "--gpu-layers", "0"),
-        *("--rpc", "host:1", "--force", "--thinking", "hide", "-m", MODEL),
+        *("--rpc", "host:1", "--force", "--thinking", "hide", "-m", MODEL, "--speculate", "draft", "--draft", OTHER),
     )
 
     @pytest.mark.parametrize("command", ["run", "chat"])
@@ -164,7 +164,16 @@ class TestSettings:
             rpc="host:1",
             kv_type="q8_0",
             force=True,
+            speculate="draft",
+            draft=OTHER,
         )
+
+    @pytest.mark.parametrize("command", ["run", "chat"])
+    def test_a_draft_model_that_is_not_named_is_an_error(self, received: list[Any], call: Call, command: str) -> None:
+        line = "r1: --speculate draft needs a draft model; name one with --draft MODEL\n"
+        assert call(command, "--speculate", "draft") == (2, line)
+        assert call(command, "--speculate", "draft", "--draft", OTHER)[0] == 0
+        assert received[0][0][-1].draft == OTHER
 
     @pytest.mark.parametrize("command", ["run", "chat"])
     def test_words_are_not_case_sensitive(self, received: list[Any], call: Call, command: str) -> None:

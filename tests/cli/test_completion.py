@@ -97,6 +97,8 @@ class TestValues:
             ("r1 quantize x --type=Q8", ["--type=Q8_0"]),
             ("r1 run --kv-type q4", ["q4_1", "q4_0"]),
             ("r1 run --kv-type BF", ["BF16"]),
+            ("r1 run --speculate L", ["Lookup"]),
+            ("r1 serve --draft ti", ["tiny:Q8_0"]),
             ("r1 run --device ", ["auto", "cpu", "gpu"]),
             ("r1 chat --device G", ["Gpu"]),
             ("r1 run --thinking ", ["show", "hide", "only"]),

@@ -17,7 +17,8 @@ from r1.engine.kv_types import CPU_CHUNK
 from r1.engine.model import Model
 from r1.engine.prompt import Beginning, Turn
 from r1.engine.request import Request
-from r1.fit.fitted_model import Workload
+from r1.fit.fitted_model import Listener, Workload
+from r1.fit.planner import DraftFile, Note
 from r1.forms.form import choices_form
 from r1.kv_store.kv_folder import KvFolder
 from r1.loaded_model import LoadedModel
@@ -258,7 +259,7 @@ class TestTurns:
             return Model(*arguments, **options)
 
         monkeypatch.setattr(loaded_model, "perf_counter", lambda: now[0])
-        monkeypatch.setattr("r1.fit.fitted_model.Model", load)
+        monkeypatch.setattr("r1.fit.weights.Model", load)
         with LoadedModel(tiny_path, BRIEF) as loaded:
             assert [loaded.ask("hi").load_s, loaded.ask("hi").load_s] == [100, 0]
 
@@ -361,3 +362,59 @@ class TestKept:
                 list(loaded.warm(turns))
                 loaded.keep(loaded.segments(turns), "chat 1", SLOW)
         assert len(folder.files()) == 2
+
+
+class TestDraftModel:
+    """One that drafts for the model."""
+
+    SEEDED = Settings(temp=0.6, seed=5, threads=1, max_tokens=200)
+
+    def reply(self, path: Path, settings: Settings, draft: DraftFile | None) -> list[Event]:
+        with LoadedModel(path, settings, draft=draft) as loaded:
+            return list(loaded.ask(QUESTION).events)
+
+    def test_the_text_is_that_without_it(self, large_path: Path, tiny_path: Path) -> None:
+        plain = self.reply(large_path, replace(self.SEEDED, speculate="off"), None)
+        drafted = self.reply(large_path, self.SEEDED, DraftFile(tiny_path, "tiny"))
+        assert texts(drafted) == texts(plain)
+        assert finished(plain).drafted is None
+        found = finished(drafted).drafted
+        assert found is not None
+        assert found.accepted > 10
+
+    def test_a_reply_can_do_without_it(self, large_path: Path, tiny_path: Path) -> None:
+        with LoadedModel(large_path, self.SEEDED, draft=DraftFile(tiny_path, "tiny")) as loaded:
+            events = list(loaded.ask(QUESTION, settings=replace(self.SEEDED, speculate="off")).events)
+            assert finished(events).drafted is None
+
+    def test_it_drafts_on_after_a_new_context(self, large_path: Path, tiny_path: Path) -> None:
+        with LoadedModel(large_path, self.SEEDED, draft=DraftFile(tiny_path, "tiny")) as loaded:
+            first = list(loaded.ask(QUESTION).events)
+            loaded.configure(replace(self.SEEDED, ctx=1024))
+            again = list(loaded.ask(QUESTION).events)
+        assert texts(again) == texts(first)
+        assert finished(again).drafted is not None
+        assert finished(again).drafted == finished(first).drafted
+
+    def test_several_replies_at_once_have_one_each(self, large_path: Path, tiny_path: Path) -> None:
+        settings = replace(self.SEEDED, parallel=3)
+        workload, draft = Workload(is_parallel=True), DraftFile(tiny_path, "tiny")
+        with LoadedModel(large_path, settings, workload=workload, draft=draft) as loaded:
+            requests = [loaded.request(prompt) for prompt in (QUESTION, "What is 9 - 4?", "What is 20 + 22?")]
+            for request in requests:
+                loaded.submit(request)
+            ended: list[Finished] = []
+            while len(ended) < len(requests):
+                ended += [event for _, event in loaded.step() if isinstance(event, Finished)]
+        assert all(each.reason == "stop" and each.drafted is not None for each in ended)
+
+    def test_one_that_cannot_draft_is_an_error_or_left_out(self, large_path: Path, endless_path: Path) -> None:
+        notes: list[Note] = []
+        listener = Listener(note=notes.append)
+        with pytest.raises(UsageError, match="endless cannot draft for big"):
+            LoadedModel(large_path, BRIEF, name="big", draft=DraftFile(endless_path, "endless"))
+        optional = DraftFile(endless_path, "endless", is_required=False)
+        with LoadedModel(large_path, BRIEF, listener=listener, name="big", draft=optional) as loaded:
+            assert ask(loaded, QUESTION).reason == "length"
+        (note,) = notes
+        assert note.text.endswith("; answering without a draft model")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from r1.settings import Settings, changed, config_file, load, overridden
+from r1.engine import request
+from r1.settings import Settings, Speculate, changed, config_file, load, overridden
 from r1_quantize.errors import UsageError
 
 
@@ -262,6 +264,65 @@ class TestThinking:
         with pytest.raises(UsageError) as caught:
             load({"think_budget": "9" * 3000 + "x"}, {})
         assert len(str(caught.value)) < 200
+
+
+class TestDrafts:
+    """A draft model has no use where another way to speculate, or none, is wanted."""
+
+    def test_the_ways_are_those_of_the_engine(self) -> None:
+        assert get_args(Speculate) == get_args(request.Speculate)
+
+    @pytest.mark.parametrize(
+        ("flags", "environ", "file", "in_force"),
+        [
+            ({"draft": "a"}, {}, "", Settings(draft="a")),
+            ({"speculate": "DRAFT"}, {"R1_DRAFT": "a"}, "", Settings(speculate="draft", draft="a")),
+            ({"speculate": "draft"}, {}, 'draft = "a"', Settings(speculate="draft", draft="a")),
+            ({"draft": "a"}, {"R1_SPECULATE": "draft"}, "", Settings(speculate="draft", draft="a")),
+            ({"speculate": "off"}, {"R1_DRAFT": "a"}, "", Settings(speculate="off")),
+            ({}, {"R1_SPECULATE": "lookup"}, 'draft = "a"', Settings(speculate="lookup")),
+            ({"draft": "a"}, {}, 'speculate = "off"', Settings(draft="a")),
+            ({"draft": "a"}, {"R1_SPECULATE": "lookup"}, 'draft = "b"', Settings(draft="a")),
+            ({"speculate": "auto"}, {"R1_DRAFT": "a"}, 'speculate = "off"', Settings(draft="a")),
+        ],
+    )
+    def test_the_one_from_the_stronger_place_counts(
+        self, config: Path, flags: dict[str, str], environ: dict[str, str], file: str, in_force: Settings
+    ) -> None:
+        config.write_text(file, encoding="utf-8")
+        assert load(flags, environ) == in_force
+
+    @pytest.mark.parametrize(
+        ("flags", "environ", "message"),
+        [
+            (
+                {"speculate": "off", "draft": "a"},
+                {},
+                "--speculate off has no use for the model of --draft; leave one of them out",
+            ),
+            (
+                {},
+                {"R1_SPECULATE": "lookup", "R1_DRAFT": "a"},
+                "R1_SPECULATE lookup has no use for the model of R1_DRAFT; leave one of them out",
+            ),
+            ({"speculate": "draft"}, {}, "--speculate draft needs a draft model; name one with --draft MODEL"),
+            ({}, {"R1_SPECULATE": "draft"}, "R1_SPECULATE draft needs a draft model; name one with --draft MODEL"),
+            ({"draft": ""}, {}, "--draft: '' is not a model's name or the path of a .gguf"),
+            ({"speculate": "on"}, {}, "--speculate: 'on' is not one of auto, off, lookup, draft"),
+        ],
+    )
+    def test_what_cannot_be_met_is_refused(
+        self, config: Path, flags: dict[str, str], environ: dict[str, str], message: str
+    ) -> None:
+        with pytest.raises(UsageError) as caught:
+            load(flags, environ)
+        assert str(caught.value) == message
+
+    def test_later_it_can_only_be_wanted_if_there_is_one(self) -> None:
+        assert changed(Settings(draft="a"), "speculate", "draft").speculate == "draft"
+        assert changed(Settings(speculate="off"), "speculate", None).speculate == "auto"
+        with pytest.raises(UsageError, match="there is no draft model; start r1 with --draft MODEL"):
+            changed(Settings(), "speculate", "draft")
 
 
 class TestChanged:

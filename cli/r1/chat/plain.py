@@ -139,7 +139,8 @@ def run_plain(console: Console, history: History, settings: Settings, opening: O
         raise UsageError("the chat reads from stdin, but stdin is closed or not readable")
     events: SimpleQueue[WorkerEvent] = SimpleQueue()
     view = PlainChat(console) if console.stdin_is_terminal else PipedChat(console)
-    chat = Chat(view, history, settings, opening, Worker(events.put, opening.hints, opening.kv_folder), COMMANDS)
+    worker = Worker(events.put, opening.hints, opening.kv_folder, opening.find_draft)
+    chat = Chat(view, history, settings, opening, worker, COMMANDS)
     try:
         chat.start()
         if not console.stdin_is_terminal:

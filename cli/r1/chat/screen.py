@@ -267,7 +267,7 @@ class Screen:
 def run_screen(console: Console, history: History, settings: Settings, opening: Opening) -> int:
     """A chat on a terminal, until the user quits."""
     screen = Screen(console.stdout, colour=console.has_style)
-    worker = Worker(screen.receive, opening.hints, opening.kv_folder)
+    worker = Worker(screen.receive, opening.hints, opening.kv_folder, opening.find_draft)
     chat = Chat(screen, history, settings, opening, worker, COMMANDS)
     before_abort.append(terminal_restorer())
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from r1.fit.planner import DraftFile
 from r1.kv_store.kv_folder import KvFolder
 from r1.render.reply import ReplyView
 from r1.render.style import Style
@@ -50,14 +51,16 @@ class Opening:
     """How a chat is opened.
 
     `check` returns a model's full name, quickly; raises ModelNotFound. `find` returns its name and file, and may take
-    time: it makes the built-in model. `hints` are lines about this machine. `shows_thinking` None: as in the last chat.
-    `kv_folder`: where the KV cache of its conversation is kept.
+    time: it makes the built-in model. `find_draft` does so for the draft model; None: there is to be none. `hints` are
+    lines about this machine. `shows_thinking` None: as in the last chat. `kv_folder`: where the KV cache of its
+    conversation is kept.
     """
 
     reference: str
     check: Callable[[str], str]
     find: Callable[[str], tuple[str, Path]]
     models: Callable[[], list[str]]
+    find_draft: Callable[[], DraftFile | None] = lambda: None
     hints: Callable[[], Iterable[str]] = tuple
     session: int | None = None
     shows_thinking: bool | None = None

@@ -20,6 +20,7 @@ from r1.engine.llama import Stop
 from r1.engine.model import LoadCancelled
 from r1.engine.prompt import Turn
 from r1.fit.fitted_model import Listener, Workload
+from r1.fit.planner import DraftFile
 from r1.kv_store.kv_folder import KvFolder
 from r1.loaded_model import LoadedModel
 from r1.settings import Settings
@@ -136,10 +137,12 @@ class Worker:
         emit: Callable[[WorkerEvent], None],
         hints: Callable[[], Iterable[str]] = tuple,
         kv_folder: KvFolder | None = None,
+        find_draft: Callable[[], DraftFile | None] = lambda: None,
     ) -> None:
         """`hints` are lines for the user about this machine, emitted once a model is loaded. The KV cache of a
-        conversation is kept in `kv_folder`.
+        conversation is kept in `kv_folder`. `find_draft` finds the draft model, which was chosen for the first model.
         """
+        self._find_draft = find_draft
         self._kv_folder = kv_folder
         self._emit = emit
         self._hints = hints
@@ -268,6 +271,9 @@ class Worker:
         if job is not self._latest_open:
             return
         reference, path = self._find(job)
+        draft = self._find_draft()
+        if draft is not None and self._reference:
+            draft = replace(draft, is_required=False)
         self._close_model()
         self._reference, self._prefill_tps = reference, 0.0
         self._model = LoadedModel(
@@ -278,6 +284,7 @@ class Worker:
             name=reference,
             workload=Workload(is_parallel=_at_once(job.settings) > 1, most=_at_once(job.settings), shares_prompt=True),
             kv_folder=self._kv_folder,
+            draft=draft,
         )
         self._model.give_notes()
         self._default_ctx = self._model.plan.context

@@ -90,7 +90,7 @@ def _whole_numbers(text: str) -> tuple[int, ...]:
 def bench(console: Console, options: BenchOptions, settings: Settings) -> ExitStatus:
     """Measures and prints the results; Ctrl-C prints those so far. Raises as `find_model` and `LoadedModel`."""
     _check(options)
-    settings = replace(settings, parallel=max(options.parallel or (1,)))
+    settings = replace(settings, parallel=max(options.parallel or (1,)), speculate="off", draft=None)
     model = find_model(console, settings.model)
     view = BenchView(console, silent=options.as_json)
     plan = options.parallel_plan()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from r1.chat.view import Opening
+from r1.commands.models import find_draft
 from r1.console import Console
 from r1.evaluate.vote import vote_options
 from r1.history.history import History, location
@@ -74,6 +75,7 @@ def _opening(
         check=lambda name: resolve_model(console, name),
         find=lambda name: _find(console, name),
         models=lambda: known_models(console.environ),
+        find_draft=lambda: find_draft(console, settings),
         hints=lambda: _hints(console, settings),
         session=session,
         shows_thinking=_shows_thinking(console, settings),

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from r1.commands.models import Models, find_models
 from r1.commands.run import load
 from r1.console import Console
 from r1.engine.model import LoadCancelled
@@ -25,7 +26,7 @@ from r1.evaluate.sample_log import Cache, SampleLog, SampleRecord
 from r1.evaluate.standing import Standing
 from r1.evaluate.symbolic import Verifier
 from r1.interrupt import AnswerNow, Interrupt, Interrupted
-from r1.library import find_model, open_store
+from r1.library import open_store
 from r1.loaded_model import LoadedModel
 from r1.render.bars import can_show
 from r1.render.lines_progress import LinesProgress
@@ -65,10 +66,11 @@ def evaluate(console: Console, options: EvalOptions, settings: Settings) -> Exit
             with interrupt.raising():
                 problems = ProblemSet.read(console, options.source)
                 _name_bad_lines(console, problems.bad)
-                model = find_model(console, settings.model)
-                log = _open_log(console, options, settings, model, problems)
+                models = find_models(console, settings)
+                log = _open_log(console, options, settings, models.answering, problems)
             with log, closing(Equivalence(Verifier.if_installed(), interrupt)) as equivalence:
-                run = _Run(console, options, settings, model, problems, log, Judge(final_answer, equivalence.same))
+                judge = Judge(final_answer, equivalence.same)
+                run = _Run(console, options, settings, models, problems, log, judge)
                 run.draw(interrupt, answer_now)
                 run.report()
         except (LoadCancelled, Interrupted):
@@ -85,7 +87,7 @@ class _Run:
     console: Console
     options: EvalOptions
     settings: Settings
-    model: StoredModel
+    models: Models
     problems: ProblemSet
     log: SampleLog
     judge: Judge
@@ -107,7 +109,7 @@ class _Run:
             return
         self._say_what_is_unusual()
         samples = samples_to_draw(chosen, k, self.settings.seed or 0, [record.key for record in self.records])
-        with load(self.console, self.settings, interrupt, self.model) as loaded:
+        with load(self.console, self.settings, interrupt, self.models) as loaded:
             self._settle_context(loaded)
             listener = _Progress(self.console, Standing(k, earlier), chosen, here, total)
             evaluation = Evaluation(loaded, self._requests(loaded, answer_now), self.judge, self.log, listener)
@@ -124,7 +126,8 @@ class _Run:
         """Prints the figures over all samples but those of questions that are too long."""
         left_out = {bad.line for bad in self.too_long}
         asked = [problem for problem in self.problems.chosen if problem.line not in left_out]
-        checkpoint = open_store(self.console.environ).catalogue.get(self.model.name) if self.model.quant else None
+        model = self.models.answering
+        checkpoint = open_store(self.console.environ).catalogue.get(model.name) if model.quant else None
         with _status(self.console, "comparing answers"):
             found = figures(asked, self.records, self.options.k, self.judge, published=published_for(asked, checkpoint))
         self._print(found, self._subject(asked))
@@ -166,7 +169,7 @@ class _Run:
 
     def _subject(self, asked: Sequence[Problem]) -> Subject:
         return Subject(
-            model=self.model.reference,
+            model=self.models.answering.reference,
             name=self.problems.name,
             problems=self.problems.usable,
             settings=in_words(self.settings, self.log.cache),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from r1.commands.models import Models, find_models
 from r1.console import Console
 from r1.engine.model import LoadCancelled
 from r1.engine.request import Request
@@ -15,7 +16,6 @@ from r1.evaluate.vote import VoteOptions, vote_options
 from r1.fit.fitted_model import Listener, Workload
 from r1.interrupt import AnswerNow, Interrupt, Interrupted
 from r1.kv_store.kv_folder import folder_in
-from r1.library import find_model
 from r1.loaded_model import LoadedModel
 from r1.prompt_input import PromptOptions, read_prompt, require_prompt
 from r1.prompt_limit import limit_of
@@ -33,7 +33,6 @@ from r1.render.reply_text import Reply
 from r1.render.status_line import StatusLine
 from r1.settings import Settings, require_some_text
 from r1_quantize.errors import ExitStatus
-from r1_quantize.store.model import StoredModel
 
 if TYPE_CHECKING:
     from r1.forms.form import Form
@@ -60,10 +59,10 @@ def run(
         try:
             with interrupt.raising():
                 require_prompt(console, options)
-                model = find_model(console, name)
-                name = model.reference
-                prompt = read_prompt(console, options, partial(limit_of, model.path, settings.ctx))
-            with load(console, settings, interrupt, model, prompt, samples=votes.count if votes else 1) as loaded:
+                models = find_models(console, settings)
+                name = models.answering.reference
+                prompt = read_prompt(console, options, partial(limit_of, models.answering.path, settings.ctx))
+            with load(console, settings, interrupt, models, prompt, samples=votes.count if votes else 1) as loaded:
                 asked = _Asked(prompt, form, times_hurried, name if as_json else None, votes)
                 return _answer(console, loaded, interrupt, asked)
         except (LoadCancelled, Interrupted):
@@ -76,14 +75,15 @@ def load(
     console: Console,
     settings: Settings,
     interrupt: Interrupt,
-    model: StoredModel,
+    models: Models,
     prompt: str | None = None,
     *,
     samples: int = 1,
 ) -> LoadedModel:
-    """Loads the model, and says so in a status line. `prompt` is the only one, with at most so many `samples`, which
+    """Loads the models, and says so in a status line. `prompt` is the only one, with at most so many `samples`, which
     share it; None if many will follow. What is kept of a long one need not be prefilled. Raises as `LoadedModel`.
     """
+    model, draft = models
     loading = LoadingLine(console, model.reference)
     listener = Listener(loading, lambda note: (console.warn if note.grave else console.note)(note.text))
     tokens = len(prompt.encode()) // _MIN_BYTES_PER_TOKEN + _MAX_TEMPLATE_TOKENS if prompt else 0
@@ -98,6 +98,7 @@ def load(
             name=model.reference,
             workload=workload,
             kv_folder=folder_in(console.environ, settings.cache_size) if tokens >= _MIN_KEPT_TOKENS else None,
+            draft=draft,
         )
     finally:
         loading.end()

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from r1.commands.models import find_models
 from r1.commands.run import load, status_of
 from r1.console import Console
 from r1.engine.model import LoadCancelled
@@ -21,7 +22,6 @@ from r1.jsonl.asking import Asked, Asking
 from r1.jsonl.earlier_answers import EarlierAnswers
 from r1.jsonl.line_reader import LineReader
 from r1.jsonl.results import Result, Results
-from r1.library import find_model
 from r1.loaded_model import LoadedModel
 from r1.prompt_input import PromptLine, PromptOptions, read_lines
 from r1.prompt_limit import limit_of
@@ -68,14 +68,15 @@ def run_lines(console: Console, prompt: PromptOptions, options: LineOptions, set
     with Interrupt() as interrupt, AnswerNow() as answer_now:
         try:
             with interrupt.raising():
-                model = find_model(console, settings.model)
+                models = find_models(console, settings)
+                model = models.answering
                 earlier = _read_earlier(console, options, settings)
                 lines = read_lines(console, prompt, partial(limit_of, model.path, settings.ctx))
             with closing(LineReader(_without(earlier, lines, progress), interrupt)) as reader:
                 if file is not None and earlier.found and not reader.has_line():
                     reader.raise_error()  # there is none: everything was answered before
                 else:
-                    with load(console, settings, interrupt, model) as loaded:
+                    with load(console, settings, interrupt, models) as loaded:
                         asking = Asking(loaded.settings, options.form, answer_now)
                         reporting = _reporting(console, loaded, interrupt, model.reference)
                         answering = Answering(loaded, reader, results, progress, asking, reporting)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from r1.commands.models import find_draft
 from r1.console import Console
 from r1.engine.llama import Stop
 from r1.engine.prompt import Turn
 from r1.fit.fitted_model import Listener, Workload
+from r1.fit.planner import DraftFile
 from r1.library import find_model, open_store, require_runnable
 from r1.loaded_model import LoadedModel
 from r1.serve.engine_thread import EngineThread
@@ -71,10 +73,11 @@ def serve_models(console: Console, options: ServeOptions, settings: Settings) ->
     if access.warning is not None:
         console.warn(access.warning)
     pinned = None if options.pinned is None else find_model(console, options.pinned)
+    draft = find_draft(console, settings, is_required=pinned is not None)
     models = ServedModels(console.environ, settings.model, pinned)
     stop = Stop()
     bound = bind(options.host, options.port)
-    host = ModelHost(partial(_load, console, models, settings, stop), None if pinned else options.keep_alive_s)
+    host = ModelHost(partial(_load, console, models, settings, draft, stop), None if pinned else options.keep_alive_s)
     engine = EngineThread(host, stop, settings.parallel or 1)
     service = Service(engine, models, settings, options.queue)
 
@@ -99,13 +102,15 @@ def serve_models(console: Console, options: ServeOptions, settings: Settings) ->
     return ExitStatus(128 + number)
 
 
-def _load(console: Console, models: ServedModels, settings: Settings, stop: Stop, name: str) -> LoadedModel:
+def _load(
+    console: Console, models: ServedModels, settings: Settings, draft: DraftFile | None, stop: Stop, name: str
+) -> LoadedModel:
     model = models.get(name)
     workload = Workload(is_parallel=True)
     listener = Listener(note=lambda note: (console.warn if note.grave else console.note)(note.text))
     with model.named_in_errors():
         require_runnable(open_store(console.environ), model.stored)
-        loaded = LoadedModel(model.stored.path, settings, stop, listener, name=name, workload=workload)
+        loaded = LoadedModel(model.stored.path, settings, stop, listener, name=name, workload=workload, draft=draft)
     if loaded.sequences == 1:  # planned once: a context that grows with a conversation would lose its cache each time
         loaded.configure(replace(settings, ctx=loaded.plan.context))
     return loaded

@@ -7,24 +7,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from r1.engine.context import Context, ContextParams
+from r1.engine.draft_model import DraftModel
 from r1.engine.llama import Stop
-from r1.engine.model import LoadCancelled, Model
-from r1.engine.read_ahead import read_ahead
+from r1.engine.model import Model
+from r1.fit.fitted_draft import FittedDraft
 from r1.fit.plan import MemoryPlan
 from r1.fit.planner import MemoryPlanner, Note, threads_of
 from r1.fit.sequences import Wanted
+from r1.fit.weights import Progress, load_weights
 from r1.settings import Settings
 from r1_quantize.errors import NotEnoughSpace
 
 _SHARED_PROMPT = 2048  # tokens, the least that several prompts at once have room for
-_READING_SHARE = 0.8  # of the progress, if the file has to be read from disk first
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """`progress` is called with the share of the model that is loaded, `note` with each note about the plan."""
+    """`progress` is called with the share of the weights that is loaded, the draft model's included; `note` with each
+    note about the plan.
+    """
 
-    progress: Callable[[float], None] = lambda _: None
+    progress: Progress = lambda _: None
     note: Callable[[Note], None] = lambda _: None
 
 
@@ -46,10 +49,13 @@ class Workload:
 
 
 class FittedModel:
-    """The weights, the settings in force, and at most one context at a time. Close it when done."""
+    """The weights, the settings in force, and at most one context at a time; the draft model, if the planner has one,
+    with a context like that. Close it when done.
+    """
 
     def __init__(self, path: Path, planner: MemoryPlanner, workload: Workload, stop: Stop, listener: Listener) -> None:
         """Loads the weights; `stop` ends it. Raises BadGGUF, UsageError, NotEnoughSpace, LoadCancelled."""
+        self.draft_model: DraftModel | None = None  # for the present context
         self._path = path
         self._planner = planner
         self._workload = workload
@@ -59,8 +65,11 @@ class FittedModel:
         self._refused_layers = 0  # by the GPU; reset to 0 after the user was told
         tokens = workload.prompt_tokens
         self.plan = planner.plan(planner.context_for(tokens) if tokens else None, wanted=self._wanted)
-        self._model: Model | None = self._load()
         self._context: Context | None = None
+        self._draft = FittedDraft(planner.draft, planner, stop) if planner.draft else None
+        self._model: Model | None = self._load()
+        if self._draft is not None:
+            self._load_draft(self._draft, self._model)
 
     @property
     def settings(self) -> Settings:
@@ -119,6 +128,8 @@ class FittedModel:
 
     def close(self) -> None:
         self._close_context()
+        if self._draft is not None:
+            self._draft.close()
         if self._model is not None:
             self._model.close()
 
@@ -148,26 +159,29 @@ class FittedModel:
 
     def _load(self) -> Model:
         """Loads the weights, with as many layers on the GPU as it accepts."""
-        reads_first = False
-
-        def reading(share: float) -> bool:
-            nonlocal reads_first
-            reads_first = True
-            self._listener.progress(_READING_SHARE * share)
-            return not self._stop()
-
-        def loading(share: float) -> bool:
-            self._listener.progress(_READING_SHARE + (1 - _READING_SHARE) * share if reads_first else share)
-            return not self._stop()
-
-        if not read_ahead(self._path, self._planner.machine.usable, reading):
-            raise LoadCancelled
+        share = self._own_share
         while True:
             placement = self._planner.placement(self.plan)
             try:
-                return Model(self._path, placement, mapped=self._planner.maps, on_progress=loading)
+                return load_weights(
+                    self._path, placement, self._planner, self._stop, lambda done: self._listener.progress(share * done)
+                )
             except NotEnoughSpace as exc:
                 self._step_down(exc)
+
+    def _load_draft(self, draft: FittedDraft, model: Model) -> None:
+        share = self._own_share
+        try:
+            draft.load(self.plan, model, lambda done: self._listener.progress(share + (1 - share) * done))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _own_share(self) -> float:
+        """The model's share of all weights, those of its draft model included."""
+        shape = self._planner.shape
+        return shape.weights / (shape.weights + (shape.draft.weights if shape.draft else 0))
 
     def _suffices(self, context: Context, plan: MemoryPlan) -> bool:
         """A context length that the user chose is exact; otherwise a longer one will do."""
@@ -192,10 +206,20 @@ class FittedModel:
                 self._model = None
                 plan = self._planner.plan(plan.context, loaded=self.plan.gpu_layers, wanted=self._wanted)
                 continue
+            self._make_draft_model(context, plan)
             self.plan = plan
             self._note_refused_layers()
             self.give_notes()
             return context
+
+    def _make_draft_model(self, context: Context, plan: MemoryPlan) -> None:
+        if self._draft is None:
+            return
+        try:
+            self.draft_model = self._draft.context_like(context, plan)
+        except BaseException:
+            context.close()
+            raise
 
     def _step_down(self, refusal: NotEnoughSpace) -> None:
         """Plans fewer layers on the GPU, after it refused the planned number. Raises `refusal` when there are none."""
@@ -215,6 +239,9 @@ class FittedModel:
             self._refused_layers = 0
 
     def _close_context(self) -> None:
+        self.draft_model = None
+        if self._draft is not None:
+            self._draft.close_context()
         if self._context is not None:
             self._context.close()
             self._context = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -16,6 +17,7 @@ from r1.chat.worker import Failed, Loading, Noted, Ready, Warmed, Worker, Worker
 from r1.engine.events import Answer, Finished, Prefill, Thinking, Thought
 from r1.engine.prompt import Turn
 from r1.evaluate.polling import Polling
+from r1.fit.planner import DraftFile
 from r1.kv_store.kv_folder import KvFolder
 from r1.loaded_model import LoadedModel
 from r1.settings import Settings
@@ -28,9 +30,9 @@ EVENT_TIMEOUT_S = 60.0
 class Desk:
     """A worker and its events."""
 
-    def __init__(self, path: Path, kv_folder: KvFolder | None = None) -> None:
+    def __init__(self, path: Path, kv_folder: KvFolder | None = None, draft: DraftFile | None = None) -> None:
         self.events: SimpleQueue[WorkerEvent] = SimpleQueue()
-        self.worker = Worker(self.events.put, kv_folder=kv_folder)
+        self.worker = Worker(self.events.put, kv_folder=kv_folder, find_draft=lambda: draft)
         self.path = path
 
     def open(self) -> list[WorkerEvent]:
@@ -72,6 +74,37 @@ def kept(events: list[WorkerEvent]) -> tuple[int, int]:
     """The tokens of the prompt that were in the cache already, and all of its tokens."""
     prefills = [event for event in events if isinstance(event, Prefill)]
     return prefills[0].done, prefills[0].total
+
+
+class TestDraftModel:
+    """It is loaded with the first model, and with later ones for which it can draft."""
+
+    def test_drafts_for_the_model(self, large_path: Path, tiny_path: Path) -> None:
+        desk = Desk(large_path, draft=DraftFile(tiny_path, "tiny"))
+        (ready,) = [event for event in desk.open() if isinstance(event, Ready)]
+        assert ", and a draft model with the same: " in ready.plan
+        finished = desk.ask(QUESTION, [], replace(SETTINGS, speculate="draft"))[-1]
+        assert isinstance(finished, Finished)
+        assert finished.drafted is not None
+        assert finished.drafted.accepted > 0
+        desk.worker.close()
+
+    def test_one_with_another_vocabulary_is_an_error_at_the_start_and_later_left_out(
+        self, endless_path: Path, tiny_path: Path, large_path: Path
+    ) -> None:
+        desk = Desk(large_path, draft=DraftFile(endless_path, "endless"))
+        failed = desk.open()[-1]
+        assert isinstance(failed, Failed)
+        assert str(failed.error).startswith("endless cannot draft for large.gguf: ")
+        desk.path = tiny_path
+        events = desk.open()
+        assert isinstance(events[-1], Ready)
+        (note,) = [event for event in events if isinstance(event, Noted)]
+        assert note.grave
+        assert note.text.startswith("endless cannot draft for Q8_0.gguf: ")
+        assert note.text.endswith("; answering without a draft model")
+        assert isinstance(desk.ask(QUESTION, [])[-1], Finished)
+        desk.worker.close()
 
 
 class TestOpen:

@@ -45,7 +45,7 @@ class TestRefusal:
         made = fitted(tiny_path)
         made.plan = replace(made.plan, gpu_layers=1)  # as if a layer were on a GPU
         monkeypatch.setattr("r1.fit.fitted_model.Context", refusing(Context))
-        monkeypatch.setattr("r1.fit.fitted_model.Model", refusing(Model))
+        monkeypatch.setattr("r1.fit.weights.Model", refusing(Model))
         with pytest.raises(NotEnoughSpace, match="memory, too"):
             made.context_for(10)
         assert made.context_for(10).length == 256
