@@ -118,7 +118,7 @@ class TestJson:
 
     KEYS = (
         *("answer", "thinking", "finish_reason", "thinking_end", "valid"),
-        *("model", "seed", "context", "usage", "timings"),
+        *("model", "seed", "context", "usage", "timings", "speculation"),
     )
 
     def test_one_object_has_everything(self, r1: Run) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from r1.engine.context import PromptTooLong
 from r1.engine.events import (
     Answer,
+    Drafted,
     Event,
     Finished,
     FinishReason,
@@ -44,6 +45,7 @@ class FakeEngine:
     steps: int = 0
     settings: list[Settings] = field(default_factory=list)
     forms: list[Form | None] = field(default_factory=list)
+    drafted: Drafted | None = None  # in each reply
     _prompts: dict[Request, str] = field(default_factory=dict)
     _left: dict[Request, int] = field(default_factory=dict)
     _is_wide: bool = False
@@ -105,4 +107,4 @@ class FakeEngine:
     ) -> list[Event]:
         del self._left[request]
         self.log.append(f"end {self._prompts[request]}")
-        return [*events, Finished(reason, Usage(4, 2, 3), TIMINGS, threads=1, thinking_end=end)]
+        return [*events, Finished(reason, Usage(4, 2, 3), TIMINGS, 1, end, self.drafted)]

@@ -58,6 +58,7 @@ class RunningTurn:
             started=self.started,
             trimmed=False,
             thinking_end=finished.thinking_end if finished else None,
+            drafted=finished.drafted if finished else None,
         )
 
 

@@ -14,7 +14,7 @@ from r1_quantize.files import expanded
 if TYPE_CHECKING:
     from r1.forms.form import Form
 
-SETTINGS = ("temp", "top-p", "max-tokens", "reserve", "seed", "ctx", "loop-guard")
+SETTINGS = ("temp", "top-p", "max-tokens", "reserve", "seed", "ctx", "loop-guard", "speculate")
 BUDGETS = (*EFFORTS, "off")
 FORMS = ("schema", "choices", "regex", "grammar", "off")
 

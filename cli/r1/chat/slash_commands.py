@@ -25,6 +25,7 @@ from r1.chat.view import name_of
 from r1.chat.votes import votes, with_votes
 from r1.engine.events import THINKING_ENDS
 from r1.history.history import StoredTurn
+from r1.render.drafts import drafts_in_words
 from r1_quantize import units
 from r1_quantize.errors import UsageError
 from r1_quantize.files import expanded
@@ -145,7 +146,7 @@ def _model(chat: Chat, argument: str) -> None:
 @COMMANDS.add(
     "set",
     "[NAME VALUE]",
-    "change temp, top-p, max-tokens, reserve, seed, ctx or loop-guard",
+    "change temp, top-p, max-tokens, reserve, seed, ctx, loop-guard or speculate",
     completions=lambda _: SETTINGS,
     while_busy=True,
 )
@@ -159,6 +160,7 @@ def _set(chat: Chat, argument: str) -> None:
     seed        a number, or random
     ctx         tokens of context, or auto
     loop-guard  on or off: ends thinking and answers that go round in circles
+    speculate   off, lookup, draft or auto: how tokens are guessed ahead
     """
     name, value = [*argument.split(maxsplit=1), "", ""][:2]
     ready = chat.model.ready
@@ -450,6 +452,7 @@ def _speed_lines(chat: Chat) -> list[str]:
                 f"decode       {timings.decode_tps:.1f} tok/s",
                 f"first token  {timings.ttft_s:.2f} s",
                 f"total        {timings.total_s:.1f} s, {tokens} tokens",
+                *([f"drafts       {drafts_in_words(turn.drafted)}"] if turn.drafted else []),
                 *([f"thinking     {ending}"] if (ending := THINKING_ENDS.get(turn.thinking_end)) else []),
             ]
     return []

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from r1.engine.context import PromptTooLong
+from r1.engine.events import Drafted
 from r1.engine.request import Request
 from r1.evaluate.judging import NOT_COMPARED, Judge, Judgement
 from r1.evaluate.problems import BadLine, Problem
@@ -149,6 +150,7 @@ class Evaluation:
     def _record(self, sample: SampleToDraw, reply: Reply) -> SampleRecord:
         """An answer that was cut off says nothing."""
         finished = reply.finished
+        drafted = finished.drafted or Drafted()
         found = Judgement(None, False, NOT_COMPARED)
         if finished.reason == "stop":
             found = self._judge.judge(sample.problem, reply.answer)
@@ -165,6 +167,9 @@ class Evaluation:
             thinking_tokens=finished.usage.thinking_tokens,
             answer_tokens=finished.usage.answer_tokens,
             discarded_tokens=finished.usage.discarded_tokens,
+            passes=drafted.passes,
+            drafted_tokens=drafted.proposed,
+            accepted_tokens=drafted.accepted,
         )
 
     def _end(self, record: SampleRecord, answer: str, thinking: str) -> None:

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from r1.engine.events import Drafted
 from r1.evaluate.estimates import NO_ANSWER, Estimate, Vote, consensus, pass_at_1, powers
 from r1.evaluate.judging import LITERALLY, Judge
 from r1.evaluate.problems import Problem
 from r1.evaluate.sample_log import SampleRecord
+from r1.evaluate.voting import total_drafted
 from r1_quantize.catalog import Checkpoint
 
 _AIME_2024 = "1dc703fe897938689b2a09c3c75db61d7e686932435e7ed559f362f7093ee12c"
@@ -41,7 +43,8 @@ class Figures:
 
     `consensus` has the share for each number of votes that some problem has samples for. `undecided` are the problems
     with samples whose most frequent answer is not settled: several are as frequent, or the samples that are missing
-    could change it. `tps`: tokens per second of all samples together; None if there are no samples.
+    could change it. `tps`: tokens per second of all samples together; None if there are no samples. `drafted` is what
+    came of drafts; None without speculation.
     """
 
     asked: int
@@ -60,6 +63,7 @@ class Figures:
     wall_s: float
     undecided: tuple[str, ...] = field(default=())
     published: Published | None = None
+    drafted: Drafted | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -109,6 +113,7 @@ def figures(
             if k > 1 and each and not is_decided(each, k)
         ),
         published=published,
+        drafted=total_drafted(sample.drafted for sample in used),
     )
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Voted:
-    """The reply that a vote came to, and its seed. Its timings are those of the whole vote; a vote that was interrupted
-    makes it an interrupted reply.
+    """The reply that a vote came to, and its seed. Its timings and drafts are those of the whole vote; a vote that was
+    interrupted makes it an interrupted reply.
 
     `fields` are further keys of its JSON object. `problem` says why there is no winner; None if there is one, or if the
     answers are prose. `remarks` are for people, `warnings` for scripts, too.
@@ -69,10 +69,11 @@ class Polling:
         shown = result.shown
         assert shown is not None, "a sample is drawn before the vote ends"
         reason = "interrupted" if result.is_interrupted else shown.reply.finished.reason
+        finished = replace(shown.reply.finished, reason=reason, timings=voting.timings, drafted=voting.drafted)
         line = closing_line(result, voting.vote.options)
         remarks, warnings = self._literally()
         return Voted(
-            reply=replace(shown.reply, finished=replace(shown.reply.finished, reason=reason, timings=voting.timings)),
+            reply=replace(shown.reply, finished=finished),
             seed=shown.seed,
             load_s=voting.load_s,
             fields=vote_fields(result, len(self._literal)),

@@ -12,6 +12,7 @@ from r1.evaluate.problems import BadLine
 from r1.evaluate.sample_log import Cache
 from r1.markdown.wrap import wrap
 from r1.render.bars import bar
+from r1.render.drafts import drafts_in_words, drafts_object
 from r1_quantize import units
 
 _LABEL_COLUMNS = 13  # of the label before a fact
@@ -75,7 +76,7 @@ def report_lines(subject: Subject, figures: Figures, layout: Layout) -> list[str
     if _has_votes(figures):
         lines += ["", *_fact("votes", "share of problems that a vote among so many samples gets right", layout)]
         lines += _rows(figures, layout)
-    return [line.replace("±", "+-") if layout.is_ascii else line for line in lines]
+    return [line.replace("±", "+-").replace("×", "x") if layout.is_ascii else line for line in lines]
 
 
 def report_object(subject: Subject, figures: Figures, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,6 +110,7 @@ def report_object(subject: Subject, figures: Figures, settings: Mapping[str, Any
         },
         "wall_s": round(figures.wall_s, 3),
         "tps": None if figures.tps is None else round(figures.tps, 2),
+        "speculation": drafts_object(figures.drafted),
         "bad_lines": [{"line": bad.line, "error": bad.reason} for bad in subject.bad_lines],
     }
 
@@ -149,6 +151,8 @@ def _facts(figures: Figures, *, has_math: bool) -> list[tuple[str, str]]:
         why = "because math-verify found no result" if has_math else 'without math-verify; pip install "r1-local[math]"'
         facts.append(("literally", f"{units.count(figures.literally, 'answer')} could only be compared as text, {why}"))
     facts += [("tokens", _tokens(figures)), ("speed", _speed(figures))]
+    if figures.drafted is not None and figures.drafted.proposed:
+        facts.append(("drafts", drafts_in_words(figures.drafted)))
     if figures.undecided:
         shown = ", ".join(figures.undecided[:_SHOWN])
         more = f" and {len(figures.undecided) - _SHOWN:,} more" if len(figures.undecided) > _SHOWN else ""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from r1.console import printable
+from r1.engine.events import Drafted
 from r1.engine.kv_types import KV_TYPES
 from r1_quantize import units
 from r1_quantize.errors import UNUSABLE_PATH, Busy, UsageError
@@ -61,7 +62,8 @@ class SampleRecord:
     """What became of one sample. `final` is what its answer says in the end; None: nothing that can be compared.
 
     `how` is the way `final` was compared with the right answer. `wall_s`: the seconds since the sample before it ended,
-    or since the start.
+    or since the start. With speculation it was generated in so many `passes`, which checked the `drafted_tokens`; 0
+    without.
     """
 
     line: int
@@ -77,6 +79,9 @@ class SampleRecord:
     answer_tokens: int = 0
     discarded_tokens: int = 0
     wall_s: float = 0.0
+    passes: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
     @property
     def key(self) -> Key:
@@ -91,12 +96,17 @@ class SampleRecord:
         """The object of its line, with the text of the reply."""
         return {**{name: getattr(self, name) for name in _TYPES}, "answer": answer, "thinking": thinking}
 
+    @property
+    def drafted(self) -> Drafted | None:
+        """What came of drafts; None without speculation."""
+        return Drafted(self.drafted_tokens, self.accepted_tokens, self.passes) if self.passes else None
+
     @classmethod
     def from_json(cls, value: object) -> Self | None:
         """The record of a line; None if it is none."""
         if not isinstance(value, dict):
             return None
-        values: dict[str, Any] = {name: value.get(name) for name in _TYPES}
+        values: dict[str, Any] = {name: value.get(name, _ADDED.get(name)) for name in _TYPES}
         fits = all(_is_value(values[name], kind) for name, kind in _TYPES.items())
         return cls(**values) if fits else None
 
@@ -115,8 +125,14 @@ _TYPES: dict[str, Any] = {
     "answer_tokens": int,
     "discarded_tokens": int,
     "wall_s": int | float,
+    "passes": int,
+    "drafted_tokens": int,
+    "accepted_tokens": int,
 }
 """The fields of a record, in the order of its line, and their types."""
+
+_ADDED = {"passes": 0, "drafted_tokens": 0, "accepted_tokens": 0}
+"""Fields that a record of an earlier r1 does not have."""
 
 
 def _is_value(value: object, kind: Any) -> bool:

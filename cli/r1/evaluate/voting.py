@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Protocol
 
-from r1.engine.events import Event, Prefill, Timings
+from r1.engine.events import Drafted, Event, Prefill, Timings
 from r1.engine.request import Request
 from r1.evaluate.vote import Vote
 from r1.render.reply_text import Reply, ReplyText
@@ -57,6 +57,7 @@ class Voting:
         self._hurried_before = 0  # what the next samples begin with
         self._running: dict[Request, _Running] = {}
         self._first: Timings | None = None  # of the sample that read the prompt for all
+        self._drafted: list[Drafted | None] = []  # of each sample that has ended
 
     @property
     def seconds(self) -> float:
@@ -75,6 +76,11 @@ class Voting:
         """Of the whole vote, once it has been run."""
         first = self._first or Timings(0.0, 0.0, 0.0, 0.0)
         return replace(first, decode_tps=self.rate, total_s=self.seconds - self.load_s)
+
+    @property
+    def drafted(self) -> Drafted | None:
+        """In all samples."""
+        return total_drafted(self._drafted)
 
     @property
     def is_reading(self) -> bool:
@@ -144,4 +150,17 @@ class Voting:
     def _end(self, running: _Running, reply: Reply) -> None:
         if running.number == 0:
             self._first = reply.finished.timings
+        self._drafted.append(reply.finished.drafted)
         self.vote.add(running.number, reply)
+
+
+def total_drafted(drafted: Iterable[Drafted | None]) -> Drafted | None:
+    """In several replies; None if there was speculation in none. Their common speed-up is not known."""
+    known = [each for each in drafted if each is not None]
+    if not known:
+        return None
+    return Drafted(
+        proposed=sum(each.proposed for each in known),
+        accepted=sum(each.accepted for each in known),
+        passes=sum(each.passes for each in known),
+    )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from r1.engine.events import Finished, FinishReason, ThinkingEnd, Timings, Usage
+from r1.engine.events import Drafted, Finished, FinishReason, ThinkingEnd, Timings, Usage
 from r1.engine.prompt import Attachment
 
 _MAX_TITLE = 60  # characters
@@ -56,7 +56,7 @@ class StoredTurn:
     """A turn in the history. `finish_reason` None: the reply was cut off, or is still being generated.
 
     `id` is the key that the methods of `History` take, `number` its place in the conversation, from 1. `thinking_end`
-    None: the thinking did not end, or an r1 answered that did not save this yet.
+    None: the thinking did not end, or an r1 answered that did not save this yet. `drafted` is not saved.
     """
 
     id: int
@@ -72,6 +72,7 @@ class StoredTurn:
     started: float  # seconds since the epoch
     trimmed: bool  # shown, but not in the model's context
     thinking_end: ThinkingEnd | None = None
+    drafted: Drafted | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from r1.engine.events import Finished, Timings, Usage
 from r1.fit.plan import MemoryPlan
+from r1.render.drafts import drafts_object
 from r1.render.reply_text import Reply
 
 
@@ -29,6 +30,7 @@ def reply_object(
         "context": None if plan is None else _context(plan, reply.finished.threads),
         "usage": asdict(reply.finished.usage),
         "timings": {name: round(value, 4) for name, value in timings.items()},
+        "speculation": drafts_object(reply.finished.drafted),
     }
 
 

@@ -86,6 +86,7 @@ class TestCommands:
             ("ctx", "512", "0"),
             ("reserve", "300", "-1"),
             ("loop-guard", "off", "maybe"),
+            ("speculate", "lookup", "on"),
         ],
     )
     def test_settings_are_changed_or_refused(self, talk: Talk, name: str, good: str, bad: str) -> None:
@@ -152,6 +153,17 @@ class TestCommands:
         talk.say(SUM)
         words = talk.say("/stats").split()
         assert {"prefill", "decode", "first", "memory", "resident"} <= set(words)
+
+    def test_stats_say_what_came_of_drafts(self, talk: Talk) -> None:
+        talk.say("/set speculate off")
+        talk.say(SUM)
+        assert "drafts" not in talk.say("/stats")
+        talk.say("/set speculate auto")
+        talk.say(LETTERS)
+        assert re.search(r"\ndrafts       (none|[\d,]+ of [\d,]+ tokens? accepted, [\d.]+ a pass)", talk.say("/stats"))
+
+    def test_a_draft_model_cannot_be_wanted_later(self, talk: Talk) -> None:
+        assert "there is no draft model; start r1 with --draft MODEL" in talk.say("/set speculate draft")
 
     def test_a_missing_model_is_reported_and_the_present_one_stays(self, talk: Talk) -> None:
         assert "missing.gguf is not here" in talk.say("/model missing.gguf")
@@ -236,7 +248,7 @@ class TestCommands:
         for command in ("/help set", "/help /set"):
             printed = talk.say(command)
             assert printed.startswith(
-                "/set [NAME VALUE]\n  change temp, top-p, max-tokens, reserve, seed, ctx or loop-guard\n"
+                "/set [NAME VALUE]\n  change temp, top-p, max-tokens, reserve, seed, ctx, loop-guard or speculate\n"
             )
             assert "\n  temp        0 to 10; 0: always the most likely token\n" in printed
         assert "/quit" in talk.say("/help exit")

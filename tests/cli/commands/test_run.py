@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from r1.engine.context import Context, Part
-from r1.fit import fitted_model
+from r1.fit import weights
 from r1.forms.form import Form
 from tests.conftest import Run
 from tests.fakes.in_process import run_here
@@ -150,7 +150,7 @@ class TestJson:
 
     KEYS = (
         *("answer", "thinking", "finish_reason", "thinking_end", "valid"),
-        *("model", "seed", "context", "usage", "timings"),
+        *("model", "seed", "context", "usage", "timings", "speculation"),
     )
 
     def test_an_answer_that_is_cut_off_has_its_reason_and_status(self, r1: Run) -> None:
@@ -415,7 +415,7 @@ class TestSignals:
             signal.raise_signal(number)
             return on_progress(0.5)
 
-        monkeypatch.setattr(fitted_model, "read_ahead", read_ahead)
+        monkeypatch.setattr(weights, "read_ahead", read_ahead)
         assert self.run(environ, SUM) == (status, "", "")
         assert self.run(environ, "--jsonl", stdin=b'"hi"\n') == (status, "", "")
         code, out, err = self.run(environ, "--json", "--seed", "7", SUM)
@@ -439,7 +439,7 @@ class TestSignals:
         self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, number: int, status: int
     ) -> None:
         signal_after(monkeypatch, number, batches=6)
-        code, out, err = self.run(environ, "--thinking", "show", SUM)
+        code, out, err = self.run(environ, "--thinking", "show", "--speculate", "off", SUM)
         assert (code, out) == (status, "")
         assert re.fullmatch(r"[^\n]+\n", err)
 
@@ -449,7 +449,7 @@ class TestSignals:
         whole = json.loads(self.run(environ, "--json", SUM)[1])
         in_answer = whole["usage"]["thinking_tokens"] + 4
         signal_after(monkeypatch, number, batches=in_answer)
-        code, out, err = self.run(environ, SUM)
+        code, out, err = self.run(environ, "--speculate", "off", SUM)
         assert (code, err) == (status, "")
         assert out.endswith("\n")
         assert whole["answer"].startswith(out.rstrip("\n"))
@@ -463,7 +463,7 @@ class TestAnswerNow:
     LINE = re.compile(r"r1: the thinking was ended after \d+ tokens, by the signal to answer now\n")
 
     def report(self, environ: dict[str, str], *options: str | Path) -> tuple[dict[str, Any], str]:
-        done = run_here("run", "--json", "--temp", "0", *options, SUM, environ=environ)
+        done = run_here("run", "--json", "--temp", "0", "--speculate", "off", *options, SUM, environ=environ)
         assert done.returncode == 0
         return json.loads(done.stdout), done.stderr.decode()
 
@@ -485,7 +485,7 @@ class TestAnswerNow:
             signal.raise_signal(signal.SIGUSR1)
             return True
 
-        monkeypatch.setattr(fitted_model, "read_ahead", read_ahead)
+        monkeypatch.setattr(weights, "read_ahead", read_ahead)
         report, _ = self.report(environ, "-m", pensive_path, "--choices", "42,43")
         assert (report["thinking_end"], report["thinking"]) == ("user", "")
 

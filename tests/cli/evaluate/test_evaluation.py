@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from r1.engine.events import Drafted
 from r1.engine.request import Request
 from r1.evaluate.equivalence import Equivalence
 from r1.evaluate.evaluation import Evaluation, SampleToDraw, samples_to_draw
@@ -133,6 +134,22 @@ class TestRun:
         run = evaluation(engine)
         run.run(draw([problem(1, question="3 a"), problem(2, question="wide 2 b")]), lambda: False)
         assert engine.log == ["begin 3 a", "end 3 a", "begin wide 2 b", "end wide 2 b"]
+
+    def test_drafts_of_a_sample_are_recorded(self) -> None:
+        run = evaluation(FakeEngine(drafted=Drafted(9, 6, 3, 1.5)))
+        run.run(draw([problem(1, question="2 a"), problem(2, question="3 b")]), lambda: False)
+        assert [record.drafted for record in run.records] == [Drafted(9, 6, 3)] * 2
+        (record, _) = run.records
+        assert SampleRecord.from_json(record.to_json("", "")) == record
+
+    def test_a_record_of_an_earlier_r1_has_no_drafts(self) -> None:
+        run = evaluation(FakeEngine(drafted=Drafted(9, 6, 3, 1.5)))
+        run.run(draw([problem(1, question="2 a")]), lambda: False)
+        (record,) = run.records
+        older = record.to_json("", "")
+        for name in ("passes", "drafted_tokens", "accepted_tokens"):
+            del older[name]
+        assert SampleRecord.from_json(older) == replace(record, passes=0, drafted_tokens=0, accepted_tokens=0)
 
     def test_what_a_signal_ends_is_not_recorded(self) -> None:
         engine = FakeEngine()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from r1.engine.events import Drafted
 from r1.evaluate.equivalence import Equivalence
 from r1.evaluate.figures import Ended, Figures, Published, figures
 from r1.evaluate.final_answer import final_answer
@@ -43,6 +44,12 @@ class TestLines:
         assert "speed        50 tok/s of all samples together; 200 tokens in 4 s" in text
         assert "“Please reason step by step.”" in text
         assert "      4  50.0 % ± 50.0" in text
+
+    def test_say_what_came_of_drafts_if_there_were_any(self) -> None:
+        for drafted, line in ((None, ""), (Drafted(0, 0, 9), ""), (Drafted(40, 30, 20), "30 of 40 tokens accepted")):
+            text = "\n".join(report_lines(SUBJECT, replace(found(), drafted=drafted), Layout()))
+            assert ("\ndrafts       " in text) == bool(line)
+            assert line in text
 
     @pytest.mark.parametrize("columns", [20, 40, 80, 200])
     def test_fit_the_terminal(self, columns: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from r1.engine.events import Drafted
 from r1.engine.request import Request
 from r1.evaluate.vote import Vote, VoteOptions
 from r1.evaluate.voting import MakeRequest, Voting
@@ -142,6 +143,19 @@ def test_the_timings_are_those_of_the_whole_vote(loaded: LoadedModel) -> None:
     assert timings.prefill_tps > 0
     assert timings.ttft_s < timings.total_s <= held.seconds
     assert timings.decode_tps == held.rate > held.tokens / held.seconds
+
+
+def test_drafts_are_those_of_all_samples(loaded: LoadedModel) -> None:
+    held = voting(loaded, VoteOptions(4, confidence=1, first=4))
+    assert held.drafted is None
+    held.run(lambda: False)
+    samples = [sample.reply.finished.drafted for sample in held.vote.result().samples]
+    assert held.drafted == Drafted(
+        sum(each.proposed for each in samples if each),
+        sum(each.accepted for each in samples if each),
+        sum(each.passes for each in samples if each),
+    )
+    assert held.drafted.passes > 0
 
 
 def test_the_prompt_is_read_before_the_first_token(loaded: LoadedModel) -> None:

@@ -44,13 +44,14 @@ def usage_object(usages: Sequence[Usage], count: int) -> dict[str, Any]:
 
 def timings_object(finished: Finished) -> dict[str, Any]:
     """Tokens, milliseconds and rates, as llama-server has them: of the prompt, and of what was generated."""
-    usage, timings = finished.usage, finished.timings
+    usage, timings, drafted = finished.usage, finished.timings, finished.drafted
     computed = usage.prompt_tokens - usage.cached_tokens
     generated = usage.thinking_tokens + usage.discarded_tokens + usage.answer_tokens
     return {
         "cache_n": usage.cached_tokens,
         **_rates("prompt", computed, timings.ttft_s),
         **_rates("predicted", generated, timings.total_s - timings.ttft_s),
+        **({"draft_n": drafted.proposed, "draft_n_accepted": drafted.accepted} if drafted and drafted.proposed else {}),
     }
 
 

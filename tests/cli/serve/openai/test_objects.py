@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from r1.engine.events import Finished, Scored, Timings, Usage
+from r1.engine.events import Drafted, Finished, Scored, Timings, Usage
 from r1.serve.errors import ApiError
 from r1.serve.openai.objects import error_object, finish_reason, score_object, timings_object, usage_object
+from r1.serve.web.openapi.openai_objects import SCHEMAS
 
 
 class TestUsage:
@@ -33,6 +35,15 @@ def test_timings_are_llama_servers() -> None:
     assert (made["cache_n"], made["prompt_n"], made["predicted_n"]) == (6, 4, 50)
     assert (made["prompt_ms"], made["prompt_per_second"]) == (500, 8)
     assert (made["predicted_ms"], made["predicted_per_token_ms"], made["predicted_per_second"]) == (1000, 20, 50)
+
+
+@pytest.mark.parametrize(("drafted", "has_them"), [(None, False), (Drafted(0, 0, 9), False), (Drafted(9, 6, 3), True)])
+def test_drafts_are_in_the_timings_where_there_were_some(drafted: Drafted | None, has_them: bool) -> None:
+    made = timings_object(Finished("stop", Usage(1, 1, 1), Timings(0.1, 1.0, 1.0, 1.0), drafted=drafted))
+    assert ("draft_n" in made) == has_them
+    if has_them:
+        assert (made["draft_n"], made["draft_n_accepted"]) == (9, 6)
+    Draft202012Validator(SCHEMAS["OpenAITimings"]).validate(made)
 
 
 def test_timings_of_nothing_are_zero() -> None:

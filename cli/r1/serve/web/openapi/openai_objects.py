@@ -33,6 +33,7 @@ _ERROR = made(
     {"error": made({"message": STRING, "type": word(*_TYPES), "param": or_null(STRING), "code": or_null(STRING)})}
 )
 
+_DRAFTS = ("draft_n", "draft_n_accepted")
 _TIMINGS = made(
     {
         "cache_n": COUNT,
@@ -41,7 +42,9 @@ _TIMINGS = made(
             for part in ("prompt", "predicted")
             for name in ("n", "ms", "per_token_ms", "per_second")
         },
+        **dict.fromkeys(_DRAFTS, COUNT),
     },
+    optional=_DRAFTS,
     what="Tokens, milliseconds and rates, as llama-server has them.",
 )
 
