@@ -68,6 +68,7 @@ OTHERWISE: dict[str, tuple[str, ...]] = {
     " or pass --force to overwrite it": ("history export",),
     "with --draft MODEL": _DRAFTING,
     "without --draft it would fit": _DRAFTING,
+    ", leave --draft out": _DRAFTING,
     "fewer prompts at once (--parallel)": ("run", "bench", "eval"),  # a chat has one sequence
 }
 """The same for a single text, by a part of it."""

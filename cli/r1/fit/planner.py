@@ -139,9 +139,10 @@ class MemoryPlanner:
             return plan
         if self.settings.force:
             return self.with_settings(replace(self.settings, ctx=ideal_context)).plan(loaded=loaded)
+        without = ", leave --draft out" if self.draft else ""
         raise NotEnoughSpace(
             f"the prompt has {prompt:,} tokens, and only {plan.context:,} tokens of context fit "
-            f"({self.explain(plan)}); shorten the prompt, or {_MORE_MEMORY[self.limit]}"
+            f"({self.explain(plan)}); shorten the prompt{without}, or {_MORE_MEMORY[self.limit]}"
         )
 
     def plan_after_refusal(self, plan: MemoryPlan) -> MemoryPlan:

@@ -60,6 +60,13 @@ class TestDraftModel:
         assert "and the draft model qwen-1.5b:Q4_K_M needs" in message
         assert "without --draft" not in message
 
+    def test_a_prompt_that_is_too_long_may_fit_without_it(self) -> None:
+        made = with_draft(planner(Settings(), machine=replace(LAPTOP, free=int(6.5 * GB))))
+        with pytest.raises(
+            NotEnoughSpace, match=r"and a draft model with .*; shorten the prompt, leave --draft out, or close"
+        ):
+            made.plan_for_prompt(60_000, loaded=0)
+
     def test_the_plan_in_one_line_mentions_it(self) -> None:
         made = with_draft(planner(Settings(ctx=4096), machine=Machine(12 * GB)))
         assert made.explain(made.plan()).startswith(
