@@ -25,6 +25,7 @@ from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import Scheduler, generate
 from r1.engine.thinking import ThinkingParams
 from r1.machine.cores import Threads
+from scripts.drafts import Place, chi_square, drawn, improbability, undecided
 from scripts.schedules import Guesses, Heedless
 from tests.cli.engine.test_generation import finished, record
 from tests.fakes.scripted import ScriptedSampler
@@ -138,7 +139,7 @@ class TestText:
 
         events, reply, start = plain_reply(context, make)
         assert any(isinstance(event, Rewound) for event in events)
-        for seed in range(5):
+        for seed in range(2):
             drafted = drafted_reply(context, make, reply, start, seed)
             assert essence(drafted) == essence(events)
             assert accepted(drafted) > 10
@@ -155,6 +156,27 @@ class TestText:
             assert essence(events)[-3] == "context"
             for seed in range(5):
                 assert essence(drafted_reply(small, make, reply, start, seed)) == essence(events)
+
+
+class TestDistribution:
+    """Of a token that is drawn in the middle of a draft; NumPy says how likely each token is."""
+
+    @pytest.fixture
+    def place(self, model: Model) -> Iterator[tuple[Context, Place]]:
+        params = ContextParams(512, threads=Threads.of(1), sequences=2, cells=1024)
+        with Context(model, params) as context:
+            prompts = [prompt_segments(model, Conversation(), question) for question in QUESTIONS]
+            found = undecided(context, prompts, 2.5)
+            context.sequences[0].truncate(0)
+            yield context, found
+
+    def test_is_that_of_the_model(self, place: tuple[Context, Place]) -> None:
+        counts = drawn(*place, range(4000), 2.5, has_draft=True)
+        assert improbability(*chi_square(counts, place[1].odds)) > 0.001
+
+    def test_another_temperature_would_be_noticed(self, place: tuple[Context, Place]) -> None:
+        counts = drawn(*place, range(4000), 2.3, has_draft=True)
+        assert improbability(*chi_square(counts, place[1].odds)) < 1e-6
 
 
 class TestEnds:
