@@ -206,7 +206,7 @@ Speculate = Annotated[
         panel=_MODEL,
         metavar="auto|off|lookup|draft",
         help="Guess tokens ahead and check them in one pass, which changes only the speed. lookup: from what was said "
-        "before. draft: with the model of --draft. (default: auto, whatever there is)",
+        "before. draft: with the model of --draft. (default: auto, both if --draft is given)",
         autocompletion=completion.ways_to_speculate,
     ),
 ]

@@ -259,18 +259,15 @@ def _with_settled_draft(values: dict[str, object], given: Mapping[str, _Given]) 
 
     Raises UsageError if both are from one place, and where a draft model is wanted and none is named.
     """
-    speculate = given.get("speculate")
-    if speculate is None or values["speculate"] == "auto":
+    way, draft = values.get("speculate", "auto"), given.get("draft")
+    if way == "auto" or (way == "draft") == (draft is not None):
         return values
-    draft, way = given.get("draft"), f"{speculate.file}{speculate.name} {values['speculate']}"
-    if values["speculate"] == "draft":
-        if draft is None:
-            raise UsageError(f"{way} needs a draft model; name one with --draft MODEL")
-        return values
+    speculate = given["speculate"]
+    place = f"{speculate.file}{speculate.name} {way}"
     if draft is None:
-        return values
+        raise UsageError(f"{place} needs a draft model; name one with --draft MODEL")
     if draft.strength == speculate.strength:
-        raise UsageError(f"{way} has no use for the model of {draft.name}; leave one of them out")
+        raise UsageError(f"{place} has no use for the model of {draft.name}; leave one of them out")
     unused = "draft" if speculate.strength > draft.strength else "speculate"
     return {name: value for name, value in values.items() if name != unused}
 
