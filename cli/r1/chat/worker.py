@@ -270,8 +270,7 @@ class Worker:
     def _open(self, job: _Open) -> None:
         if job is not self._latest_open:
             return
-        reference, path = self._find(job)
-        draft = self._find_draft()
+        reference, path, draft = self._find(job)
         if draft is not None and self._reference:
             draft = replace(draft, is_required=False)
         self._close_model()
@@ -292,10 +291,10 @@ class Worker:
         for hint in self._hints():
             self._emit(Noted(hint))
 
-    def _find(self, job: _Open) -> tuple[str, Path]:
-        """The model's name and file. If there is no such model, the present one stays loaded."""
+    def _find(self, job: _Open) -> tuple[str, Path, DraftFile | None]:
+        """The model's name and file, and the draft model. If there is no such model, the present one stays loaded."""
         try:
-            return job.find()
+            return *job.find(), self._find_draft()
         except R1Error:
             if self._model is not None:
                 self._emit(self._ready(self._model))
