@@ -17,7 +17,7 @@ from tests.fakes.paths import ROOT
 
 FLOORS = (
     ("r1.__main__",),
-    ("r1.app",),
+    ("r1.app", "r1.preload"),
     ("r1.dispatch",),
     ("r1.commands", "r1.options", "r1.examples", "r1.help", "r1.exit", "r1.shells"),
     ("r1.chat", "r1.serve", "r1.jsonl", "r1.hints", "r1.conversion", "r1.completion"),

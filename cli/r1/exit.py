@@ -52,7 +52,7 @@ def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one
             return _interrupted(ExitStatus(exc.code))
         return _closed_pipe() if isinstance(exc.__context__, BrokenPipeError) else int(exc.code or 0)
     except Exception as exc:
-        return _failed(exc)
+        return report(exc)
     if status == ExitStatus.INTERRUPTED and not isinstance(status, ExitStatus):  # Typer's status for Ctrl-C
         return _interrupted(ExitStatus.INTERRUPTED)
     return int(status) if isinstance(status, int) else ExitStatus.OK
@@ -126,7 +126,8 @@ def _interrupted(status: ExitStatus) -> ExitStatus:
     return status
 
 
-def _failed(exc: Exception) -> ExitStatus:
+def report(exc: Exception) -> ExitStatus:
+    """Prints the line for an error, and with `--json` the object; returns the exit status."""
     lack = next(filter(None, map(_lack, _causes(exc))), None)
     if lack and not isinstance(exc, NotEnoughSpace):  # what the module that met it says would be misleading
         return _fail(*lack, exc)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -76,11 +77,17 @@ def find_model(console: Console, reference: str | None) -> StoredModel:
 
 def require_runnable(store: Store, model: StoredModel) -> None:
     """Raises BadGGUF when llama.cpp would end the process if it loaded the model."""
-    if not store.is_checked(model):
+    if not (store.is_checked(model) or _is_being_loaded(model)):
         from r1_quantize.gguf import reader  # here, because `r1 list` and completion never read a model
         from r1_quantize.gguf.vocabulary import check_vocabulary
 
         check_vocabulary(reader.read(model.path))
+
+
+def _is_being_loaded(model: StoredModel) -> bool:
+    """Whether its load has begun, which finds out by itself whether llama.cpp would end the process."""
+    early_load = sys.modules.get("r1.fit.early_load")
+    return early_load is not None and early_load.begun(model.path) is not None
 
 
 def resolve_model(console: Console, reference: str | None) -> str:

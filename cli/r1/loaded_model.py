@@ -21,14 +21,14 @@ from r1.engine.sequence import Segments
 from r1.fit.fitted_model import FittedModel, Listener, Workload
 from r1.fit.plan import MemoryPlan
 from r1.fit.planner import DraftFile, MemoryPlanner, Note, fixed_threads
-from r1.kv_store.kv_folder import KvFolder
-from r1.kv_store.kv_states import KvStates
 from r1.request_maker import RequestMaker
 from r1.settings import Settings
 from r1_quantize.errors import R1Error
 
 if TYPE_CHECKING:
     from r1.forms.form import Form
+    from r1.kv_store.kv_folder import KvFolder
+    from r1.kv_store.kv_states import KvStates
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class LoadedModel:
         """
         began = perf_counter()
         self._pace = None if fixed_threads(settings, path) else ThreadPace()
-        self._states = KvStates.of(kv_folder, path) if kv_folder else None  # before the weights are loaded
+        self._states = _kept_states(kv_folder, path) if kv_folder else None  # before the weights are loaded
         listening = listener or Listener()
 
         def fitted(draft: DraftFile | None) -> FittedModel:
@@ -280,6 +280,12 @@ class LoadedModel:
         if self._scheduler is not None:
             self._scheduler.close()
             self._scheduler = None
+
+
+def _kept_states(folder: KvFolder, path: Path) -> KvStates | None:
+    from r1.kv_store.kv_states import KvStates  # here, because few prompts are long enough for it
+
+    return KvStates.of(folder, path)
 
 
 def _with_draft(

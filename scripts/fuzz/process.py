@@ -217,12 +217,9 @@ def _as_at_start(number: int) -> io.TextIOWrapper | None:
 
 
 def _run_r1() -> int:
-    from r1.__main__ import main
+    from r1.__main__ import run_line
 
-    try:
-        main()
-    except SystemExit as exc:
-        status = exc.code if isinstance(exc.code, int) else 1
+    status = run_line()
     with suppress(AttributeError):  # a stream that was closed at the start
         try:
             sys.stdout.flush()

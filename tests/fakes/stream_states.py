@@ -172,11 +172,9 @@ def _become(arguments: Sequence[str], streams: Sequence[int | None], theirs: Seq
             os.close(descriptor)
         sys.stdin, sys.stdout, sys.stderr = (_opened(number) for number in range(3))
         sys.argv = ["r1", *arguments]
-        from r1.__main__ import main
+        from r1.__main__ import run_line
 
-        main()
-    except SystemExit as exc:
-        status = _at_exit(int(exc.code or 0))
+        status = _at_exit(run_line())
     finally:
         os._exit(status)
 

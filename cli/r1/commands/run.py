@@ -12,10 +12,8 @@ from r1.console import Console
 from r1.engine.model import LoadCancelled
 from r1.engine.request import Request
 from r1.engine.sequence import Segments
-from r1.evaluate.vote import VoteOptions, vote_options
 from r1.fit.fitted_model import Listener, Workload
 from r1.interrupt import AnswerNow, Interrupt, Interrupted
-from r1.kv_store.kv_folder import folder_in
 from r1.loaded_model import LoadedModel
 from r1.prompt_input import PromptOptions, read_prompt, require_prompt
 from r1.prompt_limit import limit_of
@@ -35,7 +33,9 @@ from r1.settings import Settings, require_some_text
 from r1_quantize.errors import ExitStatus
 
 if TYPE_CHECKING:
+    from r1.evaluate.vote import VoteOptions
     from r1.forms.form import Form
+    from r1.kv_store.kv_folder import KvFolder
 
 _MIN_BYTES_PER_TOKEN = 3  # in all but unusual texts
 _MAX_TEMPLATE_TOKENS = 64
@@ -51,7 +51,7 @@ def run(
     """
     name = settings.model
     require_some_text(settings, has_form=form is not None)
-    votes = vote_options(settings)
+    votes = _votes(settings)
     if not options.files:  # a question, or what comes through a pipe, leaves nothing on the disk
         settings = replace(settings, cache_size=0)
     with Interrupt() as interrupt, AnswerNow() as answer_now:
@@ -69,6 +69,14 @@ def run(
             if as_json:
                 console.json(unanswered_object(name, settings.seed), one_line=True)
             return interrupt.status
+
+
+def _votes(settings: Settings) -> VoteOptions | None:
+    if not settings.votes:
+        return None
+    from r1.evaluate.vote import vote_options  # here, because most prompts have one reply
+
+    return vote_options(settings)
 
 
 def load(
@@ -97,7 +105,7 @@ def load(
             listener,
             name=model.reference,
             workload=workload,
-            kv_folder=folder_in(console.environ, settings.cache_size) if tokens >= _MIN_KEPT_TOKENS else None,
+            kv_folder=_kv_folder(console, settings) if tokens >= _MIN_KEPT_TOKENS else None,
             draft=draft,
         )
     finally:
@@ -105,6 +113,12 @@ def load(
     if console.stderr_is_terminal and settings.device == "auto":
         _print_hints(console)
     return loaded
+
+
+def _kv_folder(console: Console, settings: Settings) -> KvFolder | None:
+    from r1.kv_store.kv_folder import folder_in  # here, because most prompts are short
+
+    return folder_in(console.environ, settings.cache_size)
 
 
 def status_of(settings: Settings, reply: Reply, check: FormCheck, interrupt: Interrupt) -> ExitStatus:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from r1.engine.devices import Device, Placement, connect, devices, select_devices
 from r1.engine.kv_types import rounded_up
+from r1.fit import early_load
 from r1.fit.needs import needs
 from r1.fit.plan import (
     SHORT,
@@ -83,7 +84,8 @@ class MemoryPlanner:
     def of(cls, path: Path, settings: Settings, name: str, draft: DraftFile | None = None) -> MemoryPlanner:
         """Raises BadGGUF, UsageError (no such device), NetworkError (an RPC server does not answer)."""
         shape = replace(shape_of_file(path), draft=shape_of_file(draft.path) if draft else None)
-        available = memory()
+        begun = early_load.begun(path)
+        available = begun.memory if begun else memory()
         threads = threads_of(settings, path)
         machine = survey(_devices(settings), available, threads)
         return cls(

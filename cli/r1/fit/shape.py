@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from r1.fit import early_load
 from r1_quantize.errors import BadGGUF
 from r1_quantize.gguf import reader
 from r1_quantize.gguf.split import part_names
@@ -54,7 +55,8 @@ class Shape:
 
 def shape_of_file(path: Path) -> Shape:
     """The shape of the GGUF at `path`, or of all parts of a split one; reads only headers. Raises BadGGUF."""
-    parts = [reader.read(Path(part)) for part in part_names(str(path))]
+    begun = early_load.begun(path)
+    parts = begun.headers if begun else [reader.read(Path(part)) for part in part_names(str(path))]
     tensors = (Extent(info.name, info.shape[::-1], info.nbytes) for part in parts for info in part.tensors)
     trained = parts[0].metadata.get(f"{parts[0].metadata.get('general.architecture')}.context_length")
     try:

@@ -9,6 +9,7 @@ from r1.engine.devices import Placement
 from r1.engine.llama import Stop
 from r1.engine.model import LoadCancelled, Model
 from r1.engine.read_ahead import read_ahead
+from r1.fit import early_load
 from r1.fit.planner import MemoryPlanner
 
 _READING_SHARE = 0.8  # of the progress, if the file has to be read from disk first
@@ -31,6 +32,9 @@ def load_weights(path: Path, placement: Placement, planner: MemoryPlanner, stop:
         progress(_READING_SHARE + (1 - _READING_SHARE) * share if reads_first else share)
         return not stop()
 
+    if (model := early_load.take(path, placement, mapped=planner.maps, on_progress=loading)) is not None:
+        model.until_exit = planner.draft is None  # else it may be loaded again, without the draft model
+        return model
     if not read_ahead(path, planner.machine.usable, reading):
         raise LoadCancelled
     return Model(path, placement, mapped=planner.maps, on_progress=loading)

@@ -1,0 +1,79 @@
+"""`r1.fit.early_load`: weights that were loaded before they were asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from r1.engine.devices import Placement
+from r1.engine.model import LoadCancelled, Model
+from r1.fit import early_load
+from r1.fit.planner import MemoryPlanner
+from r1.machine.memory import Memory
+from r1.settings import Settings
+from r1_quantize.errors import BadGGUF
+from r1_quantize.gguf import reader
+
+BEFORE = Memory(total=9 << 30, free=7 << 30)
+
+
+def begin(path: Path) -> None:
+    damaged: list[BadGGUF] = []
+    early_load.begin(path, [reader.read(path)], BEFORE, damaged.append)
+
+
+@pytest.fixture(autouse=True)
+def _taken() -> Iterator[None]:
+    yield
+    for load in list(early_load._begun):
+        early_load.take(load.path, Placement(), mapped=True)
+
+
+class TestTake:
+    """Weights are used if they are where the plan wants them."""
+
+    def test_gives_the_model_that_was_begun_once(self, tiny_path: Path) -> None:
+        begin(tiny_path)
+        model = early_load.take(tiny_path, Placement(), mapped=True)
+        assert model is not None
+        assert model.tokenize("42")
+        model.close()
+        assert early_load.take(tiny_path, Placement(), mapped=True) is None
+
+    @pytest.mark.parametrize(
+        ("placement", "mapped"), [(Placement(("GPU0",), 3, (1.0,)), True), (Placement(), False)], ids=["gpu", "copied"]
+    )
+    def test_a_model_elsewhere_is_loaded_anew(self, tiny_path: Path, placement: Placement, *, mapped: bool) -> None:
+        begin(tiny_path)
+        assert early_load.take(tiny_path, placement, mapped=mapped) is None
+        assert early_load.begun(tiny_path) is None
+
+    def test_a_model_that_cannot_be_loaded_is_none(self, tiny_path: Path, tmp_path: Path) -> None:
+        path = tmp_path / "other.gguf"
+        path.write_bytes(tiny_path.read_bytes().replace(b"\x07\0\0\0\0\0\0\0<think>", b"\x07\0\0\0\0\0\0\0<thinx>"))
+        begin(path)
+        assert early_load.take(path, Placement(), mapped=True) is None
+
+    def test_can_be_cancelled(self, tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        begun, asked = threading.Event(), threading.Event()
+
+        def waiting(*arguments: Any, **options: Any) -> Model:
+            begun.set()
+            asked.wait(10)
+            return Model(*arguments, **options)
+
+        monkeypatch.setattr(early_load, "Model", waiting)
+        begin(tiny_path)
+        begun.wait(10)
+        with pytest.raises(LoadCancelled):
+            early_load.take(tiny_path, Placement(), mapped=True, on_progress=lambda _: bool(asked.set()))
+
+
+def test_the_plan_is_made_from_the_memory_before_the_load(tiny_path: Path) -> None:
+    begin(tiny_path)
+    planner = MemoryPlanner.of(tiny_path, Settings(), "tiny")
+    assert planner.machine.free == BEFORE.free
