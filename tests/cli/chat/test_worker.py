@@ -21,6 +21,7 @@ from r1.fit.planner import DraftFile
 from r1.kv_store.kv_folder import KvFolder
 from r1.loaded_model import LoadedModel
 from r1.settings import Settings
+from r1_quantize.errors import ModelNotFound
 
 SETTINGS = Settings(temp=0, seed=1, threads=1, ctx=1024)
 QUESTION, NEXT = "What is 17 + 25?", "What is 4711 - 815?"
@@ -103,6 +104,28 @@ class TestDraftModel:
         assert note.grave
         assert note.text.startswith("endless cannot draft for Q8_0.gguf: ")
         assert note.text.endswith("; answering without a draft model")
+        assert isinstance(desk.ask(QUESTION, [])[-1], Finished)
+        desk.worker.close()
+
+    def test_one_that_has_gone_leaves_the_present_model_loaded(self, large_path: Path, tiny_path: Path) -> None:
+        found = iter([DraftFile(tiny_path, "tiny")])
+
+        def find_draft() -> DraftFile:
+            for draft in found:
+                return draft
+            raise ModelNotFound("tiny is not here")
+
+        desk = Desk(large_path)
+        desk.worker.close()
+        desk.worker = Worker(desk.events.put, find_draft=find_draft)
+        desk.open()
+        desk.path = tiny_path
+        ready = desk.open()[-1]
+        assert isinstance(ready, Ready)
+        assert ready.reference == "large.gguf"
+        failed = desk.until(lambda event: isinstance(event, Failed))[-1]
+        assert isinstance(failed, Failed)
+        assert str(failed.error) == "tiny is not here"
         assert isinstance(desk.ask(QUESTION, [])[-1], Finished)
         desk.worker.close()
 
