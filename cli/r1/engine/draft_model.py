@@ -16,7 +16,7 @@ from r1_quantize.errors import UsageError
 _HOPE = 0.7  # that a token is right, before any was checked
 _SURE = 0.5  # the draft ends before a token that the draft model itself thinks less likely
 
-_MOST_PADDING = 128  # tokens by which the sizes may differ: each size of Qwen pads its vocabulary in its own way
+MOST_PADDING = 128  # tokens by which the sizes may differ: each size of Qwen pads its vocabulary in its own way
 _FIRST_COMPARED = 5  # some models name the control tokens before that differently; llama.cpp does not compare them
 
 
@@ -94,7 +94,7 @@ def shared_tokens(model: Model, draft: Model) -> int:
     sizes = model.vocabulary_size, draft.vocabulary_size
     get_text = llama().llama_vocab_get_text
     is_same = (
-        max(sizes) - min(sizes) <= _MOST_PADDING
+        max(sizes) - min(sizes) <= MOST_PADDING
         and model.control == draft.control
         and all(
             get_text(model.vocabulary, token) == get_text(draft.vocabulary, token)
