@@ -18,7 +18,7 @@ import math
 import random
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
@@ -36,7 +36,7 @@ from r1.engine.repetition import Loop
 from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import Scheduler
-from r1.engine.sequence import common_length
+from r1.engine.sequence import Sequence, common_length
 from r1.engine.thinking import ThinkingParams
 from r1.machine.cores import Threads
 
@@ -294,7 +294,7 @@ class Case:
         with pretended, Context(self.model, params, stop) as context:
             pace = StopsBatch(stop)
             scheduler = hasty(context, pace) if is_hasty else Scheduler(context, pace)
-            scheduler._speculation = lambda request, _: self._speculation(request, rng)  # type: ignore[method-assign]
+            scheduler._speculation = partial(self._speculation, rng)  # type: ignore[method-assign]
             for _ in range(rng.randrange(2, 9)):
                 self._submit(scheduler, rng)
                 for _ in range(rng.choice([0, 0, 1, 3, 10, 40])):
@@ -321,7 +321,7 @@ class Case:
         self._asked[request], self._texts[request], self._states[request] = asked, "", "waiting"
         scheduler.submit(request)
 
-    def _speculation(self, request: Request, rng: random.Random) -> Speculation | None:
+    def _speculation(self, rng: random.Random, request: Request, _: Sequence) -> Speculation | None:
         """Drafts for two of three replies."""
         if rng.random() < 0.3:
             return None
