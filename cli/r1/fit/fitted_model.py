@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from r1.engine.context import Context, ContextParams
-from r1.engine.draft_model import DraftModel
 from r1.engine.llama import Stop
 from r1.engine.model import Model
-from r1.fit.fitted_draft import FittedDraft
 from r1.fit.plan import MemoryPlan
-from r1.fit.planner import MemoryPlanner, Note, threads_of
+from r1.fit.planner import DraftFile, MemoryPlanner, Note, threads_of
 from r1.fit.sequences import Wanted
 from r1.fit.weights import Progress, load_weights
 from r1.settings import Settings
 from r1_quantize.errors import NotEnoughSpace
+
+if TYPE_CHECKING:
+    from r1.engine.draft_model import DraftModel
+    from r1.fit.fitted_draft import FittedDraft
 
 _SHARED_PROMPT = 2048  # tokens, the least that several prompts at once have room for
 
@@ -66,7 +69,7 @@ class FittedModel:
         tokens = workload.prompt_tokens
         self.plan = planner.plan(planner.context_for(tokens) if tokens else None, wanted=self._wanted)
         self._context: Context | None = None
-        self._draft = FittedDraft(planner.draft, planner, stop) if planner.draft else None
+        self._draft = _fitted_draft(planner.draft, planner, stop) if planner.draft else None
         self._model: Model | None = self._load()
         if self._draft is not None:
             self._load_draft(self._draft, self._model)
@@ -245,3 +248,9 @@ class FittedModel:
         if self._context is not None:
             self._context.close()
             self._context = None
+
+
+def _fitted_draft(file: DraftFile, planner: MemoryPlanner, stop: Stop) -> FittedDraft:
+    from r1.fit.fitted_draft import FittedDraft  # here, because few models have one
+
+    return FittedDraft(file, planner, stop)
