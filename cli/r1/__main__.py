@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import os
 import sys
-import threading
-from contextlib import suppress
-from typing import NoReturn
 
 _GC_THRESHOLD = 100_000  # new objects; with the default of 700, collecting takes 7 ms of a start, with 50,000 still 10
 
 
-def main() -> NoReturn:
+def main() -> None:
     """Runs the command line and ends the process with its status."""
     _end(run_line())
 
@@ -36,10 +32,14 @@ def run_line() -> int:
         return 130
 
 
-def _end(status: int) -> NoReturn:
+def _end(status: int) -> None:
     """Ends the process as it is: the system takes it apart in a fraction of the time that Python takes, and a thread
     that is still loading a model cannot be ended otherwise.
     """
+    import atexit
+    import threading
+    from contextlib import suppress
+
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
         sys.exit(status)
     atexit._run_exitfuncs()
