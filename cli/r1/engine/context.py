@@ -12,7 +12,7 @@ from collections.abc import Sequence as Row
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
-from r1.engine.kv_types import CPU_CHUNK, GPU_CHUNK, KV_TYPES, largest_batch, most_outputs
+from r1.engine.kv_types import CPU_BESIDE, CPU_CHUNK, GPU_CHUNK, KV_TYPES, largest_batch, most_outputs
 from r1.engine.llama import Stop, llama, log
 from r1.engine.model import Model
 from r1.engine.sequence import CellPool, Chunks, Segments, Sequence
@@ -74,7 +74,8 @@ class Part(NamedTuple):
 class Context:
     """A KV cache over a model, and the sequences of tokens that it holds.
 
-    `length` is how many tokens fit a sequence, prompt and reply together; llama.cpp may allocate a few more cells.
+    `length` is how many tokens fit a sequence, prompt and reply together; llama.cpp may allocate a few more cells. A
+    batch has at most `chunk` tokens of prompts, and `beside` of a single prompt beside replies.
     """
 
     def __init__(self, model: Model, params: ContextParams, stop: Stop | None = None) -> None:
@@ -84,7 +85,8 @@ class Context:
         self._llama = llama()
         self.length = params.length
         self.kv_type = params.kv_type
-        self.chunk = GPU_CHUNK if model.placement.gpu_layers else CPU_CHUNK
+        on_gpu = bool(model.placement.gpu_layers)
+        self.chunk, self.beside = (GPU_CHUNK, GPU_CHUNK) if on_gpu else (CPU_CHUNK, CPU_BESIDE)
         self.threads = params.threads or default_threads()
         self._batch = _Batch(largest_batch(self.chunk, params.sequences), params.sequences)
         self._handle = self._create(model, params)

@@ -15,7 +15,6 @@ from time import perf_counter
 
 from r1.engine.bench import Runs, Test, Watch, random_tokens
 from r1.engine.context import Context, Part, Stopped
-from r1.engine.kv_types import rows_together
 from r1.engine.sequence import Sequence
 from r1_quantize.errors import UsageError
 
@@ -141,8 +140,7 @@ class ParallelStopwatch(Watch):
     def _filled(self, sequences: Row[Sequence]) -> Iterator[list[Part]]:
         """Batches with the prompts of the sequences, as large as the scheduler makes them."""
         parts: list[Part] = []
-        chunk, prompts = self._context.chunk, self._plan.prompts(len(sequences))
-        rows = full = chunk if prompts == 1 else rows_together(chunk)
+        rows = self._context.chunk
         for sequence, prompt in zip(sequences, self._prompts, strict=False):
             start = 0
             while start < len(prompt):
@@ -152,7 +150,7 @@ class ParallelStopwatch(Watch):
                 start = end
                 if not rows:
                     yield parts
-                    parts, rows = [], full
+                    parts, rows = [], self._context.chunk
         if parts:
             yield parts
 

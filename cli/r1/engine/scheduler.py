@@ -170,7 +170,7 @@ class Scheduler:
 
     def _begin(self) -> Iterator[RequestEvent]:
         """Lets requests begin that wait, as long as the next batch has rows left for what they have to prefill."""
-        while self._waiting and self._slots.idle and has_rows_left(self._running, self.waiting, self.context.chunk):
+        while self._waiting and self._slots.idle and has_rows_left(self._running, self.waiting, self.context):
             waiting = self._waiting[0]
             shared = on_its_way(self._running, waiting.chunks)
             if not self._has_room_for(*waiting) or (shared and shared > self._slots.best(waiting.chunks).length):
@@ -222,7 +222,7 @@ class Scheduler:
     # steps
 
     def _parts(self) -> list[Planned]:
-        return batch_parts(self._running, self.waiting, self.context.chunk)
+        return batch_parts(self._running, self.waiting, self.context)
 
     def _make_room(self) -> list[RequestEvent]:
         """Frees cells for the next batch: of idle sequences, the least recently used first; then of the youngest reply.

@@ -50,7 +50,7 @@ def prefill(context: Context, *segments: Row[int]) -> list[int]:
 @pytest.fixture
 def text(model: Model) -> list[int]:
     """Three chunks and 20 tokens."""
-    return [model.control.bos, *model.tokenize("How many words are in this line? " * 14)][: 3 * CPU_CHUNK + 20]
+    return [model.control.bos, *model.tokenize("How many words are in this line? " * 28)][: 3 * CPU_CHUNK + 20]
 
 
 class TestPrefill:
@@ -62,7 +62,7 @@ class TestPrefill:
 
     def test_keeps_common_chunks(self, context: Context, text: list[int]) -> None:
         prefill(context, text)
-        changed = [*text[:200], *text[150:]]
+        changed = [*text[:400], *text[300:]]
         assert prefill(context, changed)[0] == CPU_CHUNK
         assert only(context).tokens == changed
 
@@ -73,7 +73,7 @@ class TestPrefill:
         assert logits(context) == before
 
     def test_gives_the_same_bits_as_an_empty_cache(self, context: Context, text: list[int]) -> None:
-        prefill(context, [*text[:170], *text[:100]])
+        prefill(context, [*text[:340], *text[:100]])
         for token in text[:30]:
             context.decode([Part(only(context), [token])])
         assert prefill(context, text)[0] == CPU_CHUNK
@@ -86,10 +86,10 @@ class TestPrefill:
         assert prefill(context, text)[0] == 0
 
     def test_each_segment_starts_a_new_chunk(self, context: Context, text: list[int]) -> None:
-        first, second = text[:150], text[150:300]
-        assert prefill(context, first, second) == [0, CPU_CHUNK, 150, 150 + CPU_CHUNK, 300]
-        assert only(context).tokens == text[:300]
-        assert prefill(context, first, text[300:310]) == [150, 160]
+        first, second = text[:300], text[300:600]
+        assert prefill(context, first, second) == [0, CPU_CHUNK, 300, 300 + CPU_CHUNK, 600]
+        assert only(context).tokens == text[:600]
+        assert prefill(context, first, text[600:610]) == [300, 310]
 
     def test_stops_in_the_middle_of_a_batch(self, model: Model, text: list[int]) -> None:
         stop = Stop()
@@ -137,7 +137,7 @@ class TestWarm:
     """Filling the cache with the start of the next prompt while idle is exact."""
 
     def test_the_next_prompt_has_the_logits_of_an_empty_cache(self, context: Context, text: list[int]) -> None:
-        question, trace, answer, following = text[:40], text[40:90], text[90:300], text[300:340]
+        question, trace, answer, following = text[:40], text[40:90], text[90:400], text[400:440]
         prefill(context, question)
         for token in [*trace, *answer]:
             context.decode([Part(only(context), [token])])
@@ -147,7 +147,7 @@ class TestWarm:
         assert logits(context) == fresh_logits(context, turn, following)
 
     def test_stopping_halfway_is_just_as_exact(self, context: Context, text: list[int]) -> None:
-        turn, following = text[:300], text[300:340]
+        turn, following = text[:400], text[400:440]
         steps = context.warm(only(context), [turn])
         next(steps), next(steps)
         steps.close()
@@ -159,7 +159,7 @@ class TestWarm:
         assert list(context.warm(only(context), [text])) == [len(text)]
 
     def test_stops_where_the_cache_is_full(self, model: Model, text: list[int]) -> None:
-        with Context(model, ContextParams(256, threads=Threads.of(1))) as small:
+        with Context(model, ContextParams(512, threads=Threads.of(1))) as small:
             assert list(small.warm(only(small), [text])) == [0, CPU_CHUNK]
 
 

@@ -72,7 +72,7 @@ class TestReplies:
         self, model: Model, context: Context, drafting: Context
     ) -> None:
         """By a chunk in each pass, so that the reply goes on meanwhile."""
-        question = f"{'Take the time that you need. ' * 14}{QUESTION}"
+        question = f"{'Take the time that you need. ' * 21}{QUESTION}"
         request = ask(question, model)
         assert request.prompt_tokens > 2 * drafting.chunk
         engine = scheduler(context, drafting)

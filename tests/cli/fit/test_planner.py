@@ -70,7 +70,7 @@ class TestDraftModel:
     def test_the_plan_in_one_line_mentions_it(self) -> None:
         made = with_draft(planner(Settings(ctx=4096), machine=Machine(12 * GB)))
         assert made.explain(made.plan()).startswith(
-            "4,096 tokens of context in an F16 cache, and a draft model with the same: 6.3"
+            "4,096 tokens of context in an F16 cache, and a draft model with the same: 6.4"
         )
 
     def test_beside_a_full_card_it_is_said_to_be_slow(self) -> None:

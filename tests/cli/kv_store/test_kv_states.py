@@ -329,11 +329,11 @@ class TestKeep:
         assert not folder.path.exists()
 
     def test_the_sequence_stays_as_it_was(self, states: KvStates, context: Context, text: list[int]) -> None:
-        prefill(context, text[:150])
+        prefill(context, text[:300])
         before = logits(context)
         states.keep(context, only(context), prefill_tps=SLOW)
-        assert (only(context).tokens, only(context).edges) == (text[:150], [0, 128, 150])
-        assert prefill(context, text[:150]) == [128, 150]
+        assert (only(context).tokens, only(context).edges) == (text[:300], [0, 256, 300])
+        assert prefill(context, text[:300]) == [256, 300]
         assert logits(context) == before
 
     def test_without_room_nothing_is_kept_and_nothing_said(

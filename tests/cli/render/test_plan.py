@@ -145,5 +145,5 @@ class TestFacts:
     def test_have_the_memory_by_context_length(self) -> None:
         needed = outlook().facts()["memory_bytes"]
         assert list(needed) == ["4096", "16384", "32768"]
-        mask = 2 * 128  # bytes a token of context, for a chunk of 128
+        mask = 2 * 256  # bytes a token of context, for a chunk of 256
         assert needed["32768"] - needed["16384"] == 16_384 * (28_672 * 2 + mask)
