@@ -227,6 +227,12 @@ class LoadedModel:
             return ""
         return self._states.keep_prompt(self._scheduler.context, segments, owner, prefill_tps)
 
+    def keep_all(self) -> str:
+        """Keeps on disk all that the KV cache holds, unless a request is under way; says what prevented it."""
+        if self._states is None or self._scheduler is None or not self._scheduler.is_idle:
+            return ""
+        return self._states.keep_all(self._scheduler.context)
+
     def give_notes(self) -> None:
         """Passes the notes about the plan to the listener; each note once."""
         self._fitted.give_notes()

@@ -75,6 +75,10 @@ class FakeModel:
             self.warmed.append(f"{turns[-1].prompt} {number}")
             yield number
 
+    def keep_all(self) -> str:
+        assert not self.running
+        return ""
+
     def close(self) -> None:
         self.closed.set()
 

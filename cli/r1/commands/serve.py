@@ -13,6 +13,7 @@ from r1.engine.llama import Stop
 from r1.engine.prompt import Turn
 from r1.fit.fitted_model import Listener, Workload
 from r1.fit.planner import DraftFile
+from r1.kv_store.kv_folder import folder_in
 from r1.library import find_model, open_store, require_runnable
 from r1.loaded_model import LoadedModel
 from r1.serve.engine_thread import EngineThread
@@ -77,7 +78,8 @@ def serve_models(console: Console, options: ServeOptions, settings: Settings) ->
     models = ServedModels(console.environ, settings.model, pinned)
     stop = Stop()
     bound = bind(options.host, options.port)
-    host = ModelHost(partial(_load, console, models, settings, draft, stop), None if pinned else options.keep_alive_s)
+    load = partial(_load, console, models, settings, draft, stop)
+    host = ModelHost(load, None if pinned else options.keep_alive_s, console.warn)
     engine = EngineThread(host, stop, settings.parallel or 1)
     service = Service(engine, models, settings, options.queue)
 
@@ -110,7 +112,16 @@ def _load(
     listener = Listener(note=lambda note: (console.warn if note.grave else console.note)(note.text))
     with model.named_in_errors():
         require_runnable(open_store(console.environ), model.stored)
-        loaded = LoadedModel(model.stored.path, settings, stop, listener, name=name, workload=workload, draft=draft)
+        loaded = LoadedModel(
+            model.stored.path,
+            settings,
+            stop,
+            listener,
+            name=name,
+            workload=workload,
+            kv_folder=folder_in(console.environ, settings.cache_size),
+            draft=draft,
+        )
     if loaded.sequences == 1:  # planned once: a context that grows with a conversation would lose its cache each time
         loaded.configure(replace(settings, ctx=loaded.plan.context))
     return loaded

@@ -80,6 +80,14 @@ class KvStates:
             self.keep(context, most, owner, prefill_tps)
         return self.trouble
 
+    def keep_all(self, context: Context) -> str:
+        """`keep` for every sequence, without an owner; returns the trouble. None may be in use."""
+        troubles = []
+        for sequence in sorted(context.sequences, key=len, reverse=True):  # what a longer one contains is not written
+            self.keep(context, sequence)
+            troubles.append(self.trouble)
+        return next(filter(None, troubles), "")
+
     def restore(self, context: Context, sequence: Sequence, chunks: Chunks, most: int, held: int = 0) -> int:
         """Replaces what `sequence` holds by the kept state that serves most of a prompt, at most `most` tokens.
 

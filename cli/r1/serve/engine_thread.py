@@ -280,7 +280,7 @@ class EngineThread:
         self._warmings.clear()
         self._lost = error if self._leases else None
         if self._lost is None:
-            self._host.free()
+            self._host.drop()
 
     def _give_back(self, lease: Lease) -> None:
         self._inbox.put(lambda: self._end_lease(lease))

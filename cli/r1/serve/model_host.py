@@ -36,12 +36,16 @@ class ModelHost:
         self,
         load: Callable[[str], LoadedModel],
         keep_alive_s: float | None,
+        warn: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`load` loads the model of a full name. It is freed after `keep_alive_s` seconds without use; None: never."""
+        """`load` loads the model of a full name. It is freed after `keep_alive_s` seconds without use; None: never.
+        `warn` tells the user what went wrong without harm.
+        """
         self.present: Hosted | None = None
         self._default_keep_s = self._keep_s = keep_alive_s
         self._load = load
+        self._warn = warn
         self._clock = clock
         self._used_at = clock()
 
@@ -77,6 +81,13 @@ class ModelHost:
             self._keep_s = seconds
 
     def free(self) -> None:
+        """Frees the model; what its KV cache holds stays on disk, for when it is loaded again."""
+        if self.present is not None and (trouble := self.present.loaded.keep_all()):
+            self._warn(f"the KV cache was not kept on disk: {trouble}")
+        self.drop()
+
+    def drop(self) -> None:
+        """Frees the model, which may be in disorder."""
         present, self.present = self.present, None
         if present is not None:
             present.loaded.close()

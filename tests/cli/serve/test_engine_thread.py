@@ -29,6 +29,9 @@ class NamedModel:
     plan: None = None
     closed: threading.Event = field(default_factory=threading.Event)
 
+    def keep_all(self) -> str:
+        return ""
+
     def close(self) -> None:
         self.closed.set()
 

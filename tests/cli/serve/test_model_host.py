@@ -17,6 +17,11 @@ class FakeModel:
         self.name = name
         self.plan = f"the plan of {name}"
         self.is_closed = False
+        self.is_kept = False
+
+    def keep_all(self) -> str:
+        self.is_kept = True
+        return "the disk is full" if self.name == "large" else ""
 
     def close(self) -> None:
         self.is_closed = True
@@ -28,7 +33,8 @@ class Hosting:
     def __init__(self, keep_alive_s: float | None) -> None:
         self.clock = Clock()
         self.loaded: list[FakeModel] = []
-        self.host = ModelHost(self._load, keep_alive_s, self.clock)
+        self.warnings: list[str] = []
+        self.host = ModelHost(self._load, keep_alive_s, self.warnings.append, self.clock)
 
     def _load(self, name: str) -> Any:
         if name == "too-large":
@@ -64,6 +70,15 @@ def test_the_time_runs_from_the_last_use() -> None:
     assert hosting.host.seconds_left == 60
     hosting.clock.now += 99
     assert hosting.host.seconds_left == 0
+
+
+def test_what_is_freed_is_kept_on_disk_and_what_is_in_disorder_is_not() -> None:
+    hosting = Hosting(60)
+    for name in ("a", "large", "b"):
+        hosting.host.get(name)
+    hosting.host.drop()
+    assert [(model.is_kept, model.is_closed) for model in hosting.loaded] == [(True, True), (True, True), (False, True)]
+    assert hosting.warnings == ["the KV cache was not kept on disk: the disk is full"]
 
 
 @pytest.mark.parametrize("seconds", [0.0, 5.0, 600.0, None])
