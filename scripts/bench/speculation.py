@@ -290,7 +290,10 @@ def main() -> None:
         if options.draft:
             draft = stack.enter_context(Model(options.draft))
             draft_cost = options.draft.stat().st_size / options.model.stat().st_size
-            drafts = DraftModel(stack.enter_context(Context(draft, params)), draft_cost, shared_tokens(model, draft))
+            shared = shared_tokens(model, draft)
+            if shared is None:
+                raise SystemExit(f"{options.draft} has another vocabulary")
+            drafts = DraftModel(stack.enter_context(Context(draft, params)), draft_cost, shared)
         ours = Ours(model, context, drafts, options)
         print_costs(ours, draft_cost)
         sides = {"r1, plain": ours.side("off"), "r1, look-up": ours.side("lookup")}

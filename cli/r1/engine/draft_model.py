@@ -86,10 +86,9 @@ class ModelDrafter:
         return token if np.exp(logits - logits[token]).sum() * _SURE <= 1 else None
 
 
-def shared_tokens(model: Model, draft: Model) -> int:
-    """How many tokens both have, from the first one on. Takes a tenth of a second.
-
-    Raises UsageError unless they stand for the same text, as llama.cpp requires it, too.
+def shared_tokens(model: Model, draft: Model) -> int | None:
+    """How many tokens both have, from the first one on; None: not all of them stand for the same text, so that the one
+    cannot draft for the other. Takes a tenth of a second.
     """
     sizes = model.vocabulary_size, draft.vocabulary_size
     get_text = llama().llama_vocab_get_text
@@ -101,9 +100,12 @@ def shared_tokens(model: Model, draft: Model) -> int:
             for token in range(_FIRST_COMPARED, min(sizes))
         )
     )
-    if not is_same:
-        raise UsageError(
-            f"{draft.path} cannot draft for {model.path}: they have different vocabularies; "
-            "a Qwen drafts for a larger Qwen, a Llama for a larger Llama"
-        )
-    return min(sizes)
+    return min(sizes) if is_same else None
+
+
+def other_vocabulary(model: str, draft: str) -> UsageError:
+    """The error for a draft model that cannot draft for this one."""
+    return UsageError(
+        f"{draft} cannot draft for {model}: they have different vocabularies; "
+        "a Qwen drafts for a larger Qwen, a Llama for a larger Llama"
+    )

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import reduce
 
 from r1.engine.context import Context, ContextParams
-from r1.engine.draft_model import DraftModel, shared_tokens
+from r1.engine.draft_model import DraftModel, other_vocabulary, shared_tokens
 from r1.engine.llama import Stop
 from r1.engine.model import Model
 from r1.fit.plan import MemoryPlan
 from r1.fit.planner import DraftFile, MemoryPlanner, threads_of
 from r1.fit.shape import Shape
 from r1.fit.weights import Progress, load_weights
-from r1_quantize.errors import BadGGUF, NotEnoughSpace, UsageError
+from r1_quantize.errors import BadGGUF, NotEnoughSpace
 
 _GPU_SPEED = 10
 """How many times as fast as main memory that of a GPU of its own is; about 1,000 GB/s, against 50 to 100."""
@@ -40,11 +39,10 @@ class FittedDraft:
         placement = self._planner.draft_placement(plan)
         with _named_in_errors():
             self._model = load_weights(self._file.path, placement, self._planner, self._stop, progress)
-        try:
-            self._shared_tokens = shared_tokens(target, self._model)
-        except UsageError as exc:
-            names = {self._file.path: self._file.name, target.path: self._planner.name}
-            raise UsageError(reduce(lambda text, path: text.replace(str(path), names[path]), names, str(exc))) from exc
+        shared = shared_tokens(target, self._model)
+        if shared is None:
+            raise other_vocabulary(self._planner.name, self._file.name)
+        self._shared_tokens = shared
 
     def context_like(self, context: Context, plan: MemoryPlan) -> DraftModel:
         """With as many sequences and cells as `context`, which is that of the other model, made as `plan` says.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from r1.engine.devices import Device, Placement, connect, devices, select_devices
+from r1.engine.draft_model import MOST_PADDING, other_vocabulary
 from r1.engine.kv_types import rounded_up
 from r1.fit import early_load
 from r1.fit.needs import needs
@@ -84,6 +85,8 @@ class MemoryPlanner:
     def of(cls, path: Path, settings: Settings, name: str, draft: DraftFile | None = None) -> MemoryPlanner:
         """Raises BadGGUF, UsageError (no such device), NetworkError (an RPC server does not answer)."""
         shape = replace(shape_of_file(path), draft=shape_of_file(draft.path) if draft else None)
+        if draft and shape.draft and abs(shape.vocabulary - shape.draft.vocabulary) > MOST_PADDING:
+            raise other_vocabulary(name, draft.name)  # now, not after both have been loaded
         begun = early_load.begun(path)
         available = begun.memory if begun else memory()
         threads = threads_of(settings, path)
