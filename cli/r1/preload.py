@@ -1,24 +1,30 @@
 """Begins to load the model of `r1 run` before the command line is read in full, where it is sure to be needed.
 
+Then it reads enough of that line to know which context will be needed, and has that created, too.
+
 What is wrong with the command line, the model or this machine is found again, and reported, by the command itself.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from r1.fit.early_load import EarlyLoad
     from r1_quantize.errors import R1Error
     from r1_quantize.store.model import StoredModel
 
 _MODEL = {"-m", "--model"}
 _NOT_HERE = {"-h", "--help", "--rpc"}  # no model is needed, or another machine computes
 _SPARE = 1 << 30  # bytes of memory for all but the weights
+_SWITCHES = {"--json", "-q", "--quiet"}  # which make no difference for the context
+_TEMPLATE_TOKENS = 64  # no fewer than the template has
 
 
 def preload(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
@@ -26,8 +32,10 @@ def preload(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
     if is_run(arguments):
         with suppress(Exception):
             model = _model(_value(arguments), environ)
-            if model is not None:
-                _load(model)
+            load = None if model is None else _load(model)
+            line = None if load is None else read(arguments)
+            if model is not None and load is not None and line is not None:
+                _add_context(load, model, line, environ)
 
 
 def is_run(arguments: Sequence[str]) -> bool:
@@ -51,7 +59,7 @@ def _model(name: str | None, environ: Mapping[str, str]) -> StoredModel | None:
     return None if name.partition(":")[0] == BUILT_IN else store.find(name)
 
 
-def _load(model: StoredModel) -> None:
+def _load(model: StoredModel) -> EarlyLoad | None:
     from r1.engine.devices import devices
     from r1.engine.read_ahead import is_cached
     from r1.fit.early_load import begin
@@ -62,11 +70,62 @@ def _load(model: StoredModel) -> None:
     parts = [Path(part) for part in part_names(str(model.path))]
     available = memory()
     if available.address_space or not all(map(is_cached, parts)):
-        return
+        return None
     headers = [reader.read(part) for part in parts]
     weights = sum(tensor.nbytes for header in headers for tensor in header.tensors)
-    if weights + _SPARE < available.free and not any(device.is_gpu for device in devices()):
-        begin(model.path, headers, available, _fail)
+    if weights + _SPARE >= available.free or any(device.is_gpu for device in devices()):
+        return None
+    return begin(model.path, headers, available, _fail)
+
+
+class Line(NamedTuple):
+    """The settings, by name, and the complete prompt of a command line."""
+
+    settings: dict[str, str]
+    prompt: str
+
+
+def read(arguments: Sequence[str]) -> Line | None:
+    """What a command line for `r1 run` says about the context; None where there may be more to it."""
+    from r1.settings import NAMES
+
+    names = {"-m": "model", **{f"--{name.replace('_', '-')}": name for name in NAMES if name != "force"}}
+    settings: dict[str, str] = {}
+    words: list[str] = []
+    reads_stdin = True
+    rest = iter(arguments[1:] if arguments[:1] == ["run"] else arguments)
+    for argument in rest:
+        option, equals, value = argument.partition("=")
+        if argument == "--":
+            words += rest
+        elif not argument.startswith("-"):
+            words.append(argument)
+        elif argument == "--no-stdin":
+            reads_stdin = False
+        elif option in names:
+            settings[names[option]] = value if equals else next(rest, "")
+        elif argument not in _SWITCHES:
+            return None
+    if "-" in words or (reads_stdin and not stat.S_ISCHR(os.fstat(0).st_mode)):  # not a terminal, nor /dev/null
+        return None
+    return Line(settings, " ".join(words))
+
+
+def _add_context(load: EarlyLoad, model: StoredModel, line: Line, environ: Mapping[str, str]) -> None:
+    """Has the context created that is needed however many tokens the prompt has, if it is the same one."""
+    from r1 import settings
+    from r1.fit.fitted_model import context_params
+    from r1.fit.planner import MemoryPlanner
+
+    chosen = settings.load(line.settings, environ)
+    if chosen.votes or chosen.draft or chosen.rpc:
+        return
+    planner = MemoryPlanner.of(model.path, chosen, model.reference)
+    most = len(f"{chosen.system or ''}{line.prompt}".encode()) + _TEMPLATE_TOKENS  # no token is less than a byte
+    fewest, longest = (planner.plan_for_prompt(tokens, loaded=0) for tokens in (1, most))
+    params = context_params(longest, chosen, model.path)
+    if longest.fits and params == context_params(fewest, chosen, model.path):
+        load.add_context(params)
 
 
 def _fail(error: R1Error) -> None:

@@ -71,6 +71,9 @@ class Settings:
         return ThinkingParams(budget=budget, reserve=self.reserve, guards_loops=self.loop_guard)
 
 
+NAMES = tuple(field.name for field in dataclasses.fields(Settings))
+
+
 @dataclass(frozen=True, slots=True)
 class _Rule:
     """`parse` converts a value, `allows` checks it, `expected` describes the allowed values."""
@@ -207,8 +210,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
     file = config_file()
     config = _read(file) if file else {}
     given: dict[str, _Given] = {}
-    for field in dataclasses.fields(Settings):
-        name = field.name
+    for name in NAMES:
         variable = f"R1_{name.upper()}"
         flag = flags.get(name)
         if flag is not None and flag is not False:  # 0 is a value

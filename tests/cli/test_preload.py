@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from r1.preload import is_run, preload
+from r1.preload import Line, is_run, preload, read
 from tests.conftest import Run
 
 QUESTION = "What is 17 + 25?"
@@ -38,6 +38,35 @@ class TestLines:
         preload(["run", "-m", str(tmp_path / "none.gguf")], {"R1_HOME": str(tmp_path)})
 
 
+class TestRead:
+    """What a line says about the context."""
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            ["run", "-m", "tiny", "--ctx", "512", "--json", "How", "many?"],
+            ["run", "--ctx=512", "How", "-q", "--model=tiny", "--", "many?"],
+            ["How many?", "--ctx", "512", "-m", "tiny"],
+        ],
+    )
+    def test_settings_and_prompt(self, line: list[str]) -> None:
+        assert read([*line[:1], "--no-stdin", *line[1:]]) == Line({"model": "tiny", "ctx": "512"}, "How many?")
+
+    @pytest.mark.parametrize("more", [["-f", "a.txt"], ["--file=a.txt"], ["--jsonl"], ["--force"], ["-"], ["--", "-"]])
+    def test_where_there_may_be_more_it_says_nothing(self, more: list[str]) -> None:
+        assert read(["run", "--no-stdin", *more]) is None
+
+    def test_neither_do_lines_that_read_a_pipe(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        def stat_of(path: str) -> None:
+            status = Path(path).stat()
+            monkeypatch.setattr(os, "fstat", lambda _: status)
+
+        stat_of(os.devnull)
+        assert read(["run", "hi"]) == Line({}, "hi")
+        stat_of(str(tmp_path))
+        assert read(["run", "hi"]) is None
+
+
 class TestCommand:
     """The real program, with a model given by its path."""
 
@@ -54,6 +83,18 @@ class TestCommand:
             "from r1.__main__ import main; main()"
         )
         command = [sys.executable, "-c", code, "run", "-m", str(tiny_path), "--temp", "0", QUESTION]
+        done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"42" in done.stdout
+
+    @pytest.mark.parametrize("options", [["--ctx", "512"], ["--max-tokens", "900"], []])
+    def test_so_is_the_context(self, environ: dict[str, str], tiny_path: Path, options: list[str]) -> None:
+        """Another one, created in the command itself, here ends the process."""
+        code = (
+            "import sys; import r1.fit.fitted_model as module; module.Context = lambda *_: sys.exit(99); "
+            "from r1.__main__ import main; main()"
+        )
+        command = [sys.executable, "-c", code, "run", "-m", str(tiny_path), "--temp", "0", *options, QUESTION]
         done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, b"")
         assert b"42" in done.stdout

@@ -1,8 +1,9 @@
-"""Loads a model's weights while the rest of the program is imported.
+"""Loads a model's weights, and creates its context, while the rest of the program is imported.
 
 A short answer of a small model waits for Python's imports as long as for the weights, and neither needs the other. So a
 thread loads the weights as soon as the model is known, on the CPU and mapped, as most machines need them. The memory
-plan is made later, from what was known before, and says whether they can be used.
+plan is made later, from what was known before, and says whether they can be used. Where the command line leaves no
+doubt about that plan, another thread creates the context as soon as the weights are loaded.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from r1.engine.devices import Placement
-from r1.engine.llama import before_abort, silence
+from r1.engine.llama import Stop, before_abort, llama, silence
 from r1.engine.model import LoadCancelled, Model
 from r1.machine.memory import Memory
 from r1_quantize.errors import BadGGUF
 from r1_quantize.gguf.reader import GGUFFile
 from r1_quantize.gguf.vocabulary import check_vocabulary
+
+if TYPE_CHECKING:  # the load begins before this is imported
+    from r1.engine.context import Context, ContextParams
 
 _POLL_S = 0.05
 _SWITCH_S = 5e-5  # llama.cpp waits for Python's lock whenever it reports something
@@ -38,6 +43,9 @@ class EarlyLoad:
         self._model: Model | None = None
         self._share = 0.0
         self._is_cancelled = False
+        self._params: ContextParams | None = None
+        self._context: Context | None = None
+        self._creating: threading.Thread | None = None
         self._thread = threading.Thread(target=self._load, name="r1-early-load", daemon=True)
         self._thread.start()
         self._switch_s = sys.getswitchinterval()
@@ -48,6 +56,21 @@ class EarlyLoad:
         with suppress(Exception), silence():  # the same load is tried again, and its error reported
             self._model = Model(self.path, on_progress=self._progress)
         before_abort.remove(self._explain_abort)
+
+    def add_context(self, params: ContextParams) -> None:
+        """Creates a context, too, once the weights are loaded. Raises RuntimeError if no thread can start."""
+        self._params = params
+        creating = threading.Thread(target=self._create_context, args=[params], name="r1-early-context", daemon=True)
+        creating.start()
+        self._creating = creating
+
+    def _create_context(self, params: ContextParams) -> None:
+        from r1.engine.context import Context
+
+        self._thread.join()
+        if self._model is not None and not self._is_cancelled:
+            with suppress(Exception):  # it is tried again, and the error reported
+                self._context = Context(self._model, params)
 
     def _explain_abort(self) -> None:
         """Looks for what makes llama.cpp end the process, which takes too long to look for it before every load."""
@@ -75,19 +98,44 @@ class EarlyLoad:
         self._is_cancelled = True
         self._thread.join()
         sys.setswitchinterval(self._switch_s)
+        if context := self._created():
+            context.close()
         if self._model is not None:
             self._model.close()
 
+    def context(self, params: ContextParams, stop: Stop) -> Context | None:
+        """The context, if there is one that is as `params` say; from now on `stop` ends what it computes."""
+        context = self._created()
+        if context is None or self._params == params:
+            return context and _obeying(context, stop)
+        context.close()
+        return None
+
+    def _created(self) -> Context | None:
+        if self._creating is not None:
+            self._creating.join()
+        return self._context
+
+
+def _obeying(context: Context, stop: Stop) -> Context:
+    module = llama()
+    module.llama_set_abort_callback(context.handle, module.ggml_abort_callback(stop.callback), stop.data)
+    context.stop = stop
+    return context
+
 
 _begun: list[EarlyLoad] = []  # at most one
+_taken: list[tuple[Model, EarlyLoad]] = []  # whose context may still be taken; at most one
 
 
-def begin(path: Path, headers: Sequence[GGUFFile], memory: Memory, on_damage: Callable[[BadGGUF], None]) -> None:
+def begin(path: Path, headers: Sequence[GGUFFile], memory: Memory, on_damage: Callable[[BadGGUF], None]) -> EarlyLoad:
     """Begins to load the file at `path`, which is the first model of this process.
 
     `on_damage` is called in another thread, and has to end the process. Raises RuntimeError if no thread can start.
     """
-    _begun[:] = [EarlyLoad(path, headers, memory, on_damage)]
+    load = EarlyLoad(path, headers, memory, on_damage)
+    _begun[:] = [load]
+    return load
 
 
 def begun(path: Path) -> EarlyLoad | None:
@@ -107,6 +155,16 @@ def take(
         return None
     _begun.clear()
     if placement == Placement() and mapped:
-        return load.wait(on_progress)
+        model = load.wait(on_progress)
+        if model is not None:
+            _taken[:] = [(model, load)]
+        return model
     load.cancel()
     return None
+
+
+def take_context(model: Model, params: ContextParams, stop: Stop) -> Context | None:
+    """The context that was created together with a model from `take`, the first time; None if there is none like it."""
+    loads = [load for taken, load in _taken if taken is model]
+    _taken.clear()
+    return loads[0].context(params, stop) if loads else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from r1.engine.context import Context, ContextParams
 from r1.engine.llama import Stop
 from r1.engine.model import Model
+from r1.fit.early_load import take_context
 from r1.fit.plan import MemoryPlan
 from r1.fit.planner import DraftFile, MemoryPlanner, Note, threads_of
 from r1.fit.sequences import Wanted
@@ -194,15 +195,9 @@ class FittedModel:
 
     def _create_context(self, plan: MemoryPlan) -> Context:
         while True:
-            params = ContextParams(
-                length=plan.context,
-                threads=threads_of(self.settings, self._path),
-                kv_type=plan.kv_type,
-                sequences=plan.sequences,
-                cells=plan.cells,
-            )
+            params = context_params(plan, self.settings, self._path)
             try:
-                context = Context(self.model, params, self._stop)
+                context = take_context(self.model, params, self._stop) or Context(self.model, params, self._stop)
             except NotEnoughSpace as exc:
                 self._step_down(exc)
                 self.model.close()
@@ -248,6 +243,17 @@ class FittedModel:
         if self._context is not None:
             self._context.close()
             self._context = None
+
+
+def context_params(plan: MemoryPlan, settings: Settings, path: Path) -> ContextParams:
+    """What the plan and the settings say about the context of the model at `path`."""
+    return ContextParams(
+        length=plan.context,
+        threads=threads_of(settings, path),
+        kv_type=plan.kv_type,
+        sequences=plan.sequences,
+        cells=plan.cells,
+    )
 
 
 def _fitted_draft(file: DraftFile, planner: MemoryPlanner, stop: Stop) -> FittedDraft:

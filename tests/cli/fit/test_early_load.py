@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from r1.engine.context import Context, ContextParams, Part, Stopped
 from r1.engine.devices import Placement
+from r1.engine.llama import Stop
 from r1.engine.model import LoadCancelled, Model
 from r1.fit import early_load
 from r1.fit.planner import MemoryPlanner
@@ -21,9 +23,12 @@ from r1_quantize.gguf import reader
 BEFORE = Memory(total=9 << 30, free=7 << 30)
 
 
-def begin(path: Path) -> None:
+PARAMS = ContextParams(length=256)
+
+
+def begin(path: Path) -> early_load.EarlyLoad:
     damaged: list[BadGGUF] = []
-    early_load.begin(path, [reader.read(path)], BEFORE, damaged.append)
+    return early_load.begin(path, [reader.read(path)], BEFORE, damaged.append)
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +76,60 @@ class TestTake:
         begun.wait(10)
         with pytest.raises(LoadCancelled):
             early_load.take(tiny_path, Placement(), mapped=True, on_progress=lambda _: bool(asked.set()))
+
+
+class TestContext:
+    """A context that was created together with the weights is used if it is the one that is needed."""
+
+    def test_is_given_once_and_obeys_the_new_stop(self, tiny_path: Path) -> None:
+        begin(tiny_path).add_context(PARAMS)
+        model = early_load.take(tiny_path, Placement(), mapped=True)
+        assert model is not None
+        stop = Stop()
+        context = early_load.take_context(model, PARAMS, stop)
+        assert context is not None
+        assert early_load.take_context(model, PARAMS, stop) is None
+        with model, context:
+            tokens = model.tokenize("42")
+            context.decode([Part(context.sequences[0], tokens)])
+            stop.set()
+            with pytest.raises(Stopped):
+                context.decode([Part(context.sequences[0], tokens)])
+
+    def test_another_one_is_not(self, tiny_path: Path) -> None:
+        begin(tiny_path).add_context(PARAMS)
+        model = early_load.take(tiny_path, Placement(), mapped=True)
+        assert model is not None
+        with model:
+            assert early_load.take_context(model, ContextParams(length=512), Stop()) is None
+
+    def test_belongs_to_its_model(self, tiny_path: Path) -> None:
+        begin(tiny_path)
+        early = early_load.take(tiny_path, Placement(), mapped=True)
+        assert early is not None
+        with early, Model(tiny_path) as other:
+            assert early_load.take_context(other, PARAMS, Stop()) is None
+
+    def test_is_closed_before_weights_that_are_wanted_elsewhere(
+        self, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        closed: list[str] = []
+        for kind in (Context, Model):
+            monkeypatch.setattr(kind, "close", lambda _, name=kind.__name__: closed.append(name))
+        load = begin(tiny_path)
+        load.add_context(PARAMS)
+        assert load._creating is not None
+        load._creating.join()
+        assert early_load.take(tiny_path, Placement(), mapped=False) is None
+        assert closed == ["Context", "Model"]
+
+    def test_that_cannot_be_created_is_none(self, tiny_path: Path) -> None:
+        params = ContextParams(length=256, kv_type="q9_9")
+        begin(tiny_path).add_context(params)
+        model = early_load.take(tiny_path, Placement(), mapped=True)
+        assert model is not None
+        with model:
+            assert early_load.take_context(model, params, Stop()) is None
 
 
 def test_the_plan_is_made_from_the_memory_before_the_load(tiny_path: Path) -> None:
