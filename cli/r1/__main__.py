@@ -25,9 +25,10 @@ def run_line() -> int:
 
         preload(sys.argv[1:], os.environ)
         from r1.app import app
+        from r1.dispatch import app_for
         from r1.exit import run_app
 
-        return run_app(app)
+        return run_app(app_for(app, sys.argv[1:]))
     except KeyboardInterrupt:
         return 130
 

@@ -13,6 +13,7 @@ import typer
 from r1 import app as module
 from r1.commands import bench, chat, history, list_types, pull, quantize, remove, run, show, verify
 from r1.console import Console
+from r1.dispatch import app_for
 from r1.exit import run_app
 from r1.settings import Settings, load
 from tests.fakes.consoles import console, written
@@ -71,7 +72,7 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quiet: list[bool]) -> 
         monkeypatch.setattr(Console, "of_process", of_process)
         monkeypatch.setattr(module, "keep_libraries_quiet", lambda: None)
         monkeypatch.setattr("r1.settings.config_file", lambda: tmp_path / "config.toml")
-        return run_app(module.app), written(made.stderr)
+        return run_app(app_for(module.app, arguments)), written(made.stderr)
 
     return begin
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from r1 import app as module
 from r1.commands import chat, list_models, pull, remove, run, run_lines, show
 from r1.commands.chat import ChatOptions
 from r1.console import Console
+from r1.dispatch import app_for
 from r1.exit import run_app
 from r1.prompt_input import PromptOptions
 from r1.settings import Settings
@@ -38,6 +40,21 @@ class Outcome(NamedTuple):
 
 
 Call = Callable[..., Outcome]
+
+
+class TestAppFor:
+    """Only what a line needs is built."""
+
+    def names(self, *line: str) -> set[str]:
+        return set(typer.main.get_command(app_for(module.app, line)).commands)  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize("name", sorted(typer.main.get_command(module.app).commands))  # type: ignore[attr-defined]
+    def test_a_command_alone(self, name: str) -> None:
+        assert self.names(name, "more") == {name}
+
+    @pytest.mark.parametrize("line", [[], ["list_"], ["evaluate"], ["--json", "run"], ["Why is the sky blue?"]])
+    def test_all_for_other_lines(self, line: list[str]) -> None:
+        assert len(self.names(*line)) == len(module.app.registered_commands) + len(module.app.registered_groups)
 
 
 @pytest.fixture
@@ -67,7 +84,7 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
         monkeypatch.setattr(sys, "stderr", made.stderr)
         monkeypatch.setattr(Console, "of_process", lambda *, quiet=False: made)
         calls.clear()
-        status = run_app(module.app)
+        status = run_app(app_for(module.app, sys.argv[1:]))
         command, arguments = calls[0] if calls else (None, ())
         return Outcome(command, arguments, int(status), written(made.stdout), written(made.stderr))
 

@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from r1 import app as module
 from r1.console import Console
+from r1.dispatch import app_for
 from r1.exit import run_app
 from tests.fakes.consoles import console, written
 from tests.fakes.hub import huggingface_client
@@ -39,7 +40,7 @@ def run_here(
         stack.enter_context(patch.object(Console, "of_process", of_process))
         stack.enter_context(patch.object(module, "keep_libraries_quiet", lambda: None))  # it redirects descriptor 2
         stack.enter_context(huggingface_client(environ))
-        status = run_app(module.app)
+        status = run_app(app_for(module.app, command[1:]))
     output, errors = (written(stream).encode("utf-8", "backslashreplace") for stream in (made.stdout, made.stderr))
     return subprocess.CompletedProcess(command, status, output, errors)
 
