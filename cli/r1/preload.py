@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from r1.fit.early_load import EarlyLoad
     from r1_quantize.errors import R1Error
-    from r1_quantize.store.model import StoredModel
 
 _MODEL = {"-m", "--model"}
 _NOT_HERE = {"-h", "--help", "--rpc"}  # no model is needed, or another machine computes
@@ -31,11 +30,11 @@ def preload(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
     """Begins to load the model that a command line needs; does nothing where in doubt."""
     if is_run(arguments):
         with suppress(Exception):
-            model = _model(_value(arguments), environ)
-            load = None if model is None else _load(model)
+            path = _model(_value(arguments), environ)
+            load = None if path is None else _load(path)
             line = None if load is None else read(arguments)
-            if model is not None and load is not None and line is not None:
-                _add_context(load, model, line, environ)
+            if load is not None and line is not None:
+                _add_context(load, line, environ)
 
 
 def is_run(arguments: Sequence[str]) -> bool:
@@ -48,18 +47,25 @@ def _value(arguments: Sequence[str]) -> str | None:
     return next((value for option, value in pairwise(arguments) if option in _MODEL), None)
 
 
-def _model(name: str | None, environ: Mapping[str, str]) -> StoredModel | None:
+def _model(name: str | None, environ: Mapping[str, str]) -> Path | None:
+    """The file of the model with this name, or of the default one; None for the built-in model, which may not exist."""
+    from r1_quantize.files import expanded, is_path
+
+    if name is not None and is_path(name):  # the store takes a while to import
+        path = expanded(name)
+        return path if path.is_file() else None
     from r1 import settings
     from r1.library import BUILT_IN, open_store
 
     store = open_store(environ)
     name = name or settings.load({}, environ).model
     if name is None:
-        return store.newest()
-    return None if name.partition(":")[0] == BUILT_IN else store.find(name)
+        newest = store.newest()
+        return newest.path if newest else None
+    return None if name.partition(":")[0] == BUILT_IN else store.find(name).path
 
 
-def _load(model: StoredModel) -> EarlyLoad | None:
+def _load(path: Path) -> EarlyLoad | None:
     from r1.engine.devices import devices
     from r1.engine.read_ahead import is_cached
     from r1.fit.early_load import begin
@@ -67,7 +73,7 @@ def _load(model: StoredModel) -> EarlyLoad | None:
     from r1_quantize.gguf import reader
     from r1_quantize.gguf.split import part_names
 
-    parts = [Path(part) for part in part_names(str(model.path))]
+    parts = [Path(part) for part in part_names(str(path))]
     available = memory()
     if available.address_space or not all(map(is_cached, parts)):
         return None
@@ -75,7 +81,7 @@ def _load(model: StoredModel) -> EarlyLoad | None:
     weights = sum(tensor.nbytes for header in headers for tensor in header.tensors)
     if weights + _SPARE >= available.free or any(device.is_gpu for device in devices()):
         return None
-    return begin(model.path, headers, available, _fail)
+    return begin(path, headers, available, _fail)
 
 
 class Line(NamedTuple):
@@ -111,7 +117,7 @@ def read(arguments: Sequence[str]) -> Line | None:
     return Line(settings, " ".join(words))
 
 
-def _add_context(load: EarlyLoad, model: StoredModel, line: Line, environ: Mapping[str, str]) -> None:
+def _add_context(load: EarlyLoad, line: Line, environ: Mapping[str, str]) -> None:
     """Has the context created that is needed however many tokens the prompt has, if it is the same one."""
     from r1 import settings
     from r1.fit.fitted_model import context_params
@@ -120,11 +126,11 @@ def _add_context(load: EarlyLoad, model: StoredModel, line: Line, environ: Mappi
     chosen = settings.load(line.settings, environ)
     if chosen.votes or chosen.draft or chosen.rpc:
         return
-    planner = MemoryPlanner.of(model.path, chosen, model.reference)
+    planner = MemoryPlanner.of(load.path, chosen, load.path.name)
     most = len(f"{chosen.system or ''}{line.prompt}".encode()) + _TEMPLATE_TOKENS  # no token is less than a byte
     fewest, longest = (planner.plan_for_prompt(tokens, loaded=0) for tokens in (1, most))
-    params = context_params(longest, chosen, model.path)
-    if longest.fits and params == context_params(fewest, chosen, model.path):
+    params = context_params(longest, chosen, load.path)
+    if longest.fits and params == context_params(fewest, chosen, load.path):
         load.add_context(params)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 import zlib
@@ -15,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, BinaryIO, Protocol, Self
 
-from r1_quantize import units
 from r1_quantize.errors import DISK_FULL, UNUSABLE_PATH, BadFile, NotEnoughSpace, R1Error, UsageError
 
 Stamp = tuple[int, int, int]
@@ -32,6 +30,12 @@ def expanded(path: str) -> Path:
     `Path.expanduser` raises RuntimeError there.
     """
     return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def is_path(reference: str) -> bool:
+    """Whether it is a path and no model's name: it has a separator, or ends in .gguf."""
+    separators = {os.sep, os.altsep, "/"} - {None}
+    return reference.endswith(".gguf") or any(separator in reference for separator in separators if separator)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -74,6 +78,10 @@ def disk_error(path: Path, exc: OSError, needed: int | None = None) -> R1Error:
         return UsageError(f"{path}: {exc.strerror}; choose another place, or change its permissions")
     if exc.errno not in DISK_FULL:
         return R1Error(f"{path}: {exc.strerror}")
+    import shutil  # here, because `r1 run` imports this module before it begins to load a model
+
+    from r1_quantize import units
+
     free = units.size(shutil.disk_usage(path.parent).free)
     sizes = f": {units.size(needed)} needed, {free} free" if needed is not None else ""
     return NotEnoughSpace(f"{path}: {exc.strerror}{sizes}; free some space and run it again to resume")

@@ -6,7 +6,7 @@ import ctypes
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from r1.engine.llama import llama
 from r1_quantize.binding import function
@@ -57,8 +57,7 @@ class Device:
         return self.kind == "igpu" or (self.backend == _METAL and platform.machine() == "arm64")
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """Where a model is computed: `gpu_layers` layers on these devices, by name, and the rest on the CPU.
 
     llama.cpp counts the output as a layer, and moves it to a GPU first. `shares` are the devices' shares of the layers.

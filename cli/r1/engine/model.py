@@ -7,10 +7,9 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from r1.engine import pages
 from r1.engine.devices import Placement, handles
@@ -27,8 +26,7 @@ class LoadCancelled(Exception):
     """The user cancelled while the weights were being loaded."""
 
 
-@dataclass(frozen=True, slots=True)
-class ControlTokens:
+class ControlTokens(NamedTuple):
     """The ids of R1's control tokens in this model's vocabulary."""
 
     bos: int

@@ -10,11 +10,10 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from r1_quantize.errors import BadGGUF
 from r1_quantize.file_kinds import START_BYTES, kind_of
@@ -74,16 +73,14 @@ class TokenType(IntEnum):
     UNUSED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One key-value pair; `data` is the complete pair as encoded in the file."""
 
     key: str
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """One tensor. `shape` has the row length first, as in the file; `offset` is from the start of the file."""
 
     name: str
@@ -93,8 +90,7 @@ class TensorInfo:
     nbytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class GGUFFile:
+class GGUFFile(NamedTuple):
     """The header of one file. `data_offset` is where the first tensor begins; sizes and offsets are bytes."""
 
     file: SourceFile
@@ -149,12 +145,11 @@ def _read_start(file: BinaryIO) -> bytes:
     return file.read(START_BYTES)
 
 
-@dataclass(frozen=True, slots=True)
-class _Array:
+class _Array(NamedTuple):
     """An array in the header that has not been decoded."""
 
     items: ValueType
-    count: int
+    length: int
     start: int
 
 
@@ -181,17 +176,16 @@ class _Metadata(Mapping[str, Any]):
 
 def _decode(header: bytes, array: _Array) -> list[Any]:
     if format_ := _FORMATS.get(array.items):
-        return list(struct.unpack_from(f"<{array.count}{format_}", header, array.start))
+        return list(struct.unpack_from(f"<{array.length}{format_}", header, array.start))
     texts, at = [], array.start
-    for _ in range(array.count):
+    for _ in range(array.length):
         (length,) = _U64.unpack_from(header, at)
         at += 8 + length
         texts.append(header[at - length : at].decode("utf-8", "replace"))
     return texts
 
 
-@dataclass(frozen=True, slots=True)
-class _Description:
+class _Description(NamedTuple):
     """A tensor as the header describes it; `offset` is from the start of the data."""
 
     name: str

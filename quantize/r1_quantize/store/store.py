@@ -8,7 +8,6 @@ because `r1 list` and shell completion run it.
 from __future__ import annotations
 
 import difflib
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from r1_quantize.catalog import NAME, Checkpoint, as_quant
 from r1_quantize.errors import UNUSABLE_PATH, Busy, ModelNotFound, R1Error, UsageError
-from r1_quantize.files import expanded, lock_file
+from r1_quantize.files import expanded, is_path, lock_file
 from r1_quantize.store.model import QUANT, StoredModel, manifest_beside, model_at, model_in_store
 from r1_quantize.store.removable import Removable, files_of_model, removable_of
 
@@ -78,7 +77,7 @@ class Store:
         NAME alone means the catalogue's default quant if it is stored, else the newest of that name. Raises
         ModelNotFound, with the command that gets the model or similar names, and UsageError for a bad name.
         """
-        if _is_path(reference):
+        if is_path(reference):
             return model_at(expanded(reference))
         name, _, quant = reference.partition(":")
         if quant:
@@ -180,7 +179,7 @@ class Store:
         for checkpoint in self.checkpoints():
             if checkpoint.reference == reference.removeprefix("hf:"):
                 return checkpoint
-        if _is_path(reference):
+        if is_path(reference):
             if Path(reference).exists():
                 raise UsageError(f"{reference} is not in the store; remove the file itself")
             raise ModelNotFound(f"{reference} is not on this machine; see r1 list")
@@ -262,11 +261,6 @@ def _changed_at(folder: Path) -> float:
         return folder.stat().st_mtime
     except OSError:  # another process has just removed it
         return 0
-
-
-def _is_path(reference: str) -> bool:
-    separators = {os.sep, os.altsep, "/"} - {None}
-    return reference.endswith(".gguf") or any(separator in reference for separator in separators if separator)
 
 
 def _modified(model: StoredModel) -> float:
