@@ -1,7 +1,7 @@
 """Measures what drafts are worth: plain decoding, look-up and a draft model, beside llama-server's own, in one run.
 
     python -m scripts.bench.speculation MODEL.gguf [--draft DRAFT.gguf] [--llama-server PATH] [--llama-bench PATH]
-        [--runs 3] [--tokens 200] [--temperature 0] [--threads N] [--written]
+        [--runs 3] [--tokens 200] [--temperature 0] [--threads N] [--written [--agrees 0.8]]
 
 Three tasks: editing an attached file (of this repository; the reply's first lines are given, so that a small model
 knows what to do), summarizing one, and free prose. The sides take turns, because a machine's speed drifts. Printed are
@@ -9,8 +9,11 @@ tokens per second while decoding, the ratio to plain r1, and tokens a pass. Firs
 costs here, and the speed-up that this allows where each token of a draft is right with the probability named.
 
 With `--written`, the replies are written by hand instead (the file with the edit made): that is how a model of any
-size decodes a right edit, also one with random weights. llama-server cannot do that, and is left out. Goals: editing at
-least 1.6, free prose at least 0.97 times as fast as without drafts. LD_LIBRARY_PATH applies to llama.cpp's programs.
+size decodes a right edit, also one with random weights. llama-server cannot do that, and is left out. With `--agrees`,
+the draft model, at its own speed, says what was written with that probability, and another token otherwise.
+
+Goals: editing at least 1.6, free prose at least 0.97 times as fast as without drafts. LD_LIBRARY_PATH applies to
+llama.cpp's programs.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import socket
 import statistics
 import subprocess
@@ -33,7 +37,7 @@ import httpx2
 
 from r1.engine import generation
 from r1.engine.context import Context, ContextParams, Part
-from r1.engine.draft_model import DraftModel, shared_tokens
+from r1.engine.draft_model import DraftModel, ModelDrafter, shared_tokens
 from r1.engine.events import Finished
 from r1.engine.model import Model
 from r1.engine.prompt import NO_THINKING, Beginning, Conversation, prompt_segments
@@ -116,6 +120,23 @@ class Written:
         pass
 
 
+class Agreeing:
+    """In place of the draft model's choice: the token that was written, with the probability `agrees`."""
+
+    def __init__(self, tokens: list[int], start: int, agrees: float) -> None:
+        """The tokens begin at position `start` of the sequence."""
+        self._tokens = tokens
+        self._start = start
+        self._agrees = agrees
+        self._random = random.Random(1)
+
+    def choice(self, drafter: ModelDrafter) -> int:
+        place = len(drafter.sequence) - self._start
+        if place < len(self._tokens) and self._random.random() < self._agrees:
+            return self._tokens[place]
+        return self._random.randrange(1000)
+
+
 class Ours:
     """r1's engine, with one sequence."""
 
@@ -140,8 +161,12 @@ class Ours:
         request = Request(self.prompt(task), sampling, continues="answer", speculate=speculate)
         with ExitStack() as stack:
             if self._options.written:
-                sampler = Written(self._model.tokenize(task.written), self._model.control.eos)
-                stack.enter_context(patch.object(generation, "Sampler", sampler))
+                written = self._model.tokenize(task.written)
+                stack.enter_context(patch.object(generation, "Sampler", Written(written, self._model.control.eos)))
+            if self._options.agrees is not None:
+                agreeing = Agreeing(written, request.prompt_tokens, self._options.agrees)
+                choice = lambda drafter, _: agreeing.choice(drafter)  # noqa: E731
+                stack.enter_context(patch.object(ModelDrafter, "_likeliest", choice))
             *_, last = generate(Scheduler(self._context, None, self._draft_model), request)
         assert isinstance(last, Finished)
         tokens = last.usage.generated_tokens
@@ -281,7 +306,10 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--threads", type=lambda number: Threads.of(int(number)), default=default_threads())
     parser.add_argument("--written", action="store_true")
+    parser.add_argument("--agrees", type=float)
     options = parser.parse_args()
+    if options.agrees is not None and not (options.written and options.draft):
+        parser.error("--agrees needs --written and --draft")
     params = ContextParams(_CONTEXT, threads=options.threads)
     with ExitStack() as stack:
         model = stack.enter_context(Model(options.model))
