@@ -8,11 +8,10 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, BinaryIO, Protocol, Self
+from typing import IO, Any, BinaryIO, NamedTuple, Protocol, Self
 
 from r1_quantize.errors import DISK_FULL, UNUSABLE_PATH, BadFile, NotEnoughSpace, R1Error, UsageError
 
@@ -234,8 +233,7 @@ def stamp_of(status: os.stat_result) -> Stamp:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(NamedTuple):
     """A file of `size` bytes that is at `path`, or will be once it is downloaded.
 
     `stamp` is that of the file when its header was read; None until it is on this disk. `sha256` is the digest its
@@ -265,4 +263,4 @@ class SourceFile:
                 yield file, self
             else:
                 stamp = stamp_of(os.fstat(file.fileno()))
-                yield file, replace(self, size=stamp[0], stamp=stamp)
+                yield file, self._replace(size=stamp[0], stamp=stamp)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from r1.engine.llama import llama
@@ -26,8 +25,7 @@ _HELLO = bytes([14]) + _SIZE.pack(_CAPABILITIES) + bytes(_CAPABILITIES)
 _connected: set[str] = set()  # servers; ggml's registry lives as long as the process
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(NamedTuple):
     """A device of ggml's registry. `free` and `total` are its memory in bytes (0: unknown).
 
     `id` is the same where several backends see one card.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from r1.engine.devices import Device
 from r1.fit.plan import COMFORTABLE, LONGEST, DeviceMemory, Machine
@@ -37,7 +36,7 @@ def alone(gpus: Sequence[Device], memory: Memory) -> Machine:
     """
     system = max(_SYSTEM, int(_SYSTEM_SHARE * memory.total)) if memory.limit == "machine" else 0
     free = max(memory.free, memory.total - system)
-    return survey([replace(gpu, free=gpu.total) for gpu in gpus], replace(memory, free=free))
+    return survey([gpu._replace(free=gpu.total) for gpu in gpus], memory._replace(free=free))
 
 
 def is_phone(environ: Mapping[str, str], platform: str = sys.platform) -> bool:

@@ -7,9 +7,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Limit = Literal["machine", "cgroup", "ulimit"]
 
@@ -17,8 +16,7 @@ _UNLIMITED = 1 << 60  # bytes; cgroup v1 reports a number near 2⁶³ when there
 _CACHED = ("inactive_file", "active_file")  # a file becomes active at its second use
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """Bytes. `free` can be used without swapping; `limit` names the cause of the limit.
 
     `address_space`: `ulimit -v` limits the address space, so a mapped file counts even while it is not in memory.

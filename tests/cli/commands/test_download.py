@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,7 +74,7 @@ class TestRefusal:
         memory = Memory(6 * GB, 1 * GB, "cgroup")
         assert len(pulled("qwen-7b", memory, monkeypatch, tmp_path)) == 2
         with pytest.raises(NotEnoughSpace):
-            pulled("qwen-7b", replace(memory, limit="machine"), monkeypatch, tmp_path)
+            pulled("qwen-7b", memory._replace(limit="machine"), monkeypatch, tmp_path)
 
 
 class TestEstimate:

@@ -92,8 +92,8 @@ class TestFindings:
         assert findings(diagnosis_with(swap_used=50_000_000)) == []
 
     def test_limits_on_memory(self) -> None:
-        assert "control group" in only(diagnosis_with(memory=replace(MEMORY, limit="cgroup"))).text
-        assert only(diagnosis_with(memory=replace(MEMORY, limit="ulimit"))).command == "ulimit -v unlimited"
+        assert "control group" in only(diagnosis_with(memory=MEMORY._replace(limit="cgroup"))).text
+        assert only(diagnosis_with(memory=MEMORY._replace(limit="ulimit"))).command == "ulimit -v unlimited"
 
     def test_other_programs_that_distort_the_measurement(self) -> None:
         assert "80 % of the processor" in only(diagnosis_with(busy=0.8)).text

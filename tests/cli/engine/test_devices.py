@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from dataclasses import replace
 
 import pytest
 
@@ -58,13 +57,13 @@ class TestSelectDevices:
         assert select_devices("auto", None, [CPU, CARD, SAME_CARD]) == (CARD,)
 
     def test_two_cards_are_both_taken(self) -> None:
-        other = replace(CARD, name="CUDA1", id="0000:02:00.0")
+        other = CARD._replace(name="CUDA1", id="0000:02:00.0")
         assert select_devices("auto", None, [CPU, CARD, other]) == (CARD, other)
-        unknown = [replace(CARD, id=None), replace(other, id=None)]
+        unknown = [CARD._replace(id=None), other._replace(id=None)]
         assert select_devices("auto", None, unknown) == tuple(unknown)
 
     def test_without_a_card_the_gpu_inside_the_processor_is_taken(self) -> None:
-        twice = replace(INSIDE, name="SYCL0", backend="SYCL", id=None)
+        twice = INSIDE._replace(name="SYCL0", backend="SYCL", id=None)
         assert select_devices("auto", None, [CPU, BLAS, INSIDE, twice]) == (INSIDE,)
 
     def test_without_a_gpu_auto_takes_the_cpu(self) -> None:
@@ -111,7 +110,7 @@ class TestSelectDevices:
         assert select_devices("CUDA0,cuda0", None, [CPU, CARD]) == (CARD,)
 
     def test_naming_a_server_leaves_out_the_others(self) -> None:
-        other = replace(SERVER, name="RPC1")
+        other = SERVER._replace(name="RPC1")
         assert select_devices("RPC1", None, [CPU, SERVER, other]) == (other,)
 
     def test_servers_and_zero_layers_contradict_each_other(self) -> None:

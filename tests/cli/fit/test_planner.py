@@ -82,7 +82,7 @@ class TestDraftModel:
         assert note.text.startswith("the draft model does not fit on the GPU, too, and drafts slowly: ")
         assert made.draft_placement(plan) == Placement()
         assert made.placement(plan).gpu_layers == 29
-        assert made.draft_placement(replace(plan, draft_on_gpu=True)) == replace(made.placement(plan), gpu_layers=29)
+        assert made.draft_placement(replace(plan, draft_on_gpu=True)) == made.placement(plan)._replace(gpu_layers=29)
 
     def test_its_shape_is_read_from_its_file(self, large_path: Path, tiny_path: Path) -> None:
         made = MemoryPlanner.of(large_path, Settings(), "large", DraftFile(tiny_path, "tiny"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from r1.engine.devices import Device
@@ -36,7 +34,7 @@ class TestSurvey:
         margins = [survey((), limited, Threads(1, threads)).margin for threads in (1, 2, 64)]
         assert margins[1] - margins[0] >= 8 << 20  # the usual ulimit -s
         assert margins[2] - margins[0] == 63 * (margins[1] - margins[0])
-        assert survey((), replace(limited, address_space=False), Threads(1, 64)).margin < margins[0]
+        assert survey((), limited._replace(address_space=False), Threads(1, 64)).margin < margins[0]
 
     def test_usable_memory_is_never_negative(self) -> None:
         assert survey((), Memory(8 * GB, 10)).usable == 0
@@ -92,5 +90,5 @@ class TestAlone:
         assert alone((), Memory(8 * GB, int(7.5 * GB))).free == int(7.5 * GB)
 
     def test_a_card_is_empty(self) -> None:
-        (gpu,) = alone([replace(CARD, free=1 * GB)], Memory(8 * GB, 3 * GB)).gpus
+        (gpu,) = alone([CARD._replace(free=1 * GB)], Memory(8 * GB, 3 * GB)).gpus
         assert gpu.free > 5.5 * GB
