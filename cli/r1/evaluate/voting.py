@@ -49,6 +49,7 @@ class Voting:
         self.load_s = 0.0
         self.prefill: Prefill | None = None  # how much of the prompt is read; None before that begins
         self._began = perf_counter()
+        self._submitting_s = 0.0  # with a new context, but without what was loaded before the vote began
         self._generating_since: float | None = None
         self._ended: float | None = None
         self._engine = engine
@@ -75,7 +76,7 @@ class Voting:
     def timings(self) -> Timings:
         """Of the whole vote, once it has been run."""
         first = self._first or Timings(0.0, 0.0, 0.0, 0.0)
-        return replace(first, decode_tps=self.rate, total_s=self.seconds - self.load_s)
+        return replace(first, decode_tps=self.rate, total_s=self.seconds - self._submitting_s)
 
     @property
     def drafted(self) -> Drafted | None:
@@ -123,7 +124,9 @@ class Voting:
     def _begin(self, number: int, seed: int) -> None:
         before = self._hurried_before
         request = self._request(seed, lambda: self._times_hurried() > before)
+        began = perf_counter()
         self.load_s += self._engine.submit(request)
+        self._submitting_s += perf_counter() - began
         self._running[request] = _Running(number)
 
     def _advance(self) -> None:

@@ -19,7 +19,8 @@ RAW_THREE = "The letter r appears \\(\\boxed{3}\\) times in strawberry."
 TRACE = "Count r in strawberry:\ns0 t0 r1 a1 w1 b1 e1 r2 r3 y3"
 GREETED = "built into r1"
 USAGE_SET = (
-    "usage: /set temp|top-p|max-tokens|reserve|seed|ctx|loop-guard VALUE (or default), for example /set temp 0.5"
+    "usage: /set temp|top-p|max-tokens|reserve|seed|ctx|loop-guard|speculate VALUE (or default), "
+    "for example /set temp 0.5"
 )
 
 
@@ -45,7 +46,10 @@ class TestBeforeTheFirstQuestion:
             r"memory       [0-9.]+ MB resident\nplan         2,048 tokens of context in an F16 cache: .* free memory"
         )
         assert re.fullmatch(stats, shared.said_after("/stats"))
-        settings = "temp 0.0, top-p 0.95, max-tokens 32768, reserve auto, seed random, ctx auto (2,048), loop-guard on"
+        settings = (
+            "temp 0.0, top-p 0.95, max-tokens 32768, reserve auto, seed random, ctx auto (2,048), loop-guard on, "
+            "speculate auto"
+        )
         assert shared.said_after("/set") == settings
         assert shared.said_after("/clear") == "new chat"
 
@@ -178,6 +182,7 @@ class TestAfterATurn:
             r"decode       [0-9.]+ tok/s\n"
             r"first token  [0-9]+\.[0-9]{2} s\n"
             r"total        [0-9]+\.[0-9] s, 54 thinking \+ 56 answer tokens\n"
+            r"drafts       .*\n"
             r"memory       [0-9.]+ MB resident\n"
             r"plan         2,048 tokens of context in an F16 cache: .* free memory",
             shared_after_strawberry.said_after("/stats"),
