@@ -70,6 +70,9 @@ class Fixed:
     def draft(self, length: int) -> list[int]:
         return self._draft[:length]
 
+    def release(self) -> None:
+        pass
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

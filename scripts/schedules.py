@@ -36,7 +36,7 @@ from r1.engine.repetition import Loop
 from r1.engine.request import Request
 from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import Scheduler
-from r1.engine.sequence import Sequence, common_length
+from r1.engine.sequence import common_length
 from r1.engine.thinking import ThinkingParams
 from r1.machine.cores import Threads
 
@@ -128,6 +128,9 @@ class Guesses:
         if self._random.random() < 0.5:
             draft[self._random.randrange(length)] = self._random.randrange(8, 200)
         return draft
+
+    def release(self) -> None:
+        pass
 
 
 class Heedless(Speculation):
@@ -321,7 +324,7 @@ class Case:
         self._asked[request], self._texts[request], self._states[request] = asked, "", "waiting"
         scheduler.submit(request)
 
-    def _speculation(self, rng: random.Random, request: Request, _: Sequence) -> Speculation | None:
+    def _speculation(self, rng: random.Random, request: Request) -> Speculation | None:
         """Drafts for two of three replies."""
         if rng.random() < 0.3:
             return None

@@ -131,7 +131,8 @@ class Agreeing:
         self._random = random.Random(1)
 
     def choice(self, drafter: ModelDrafter) -> int:
-        place = len(drafter.sequence) - self._start
+        assert drafter._sequence is not None
+        place = len(drafter._sequence) - self._start
         if place < len(self._tokens) and self._random.random() < self._agrees:
             return self._tokens[place]
         return self._random.randrange(1000)

@@ -92,7 +92,7 @@ class Decoding:
             return planned
         drafted = []
         for generation, part in planned:
-            draft = generation.draft(room, self._costs, rows - 1)
+            draft = generation.draft(room, self._costs, rows - 1) if part.has_logits else []
             rows, room = rows + len(draft), room - len(draft)
             drafted.append((generation, part._replace(draft=draft)))
         return drafted

@@ -65,6 +65,9 @@ class Drafter(Protocol):
     def draft(self, length: int) -> list[int]:
         """The draft that was looked for last, so many tokens of it or fewer."""
 
+    def release(self) -> None:
+        """Gives back what the drafter has of others; called when the reply has ended or is paused."""
+
 
 Kind = tuple[Drafter, Hashable]
 
@@ -126,6 +129,7 @@ class Speculation:
         self._won = 0  # tokens of the last draft that were right
         self._plan: _Plan | None = None  # of the draft that is being checked
         self._length = 0  # of that draft, which may be shorter than planned
+        self._is_plain = True  # the present pass: no drafter did anything for it
         self._unused: deque[int] = deque()  # the rest of a draft that was not decoded, as far as it was right
         self._unused_kind: Kind | None = None
         self._proposed = 0
@@ -138,7 +142,7 @@ class Speculation:
         """
         plain = others + 1
         self._credit = min(self._credit + (_ALLOWANCE + self._won) / plain, _MOST_CREDIT)
-        self._won, self._plan, self._length = 0, None, 0
+        self._won, self._plan, self._length, self._is_plain = 0, None, 0, True
         self._compare_unused(last)
         prospects = [(each, prospect) for each in self._drafters if (prospect := each.look(tokens, last, most))]
         planned = [self._planned(drafter, prospect, costs, plain) for drafter, prospect in prospects]
@@ -147,6 +151,7 @@ class Speculation:
             self._keep_unused(prospects)
             return []
         self._unused.clear()
+        self._is_plain = False
         draft = plan.drafter.draft(plan.length)
         self._length, self._plan = len(draft), plan if draft else None
         self._credit -= _excess(costs, plain, len(draft), plan.drafter.spent)
@@ -157,7 +162,7 @@ class Speculation:
         the time for the draft.
         """
         self._proposed += self._length
-        self._times.add(alone_s, is_plain=self._plan is None)
+        self._times.add(alone_s, is_plain=self._is_plain)
 
     def checked(self, *, is_right: bool) -> None:
         """Whether the next token of the draft is what was chosen; what follows a wrong one is not checked."""
@@ -165,6 +170,11 @@ class Speculation:
             self._learn(self._plan.kind, is_right=is_right)
         self._won += is_right
         self._times.accepted += is_right
+
+    def release(self) -> None:
+        """Called when the reply has ended or is paused."""
+        for drafter in self._drafters:
+            drafter.release()
 
     @property
     def drafted(self) -> Drafted:

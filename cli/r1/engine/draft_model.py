@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Row
-from dataclasses import dataclass
 
 from r1.engine.candidates import logits_at
 from r1.engine.context import Context, Part
@@ -11,9 +10,11 @@ from r1.engine.draft import Prospect
 from r1.engine.llama import llama
 from r1.engine.model import Model
 from r1.engine.sequence import Sequence, common_length
-from r1_quantize.errors import UsageError
+from r1_quantize.errors import R1Error, UsageError
 
 _HOPE = 0.7  # that a token is right, before any was checked
+_GAIN, _PREFILL = 0.3, 0.1
+"""What drafts win, in passes for each token, and what a prefill costs for each: measured on two cores, roughly."""
 _SURE = 0.5  # the draft ends before a token that the draft model itself thinks less likely
 
 MOST_PADDING = 128  # tokens by which the sizes may differ: each size of Qwen pads its vocabulary in its own way
@@ -21,54 +22,102 @@ _FIRST_COMPARED = 5  # some models name the control tokens before that different
 
 
 class DraftModel:
-    """A context of the draft model, with a sequence for each one of the model that it drafts for."""
+    """A context of the draft model, with as many sequences as the one of the model that it drafts for."""
 
     def __init__(self, context: Context, cost: float, shared_tokens: int) -> None:
         """`cost` is how long one of its passes takes, in passes of the other model. The tokens that it drafts are among
         the first `shared_tokens` of its vocabulary: see `shared_tokens`.
         """
         self.context = context
-        self._cost = cost
-        self._shared_tokens = shared_tokens
+        self.cost = cost
+        self.shared_tokens = shared_tokens
+        self._idle = list(context.sequences)  # the least recently used first
 
-    def drafter(self, number: int) -> ModelDrafter:
-        """One that drafts with the sequence of this number, in which it finds what another one has left."""
-        return ModelDrafter(self.context, self.context.sequences[number], self._cost, self._shared_tokens)
+    def drafter(self, *, is_repeatable: bool) -> ModelDrafter:
+        """One for one reply. With `is_repeatable`, its drafts do not depend on what was drafted for others before."""
+        return ModelDrafter(self, is_repeatable=is_repeatable)
+
+    def claim(self, tokens: list[int]) -> Sequence:
+        """The idle sequence that holds most of these tokens."""
+        chosen = max(self._idle, key=lambda sequence: common_length(sequence.tokens, tokens))
+        self._idle.remove(chosen)
+        return chosen
+
+    def give_back(self, sequence: Sequence) -> None:
+        self._idle.append(sequence)
+
+    def make_room(self, cells: int) -> None:
+        """Frees so many cells, as far as idle sequences hold them."""
+        for sequence in self._idle:
+            if self.context.free_cells >= cells:
+                return
+            sequence.truncate(0)
 
 
-@dataclass(eq=False)
 class ModelDrafter:
     """Takes the likeliest token of the draft model, one after the other.
 
-    Behind a long prompt it catches up by one chunk for each pass of the other model, and drafts nothing until then.
+    The draft model has to read the prompt, too. It begins when the reply is so long that this is won back if it becomes
+    twice as long, and reads one chunk for each pass of the other model; until then there are no drafts.
     """
 
-    context: Context
-    sequence: Sequence
-    cost: float
-    shared_tokens: int
-    spent: float = 0.0
-    _tokens: Row[int] = ()
-    _last: int = 0
+    def __init__(self, model: DraftModel, *, is_repeatable: bool) -> None:
+        self.cost = model.cost
+        self.spent = 0.0
+        self._model = model
+        self._context = model.context
+        self._is_repeatable = is_repeatable
+        self._sequence: Sequence | None = None
+        self._is_broken = False
+        self._passes = 0
+        self._tokens: Row[int] = ()
+        self._last = 0
 
     def look(self, tokens: list[int], last: int, most: int) -> Prospect | None:
         self._tokens, self._last = tokens, last
-        held = common_length(self.sequence.tokens, tokens)
-        self.sequence.truncate(held)
-        room = min(self.context.length - len(tokens), self.context.free_cells - (len(tokens) - held))
+        self._passes += 1
+        if self._is_broken:
+            return None
+        sequence = self._claimed(tokens)
+        held = common_length(sequence.tokens, tokens)
+        sequence.truncate(held)
+        behind = len(tokens) - held
+        if behind >= self._context.chunk and self._passes * _GAIN < behind * _PREFILL * self.cost:
+            return None
+        self._model.make_room(behind + most)
+        room = min(self._context.length - len(tokens), self._context.free_cells - behind)
         return Prospect("model", _HOPE, min(most, room)) if room > 0 else None
 
     def draft(self, length: int) -> list[int]:
-        """Ends early before a token that is not likely enough. Raises Stopped, and R1Error when llama.cpp fails."""
+        """Ends early before a token that is not likely enough. Raises Stopped."""
         self.spent = 0.0
-        lacking, chunk = self._tokens[len(self.sequence) :], self.context.chunk
+        try:
+            return self._draft(self._claimed(self._tokens), length)
+        except R1Error:  # a guess must not cost a reply
+            self._is_broken = True
+            return []
+
+    def release(self) -> None:
+        if self._sequence is not None:
+            self._model.give_back(self._sequence)
+            self._sequence = None
+
+    def _claimed(self, tokens: Row[int]) -> Sequence:
+        if self._sequence is None:
+            self._sequence = self._model.claim(list(tokens))
+            if self._is_repeatable:
+                self._sequence.truncate(0)
+        return self._sequence
+
+    def _draft(self, sequence: Sequence, length: int) -> list[int]:
+        lacking, chunk = self._tokens[len(sequence) :], self._context.chunk
         if len(lacking) >= chunk:
-            self.context.decode([Part(self.sequence, lacking[:chunk], has_logits=False)])
+            self._context.decode([Part(sequence, lacking[:chunk], has_logits=False)])
             return []
         drafted: list[int] = []
         following = [*lacking, self._last]
         while len(drafted) < length:
-            [place] = self.context.decode([Part(self.sequence, following)])
+            [place] = self._context.decode([Part(sequence, following)])
             self.spent += self.cost
             token = self._likeliest(place)
             if token is None:
@@ -81,7 +130,7 @@ class ModelDrafter:
         """The likeliest token; None: it is not likely enough."""
         import numpy as np
 
-        logits = np.asarray(logits_at(self.context, place))[: self.shared_tokens]
+        logits = np.asarray(logits_at(self._context, place))[: self._model.shared_tokens]
         token = int(logits.argmax())
         return token if np.exp(logits - logits[token]).sum() * _SURE <= 1 else None
 

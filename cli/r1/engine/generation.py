@@ -121,6 +121,8 @@ class Generation:
     def pause(self) -> Chunks:
         """Leaves its sequence, with what has to be in another one before it can `resume`. Only once it generates."""
         size, prompt = self._context.chunk, self.chunks.tokens
+        if self._speculation is not None:
+            self._speculation.release()
         self._again = Chunks.of([self.sequence.tokens[len(prompt) :]], size).behind(self.chunks)
         return self._again
 
@@ -242,6 +244,8 @@ class Generation:
 
     def close(self) -> None:
         self._sampler.close()
+        if self._speculation is not None:
+            self._speculation.release()
         if self._constraint is not None:
             self._constraint.close()
 

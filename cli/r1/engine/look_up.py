@@ -54,6 +54,9 @@ class LookUp:
     def draft(self, length: int) -> list[int]:
         return self._found[:length]
 
+    def release(self) -> None:
+        pass
+
     def _places(self, looked_up: list[int]) -> Iterator[int]:
         """Positions after tokens that are perhaps those looked up."""
         end = self._latest[_bucket(looked_up, len(looked_up))]

@@ -27,7 +27,7 @@ from r1.engine.generation import Generation
 from r1.engine.kv_types import largest_batch
 from r1.engine.look_up import LookUp
 from r1.engine.request import Request
-from r1.engine.sequence import Chunks, Segments, Sequence
+from r1.engine.sequence import Chunks, Segments
 from r1.engine.slots import Slots
 
 RequestEvent = tuple[Request, Event]
@@ -184,7 +184,7 @@ class Scheduler:
     def _start(self, request: Request, chunks: Chunks) -> Iterator[RequestEvent]:
         prefix = self._slots.best(chunks)
         sequence = self._slots.claim(prefix)
-        generation = Generation(request, self.context, sequence, chunks, self._speculation(request, sequence))
+        generation = Generation(request, self.context, sequence, chunks, self._speculation(request))
         self._slots.occupy(sequence)
         self._running.append(generation)
         yield request, generation.prefilled
@@ -193,12 +193,12 @@ class Scheduler:
                 yield request, event
             self._leave_ended()
 
-    def _speculation(self, request: Request, sequence: Sequence) -> Speculation | None:
+    def _speculation(self, request: Request) -> Speculation | None:
         drafters: list[Drafter] = []
         if request.speculate in {"auto", "lookup"}:
             drafters.append(LookUp())
         if self._draft_model is not None and request.speculate in {"auto", "draft"}:
-            drafters.append(self._draft_model.drafter(sequence.number))
+            drafters.append(self._draft_model.drafter(is_repeatable=request.keeps_threads))
         return Speculation(drafters) if drafters else None
 
     def _resume(self, generation: Generation, chunks: Chunks) -> None:

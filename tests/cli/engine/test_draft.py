@@ -237,6 +237,9 @@ class Sure:
     def draft(self, length: int) -> list[int]:
         return [1] * length
 
+    def release(self) -> None:
+        pass
+
 
 def spent_on(
     speculation: Speculation, right: Callable[[int], bool], tokens: int, costs: PassCosts

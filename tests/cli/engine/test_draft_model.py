@@ -9,7 +9,7 @@ import pytest
 
 from r1.engine.context import Context, ContextParams
 from r1.engine.draft_model import DraftModel, shared_tokens
-from r1.engine.events import Finished
+from r1.engine.events import Event, Finished
 from r1.engine.llama import Stop
 from r1.engine.model import Model
 from r1.engine.prompt import Conversation, Turn, prompt_segments
@@ -144,6 +144,74 @@ class TestReplies:
                 last = engine.step()[-1][1]
             assert isinstance(last, Finished)
             assert last.reason == "interrupted"
+
+
+def paused(engine: Scheduler, model: Model, tokens: int) -> tuple[list[Event], list[Event]]:
+    """The events of two replies, the second of which is paused when its sequence has so many tokens of it."""
+    first, second = ask(QUESTION, model), ask("What is 12 + 34?", model)
+    events: dict[Request, list[Event]] = {first: [], second: []}
+
+    def step() -> None:
+        for request, event in engine.step():
+            events[request].append(event)
+
+    for request in (first, second):
+        engine.submit(request)
+    while engine.running < 2 or engine._running[1].token is None:
+        step()
+    generation = engine._running[1]
+    while len(generation.sequence) - second.prompt_tokens < tokens:
+        step()
+    engine._put_back(generation)  # as when the cells run out
+    while not engine.is_idle:
+        step()
+    return events[first], events[second]
+
+
+class TestSequences:
+    """Each reply that runs has one of the draft model's own, with what others have left in it."""
+
+    @pytest.mark.parametrize("tokens", [0, 1, 2, 5])
+    def test_a_reply_that_was_paused_goes_on_with_drafts(self, model: Model, tokens: int) -> None:
+        """Also if a single token of it is to be prefilled again."""
+        with drafts_in(model, sequences=2) as context, drafts_in(model, sequences=2) as drafting:
+            replies = paused(scheduler(context, drafting, cost=0.01), model, tokens)
+        with drafts_in(model, sequences=2) as context:
+            plain = paused(Scheduler(context), model, tokens)
+        for reply, without in zip(replies, plain, strict=True):
+            assert essence(reply)[:2] == essence(without)[:2]
+        drafted = finished(replies[1]).drafted
+        assert drafted is not None
+        assert drafted.accepted > 20
+
+    def test_a_later_one_takes_the_cells_of_idle_ones(self, model: Model) -> None:
+        """The replies before it have filled them."""
+        params = ContextParams(400, threads=Threads.of(1), sequences=3, cells=400)
+        with drafts_in(model, sequences=3) as context, Context(model, params) as drafting:
+            engine = scheduler(context, drafting)
+            proposed = []
+            for number in range(5):
+                question = f"{number} and {number} " * 12 + QUESTION
+                drafted = finished(list(generate(engine, ask(question, model)))).drafted
+                assert drafted is not None
+                proposed.append(drafted.proposed)
+        assert min(proposed) > 20
+
+    def test_with_a_seed_what_was_asked_before_changes_no_draft(self, model: Model, context: Context) -> None:
+        with drafts_in(model) as drafting:
+            engine = scheduler(context, drafting)
+            counts = [finished(list(generate(engine, ask(QUESTION, model)))).drafted for _ in range(2)]
+        assert counts[0] is not None
+        assert counts[1] is not None
+        assert (counts[0].proposed, counts[0].passes) == (counts[1].proposed, counts[1].passes)
+
+    def test_one_that_fails_costs_the_drafts_and_not_the_reply(self, model: Model, context: Context) -> None:
+        plain = list(generate(Scheduler(context), ask(QUESTION, model)))
+        context.sequences[0].truncate(0)
+        with drafts_in(model) as drafting:
+            engine = scheduler(context, drafting)
+            drafting.close()  # whatever it is asked now, it refuses
+            assert essence(list(generate(engine, ask(QUESTION, model)))) == essence(plain)
 
 
 def test_all_tokens_are_shared_with_itself(model: Model) -> None:
