@@ -56,7 +56,7 @@ PRINTED_BY: dict[str, tuple[str, ...]] = {
     "r1.engine.llama": _GENERATING,
     "r1.engine.context": _GENERATING,
     "r1.engine.model": _GENERATING,
-    "r1.fit.fitted_draft": _DRAFTING,
+    "r1.engine.draft_model": _DRAFTING,
     "r1.console": ("rm", "history delete"),
     "r1.evaluate.vote": ("run",),  # an evaluation counts votes, but holds none
 }
@@ -68,7 +68,8 @@ OTHERWISE: dict[str, tuple[str, ...]] = {
     " or pass --force to overwrite it": ("history export",),
     "with --draft MODEL": _DRAFTING,
     "without --draft it would fit": _DRAFTING,
-    ", leave --draft out": _DRAFTING,
+    "leave --draft out": _DRAFTING,
+    "one with --draft": _DRAFTING,
     "fewer prompts at once (--parallel)": ("run", "bench", "eval"),  # a chat has one sequence
 }
 """The same for a single text, by a part of it."""

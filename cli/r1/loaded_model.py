@@ -303,5 +303,6 @@ def _with_draft(
     except R1Error as exc:
         if draft is None or draft.is_required:
             raise
+        without = fitted(None)  # raises the same if it was about the model itself
         listener.note(Note(f"{exc}; answering without a draft model", grave=True))
-    return fitted(None)
+        return without

@@ -156,5 +156,5 @@ def other_vocabulary(model: str, draft: str) -> UsageError:
     """The error for a draft model that cannot draft for this one."""
     return UsageError(
         f"{draft} cannot draft for {model}: they have different vocabularies; "
-        "a Qwen drafts for a larger Qwen, a Llama for a larger Llama"
+        "choose a smaller model of the same family with --draft, or go without one (--speculate lookup)"
     )

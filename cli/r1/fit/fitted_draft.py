@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from r1.engine.context import Context, ContextParams
 from r1.engine.draft_model import DraftModel, other_vocabulary, shared_tokens
 from r1.engine.llama import Stop
 from r1.engine.model import Model
 from r1.fit.plan import MemoryPlan
-from r1.fit.planner import DraftFile, MemoryPlanner, threads_of
+from r1.fit.planner import DraftFile, MemoryPlanner, named_in_errors, threads_of
 from r1.fit.shape import Shape
 from r1.fit.weights import Progress, load_weights
-from r1_quantize.errors import BadGGUF, NotEnoughSpace
 
 _GPU_SPEED = 10
 """How many times as fast as main memory that of a GPU of its own is; about 1,000 GB/s, against 50 to 100."""
@@ -37,7 +33,7 @@ class FittedDraft:
         Raises UsageError unless both have the same vocabulary, BadGGUF, NotEnoughSpace, LoadCancelled.
         """
         placement = self._planner.draft_placement(plan)
-        with _named_in_errors():
+        with named_in_errors():
             self._model = load_weights(self._file.path, placement, self._planner, self._stop, progress)
         shared = shared_tokens(target, self._model)
         if shared is None:
@@ -60,7 +56,7 @@ class FittedDraft:
             sequences=len(context.sequences),
             cells=context.cells,
         )
-        with _named_in_errors():
+        with named_in_errors():
             self._context = Context(self._model, params, self._stop)
         return DraftModel(self._context, self._cost(plan), self._shared_tokens)
 
@@ -86,14 +82,3 @@ class FittedDraft:
         """In the time that a byte of main memory takes, with such a share of the weights on a GPU."""
         speed = 1 if self._planner.machine.is_one_memory else _GPU_SPEED
         return shape.bytes_per_token * (1 - on_gpu + on_gpu / speed)
-
-
-@contextmanager
-def _named_in_errors() -> Iterator[None]:
-    """Errors say that they are about the draft model, which can be left out."""
-    try:
-        yield
-    except BadGGUF as exc:
-        raise BadGGUF(f"the draft model: {exc}") from exc
-    except NotEnoughSpace as exc:
-        raise NotEnoughSpace(f"the draft model: {exc}; or leave --draft out") from exc

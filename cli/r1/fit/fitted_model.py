@@ -215,6 +215,13 @@ class FittedModel:
             return
         try:
             self.draft_model = self._draft.context_like(context, plan)
+        except NotEnoughSpace as exc:
+            if self._planner.draft is None or self._planner.draft.is_required:
+                context.close()
+                raise
+            self._draft.close()
+            self._draft = None
+            self._listener.note(Note(f"{exc}; answering without a draft model", grave=True))
         except BaseException:
             context.close()
             raise

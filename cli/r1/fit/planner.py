@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from r1.machine.cores import Threads, default_threads
 from r1.machine.memory import Limit, memory
 from r1.settings import Settings
 from r1.tuned import threads_for
-from r1_quantize.errors import NotEnoughSpace, UsageError
+from r1_quantize.errors import BadGGUF, NotEnoughSpace, UsageError
 from r1_quantize.store.store import home
 
 _ONE = Wanted()
@@ -84,9 +85,12 @@ class MemoryPlanner:
     @classmethod
     def of(cls, path: Path, settings: Settings, name: str, draft: DraftFile | None = None) -> MemoryPlanner:
         """Raises BadGGUF, UsageError (no such device), NetworkError (an RPC server does not answer)."""
-        shape = replace(shape_of_file(path), draft=shape_of_file(draft.path) if draft else None)
-        if draft and shape.draft and abs(shape.vocabulary - shape.draft.vocabulary) > MOST_PADDING:
-            raise other_vocabulary(name, draft.name)  # now, not after both have been loaded
+        shape = shape_of_file(path)
+        if draft:
+            with named_in_errors():
+                shape = replace(shape, draft=shape_of_file(draft.path))
+            if shape.draft and abs(shape.vocabulary - shape.draft.vocabulary) > MOST_PADDING:
+                raise other_vocabulary(name, draft.name)  # now, not after both have been loaded
         begun = early_load.begun(path)
         available = begun.memory if begun else memory()
         threads = threads_of(settings, path)
@@ -287,3 +291,15 @@ def _devices(settings: Settings) -> tuple[Device, ...]:
     if settings.rpc:
         connect(settings.rpc)
     return select_devices(settings.device, settings.gpu_layers, devices())
+
+
+@contextmanager
+def named_in_errors() -> Iterator[None]:
+    """Errors say that they are about the draft model, which can be left out."""
+    try:
+        yield
+    except BadGGUF as exc:
+        text = str(exc).replace("choose another model with -m", "choose another one with --draft")
+        raise BadGGUF(f"the draft model: {text}") from exc
+    except NotEnoughSpace as exc:
+        raise NotEnoughSpace(f"the draft model: {exc}; or leave --draft out") from exc

@@ -190,6 +190,6 @@ def test_what_it_makes_drafts(planner: MemoryPlanner, large_path: Path) -> None:
     context = made.context_for(10)
     assert isinstance(made.draft_model, DraftModel)
     tokens = context.model.tokenize("What is 17 + 25?")
-    drafter = made.draft_model.drafter(0)
+    drafter = made.draft_model.drafter(is_repeatable=False)
     assert drafter.look(tokens[:-1], tokens[-1], 4) is not None
     made.close()
