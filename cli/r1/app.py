@@ -238,6 +238,7 @@ def serve(
     no_auth: options.NoAuth = False,
     allow_origin: options.AllowOrigins = None,
     log_prompts: options.LogPrompts = False,
+    keep_cache: options.KeepCache = False,
     as_json: options.AsLog = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -258,6 +259,7 @@ def serve(
         no_auth=no_auth,
         allow_origins=tuple(allow_origin or ()),
         log_prompts=log_prompts,
+        keeps_cache=keep_cache,
         as_json=as_json,
     )
     return serve_models(console, serve_options, _settings(console, flags))

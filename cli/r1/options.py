@@ -471,6 +471,13 @@ AllowOrigins = Annotated[
     ),
 ]
 LogPrompts = Annotated[bool, _option("--log-prompts", help="Write the prompts into the log, too.")]
+KeepCache = Annotated[
+    bool,
+    _option(
+        "--keep-cache",
+        help="Keep on disk what was read of conversations, so that they go on at once after a restart.",
+    ),
+]
 AsLog = Annotated[bool, typer.Option("--json", help="Print a JSON object for each request, on stdout.")]
 
 # eval

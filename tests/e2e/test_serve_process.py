@@ -171,9 +171,9 @@ class TestSignals:
 class TestKeptCache:
     """What a server has read is on disk when the model is freed, and is read back."""
 
-    def asked(self, models: Path, folder: Path, size: str) -> dict[str, Any]:
+    def asked(self, models: Path, folder: Path, *options: str) -> dict[str, Any]:
         """The answer of a server of its own to a long prompt."""
-        program = Program({**isolated_environ(models, folder), "R1_CACHE_SIZE": size})
+        program = Program({**isolated_environ(models, folder), "R1_CACHE_SIZE": "1GB"}, *options)
         try:
             message = {"role": "user", "content": "one two three " * 90}
             answer: dict[str, Any] = program.ask({**ENDLESS, "max_tokens": 5, "messages": [message]}).json()
@@ -185,16 +185,16 @@ class TestKeptCache:
         return answer
 
     def test_a_restart_does_not_prefill_again(self, models: Path, tmp_path: Path) -> None:
-        first, again = (self.asked(models, tmp_path, "1GB") for _ in range(2))
+        first, again = (self.asked(models, tmp_path, "--keep-cache") for _ in range(2))
         assert {path.stat().st_mode & 0o777 for path in (models / "kv-cache").glob("*.kv")} == {0o600}
         assert first["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
         cached = again["usage"]["prompt_tokens_details"]["cached_tokens"]
         assert cached > again["usage"]["prompt_tokens"] - 300
         assert first["choices"][0]["message"] == again["choices"][0]["message"]
 
-    def test_nothing_is_kept_where_the_user_wants_none(self, models: Path, tmp_path: Path) -> None:
+    def test_without_the_option_nothing_is_kept(self, models: Path, tmp_path: Path) -> None:
         shutil.rmtree(models / "kv-cache", ignore_errors=True)
-        self.asked(models, tmp_path, "off")
+        self.asked(models, tmp_path)
         assert not (models / "kv-cache").exists()
 
 

@@ -13,7 +13,7 @@ from r1.engine.llama import Stop
 from r1.engine.prompt import Turn
 from r1.fit.fitted_model import Listener, Workload
 from r1.fit.planner import DraftFile
-from r1.kv_store.kv_folder import folder_in
+from r1.kv_store.kv_folder import KvFolder, folder_in
 from r1.library import find_model, open_store, require_runnable
 from r1.loaded_model import LoadedModel
 from r1.serve.engine_thread import EngineThread
@@ -47,6 +47,7 @@ class ServeOptions:
     no_auth: bool = False
     allow_origins: tuple[str, ...] = ()
     log_prompts: bool = False
+    keeps_cache: bool = False
     as_json: bool = False
 
 
@@ -78,7 +79,8 @@ def serve_models(console: Console, options: ServeOptions, settings: Settings) ->
     models = ServedModels(console.environ, settings.model, pinned)
     stop = Stop()
     bound = bind(options.host, options.port)
-    load = partial(_load, console, models, settings, draft, stop)
+    kv_folder = folder_in(console.environ, settings.cache_size) if options.keeps_cache else None
+    load = partial(_load, console, models, settings, stop, kv_folder=kv_folder, draft=draft)
     host = ModelHost(load, None if pinned else options.keep_alive_s, console.warn)
     engine = EngineThread(host, stop, settings.parallel or 1)
     service = Service(engine, models, settings, options.queue)
@@ -104,8 +106,15 @@ def serve_models(console: Console, options: ServeOptions, settings: Settings) ->
     return ExitStatus(128 + number)
 
 
-def _load(
-    console: Console, models: ServedModels, settings: Settings, draft: DraftFile | None, stop: Stop, name: str
+def _load(  # noqa: PLR0913
+    console: Console,
+    models: ServedModels,
+    settings: Settings,
+    stop: Stop,
+    name: str,
+    *,
+    kv_folder: KvFolder | None,
+    draft: DraftFile | None,
 ) -> LoadedModel:
     model = models.get(name)
     workload = Workload(is_parallel=True)
@@ -119,7 +128,7 @@ def _load(
             listener,
             name=name,
             workload=workload,
-            kv_folder=folder_in(console.environ, settings.cache_size),
+            kv_folder=kv_folder,
             draft=draft,
         )
     if loaded.sequences == 1:  # planned once: a context that grows with a conversation would lose its cache each time

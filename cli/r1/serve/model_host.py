@@ -81,7 +81,7 @@ class ModelHost:
             self._keep_s = seconds
 
     def free(self) -> None:
-        """Frees the model; what its KV cache holds stays on disk, for when it is loaded again."""
+        """Frees the model. What its KV cache holds stays on disk for the next time, if the user wants that."""
         if self.present is not None and (trouble := self.present.loaded.keep_all()):
             self._warn(f"the KV cache was not kept on disk: {trouble}")
         self.drop()
