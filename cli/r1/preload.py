@@ -8,10 +8,10 @@ What is wrong with the command line, the model or this machine is found again, a
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -43,8 +43,20 @@ def is_run(arguments: Sequence[str]) -> bool:
 
 
 def _value(arguments: Sequence[str]) -> str | None:
-    """The model that is named on the command line."""
-    return next((value for option, value in pairwise(arguments) if option in _MODEL), None)
+    """The model that is named last on the command line. Raises ValueError where Typer may see another one."""
+    name = None
+    rest = iter(arguments)
+    for argument in rest:
+        option, equals, value = argument.partition("=")
+        if argument == "--":
+            break
+        if argument in _MODEL:
+            name = next(rest, None)
+        elif equals and option == "--model":
+            name = value
+        elif re.match("-[^-]*m", argument) or option == "--rpc":  # -mNAME, or several short options in one
+            raise ValueError(argument)
+    return name
 
 
 def _model(name: str | None, environ: Mapping[str, str]) -> Path | None:

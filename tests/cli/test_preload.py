@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from r1.preload import Line, is_run, preload, read
+from r1.preload import Line, _value, is_run, preload, read
 from tests.conftest import Run
 
 QUESTION = "What is 17 + 25?"
@@ -33,6 +33,24 @@ class TestLines:
     )
     def test_other_lines_begin_none(self, line: list[str]) -> None:
         assert not is_run(line)
+
+    @pytest.mark.parametrize(
+        ("line", "model"),
+        [
+            (["run", "-m", "a", "hi"], "a"),
+            (["run", "--model=a", "hi"], "a"),
+            (["run", "-m", "a", "--model", "b", "hi"], "b"),
+            (["run", "hi", "--", "-m", "a"], None),
+            (["run", "--max-tokens", "5"], None),
+        ],
+    )
+    def test_the_model_is_the_one_that_the_command_will_see(self, line: list[str], model: str | None) -> None:
+        assert _value(line) == model
+
+    @pytest.mark.parametrize("line", [["run", "-ma"], ["run", "-qm", "a"], ["run", "--rpc=a:1"]])
+    def test_where_that_is_in_doubt_there_is_none(self, line: list[str]) -> None:
+        with pytest.raises(ValueError, match=r"^-"):
+            _value(line)
 
     def test_what_is_wrong_is_left_to_the_command(self, tmp_path: Path) -> None:
         preload(["run", "-m", str(tmp_path / "none.gguf")], {"R1_HOME": str(tmp_path)})
@@ -79,7 +97,7 @@ class TestCommand:
     def test_the_model_is_the_one_that_was_begun(self, environ: dict[str, str], tiny_path: Path) -> None:
         """A load in the command itself would call `read_ahead`, which here ends the process."""
         code = (
-            "import sys; import r1.fit.fitted_model as module; module.read_ahead = lambda *_: sys.exit(99); "
+            "import sys; import r1.fit.weights as module; module.read_ahead = lambda *_: sys.exit(99); "
             "from r1.__main__ import main; main()"
         )
         command = [sys.executable, "-c", code, "run", "-m", str(tiny_path), "--temp", "0", QUESTION]
@@ -101,7 +119,7 @@ class TestCommand:
 
     def test_the_same_seed_gives_the_same_bytes_as_without(self, r1: Run, tiny_path: Path) -> None:
         begun = r1("run", "-m", tiny_path, "--seed", "7", QUESTION)
-        whole = r1("run", f"-m{tiny_path}", "--seed", "7", QUESTION)  # such a line begins no load
+        whole = r1("run", "-qm", tiny_path, "--seed", "7", QUESTION)  # such a line begins no load
         assert begun.returncode == 0
         assert begun.stdout == whole.stdout
 

@@ -143,6 +143,16 @@ def begun(path: Path) -> EarlyLoad | None:
     return next((load for load in _begun if load.path == path), None)
 
 
+def claim(path: Path) -> EarlyLoad | None:
+    """The same for the model that is wanted: the load of any other file is cancelled."""
+    load = begun(path)
+    if load is None:
+        for other in _begun:
+            other.cancel()
+        _begun.clear()
+    return load
+
+
 def take(
     path: Path, placement: Placement, *, mapped: bool, on_progress: Callable[[float], bool] = lambda _: True
 ) -> Model | None:

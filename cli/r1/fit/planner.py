@@ -91,7 +91,7 @@ class MemoryPlanner:
                 shape = replace(shape, draft=shape_of_file(draft.path))
             if shape.draft and abs(shape.vocabulary - shape.draft.vocabulary) > MOST_PADDING:
                 raise other_vocabulary(name, draft.name)  # now, not after both have been loaded
-        begun = early_load.begun(path)
+        begun = early_load.claim(path)
         available = begun.memory if begun else memory()
         threads = threads_of(settings, path)
         machine = survey(_devices(settings), available, threads)

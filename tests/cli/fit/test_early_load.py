@@ -38,6 +38,15 @@ def _taken() -> Iterator[None]:
         early_load.take(load.path, Placement(), mapped=True)
 
 
+class TestClaim:
+    def test_the_load_of_another_model_is_cancelled(self, tiny_path: Path, tmp_path: Path) -> None:
+        begun = begin(tiny_path)
+        assert early_load.claim(tiny_path) is begun
+        assert early_load.claim(tmp_path / "other.gguf") is None
+        assert begun._is_cancelled
+        assert early_load.begun(tiny_path) is None
+
+
 class TestTake:
     """Weights are used if they are where the plan wants them."""
 
