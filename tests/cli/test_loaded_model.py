@@ -393,11 +393,14 @@ class TestDraftModel:
             loaded.configure(replace(self.SEEDED, ctx=1024))
             again = list(loaded.ask(QUESTION).events)
         assert texts(again) == texts(first)
-        assert finished(again).drafted is not None
-        assert finished(again).drafted == finished(first).drafted
+        one, other = finished(first).drafted, finished(again).drafted
+        assert one is not None
+        assert other is not None
+        assert 0 < one.accepted <= one.proposed
+        assert (one.proposed, one.accepted, one.passes) == (other.proposed, other.accepted, other.passes)
 
     def test_several_replies_at_once_have_one_each(self, large_path: Path, tiny_path: Path) -> None:
-        settings = replace(self.SEEDED, parallel=3)
+        settings = replace(self.SEEDED, parallel=3, speculate="draft")
         workload, draft = Workload(is_parallel=True), DraftFile(tiny_path, "tiny")
         with LoadedModel(large_path, settings, workload=workload, draft=draft) as loaded:
             requests = [loaded.request(prompt) for prompt in (QUESTION, "What is 9 - 4?", "What is 20 + 22?")]
@@ -406,7 +409,11 @@ class TestDraftModel:
             ended: list[Finished] = []
             while len(ended) < len(requests):
                 ended += [event for _, event in loaded.step() if isinstance(event, Finished)]
-        assert all(each.reason == "stop" and each.drafted is not None for each in ended)
+            model = loaded._fitted.draft_model
+            assert model is not None
+            assert len(model.context.sequences) == len(loaded.context.sequences) == 3
+            assert model.context.cells == loaded.context.cells
+        assert [each.reason for each in ended] == ["stop"] * 3
 
     def test_one_that_cannot_draft_is_an_error_or_left_out(self, large_path: Path, endless_path: Path) -> None:
         notes: list[Note] = []

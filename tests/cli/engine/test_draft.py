@@ -224,17 +224,18 @@ class TestEnds:
 
 
 class Sure:
-    """A drafter that proposes the same tokens again and again, at no cost."""
+    """A drafter that proposes the same tokens again and again."""
 
-    cost = spent = 0.0
-
-    def __init__(self, hope: float) -> None:
+    def __init__(self, hope: float, cost: float = 0.0) -> None:
         self.hope = hope
+        self.cost = cost
+        self.spent = 0.0
 
     def look(self, tokens: list[int], last: int, most: int) -> Prospect:
         return Prospect("same", self.hope, most)
 
     def draft(self, length: int) -> list[int]:
+        self.spent = length * self.cost
         return [1] * length
 
     def release(self) -> None:
@@ -252,7 +253,7 @@ def spent_on(
         last = 1 if right(done) else 0
         draft = speculation.draft([], last, MOST_DRAFTED, costs, 0)
         accepted = next((place for place in range(len(draft)) if not right(done + 1 + place)), len(draft))
-        passes += costs.ratio(1 + len(draft), 1)
+        passes += costs.ratio(1 + len(draft), 1) + (sum(each.spent for each in speculation._drafters) if draft else 0)
         longest = max(longest, len(draft))
         speculation.passed(None)
         for place in range(min(accepted + 1, len(draft))):
@@ -266,12 +267,13 @@ class TestLength:
 
     @pytest.mark.parametrize("hope", [0.5, 0.85, 1.0])
     @pytest.mark.parametrize("scale", [0.2, 1.0, 4.0])
-    @pytest.mark.parametrize("tokens", [100, 1000, 10_000])
-    def test_misses_cost_little(self, hope: float, scale: float, tokens: int) -> None:
+    @pytest.mark.parametrize("cost", [0.0, 0.05, 0.25])
+    @pytest.mark.parametrize("tokens", [100, 10_000])
+    def test_misses_cost_little(self, hope: float, scale: float, cost: float, tokens: int) -> None:
         """3 % at most, besides one pass at the beginning."""
         costs = PassCosts()
         costs._scale = scale
-        passes, _ = spent_on(Speculation([Sure(hope)]), lambda _: False, tokens, costs)
+        passes, _ = spent_on(Speculation([Sure(hope, cost)]), lambda _: False, tokens, costs)
         assert passes <= 1.03 * tokens + 1
 
     def test_grow_on_success(self) -> None:
