@@ -211,6 +211,9 @@ class MemoryPlanner:
         elif plan.kv_type == "q8_0" and settings.kv_type is None:
             text = f"{plan.cells:,} tokens of context do not fit in an F16 cache, so the cache is Q8_0"
             yield Note(f"{text}: {self.explain(plan)}")
+        if self.draft and self.shape.draft and 2 * self.shape.draft.bytes_per_token > self.shape.bytes_per_token:
+            text = f"the draft model {self.draft.name} is too large for {self.name}"
+            yield Note(f"{text}: its guesses take longer than they save", grave=True)
         if self._drafts_slowly(plan):
             yield Note(f"the draft model does not fit on the GPU, too, and drafts slowly: {self.explain(plan)}")
 
