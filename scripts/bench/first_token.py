@@ -59,12 +59,13 @@ def main() -> None:
 def compare(name: str, measure: Measure, options: argparse.Namespace, *, tokens: int) -> None:
     """Measures pairs, and prints their median ratio."""
     environ = {**os.environ, "LD_LIBRARY_PATH": options.library_path}
+    own = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}  # else each run compiles what was edited
     ours, theirs = our_command(options, tokens), their_command(options, tokens)
     for rival, command in (("without warm-up", [*theirs, "--no-warmup"]), ("with warm-up", theirs)):
-        measure(ours, os.environ), measure(command, environ)  # brings both programs and the file into the cache
+        measure(ours, own), measure(command, environ)  # brings both programs and the file into the cache
         pairs: list[tuple[Timed, Timed]] = []
         for attempt in range(options.runs * MOST_TRIES):
-            order = [(ours, os.environ), (command, environ)]
+            order = [(ours, own), (command, environ)]
             timed = [measure(*one) for one in (order if attempt % 2 else reversed(order))]
             if all(one.is_quiet for one in timed):
                 pairs.append((timed[0], timed[1]) if attempt % 2 else (timed[1], timed[0]))
