@@ -15,6 +15,7 @@ from r1_quantize.errors import R1Error, UsageError
 _HOPE = 0.7  # that a token is right, before any was checked
 _GAIN, _PREFILL = 0.3, 0.1
 """What drafts win, in passes for each token, and what a prefill costs for each: measured on two cores, roughly."""
+_LONG = 200  # tokens that a reply can be expected to have: R1 thinks for thousands
 _SURE = 0.5  # the draft ends before a token that the draft model itself thinks less likely
 
 MOST_PADDING = 128  # tokens by which the sizes may differ: each size of Qwen pads its vocabulary in its own way
@@ -57,8 +58,8 @@ class DraftModel:
 class ModelDrafter:
     """Takes the likeliest token of the draft model, one after the other.
 
-    The draft model has to read the prompt, too. It begins when the reply is so long that this is won back if it becomes
-    twice as long, and reads one chunk for each pass of the other model; until then there are no drafts.
+    The draft model has to read the prompt, too. It begins when the reply is long enough for that to be won back, if it
+    goes on as long again, and reads one chunk for each pass of the other model; until then there are no drafts.
     """
 
     def __init__(self, model: DraftModel, *, is_repeatable: bool) -> None:
@@ -82,7 +83,7 @@ class ModelDrafter:
         held = common_length(sequence.tokens, tokens)
         sequence.truncate(held)
         behind = len(tokens) - held
-        if behind >= self._context.chunk and self._passes * _GAIN < behind * _PREFILL * self.cost:
+        if behind >= self._context.chunk and (_LONG + self._passes) * _GAIN < behind * _PREFILL * self.cost:
             return None
         self._model.make_room(behind + most)
         room = min(self._context.length - len(tokens), self._context.free_cells - behind)
