@@ -59,8 +59,9 @@ def types(
     source: Path, quant: str, overrides: Sequence[tuple[str, TensorType]] = (), *, imatrix: bool = False
 ) -> dict[str, str]:
     """Name → type of each tensor that llama.cpp's dry run would change."""
+    found = ("x", {"x": array("f", [1])}) if imatrix else None  # llama.cpp reads it where it is, so it must stay
     with _log() as lines:
-        params = _params(quant, ("x", {"x": array("f", [1])}) if imatrix else None, overrides)
+        params = _params(quant, found, overrides)
         params.dry_run = True
         assert llama.llama().llama_model_quantize(bytes(source), b"", ctypes.byref(params)) == 0
     said = re.findall(r"\] (\S+) +- \[.*?size = .*? MiB(?: -> .*? MiB \((\w+)\))?\n", "".join(lines))
