@@ -45,6 +45,7 @@ from r1.engine.request import Request, Speculate
 from r1.engine.sampling import SamplingParams
 from r1.engine.scheduler import Scheduler, generate
 from r1.machine.cores import Threads, default_threads
+from tests.fakes.scripted import ScriptedSampler
 
 GOALS = {"edit": 1.6, "prose": 0.97}
 
@@ -103,23 +104,6 @@ def tasks() -> list[Task]:
     return [*found, *(Task("prose", prompt, "\n\nOnce") for prompt in _STORIES)]
 
 
-class Written:
-    """A sampler that draws the tokens of a text, whatever the logits are."""
-
-    def __init__(self, tokens: list[int], end: int) -> None:
-        self._tokens = iter(tokens)
-        self._end = end
-
-    def __call__(self, _: object) -> Written:
-        return self
-
-    def sample(self, *_: object) -> int:
-        return next(self._tokens, self._end)
-
-    def close(self) -> None:
-        pass
-
-
 class Agreeing:
     """In place of the draft model's choice: the token that was written, with the probability `agrees`."""
 
@@ -163,7 +147,8 @@ class Ours:
         with ExitStack() as stack:
             if self._options.written:
                 written = self._model.tokenize(task.written)
-                stack.enter_context(patch.object(generation, "Sampler", Written(written, self._model.control.eos)))
+                sampler = ScriptedSampler(self._model, task.written)
+                stack.enter_context(patch.object(generation, "Sampler", sampler))
             if self._options.agrees is not None:
                 agreeing = Agreeing(written, request.prompt_tokens, self._options.agrees)
                 choice = lambda drafter, _: agreeing.choice(drafter)  # noqa: E731

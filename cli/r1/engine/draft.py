@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 from r1.engine.events import Drafted
 
 _WEIGHT = 0.1  # of one token in how often drafted tokens are right
-_RECOVERY = 0.01  # of the first hope, for each token without a draft
+_RECOVERY = 0.01  # share of a lost hope that comes back with each token without a draft, so that it is tried again
 _SUREST = 0.98
 _LEAST_GAIN = 1.05  # of tokens a second, that a draft must promise
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Row
-
 from r1.engine.candidates import logits_at
 from r1.engine.context import Context, Part
 from r1.engine.draft import Prospect
@@ -71,7 +69,7 @@ class ModelDrafter:
         self._sequence: Sequence | None = None
         self._is_broken = False
         self._passes = 0
-        self._tokens: Row[int] = ()
+        self._tokens: list[int] = []
         self._last = 0
 
     def look(self, tokens: list[int], last: int, most: int) -> Prospect | None:
@@ -79,7 +77,7 @@ class ModelDrafter:
         self._passes += 1
         if self._is_broken:
             return None
-        sequence = self._claimed(tokens)
+        sequence = self._claimed()
         held = common_length(sequence.tokens, tokens)
         sequence.truncate(held)
         behind = len(tokens) - held
@@ -93,7 +91,7 @@ class ModelDrafter:
         """Ends early before a token that is not likely enough. Raises Stopped."""
         self.spent = 0.0
         try:
-            return self._draft(self._claimed(self._tokens), length)
+            return self._draft(self._claimed(), length)
         except R1Error:  # a guess must not cost a reply
             self._is_broken = True
             return []
@@ -103,9 +101,9 @@ class ModelDrafter:
             self._model.give_back(self._sequence)
             self._sequence = None
 
-    def _claimed(self, tokens: Row[int]) -> Sequence:
+    def _claimed(self) -> Sequence:
         if self._sequence is None:
-            self._sequence = self._model.claim(list(tokens))
+            self._sequence = self._model.claim(self._tokens)
             if self._is_repeatable:
                 self._sequence.truncate(0)
         return self._sequence

@@ -12,6 +12,7 @@ to.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -150,6 +151,18 @@ class Drafted:
     @property
     def tokens_per_pass(self) -> float:
         return 1 + self.accepted / self.passes if self.passes else 1.0
+
+    @classmethod
+    def total(cls, drafted: Iterable[Drafted | None]) -> Drafted | None:
+        """In several replies; None if there was speculation in none. Their common speed-up is not known."""
+        known = [each for each in drafted if each is not None]
+        if not known:
+            return None
+        return cls(
+            proposed=sum(each.proposed for each in known),
+            accepted=sum(each.accepted for each in known),
+            passes=sum(each.passes for each in known),
+        )
 
 
 @dataclass(frozen=True, slots=True)

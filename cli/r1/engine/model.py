@@ -80,7 +80,7 @@ class Model:
             raise
         self.stop_tokens = frozenset({self.control.user, self.control.eos})
         if mapped and pages.IS_SUPPORTED:
-            with suppress(RuntimeError):  # no thread is to be had
+            with suppress(RuntimeError):  # no thread can start
                 self._releasing = Releasing(path)
 
     def _load(self, path: Path, mapped: bool, on_progress: Callable[[float], bool]) -> int:

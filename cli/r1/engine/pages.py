@@ -35,7 +35,7 @@ class Populating:
         """Begins with the areas that are new since the last call, and ends when `most` bytes have pages."""
         areas = self._new_areas()
         if areas:
-            with suppress(RuntimeError):  # no thread is to be had
+            with suppress(RuntimeError):  # no thread can start
                 arguments = [areas, most, from_end]
                 threading.Thread(target=_populate, args=arguments, name="r1-populate", daemon=True).start()
 

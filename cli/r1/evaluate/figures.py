@@ -13,7 +13,6 @@ from r1.evaluate.estimates import NO_ANSWER, Estimate, Vote, consensus, pass_at_
 from r1.evaluate.judging import LITERALLY, Judge
 from r1.evaluate.problems import Problem
 from r1.evaluate.sample_log import SampleRecord
-from r1.evaluate.voting import total_drafted
 from r1_quantize.catalog import Checkpoint
 
 _AIME_2024 = "1dc703fe897938689b2a09c3c75db61d7e686932435e7ed559f362f7093ee12c"
@@ -113,7 +112,7 @@ def figures(
             if k > 1 and each and not is_decided(each, k)
         ),
         published=published,
-        drafted=total_drafted(sample.drafted for sample in used),
+        drafted=Drafted.total(sample.drafted for sample in used),
     )
 
 

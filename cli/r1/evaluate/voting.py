@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Protocol
@@ -81,7 +81,7 @@ class Voting:
     @property
     def drafted(self) -> Drafted | None:
         """In all samples."""
-        return total_drafted(self._drafted)
+        return Drafted.total(self._drafted)
 
     @property
     def is_reading(self) -> bool:
@@ -155,15 +155,3 @@ class Voting:
             self._first = reply.finished.timings
         self._drafted.append(reply.finished.drafted)
         self.vote.add(running.number, reply)
-
-
-def total_drafted(drafted: Iterable[Drafted | None]) -> Drafted | None:
-    """In several replies; None if there was speculation in none. Their common speed-up is not known."""
-    known = [each for each in drafted if each is not None]
-    if not known:
-        return None
-    return Drafted(
-        proposed=sum(each.proposed for each in known),
-        accepted=sum(each.accepted for each in known),
-        passes=sum(each.passes for each in known),
-    )
