@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from r1.evaluate.normal_form import Group, Letter, Named, NormalForm, Number, Opaque, Truth, Words
+from r1.evaluate.words import without_case
 
 
 def agree(one: NormalForm, other: NormalForm) -> bool | None:
@@ -120,7 +121,7 @@ def _agree_opaque(one: Opaque, other: NormalForm) -> bool | None:
     if one.text == other.text:
         return True
     if _is_word(one.text) and _is_word(other.text):
-        return one.text.casefold() == other.text.casefold()  # Odd, odd; but not tea, eat
+        return without_case(one.text) == without_case(other.text)  # Odd, odd; but not tea, eat, nor mgh, MGH
     return None
 
 

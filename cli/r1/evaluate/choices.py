@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from r1.evaluate.formula import LONGEST, formula
+from r1.evaluate.words import without_case, words_of
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -36,7 +37,9 @@ _LABEL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ARTICLE = re.compile(r"(?:[Tt]he|an?)\s+(?=\w)")
+_CAPITAL_ARTICLE = re.compile(r"^(?:The|An?)\s+(?=[A-Za-z]{2})")
 _FORMULA = re.compile(r"[\d\\^_=<>+*/|]")  # prose has no numbers and signs
+_DIFFERENCE = re.compile(r"-?\s*[A-Za-z]+(?:\s*-\s*[A-Za-z]+)+|-\s*[A-Za-z]+")  # ad - bc
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +95,24 @@ def _equal(said: str, choices: Sequence[str]) -> list[str]:
 
 
 def _are_equal(text: str, said: str) -> bool:
-    """In any case, and whether or not there is an article before. A capital A in an answer may be a label."""
-    bare = _ARTICLE.sub("", text[:1].lower() + text[1:]).casefold()
-    return said.casefold() == text.casefold() or _ARTICLE.sub("", said).casefold() == bare
+    """Words in any case, and whether or not there is an article before. A capital A in an answer may be a label."""
+    bare = _ARTICLE.sub("", _lowered(text))
+    return _lowered(said) == _lowered(text) or without_case(_ARTICLE.sub("", said)) == bare
+
+
+def _lowered(text: str) -> str:
+    """Its words without case, and an article at the beginning, too."""
+    return without_case(_CAPITAL_ARTICLE.sub(lambda article: article.group().lower(), text))
 
 
 def _matching(final: str, choices: Sequence[str], same: Compare) -> list[str]:
     """The letters of the formulas among the choices that say the same. Prose is not compared as a formula."""
-    formulas = [
-        (letter, text) for letter, text in zip(LETTERS, choices, strict=False) if _FORMULA.search(_cleaned(text))
-    ]
+    formulas = [(letter, text) for letter, text in zip(LETTERS, choices, strict=False) if _is_formula(_cleaned(text))]
     return [letter for letter, text in formulas if same(text, final).value]
+
+
+def _is_formula(text: str) -> bool:
+    return bool(_FORMULA.search(text) or _DIFFERENCE.fullmatch(text)) and words_of(text) is None
 
 
 def _cleaned(text: str) -> str:

@@ -19,6 +19,7 @@ from fractions import Fraction
 from r1.evaluate.arithmetic import NotExact, value_of
 from r1.evaluate.formula import LONGEST, formula, key
 from r1.evaluate.units import MULTIPLIERS, looks_like_unit, split_unit, unit_of
+from r1.evaluate.words import words_of
 
 _DEPTH = 8  # of groups in groups
 _MOST_ITEMS = 100
@@ -247,11 +248,8 @@ _CODE = re.compile(  # a date, a time, a range or telephone number, a version, a
 
 
 def _words(text: str) -> Words | None:
-    """Letters only, and at least one word that can be no product of variables."""
-    words = text.casefold().split()
-    if re.fullmatch(r"[A-Za-z][A-Za-z '\-]*", text) is None or len(max(words, key=len)) < 4:
-        return None
-    return Words(" ".join(words[1:] if words[0] in ("the", "a", "an") and len(words) > 1 else words))
+    words = words_of(text)
+    return None if words is None else Words(words)
 
 
 _QUANTITY = re.compile(

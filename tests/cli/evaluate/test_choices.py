@@ -111,3 +111,11 @@ def test_prose_is_not_compared_as_a_formula() -> None:
 
 def test_of_equal_texts_the_first_counts() -> None:
     assert letter_of("red", ("red", "red"), SAME) == "A"
+
+
+@pytest.mark.parametrize(
+    ("final", "letter"), [("ad-bc", "A"), ("ad - bc", "A"), ("AD-BC", "C"), ("C) AD - BC", "C"), ("A) AD-BC", None)]
+)
+def test_in_formulas_case_counts(final: str, letter: str | None) -> None:
+    assert letter_of(final, ("ad - bc", "ad + bc", "AD - BC"), SAME) == letter
+    assert letter_of("MGH", ("mgh", "MGH"), SAME) == "B"
