@@ -95,7 +95,10 @@ class Verifier:
         while (reply := helper.reply(self._limit_s + _MARGIN_S, interrupted)) in ("1", "2"):
             read = int(reply)
         if reply is not None:
-            return None if reply == "null" else reply == "true"
+            if reply == "null":
+                return None
+            self._hangs.had_result(pair)
+            return reply == "true"
         self.close()
         if not interrupted():
             self._hangs.add(pair, read)
@@ -103,15 +106,24 @@ class Verifier:
 
 
 class Hangs:
-    """Which formulas are too hard: those that a process did not survive reading, or comparing with two others."""
+    """Which formulas are too hard: those that a process did not survive reading, or comparing with two others.
+
+    One that was compared with a result is none of them, however many hard ones it meets: a right answer is compared
+    with every other one.
+    """
 
     def __init__(self) -> None:
         self._partners: dict[str, set[str]] = {}
         self._too_hard: set[str] = set()
+        self._compared: set[str] = set()  # with a result
 
     def is_too_hard(self, *formulas: str) -> bool:
         """Whether one of them is."""
         return not self._too_hard.isdisjoint(formulas)
+
+    def had_result(self, pair: tuple[str, str]) -> None:
+        """The two were compared."""
+        self._compared.update(pair)
 
     def add(self, pair: tuple[str, str], read: int) -> None:
         """A pair of which `read` formulas were read when the process hung or died.
@@ -119,11 +131,12 @@ class Hangs:
         If both were, either can be the reason, but not one that hung only with those that are too hard.
         """
         if read < len(pair):
-            self._too_hard.add(pair[read])
+            self._too_hard.update({pair[read]} - self._compared)
             return
         for one, other in (pair, pair[::-1]):
             self._partners.setdefault(one, set()).add(other)
-        self._too_hard.update(one for one in pair if len(self._partners[one] - self._too_hard) > 1)
+        hard = {one for one in pair if len(self._partners[one] - self._too_hard) > 1}
+        self._too_hard |= hard - self._compared
 
 
 class _Helper:

@@ -82,6 +82,29 @@ def test_a_formula_that_hung_it_with_two_others_is_too_hard_and_they_are_not() -
     assert not hangs.is_too_hard("a", "b")
 
 
+def test_a_formula_that_once_had_a_result_is_never_blamed() -> None:
+    """A right answer meets every wrong one."""
+    hangs = Hangs()
+    hangs.had_result(("right", "alike"))
+    for hard in ("first", "second", "third"):
+        hangs.add(("right", hard), 2)
+    hangs.add(("right", "fourth"), 0)  # the machine was busy
+    assert not hangs.is_too_hard("right", "alike")
+    hangs.add(("alike", "first"), 2)
+    assert hangs.is_too_hard("first")
+    assert not hangs.is_too_hard("right", "alike", "second")
+
+
+def test_results_are_kept_in_mind_when_others_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Verifier(PATIENT_S)) as verifier:
+        assert verifier.verify("\\frac{1}{2}", "0.5") is True
+        monkeypatch.setattr(verifier, "_limit_s", 0.0)  # of the next processes
+        monkeypatch.setattr("r1.evaluate.symbolic._MARGIN_S", 0.0)
+        assert [verifier.verify("\\frac{1}{2}", hard) for hard in ("x", "y")] == [None, None]
+        monkeypatch.undo()
+        assert verifier.verify("\\frac{1}{2}", "\\frac{2}{4}") is True
+
+
 def test_an_interrupt_ends_the_wait_and_the_process() -> None:
     before = len(children())
     with closing(Verifier(PATIENT_S)) as verifier:
