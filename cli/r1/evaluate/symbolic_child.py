@@ -17,9 +17,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
+from zlib import crc32
 
 _DIGITS = 100  # in which numbers have to be equal that cannot be shown to be
+_VALUE_DIGITS = 50  # of a formula's value
+_INEXACT = 1e-12  # share of a value that may be wrong in it
+_REMEMBERED = 500  # formulas
 
 
 def main(limit_s: float, memory: int) -> None:
@@ -60,6 +65,9 @@ def _comparison(progress: Callable[[int], None]) -> Callable[[str, str], bool | 
     normalization = LatexNormalizationConfig(malformed_operators=True, nits=True, boxed="none")
     config = [LatexExtractionConfig(boxed_match_priority=-1, normalization_config=normalization)]
 
+    values = _values()
+
+    @lru_cache(_REMEMBERED)
     def read(formula: str) -> list[Any]:
         return list(parse(f"${formula}$", config, fallback_mode="no_fallback", parsing_timeout=0, raise_on_error=True))
 
@@ -73,13 +81,59 @@ def _comparison(progress: Callable[[int], None]) -> Callable[[str, str], bool | 
             progress(1)
             second = read(other)
             progress(2)
-            return is_equal(first, second) and is_equal(second, first) if first and second else None
+            if not first or not second:
+                return None
+            if _differ(values(one, first), values(other, second)):
+                return False
+            return is_equal(first, second) and is_equal(second, first)
         except MemoryError:
             os._exit(1)  # the next process starts with all its memory
         except Exception:  # any fault in sympy, for a formula that it does not expect
             return None
 
     return compare
+
+
+def _values() -> Callable[[str, list[Any]], tuple[Any, Any] | None]:
+    """A function that tells the real and imaginary part of a formula, where each variable has a number of its own.
+
+    Two formulas with different values are different, which is found out far faster than by simplifying them. The
+    numbers are positive, so that no two that are equal for some variables only are held for different ones too early.
+    None for equations, sets, single variables, unknown functions, and where there is no finite value.
+    """
+    from sympy import Expr, Float, Rational, Symbol
+    from sympy.core.function import AppliedUndef
+
+    def number(name: str) -> Any:
+        return Float(1 + Rational(crc32(name.encode()), 1 << 32), _DIGITS)
+
+    known: dict[str, tuple[Any, Any] | None] = {}
+
+    def value(formula: str, read: list[Any]) -> tuple[Any, Any] | None:
+        if formula not in known:
+            known[formula] = None
+            with contextlib.suppress(ArithmeticError, ValueError, TypeError, RecursionError):  # too large, or no value
+                known[formula] = evaluated(read[0]) if len(read) == 1 else None
+        return known[formula]
+
+    def evaluated(expression: Any) -> tuple[Any, Any] | None:
+        is_plain = isinstance(expression, Expr) and not isinstance(expression, Symbol) and not expression.is_Matrix
+        if not is_plain or expression.has(AppliedUndef):
+            return None
+        numbers = {symbol: number(symbol.name) for symbol in expression.free_symbols}
+        real, imaginary = expression.subs(numbers).evalf(_VALUE_DIGITS).as_real_imag()
+        are_finite = all(part.is_Number and part.is_finite for part in (real, imaginary))
+        return (real, imaginary) if are_finite else None
+
+    return value
+
+
+def _differ(one: tuple[Any, Any] | None, other: tuple[Any, Any] | None) -> bool:
+    """Whether two values differ by more than any inexactness in them."""
+    if one is None or other is None:
+        return False
+    pairs = zip(one, other, strict=True)
+    return any(bool(abs(first - second) > _INEXACT * (1 + abs(first) + abs(second))) for first, second in pairs)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,31 @@ def test_results_are_kept_in_mind_when_others_hang(monkeypatch: pytest.MonkeyPat
         assert verifier.verify("\\frac{1}{2}", "\\frac{2}{4}") is True
 
 
+def test_formulas_with_other_values_are_told_apart_at_once() -> None:
+    """To simplify these takes longer than anyone waits."""
+    with closing(Verifier(PATIENT_S)) as verifier:
+        assert verifier.verify("\\frac{\\sqrt{2}}{2}", "(x+y+z+1)^{999}") is False
+        assert verifier.verify("(x+y+z+1)^{999}", "(x+y+z+2)^{999}") is False
+        assert verifier.verify("\\sqrt{-2}", "\\sqrt{-3}") is False
+        assert verifier.verify("\\pi + 10^{-30}", "\\pi") is False
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("(10^{20}+x)^2 - 10^{40} - 2 \\cdot 10^{20}x", "x^2"),
+        ("\\binom{n}{2}", "\\frac{n(n-1)}{2}"),
+        ("n!", "n(n-1)!"),
+        ("\\lfloor x+1 \\rfloor", "\\lfloor x \\rfloor + 1"),
+        ("\\arcsin 2", "\\frac{\\pi}{2} - \\arccos 2"),
+        ("x^{99} \\cdot 10^{99}", "(10x)^{99}"),
+        ("\\frac{1}{\\sqrt{3}-\\sqrt{2}}", "\\sqrt{3}+\\sqrt{2}"),
+    ],
+)
+def test_equal_formulas_have_equal_values(verifier: Verifier, one: str, other: str) -> None:
+    assert verifier.verify(one, other) is verifier.verify(other, one) is True
+
+
 def test_an_interrupt_ends_the_wait_and_the_process() -> None:
     before = len(children())
     with closing(Verifier(PATIENT_S)) as verifier:
