@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
+
+_REMEMBERED = 1_000  # formulas, each of which is compared with many others
 
 _GREEK = (
     "alpha|beta|gamma|delta|epsilon|varepsilon|zeta|eta|theta|kappa|lambda|mu|nu|xi|rho|sigma|tau|phi|varphi|chi|psi"
@@ -69,6 +72,7 @@ def _renamed(match: re.Match[str]) -> str:
     return name if name.startswith("\\") else f"q_{{9{name.casefold()}}}"
 
 
+@lru_cache(_REMEMBERED)
 def _readable(formula: str) -> str | None:
     formula = _PLAIN_ROOT.sub(r"\\sqrt{\1}", formula)
     formula = _PLAIN.sub(r"\\\1", formula)

@@ -16,21 +16,24 @@ class AnswerClasses:
         """`same` says whether two different texts say the same. It may take seconds."""
         self._same = same
         self._texts: list[list[str]] = []  # the different texts of each class
+        self._sizes: list[int] = []  # how many answers each class has
         self._numbers: dict[str, int] = {}  # of each text
 
     def add(self, text: str) -> int:
-        """The number of an answer's class: that of an equal text; else of the first class it agrees with; else a new
-        one.
+        """The number of an answer's class: that of an equal text; else of the largest class it agrees with, since most
+        answers say the same as many before; else a new one.
         """
         number = self._numbers.get(text)
         if number is None:
             number = self._numbers[text] = self._find(text)
+        self._sizes[number] += 1
         return number
 
     def _find(self, text: str) -> int:
-        for number, texts in enumerate(self._texts):
-            if all(self._same(other, text) for other in texts):
-                texts.append(text)
+        for number in sorted(range(len(self._texts)), key=lambda number: -self._sizes[number]):
+            if all(self._same(other, text) for other in self._texts[number]):
+                self._texts[number].append(text)
                 return number
         self._texts.append([text])
+        self._sizes.append(0)
         return len(self._texts) - 1

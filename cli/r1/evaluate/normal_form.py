@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from r1.evaluate.arithmetic import NotExact, value_of
 from r1.evaluate.formula import LONGEST, formula, key
@@ -23,6 +24,7 @@ from r1.evaluate.words import words_of
 
 _DEPTH = 8  # of groups in groups
 _MOST_ITEMS = 100
+_REMEMBERED = 10_000  # texts, each of which is compared with many others
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,11 @@ NormalForm = Number | Infinity | Letter | Truth | Words | Opaque | Named | Group
 
 def normal_form(text: str) -> NormalForm | None:
     """None for a text that is too long, and for one without any content."""
-    if len(text) > LONGEST:
-        return None
+    return None if len(text) > LONGEST else _read(text)
+
+
+@lru_cache(_REMEMBERED)
+def _read(text: str) -> NormalForm | None:
     cleaned = formula(text)
     return _answer(cleaned, 0) if cleaned else None
 

@@ -59,6 +59,7 @@ class Polling:
     ) -> Voting:
         """A vote to `run`; `seed` None: a random one. `times_hurried` is as in `Voting`."""
         self._literal.clear()
+        self._equivalence.begin()
         seed = SamplingParams().seed if seed is None else seed
         vote = Vote(options, seed, lambda answer: final_answer(answer, form), self._same(form))
         return Voting(self._engine, vote, request, times_hurried)

@@ -41,6 +41,7 @@ class Verifier:
 
     def __init__(self, limit_s: float = _LIMIT_S, memory: int = _MEMORY) -> None:
         """With a time limit for a comparison, and a limit of the process's address space in bytes."""
+        self.spent_s = 0.0  # on comparing, without the starts
         self._limit_s = limit_s
         self._memory = memory
         self._helper: _Helper | None = None
@@ -63,7 +64,7 @@ class Verifier:
             return None
         try:
             helper = self._running(interrupted)
-            return None if helper is None else self._compared(helper, (gold, answer), interrupted)
+            return None if helper is None else self._timed(helper, (gold, answer), interrupted)
         except BaseException:  # also Ctrl-C: the reply would be taken for that of the next request
             self.close()
             raise
@@ -88,6 +89,13 @@ class Verifier:
                 self.close()
                 self._is_broken = not interrupted()
         return self._helper
+
+    def _timed(self, helper: _Helper, pair: tuple[str, str], interrupted: Callable[[], bool]) -> bool | None:
+        began = time.monotonic()
+        try:
+            return self._compared(helper, pair, interrupted)
+        finally:
+            self.spent_s += time.monotonic() - began
 
     def _compared(self, helper: _Helper, pair: tuple[str, str], interrupted: Callable[[], bool]) -> bool | None:
         helper.ask(json.dumps(pair))

@@ -28,6 +28,7 @@ def classes_of(*texts: str) -> list[int]:
         (["12 cm", "12", "12 cm", "12"], [0, 0, 0, 0]),
         (["12", "12 cm", "12 m"], [0, 0, 1]),
         (["12 cm", "12 m", "12", "12 m"], [0, 1, 0, 1]),
+        (["12 cm", "12 m", "12 m", "12"], [0, 1, 1, 1]),
         ([], []),
     ],
 )
@@ -51,3 +52,17 @@ def test_an_equal_text_is_found_without_a_comparison() -> None:
     classes = AnswerClasses(differ)
     assert [classes.add(text) for text in ("a", "b", "a", "b", "c")] == [0, 1, 0, 1, 2]
     assert compared == [("a", "b"), ("a", "c"), ("b", "c")]
+
+
+def test_the_largest_class_is_looked_at_first() -> None:
+    """A comparison may take seconds, and most answers are in that class."""
+    compared: list[tuple[str, str]] = []
+
+    def same(one: str, other: str) -> bool:
+        compared.append((one, other))
+        return one.strip("+") == other.strip("+")
+
+    classes = AnswerClasses(same)
+    assert [classes.add(text) for text in ("a", "b", "c", "c", "c+")] == [0, 1, 2, 2, 2]
+    assert compared[-1] == ("c", "c+")
+    assert len(compared) == 4

@@ -31,15 +31,17 @@ ALGEBRA = ("symbolic", "compared literally")
 
 
 class FakeVerifier(Verifier):
-    """Gives one answer, and keeps what it was asked."""
+    """Gives one answer, which takes so many seconds, and keeps what it was asked."""
 
-    def __init__(self, result: bool | None) -> None:
+    def __init__(self, result: bool | None, takes_s: float = 0.0) -> None:
         super().__init__()
         self.result = result
+        self.takes_s = takes_s
         self.asked: list[tuple[str, str]] = []
 
     def verify(self, gold: str, answer: str, interrupted: Callable[[], bool] = lambda: False) -> bool | None:
         self.asked.append((gold, answer))
+        self.spent_s += self.takes_s
         return None if interrupted() else self.result
 
 
@@ -67,6 +69,7 @@ def test_pairs_that_need_no_algebra(section: str) -> None:
 
 def test_pairs_that_need_algebra(equivalence: Equivalence) -> None:
     for one, other, is_same in PAIRS["symbolic"]:
+        equivalence.begin()
         for result in (equivalence.same(one, other), equivalence.same(other, one)):
             assert result == Same(is_same, "symbolic"), (one, other)
     assert equivalence.literally == 0
@@ -114,9 +117,27 @@ def test_what_was_interrupted_is_literal_and_neither_counted_nor_remembered() ->
     assert equivalence.same("1/2", "0.5") == Same(True, "number")
     is_interrupted = False
     assert equivalence.literally == 0
+    assert equivalence.has_skipped
+    assert not verifier.asked
     assert equivalence.same("x+1", "1+x") == Same(True, "symbolic")
     is_interrupted = True
     assert equivalence.same("1+x", "x+1") == Same(True, "symbolic")
+
+
+def test_all_answers_to_a_question_have_a_bounded_time() -> None:
+    """What is left then is compared as text, counted once, and no more so for the next question."""
+    verifier = FakeVerifier(True, takes_s=2.0)
+    equivalence = Equivalence(verifier, limit_s=5.0)
+    found = [equivalence.same("x+1", f"1+x+{number}y") for number in range(1, 6)]
+    assert found == [*[Same(True, "symbolic")] * 3, *[Same(False, "literal")] * 2]
+    assert equivalence.same("x+1", "1+x+5y") == Same(False, "literal")
+    assert equivalence.same("x+1", "1+x+1y") == Same(True, "symbolic")  # remembered
+    assert equivalence.same("1/2", "0.5") == Same(True, "number")
+    assert equivalence.literally == 2
+    equivalence.begin()
+    assert equivalence.same("x+1", "1+x+5y") == Same(True, "symbolic")
+    assert equivalence.literally == 2
+    assert not equivalence.has_skipped
 
 
 def test_the_verifier_gets_formulas_without_decoration() -> None:

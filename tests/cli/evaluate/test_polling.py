@@ -141,6 +141,21 @@ def test_what_math_verify_cannot_read_is_a_remark(monkeypatch: pytest.MonkeyPatc
     assert voted.warnings == ()
 
 
+def test_math_verify_has_a_bounded_time_in_each_vote(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Verifier):
+        def verify(self, *_: object) -> bool:
+            self.spent_s += 4.0
+            return False
+
+    monkeypatch.setattr(Verifier, "if_installed", classmethod(lambda _: Slow()))
+    answers = [rf"\boxed{{{factor}x+1}}" for factor in range(2, 8)]
+    with Polling(Readings(iter(answers))) as polling:
+        for _ in range(2):
+            voting = polling.voting(VoteOptions(3, confidence=1), 7, None, request)
+            voting.run(lambda: False)
+            assert polling.voted(voting).fields["compared_literally"] == 1  # of three pairs
+
+
 def test_without_a_seed_each_vote_has_one_of_its_own() -> None:
     with Polling(Readings(iter(["42"] * 4))) as polling:
         seeds = {polling.voting(VoteOptions(2), None, None, request).vote.seed for _ in range(3)}
