@@ -69,8 +69,7 @@ def evaluate(console: Console, options: EvalOptions, settings: Settings) -> Exit
                 models = find_models(console, settings)
                 log = _open_log(console, options, settings, models.answering, problems)
             with log, closing(Equivalence(Verifier.if_installed(), interrupt)) as equivalence:
-                judge = Judge(final_answer, equivalence.same)
-                run = _Run(console, options, settings, models, problems, log, judge)
+                run = _Run(console, options, settings, models, problems, log, equivalence)
                 run.draw(interrupt, answer_now)
                 run.report()
         except (LoadCancelled, Interrupted):
@@ -90,9 +89,13 @@ class _Run:
     models: Models
     problems: ProblemSet
     log: SampleLog
-    judge: Judge
+    equivalence: Equivalence
+    judge: Judge = field(init=False)
     records: list[SampleRecord] = field(default_factory=list)
     too_long: list[BadLine] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.judge = Judge(final_answer, self.equivalence.same, self.equivalence.begin)
 
     @property
     def bad_lines(self) -> list[BadLine]:
@@ -128,18 +131,21 @@ class _Run:
         asked = [problem for problem in self.problems.chosen if problem.line not in left_out]
         model = self.models.answering
         checkpoint = open_store(self.console.environ).catalogue.get(model.name) if model.quant else None
-        with _status(self.console, "comparing answers"):
-            found = figures(asked, self.records, self.options.k, self.judge, published=published_for(asked, checkpoint))
+        published = published_for(asked, checkpoint)
+        with _comparing(self.console, len(asked), "problem") as compared:
+            found = figures(asked, self.records, self.options.k, self.judge, published=published, compared=compared)
         self._print(found, self._subject(asked))
 
     def _judged_again(self) -> list[SampleRecord]:
         """The earlier samples; those whose answers were compared as texts are judged again."""
         problems = {problem.line: problem for problem in self.problems.chosen}
-        with _status(self.console, "comparing answers"):
-            return [
-                self.judge.judge_again(problems[record.line], record) if record.line in problems else record
-                for record in self.log.earlier
-            ]
+        judged = []
+        with _comparing(self.console, len(self.log.earlier), "sample") as compared:
+            for number, record in enumerate(self.log.earlier):
+                compared(number)
+                known = record.line in problems
+                judged.append(self.judge.judge_again(problems[record.line], record) if known else record)
+        return judged
 
     def _say_what_is_unusual(self) -> None:
         if self.options.k > 1 and self.settings.temp == 0:
@@ -177,6 +183,7 @@ class _Run:
             bad_lines=self.bad_lines,
             cache=self.log.cache,
             has_math=Verifier.if_installed() is not None,
+            has_compared_all=not self.equivalence.has_skipped,
         )
 
     def _print(self, found: Figures, subject: Subject) -> None:
@@ -223,11 +230,18 @@ class _Progress:
 
 
 @contextmanager
-def _status(console: Console, wording: str) -> Iterator[None]:
+def _comparing(console: Console, total: int, noun: str) -> Iterator[Callable[[int], None]]:
+    """Shows a status line; what is returned is told how many of `total` are done."""
+    done = 0
+
+    def compared(number: int) -> None:
+        nonlocal done
+        done = number
+
     status = StatusLine(console)
-    status.begin(lambda: [wording])
+    status.begin(lambda: [f"comparing answers · {done:,} of {units.count(total, noun)}", "comparing answers"])
     try:
-        yield
+        yield compared
     finally:
         status.end()
 

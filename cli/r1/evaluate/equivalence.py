@@ -100,11 +100,11 @@ class Equivalence:
 
     def _compare(self, one: str, other: str) -> bool | None:
         """Remembered, so that a pair that takes all the time takes it once, and is counted once."""
+        if self._verifier is not None and self._interrupted():  # first: thousands of pairs may be left
+            self._skip()
         formulas = for_algebra(one, other)
         if self._verifier is None or formulas is None:
             result = None
-        elif self._interrupted():
-            self._skip()
         elif self._spent_s >= self._limit_s:
             self._too_late.add((one, other))
             raise _NoTime

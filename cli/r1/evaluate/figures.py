@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -85,10 +85,17 @@ def figures(
     judge: Judge,
     *,
     published: Published | None = None,
+    compared: Callable[[int], None] = lambda _: None,
 ) -> Figures:
-    """The figures of these samples. Samples of other problems, and those after the first `k`, are left out."""
+    """The figures of these samples. Samples of other problems, and those after the first `k`, are left out.
+
+    `compared` is told for how many problems the answers are compared, which may take seconds each.
+    """
     samples = by_problem(problems, records, k)
-    votes = [judge.votes(problem, samples[problem.line]) for problem in problems]
+    votes = []
+    for number, problem in enumerate(problems):
+        compared(number)
+        votes.append(judge.votes(problem, samples[problem.line]))
     used = [sample for problem in problems for sample in samples[problem.line]]
     sizes = [sample.tokens for sample in used]
     return Figures(

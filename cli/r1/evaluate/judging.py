@@ -31,11 +31,13 @@ class Judgement:
 class Judge:
     """Judges answers, each different one of a problem once.
 
-    `final_answer` finds what an answer says in the end, `same` compares two of those, the right one first.
+    `final_answer` finds what an answer says in the end, `same` compares two of those, the right one first. `begin` is
+    called before the answers to a problem are compared: then their time is counted anew.
     """
 
     final_answer: Callable[[str], str | None]
     same: Compare
+    begin: Callable[[], None] = lambda: None
     _known: dict[tuple[str, str], Comparison] = field(default_factory=dict, init=False)
     _letters: dict[tuple[int, str], tuple[str | None, str]] = field(default_factory=dict, init=False)
 
@@ -59,6 +61,7 @@ class Judge:
 
     def votes(self, problem: Problem, samples: Sequence[SampleRecord]) -> list[Vote]:
         """The vote of each sample."""
+        self.begin()
         ballot = Ballot(self, problem)
         for sample in samples:
             ballot.add(sample)
@@ -75,6 +78,7 @@ class Judge:
         return (self._letter(problem, final)[0] if problem.choices else None) or final
 
     def _judge_final(self, problem: Problem, answer: str, final: str) -> Judgement:
+        self.begin()
         if problem.choices:
             letter, how = self._letter(problem, final)
             return Judgement(final, letter == answer, how)

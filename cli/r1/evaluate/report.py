@@ -47,7 +47,7 @@ class Subject:
 
     `problems` is the number of usable ones in the whole set. `instructions` has each different one, None for none, with
     the number of its problems. `bad_lines` are left out of the figures. `cache` None: nothing was drawn. `has_math`:
-    math-verify is installed.
+    math-verify is installed. `has_compared_all`: the comparing was not interrupted.
     """
 
     model: str
@@ -58,6 +58,7 @@ class Subject:
     bad_lines: Sequence[BadLine] = field(default=())
     cache: Cache | None = None
     has_math: bool = True
+    has_compared_all: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Layout:
 def report_lines(subject: Subject, figures: Figures, layout: Layout) -> list[str]:
     """Facts with their labels, then a row for each number of votes."""
     lines: list[str] = []
-    for label, text in [*_subject_facts(subject, figures), *_facts(figures, has_math=subject.has_math)]:
+    for label, text in [*_subject_facts(subject, figures), *_facts(subject, figures)]:
         lines += _fact(label, text, layout)
     if _has_votes(figures):
         lines += ["", *_fact("votes", "share of problems that a vote among so many samples gets right", layout)]
@@ -139,7 +140,7 @@ def _instructions(instructions: Sequence[tuple[str | None, int]]) -> str:
     return ", ".join(f"{text} for {units.count(problems, 'problem')}" for text, problems in texts) or "none"
 
 
-def _facts(figures: Figures, *, has_math: bool) -> list[tuple[str, str]]:
+def _facts(subject: Subject, figures: Figures) -> list[tuple[str, str]]:
     if not figures.samples:
         return []
     facts = [("pass@1", _share(figures.pass_at_1, figures.asked) + _beside_published(figures))]
@@ -148,8 +149,9 @@ def _facts(figures: Figures, *, has_math: bool) -> list[tuple[str, str]]:
     if figures.without_answer:
         facts.append(("no answer", f"{figures.without_answer:,} of the complete replies have nothing to compare"))
     if figures.literally:
-        why = "because math-verify found no result" if has_math else 'without math-verify; pip install "r1-local[math]"'
-        facts.append(("literally", f"{units.count(figures.literally, 'answer')} could only be compared as text, {why}"))
+        facts.append(("literally", f"{units.count(figures.literally, 'answer')} {_why_literally(subject)}"))
+    if not subject.has_compared_all:
+        facts.append(("comparing", "interrupted; formulas that were not compared are taken for different ones"))
     facts += [("tokens", _tokens(figures)), ("speed", _speed(figures))]
     if figures.drafted is not None and figures.drafted.proposed:
         facts.append(("drafts", drafts_in_words(figures.drafted)))
@@ -158,6 +160,14 @@ def _facts(figures: Figures, *, has_math: bool) -> list[tuple[str, str]]:
         more = f" and {len(figures.undecided) - _SHOWN:,} more" if len(figures.undecided) > _SHOWN else ""
         facts.append(("undecided", f"{units.count(len(figures.undecided), 'problem')}: {shown}{more}"))
     return facts
+
+
+def _why_literally(subject: Subject) -> str:
+    if not subject.has_math:
+        return 'could only be compared as text, without math-verify; pip install "r1-local[math]"'
+    if not subject.has_compared_all:
+        return "compared as text so far"
+    return "could only be compared as text, because math-verify found no result"
 
 
 def _beside_published(figures: Figures) -> str:

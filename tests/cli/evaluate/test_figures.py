@@ -69,6 +69,12 @@ class TestFigures:
         found = of([problem(line) for line in (1, 2)], records, 1)
         assert (found.literally, found.without_answer) == (1, 1)
 
+    def test_how_many_problems_are_compared_is_told_and_each_has_time_of_its_own(self) -> None:
+        told: list[int | str] = []
+        judge = Judge(final_answer, Equivalence(None).same, lambda: told.append("begin"))
+        figures([problem(1), problem(2)], [sample(1, 0), sample(2, 0, "41")], 1, judge, compared=told.append)
+        assert told == [0, "begin", 1, "begin"]
+
     def test_each_share_has_the_number_of_its_problems(self) -> None:
         records = [sample(1, 0), sample(1, 1), sample(2, 0)]
         found = of([problem(line) for line in (1, 2, 3)], records, 2)

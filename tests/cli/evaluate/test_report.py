@@ -115,6 +115,12 @@ class TestLines:
         text = "\n".join(report_lines(subject, replace(found(), literally=1), Layout()))
         assert '1 answer could only be compared as text, without math-verify; pip install "r1-local[math]"\n' in text
 
+    def test_an_interrupt_is_not_held_for_a_fault_of_math_verify(self) -> None:
+        subject = replace(SUBJECT, has_compared_all=False)
+        text = "\n".join(report_lines(subject, replace(found(), literally=2), Layout()))
+        assert "literally    2 answers compared as text so far\n" in text
+        assert "comparing    interrupted; formulas that were not compared are taken for different ones\n" in text
+
     def test_lines_that_are_left_out_are_counted(self) -> None:
         subject = replace(SUBJECT, bad_lines=[BadLine(3, "line 3 is not JSON")])
         text = "\n".join(report_lines(subject, found(), Layout()))
