@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from r1.evaluate.normal_form import Group, Letter, Named, NormalForm, Number, Opaque, Truth, Words
 from r1.evaluate.words import without_case
@@ -12,6 +13,8 @@ def agree(one: NormalForm, other: NormalForm) -> bool | None:
     """Whether they say the same; None if only a computer algebra system can tell. Symmetric."""
     if one == other:
         return True
+    if isinstance(one, Named | Group) and (by_name := _agree_by_name(one, other)) is not None:
+        return by_name.value
     for kind, rule in _RULES:
         if isinstance(one, kind):
             return rule(one, other)
@@ -20,21 +23,53 @@ def agree(one: NormalForm, other: NormalForm) -> bool | None:
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class _ByName:
+    """What a comparison by names came to."""
+
+    value: bool | None
+
+
+def _agree_by_name(one: Named | Group, other: NormalForm) -> _ByName | None:
+    """Of two with a name for each value, one of them a tuple: (y, x) = (2, 1) says the same as x = 1, y = 2.
+
+    None for others. Against a tuple without names the order counts in which the names are written: it answers a
+    question that asked for some order, and (y, x) = (2, 1) is right where (2, 1) is. So (1, 2) agrees with
+    (x, y) = (1, 2) but not with (y, x) = (2, 1), although those two agree; no class of answers has all three. A list,
+    as in y = 2, x = 1, has no order; its names are put in that of the alphabet.
+    """
+    if not isinstance(other, Named | Group) or {_brackets(one), _brackets(other)} == {""}:
+        return None
+    some, others = _values_by_name(one), _values_by_name(other)
+    if some is None or others is None:
+        return None
+    if some.keys() != others.keys():
+        return _ByName(False)
+    return _ByName(_agree_in_order([*some.values()], [others[name] for name in some]))
+
+
+def _brackets(form: Named | Group) -> str:
+    return form.brackets if isinstance(form, Group) else "()"
+
+
+def _values_by_name(form: Named | Group) -> dict[str, NormalForm] | None:
+    """Of (y, x) = (2, 1), and of (y = 2, x = 1) with or without brackets; None for what has not a name for each."""
+    if isinstance(form, Group):
+        named = [item for item in form.items if isinstance(item, Named)] if form.brackets in ("", "()") else []
+        values = {item.name: item.value for item in named}
+        return values if 1 < len(values) == len(form.items) else None
+    names = form.name.strip("()").split(",") if form.name.startswith("(") else []
+    if not isinstance(form.value, Group) or not form.value.is_ordered or len({*names}) != len(form.value.items):
+        return None
+    return dict(zip(names, form.value.items, strict=True))
+
+
 def _agree_named(one: Named, other: NormalForm) -> bool | None:
     if not isinstance(other, Named):
-        return agree(_spread(one, other), other)
+        return agree(one.value, other)
     if one.name != other.name and not ({one.name, other.name} & {"y"} and {one.name, other.name} & _FUNCTIONS):
         return False
     return agree(one.value, other.value)
-
-
-def _spread(one: Named, other: NormalForm) -> NormalForm:
-    """The value; but (b, a) = (1, 2) as b = 1, a = 2, if the other one has names, too."""
-    has_names = isinstance(other, Group) and any(isinstance(item, Named) for item in other.items)
-    names = one.name.strip("()").split(",")
-    if not has_names or not isinstance(one.value, Group) or len(names) != len(one.value.items):
-        return one.value
-    return Group("", tuple(Named(name, item) for name, item in zip(names, one.value.items, strict=True)))
 
 
 _FUNCTIONS = {"f(x)", "g(x)", "h(x)", "y(x)"}
