@@ -144,7 +144,7 @@ def _agree_letter(one: Letter, other: NormalForm) -> bool | None:
         return agree(one.rest, other) if one.rest is not None else None if is_unknown else False
     if one.letter != other.letter:
         return False
-    return one.rest is None or other.rest is None or agree(one.rest, other.rest) is True
+    return True if one.rest is None or other.rest is None else agree(one.rest, other.rest)
 
 
 def _agree_opaque(one: Opaque, other: NormalForm) -> bool | None:

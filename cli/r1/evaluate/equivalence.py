@@ -10,7 +10,7 @@ from typing import Literal, NoReturn
 from r1.evaluate.agreement import agree
 from r1.evaluate.algebra import for_algebra
 from r1.evaluate.formula import formula
-from r1.evaluate.normal_form import Words, normal_form
+from r1.evaluate.normal_form import Words, normal_form, without_letter
 from r1.evaluate.symbolic import Verifier
 from r1.evaluate.units import split_unit
 
@@ -128,4 +128,4 @@ class Equivalence:
 
 @lru_cache(_REMEMBERED)
 def _bare(answer: str) -> str:
-    return split_unit(formula(answer))[0]
+    return split_unit(without_letter(formula(answer)))[0]

@@ -97,6 +97,12 @@ def _read(text: str) -> NormalForm | None:
     return _answer(cleaned, 0) if cleaned else None
 
 
+def without_letter(text: str) -> str:
+    """A formula as `formula.formula` leaves it, without the letter of the choice that it is."""
+    choice = _CHOICE.fullmatch(text)
+    return text if choice is None else choice[2] or choice[4] or text
+
+
 # From the text, the outermost structure first
 
 

@@ -39,6 +39,7 @@ def nested(depth: int, leaves: Iterator[int]) -> NormalForm:
         (Letter("C"), ONE, False),
         (Letter("C", ONE), Letter("C", TWO), False),
         (Letter("C", ONE), Letter("C"), True),
+        (Letter("C", ROOT), Letter("C", TWO), None),
         (Letter("C"), Opaque("c"), False),
         (Opaque("2\\pi", "cm"), Opaque("2\\pi", "m"), False),
         (Opaque("2\\pi", "cm"), Opaque("2\\pi"), True),
