@@ -46,6 +46,11 @@ _ARRAY = re.compile(r"[(\[]\s*\\begin\{array\}\s*\{[clr]+\}((?:(?!\\(?:begin|end
 _PLUS_MINUS = re.compile(r"\\pm(?![A-Za-z])")
 _NAME = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 _CAPITAL = re.compile(r"\\[A-Za-z]+|[A-Z](?!_)")
+_INVERSE = re.compile(r"(?<![\\A-Za-z])[fgh]\s*\^\s*(?:\{\s*-\s*1\s*\}|-\s*1)\s*\(")
+_SIMPLE = r"\s*(?:\\?[A-Za-z]+|\d+)\s*\)"  # an argument that math-verify knows for one
+_OF_SIMPLE = re.compile(rf"(?<![\\A-Za-z])([fgh])\s*\({_SIMPLE}")
+_OF_MORE = re.compile(rf"(?<![\\A-Za-z])([fgh])\s*\((?!{_SIMPLE})")
+_FRACTION = re.compile(r"\\frac|[/.]")
 _DEGREES = re.compile(r"(\d+)\s*\^\\circ")
 
 
@@ -55,11 +60,28 @@ def for_algebra(one: str, other: str) -> tuple[str, str] | None:
     It takes no notice of case, so capitals get other names where it matters.
     """
     first, second = _readable(one), _readable(other)
-    if first is None or second is None:
+    if first is None or second is None or _is_function_of_more(one, other) or _is_one_ratio(one, other):
         return None
     if _has_both_cases(first, second):
         first, second = (_CAPITAL.sub(_renamed, formula) for formula in (first, second))
     return None if _has_both_cases(first, second) else (first, second)
+
+
+def _is_function_of_more(one: str, other: str) -> bool:
+    """Whether a function would be taken for a factor, as in f(x+1), and in the inverse of f.
+
+    g and h are gravity and height, too, as in h(a+b), unless one of the formulas has them as functions of something.
+    """
+    if _INVERSE.search(one) or _INVERSE.search(other):
+        return True
+    functions = {"f", *_OF_SIMPLE.findall(one), *_OF_SIMPLE.findall(other)}
+    return not functions.isdisjoint([*_OF_MORE.findall(one), *_OF_MORE.findall(other)])
+
+
+def _is_one_ratio(one: str, other: str) -> bool:
+    """Whether one is a ratio, and the other neither that nor a fraction: 5:1 is not 5."""
+    ratio, second = (one, other) if ":" in one else (other, one)
+    return ":" in ratio and ":" not in second and _FRACTION.search(second) is None
 
 
 def _has_both_cases(first: str, second: str) -> bool:
