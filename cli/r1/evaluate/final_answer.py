@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LONGEST_LINE = 120  # characters
 _TAIL = 2_000  # characters at the end of an answer, where its last line is looked for
 
-_FRAME = re.compile(r"(?:\\[\[\]()]|\\(?:begin|end)\{\w+\*?\}|[*_$\s])+|```\w*")
+_FRAME = re.compile(r"(?:\\[\[\]()]|\\(?:begin|end)\{\w+\*?\}|[*_$\s])+|```\w*|(?:-\s*){3,}|={3,}")
 _RESULTS = (
     "answer|result|solution|choice|option|total|value|sum|product|difference|quotient|remainder|probability|number|count"
     "|average|mean|median|area|perimeter|volume|length|distance|height|width|radius|speed|cost|price|age|ratio"
@@ -31,6 +31,7 @@ _COUNT = re.compile(r"There (?:is|are) (?:exactly |only )?(\d[\d,]*) [^\d,;:]{1,
 _MARKUP = re.compile(r"\*\*|__|`|^\s*#+")
 _EMOJI = re.compile(r"[\s\u2600-\u27bf\ufe0f\U0001f000-\U0001faff]+$")
 _OUTSIDE = re.compile(r"^(?:\\[(\[]|\s)+|(?:\\[)\]]|\s)+$")  # of a formula
+_FRAMES = re.compile(r"(?<!\\)\\[()\[\]]")
 _ITEM = re.compile(r"(\d+[.)]|[A-Za-z][.):]|[-*•])\s+(\S.*)")  # of a list
 _LONE_LETTER = re.compile(r"[A-Za-z]\.?")
 _COUNTED = re.compile(r"[^A-Za-z]*\s[a-z]+")
@@ -76,15 +77,23 @@ def _short_last_line(answer: str) -> str | None:
     led = _behind_lead(line)
     is_led = led != line
     said = _bare(led if is_led else _without_lead(line, before))
-    return next((each for each in (_right_side(said), said) if each and _is_short(each, is_led)), None)
+    return next((each for each in (_bare(_right_side(said)), said) if each and _is_short(each, is_led)), None)
 
 
 def _bare(text: str) -> str:
-    """Without the frame of a formula, and the end of a sentence."""
-    text = _OUTSIDE.sub("", text.lstrip("=≈: ").rstrip(".,;: "))
-    while len(text) > 2 and text[0] == text[-1] == "$":
-        text = text[1:-1].strip()
+    """Without the frame of a formula, and the end of a sentence, which may stand in the frame."""
+    while (inner := _without_frame(text)) != text:
+        text = inner
     return text
+
+
+def _without_frame(text: str) -> str:
+    r"""Frames that do not belong together are left, as in `\(5\) or \(6\)`."""
+    text = text.lstrip("=≈: ").rstrip(".,;: ")
+    inner = _OUTSIDE.sub("", text)
+    text = text.strip() if _FRAMES.search(inner) else inner
+    is_framed = len(text) > 2 and text[0] == text[-1] == "$" and "$" not in text.strip("$")
+    return text[1:-1].strip() if is_framed else text
 
 
 def _cleaned(line: str) -> str:
@@ -113,7 +122,8 @@ def _without_lead(line: str, before: str) -> str:
         return ""
     if mark[0].isalpha():  # of a choice, with its text
         return line
-    return "" if re.search("[A-Za-z]{2}", rest) else line if mark == "-" else rest
+    is_minus = mark == "-" and not before.endswith(":")
+    return "" if re.search("[A-Za-z]{2}", rest) else line if is_minus else rest
 
 
 def _right_side(line: str) -> str:
