@@ -118,16 +118,16 @@ class LinesProgress:
         more = [text] if (text := self._more()) else []
         if left is None:
             return shortened([done, running, *speed, *more])
-        time_left = _roughly(left)
+        time_left, shortly = _time_left(left)
         with_more = [
-            " · ".join([done, running, *speed, f"about {time_left} left", *more]),
-            " · ".join([done, *speed, f"{time_left} left", *more]),
+            " · ".join([done, running, *speed, time_left, *more]),
+            " · ".join([done, *speed, shortly, *more]),
         ]
         return [
             *(with_more if more else []),
-            " · ".join([done, running, *speed, f"about {time_left} left"]),
-            " · ".join([done, *speed, f"{time_left} left"]),
-            f"{done} · {time_left} left",
+            " · ".join([done, running, *speed, time_left]),
+            " · ".join([done, *speed, shortly]),
+            f"{done} · {shortly}",
             done,
         ]
 
@@ -152,7 +152,10 @@ class LinesProgress:
         return (self._left + (1 - _BEGUN_SHARE) * begun) * (self._clock() - self._began) / work
 
 
-def _roughly(seconds: float) -> str:
-    """In whole minutes: an estimate is not exact to the second."""
-    minutes = max(1, round(seconds / 60))
-    return units.duration(60 * minutes).removesuffix(" 0 s").removesuffix(" 0 min")
+def _time_left(seconds: float) -> tuple[str, str]:
+    """In whole minutes, since an estimate is not exact to the second; then in fewer words."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute left", "< 1 min left"
+    time_left = units.duration(60 * minutes).removesuffix(" 0 s").removesuffix(" 0 min")
+    return f"about {time_left} left", f"{time_left} left"

@@ -84,7 +84,16 @@ class TestWordings:
             found.finish(50)
         assert found.wordings()[0] == "2 done · 0 running · about 2 min left"
 
-    @pytest.mark.parametrize(("seconds", "words"), [(5, "1 min"), (95, "2 min"), (3600, "1 h"), (5000, "1 h 23 min")])
+    @pytest.mark.parametrize(
+        ("seconds", "words"),
+        [
+            (5, "less than a minute left"),
+            (40, "about 1 min left"),
+            (95, "about 2 min left"),
+            (3600, "about 1 h left"),
+            (5000, "about 1 h 23 min left"),
+        ],
+    )
     def test_the_time_left_is_in_minutes(self, seconds: int, words: str) -> None:
         clock = Clock()
         found = progress(clock, total=400)
@@ -92,7 +101,8 @@ class TestWordings:
             found.begin(100)
             clock.advance(seconds / 2)
             found.finish(100)
-        assert found.wordings()[0].endswith(f"about {words} left")
+        assert found.wordings()[0].endswith(f" · {words}")
+        assert found.wordings()[-2].endswith(f" · {'< 1 min left' if seconds < 30 else words.removeprefix('about ')}")
 
     def test_who_counts_something_else_words_it_and_may_add_to_the_line(self) -> None:
         clock = Clock()
