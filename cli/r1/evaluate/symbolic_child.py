@@ -98,8 +98,8 @@ def _values() -> Callable[[str, list[Any]], tuple[Any, Any] | None]:
     """A function that tells the real and imaginary part of a formula, where each variable has a number of its own.
 
     Two formulas with different values are different, which is found out far faster than by simplifying them. The
-    numbers are positive, so that no two that are equal for some variables only are held for different ones too early.
-    None for equations, sets, single variables, unknown functions, and where there is no finite value.
+    numbers are positive: there, what is equal stays equal, whatever simplifying assumes of a variable. None for
+    equations, sets, single variables, unknown functions, and where there is no finite value.
     """
     from sympy import Expr, Float, Rational, Symbol
     from sympy.core.function import AppliedUndef
@@ -111,6 +111,8 @@ def _values() -> Callable[[str, list[Any]], tuple[Any, Any] | None]:
 
     def value(formula: str, read: list[Any]) -> tuple[Any, Any] | None:
         if formula not in known:
+            if len(known) >= _REMEMBERED:
+                known.clear()
             known[formula] = None
             with contextlib.suppress(ArithmeticError, ValueError, TypeError, RecursionError):  # too large, or no value
                 known[formula] = evaluated(read[0]) if len(read) == 1 else None

@@ -13,6 +13,7 @@ from itertools import pairwise
 _LONG = 4  # letters of a word that can be no product of variables
 _SHORT = 3  # letters of a word beside another one, or of one that stands alone
 
+_FUNCTION = re.compile("sin|cos|tan|cot|sec|csc|log|exp|max|min|gcd|lcm|det|dim|mod")
 _LETTERS = re.compile(r"[A-Za-z][A-Za-z '\-]*")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+(?:'[a-z]+)?")
 _PAIRS = re.compile(r"(?:(.)\1)+")
@@ -20,6 +21,7 @@ _PAIRS = re.compile(r"(?:(.)\1)+")
 
 def words_of(text: str) -> str | None:
     """The words of an answer without case, and without an article before them; None for a formula."""
+    text = re.sub(" ?- ?", "-", text)
     if _LETTERS.fullmatch(text) is None or len(max(text.split(), key=len)) < _LONG:
         return None
     if "-" in text and not _is_spoken(re.split(r"[ \-]+", text)):
@@ -59,5 +61,5 @@ def is_word(text: str) -> bool:
 
 def _is_spoken(pieces: Sequence[str]) -> bool:
     """Whether one of the pieces between hyphens is a long word, or two are short ones."""
-    lengths = [len(piece) for piece in pieces if is_word(piece)]
+    lengths = [len(piece) for piece in pieces if is_word(piece) and not _FUNCTION.fullmatch(piece)]
     return max(lengths, default=0) >= _LONG or sum(length >= _SHORT for length in lengths) > 1
