@@ -399,7 +399,7 @@ class Case:
         assert context.free_cells == context.cells
         while context.free_cells:
             sequence = min(context.sequences, key=len)
-            count = min(context.chunk, context.free_cells)
+            count = min(context.rows.alone, context.free_cells)
             context.decode([Part(sequence, [self.model.control.bos] * count)])
 
 

@@ -4,7 +4,7 @@
 
 Each measurement runs in its own process, and the side that goes first alternates, so that changes of the machine's
 speed affect both. Both use the same threads and numbers of tokens, an F16 cache, and flash attention where llama.cpp
-chooses it; llama-bench keeps its batch of 512, ours is `Context.chunk`. LD_LIBRARY_PATH, if set, applies to llama-bench
+chooses it; llama-bench keeps its batch of 512, ours has `Rows.alone`. LD_LIBRARY_PATH, if set, applies to llama-bench
 only: otherwise r1 would load the tool's libraries instead of its own. Random weights are good enough: `make_checkpoint`
 in scripts/bench/quantize.py makes them in any shape. On a busy machine the results mean nothing.
 """

@@ -22,7 +22,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1.engine.kv_types import CPU_CHUNK, GPU_CHUNK
+from r1.engine.kv_types import CPU_ROWS, GPU_ROWS
 from r1.engine.parallel_bench import ParallelPlan
 
 ALONE, TOGETHER = 0.97, 0.90
@@ -87,7 +87,7 @@ def main() -> None:
             tuple(sorted(options.sequences)), options.prompt, options.gen, options.repetitions, is_shared=is_shared
         )
         print(f"\n{'one prompt for all' if is_shared else 'a prompt for each'}, {plan.prompt} tokens")
-        batch = options.batch or (GPU_CHUNK if options.gpu else CPU_CHUNK)
+        batch = options.batch or (GPU_ROWS if options.gpu else CPU_ROWS).alone
         _compare(Measurement(options.model, options.threads, plan, batch, options.gpu), options)
     print(f"\nload {_load()}")
 

@@ -13,7 +13,7 @@ import pytest
 from r1 import loaded_model
 from r1.engine.context import PromptTooLong
 from r1.engine.events import Answer, Event, Finished, Prefill, Scored, Thinking, Thought
-from r1.engine.kv_types import CPU_CHUNK
+from r1.engine.kv_types import CPU_CUT
 from r1.engine.model import Model
 from r1.engine.prompt import Beginning, Turn
 from r1.engine.request import Request
@@ -310,7 +310,7 @@ class TestKept:
             length = sum(map(len, pending.prompt))
         with LoadedModel(tiny_path, ROOMY, kv_folder=folder) as loaded:
             done, again = self.read(loaded, WORDS, [])
-        assert length - CPU_CHUNK <= done < length
+        assert length - (CPU_CUT.size + CPU_CUT.least) < done < length
         assert again == first
 
     def test_a_chat_that_ends_before_it_was_warmed_keeps_its_earlier_turns(

@@ -6,7 +6,7 @@ import ctypes
 from dataclasses import replace
 from pathlib import Path
 
-from r1.engine.kv_types import KV_TYPES, largest_batch, most_outputs
+from r1.engine.kv_types import KV_TYPES, Rows, largest_batch, most_outputs
 from r1.engine.llama import llama
 from r1_quantize import catalog
 from r1_quantize.checkpoint.checkpoint_source import outline
@@ -34,7 +34,7 @@ def write_header(path: Path, name: str, quant: str) -> None:
         file.truncate(planned.size)
 
 
-def compute_buffer(path: Path, cells: int, kv_type: str, chunk: int, sequences: int = 1) -> int:
+def compute_buffer(path: Path, cells: int, kv_type: str, rows: Rows, sequences: int = 1) -> int:
     """Bytes of the compute buffer that llama.cpp would allocate on the CPU: with `no_alloc` it plans and logs only.
 
     A batch is as large as the engine's largest.
@@ -46,7 +46,7 @@ def compute_buffer(path: Path, cells: int, kv_type: str, chunk: int, sequences: 
     model_params.no_alloc, model_params.load_mode, model_params.n_gpu_layers = True, 0, 0
     params = library.llama_context_default_params()
     params.n_ctx = cells
-    params.n_batch = params.n_ubatch = largest_batch(chunk, sequences)
+    params.n_batch = params.n_ubatch = largest_batch(rows, sequences)
     params.n_seq_max, params.n_outputs_max = sequences, most_outputs(sequences)
     params.kv_unified = sequences > 1
     params.type_k = params.type_v = KV_TYPES[kv_type]

@@ -279,7 +279,7 @@ class _Run:
             gpu_layers=placement.gpu_layers,
             kv_type=context.kv_type,
             context=context.length,
-            chunk=context.chunk,
+            chunk=context.rows.alone,
             sequences=len(context.sequences),
             cells=context.cells,
         )

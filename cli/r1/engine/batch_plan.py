@@ -18,7 +18,8 @@ def prompt_rows(running: Row[Generation], waiting: int, context: Context) -> int
     """
     generating = sum(not each.to_prefill for each in running)
     prompts = len(running) - generating + waiting
-    rows = context.beside if generating and prompts < 2 else context.chunk
+    together = context.rows.beside if prompts < 2 else context.rows.several
+    rows = together if generating else context.rows.alone
     return max(rows - generating, rows // _LEAST_SHARE)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence as Row
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
-from r1.engine.kv_types import CPU_BESIDE, CPU_CHUNK, GPU_CHUNK, KV_TYPES, largest_batch, most_outputs
+from r1.engine.kv_types import CPU_CUT, CPU_ROWS, GPU_CUT, GPU_ROWS, KV_TYPES, largest_batch, most_outputs
 from r1.engine.llama import Stop, llama, log
 from r1.engine.model import Model
 from r1.engine.sequence import CellPool, Chunks, Segments, Sequence
@@ -74,8 +74,8 @@ class Part(NamedTuple):
 class Context:
     """A KV cache over a model, and the sequences of tokens that it holds.
 
-    `length` is how many tokens fit a sequence, prompt and reply together; llama.cpp may allocate a few more cells. A
-    batch has at most `chunk` tokens of prompts, and `beside` of a single prompt beside replies.
+    `length` is how many tokens fit a sequence, prompt and reply together; llama.cpp may allocate a few more cells.
+    Prompts are cut by `cut`, and a batch has at most `rows` tokens of them.
     """
 
     def __init__(self, model: Model, params: ContextParams, stop: Stop | None = None) -> None:
@@ -86,9 +86,9 @@ class Context:
         self.length = params.length
         self.kv_type = params.kv_type
         on_gpu = bool(model.placement.gpu_layers)
-        self.chunk, self.beside = (GPU_CHUNK, GPU_CHUNK) if on_gpu else (CPU_CHUNK, CPU_BESIDE)
+        self.cut, self.rows = (GPU_CUT, GPU_ROWS) if on_gpu else (CPU_CUT, CPU_ROWS)
         self.threads = params.threads or default_threads()
-        self._batch = _Batch(largest_batch(self.chunk, params.sequences), params.sequences)
+        self._batch = _Batch(largest_batch(self.rows, params.sequences), params.sequences)
         self._handle = self._create(model, params)
         self._pool = CellPool(self._llama.llama_get_memory(self._handle), params.cells or params.length)
         self.sequences = tuple(Sequence(number, self._pool) for number in range(params.sequences))
@@ -156,24 +156,26 @@ class Context:
         """
         total = sum(map(len, segments))
         self.require_room_for(total)
-        yield from self._fill(sequence, segments, total - 1)  # a cache holds no logits: decode the last token again
+        kept = total - 1  # a cache holds no logits: decode the last token again
+        yield from self._fill(sequence, segments, kept, self.rows.alone)
 
     def warm(self, sequence: Sequence, segments: Segments) -> Generator[int]:
-        """Like `prefill`, for the start of a later prompt: produces no logits, and stops where the cache is full.
+        """Like `prefill`, for the start of a later prompt: produces no logits, and stops where the cache is full. Its
+        batches are smaller, because a request that comes meanwhile waits for one.
 
         Raises Stopped.
         """
-        yield from self._fill(sequence, segments, sum(map(len, segments)))
+        yield from self._fill(sequence, segments, sum(map(len, segments)), self.rows.several)
 
-    def _fill(self, sequence: Sequence, segments: Segments, max_kept: int) -> Iterator[int]:
-        chunks = Chunks.of(segments, self.chunk)
+    def _fill(self, sequence: Sequence, segments: Segments, max_kept: int, rows: int) -> Iterator[int]:
+        chunks = Chunks.of(segments, self.cut)
         sequence.truncate(chunks.common(sequence, max_kept))
         yield len(sequence)
         while len(sequence) < len(chunks.tokens):
-            start, end = len(sequence), chunks.next_edge(len(sequence))
+            start, end = len(sequence), chunks.batch_end(len(sequence), rows)
             if end >= self.length or end - start > self.free_cells:
                 return
-            self.decode([Part(sequence, chunks.tokens[start:end], edges=[end])])
+            self.decode([Part(sequence, chunks.tokens[start:end], edges=chunks.edges_within(start, end))])
             yield end
 
     def decode(self, parts: Row[Part]) -> list[int]:

@@ -57,7 +57,7 @@ class ModelDrafter:
     """Takes the likeliest token of the draft model, one after the other.
 
     The draft model has to read the prompt, too. It begins when the reply is long enough for that to be won back, if it
-    goes on as long again, and reads one chunk for each pass of the other model; until then there are no drafts.
+    goes on as long again, and reads some of it with each pass of the other model; until then there are no drafts.
     """
 
     def __init__(self, model: DraftModel, *, is_repeatable: bool) -> None:
@@ -81,7 +81,7 @@ class ModelDrafter:
         held = common_length(sequence.tokens, tokens)
         sequence.truncate(held)
         behind = len(tokens) - held
-        if behind >= self._context.chunk and (_LONG + self._passes) * _GAIN < behind * _PREFILL * self.cost:
+        if behind >= self._context.rows.several and (_LONG + self._passes) * _GAIN < behind * _PREFILL * self.cost:
             return None
         self._model.make_room(behind + most)
         room = min(self._context.length - len(tokens), self._context.free_cells - behind)
@@ -109,9 +109,9 @@ class ModelDrafter:
         return self._sequence
 
     def _draft(self, sequence: Sequence, length: int) -> list[int]:
-        lacking, chunk = self._tokens[len(sequence) :], self._context.chunk
-        if len(lacking) >= chunk:
-            self._context.decode([Part(sequence, lacking[:chunk], has_logits=False)])
+        lacking, rows = self._tokens[len(sequence) :], self._context.rows.several
+        if len(lacking) >= rows:
+            self._context.decode([Part(sequence, lacking[:rows], has_logits=False)])
             return []
         drafted: list[int] = []
         following = [*lacking, self._last]

@@ -102,7 +102,7 @@ class Generation:
 
     def next_chunk(self) -> Part:
         """What the next batch has to prefill when it is computed for this request alone."""
-        return self._prefill_to(self._prefilled_from.next_edge(len(self.sequence)))
+        return self._prefill_to(self._prefilled_from.batch_end(len(self.sequence), self._context.rows.alone))
 
     def next_piece(self, rows: int) -> Part:
         """The next `rows` tokens to prefill, or what is left. Where chunks end, it does not."""
@@ -120,10 +120,10 @@ class Generation:
 
     def pause(self) -> Chunks:
         """Leaves its sequence, with what has to be in another one before it can `resume`. Only once it generates."""
-        size, prompt = self._context.chunk, self.chunks.tokens
+        prompt = self.chunks.tokens
         if self._speculation is not None:
             self._speculation.release()
-        self._again = Chunks.of([self.sequence.tokens[len(prompt) :]], size).behind(self.chunks)
+        self._again = Chunks.of([self.sequence.tokens[len(prompt) :]], self._context.cut).behind(self.chunks)
         return self._again
 
     def resume(self, sequence: Sequence) -> None:

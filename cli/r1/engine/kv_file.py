@@ -78,7 +78,7 @@ def origin_of(context: Context, model: str) -> str:
         "version": VERSION,
         "model": model,
         "kv_type": context.kv_type,
-        "chunk": context.chunk,
+        "cut": context.cut,
         # beside others, a prompt may be cut anywhere, so its last bits may differ from those of one that is alone
         "alone": len(context.sequences) == 1,
         "gpu_layers": placement.gpu_layers,

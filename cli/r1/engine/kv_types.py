@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from r1_quantize.gguf.tensor_type import TensorType
 
@@ -21,21 +21,43 @@ KV_TYPES: dict[str, TensorType] = {
 CONTEXT_STEP = 256
 """llama.cpp rounds the size of a KV cache up to a multiple of this many tokens."""
 
-CPU_CHUNK = 256
-"""Tokens per batch of a prefill on a CPU: 128 were up to 8 % slower, 512 up to 5 % faster. A changed prompt loses up
-to a chunk, and a request that comes while the cache is warmed waits for one.
+
+class Cut(NamedTuple):
+    """How the prompt of a turn is cut into chunks: after every `size` tokens, as long as at least `least` follow.
+
+    What is held up to the end of a chunk serves every prompt that begins like that.
+    """
+
+    size: int
+    least: int
+
+
+class Rows(NamedTuple):
+    """Tokens of prompts in a batch, at most: of one that is `alone`, of `several`, and of one `beside` replies, which
+    wait for it.
+    """
+
+    alone: int
+    several: int
+    beside: int
+
+
+CPU_CUT = Cut(128, least=64)
+"""A CPU computes each token of a batch by itself, so a batch of several chunks gives the same bits as one for each.
+Fewer than 64 tokens do not: ggml's flash attention has other code for them.
 """
 
-GPU_CHUNK = 512
-"""Tokens per batch of a prefill with layers on a GPU, which needs larger batches to stay busy."""
+CPU_ROWS = Rows(alone=512, several=256, beside=128)
+"""Batches of 128 tokens were up to 8 % slower than those of 512, and those of 256 up to 5 %."""
 
-CPU_BESIDE = 128
-"""Tokens of a single prompt in a batch with replies on a CPU: they wait for it."""
+GPU_CUT = Cut(512, least=1)
+GPU_ROWS = Rows(512, 512, 512)
+"""A GPU needs large batches to stay busy. Its kernels depend on their size, so each chunk is a batch."""
 
 
-def largest_batch(chunk: int, sequences: int) -> int:
+def largest_batch(rows: Rows, sequences: int) -> int:
     """Tokens that a batch holds at most: those of prompts, and one of each other sequence."""
-    return chunk + sequences - 1
+    return rows.alone + sequences - 1
 
 
 MOST_DRAFTED = 15

@@ -93,7 +93,7 @@ class Scheduler:
     def submit(self, request: Request) -> None:
         """Adds a request to those that wait; each only once. Raises PromptTooLong."""
         self.context.require_room_for(request.prompt_tokens)
-        self._waiting.append(_Waiting(request, Chunks.of(request.prompt, self.context.chunk)))
+        self._waiting.append(_Waiting(request, Chunks.of(request.prompt, self.context.cut)))
 
     def discard(self, request: Request) -> None:
         """Drops a request that waits or runs, without events."""
@@ -121,7 +121,7 @@ class Scheduler:
         events = self._end_cancelled()
         if self._waiting and (begun := list(self._begin())):
             return [*events, *begun]
-        if self.context.free_cells < largest_batch(self.context.chunk, len(self.context.sequences)):
+        if self.context.free_cells < largest_batch(self.context.rows, len(self.context.sequences)):
             events += self._make_room()
         if self._running:
             events += self._decode()
@@ -132,7 +132,7 @@ class Scheduler:
 
         Ends early where the cache is full, and when a request needs the sequence.
         """
-        chunks = Chunks.of(segments, self.context.chunk)
+        chunks = Chunks.of(segments, self.context.cut)
         if not self._slots.idle:
             return
         sequence = self._slots.claim(self._slots.longest(chunks, len(chunks.tokens)))

@@ -1,9 +1,9 @@
 """What each sequence of a context holds, and how many cells of the KV cache that takes.
 
-A prompt comes in segments, one per turn of the conversation, and no chunk spans two segments. After a prefill the cache
-therefore depends on the tokens alone: not on the parts kept from an earlier prompt, nor on whether it was filled at
-once or warmed while idle. Chunks are cut the same way for every prompt, because the batch size affects the last bits of
-the logits, and the same seed must give the same text.
+A prompt comes in segments, one per turn of the conversation, and is cut into chunks the same way wherever it occurs. A
+batch holds whole chunks, of one segment. After a prefill the cache therefore depends on the tokens alone: not on the
+parts kept from an earlier prompt, nor on whether it was filled at once or warmed while idle. Otherwise the last bits of
+the logits would differ, and the same seed must give the same text.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
 
+from r1.engine.kv_types import Cut
 from r1.engine.llama import llama
 
 Segments = Row[Row[int]]
@@ -34,27 +35,30 @@ class Held(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """A prompt's tokens, and the positions where its chunks end, ascending."""
+    """A prompt's tokens, the positions where its chunks end, and those where its segments do, ascending."""
 
     tokens: list[int]
     edges: list[int]
+    ends: list[int]
 
     @classmethod
-    def of(cls, segments: Segments, chunk: int) -> Chunks:
-        """Cuts after every `chunk` tokens of a segment, and at the end of each segment."""
+    def of(cls, segments: Segments, cut: Cut) -> Chunks:
         edges: list[int] = []
-        for start, segment in zip(accumulate(map(len, segments), initial=0), segments, strict=False):
-            edges += [*range(start + chunk, start + len(segment), chunk), start + len(segment)]
-        return cls([token for segment in segments for token in segment], edges)
+        ends = list(accumulate(map(len, segments)))
+        for end, segment in zip(ends, segments, strict=True):
+            edges += [*range(end - len(segment) + cut.size, end - cut.least + 1, cut.size), end]
+        return cls([token for segment in segments for token in segment], edges, ends)
 
     def behind(self, others: Chunks) -> Chunks:
         """The same chunks behind those of `others`."""
         start = len(others.tokens)
-        return Chunks([*others.tokens, *self.tokens], [*others.edges, *(start + edge for edge in self.edges)])
+        edges, ends = ([start + place for place in places] for places in (self.edges, self.ends))
+        return Chunks([*others.tokens, *self.tokens], [*others.edges, *edges], [*others.ends, *ends])
 
-    def next_edge(self, position: int) -> int:
-        """The end of the chunk that `position` lies in."""
-        return self.edges[bisect_right(self.edges, position)]
+    def batch_end(self, position: int, rows: int) -> int:
+        """Where a batch of at most `rows` tokens ends that begins at `position`: behind a chunk."""
+        last = min(position + rows, self.ends[bisect_right(self.ends, position)])
+        return self.edges[bisect_right(self.edges, last) - 1]
 
     def edges_within(self, start: int, end: int) -> list[int]:
         """The edges after `start`, up to `end`."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from r1.engine.kv_types import CPU_CHUNK, GPU_CHUNK, bytes_per_value, largest_batch, most_outputs, rounded_up
+from r1.engine.kv_types import CPU_ROWS, GPU_ROWS, Rows, bytes_per_value, largest_batch, most_outputs, rounded_up
 from r1.fit.shape import Shape
 
 _PIPELINED = 4  # chunks, llama.cpp's GGML_SCHED_MAX_COPIES
@@ -54,7 +54,7 @@ def needs(  # noqa: PLR0913
         own = _with_gpus(shape, cells, kv_type, gpu_layers, gpus, sequences)
     else:
         kv = len(shape.layers) * _kv_of_a_layer(shape, cells, kv_type)
-        compute = _compute(shape, cells, CPU_CHUNK, sequences)
+        compute = _compute(shape, cells, CPU_ROWS, sequences)
         own = Needs(main=_program(shape, cells, sequences) + shape.weights + kv + compute, gpu=0)
     if shape.draft is None:
         return own
@@ -77,10 +77,10 @@ def _with_gpus(shape: Shape, cells: int, kv_type: str, gpu_layers: int, gpus: in
     # tied embeddings are needed on both sides
     moved = sum(shape.layers[on_cpu:]) + shape.output + (shape.input if shape.tied else 0)
     kept = shape.weights - moved + (shape.input if shape.tied else 0)
-    compute = _compute(shape, cells, GPU_CHUNK, sequences)
+    compute = _compute(shape, cells, GPU_ROWS, sequences)
     # A layer on the CPU computes there, and its largest matrix is copied to the GPU for a prefill. Otherwise main
     # memory holds only a batch's embeddings, in two buffers, and the mask.
-    batch = _batch(GPU_CHUNK, sequences)
+    batch = _batch(GPU_ROWS, sequences)
     embeddings, mask = 4 * batch * shape.embedding, 2 * batch * cells
     host = compute if on_cpu else 2 * embeddings + mask
     if gpus > 1 and not on_cpu:  # several batches are computed at a time, each in its own buffers
@@ -104,14 +104,14 @@ def _kv_of_a_layer(shape: Shape, cells: int, kv_type: str) -> int:
     return int((shape.keys + shape.values) * bytes_per_value(kv_type) * rounded_up(cells))
 
 
-def _compute(shape: Shape, cells: int, chunk: int, sequences: int) -> int:
+def _compute(shape: Shape, cells: int, rows: Rows, sequences: int) -> int:
     """Activations in F32, the mask in F16."""
-    batch = _batch(chunk, sequences)
+    batch = _batch(rows, sequences)
     layer = 4 * batch * (3 * shape.feed_forward + 4 * shape.embedding) + 2 * batch * rounded_up(cells)
     output = 4 * most_outputs(sequences) * (shape.vocabulary + 5 * shape.embedding)
     return max(layer, output)
 
 
-def _batch(chunk: int, sequences: int) -> int:
+def _batch(rows: Rows, sequences: int) -> int:
     """Tokens in the largest batch, which llama.cpp rounds up to the same number for each sequence."""
-    return -(-largest_batch(chunk, sequences) // sequences) * sequences
+    return -(-largest_batch(rows, sequences) // sequences) * sequences

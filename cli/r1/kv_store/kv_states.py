@@ -64,14 +64,14 @@ class KvStates:
 
         No sequence may be in use.
         """
-        chunks = Chunks.of(segments, context.chunk)
+        chunks = Chunks.of(segments, context.cut)
         held = {sequence: chunks.common(sequence, most) for sequence in context.sequences}
         least = min(held, key=lambda sequence: (held[sequence], len(sequence)))
         self.restore(context, least, chunks, most, max(held.values()))
 
     def keep_prompt(self, context: Context, segments: Segments, owner: str = "", prefill_tps: float = 0.0) -> str:
         """`keep` for the sequence that holds most of the prompt; returns the trouble. No sequence may be in use."""
-        chunks = Chunks.of(segments, context.chunk)
+        chunks = Chunks.of(segments, context.cut)
         held = {sequence: chunks.common(sequence, len(chunks.tokens)) for sequence in context.sequences}
         most = max(held, key=held.__getitem__)
         self.trouble = ""
@@ -116,7 +116,7 @@ class KvStates:
         replaces those without an owner that it contains.
         """
         self.trouble = ""
-        chunks = Chunks(sequence.tokens, sequence.edges[1:])
+        chunks = Chunks(sequence.tokens, sequence.edges[1:], [])
         length, size = len(chunks.tokens), kv_file.size_of(context, sequence)
         if not length or _gain_s(size, length, prefill_tps) < _MIN_GAIN_S:
             return False

@@ -74,14 +74,14 @@ class TestReplies:
         """By a chunk in each pass, so that the reply goes on meanwhile."""
         question = f"{'Take the time that you need. ' * 21}{QUESTION}"
         request = ask(question, model)
-        assert request.prompt_tokens > 2 * drafting.chunk
+        assert request.prompt_tokens > 2 * drafting.rows.several
         engine = scheduler(context, drafting)
         engine.submit(request)
         held = []
         while not engine.is_idle and len(drafting.sequences[0]) < request.prompt_tokens:
             engine.step()
             held.append(len(drafting.sequences[0]))
-        assert {after - before for before, after in pairwise(held)} >= {drafting.chunk}
+        assert {after - before for before, after in pairwise(held)} >= {drafting.rows.several}
         while not engine.is_idle:
             last = engine.step()[-1][1]
         assert isinstance(last, Finished)

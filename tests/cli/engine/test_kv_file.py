@@ -18,7 +18,7 @@ from r1.engine import kv_file
 from r1.engine.context import Context, ContextParams, Part
 from r1.engine.devices import Placement
 from r1.engine.kv_file import Damaged, Header, origin_of, read_header, restore, size_of, write
-from r1.engine.kv_types import CPU_CHUNK
+from r1.engine.kv_types import CPU_CUT
 from r1.engine.model import Model
 from r1.machine.cores import Threads
 from r1_quantize.errors import R1Error
@@ -207,9 +207,9 @@ class TestOrigin:
         with made(model, length=512) as other:
             assert origin_of(other, "weights") == origin_of(context, "weights")
 
-    def test_names_weights_type_chunk_and_build(self, context: Context) -> None:
+    def test_names_weights_type_cut_and_build(self, context: Context) -> None:
         facts = json.loads(origin_of(context, "weights"))
-        assert (facts["model"], facts["kv_type"], facts["chunk"]) == ("weights", "f16", CPU_CHUNK)
+        assert (facts["model"], facts["kv_type"], facts["cut"]) == ("weights", "f16", [*CPU_CUT])
         assert any("llama" in name for name in facts["build"]["libraries"])
 
     @pytest.mark.parametrize("change", [{"kv_type": "q8_0"}, {"sequences": 2}], ids=str)

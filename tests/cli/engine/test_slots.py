@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from r1.engine.context import Context, ContextParams
+from r1.engine.kv_types import Cut
 from r1.engine.model import Model
 from r1.engine.sequence import Chunks
 from r1.engine.slots import Prefix, Slots
 from r1.machine.cores import Threads
 
-CHUNK = 4
+CUT = Cut(4, least=1)
 
 
 @pytest.fixture
@@ -34,14 +35,14 @@ class TestBest:
         slots, (first, second, _) = Slots(three.sequences), three.sequences
         fill(three, 0, [1, 2, 3])
         fill(three, 1, [1, 2, 3], [4, 5])
-        assert slots.best(Chunks.of([[1, 2, 3], [4, 5], [6]], CHUNK)) == Prefix(second, 5)
-        assert slots.best(Chunks.of([[1, 2, 3], [4, 6]], CHUNK)) == Prefix(first, 3)
-        assert slots.best(Chunks.of([[9]], CHUNK)).length == 0
+        assert slots.best(Chunks.of([[1, 2, 3], [4, 5], [6]], CUT)) == Prefix(second, 5)
+        assert slots.best(Chunks.of([[1, 2, 3], [4, 6]], CUT)) == Prefix(first, 3)
+        assert slots.best(Chunks.of([[9]], CUT)).length == 0
 
     def test_leaves_out_the_last_token_unless_its_logits_are_kept(self, three: Context) -> None:
         slots, (first, *_) = Slots(three.sequences), three.sequences
         fill(three, 0, [1, 2, 3], [4, 5])
-        prompt = Chunks.of([[1, 2, 3], [4, 5]], CHUNK)
+        prompt = Chunks.of([[1, 2, 3], [4, 5]], CUT)
         assert slots.best(prompt) == Prefix(first, 3)
         first.last_logits = 5, memoryview(array("f", [0.0]))
         assert slots.best(prompt) == Prefix(first, 5, has_logits=True)
@@ -51,7 +52,7 @@ class TestBest:
         fill(three, 0, [1, 2, 3])
         fill(three, 1, [1, 2, 3])
         slots.occupy(first)
-        assert slots.best(Chunks.of([[1, 2, 3], [4]], CHUNK)) == Prefix(second, 3)
+        assert slots.best(Chunks.of([[1, 2, 3], [4]], CUT)) == Prefix(second, 3)
 
 
 class TestClaim:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from r1.engine.kv_types import CPU_CHUNK, GPU_CHUNK
+from r1.engine.kv_types import CPU_ROWS, GPU_ROWS
 from r1.fit.needs import needs
 from r1.fit.recommendation import shape_of_checkpoint
 from r1.fit.shape import Shape
@@ -38,7 +38,7 @@ class TestNeeds:
 
     @pytest.mark.parametrize("name", SIX)
     def test_a_token_of_context_takes_what_the_configuration_implies(self, name: str) -> None:
-        mask = 2 * CPU_CHUNK
+        mask = 2 * CPU_ROWS.alone
         for kv_type, part in (("f16", 1.0), ("q8_0", 17 / 32), ("q4_0", 9 / 32)):
             grown = needs(shape(name), 8192, kv_type).main - needs(shape(name), 4096, kv_type).main
             assert grown == 4096 * (KV_F16[name] * part + mask)
@@ -48,26 +48,24 @@ class TestNeeds:
     def test_the_compute_buffer_is_as_large_as_llama_cpp_plans(self, name: str, context: int, tmp_path: Path) -> None:
         path = tmp_path / "header.gguf"
         write_header(path, name, "Q4_K_M")
-        for chunk, kv_type in ((CPU_CHUNK, "f16"), (GPU_CHUNK, "f16"), (CPU_CHUNK, "q8_0")):
-            theirs = compute_buffer(path, context, kv_type, chunk)
+        for rows, gpus, kv_type in ((CPU_ROWS, 0, "f16"), (GPU_ROWS, 1, "f16"), (CPU_ROWS, 0, "q8_0")):
+            theirs = compute_buffer(path, context, kv_type, rows)
             of_a_layer = replace(shape(name), layers=(), input=0, output=0, vocabulary=0)
             empty = replace(of_a_layer, embedding=0, feed_forward=0)
-            takes = {
-                CPU_CHUNK: needs(of_a_layer, context, kv_type).main - needs(empty, 0, kv_type).main,
-                GPU_CHUNK: needs(of_a_layer, context, kv_type, 1, 1).gpu,
-            }
+            on_cpu = needs(of_a_layer, context, kv_type).main - needs(empty, 0, kv_type).main
+            takes = needs(of_a_layer, context, kv_type, 1, 1).gpu if gpus else on_cpu
             # a quantized cache needs up to one outer width less
-            spare = 4 * chunk * shape(name).embedding if kv_type == "q8_0" else 0.02 * 2**20
-            assert -0.02 * 2**20 <= takes[chunk] - theirs <= spare
+            spare = 4 * rows.alone * shape(name).embedding if kv_type == "q8_0" else 0.02 * 2**20
+            assert -0.02 * 2**20 <= takes - theirs <= spare
 
     @pytest.mark.parametrize("sequences", [2, 16, 48, 64])
-    @pytest.mark.parametrize("cells", [512, 16_384])
+    @pytest.mark.parametrize("cells", [1024, 16_384])
     def test_more_sequences_take_what_llama_cpp_plans_and_their_samplers(
         self, cells: int, sequences: int, tmp_path: Path
     ) -> None:
         path = tmp_path / "header.gguf"
         write_header(path, "qwen-1.5b", "Q4_K_M")
-        compute = [compute_buffer(path, cells, "f16", CPU_CHUNK, count) for count in (1, sequences)]
+        compute = [compute_buffer(path, cells, "f16", CPU_ROWS, count) for count in (1, sequences)]
         known = shape("qwen-1.5b")
         # a logit in llama.cpp's output buffer, one after the prompt, and 12 bytes in two lists of candidates
         sampling = (sequences - 1) * known.vocabulary * (4 + 4 + 2 * 12)

@@ -54,7 +54,7 @@ class TestLaptop:
         assert not planned("qwen-7b", machine, context=plan.context + 256).fits
 
     def test_a_context_below_4096_counts_as_short(self) -> None:
-        plan = planned("qwen-7b", Machine(free=int(4.9 * GB)))
+        plan = planned("qwen-7b", Machine(free=int(5.0 * GB)))
         assert plan.fits
         assert 1024 <= plan.context < 4096
         assert plan.is_short

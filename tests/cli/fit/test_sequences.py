@@ -133,7 +133,7 @@ class TestTooLittleMemory:
         assert (plan.sequences, plan.context, plan.kv_type) == (8, 32_768, "q8_0")
 
     def test_then_the_context_becomes_shorter(self) -> None:
-        plan = planned(machine(6.6), 8)
+        plan = planned(machine(6.7), 8)
         assert (plan.sequences, plan.kv_type, plan.shared) == (8, "q8_0", 7 * MEAN)
         assert COMFORTABLE <= plan.context < 32_768
 
@@ -147,7 +147,7 @@ class TestTooLittleMemory:
         assert planned(tight, plan.sequences + 1).sequences == plan.sequences  # one more does not fit
 
     def test_in_the_end_one_has_the_plan_it_has_alone(self) -> None:
-        tight = machine(5.2)
+        tight = machine(5.3)
         alone, plan = fit(shape(), tight, FitOptions()), planned(tight, 8)
         assert (plan.sequences, plan.wanted_sequences, plan.cells) == (1, 8, alone.context)
         assert (plan.context, plan.kv_type, plan.needs) == (alone.context, alone.kv_type, alone.needs)
@@ -192,8 +192,8 @@ class TestNotAskedFor:
 
     def test_there_are_as_many_as_fit_so(self) -> None:
         assert planned(machine(12), 8, is_asked=False).sequences == 8
-        assert planned(machine(7), 8, is_asked=False).sequences == 1  # more would need a quantized cache
-        assert planned(machine(7), 8).sequences == 8
+        assert planned(machine(7.2), 8, is_asked=False).sequences == 1  # more would need a quantized cache
+        assert planned(machine(7.2), 8).sequences == 8
 
 
 @pytest.mark.parametrize("name", NAMES)

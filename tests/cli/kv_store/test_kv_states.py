@@ -58,7 +58,7 @@ def keep(states: KvStates, context: Context, *segments: list[int], owner: str = 
 
 
 def restored(states: KvStates, context: Context, *segments: list[int], held: int = 0) -> int:
-    chunks = Chunks.of(segments, context.chunk)
+    chunks = Chunks.of(segments, context.cut)
     return states.restore(context, only(context), chunks, len(chunks.tokens), held)
 
 
@@ -167,7 +167,7 @@ class TestOthers:
         keep(states, context, text[:150])
         params = ContextParams(1024, Threads.of(1), **change)  # type: ignore[arg-type]
         with Context(model, params) as other:
-            chunks = Chunks.of([text[:150]], other.chunk)
+            chunks = Chunks.of([text[:150]], other.cut)
             assert states.restore(other, other.sequences[0], chunks, 150) == 0
         with Context(model, ContextParams(1024)) as other:
             assert restored(states, other, text[:150]) == 150
@@ -332,8 +332,8 @@ class TestKeep:
         prefill(context, text[:300])
         before = logits(context)
         states.keep(context, only(context), prefill_tps=SLOW)
-        assert (only(context).tokens, only(context).edges) == (text[:300], [0, 256, 300])
-        assert prefill(context, text[:300]) == [256, 300]
+        assert (only(context).tokens, only(context).edges) == (text[:300], [0, 128, 300])
+        assert prefill(context, text[:300]) == [128, 300]
         assert logits(context) == before
 
     def test_without_room_nothing_is_kept_and_nothing_said(
