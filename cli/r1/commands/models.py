@@ -8,6 +8,7 @@ from r1.console import Console
 from r1.fit.planner import DraftFile
 from r1.library import find_model
 from r1.settings import Settings
+from r1_quantize.errors import R1Error
 from r1_quantize.store.model import StoredModel
 
 
@@ -27,5 +28,8 @@ def find_draft(console: Console, settings: Settings, *, is_required: bool = True
     """None if the settings name none. `is_required` is as in `DraftFile`. Raises as `find_model`."""
     if settings.draft is None:
         return None
-    model = find_model(console, settings.draft)
+    try:
+        model = find_model(console, settings.draft)
+    except R1Error as exc:  # a line about one of two models says which
+        raise type(exc)(f"the draft model cannot be used: {exc}") from exc
     return DraftFile(model.path, model.reference, is_required)

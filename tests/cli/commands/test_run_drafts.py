@@ -71,7 +71,10 @@ class TestRefusal:
 
     def test_there_is_no_such_model(self, r1: Run) -> None:
         line = self.refusal(r1, "-m", "tiny", "--draft", "qwen-1.5b", status=4)
-        assert line == "qwen-1.5b:Q4_K_M is not on this machine; get it with: r1 pull qwen-1.5b:Q4_K_M"
+        assert line == (
+            "the draft model cannot be used: qwen-1.5b:Q4_K_M is not on this machine; "
+            "get it with: r1 pull qwen-1.5b:Q4_K_M"
+        )
 
     def test_another_vocabulary(self, r1: Run, endless_path: Path) -> None:
         line = self.refusal(r1, "-m", "tiny", "--draft", endless_path, status=2)
@@ -80,7 +83,8 @@ class TestRefusal:
     def test_a_damaged_file(self, r1: Run, tiny_path: Path, tmp_path: Path) -> None:
         damaged = tmp_path / "damaged.gguf"
         damaged.write_bytes(tiny_path.read_bytes()[:-1000])
-        assert self.refusal(r1, "-m", "tiny", "--draft", damaged, status=7).startswith(f"{damaged}: cut short")
+        line = self.refusal(r1, "-m", "tiny", "--draft", damaged, status=7)
+        assert line.startswith(f"the draft model cannot be used: {damaged}: cut short")
 
     def test_memory_that_holds_the_model_but_not_both(
         self, r1: Run, large_path: Path, monkeypatch: pytest.MonkeyPatch
