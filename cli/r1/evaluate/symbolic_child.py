@@ -18,7 +18,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 _DIGITS = 100  # in which numbers have to be equal that cannot be shown to be
@@ -94,47 +94,60 @@ def _comparison(progress: Callable[[int], None]) -> Callable[[str, str], bool | 
     return compare
 
 
-def _values() -> Callable[[str, list[Any]], tuple[Any, Any] | None]:
-    """A function that tells the real and imaginary part of a formula, where each variable has a number of its own.
+class _Value(NamedTuple):
+    """The number that a formula is where each variable is one. `name` is what it is of, as in y = 2x."""
+
+    name: str | None
+    real: Any
+    imaginary: Any
+
+
+def _values() -> Callable[[str, list[Any]], _Value | None]:
+    """A function that tells the value of a formula, where each variable has a number of its own.
 
     Two formulas with different values are different, which is found out far faster than by simplifying them. The
-    numbers are positive: there, what is equal stays equal, whatever simplifying assumes of a variable. None for
+    numbers are positive: there, what is equal stays equal, whatever simplifying assumes of a variable. None for other
     equations, sets, single variables, unknown functions, and where there is no finite value.
     """
-    from sympy import Expr, Float, Rational, Symbol
+    from sympy import Eq, Expr, Float, Rational, Symbol
     from sympy.core.function import AppliedUndef
 
-    def number(name: str) -> Any:
-        return Float(1 + Rational(crc32(name.encode()), 1 << 32), _DIGITS)
+    known: dict[str, _Value | None] = {}
 
-    known: dict[str, tuple[Any, Any] | None] = {}
-
-    def value(formula: str, read: list[Any]) -> tuple[Any, Any] | None:
+    def value(formula: str, read: list[Any]) -> _Value | None:
         if formula not in known:
             if len(known) >= _REMEMBERED:
                 known.clear()
             known[formula] = None
             with contextlib.suppress(ArithmeticError, ValueError, TypeError, RecursionError):  # too large, or no value
-                known[formula] = evaluated(read[0]) if len(read) == 1 else None
+                known[formula] = evaluated(*without_name(read[0])) if len(read) == 1 else None
         return known[formula]
 
-    def evaluated(expression: Any) -> tuple[Any, Any] | None:
-        is_plain = isinstance(expression, Expr) and not isinstance(expression, Symbol) and not expression.is_Matrix
-        if not is_plain or expression.has(AppliedUndef):
+    def without_name(read: Any) -> tuple[str | None, Any]:
+        if isinstance(read, Eq) and isinstance(read.lhs, Symbol | AppliedUndef) and not read.rhs.has(read.lhs):
+            return str(read.lhs), read.rhs
+        return None, read
+
+    def evaluated(name: str | None, read: Any) -> _Value | None:
+        is_plain = isinstance(read, Expr) and not isinstance(read, Symbol) and not read.is_Matrix
+        if not is_plain or read.has(AppliedUndef):
             return None
-        numbers = {symbol: number(symbol.name) for symbol in expression.free_symbols}
-        real, imaginary = expression.subs(numbers).evalf(_VALUE_DIGITS).as_real_imag()
+        numbers = {symbol: number(symbol.name) for symbol in read.free_symbols}
+        real, imaginary = read.subs(numbers).evalf(_VALUE_DIGITS).as_real_imag()
         are_finite = all(part.is_Number and part.is_finite for part in (real, imaginary))
-        return (real, imaginary) if are_finite else None
+        return _Value(name, real, imaginary) if are_finite else None
+
+    def number(name: str) -> Any:
+        return Float(1 + Rational(crc32(name.encode()), 1 << 32), _DIGITS)
 
     return value
 
 
-def _differ(one: tuple[Any, Any] | None, other: tuple[Any, Any] | None) -> bool:
-    """Whether two values differ by more than any inexactness in them."""
-    if one is None or other is None:
+def _differ(one: _Value | None, other: _Value | None) -> bool:
+    """Whether two values differ by more than any inexactness in them. y = 2x and x = y/2 can be the same."""
+    if one is None or other is None or (one.name and other.name and one.name != other.name):
         return False
-    pairs = zip(one, other, strict=True)
+    pairs = ((one.real, other.real), (one.imaginary, other.imaginary))
     return any(bool(abs(first - second) > _INEXACT * (1 + abs(first) + abs(second))) for first, second in pairs)
 
 

@@ -112,6 +112,9 @@ def test_formulas_with_other_values_are_told_apart_at_once() -> None:
         assert verifier.verify("(x+y+z+1)^{999}", "(x+y+z+2)^{999}") is False
         assert verifier.verify("\\sqrt{-2}", "\\sqrt{-3}") is False
         assert verifier.verify("\\pi + 10^{-30}", "\\pi") is False
+        assert verifier.verify("y = (x+z+1)^{999}", "y = (x+z+2)^{999}") is False
+        assert verifier.verify("y = (x+z+1)^{999}", "(x+z+2)^{999}") is False
+        assert verifier.verify("y = 2x", "x = \\frac{y}{2}") is True
 
 
 @pytest.mark.parametrize(
@@ -162,8 +165,8 @@ _PROGRAM = f"""
 import sys
 from r1.evaluate.symbolic import Verifier
 verifier = Verifier({PATIENT_S})
-print(verifier.verify("x+y", "y+x"), "sympy" in sys.modules, "math_verify" in sys.modules, flush=True)
 try:
+    print(verifier.verify("x+y", "y+x"), "sympy" in sys.modules, "math_verify" in sys.modules, flush=True)
     verifier.verify("{HANGS}", "5")
 except KeyboardInterrupt:
     print("interrupted")
