@@ -175,6 +175,8 @@ class _Search:
             yield from self._with_every_layer()
             if not self.machine.is_one_memory:  # there, fewer layers on the GPU would free nothing
                 yield from self._with_some_layers()
+            if longest := self._longest(self._types[-1], self._every_layer):  # main memory is short, not the GPU's
+                yield self._plan(longest, self._types[-1], self._every_layer)
         yield from self._with_layers(0)
 
     def _with_every_layer(self) -> Iterator[MemoryPlan]:
