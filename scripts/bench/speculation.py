@@ -164,8 +164,8 @@ class Ours:
         [sequence] = self._context.sequences
         sequence.truncate(0)
         tokens = [token for segment in self.prompt(tasks()[0]) for token in segment]
-        list(self._context.prefill(sequence, [tokens[:128]]))
-        times: dict[int, list[float]] = {count: [] for count in (1, 2, 3, 4, 8, 12, 16)}
+        list(self._context.prefill(sequence, [tokens]))
+        times: dict[int, list[float]] = {count: [] for count in (1, 2, 4, 8, 16, 32, 64)}
         for _ in range(repeats):
             for count, measured in times.items():
                 began = time.perf_counter()

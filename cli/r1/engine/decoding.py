@@ -85,10 +85,10 @@ class Decoding:
         self._pool.close()
 
     def _with_drafts(self, planned: Row[Planned]) -> Row[Planned]:
-        """The same, with drafts unless a prompt is among them, or cells are scarce."""
+        """The same, with drafts unless a prompt is among them."""
         rows = sum(len(part.tokens) for _, part in planned)
-        room = most_outputs(len(self._context.sequences)) - rows
-        if rows > len(planned) or self._context.free_cells < rows + room:
+        room = min(most_outputs(len(self._context.sequences)), self._context.free_cells) - rows
+        if rows > len(planned) or room <= 0:
             return planned
         drafted = []
         for generation, part in planned:

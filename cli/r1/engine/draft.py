@@ -19,14 +19,14 @@ from typing import NamedTuple, Protocol
 
 from r1.engine.events import Drafted
 
-_WEIGHT = 0.1  # of one token in how often drafted tokens are right
+_WEIGHT = 0.06  # of one token in how often drafted tokens are right
 _RECOVERY = 0.01  # share of a lost hope that comes back with each token without a draft, so that it is tried again
-_SUREST = 0.98
-_LEAST_GAIN = 1.05  # of tokens a second, that a draft must promise
+_SUREST = 0.985
+_LEAST_GAIN = 1.03  # of tokens a second, that a draft must promise
 
 _ALLOWANCE = 0.025
 """Plain passes that drafts may cost for each token without being of use: 2.5 %, which leaves 0.5 % for finding them."""
-_MOST_CREDIT = 4.0  # passes; after long success, so much can be lost at most
+_MOST_CREDIT = 10.0  # passes; after long success, so much can be lost at most
 
 _LEAST_PLAIN = 4  # plain passes that tell how long one takes
 
@@ -36,6 +36,7 @@ weights. On two cores with AVX-512, passes over 4, 8, 16 and 32 tokens of a 1.5B
 times as long as one over a single token; of a 135M in Q8_0, 1.5, 1.9, 2.8 and 4.7 times.
 """
 _ROWS = 4  # that llama.cpp multiplies at once on a processor; it is slow with what is left over
+_MANY = 64  # tokens of a pass, from which on llama.cpp's flash attention takes a fraction of the time for each
 
 
 class Prospect(NamedTuple):
@@ -77,7 +78,7 @@ class PassCosts:
 
     def __init__(self) -> None:
         self._single_s: float | None = None
-        self._scale = 1.0  # of what further tokens cost, in what is expected of them
+        self._scales = [1.0, 1.0]  # of what tokens cost, in what is expected: in small passes, and in large ones
 
     def measured(self, tokens: int, seconds: float) -> None:
         """A pass over so many tokens took so long, without a prompt among them."""
@@ -85,14 +86,15 @@ class PassCosts:
             self._single_s = seconds if self._single_s is None else self._single_s + 0.25 * (seconds - self._single_s)
         elif self._single_s:
             scale = (seconds / self._single_s - 1) / _expected(tokens)
-            self._scale += 0.1 * (min(max(scale, 0.0), 4.0) - self._scale)
+            kind = tokens >= _MANY
+            self._scales[kind] += 0.1 * (min(max(scale, 0.0), 4.0) - self._scales[kind])
 
     def ratio(self, tokens: int, plain: int) -> float:
         """How much longer a pass over `tokens` tokens takes than one over `plain` tokens."""
         return self._cost(tokens) / self._cost(plain)
 
     def _cost(self, tokens: int) -> float:
-        return 1 + self._scale * _expected(tokens)
+        return 1 + self._scales[tokens >= _MANY] * _expected(tokens)
 
 
 def _expected(tokens: int) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from r1.engine.draft import Prospect
 
-_HOPES = {8: 0.85, 5: 0.7, 3: 0.5}
+_HOPES = {12: 0.97, 8: 0.93, 5: 0.85, 3: 0.65}
 """Tokens that are found → how often a token of the draft is right then, before any was checked."""
 _LONGEST, _SHORTEST = max(_HOPES), min(_HOPES)
 _BUCKETS = 1 << 16

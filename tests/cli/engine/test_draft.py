@@ -272,12 +272,19 @@ class TestLength:
     def test_misses_cost_little(self, hope: float, scale: float, cost: float, tokens: int) -> None:
         """3 % at most, besides one pass at the beginning."""
         costs = PassCosts()
-        costs._scale = scale
+        costs._scales = [scale, scale]
         passes, _ = spent_on(Speculation([Sure(hope, cost)]), lambda _: False, tokens, costs)
         assert passes <= 1.03 * tokens + 1
 
     def test_grow_on_success(self) -> None:
         passes, longest = spent_on(Speculation([Sure(0.5)]), lambda _: True, 400, PassCosts())
+        assert longest > 16
+        assert passes < 400 / 3
+
+    def test_grow_to_the_longest_where_long_passes_cost_little(self) -> None:
+        costs = PassCosts()
+        costs._scales = [2.5, 0.5]
+        passes, longest = spent_on(Speculation([Sure(0.5)]), lambda _: True, 400, costs)
         assert longest == MOST_DRAFTED
         assert passes < 400 / 3
 
@@ -296,7 +303,7 @@ class TestLength:
 
     def test_dear_passes_make_no_drafts(self) -> None:
         costs = PassCosts()
-        costs._scale = 4.0  # four tokens take more than three times as long as one
+        costs._scales = [4.0, 4.0]  # four tokens take more than three times as long as one
         assert Speculation([Sure(0.5)]).draft([], 0, MOST_DRAFTED, costs, 0) == []
 
     def test_of_a_batch_with_others_are_in_fours(self) -> None:
@@ -314,6 +321,18 @@ class TestCosts:
             costs.measured(8, 0.4)
         assert costs.ratio(8, 1) == pytest.approx(4.0, rel=0.01)
         assert costs.ratio(1, 1) == 1.0
+
+    def test_of_long_passes_are_learnt_by_themselves(self) -> None:
+        costs = PassCosts()
+        before = costs.ratio(64, 1)
+        for _ in range(200):
+            costs.measured(1, 0.1)
+            costs.measured(60, 1.7)
+        assert costs.ratio(64, 1) == before
+        for _ in range(200):
+            costs.measured(64, 0.7)
+        assert costs.ratio(64, 1) == pytest.approx(7.0, rel=0.01)
+        assert costs.ratio(60, 1) == pytest.approx(17.0, rel=0.01)
 
     def test_without_a_measured_plain_pass_are_those_expected(self) -> None:
         costs = PassCosts()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from r1.engine.look_up import LookUp
 
 MOST = 15
-LENGTHS = (8, 5, 3)
+LENGTHS = (12, 8, 5, 3)
 
 Proposed = tuple[object, list[int]] | None
 

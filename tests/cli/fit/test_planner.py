@@ -61,7 +61,7 @@ class TestDraftModel:
         assert "without --draft" not in message
 
     def test_a_prompt_that_is_too_long_may_fit_without_it(self) -> None:
-        made = with_draft(planner(Settings(), machine=replace(LAPTOP, free=int(6.5 * GB))))
+        made = with_draft(planner(Settings(), machine=replace(LAPTOP, free=int(6.6 * GB))))
         with pytest.raises(
             NotEnoughSpace, match=r"and a draft model with .*; shorten the prompt, leave --draft out, or close"
         ):
@@ -229,7 +229,7 @@ class TestPlanForSeveral:
         assert list(found.notes(plan)) == []
 
     def test_a_shorter_context_for_each_is_noted(self) -> None:
-        found = planner(Settings(parallel=8), machine=Machine(int(6.4 * GB)))
+        found = planner(Settings(parallel=8), machine=Machine(int(6.5 * GB)))
         plan = found.plan(wanted=Wanted(8))
         assert plan.sequences == 8
         (note,) = found.notes(plan)
