@@ -5,9 +5,9 @@
 Ours: `r1 run --votes` with as many sequences as votes, and `r1 run --jsonl --parallel 1` with the same prompt as often;
 each reply is cut after `--tokens` tokens, so that both generate the same number. Theirs: `llama-batched-bench` with one
 sequence and with as many, which share a prompt of the same length; on both sides it counts once. The share of time that
-is left, ours divided by theirs, is to be at most 1 / 0.9. Each measurement is a process of its own, without the time for loading. Random weights
-are good enough. LD_LIBRARY_PATH, if set, applies to llama-batched-bench only. On a busy machine the results mean
-nothing.
+is left, ours divided by theirs, is to be at most 1 / 0.9. Each measurement is a process of its own, without the time
+for loading. Random weights are good enough. LD_LIBRARY_PATH, if set, applies to llama-batched-bench only. On a busy
+machine the results mean nothing.
 """
 
 from __future__ import annotations
