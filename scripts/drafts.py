@@ -18,9 +18,11 @@ from __future__ import annotations
 import argparse
 import math
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
+from collections.abc import Sequence as Row
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
@@ -50,7 +52,9 @@ from scripts.schedules import Guesses, Heedless
 
 _DOCS = Path(__file__).parents[1] / "docs"
 _HESITANT = 2.5  # the temperature for the built-in model
+_AT_ONCE = 8  # replies
 _SEARCHED, _LOOKED_THROUGH = 40, 60  # replies, and tokens of each, for a place where several tokens may follow
+_CERTAIN = 0.95  # of the two tokens before it, so that few replies are drawn in vain
 _LEAST_EXPECTED = 5  # draws of a token, for the chi-square test; rarer ones count together
 
 
@@ -117,36 +121,48 @@ def greedy(context: Context, prompt: Segments, tokens: int) -> tuple[list[int], 
 
 
 def undecided(context: Context, prompts: list[Segments], temperature: float) -> Place:
-    """The place in greedy thinking with the most even odds; the prompt goes up to two tokens before it."""
+    """The place in greedy thinking with the most even odds, behind two tokens that are as good as certain; the prompt
+    goes up to these.
+    """
     best: Place | None = None
     entropy = -1.0
     for prompt in prompts:
         reply, _, rows = greedy(context, prompt, _LOOKED_THROUGH)
         for place in range(2, len(reply)):
             odds = nucleus(rows[place], temperature)
+            before = (nucleus(rows[at], temperature)[reply[at]] for at in (place - 2, place - 1))
             bits = -sum(float(p) * math.log2(p) for p in odds[odds > 0])
-            if bits > entropy and context.model.control.end_think not in reply[: place + 1]:
+            is_best = bits > entropy and math.prod(before) >= _CERTAIN
+            if is_best and context.model.control.end_think not in reply[: place + 1]:
                 best, entropy = Place([*prompt, reply[: place - 2]], reply[place - 2 : place + 1], odds), bits
     assert best is not None
     return best
 
 
 class Recorded(Generation):
-    """Notes the tokens of all replies."""
+    """Notes the tokens of all replies, by the identity of the request."""
 
-    taken: ClassVar[list[int]] = []
+    taken: ClassVar[defaultdict[int, list[int]]] = defaultdict(list)
 
     def take(self, token: int | None) -> list[Event]:
-        self.taken.extend([] if token is None else [token])
+        self.taken[id(self.request)].extend([] if token is None else [token])
         return super().take(token)
 
 
-def reply_tokens(scheduler: Scheduler, request: Request) -> list[int]:
+def replies_tokens(scheduler: Scheduler, requests: Row[Request]) -> list[list[int]]:
+    """Asks all at once."""
     Recorded.taken.clear()
     with patch.object(scheduling, "Generation", Recorded):
-        for _ in scheduling.generate(scheduler, request):
-            pass
-    return list(Recorded.taken)
+        for request in requests:
+            scheduler.submit(request)
+        while not scheduler.is_idle:
+            scheduler.step()
+    return [Recorded.taken[id(request)] for request in requests]
+
+
+def reply_tokens(scheduler: Scheduler, request: Request) -> list[int]:
+    [tokens] = replies_tokens(scheduler, [request])
+    return tokens
 
 
 def drawn(context: Context, place: Place, seeds: Iterable[int], temperature: float, *, has_draft: bool) -> Counter[int]:
@@ -156,12 +172,12 @@ def drawn(context: Context, place: Place, seeds: Iterable[int], temperature: flo
     start = sum(map(len, place.prompt))
     drafters = [Fixed(start, place.reply[1:3])] if has_draft else []
     scheduler._speculation = lambda *_: Heedless(drafters)  # type: ignore[method-assign]
-    for seed in seeds:
-        sampling = SamplingParams(temperature, 0.95, seed=seed, max_tokens=3)
-        request = Request(place.prompt, sampling, continues="thinking")
-        tokens = reply_tokens(scheduler, request)
-        if tokens[:2] == place.reply[:2]:
-            counts[tokens[2]] += 1
+    samplings = (SamplingParams(temperature, 0.95, seed=seed, max_tokens=3) for seed in seeds)
+    requests = (Request(place.prompt, sampling, continues="thinking") for sampling in samplings)
+    while some := list(islice(requests, len(context.sequences))):
+        for tokens in replies_tokens(scheduler, some):
+            if tokens[:2] == place.reply[:2]:
+                counts[tokens[2]] += 1
     scheduler.close()
     return counts
 
@@ -249,7 +265,7 @@ def main() -> None:
         if path is None:
             ensure_tiny(Store(Path(folder), catalog.load()))
             path = Path(folder) / "models" / "tiny" / "Q8_0.gguf"
-        params = ContextParams(2048, threads=Threads.of(options.threads), sequences=2, cells=4096)
+        params = ContextParams(2048, threads=Threads.of(options.threads), sequences=_AT_ONCE, cells=4096)
         with Model(path) as model, Context(model, params) as context:
             asked = [problem.question for problem in builtin("tiny")] if options.model is None else about_docs()
             check_greedy(context, prompts_of(model, asked[: options.questions]), options.tokens)
