@@ -109,7 +109,7 @@ class TestExitCodes:
             check=False,
         )
         assert (done.returncode, done.stdout) == (5, b"")
-        needs = r"with 1,000,000 tokens of context \(f32\) needs 4\.[\d]+ GB of memory, and [\d.]+ GB are free"
+        needs = r"with 1,000,000 tokens of context \(f32\) needs 5\.[\d]+ GB of memory, and [\d.]+ GB are free"
         assert re.fullmatch(rf"r1: .* {needs}[^\n]*; --ctx [\d]+ --kv-type f32 would fit[^\n]*\n", done.stderr.decode())
 
 

@@ -547,7 +547,7 @@ def count_decoded(context: Context) -> Counter[str]:
 def test_random_schedules_change_no_text_and_lose_no_cell(model: Model) -> None:
     alone = Alone(model)
     counts: Counter[str] = Counter()
-    for number in range(7, 20):
+    for number in range(7, 21):
         case = Case(model, alone, seed=number)
         case.run()
         counts += case.counts

@@ -91,11 +91,11 @@ class TestLines:
         assert self.facts(outlook(plan))["download"] == text
 
     def test_say_how_much_memory_it_needs(self) -> None:
-        # 4.68 GB of weights, 28,672 values of two bytes per token, about 100 MB for the program and its buffers
+        # 4.68 GB of weights, 28,672 values of two bytes per token, about 290 MB for the program and its buffers
         facts = self.facts(outlook())
         sizes = re.fullmatch(r"(.*) GB at 4k, (.*) GB at 16k, (.*) GB at 32k tokens of context", facts["memory"])
         assert sizes
-        needed = [4.68 + 2 * 28_672 * tokens / 1e9 + 0.1 for tokens in (4096, 16_384, 32_768)]
+        needed = [4.68 + 2 * 28_672 * tokens / 1e9 + 0.29 for tokens in (4096, 16_384, 32_768)]
         assert [float(size) for size in sizes.groups()] == pytest.approx(needed, rel=0.02)
         assert facts[""] == "this machine has 64 GB, 32 GB free"
 
@@ -145,5 +145,5 @@ class TestFacts:
     def test_have_the_memory_by_context_length(self) -> None:
         needed = outlook().facts()["memory_bytes"]
         assert list(needed) == ["4096", "16384", "32768"]
-        mask = 2 * 256  # bytes a token of context, for a chunk of 256
+        mask = 2 * 512  # bytes a token of context, for a batch of 512
         assert needed["32768"] - needed["16384"] == 16_384 * (28_672 * 2 + mask)

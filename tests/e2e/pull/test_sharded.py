@@ -162,7 +162,7 @@ class TestPlan:
         kv_bytes = 2 * 2 * SHARDED.layers * SHARDED.kv_heads * SHARDED.hidden // SHARDED.heads  # K and V, F16
         memory = plan["memory_bytes"]
         assert isinstance(memory, dict)
-        mask = 2 * 256  # bytes a token, for the 256 tokens that are prefilled at a time
+        mask = 2 * 512  # bytes a token, for the 512 tokens that are prefilled at a time
         assert memory["32768"] - memory["4096"] == (kv_bytes + mask) * (32768 - 4096)
 
     def test_the_files_of_an_interrupted_pull_count_as_downloaded(
