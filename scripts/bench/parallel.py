@@ -87,7 +87,7 @@ def main() -> None:
             tuple(sorted(options.sequences)), options.prompt, options.gen, options.repetitions, is_shared=is_shared
         )
         print(f"\n{'one prompt for all' if is_shared else 'a prompt for each'}, {plan.prompt} tokens")
-        batch = options.batch or (GPU_ROWS if options.gpu else CPU_ROWS).alone
+        batch = options.batch or (GPU_ROWS if options.gpu else CPU_ROWS).several
         _compare(Measurement(options.model, options.threads, plan, batch, options.gpu), options)
     print(f"\nload {_load()}")
 

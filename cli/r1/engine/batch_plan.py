@@ -18,8 +18,7 @@ def prompt_rows(running: Row[Generation], waiting: int, context: Context) -> int
     """
     generating = sum(not each.to_prefill for each in running)
     prompts = len(running) - generating + waiting
-    together = context.rows.beside if prompts < 2 else context.rows.several
-    rows = together if generating else context.rows.alone
+    rows = context.rows.beside if generating and prompts < 2 else context.rows.several
     return max(rows - generating, rows // _LEAST_SHARE)
 
 

@@ -140,7 +140,7 @@ class ParallelStopwatch(Watch):
     def _filled(self, sequences: Row[Sequence]) -> Iterator[list[Part]]:
         """Batches with the prompts of the sequences, as large as the scheduler makes them."""
         parts: list[Part] = []
-        rows = self._context.rows.alone
+        rows = self._context.rows.several
         for sequence, prompt in zip(sequences, self._prompts, strict=False):
             start = 0
             while start < len(prompt):
@@ -150,7 +150,7 @@ class ParallelStopwatch(Watch):
                 start = end
                 if not rows:
                     yield parts
-                    parts, rows = [], self._context.rows.alone
+                    parts, rows = [], self._context.rows.several
         if parts:
             yield parts
 

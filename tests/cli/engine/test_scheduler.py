@@ -149,7 +149,7 @@ class TestPrefillTogether:
         for request in requests:
             scheduler.submit(request)
         events = run(scheduler)
-        full = three.rows.alone
+        full = three.rows.several
         assert [sum(batch.values()) for batch in batches.decoded] == [
             *[full] * (sum(lengths) // full),
             sum(lengths) % full,
