@@ -14,7 +14,7 @@ _LEAST_SHARE = 4  # at least one row in so many is for prompts, however many rep
 def prompt_rows(running: Row[Generation], waiting: int, context: Context) -> int:
     """Rows of the batch for what is to be prefilled, while so many requests wait.
 
-    A single prompt does not keep the replies beside it waiting for a whole chunk.
+    A single prompt does not keep the replies beside it waiting for a whole batch.
     """
     generating = sum(not each.to_prefill for each in running)
     prompts = len(running) - generating + waiting
