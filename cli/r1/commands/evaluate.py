@@ -231,7 +231,7 @@ class _Progress:
 
 @contextmanager
 def _comparing(console: Console, total: int, noun: str) -> Iterator[Callable[[int], None]]:
-    """Shows a status line; what is returned is told how many of `total` are done."""
+    """Shows a status line. Call the function that it yields with how many of `total` are done."""
     done = 0
 
     def compared(number: int) -> None:

@@ -89,7 +89,7 @@ def figures(
 ) -> Figures:
     """The figures of these samples. Samples of other problems, and those after the first `k`, are left out.
 
-    `compared` is told for how many problems the answers are compared, which may take seconds each.
+    `compared` is called with the number of problems that are done; comparing the answers to one may take seconds.
     """
     samples = by_problem(problems, records, k)
     votes = []

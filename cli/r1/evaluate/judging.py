@@ -32,7 +32,7 @@ class Judge:
     """Judges answers, each different one of a problem once.
 
     `final_answer` finds what an answer says in the end, `same` compares two of those, the right one first. `begin` is
-    called before the answers to a problem are compared: then their time is counted anew.
+    called before the answers to a problem are compared: each problem has a time limit of its own.
     """
 
     final_answer: Callable[[str], str | None]
