@@ -3,8 +3,8 @@
 The weights are known to the byte. A KV cache has keys and values per layer, for a rounded-up number of tokens. A
 compute buffer holds what one batch needs at the same time: according to llama.cpp's graph allocator (`ggml_gallocr`),
 three times a layer's inner width, four times its outer width, and the attention mask; with many sequences, their logits
-may be more than that. A batch has a chunk of prompts, and a token of every other sequence. A draft model takes the same
-again, for a cache of as many tokens.
+may be more than that. A batch has as many tokens of a prompt as `Rows` allows, and one of every other sequence. A draft
+model takes the same again, for a cache of as many tokens.
 """
 
 from __future__ import annotations
