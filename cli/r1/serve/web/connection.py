@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import h11
 from starlette.requests import Request
@@ -72,7 +72,7 @@ class Connection(H11Protocol):
         self._is_over = False  # what still comes is thrown away
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", _Lingering(transport, self)))
         if len(self.connections) > self._most + _TURNED_AWAY:
             transport.abort()
             return
@@ -91,8 +91,15 @@ class Connection(H11Protocol):
         self._watch()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._watch()
+        if self._is_over:
+            self.flow.resume_reading()
+        else:
+            super().on_response_complete()
+            self._watch()
+
+    def wants_the_rest(self) -> bool:
+        """Whether the client still sends a body, which must be read although the connection is to be closed."""
+        return self.conn.their_state is h11.SEND_BODY and not self._is_over
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -114,13 +121,24 @@ class Connection(H11Protocol):
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             what = str(problem or msg).partition(": bytearray")[0]  # not what was sent
             self._send_last(ApiError(status, f"this is no valid HTTP request: {what}"))
-        self._end()
+        self.end()
+
+    def end(self) -> None:
+        """Closes the connection when the client has read the answer: closed at once, it would lose it, because of the
+        bytes that it still sends.
+        """
+        self._is_over = True
+        self._expect(_WRITE_S if self.transport.get_write_buffer_size() else _LINGER_S, self.transport.abort)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def shutdown(self) -> None:
+        if not self._is_over:
+            super().shutdown()
         if self._is_over:
             self.transport.close()
-        else:
-            super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
@@ -157,7 +175,7 @@ class Connection(H11Protocol):
     def _refuse_slow(self) -> None:
         if self.conn.trailing_data[0]:
             self._send_last(ApiError(408, f"the headers did not arrive within {_HEADERS_S:.0f} seconds"))
-            self._end()
+            self.end()
         else:
             self.transport.close()
 
@@ -170,16 +188,22 @@ class Connection(H11Protocol):
         for event in (response, h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
 
-    def _end(self) -> None:
-        """Closes the connection when the client has read the answer: closed at once, it would lose it, because of the
-        bytes that it still sends.
-        """
-        self._is_over = True
-        self._expect(_LINGER_S, self.transport.abort)
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+
+class _Lingering:
+    """A transport that uvicorn may close before the whole request has come."""
+
+    def __init__(self, transport: asyncio.Transport, connection: Connection) -> None:
+        self._transport = transport
+        self._connection = connection
+
+    def close(self) -> None:
+        if self._connection.wants_the_rest():
+            self._connection.end()
         else:
-            self.transport.close()
+            self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 async def _turn_away(scope: Scope, receive: Receive, send: Send) -> None:
