@@ -27,7 +27,8 @@ from buffers import buffers, recorded_log, resident  # the script beside this on
 from r1.engine.candidates import kept, logits_at
 from r1.engine.context import Context, ContextParams, Part
 from r1.engine.model import Model
-from r1.engine.sampling import Sampler, SamplingParams
+from r1.engine.sampler import Sampler
+from r1.engine.sampling import SamplingParams
 from r1.engine.sampling_pool import Draw, SamplingPool
 from r1.fit.plan import FitOptions, Machine, MemoryPlan, fit
 from r1.fit.sequences import Wanted, share

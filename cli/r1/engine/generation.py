@@ -14,7 +14,7 @@ from r1.engine.logprobs import Scorer
 from r1.engine.reasoning import ReplyDecoder
 from r1.engine.repetition import Loop
 from r1.engine.request import Request
-from r1.engine.sampling import Sampler
+from r1.engine.sampler import Sampler
 from r1.engine.sampling_pool import Draw
 from r1.engine.sequence import Chunks, Sequence
 from r1.engine.thinking import ThinkingPolicy

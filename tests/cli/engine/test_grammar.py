@@ -13,7 +13,8 @@ from r1.engine import grammar
 from r1.engine.candidates import Candidates, Logits
 from r1.engine.grammar import Constraint, NoEnd
 from r1.engine.model import Model
-from r1.engine.sampling import Sampler, SamplingParams
+from r1.engine.sampler import Sampler
+from r1.engine.sampling import SamplingParams
 from r1_quantize.errors import UsageError
 
 NUMBER = 'root ::= "-"? [0-9]+ ("." [0-9]{2})?'

@@ -14,11 +14,14 @@ from r1.engine.context import Context, ContextParams, Part
 from r1.engine.grammar import Constraint
 from r1.engine.logprobs import Scorer
 from r1.engine.model import Model
-from r1.engine.sampling import Sampler, SamplingParams
+from r1.engine.sampler import Sampler
+from r1.engine.sampling import SamplingParams
 from r1.engine.sampling_pool import Draw, SamplingPool
 from r1.machine.cores import Threads
 
 SEQUENCES = 5
+
+pytestmark = pytest.mark.usefixtures("either_sampler")
 
 
 @pytest.fixture(params=[1, 2, 8])
