@@ -15,7 +15,7 @@ from r1.engine.kv_types import CPU_ROWS, GPU_ROWS, Rows, bytes_per_value, larges
 from r1.fit.shape import Shape
 
 _PIPELINED = 4  # chunks, llama.cpp's GGML_SCHED_MAX_COPIES
-_PROGRAM = 32_000_000  # bytes: Python, r1 and llama.cpp
+_PROGRAM = 44_000_000  # bytes: Python, r1, llama.cpp and NumPy
 _VOCABULARY = 330  # bytes per token of the vocabulary: its text, lookup tables, its merge
 _LOGIT = 4  # bytes
 _SAMPLING = 28

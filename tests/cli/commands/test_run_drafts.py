@@ -89,7 +89,7 @@ class TestRefusal:
     def test_memory_that_holds_the_model_but_not_both(
         self, r1: Run, large_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("r1.fit.planner.memory", lambda: Memory(total=56_000_000, free=56_000_000))
+        monkeypatch.setattr("r1.fit.planner.memory", lambda: Memory(total=68_000_000, free=68_000_000))
         assert r1("run", "-m", large_path, "--ctx", "512", QUESTION).returncode == 0
         line = self.refusal(r1, "-m", large_path, "--ctx", "512", "--draft", "tiny", status=5)
         assert "and the draft model tiny:Q8_0 needs" in line
