@@ -65,11 +65,11 @@ def _comparison(progress: Callable[[int], None]) -> Callable[[str, str], bool | 
     normalization = LatexNormalizationConfig(malformed_operators=True, nits=True, boxed="none")
     config = [LatexExtractionConfig(boxed_match_priority=-1, normalization_config=normalization)]
 
-    values = _values()
-
     @lru_cache(_REMEMBERED)
     def read(formula: str) -> list[Any]:
         return list(parse(f"${formula}$", config, fallback_mode="no_fallback", parsing_timeout=0, raise_on_error=True))
+
+    value = _values(read)
 
     def is_equal(gold: list[Any], answer: list[Any]) -> bool:
         exact = {"float_rounding": _DIGITS, "numeric_precision": _DIGITS}
@@ -83,7 +83,7 @@ def _comparison(progress: Callable[[int], None]) -> Callable[[str, str], bool | 
             progress(2)
             if not first or not second:
                 return None
-            if _differ(values(one, first), values(other, second)):
+            if _differ(value(one), value(other)):
                 return False
             return is_equal(first, second) and is_equal(second, first)
         except MemoryError:
@@ -102,7 +102,7 @@ class _Value(NamedTuple):
     imaginary: Any
 
 
-def _values() -> Callable[[str, list[Any]], _Value | None]:
+def _values(read: Callable[[str], list[Any]]) -> Callable[[str], _Value | None]:
     """A function that tells the value of a formula, where each variable has a number of its own.
 
     Two formulas with different values are different, which is found out far faster than by simplifying them. The
@@ -112,16 +112,12 @@ def _values() -> Callable[[str, list[Any]], _Value | None]:
     from sympy import Eq, Expr, Float, Rational, Symbol
     from sympy.core.function import AppliedUndef
 
-    known: dict[str, _Value | None] = {}
-
-    def value(formula: str, read: list[Any]) -> _Value | None:
-        if formula not in known:
-            if len(known) >= _REMEMBERED:
-                known.clear()
-            known[formula] = None
-            with contextlib.suppress(ArithmeticError, ValueError, TypeError, RecursionError):  # too large, or no value
-                known[formula] = evaluated(*without_name(read[0])) if len(read) == 1 else None
-        return known[formula]
+    @lru_cache(_REMEMBERED)
+    def value(formula: str) -> _Value | None:
+        forms = read(formula)
+        with contextlib.suppress(ArithmeticError, ValueError, TypeError, RecursionError):  # too large, or no value
+            return evaluated(*without_name(forms[0])) if len(forms) == 1 else None
+        return None
 
     def without_name(read: Any) -> tuple[str | None, Any]:
         if isinstance(read, Eq) and isinstance(read.lhs, Symbol | AppliedUndef) and not read.rhs.has(read.lhs):
