@@ -150,6 +150,7 @@ class Speculation:
         planned = [self._planned(drafter, prospect, costs, plain) for drafter, prospect in prospects]
         plan = max(filter(None, planned), key=lambda each: each.gain, default=None)
         if plan is None:
+            self._recover(prospects)
             self._keep_unused(prospects)
             return []
         self._unused.clear()
@@ -203,15 +204,20 @@ class Speculation:
     def _learn(self, kind: Kind, *, is_right: bool) -> None:
         self._right[kind] += _WEIGHT * (is_right * _SUREST - self._right[kind])
 
-    def _keep_unused(self, prospects: list[tuple[Drafter, Prospect]]) -> None:
-        """Keeps a draft that costs nothing; where a draft costs something, it is tried again some day."""
+    def _recover(self, prospects: list[tuple[Drafter, Prospect]]) -> None:
+        """Lets hope rise for drafts that cost something to make, so that they are tried again some day."""
         for drafter, prospect in prospects:
-            kind = drafter, prospect.kind
             if drafter.cost:
+                kind = drafter, prospect.kind
                 self._right[kind] += _RECOVERY * (prospect.hope - self._right[kind])
-            elif not self._unused:
-                self._unused.extend(drafter.draft(prospect.longest))
-                self._unused_kind = kind
+
+    def _keep_unused(self, prospects: list[tuple[Drafter, Prospect]]) -> None:
+        """Keeps a draft that costs nothing, unless an earlier one is still being compared."""
+        free = next((each for each in prospects if not each[0].cost), None)
+        if free is not None and not self._unused:
+            drafter, prospect = free
+            self._unused.extend(drafter.draft(prospect.longest))
+            self._unused_kind = drafter, prospect.kind
 
     def _compare_unused(self, last: int) -> None:
         if self._unused and self._unused_kind is not None:
