@@ -18,11 +18,9 @@ from __future__ import annotations
 import argparse
 import math
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
-from collections.abc import Sequence as Row
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
@@ -52,7 +50,7 @@ from scripts.schedules import Guesses, Heedless
 
 _DOCS = Path(__file__).parents[1] / "docs"
 _HESITANT = 2.5  # the temperature for the built-in model
-_AT_ONCE = 8  # replies
+_SEQUENCES = 2  # one is used; beside another one, the engine keeps the logits after a prompt, which saves a pass
 _SEARCHED, _LOOKED_THROUGH = 40, 60  # replies, and tokens of each, for a place where several tokens may follow
 _CERTAIN = 0.95  # of the two tokens before it, so that few replies are drawn in vain
 _LEAST_EXPECTED = 5  # draws of a token, for the chi-square test; rarer ones count together
@@ -140,29 +138,22 @@ def undecided(context: Context, prompts: list[Segments], temperature: float) -> 
 
 
 class Recorded(Generation):
-    """Notes the tokens of all replies, by the identity of the request."""
+    """Notes the tokens of a reply."""
 
-    taken: ClassVar[defaultdict[int, list[int]]] = defaultdict(list)
+    taken: ClassVar[list[int]] = []
 
     def take(self, token: int | None) -> list[Event]:
-        self.taken[id(self.request)].extend([] if token is None else [token])
+        self.taken.extend([] if token is None else [token])
         return super().take(token)
 
 
-def replies_tokens(scheduler: Scheduler, requests: Row[Request]) -> list[list[int]]:
-    """Asks all at once."""
+def reply_tokens(scheduler: Scheduler, request: Request) -> list[int]:
     Recorded.taken.clear()
     with patch.object(scheduling, "Generation", Recorded):
-        for request in requests:
-            scheduler.submit(request)
+        scheduler.submit(request)
         while not scheduler.is_idle:
             scheduler.step()
-    return [Recorded.taken[id(request)] for request in requests]
-
-
-def reply_tokens(scheduler: Scheduler, request: Request) -> list[int]:
-    [tokens] = replies_tokens(scheduler, [request])
-    return tokens
+    return list(Recorded.taken)
 
 
 def drawn(context: Context, place: Place, seeds: Iterable[int], temperature: float, *, has_draft: bool) -> Counter[int]:
@@ -173,11 +164,10 @@ def drawn(context: Context, place: Place, seeds: Iterable[int], temperature: flo
     drafters = [Fixed(start, place.reply[1:3])] if has_draft else []
     scheduler._speculation = lambda *_: Heedless(drafters)  # type: ignore[method-assign]
     samplings = (SamplingParams(temperature, 0.95, seed=seed, max_tokens=3) for seed in seeds)
-    requests = (Request(place.prompt, sampling, continues="thinking") for sampling in samplings)
-    while some := list(islice(requests, len(context.sequences))):
-        for tokens in replies_tokens(scheduler, some):
-            if tokens[:2] == place.reply[:2]:
-                counts[tokens[2]] += 1
+    for sampling in samplings:  # one after the other: where a sequence's cells are changes the last bits
+        tokens = reply_tokens(scheduler, Request(place.prompt, sampling, continues="thinking"))
+        if tokens[:2] == place.reply[:2]:
+            counts[tokens[2]] += 1
     scheduler.close()
     return counts
 
@@ -265,7 +255,7 @@ def main() -> None:
         if path is None:
             ensure_tiny(Store(Path(folder), catalog.load()))
             path = Path(folder) / "models" / "tiny" / "Q8_0.gguf"
-        params = ContextParams(2048, threads=Threads.of(options.threads), sequences=_AT_ONCE, cells=4096)
+        params = ContextParams(2048, threads=Threads.of(options.threads), sequences=_SEQUENCES, cells=4096)
         with Model(path) as model, Context(model, params) as context:
             asked = [problem.question for problem in builtin("tiny")] if options.model is None else about_docs()
             check_greedy(context, prompts_of(model, asked[: options.questions]), options.tokens)
