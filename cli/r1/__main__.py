@@ -23,7 +23,8 @@ def run_line() -> int:
         adopt()
         from r1.preload import preload
 
-        preload(sys.argv[1:], os.environ)
+        if sys.stdout is not None:  # without one, nothing is asked
+            preload(sys.argv[1:], os.environ)
         from r1.app import app
         from r1.dispatch import app_for
         from r1.exit import run_app

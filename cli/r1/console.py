@@ -57,11 +57,8 @@ class Console:
     def of_process(cls, *, quiet: bool = False) -> Console:
         """This process's streams. Pipes get UTF-8 and bare newlines in every locale; terminals keep their encoding.
 
-        Raises BrokenPipeError if stdout was closed before the start, as if its reader had gone away, and UsageError
-        if it is not open for writing.
+        Raises UsageError if stdout is closed, or not open for writing.
         """
-        if sys.stdout is None:
-            raise BrokenPipeError
         check_output(sys.stdout)
         stdin = input_stream()
         stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 — open until exit

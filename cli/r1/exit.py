@@ -20,6 +20,7 @@ import typer
 
 from r1.console import abandon, printable
 from r1.interrupt import exit_on_signals
+from r1.streams import check_output
 from r1_quantize.errors import DISK_FULL, UNUSABLE_PATH, ExitStatus, NotEnoughSpace, R1Error, debugging, unexpected
 
 _WITH_EVENTS = {"pull", "quantize", "serve"}
@@ -32,11 +33,11 @@ _UNMAPPED = "failed to map segment from shared object"
 """What the dynamic linker says without memory, and about a library that may not be executed."""
 
 
-def run_app(application: Callable[..., object]) -> int:  # noqa: PLR0911 — one return per outcome
+def run_app(application: Callable[..., object]) -> int:
     """Runs the app on `sys.argv`. An error becomes one line on stderr and the exit code that is returned."""
-    if sys.stdout is None:  # closed before the start: nothing can be printed
-        return ExitStatus.CLOSED_PIPE
     try:
+        if sys.stdout is None:
+            check_output(None)
         with exit_on_signals():
             status = application(standalone_mode=False)
         sys.stdout.flush()
@@ -104,7 +105,7 @@ def _fail(message: str, status: ExitStatus, exc: Exception | None = None) -> Exi
 def _print_object(error: str, status: ExitStatus) -> None:
     """Prints the object for an error if JSON was requested; in ASCII, which every encoding of stdout has."""
     options = list(takewhile(lambda argument: argument != "--", sys.argv[1:]))  # the parser may have refused them
-    if {"--json", "--jsonl"}.isdisjoint(options):
+    if sys.stdout is None or {"--json", "--jsonl"}.isdisjoint(options):
         return
     command = next((option for option in options if not option.startswith("-")), None)
     event = {"event": "failed"} if command in _WITH_EVENTS else {}

@@ -63,8 +63,10 @@ def input_stream() -> BinaryIO | None:
     return io.BufferedReader(_Input(descriptor)) if usable else None
 
 
-def check_output(stream: TextIO) -> None:
-    """Raises UsageError if stdout is not open for writing, before any work is done in vain."""
+def check_output(stream: TextIO | None) -> None:
+    """Raises UsageError if stdout is closed (None), or not open for writing, before any work is done in vain."""
+    if stream is None:
+        raise UsageError("stdout is closed; run r1 without >&-")
     if sys.platform != "win32" and not _is_open_for(stream.fileno(), os.O_WRONLY):
         raise UsageError(_NOT_FOR_WRITING)
 

@@ -36,12 +36,13 @@ class TestStreamsThatGoAway:
         assert process.stderr.read() == b""
         process.stderr.close()
 
-    def test_a_stdout_closed_from_the_start_ends_it_silently(self, environ: dict[str, str]) -> None:
-        command = subprocess.list2cmdline([*R1, "run", "--no-stdin", "hi"])
+    @pytest.mark.parametrize("arguments", [["run", "--no-stdin", "hi"], ["run", "--json", "hi"], ["list"], ["--help"]])
+    def test_a_stdout_closed_from_the_start_is_an_error(self, environ: dict[str, str], arguments: list[str]) -> None:
+        command = subprocess.list2cmdline([*R1, *arguments])
         done = subprocess.run(
             f"{command} >&-", shell=True, env=environ, capture_output=True, timeout=WAIT_S, check=False
         )
-        assert (done.returncode, done.stderr) == (141, b"")
+        assert (done.returncode, done.stderr) == (2, b"r1: stdout is closed; run r1 without >&-\n")
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
     @pytest.mark.parametrize("thinking", ["hide", "only"])
