@@ -187,8 +187,8 @@ class _Tree:
             case "AT" if str(argument) in _ANCHORS:
                 return Anchor(_ANCHORS[str(argument)])
             case "AT":
-                raise _unsupported("a word boundary,")
-        raise _unsupported(f"{_REFUSED.get(op, op.lower())},")
+                raise _unsupported("a word boundary")
+        raise _unsupported(_REFUSED.get(op, op.lower()))
 
     def _repeat(self, argument: Any, flags: int, depth: int) -> Node:
         least, most, inner = argument
@@ -204,7 +204,7 @@ class _Tree:
         item = self.sequence(inner, flags, depth + 1)
         self._counts = around
         if _has_anchor(item):
-            raise _unsupported("an anchor that is not at an end of it,")
+            raise _unsupported("an anchor that is not at an end of it")
         return repeated(item, least, None if unbounded else most)
 
 
@@ -226,7 +226,7 @@ def _negated(members: list[tuple[str, Any]], ignores_case: bool) -> Ranges:
     excluded = union(*(_member(name, value, is_wide=True) for name, value in members))
     if ignores_case:
         if characters.without(excluded, ((1, 127),)) and all(name in {"LITERAL", "RANGE"} for name, _ in members):
-            raise _unsupported("(?i) and a negated class with letters beyond ASCII,")
+            raise _unsupported("(?i) and a negated class with letters beyond ASCII")
         excluded = union(characters.both_cases(excluded), characters.of("\u017f\u212a\u0130\u0131"))  # ſ K İ ı
     return complement(excluded)
 
@@ -372,7 +372,7 @@ def _anchored(node: Node, before: Node | None, after: Node | None) -> Node:
     ends = next((index for index, part in enumerate(reversed(parts)) if part != Anchor(False)), len(parts))
     del parts[len(parts) - ends :]
     if (starts and before is None) or (ends and after is None) or any(map(_has_anchor, parts[1:-1])):
-        raise _unsupported("an anchor that is not at an end of it,")
+        raise _unsupported("an anchor that is not at an end of it")
     before, after = EMPTY if starts else before, EMPTY if ends else after
     if len(parts) == 1 and _has_anchor(parts[0]):
         return _anchored(parts[0], before, after)
