@@ -180,6 +180,7 @@ def run(
     keep_libraries_quiet()
     console = Console.of_process(quiet=quiet)
     settings = _settings(console, flags)
+    _require_votes(flags, settings)
     if flags["model"] is None:
         note_model_name(console, prompt or ())
     prompt_options = PromptOptions(words=tuple(prompt or ()), files=tuple(file or ()), use_stdin=not no_stdin)
@@ -191,6 +192,13 @@ def run(
     from r1.commands.run import run
 
     return run(console, prompt_options, settings, form=form, as_json=flags["json"])
+
+
+def _require_votes(flags: Flags, settings: Settings) -> None:
+    """Raises UsageError for options of a vote where there is none. With --jsonl, a line may have its own votes."""
+    lonely = next((name for name in ("first", "confidence") if flags[name] is not None), None)
+    if lonely and settings.votes is None and not flags["jsonl"]:
+        raise UsageError(f"--{lonely} needs --votes; add --votes K, or leave it out")
 
 
 def _require_one_kind_of_output(flags: Flags) -> None:

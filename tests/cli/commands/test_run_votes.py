@@ -134,6 +134,19 @@ class TestLines:
 class TestBadInput:
     """One line, exit code 2, before the model is loaded."""
 
+    def test_votes_may_come_from_the_environment(self, r1: Run) -> None:
+        done = r1("run", "--first", "5", SUM, R1_VOTES="4")
+        assert done.stderr.decode().startswith("r1: --first 5 is more than --votes 4")
+
+    def test_what_the_environment_says_about_votes_needs_none(self, r1: Run) -> None:
+        assert r1("run", "--temp", "0", SUM, R1_FIRST="2", R1_CONFIDENCE="0.9").stderr == b""
+
+    def test_a_line_with_an_option_of_a_vote_needs_votes(self, r1: Run) -> None:
+        done = r1("run", "--jsonl", "--first", "1", stdin=b'{"prompt": "hi", "first": 2}\n"hi"\n')
+        bad, good = map(json.loads, done.stdout.splitlines())
+        assert bad["error"] == 'line 1: "first" needs "votes"; add "votes", or leave it out'
+        assert good["answer"]
+
     @pytest.mark.parametrize(
         ("options", "line"),
         [
@@ -141,6 +154,8 @@ class TestBadInput:
             (["--votes", "many"], "--votes: 'many' is not a whole number"),
             (["--votes", "4", "--first", "5"], "--first 5 is more than --votes 4; lower it, or raise the votes"),
             (["--votes", "4", "--confidence", "0.5"], "--confidence: '0.5' is not a number above 0.5"),
+            (["--first", "2"], "--first needs --votes; add --votes K, or leave it out"),
+            (["--confidence", "0.9"], "--confidence needs --votes; add --votes K, or leave it out"),
             (["--votes", "4", "--temp", "0"], "at temperature 0 all votes are the same"),
             (["--votes", "4", "--thinking", "only"], "--votes are for answers"),
             (["--parallel", "4"], "--parallel is for the many prompts of --jsonl"),
