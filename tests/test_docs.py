@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shlex
@@ -17,7 +16,7 @@ import typer
 from r1.app import app
 from r1.chat.slash_commands import COMMANDS
 from r1.serve.web.access import API_KEY
-from r1.settings import Settings
+from r1.settings import NAMES
 from r1_quantize.errors import ExitStatus
 from tests.conftest import Run
 from tests.fakes.paths import ROOT
@@ -177,7 +176,7 @@ class TestEveryPage:
             assert (ROOT / path.rstrip(".")).exists(), path
 
     def test_variables_exist(self, page: Path) -> None:
-        settings = {f"R1_{field.name.upper()}" for field in dataclasses.fields(Settings)}
+        settings = {f"R1_{name.upper()}" for name in NAMES}
         known = settings | {"R1_HOME", "R1_DEBUG", API_KEY}
         assert set(_VARIABLE.findall(page.read_text(encoding="utf-8"))) <= known
 
@@ -240,7 +239,7 @@ class TestScripting:
         assert [int(code) for code in table_under(self.text, "## Exit codes")] == [int(code) for code in ExitStatus]
 
     def test_lists_every_setting(self) -> None:
-        keys = {field.name for field in dataclasses.fields(Settings)}
+        keys = set(NAMES)
         section = self.text[self.text.index("## Configuration") :]
         assert keys <= set(_SPAN.findall(section))
         assert {f"R1_{key.upper()}" for key in keys} <= set(_VARIABLE.findall(section))

@@ -62,6 +62,8 @@ class Settings:
     force: bool = False
     cache_size: int = 4 * 10**9
     keys: Keys = "emacs"
+    draft_from: str = dataclasses.field(default="", compare=False)
+    """What a message about the draft model begins with, if it was named in the environment or in `config.toml`."""
 
     def thinking_params(self) -> ThinkingParams:
         """How long the model may think: `think_budget`, or the tokens of `effort`, and what ends it otherwise."""
@@ -71,7 +73,7 @@ class Settings:
         return ThinkingParams(budget=budget, reserve=self.reserve, guards_loops=self.loop_guard)
 
 
-NAMES = tuple(field.name for field in dataclasses.fields(Settings))
+NAMES = tuple(field.name for field in dataclasses.fields(Settings) if field.compare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,9 @@ def require_some_text(settings: Settings, *, has_form: bool) -> None:
         raise UsageError("only the thinking is to be printed, and a form is for the answer; leave one of them out")
 
 
+_FLAG = 3  # the strength of what is said on the command line, or for one request
+
+
 class _Given(NamedTuple):
     """A value as it was given; `strength` is higher for the environment than for config.toml, and highest for flags."""
 
@@ -214,12 +219,14 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
         variable = f"R1_{name.upper()}"
         flag = flags.get(name)
         if flag is not None and flag is not False:  # 0 is a value
-            given[name] = _Given(3, "", f"--{name.replace('_', '-')}", flag)
+            given[name] = _Given(_FLAG, "", f"--{name.replace('_', '-')}", flag)
         elif environ.get(variable):
             given[name] = _Given(2, "", variable, environ[variable])
         elif name in config:
             given[name] = _Given(1, f"{file}: ", name, config[name])
-    return Settings(**_with_settled_draft(_values(given), given))  # type: ignore[arg-type]
+    draft = given.get("draft")
+    place = f"{draft.file}{draft.name}: " if draft is not None and draft.strength < _FLAG else ""
+    return Settings(**_with_settled_draft(_values(given), given), draft_from=place)  # type: ignore[arg-type]
 
 
 def changed(settings: Settings, name: str, value: object) -> Settings:
@@ -232,7 +239,7 @@ def changed(settings: Settings, name: str, value: object) -> Settings:
 
 def overridden(settings: Settings, values: Mapping[str, object]) -> Settings:
     """A copy with other `values`, for one request. Raises UsageError, which names the key, for an invalid value."""
-    given = {name: _Given(3, "", f'"{name}"', value) for name, value in values.items()}
+    given = {name: _Given(_FLAG, "", f'"{name}"', value) for name, value in values.items()}
     return _with(settings, _values(given))
 
 
@@ -269,7 +276,7 @@ def _with_settled_draft(values: dict[str, object], given: Mapping[str, _Given]) 
     if draft is None:
         raise UsageError(f"{place} needs a draft model; name one with --draft MODEL")
     if draft.strength == speculate.strength:
-        raise UsageError(f"{place} has no use for the model of {draft.name}; leave one of them out")
+        raise UsageError(f"{draft.name} has no effect with {place}; leave one of them out")
     unused = "draft" if speculate.strength > draft.strength else "speculate"
     return {name: value for name, value in values.items() if name != unused}
 

@@ -298,12 +298,12 @@ class TestDrafts:
             (
                 {"speculate": "off", "draft": "a"},
                 {},
-                "--speculate off has no use for the model of --draft; leave one of them out",
+                "--draft has no effect with --speculate off; leave one of them out",
             ),
             (
                 {},
                 {"R1_SPECULATE": "lookup", "R1_DRAFT": "a"},
-                "R1_SPECULATE lookup has no use for the model of R1_DRAFT; leave one of them out",
+                "R1_DRAFT has no effect with R1_SPECULATE lookup; leave one of them out",
             ),
             ({"speculate": "draft"}, {}, "--speculate draft needs a draft model; name one with --draft MODEL"),
             ({}, {"R1_SPECULATE": "draft"}, "R1_SPECULATE draft needs a draft model; name one with --draft MODEL"),

@@ -31,5 +31,6 @@ def find_draft(console: Console, settings: Settings, *, is_required: bool = True
     try:
         model = find_model(console, settings.draft)
     except R1Error as exc:  # a line about one of two models says which
-        raise type(exc)(f"the draft model cannot be used: {exc}") from exc
+        which = settings.draft_from or "the draft model cannot be used: "
+        raise type(exc)(f"{which}{exc}") from exc
     return DraftFile(model.path, model.reference, is_required)

@@ -67,7 +67,7 @@ class TestRefusal:
 
     def test_none_is_wanted(self, r1: Run) -> None:
         line = self.refusal(r1, "--speculate", "off", "--draft", "tiny", status=2)
-        assert line == "--speculate off has no use for the model of --draft; leave one of them out"
+        assert line == "--draft has no effect with --speculate off; leave one of them out"
 
     def test_there_is_no_such_model(self, r1: Run) -> None:
         line = self.refusal(r1, "-m", "tiny", "--draft", "qwen-1.5b", status=4)
@@ -79,6 +79,19 @@ class TestRefusal:
     def test_another_vocabulary(self, r1: Run, endless_path: Path) -> None:
         line = self.refusal(r1, "-m", "tiny", "--draft", endless_path, status=2)
         assert line.startswith(f"{endless_path} cannot draft for tiny:Q8_0: they have different vocabularies; ")
+
+    def test_says_where_the_model_was_named_if_not_on_the_command_line(
+        self, r1: Run, endless_path: Path, tmp_path: Path
+    ) -> None:
+        line = self.refusal(r1, "-m", "tiny", status=4, R1_DRAFT="qwen-1.5b")
+        assert line.startswith("R1_DRAFT: qwen-1.5b:Q4_K_M is not on this machine; ")
+        line = self.refusal(r1, "-m", "tiny", status=2, R1_DRAFT=str(endless_path))
+        assert line.startswith(f"R1_DRAFT: {endless_path} cannot draft for tiny:Q8_0: ")
+        file = tmp_path / "r1" / "config.toml"
+        file.parent.mkdir()
+        file.write_text('draft = "qwen-1.5b"', encoding="utf-8")
+        line = self.refusal(r1, "-m", "tiny", status=4, XDG_CONFIG_HOME=str(tmp_path))
+        assert line.startswith(f"{file}: draft: qwen-1.5b:Q4_K_M is not on this machine; ")
 
     def test_a_damaged_file(self, r1: Run, tiny_path: Path, tmp_path: Path) -> None:
         damaged = tmp_path / "damaged.gguf"
