@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Hashable
 from collections.abc import Sequence as Row
 from dataclasses import dataclass
+from time import perf_counter
 from typing import NamedTuple, Protocol
 
 from r1.engine.events import Drafted
@@ -50,8 +51,8 @@ class Prospect(NamedTuple):
 
 
 class Drafter(Protocol):
-    """Proposes what may follow in one sequence. In passes over one token, `cost` is what a token of a draft takes, and
-    `spent` what the last draft has taken.
+    """Proposes what may follow in one sequence. In passes over one token, `cost` is what a token of a draft is expected
+    to take, and `spent` the same for the last draft.
     """
 
     @property
@@ -74,11 +75,17 @@ Kind = tuple[Drafter, Hashable]
 
 
 class PassCosts:
-    """What a pass over several tokens costs on this machine, learnt from their times."""
+    """What a pass over several tokens, and a draft, cost on this machine, learnt from their times."""
 
     def __init__(self) -> None:
         self._single_s: float | None = None
         self._scales = [1.0, 1.0]  # of what tokens cost, in what is expected: in small passes, and in large ones
+        self._drafting = 1.0  # what drafts take, in what is expected
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the time of a pass over one token is."""
+        return self._single_s is not None
 
     def measured(self, tokens: int, seconds: float) -> None:
         """A pass over so many tokens took so long, without a prompt among them."""
@@ -89,6 +96,16 @@ class PassCosts:
             kind = tokens >= _MANY
             self._scales[kind] += 0.1 * (min(max(scale, 0.0), 4.0) - self._scales[kind])
 
+    def drafted(self, expected: float, seconds: float) -> None:
+        """A draft took so long to make, and was expected to take as long as `expected` passes over one token."""
+        if self._single_s and expected:
+            scale = seconds / self._single_s / expected
+            self._drafting += 0.25 * (min(scale, 10.0) - self._drafting)
+
+    def drafting(self, expected: float) -> float:
+        """How long such a draft takes, in passes over one token."""
+        return self._drafting * expected
+
     def ratio(self, tokens: int, plain: int) -> float:
         """How much longer a pass over `tokens` tokens takes than one over `plain` tokens."""
         return self._cost(tokens) / self._cost(plain)
@@ -97,14 +114,28 @@ class PassCosts:
         return 1 + self._scales[tokens >= _MANY] * _expected(tokens)
 
 
+class ExpectedCosts(PassCosts):
+    """What is expected, whatever is measured: with these the same reply has the same drafts each time."""
+
+    is_known = True
+
+    def measured(self, tokens: int, seconds: float) -> None:
+        pass
+
+    def drafted(self, expected: float, seconds: float) -> None:
+        pass
+
+
 def _expected(tokens: int) -> float:
     """What a pass costs besides one over a single token."""
     return _EXPECTED * tokens if tokens > 1 else 0.0
 
 
 def _excess(costs: PassCosts, plain: int, length: int, drafting: float) -> float:
-    """What a draft costs, in plain passes: those over `plain` tokens. To make it takes `drafting` passes over one."""
-    return costs.ratio(plain + length, plain) - 1 + drafting / costs.ratio(plain, 1)
+    """What a draft costs, in plain passes: those over `plain` tokens. To make it is expected to take `drafting` passes
+    over one.
+    """
+    return costs.ratio(plain + length, plain) - 1 + costs.drafting(drafting) / costs.ratio(plain, 1)
 
 
 class _Plan(NamedTuple):
@@ -146,7 +177,8 @@ class Speculation:
         self._credit = min(self._credit + (_ALLOWANCE + self._won) / plain, _MOST_CREDIT)
         self._won, self._plan, self._length, self._is_plain = 0, None, 0, True
         self._compare_unused(last)
-        prospects = [(each, prospect) for each in self._drafters if (prospect := each.look(tokens, last, most))]
+        drafters = [each for each in self._drafters if costs.is_known or not each.cost]
+        prospects = [(each, prospect) for each in drafters if (prospect := each.look(tokens, last, most))]
         planned = [self._planned(drafter, prospect, costs, plain) for drafter, prospect in prospects]
         plan = max(filter(None, planned), key=lambda each: each.gain, default=None)
         if plan is None:
@@ -155,7 +187,9 @@ class Speculation:
             return []
         self._unused.clear()
         self._is_plain = False
+        began = perf_counter()
         draft = plan.drafter.draft(plan.length)
+        costs.drafted(plan.drafter.spent, perf_counter() - began)
         self._length, self._plan = len(draft), plan if draft else None
         self._credit -= _excess(costs, plain, len(draft), plan.drafter.spent)
         return draft

@@ -7,7 +7,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from r1.engine.context import Context, Part
-from r1.engine.draft import PassCosts, Speculation
+from r1.engine.draft import ExpectedCosts, PassCosts, Speculation
 from r1.engine.events import Event, Finished, FinishReason, Prefill, Rewound, Thought, Timings, Usage
 from r1.engine.grammar import Constraint, NoEnd, TokenFilter
 from r1.engine.logprobs import Scorer
@@ -19,7 +19,7 @@ from r1.engine.sampling_pool import Draw
 from r1.engine.sequence import Chunks, Sequence
 from r1.engine.thinking import ThinkingPolicy
 
-_EXPECTED = PassCosts()
+_EXPECTED = ExpectedCosts()
 """In place of measured costs where a seed is given: the length of its drafts may not depend on the clock."""
 
 
