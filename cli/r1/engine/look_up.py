@@ -48,8 +48,8 @@ class LookUp:
                 break
         if not best:
             return None
-        self._found = tokens[position : position + most]
-        return Prospect(best, _HOPES[best], len(self._found))
+        self._found = _copied(tokens, position, last, most)
+        return Prospect(best, _HOPES[best], most)
 
     def draft(self, length: int) -> list[int]:
         return self._found[:length]
@@ -78,6 +78,12 @@ class LookUp:
                 earlier = self._before[earlier]
             self._before[end] = earlier
             self._latest[bucket] = end
+
+
+def _copied(tokens: list[int], start: int, last: int, count: int) -> list[int]:
+    """What follows `tokens` and `last` if everything from `start` on comes again, as often as that takes."""
+    period = [*tokens[start : start + count], last]
+    return (period * -(-count // len(period)))[:count]
 
 
 def _bucket(tokens: list[int], end: int) -> int:

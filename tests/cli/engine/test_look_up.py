@@ -19,18 +19,26 @@ def proposed(look_up: LookUp, tokens: list[int], most: int = MOST) -> Proposed:
     return None if prospect is None else (prospect.kind, look_up.draft(prospect.longest))
 
 
+def copied(tokens: list[int], start: int, count: int) -> list[int]:
+    """What stands from `start` on, token by token, with those that were just copied."""
+    longer = list(tokens)
+    for place in range(start, start + count):
+        longer.append(longer[place])
+    return longer[len(tokens) :]
+
+
 def searched(tokens: list[int], most: int = MOST) -> Proposed:
     """The same by looking through all of them, from the end."""
     for length in LENGTHS:
         for end in range(len(tokens) - 2, length - 1, -1):
             if len(tokens) >= length and tokens[end - length : end] == tokens[-length:]:
-                return length, tokens[end : min(end + most, len(tokens) - 1)]
+                return length, copied(tokens, end, most)
     return None
 
 
 class TestDrafts:
     def test_go_on_as_the_last_time(self) -> None:
-        assert proposed(LookUp(), [1, 2, 3, 4, 5, 6, 7, 1, 2, 3]) == (3, [4, 5, 6, 7, 1, 2])
+        assert proposed(LookUp(), [1, 2, 3, 4, 5, 6, 7, 1, 2, 3]) == (3, [4, 5, 6, 7, 1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4])
 
     def test_the_longest_match_comes_first(self) -> None:
         """`3 4 5` was followed by 7 the last time, `1 2 3 4 5` by 6."""
@@ -42,6 +50,11 @@ class TestDrafts:
     def test_nothing_where_nothing_was_said_twice(self) -> None:
         assert proposed(LookUp(), list(range(50))) is None
         assert proposed(LookUp(), [1]) is None
+
+    def test_what_repeats_goes_on(self) -> None:
+        """However short the piece is that comes again."""
+        assert proposed(LookUp(), [7] * 5, 4) == (3, [7, 7, 7, 7])
+        assert proposed(LookUp(), [1, 2] * 8, 5) == (12, [1, 2, 1, 2, 1])
 
     def test_no_longer_than_asked_for(self) -> None:
         assert proposed(LookUp(), [1, 2, 3, 4, 5, 6, 7, 1, 2, 3], 2) == (3, [4, 5])
@@ -66,4 +79,4 @@ class TestDrafts:
                 length, draft = found
                 assert isinstance(length, int)
                 ends = [end for end in range(length, len(reply)) if reply[end - length : end] == reply[-length:]]
-                assert any(draft == reply[end : end + len(draft)] for end in ends)
+                assert any(draft == copied(reply, end, len(draft)) for end in ends)
