@@ -8,7 +8,6 @@ for replies that ask for it.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,6 @@ class Scorer:
 
     def __init__(self, piece: Callable[[int], bytes], count: int) -> None:
         """`piece` gives the bytes of a token; `count` of the likeliest tokens are listed at each place."""
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here; threads would take address space
         import numpy as np
 
         self._piece = piece

@@ -6,14 +6,12 @@ Here NumPy computes them, and only tokens that can be among the first are sorted
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from r1.engine.candidates import Logits
 
-    from r1.engine.candidates import Logits
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _LIKELY = 1e-4
 """As a share of the likeliest token's probability. Mostly the tokens above it are enough."""
@@ -29,8 +27,9 @@ def nucleus(logits: Logits, temperature: float, top_p: float) -> NDArray[Any]:
     """
     import numpy as np
 
-    scaled = _row(logits) / np.float32(temperature)
-    scaled -= scaled.max()
+    with np.errstate(all="ignore"):  # a damaged model's may be infinite
+        scaled = np.asarray(logits, np.float32) / np.float32(temperature)
+        scaled -= scaled.max()
     weights = np.exp(scaled)
     total = float(weights.sum())
     rare = (1 - top_p) * total / len(weights)  # without all tokens below it, `top_p` is still reached
@@ -48,11 +47,6 @@ def nucleus(logits: Logits, temperature: float, top_p: float) -> NDArray[Any]:
 
 def likeliest(logits: Logits) -> int:
     """The token with the highest logit, the first of them if several have it."""
-    return int(_row(logits).argmax())
-
-
-def _row(logits: Logits) -> NDArray[np.float32]:
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here; threads would take address space
     import numpy as np
 
-    return np.asarray(logits, np.float32)
+    return int(np.asarray(logits, np.float32).argmax())

@@ -64,6 +64,8 @@ def test_the_first_of_equal_tokens_is_the_likeliest() -> None:
     assert likeliest(held([1.0, 2.0, 2.0, -math.inf])) == 1
 
 
-def test_a_model_that_gives_no_numbers_still_ends() -> None:
-    """A damaged model's logits may be NaN. llama.cpp's sampler takes some token then."""
-    assert len(nucleus(held([math.nan] * 10), 0.6, 0.95)) > 0
+@pytest.mark.parametrize("damage", [math.nan, math.inf, -math.inf])
+def test_a_damaged_models_logits_still_leave_a_token(damage: float) -> None:
+    """As in llama.cpp's sampler; without a warning, which would be an error here."""
+    assert len(nucleus(held([damage] * 10), 0.6, 0.95)) > 0
+    assert len(nucleus(held([damage, 1.0, 2.0]), 0.6, 0.95)) > 0
