@@ -26,7 +26,7 @@ from r1.chat.chat import Chat
 from r1.chat.conversation import show_conversation, show_other_model
 from r1.chat.input import CommandCompleter, TypedHistory, key_bindings
 from r1.chat.layout import STYLE, BottomLines
-from r1.chat.leaving import HINT_S
+from r1.chat.leaving import HINT_S, reply_stopped, save_unsent
 from r1.chat.model import LOADING_SHOWN_AFTER_S
 from r1.chat.pastes import Pastes
 from r1.chat.print_order import PrintOrder
@@ -198,6 +198,8 @@ class Screen:
                 return 0
             finally:
                 drawing.cancel()
+                save_unsent(self._chat, self._pastes.expanded(self._draft.text))
+                await reply_stopped(self._chat)
                 if self._failure is not None:
                     raise self._failure
 
@@ -252,7 +254,7 @@ class Screen:
 
     @contextmanager
     def _signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        """Ends the chat cleanly on SIGTERM and SIGHUP: restores the terminal and saves the reply."""
+        """Ends the chat cleanly on SIGTERM and SIGHUP: restores the terminal, saves the reply and what is not sent."""
         names = ("SIGTERM", "SIGHUP")
         numbers = [getattr(signal, name) for name in names if hasattr(signal, name) and sys.platform != "win32"]
         for number in numbers:
@@ -278,6 +280,7 @@ def run_screen(console: Console, history: History, settings: Settings, opening: 
         show_other_model(chat)
         return screen.run()
     finally:
+        is_saved = bool(chat.turns or chat.busy)  # busy: with a question whose reply has not ended
         chat.close()
-        if chat.turns:
+        if is_saved:
             console.note("chat saved; continue it with: r1 chat --continue")

@@ -12,8 +12,13 @@ import pytest
 
 from r1.history.history import History, StoredTurn
 from tests.e2e.chat.conftest import STRAWBERRY, OpenPaced, squeezed
-from tests.e2e.screen import Screen
+from tests.e2e.screen import Open, Screen
 
+UP = "\x1b[A"
+SIGNALS = pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["term", "hup"]
+)
+CONTINUE = "r1: chat saved; continue it with: r1 chat --continue"
 CUT_OFF = "this reply was cut off when the program ended; /retry to ask again"
 
 
@@ -72,3 +77,63 @@ def test_closing_the_window_in_the_middle_of_a_reply_saves_it(paced: OpenPaced, 
     with History.open(own_home / "history.db") as history:
         (turn,) = history.turns(1)
     assert turn.thinking.startswith("Count r in strawberry:\ns0 t0")
+
+
+@SIGNALS
+class TestSignals:
+    """SIGTERM and SIGHUP save what Ctrl-C would save, and say how to go on."""
+
+    def test_a_vote_is_saved_with_the_winner_so_far(
+        self, paced: OpenPaced, own_home: Path, number: signal.Signals, status: int
+    ) -> None:
+        asked = ("--votes", "8", "--confidence", "1", "--seed", "1")
+        screen = paced(*asked, holds=["1 of 8", "2 of 8", "3 of 8", "4 of 8"], R1_TEMP="1.0")
+        screen.enter(STRAWBERRY)
+        screen.wait_for(lambda: re.search(r"^[1-4] of 8 · 3 ×[1-4] · ", "\n".join(screen.screen()), re.M))
+        screen.kill(number)
+        assert screen.status == status
+        with History.open(own_home / "history.db") as history:
+            (turn,) = history.turns(1)
+        assert (turn.finish_reason, "boxed{3}" in turn.answer) == ("stop", True)
+
+    def test_a_reply_is_saved_as_one_that_was_stopped(
+        self, paced: OpenPaced, own_home: Path, number: signal.Signals, status: int
+    ) -> None:
+        screen = paced("--thinking", "show", holds=["s0 t0"])
+        screen.enter(STRAWBERRY)
+        screen.wait_for("│ s0 t0")
+        screen.kill(number)
+        assert screen.status == status
+        assert screen.is_given_back
+        assert CONTINUE in screen.everything()
+        with History.open(own_home / "history.db") as history:
+            (turn,) = history.turns(1)
+        assert (turn.finish_reason, turn.thinking) == ("interrupted", "Count r in strawberry:\ns0 t0")
+
+    def test_up_restores_the_draft_and_what_was_queued(
+        self, paced: OpenPaced, opened: Open, number: signal.Signals, status: int
+    ) -> None:
+        screen = paced(holds=["s0 t0"])
+        screen.enter(STRAWBERRY)
+        screen.wait_for("thinking ·")
+        screen.enter("a queued message")
+        screen.wait_for("queued: a queued message")
+        screen.type("an unsent draft")
+        screen.wait_for("> an unsent draft")
+        screen.kill(number)
+        assert screen.status == status
+        again = opened("chat", "tiny")
+        again.wait_for("context 0 used")
+        for text in ("an unsent draft", "a queued message", STRAWBERRY):
+            again.type(UP)
+            again.wait_for(lambda text=text: again.draft().startswith(f"> {text}\n"))  # type: ignore[misc]
+
+
+def test_the_draft_of_a_closed_window_is_saved(paced: OpenPaced, own_home: Path) -> None:
+    screen = paced()
+    screen.type("an unsent draft")
+    screen.wait_for("> an unsent draft")
+    screen.close()
+    assert screen.status in {0, 129}
+    with History.open(own_home / "history.db") as history:
+        assert history.typed(1) == ["an unsent draft"]
