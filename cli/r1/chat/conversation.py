@@ -9,6 +9,8 @@ from r1.render.reply import PastThinking, answer_lines, question_lines, turn_lin
 from r1_quantize.errors import R1Error
 
 _SHOWN_TURNS = 20
+_INCOMPLETE = {None: "this reply was cut off when the program ended", "interrupted": "this reply was stopped"}
+"""About replies that look complete here, by `finish_reason`."""
 
 
 def show_conversation(chat: Chat) -> None:
@@ -38,8 +40,9 @@ def _show_turn(chat: Chat, turn: StoredTurn) -> None:
     answer = answer_lines(turn.answer, style, is_literal=turn.asked.form is not None)
     chat.view.print(turn_lines(question, _thinking_lines(chat, turn), answer))
     chat.thinking.turn_ended(turn, was_shown=chat.thinking.is_shown)
-    if turn.finish_reason is None:
-        chat.notices.warn("this reply was cut off when the program ended; /retry to ask again")
+    if turn.finish_reason in _INCOMPLETE:
+        remedy = "; /retry to ask again" if turn is chat.turns[-1] else ""  # it asks the last question
+        chat.notices.warn(f"{_INCOMPLETE[turn.finish_reason]}{remedy}")
 
 
 def _thinking_lines(chat: Chat, turn: StoredTurn) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from r1.engine.events import ThinkingEnd
+from r1.engine.events import FinishReason, ThinkingEnd
 from r1.history.history import History
 from tests.cli.chat.conftest import OpenTalk
 from tests.fakes.chats import asked, finished, say
@@ -37,6 +37,28 @@ class TestTurns:
             history.add(turn, "Hm.", "Because.")
             history.finish(turn, replace(finished(), thinking_end=end), 1.5, 0.0)
         assert line in reopened(open_talk, session)
+
+    @pytest.mark.parametrize(
+        ("reason", "said"),
+        [
+            ("interrupted", "this reply was stopped"),
+            (None, "this reply was cut off when the program ended"),
+            ("stop", ""),
+        ],
+    )
+    def test_a_reply_that_is_incomplete_says_so(
+        self, open_talk: OpenTalk, tmp_path: Path, reason: FinishReason | None, said: str
+    ) -> None:
+        """Only the last question can be asked again."""
+        with History.open(tmp_path / "history.db") as history:
+            session, _ = say(history, None, asked("first?", model="Q8_0.gguf"), "It floats.", reason=reason)
+        alone = reopened(open_talk, session)
+        assert "It floats." in alone
+        assert alone.partition("It floats.\n")[2].strip() == (f"{said}; /retry to ask again" if said else "")
+        with History.open(tmp_path / "history.db") as history:
+            say(history, session, "second?")
+        below = reopened(open_talk, session).partition("It floats.\n")[2]
+        assert below.startswith(f"\n{said}\n" if said else "\n> second?")
 
     def test_an_answer_that_had_to_have_a_form_is_not_markdown(self, open_talk: OpenTalk, tmp_path: Path) -> None:
         answer = '{"a*b*c": "$x$"}'
