@@ -49,9 +49,12 @@ def with_budget(settings: Settings, word: str) -> Settings:
     if level in EFFORTS:
         return changed(settings, "effort", level)
     tokens = level.replace(",", "")
-    if level != "off" and not tokens.lstrip("-").isdecimal():
+    if level != "off" and not tokens.isdecimal():
         raise UsageError(f"usage: /budget N, for example /budget 2000; or /budget {', '.join(EFFORTS)} or off")
-    return changed(settings, "think-budget", tokens)
+    try:
+        return changed(settings, "think-budget", tokens)
+    except UsageError as exc:  # it names the flag
+        raise UsageError(str(exc).removeprefix("think-")) from exc
 
 
 def budget(settings: Settings) -> str:

@@ -37,7 +37,7 @@ class TestBudget:
             assert settings.thinking_params().budget == tokens
             assert budget(settings) == shown
 
-    @pytest.mark.parametrize("word", ["lots", "1.5", "low medium", "1e3", "²"])
+    @pytest.mark.parametrize("word", ["lots", "1.5", "-5", "low medium", "1e3", "²"])
     def test_another_word_is_refused_with_all_that_are_accepted(self, word: str) -> None:
         with pytest.raises(
             UsageError, match="usage: /budget N, for example /budget 2000; or /budget none, low"
@@ -45,10 +45,9 @@ class TestBudget:
             with_budget(Settings(), word)
         assert all(level in str(said.value) for level in (*EFFORTS, "off"))
 
-    @pytest.mark.parametrize("word", ["-1", "99999999999"])
-    def test_a_number_out_of_range_is_refused(self, word: str) -> None:
-        with pytest.raises(UsageError, match=f"budget: '{word}' is not a whole number from 0 to"):
-            with_budget(Settings(), word)
+    def test_a_number_that_is_too_large_is_refused(self) -> None:
+        with pytest.raises(UsageError, match=r"^budget: '99999999999' is not a whole number from 0 to"):
+            with_budget(Settings(), "99999999999")
 
 
 class TestSettings:
