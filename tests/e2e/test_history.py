@@ -54,6 +54,20 @@ class TestTerminals:
             assert "\x1b[31m" not in text
             assert "stone?" in without_style(text)
 
+    def test_an_excerpt_is_indented_and_does_not_repeat_the_title(self, on_terminal: On, chats: Path) -> None:
+        with History.open(chats) as history:
+            say(history, None, "Does cork float on water, and for how long does it float?", "Cork floats for years.")
+        with on_terminal("search", "cork", "water") as terminal:
+            lines = without_style(terminal.read_to_end()).replace("\r", "").rstrip("\n").split("\n")
+        assert lines[0] == "4 [1] question"
+        assert [line.rstrip() for line in lines[1:]] == [
+            "  Does cork float on water, and for how",
+            "  long does it float?",
+        ]
+        with on_terminal("search", "years") as terminal:
+            text = " ".join(without_style(terminal.read_to_end()).split())
+        assert text.startswith("4 [1] answer: Does cork float on water,")
+
     def test_long_lines_are_wrapped_but_code_is_not(self, on_terminal: On, chats: Path) -> None:
         words, code = "wood floats on water " * 20, "x = " + "1 + " * 40
         with History.open(chats) as history:

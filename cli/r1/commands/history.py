@@ -161,19 +161,27 @@ def _hit_facts(hit: Hit) -> dict[str, object]:
 
 
 def _print_hits(console: Console, hits: Sequence[Hit]) -> None:
-    """Two lines for each hit: its place, and the excerpt with the matches in bold."""
+    """For each hit its place, and below it, indented, the excerpt with the matches in bold."""
+    from rich.padding import Padding
     from rich.text import Text
 
     rich = console.rich()
     for hit in hits:
         where = "title" if hit.where == "title" else f"[{hit.number}] {hit.where}"
         mark = ", withdrawn" if hit.withdrawn else ""
-        rich.print(Text(printable(f"{hit.session} {where}{mark}: {hit.title}"), style="dim"))
-        excerpt, done = Text("  "), 0
+        title = "" if _repeats_title(hit) else f": {hit.title}"
+        rich.print(Text(printable(f"{hit.session} {where}{mark}{title}"), style="dim"))
+        excerpt, done = Text(), 0
         for start, end in hit.spans:
             excerpt.append(printable(hit.excerpt[done:start])).append(printable(hit.excerpt[start:end]), style="bold")
             done = end
-        rich.print(excerpt.append(printable(hit.excerpt[done:])))
+        excerpt.append(printable(hit.excerpt[done:]))
+        rich.print(Padding(excerpt, (0, 0, 0, 2)))
+
+
+def _repeats_title(hit: Hit) -> bool:
+    """Whether the excerpt says what the title says, as that of a chat's first question does."""
+    return hit.title.removesuffix("…") in hit.excerpt
 
 
 def _wrapped(text: str) -> Iterator[str]:
