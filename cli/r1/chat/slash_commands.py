@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from r1.chat.chat import Chat
+from r1.chat.columns import beside
 from r1.chat.conversation import show_conversation, show_other_model
 from r1.chat.registry import Registry, command_help, help_lines
 from r1.chat.reply_settings import (
@@ -20,12 +21,12 @@ from r1.chat.reply_settings import (
     with_budget,
     with_setting,
 )
+from r1.chat.stats import stats_lines
 from r1.chat.terminal import copy
 from r1.chat.view import name_of
 from r1.chat.votes import votes, with_votes
-from r1.engine.events import THINKING_ENDS
-from r1.history.history import StoredTurn
-from r1.render.drafts import drafts_in_words
+from r1.history.history import SessionInfo, StoredTurn
+from r1.render.style import Style
 from r1_quantize import units
 from r1_quantize.errors import UsageError
 from r1_quantize.files import expanded
@@ -34,6 +35,7 @@ COMMANDS = Registry()
 
 _LISTED_SESSIONS = 20
 _MAX_TITLE = 200
+_TABLE_COLUMNS = 60  # on a narrower screen /history takes two lines for each chat
 
 # --- turns: their thinking, asking again, files, copying ---
 
@@ -257,11 +259,7 @@ def _system(chat: Chat, argument: str) -> None:
 def _stats(chat: Chat, _: str) -> None:
     import psutil
 
-    memory = psutil.Process().memory_info().rss
-    ready = chat.model.ready
-    lines = [*_speed_lines(chat), f"memory       {units.size(memory)} resident"]
-    lines += [f"plan         {ready.plan}"] if ready and ready.plan else []
-    chat.notices.say("\n".join(lines))
+    chat.view.print(stats_lines(chat, psutil.Process().memory_info().rss) + "\n")
 
 
 @COMMANDS.add("context", "", "show how the context is used, turn by turn", while_busy=True)
@@ -287,6 +285,7 @@ def _context(chat: Chat, _: str) -> None:
 @COMMANDS.add("trim", "[N]", "drop the N oldest turns from context (or half)")
 def _trim(chat: Chat, argument: str) -> None:
     """The model no longer sees them; the history keeps them. The last turn always stays."""
+    _last_turn(chat)  # raises where there is none
     turns = chat.turns.in_context
     if len(turns) < 2:
         raise UsageError("only the last turn is in the context; /clear starts a new chat")
@@ -304,13 +303,23 @@ def _history(chat: Chat, _: str) -> None:
     if not sessions:
         chat.notices.say("no chats yet")
         return
-    columns = max(chat.view.style.width - 38, 20)  # for the title, beside the other columns
-    lines = [
-        f"{info.id:>5}  {units.minute(info.updated)}  {units.count(info.turns, 'turn'):>8}  "
-        + _brief(info.title, columns)
-        for info in sessions
-    ]
-    chat.notices.say("\n".join([*lines, "/load ID continues one"]))
+    style = chat.view.style
+    listed = _wide_line if style.width >= _TABLE_COLUMNS else _narrow_lines
+    chats = "".join(listed(info, style) for info in sessions)
+    chat.view.print(f"{chats}{style.note('/load ID continues one')}\n")
+
+
+def _wide_line(info: SessionInfo, style: Style) -> str:
+    when, turns = units.minute(info.updated), units.count(info.turns, "turn")
+    return style.note(f"{info.id:>5}  {when}  {turns:>8}  {_brief(info.title, style.width - 38)}")
+
+
+def _narrow_lines(info: SessionInfo, style: Style) -> str:
+    """The title, and the rest below it: on one line with it, the title would have no room."""
+    number = f"{info.id:>3}  "
+    when, turns = units.minute(info.updated), units.count(info.turns, "turn")
+    title = beside(number, _brief(info.title, max(style.width - len(number) - 1, 8)), style)
+    return title + beside(" " * len(number), f"{when}, {turns}", style)
 
 
 COMMANDS.alias("sessions", "history")
@@ -326,7 +335,7 @@ def _load(chat: Chat, argument: str) -> None:
     """ID is the number before it in /history. The present model stays."""
     if not argument:
         raise UsageError("usage: /load ID; /history lists the chats")
-    chat.open_session(chat.history.find(argument))
+    chat.open_session(chat.history.find(argument, listing="/history"))
     show_conversation(chat)
     show_other_model(chat)
 
@@ -437,25 +446,6 @@ def _code_blocks(answer: str) -> list[str]:
 
     tokens = MarkdownIt().parse(answer)
     return [token.content.rstrip("\n") for token in tokens if token.type in {"fence", "code_block"}]
-
-
-def _speed_lines(chat: Chat) -> list[str]:
-    """About the last turn that was measured, and its model if that is not the present one; nothing if there is none."""
-    for turn in reversed(chat.turns):
-        if turn.timings and turn.usage:
-            timings, usage = turn.timings, turn.usage
-            tokens = f"{usage.thinking_tokens:,} thinking + {usage.answer_tokens:,} answer"
-            is_other = turn.asked.model != chat.model.reference
-            return [
-                *([f"model        {name_of(turn.asked.model)} (turn {turn.number})"] if is_other else []),
-                f"prefill      {timings.prefill_tps:.1f} tok/s",
-                f"decode       {timings.decode_tps:.1f} tok/s",
-                f"first token  {timings.ttft_s:.2f} s",
-                f"total        {timings.total_s:.1f} s, {tokens} tokens",
-                *([f"drafts       {drafts_in_words(turn.drafted)}"] if turn.drafted else []),
-                *([f"thinking     {ending}"] if (ending := THINKING_ENDS.get(turn.thinking_end)) else []),
-            ]
-    return []
 
 
 def _without_flags(argument: str, known: set[str]) -> tuple[str, set[str]]:

@@ -57,12 +57,14 @@ def export(
 ) -> None:
     """Writes a chat in the format of the target's suffix.
 
-    Raises UsageError for another suffix, and for a file that exists, with `remedy`.
+    Raises UsageError for another suffix, for a folder that does not exist, and for a file that does, with `remedy`.
     """
     to_format = _format_of(target)
     text = to_format(history.info(session), history.turns(session), with_thinking)
     if target.is_dir() or (target.exists() and not force):
         raise UsageError(f"{target} already exists; {remedy}")
+    if not target.parent.exists():
+        raise UsageError(f"there is no folder {target.parent}")
     write_atomically(target, text if text.endswith("\n") else text + "\n")
 
 

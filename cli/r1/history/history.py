@@ -30,6 +30,7 @@ from r1_quantize.store.store import home
 
 __all__ = ["History", "Hit", "Question", "SessionInfo", "StoredTurn", "location"]
 
+_LISTING = "r1 history"  # the command that lists the chats, in a shell
 _NUMBER = re.compile("#?([0-9]+)")
 _MAX_NUMBER = 2**63 - 1  # of an SQLite row
 _MAX_DIGITS = len(str(_MAX_NUMBER))
@@ -185,14 +186,14 @@ class History:
             )
             return [SessionInfo(**row) for row in sessions]
 
-    def info(self, session: int) -> SessionInfo:
-        """Raises ChatNotFound."""
+    def info(self, session: int, listing: str = _LISTING) -> SessionInfo:
+        """Raises ChatNotFound, which names the command that lists the chats."""
         row = None
         if session <= _MAX_NUMBER:
             with self._reading() as db:
                 row = db.execute(f"{rows.SESSIONS} WHERE id = ?", (session,)).fetchone()
         if row is None:
-            raise ChatNotFound(f"no chat {session}; r1 history lists the chats")
+            raise ChatNotFound(f"no chat {session}; {listing} lists the chats")
         return SessionInfo(**row)
 
     def latest(self) -> int | None:
@@ -200,15 +201,18 @@ class History:
         newest = self.sessions(limit=1)
         return newest[0].id if newest else None
 
-    def find(self, reference: str) -> int:
-        """The session that `reference` names: 3 or #3. Raises ChatNotFound, or UsageError for another form."""
+    def find(self, reference: str, listing: str = _LISTING) -> int:
+        """The session that `reference` names: 3 or #3. Raises ChatNotFound, or UsageError for another form.
+
+        `listing` is the command that lists the chats, where this is asked.
+        """
         match = _NUMBER.fullmatch(reference.strip())
         if match is None:
-            raise UsageError(f"{reference!r} is not a chat number; r1 history lists the chats")
+            raise UsageError(f"{reference!r} is not a chat number; {listing} lists the chats")
         digits = match[1].lstrip("0") or "0"
         if len(digits) > _MAX_DIGITS:  # int() refuses thousands of digits
-            raise ChatNotFound(f"no chat {digits[:_MAX_DIGITS]}…; r1 history lists the chats")
-        return self.info(int(digits)).id
+            raise ChatNotFound(f"no chat {digits[:_MAX_DIGITS]}…; {listing} lists the chats")
+        return self.info(int(digits), listing).id
 
     def search(self, words: str, limit: int = 50) -> list[Hit]:
         """Turns that have every term, newest first; before them chats that have them only in their title."""

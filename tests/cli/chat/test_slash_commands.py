@@ -137,7 +137,15 @@ class TestCommands:
         assert "  1 turn  Sums" in talk.say("/history")
         assert "17 + 25 = 42" in talk.say(f"/load {first}")
         assert talk.chat.session == first
-        assert "no chat 99;" in talk.say("/load 99")
+        assert "no chat 99; /history lists the chats" in talk.say("/load 99")
+
+    def test_on_a_narrow_screen_each_chat_of_the_list_takes_two_lines(self, talk: Talk, tmp_path: Path) -> None:
+        with History.open(tmp_path / "history.db") as history:
+            say(history, None, "Does dry wood float on cold water for a year?")
+        talk.view.style.width = 40
+        title, details, *_ = talk.say("/history").split("\n")
+        assert title == "  1  Does dry wood float on cold water…"
+        assert re.fullmatch(r" {5}\d{4}-\d\d-\d\d \d\d:\d\d, 1 turn", details)
 
     def test_export_writes_a_file_with_or_without_the_thinking(self, talk: Talk, tmp_path: Path) -> None:
         talk.say(SUM)
@@ -160,7 +168,8 @@ class TestCommands:
         assert "drafts" not in talk.say("/stats")
         talk.say("/set speculate auto")
         talk.say(LETTERS)
-        assert re.search(r"\ndrafts       (none|[\d,]+ of [\d,]+ tokens? accepted, [\d.]+ a pass)", talk.say("/stats"))
+        figures = r"[\d,]+ of [\d,]+ guess(es)? right, [\d.]+ tokens a pass"
+        assert re.search(rf"\ndrafts       (none|{figures})", talk.say("/stats"))
 
     def test_a_draft_model_cannot_be_wanted_later(self, talk: Talk) -> None:
         assert "there is no draft model; start r1 with --draft MODEL" in talk.say("/set speculate draft")

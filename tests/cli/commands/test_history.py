@@ -139,6 +139,10 @@ class TestExport:
         assert done.returncode in {1, 2}
         assert (done.stdout, done.stderr.count(b"\n")) == (b"", 1)
 
+    def test_a_folder_that_does_not_exist_is_named(self, history: Run, tmp_path: Path) -> None:
+        done = history("export", "1", tmp_path / "nowhere" / "a.md")
+        assert (done.returncode, done.stderr.decode()) == (2, f"r1: there is no folder {tmp_path / 'nowhere'}\n")
+
 
 class TestDelete:
     """Deleted chats are gone for good. In a pipe -y is required."""
