@@ -6,14 +6,18 @@ from r1.console import Console
 from r1.doctor.diagnosis import Diagnosis
 from r1.doctor.examine import examine
 from r1.doctor.facts import doctor_facts
+from r1.settings import load
 from r1_quantize.errors import ExitStatus
 
 _PIPE_WIDTH = 80  # columns when stdout is not a terminal
 
 
 def doctor(console: Console, *, as_json: bool) -> ExitStatus:
-    """Prints tables, also when stdout is not a terminal, or everything as JSON. Raises what `examine` raises."""
-    diagnosis = examine(console)
+    """Prints tables, also when stdout is not a terminal, or everything as JSON.
+
+    Raises what `examine` raises, and UsageError for a wrong setting.
+    """
+    diagnosis = examine(console, load({}, console.environ).threads)
     if as_json:
         console.json(doctor_facts(diagnosis))
     else:

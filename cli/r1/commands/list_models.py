@@ -36,14 +36,18 @@ def list_models(console: Console, *, as_json: bool) -> ExitStatus:
 
 
 def _default(console: Console, store: Store) -> str | None:
-    """The model that `r1 run` takes without -m; None, with a warning, when the settings name none that is here."""
+    """The model that `r1 run` takes without -m; None, with a warning, when the settings name none that is here, or are
+    at fault.
+    """
     from r1 import settings
 
     try:
         return full_name(store, settings.load({}, console.environ).model)
-    except (UsageError, ModelNotFound) as exc:
+    except ModelNotFound as exc:
         console.warn(f"no default model: {exc}")
-        return None
+    except UsageError as exc:
+        console.warn(str(exc))
+    return None
 
 
 def _facts(store: Store, default: str | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from r1.fit.recommendation import Surroundings, comfortable, prospects, recommen
 from r1.fit.survey import is_phone
 from r1.fit.votes import votes_instead
 from r1.library import open_store
-from r1.machine.cores import busy_share, cores, default_threads
+from r1.machine.cores import Threads, busy_share, cores, default_threads
 from r1.machine.disk import disk, hub_cache
 from r1.machine.graphics import graphics, unused
 from r1.machine.memory import memory, swap_used
@@ -26,10 +26,13 @@ from r1_quantize.errors import R1Error
 from r1_quantize.store.store import Store
 
 
-def examine(console: Console) -> Diagnosis:
-    """Everything that can be determined offline. Raises UsageError for an invalid `models.toml` in R1_HOME."""
+def examine(console: Console, threads: int | None = None) -> Diagnosis:
+    """Everything that can be determined offline. Raises UsageError for an invalid `models.toml` in R1_HOME.
+
+    `threads` is the number that the settings name; None: as many as suit this machine.
+    """
     store = open_store(console.environ)
-    hardware = _hardware(console, store)
+    hardware = _hardware(console, store, Threads.of(threads) if threads else default_threads())
     llama_cpp, available, error = _engine()
     usable = {device.backend for device in available if device.is_gpu}
     gpus = select_devices("auto", None, available)
@@ -52,8 +55,8 @@ def examine(console: Console) -> Diagnosis:
     )
 
 
-def _hardware(console: Console, store: Store) -> Hardware:
-    threads, now, busy = default_threads(), memory(), busy_share()  # before the bandwidth test keeps the cores busy
+def _hardware(console: Console, store: Store, threads: Threads) -> Hardware:
+    now, busy = memory(), busy_share()  # before the bandwidth test keeps the cores busy
     return Hardware(
         processor=processor(),
         cores=str(cores()),

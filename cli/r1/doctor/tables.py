@@ -30,8 +30,9 @@ def show(diagnosis: Diagnosis, rich: RichConsole) -> None:
     """Prints the machine, the models it can run, the one to choose, and what to fix."""
     rich.print(_facts(diagnosis, with_paths=rich.width >= _MIN_WIDTH_FOR_PATHS))
     rich.print()
-    rich.print(_models(shown_prospects(diagnosis.prospects), all_columns=rich.width >= _MIN_WIDTH_FOR_COLUMNS))
-    rich.print(Text(_legend(diagnosis), style="dim"))
+    all_columns = rich.width >= _MIN_WIDTH_FOR_COLUMNS
+    rich.print(_models(shown_prospects(diagnosis.prospects), all_columns=all_columns))
+    rich.print(Text(_legend(diagnosis, all_columns=all_columns), style="dim"))
     rich.print()
     _print_advice(rich, *recommended(diagnosis.recommendation))
     if diagnosis.votes is not None:
@@ -184,9 +185,10 @@ def _speed(prospect: Prospect) -> str:
     return f"{rounded}+" if prospect.on_gpu else rounded
 
 
-def _legend(diagnosis: Diagnosis) -> str:
+def _legend(diagnosis: Diagnosis, *, all_columns: bool) -> str:
     shown = shown_prospects(diagnosis.prospects)
-    sentences = ["Memory needed at each context length, and the longest context that fits now."]
+    lengths = "at each context length" if all_columns else f"at the context length {_tokens(COMFORTABLE)}"
+    sentences = [f"Memory needed {lengths}, and the longest context that fits now."]
     if any(not p.fits_now and p.fits_alone for p in shown):
         sentences.append("Not now: fits when other programs are closed.")
     sentences.append("Tokens per second are estimated from the memory bandwidth.")

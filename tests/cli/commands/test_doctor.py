@@ -18,7 +18,7 @@ class TestDoctor:
     """Succeeds also when it has warnings."""
 
     def test_json_is_one_object(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "examine", lambda _: diagnosis_with(busy=0.9))
+        monkeypatch.setattr(module, "examine", lambda *_: diagnosis_with(busy=0.9))
         screen = console()
         assert doctor(screen, as_json=True) == ExitStatus.OK
         facts = json.loads(written(screen.stdout))
@@ -29,7 +29,7 @@ class TestDoctor:
         self, monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool, longest: int
     ) -> None:
         terminal = replace(HARDWARE.terminal, is_terminal=is_terminal, columns=40)
-        monkeypatch.setattr(module, "examine", lambda _: diagnosis_with(terminal=terminal))
+        monkeypatch.setattr(module, "examine", lambda *_: diagnosis_with(terminal=terminal))
         screen = console()
         assert doctor(screen, as_json=False) == ExitStatus.OK
         lines = written(screen.stdout).splitlines()
@@ -37,7 +37,7 @@ class TestDoctor:
         assert lines == [line.rstrip() for line in lines]
 
     def test_a_pipe_gets_no_escape_codes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "examine", lambda _: diagnosis())
+        monkeypatch.setattr(module, "examine", lambda *_: diagnosis())
         screen = console()
         doctor(screen, as_json=False)
         assert "\x1b" not in written(screen.stdout)

@@ -146,6 +146,11 @@ class TestDefault:
             b"r1: no default model: qwen-14b:Q4_K_M is not on this machine; get it with: r1 pull qwen-14b:Q4_K_M\n"
         )
 
+    def test_a_setting_that_is_wrong_is_a_warning_about_that_setting(self, r1: Run) -> None:
+        done = r1("list", "--json", R1_THREADS="x")
+        assert (done.returncode, self.marked(done)) == (0, (None, []))
+        assert done.stderr == b"r1: R1_THREADS: 'x' is not a whole number from 1 to 512\n"
+
     def test_a_model_that_r1_cannot_run_is_marked_and_never_the_default(self, r1: Run, full_home: Path) -> None:
         file = full_home / "models" / "qwen-7b" / "Q4_K_M.json"
         file.write_text(json.dumps({**json.loads(file.read_text()), "missing_tokens": ["<think>"]}))

@@ -11,6 +11,7 @@ from r1.doctor import examine as module
 from r1.doctor.examine import examine
 from r1.engine.build import build
 from r1.engine.devices import devices
+from r1.machine.cores import Threads, default_threads
 from r1.machine.graphics import Graphics
 from r1_quantize.errors import R1Error, UsageError
 from tests.fakes.consoles import console
@@ -63,6 +64,10 @@ class TestExamine:
         model.parent.mkdir(parents=True)
         model.write_bytes(b"GGUF")
         assert examine(own).stored == {"qwen-1.5b:Q8_0"}
+
+    def test_the_threads_are_those_of_the_settings_if_they_name_a_number(self, own: Console) -> None:
+        assert examine(own).hardware.threads == default_threads()
+        assert examine(own, 3).hardware.threads == Threads(3, 3)
 
     def test_a_fault_in_the_users_models_toml_is_an_error(self, own: Console, tmp_path: Path) -> None:
         (tmp_path / "models.toml").write_text("[qwen-7b]\nrepos = 1\n", encoding="utf-8")

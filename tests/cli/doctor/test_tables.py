@@ -32,9 +32,13 @@ class TestShow:
         found = replace(diagnosis_with(power=Power(True, 50)), unused=[CUDA])
         lines = [line for line in shown(found, width) if not line.startswith("  CMAKE_ARGS")]
         assert max(map(len, lines)) <= width
-        words = {word for line in shown(found, 200) for word in line.split()}
+        words = {word.rstrip(",") for line in shown(found, 200) for word in line.split()}
         paths = {word for word in words if word.startswith("/")}  # too long for a phone
-        assert {word for line in lines for word in line.split()} - words <= paths
+        assert {word.rstrip(",") for line in lines for word in line.split()} - words <= paths
+
+    def test_the_note_speaks_of_the_columns_that_there_are(self) -> None:
+        assert "Memory needed at each context length, and" in " ".join(shown(diagnosis(), 80))
+        assert "Memory needed at the context length 16k, and" in " ".join(map(str.strip, shown(diagnosis(), 40)))
 
     @pytest.mark.parametrize("width", [40, 80])
     def test_every_checkpoint_is_in_the_table_with_its_memory_and_speed(self, width: int) -> None:
