@@ -96,7 +96,7 @@ def test_a_terminal_has_a_line_with_what_is_done_and_what_is_left(
     options = ("--max-tokens", "300", "--loop-guard", "off", "--parallel", "2", "--no-instruct", "-k", "3")
     with Terminal([*R1, "eval", "-m", str(endless_path), str(problems), *options], environ) as terminal:
         screen = ""
-        while " left · undecided: line 1" not in without_style(screen):
+        while " left · no winner yet: line 1" not in without_style(screen):
             screen += terminal.read_some()
         terminal.type("\x03")
         screen += terminal.read_to_end()

@@ -265,5 +265,8 @@ def _open_log(
     if log.renewed:
         console.warn(f"{options.output}: {log.renewed}; starting over")
     elif log.earlier:
-        console.note(f"{units.count(len(log.earlier), 'sample')} in {options.output} before")
+        here = sum(map(len, by_problem(problems.chosen, log.earlier, options.k).values()))
+        total = options.k * len(problems.chosen)
+        go_on = f"has all {total:,}" if here == total else f"has {here:,} of the {total:,}"
+        console.note(f"{options.output} {go_on} samples already" + ("" if here == total else "; going on from there"))
     return log

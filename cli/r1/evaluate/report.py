@@ -24,13 +24,13 @@ _SHOWN = 20  # undecided problems
 _SHORTEST_S = 10.0  # of a time in whole seconds
 
 _THINKING_ENDS = {
-    "natural": "by the model",
-    "budget": "at the budget",
-    "loop": "going round in circles",
-    "user": "by a signal",
-    "eos": "with the turn",
-    "limit": "to leave room for the answer",
-    "unfinished": "not at all",
+    "natural": "ended by the model",
+    "budget": "ended at the budget",
+    "loop": "ended because it went round in circles",
+    "user": "ended by a signal",
+    "eos": "ended where the model stopped without an answer",
+    "limit": "ended early to leave room for the answer",
+    "unfinished": "not ended",
 }
 _REPLY_ENDS = {
     "stop": "complete",
@@ -75,7 +75,7 @@ def report_lines(subject: Subject, figures: Figures, layout: Layout) -> list[str
     for label, text in [*_subject_facts(subject, figures), *_facts(subject, figures)]:
         lines += _fact(label, text, layout)
     if _has_votes(figures):
-        lines += ["", *_fact("votes", "share of problems that a vote among so many samples gets right", layout)]
+        lines += ["", *_fact("cons@k", "share of problems that a vote among k samples gets right", layout)]
         lines += _rows(figures, layout)
     return [line.replace("±", "+-").replace("×", "x") if layout.is_ascii else line for line in lines]
 
@@ -144,12 +144,13 @@ def _facts(subject: Subject, figures: Figures) -> list[tuple[str, str]]:
     if not figures.samples:
         return []
     facts = [("pass@1", _share(figures.pass_at_1, figures.asked) + _beside_published(figures))]
-    facts += [("thinking", f"ended {_counts(figures.ended.thinking, _THINKING_ENDS, figures.samples)}")]
+    facts += [("thinking", _counts(figures.ended.thinking, _THINKING_ENDS, figures.samples))]
     facts += [("replies", _counts(figures.ended.replies, _REPLY_ENDS, figures.samples))]
     if figures.without_answer:
-        facts.append(("no answer", f"{figures.without_answer:,} of the complete replies have nothing to compare"))
+        have = "has" if figures.without_answer == 1 else "have"
+        facts.append(("no answer", f"{figures.without_answer:,} of the complete replies {have} nothing to compare"))
     if figures.literally:
-        facts.append(("literally", f"{units.count(figures.literally, 'answer')} {_why_literally(subject)}"))
+        facts.append(("as text", f"{units.count(figures.literally, 'answer')}{_why_literally(subject)}"))
     if not subject.has_compared_all:
         facts.append(("comparing", "interrupted; formulas that were not compared are taken for different ones"))
     facts += [("tokens", _tokens(figures)), ("speed", _speed(figures))]
@@ -158,16 +159,17 @@ def _facts(subject: Subject, figures: Figures) -> list[tuple[str, str]]:
     if figures.undecided:
         shown = ", ".join(figures.undecided[:_SHOWN])
         more = f" and {len(figures.undecided) - _SHOWN:,} more" if len(figures.undecided) > _SHOWN else ""
-        facts.append(("undecided", f"{units.count(len(figures.undecided), 'problem')}: {shown}{more}"))
+        problems = units.count(len(figures.undecided), "problem")
+        facts.append(("no winner", f"{problems} where no answer has won the vote: {shown}{more}"))
     return facts
 
 
 def _why_literally(subject: Subject) -> str:
     if not subject.has_math:
-        return 'could only be compared as text, without math-verify; pip install "r1-local[math]"'
+        return ', because math-verify is not installed; pip install "r1-local[math]"'
     if not subject.has_compared_all:
-        return "compared as text so far"
-    return "could only be compared as text, because math-verify found no result"
+        return " so far"
+    return ", because math-verify could not compare them"
 
 
 def _beside_published(figures: Figures) -> str:
@@ -178,7 +180,7 @@ def _beside_published(figures: Figures) -> str:
 
 
 def _counts(counts: Mapping[str, int], words: Mapping[str, str], total: int) -> str:
-    """`398 by the model, 2 at the budget`, or `by the model, all 400`."""
+    """`398 ended by the model, 2 ended at the budget`, or `ended by the model, all 400`."""
     known = [name for name in words if counts.get(name)]
     others = [name for name in counts if name not in words]
     parts = [(words.get(name, name), counts[name]) for name in [*known, *others]]

@@ -65,10 +65,10 @@ class Standing:
 
 
 def undecided_text(labels: Iterable[str]) -> str:
-    """`undecided: 13, 14`; empty if none is."""
+    """`no winner yet: 13, 14`; empty if each has one."""
     every = [*labels]
     others = f" and {len(every) - _SHOWN:,} more" if len(every) > _SHOWN else ""
-    return f"undecided: {', '.join(every[:_SHOWN])}{others}" if every else ""
+    return f"no winner yet: {', '.join(every[:_SHOWN])}{others}" if every else ""
 
 
 def _label(problem: Problem) -> str:

@@ -10,6 +10,7 @@ from r1.evaluate.symbolic import Verifier
 from r1.evaluate.vote_report import literal_line
 from r1.render.lines_progress import LinesProgress
 from r1.render.outcome import ended_early
+from r1_quantize import units
 from r1_quantize.errors import ExitStatus
 
 Fields = dict[str, Any]
@@ -78,15 +79,14 @@ class Results:
         """
         self._say_what_scripts_may_miss()
         if self._errors:
-            self._console.warn(f"{self._errors:,} of {self._lines:,} lines failed; see `error` in their objects")
+            self._console.warn(f"{self._of(self._errors, 'line')} failed; {_see('error', self._errors)}")
         if self._incomplete:
-            self._console.warn(
-                f"{self._incomplete:,} of {self._lines:,} answers are incomplete; see `finish_reason` in their objects"
-            )
+            are = "is" if self._incomplete == 1 else "are"
+            see = _see("finish_reason", self._incomplete)
+            self._console.warn(f"{self._of(self._incomplete, 'answer')} {are} incomplete; {see}")
         if self._invalid:
-            self._console.warn(
-                f"{self._invalid:,} of {self._lines:,} answers do not have their form; see `valid` in their objects"
-            )
+            have = "does not have its" if self._invalid == 1 else "do not have their"
+            self._console.warn(f"{self._of(self._invalid, 'answer')} {have} form; {_see('valid', self._invalid)}")
         if self._errors:
             return self._first_error
         return ExitStatus.INCOMPLETE if self._incomplete or self._invalid else ExitStatus.OK
@@ -96,19 +96,19 @@ class Results:
         if self._console.quiet:
             return
         if self._thinking_ended:
-            self._console.warn(
-                f"the thinking of {self._thinking_ended:,} of {self._lines:,} replies was ended before the model did; "
-                "see `thinking_end` in their objects"
-            )
+            lines, see = self._of(self._thinking_ended, "line"), _see("thinking_end", self._thinking_ended)
+            self._console.warn(f"the thinking for {lines} was ended before the model did; {see}")
         if self._prose:
-            self._console.warn(
-                f"the answers to {self._prose:,} of {self._lines:,} lines had nothing short in them to vote on; "
-                "see `prose` in their objects"
-            )
+            lines, see = self._of(self._prose, "line"), _see("prose", self._prose)
+            self._console.warn(f"the answers to {lines} had nothing short in them to vote on; {see}")
         if self._literally:
             has_math_verify = Verifier.if_installed() is not None
             say = self._console.note if has_math_verify else self._console.warn
             say(literal_line(self._literally, has_math_verify=has_math_verify))
+
+    def _of(self, number: int, noun: str) -> str:
+        """`1 of 4 lines`."""
+        return f"{number:,} of {units.count(self._lines, noun)}"
 
     def _print(self, result: Result) -> None:
         self._lines += 1
@@ -127,6 +127,10 @@ class Results:
             if result.thinking:
                 self._console.err(f"{result.thinking}\n", dim=True)
             self._console.json(result.fields, one_line=True)
+
+
+def _see(key: str, results: int) -> str:
+    return f"see `{key}` in {'its object' if results == 1 else 'their objects'}"
 
 
 def _thinking_ended_early(fields: Fields) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Run, printed
+from tests.fakes.in_process import run_here
 
 TINY = ("eval", "-m", "tiny", "--temp", "0", "--parallel", "4")
 PROBLEMS = [
@@ -119,6 +120,17 @@ class TestGoingOn:
         )
         same = ("pass_at_1", "cons", "samples", "thinking_end", "usage", "tokens", "complete")
         assert {name: parts[name] for name in same} == {name: once[name] for name in same}
+
+    def test_says_how_much_is_there(self, environ: dict[str, str], problems: Path, tmp_path: Path) -> None:
+        file = tmp_path / "samples.jsonl"
+
+        def said(*options: str) -> str:
+            command = (*TINY, problems, "--max-tokens", "2", "-o", file, *options)
+            return run_here(*command, environ=environ, stderr_is_terminal=True).stderr.decode()
+
+        assert " already" not in said("--limit", "2")
+        assert f"r1: {file} has 2 of the 4 samples already; going on from there" in said()
+        assert f"r1: {file} has all 4 samples already" in said()
 
     def test_a_complete_one_needs_no_model(self, r1: Run, problems: Path, tmp_path: Path) -> None:
         command = (*TINY, problems, "--no-instruct", "-o", tmp_path / "samples.jsonl", "--json")

@@ -121,7 +121,7 @@ class TestObjects:
         assert [each["thinking_end"] for each in objects(done.stdout)] == ["budget"] * 3
         assert done.returncode == 0
         assert done.stderr == (
-            b"r1: the thinking of 3 of 3 replies was ended before the model did; see `thinking_end` in their objects\n"
+            b"r1: the thinking for 3 of 3 lines was ended before the model did; see `thinking_end` in their objects\n"
         )
         assert r1("run", "--jsonl", "-q", "--temp", "0", *options, stdin=as_lines(SUMS[:1])).stderr == b""
 
@@ -166,9 +166,9 @@ class TestOwnOptions:
         )
         assert done.returncode == 2
         assert done.stderr.decode().splitlines() == [
-            "r1: the thinking of 1 of 9 replies was ended before the model did; see `thinking_end` in their objects",
+            "r1: the thinking for 1 of 9 lines was ended before the model did; see `thinking_end` in its object",
             "r1: 2 of 9 lines failed; see `error` in their objects",
-            "r1: 1 of 9 answers are incomplete; see `finish_reason` in their objects",
+            "r1: 1 of 9 answers is incomplete; see `finish_reason` in its object",
         ]
 
     def test_a_form_of_the_command_line_is_that_of_all_other_lines(self, r1: Run) -> None:

@@ -76,10 +76,10 @@ class TestLines:
         text = "\n".join(report_lines(SUBJECT, figures, Layout()))
         for part in (
             "4 samples each; only 7 samples so far",
-            "no answer    1 of the complete replies have nothing to compare",
-            "literally    2 answers could only be compared as text, because math-verify found no result",
-            "undecided    2 problems: 5, 9",
-            "thinking     ended 7 by the model, 1 at the budget",
+            "no answer    1 of the complete replies has nothing to compare",
+            "as text      2 answers, because math-verify could not compare them",
+            "no winner    2 problems where no answer has won the vote: 5, 9",
+            "thinking     7 ended by the model, 1 ended at the budget",
             "replies      7 complete, 1 cut off at --max-tokens",
         ):
             assert part in text
@@ -103,7 +103,7 @@ class TestLines:
         assert "thinking     ended by the model\n" in text
         assert "replies      complete\n" in text
         assert "25 tokens in 0.5 s" in text
-        assert "votes" not in text
+        assert "cons@k" not in text
 
     def test_instructions_that_differ_are_counted(self) -> None:
         subject = replace(SUBJECT, instructions=[("Think.", 2), (None, 1)])
@@ -113,12 +113,12 @@ class TestLines:
     def test_without_math_verify_it_is_said_how_to_have_it(self) -> None:
         subject = replace(SUBJECT, has_math=False)
         text = "\n".join(report_lines(subject, replace(found(), literally=1), Layout()))
-        assert '1 answer could only be compared as text, without math-verify; pip install "r1-local[math]"\n' in text
+        assert 'as text      1 answer, because math-verify is not installed; pip install "r1-local[math]"\n' in text
 
     def test_an_interrupt_is_not_held_for_a_fault_of_math_verify(self) -> None:
         subject = replace(SUBJECT, has_compared_all=False)
         text = "\n".join(report_lines(subject, replace(found(), literally=2), Layout()))
-        assert "literally    2 answers compared as text so far\n" in text
+        assert "as text      2 answers so far\n" in text
         assert "comparing    interrupted; formulas that were not compared are taken for different ones\n" in text
 
     def test_lines_that_are_left_out_are_counted(self) -> None:
@@ -130,7 +130,7 @@ class TestLines:
         text = "\n".join(report_lines(SUBJECT, of([problem(1)], [], 4), Layout()))
         assert "4 samples; none so far" in text
         assert "pass@1" not in text
-        assert "votes" not in text
+        assert "cons@k" not in text
 
 
 class TestObject:

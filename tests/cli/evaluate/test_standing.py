@@ -9,9 +9,9 @@ from tests.cli.evaluate.samples import problem, sample
 def test_a_problem_is_undecided_from_its_first_sample_until_the_rest_cannot_change_it() -> None:
     standing, asked = Standing(3, {}), problem(7)
     standing.begin(asked)
-    assert standing.wording == "undecided: 7"
+    assert standing.wording == "no winner yet: 7"
     standing.end(asked, sample(7, 0))
-    assert standing.wording == "undecided: 7"
+    assert standing.wording == "no winner yet: 7"
     standing.end(asked, sample(7, 1))
     assert standing.wording == ""
     standing.begin(asked)
@@ -30,7 +30,7 @@ def test_earlier_samples_count() -> None:
     standing = Standing(3, {7: [sample(7, 0), sample(7, 1)], 8: []})
     standing.begin(problem(7))
     standing.begin(problem(8))
-    assert standing.wording == "undecided: 8"
+    assert standing.wording == "no winner yet: 8"
 
 
 def test_one_that_is_left_out_is_not_undecided() -> None:
@@ -46,7 +46,7 @@ def test_formulas_are_left_to_the_report() -> None:
     for number, final in enumerate(("x^2-1", "(x-1)(x+1)")):
         standing.begin(asked)
         standing.end(asked, sample(7, number, final))
-    assert standing.wording == "undecided: 7"
+    assert standing.wording == "no winner yet: 7"
 
 
 def test_of_one_sample_each_nothing_is_said() -> None:
@@ -58,6 +58,6 @@ def test_of_one_sample_each_nothing_is_said() -> None:
 def test_long_names_are_lines_and_many_are_counted() -> None:
     standing = Standing(4, {})
     standing.begin(problem(7, id="test/algebra/1234.json"))
-    assert standing.wording == "undecided: line 7"
-    assert undecided_text(map(str, range(1, 8))) == "undecided: 1, 2, 3, 4 and 3 more"
+    assert standing.wording == "no winner yet: line 7"
+    assert undecided_text(map(str, range(1, 8))) == "no winner yet: 1, 2, 3, 4 and 3 more"
     assert undecided_text([]) == ""

@@ -72,8 +72,8 @@ class TestStatus:
         [
             ((), 0, []),
             ((0, 0), 0, []),
-            ((0, 3, 0), 3, ["1 of 3 answers are incomplete"]),
-            ((3, 5, 2), 5, ["2 of 3 lines failed", "1 of 3 answers are incomplete"]),
+            ((0, 3, 0), 3, ["1 of 3 answers is incomplete"]),
+            ((3, 5, 2), 5, ["2 of 3 lines failed", "1 of 3 answers is incomplete"]),
             ((2, 5), 2, ["2 of 2 lines failed"]),
         ],
     )
@@ -100,7 +100,7 @@ def test_what_ended_the_thinking_is_counted_and_changes_no_status(quiet: bool) -
         fields = {"thinking_end": end, "finish_reason": "stop", "usage": {"thinking_tokens": tokens}}
         found.add(found.place(), Result(fields, ExitStatus.OK))
     assert found.sum_up() == 0
-    line = "r1: the thinking of 3 of 6 replies was ended before the model did; see `thinking_end` in their objects\n"
+    line = "r1: the thinking for 3 of 6 lines was ended before the model did; see `thinking_end` in their objects\n"
     assert written(made.stderr) == ("" if quiet else line)
 
 
@@ -131,9 +131,17 @@ def test_answers_without_their_form_are_counted_apart() -> None:
     assert found.sum_up() == 3
     assert found.complete == 2
     assert written(made.stderr).splitlines() == [
-        "r1: 1 of 4 answers are incomplete; see `finish_reason` in their objects",
-        "r1: 1 of 4 answers do not have their form; see `valid` in their objects",
+        "r1: 1 of 4 answers is incomplete; see `finish_reason` in its object",
+        "r1: 1 of 4 answers does not have its form; see `valid` in its object",
     ]
+
+
+def test_a_single_line_that_failed_is_one() -> None:
+    made = console()
+    found = results(made)
+    found.add(found.place(), Result({"error": "no"}, ExitStatus.USAGE))
+    assert found.sum_up() == 2
+    assert written(made.stderr) == "r1: 1 of 1 line failed; see `error` in its object\n"
 
 
 def test_thinking_is_printed_as_a_whole_before_its_object() -> None:

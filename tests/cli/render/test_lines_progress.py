@@ -107,17 +107,17 @@ class TestWordings:
     def test_who_counts_something_else_words_it_and_may_add_to_the_line(self) -> None:
         clock = Clock()
         found = LinesProgress(
-            console(), 10, done=lambda done: f"{5 + done} of 15 samples", more=lambda: "undecided: 3", clock=clock
+            console(), 10, done=lambda done: f"{5 + done} of 15 samples", more=lambda: "no winner yet: 3", clock=clock
         )
         found.begin(1)
-        assert found.wordings()[0] == "5 of 15 samples · 1 running · undecided: 3"
+        assert found.wordings()[0] == "5 of 15 samples · 1 running · no winner yet: 3"
         for _ in range(2):
             clock.advance(30)
             found.finish(1)
             found.begin(1)
         # 2 and a half of 10 samples in 60 s: the other 7 and a half take 180 s
-        assert found.wordings()[0] == "7 of 15 samples · 1 running · about 3 min left · undecided: 3"
-        assert found.wordings()[1] == "7 of 15 samples · 3 min left · undecided: 3"
+        assert found.wordings()[0] == "7 of 15 samples · 1 running · about 3 min left · no winner yet: 3"
+        assert found.wordings()[1] == "7 of 15 samples · 3 min left · no winner yet: 3"
         assert found.wordings()[2] == "7 of 15 samples · 1 running · about 3 min left"
 
     def test_each_wording_is_shorter_than_the_one_before(self) -> None:
