@@ -59,11 +59,7 @@ class TestTerminals:
             say(history, None, "Does cork float on water, and for how long does it float?", "Cork floats for years.")
         with on_terminal("search", "cork", "water") as terminal:
             lines = without_style(terminal.read_to_end()).replace("\r", "").rstrip("\n").split("\n")
-        assert lines[0] == "4 [1] question"
-        assert [line.rstrip() for line in lines[1:]] == [
-            "  Does cork float on water, and for how",
-            "  long does it float?",
-        ]
+        assert lines == ["4 [1] question", "  Does cork float on water, and for how", "  long does it float?"]
         with on_terminal("search", "years") as terminal:
             text = " ".join(without_style(terminal.read_to_end()).split())
         assert text.startswith("4 [1] answer: Does cork float on water,")

@@ -162,8 +162,9 @@ def _hit_facts(hit: Hit) -> dict[str, object]:
 
 def _print_hits(console: Console, hits: Sequence[Hit]) -> None:
     """For each hit its place, and below it, indented, the excerpt with the matches in bold."""
-    from rich.padding import Padding
     from rich.text import Text
+
+    from r1.markdown.wrap import wrap_text
 
     rich = console.rich()
     for hit in hits:
@@ -176,7 +177,8 @@ def _print_hits(console: Console, hits: Sequence[Hit]) -> None:
             excerpt.append(printable(hit.excerpt[done:start])).append(printable(hit.excerpt[start:end]), style="bold")
             done = end
         excerpt.append(printable(hit.excerpt[done:]))
-        rich.print(Padding(excerpt, (0, 0, 0, 2)))
+        for line in wrap_text(excerpt, max(rich.width - 2, 1)):
+            rich.print(Text("  ") + line)
 
 
 def _repeats_title(hit: Hit) -> bool:
