@@ -19,7 +19,7 @@ import typer
 
 from r1 import shells
 from r1.console import Console
-from r1.help import Command, Group
+from r1.help import Command, Group, similar_option
 from r1_quantize.errors import ModelNotFound, UsageError
 
 _SIMILAR = 0.66  # difflib's ratio from which a word is taken for a misspelt command
@@ -53,6 +53,7 @@ _SHOWN = 40  # characters of a word in a message
 _DASH_NOTE = "a prompt that begins with a dash goes after `--`"
 _NAME_NOTE = "a prompt that begins with a command's name goes after `--`"
 _CHAT_NOTE = "a prompt is for `r1 run`"
+_NO_FIRST_WORDS = {"serve", "history"}  # commands whose names few prompts begin with
 _NAME = re.compile(r"[\w.:/\\~+-]+", re.ASCII)  # of a model, or its path
 
 
@@ -138,8 +139,8 @@ class RootGroup(Group):
         known = [*own, *_takes_value(self.commands["run"]), *_takes_value(self.commands["chat"])]
         unknown = next((name for name in line.leading if name not in known), None)
         if unknown is not None:
-            similar = get_close_matches(unknown, known, n=1)
-            advice = f"did you mean {similar[0]}?" if similar else f"{_DASH_NOTE};"
+            similar = similar_option(unknown, known)
+            advice = f"did you mean {similar}?" if similar else f"{_DASH_NOTE};"
             raise UsageError(f"no such option: {unknown}; {advice} see r1 --help")
         _require_no_attached_text(line.attached, "r1 --help")
         if line.words and not line.are_literal and self._only_run_has().isdisjoint(line.options):
@@ -175,14 +176,15 @@ class RootGroup(Group):
             return super().invoke(ctx)
         except typer.TyperException as exc:
             of_command = getattr(exc, "ctx", None)
-            if of_command and of_command.parent is ctx and _may_be_a_prompt(exc.message):
+            is_direct = of_command and of_command.parent is ctx and _may_be_a_prompt(exc.message)
+            if of_command and is_direct and of_command.info_name not in _NO_FIRST_WORDS:
                 note = _CHAT_NOTE if of_command.info_name == "chat" else _NAME_NOTE
                 exc.message = f"{exc.message.rstrip('.')}; {note}"
             raise
 
 
 def _may_be_a_prompt(message: str) -> bool:
-    """Whether Typer's message can be about `r1 list all primes` or `r1 history of Rome`."""
+    """Whether Typer's message can be about `r1 list all primes`."""
     is_surplus = message.startswith(("Got unexpected extra argument", "No such command"))
     return is_surplus and "Did you mean" not in message
 

@@ -69,17 +69,8 @@ def _in_our_style(message: str) -> str:
     line = re.sub(r" is not a valid int( range)?$", " is not a whole number", line)
     line = re.sub(r" is not in the range (\d+)<=x<=(\d+)$", r" is not from \1 to \2", line)
     line = re.sub(r"^got unexpected extra argument(?:\(s\)|s)? \((.+?)\)", r"too many arguments: \1", line)
-    line = re.sub(r"(\S+) \(Possible options: (.+)\)$", _with_the_closest, line)
+    line = re.sub(r"(\S+) \(Possible options: (.+)\)$", lambda match: f"{match[1]}; did you mean {match[2]}?", line)
     return line if line.endswith("?") or not line else f"{line};"
-
-
-def _with_the_closest(match: re.Match[str]) -> str:
-    """Typer names all that are a little like what was given."""
-    from difflib import SequenceMatcher  # only here
-
-    given, possible = match.groups()
-    closest = max(possible.split(", "), key=lambda option: SequenceMatcher(a=given, b=option).ratio())
-    return f"{given}; did you mean {closest}?"
 
 
 def _help_command(exc: typer.TyperException) -> str:

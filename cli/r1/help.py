@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from typer import TyperException
 from typer.core import TyperCommand, TyperGroup
 
 _MAX_COLUMNS = 100
@@ -16,6 +17,11 @@ _MAX_TERM = 24  # columns; a description goes below a longer term
 
 _VALUES = {"path": "FILE", "str": "TEXT"}
 """What a value is called in the help, by its type, where an option does not say."""
+
+_OTHER_NAMES: dict[tuple[str | None, str], str] = {
+    ("eval", "--votes"): "-k K is the number of samples, and of votes, of each problem"
+}
+"""What another command's option is called here, by command and option."""
 
 Row = tuple[str, str]
 """A term and its description."""
@@ -30,8 +36,32 @@ class _ShortHelp:
         return _first_sentence(self.help or "")
 
 
+_SIMILAR = 0.66  # difflib's ratio from which an option is taken for a misspelt one
+
+
+def similar_option(given: str, options: Iterable[str]) -> str | None:
+    """The option that may be meant. The dashes, which all have, do not make two of them alike."""
+    from difflib import get_close_matches  # only after a mistake
+
+    names = {option.lstrip("-"): option for option in options if option.startswith("--")}
+    return next((names[name] for name in get_close_matches(given.lstrip("-"), names, n=1, cutoff=_SIMILAR)), None)
+
+
 class Command(_ShortHelp, TyperCommand):
     """A command whose help is plain text."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except TyperException as exc:
+            given = getattr(exc, "option_name", None)
+            if given and hasattr(exc, "possibilities"):  # Typer's have all that are a little like it
+                similar = similar_option(given, (name for param in self.get_params(ctx) for name in param.opts))
+                exc.possibilities = [similar] if similar else []
+                if (self.name, given) in _OTHER_NAMES:
+                    exc.possibilities = []
+                    exc.message += f"; {_OTHER_NAMES[self.name, given]}"
+            raise
 
     def get_help(self, ctx: Any) -> str:
         return _help(self, ctx, _options(self, ctx))

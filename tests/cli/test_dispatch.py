@@ -290,11 +290,18 @@ class TestMistakes:
                 "too many arguments: all primes; a prompt that begins with a command's name goes after "
                 "`--`; see r1 list --help",
             ),
+            ("r1 history foo", "no such command 'foo'; see r1 history --help"),
+            ("r1 serve a b", "too many arguments: b; see r1 serve --help"),
             (
-                "r1 history of Rome",
-                "no such command 'of'; a prompt that begins with a command's name goes after `--`; "
-                "see r1 history --help",
+                "r1 run --foo hi",
+                "no such option: --foo; a prompt that begins with a dash goes after `--`; see r1 run --help",
             ),
+            (
+                "r1 eval --votes 3 x.jsonl",
+                "no such option: --votes; -k K is the number of samples, and of votes, of each problem; "
+                "see r1 eval --help",
+            ),
+            ("r1 eval --seeed 3 x.jsonl", "no such option: --seeed; did you mean --seed? see r1 eval --help"),
             ("r1 history serch x", "no such command 'serch'; did you mean 'search'? see r1 history --help"),
             ("r1 history show 1 2", "too many arguments: 2; see r1 history show --help"),
             (
