@@ -103,6 +103,8 @@ class BenchView:
 
     def end(self, peak: int) -> None:
         """Bar charts, on a terminal only, and the peak memory in bytes."""
+        if not self._rows:  # interrupted before the first one ended
+            self._line("nothing measured yet")
         if self.console.stdout_is_terminal:
             self._chart("prefill, tok/s by depth", self._rates("prefill", Row))
             self._chart("decode, tok/s by depth", self._rates("decode", Row))

@@ -55,6 +55,12 @@ class TestSubject:
 class TestRows:
     """A line per measurement."""
 
+    def test_without_any_that_is_said(self) -> None:
+        view = BenchView(console())
+        view.header()
+        view.end(peak=10**6)
+        assert shown(view)[2] == "nothing measured yet"
+
     def test_have_the_mean_and_the_standard_deviation(self) -> None:
         view = BenchView(console())
         view.row(Row("prefill", 2048, tokens=100, seconds=(1.0, 2.0)), repetitions=2)
