@@ -173,6 +173,21 @@ class TestCache:
         assert [line.partition("\t")[0] for line in lines] == ["cache", "qwen-7b:Q8_0"]
         assert folder.files() == []
 
+    def test_what_a_killed_process_left_counts(self, rm: Run, folder: KvFolder) -> None:
+        (folder.path / "0-1-2-9000.partial").write_bytes(bytes(500))
+        assert b"It frees 3.5 kB." in rm("--cache").stderr
+        assert printed(rm("-y", "--cache")) == "cache\t3500\n"
+
+    def test_without_any_there_is_nothing_to_ask(self, rm: Run) -> None:
+        done = rm("--cache")
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"cache\t0\n", b"")
+
+    def test_a_file_in_the_place_of_the_folder_is_named(self, rm: Run, full_home: Path) -> None:
+        (full_home / "kv-cache").write_bytes(b"x")
+        done = rm("-y", "--cache")
+        assert done.returncode == 2
+        assert f"{full_home / 'kv-cache'} is a file, and KV caches are kept in a folder".encode() in done.stderr
+
     def test_where_nothing_was_kept_nothing_is_made(self, rm: Run, full_home: Path) -> None:
         assert printed(rm("-y", "--cache")) == "cache\t0\n"
         assert not (full_home / "kv-cache").exists()
