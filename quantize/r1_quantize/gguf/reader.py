@@ -224,7 +224,7 @@ class _Parser:
 
     def _version(self) -> int:
         if self._data[:4] != MAGIC:
-            raise self._bad("not a GGUF")
+            raise BadGGUF(f"{self._file.path}: not a GGUF, the format of models; choose another file")
         self._at = 4
         version: int = self._number(_U32)
         if version not in (2, 3):

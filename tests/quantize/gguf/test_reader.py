@@ -153,6 +153,11 @@ class TestHostileBytes:
         (tmp_path / "some.gguf").write_bytes(content)
         self.check(tmp_path / "some.gguf", "not a GGUF")
 
+    def test_text_is_no_damaged_gguf(self, tmp_path: Path) -> None:
+        (tmp_path / "passwd").write_bytes(b"root:x:0:0:root:/root:/bin/bash\n")
+        with pytest.raises(BadGGUF, match="passwd: not a GGUF, the format of models; choose another file"):
+            reader.read(tmp_path / "passwd")
+
     def test_a_missing_file(self, tmp_path: Path) -> None:
         self.check(tmp_path / "none.gguf", "No such file")
 
