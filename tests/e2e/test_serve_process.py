@@ -136,14 +136,14 @@ class TestSignals:
             refused = waiting.result(WAIT_S)
             assert refused.status_code == 503
             assert int(refused.headers["retry-after"]) > 0
-            assert refused.json()["error"]["message"] == "the server is ending"
+            assert refused.json()["error"]["message"] == "the server is ending; try again in 5 s"
             assert streamed.end() == "length"
             status, log, err = program.end()
         assert (status, err) == (143, "")
         ends = {entry["status"]: entry for entry in log if entry["path"] == CHAT}
         assert ends[200]["finish_reasons"] == ["length"]
         assert ends[200]["thinking_tokens"] + ends[200]["answer_tokens"] == 400
-        assert ends[503]["error"] == "the server is ending"
+        assert ends[503]["error"] == "the server is ending; try again in 5 s"
 
     def test_the_second_ends_them(self, models: Path, tmp_path: Path) -> None:
         with serving(models, tmp_path, "--grace", "600") as program:

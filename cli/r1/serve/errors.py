@@ -16,7 +16,7 @@ class ApiError(Exception):
     """A refusal with an HTTP status.
 
     `param` is the field of the body that is wrong; `code` is OpenAI's word for the problem. A client may try again
-    after `retry_after_s` seconds. The log has `logged` in the place of the message.
+    after `retry_after_s` seconds, which the message says. The log has `logged` in the place of the message.
     """
 
     def __init__(
@@ -29,6 +29,8 @@ class ApiError(Exception):
         retry_after_s: int | None = None,
         logged: str | None = None,
     ) -> None:
+        if retry_after_s is not None:
+            message = f"{message}; try again in {retry_after_s} s"
         super().__init__(message)
         self.status = status
         self.message = message

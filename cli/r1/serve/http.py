@@ -61,7 +61,7 @@ async def read_fields(request: Request) -> Fields:
                 if len(body) > MAX_BODY:
                     raise _too_large()
                 if _arriving.total > MAX_BODIES:
-                    raise ApiError(503, "too much arrives at once; try again later", code="overloaded", retry_after_s=5)
+                    raise ApiError(503, "too much arrives at once", code="overloaded", retry_after_s=5)
     except ClientDisconnect as exc:
         raise ClientGone from exc
     except TimeoutError as exc:

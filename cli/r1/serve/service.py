@@ -125,7 +125,7 @@ class Service:
         if self.is_ending:
             raise ApiError(503, "the server is ending", retry_after_s=_RETRY_AFTER_S)
         if self.active >= self.engine.sequences + self.queue:
-            problem = f"{self.active} requests are answered or wait already; try again later"
+            problem = f"{self.active} requests are answered or wait already"
             raise ApiError(503, problem, code="overloaded", retry_after_s=_RETRY_AFTER_S)
         self.active += 1
 

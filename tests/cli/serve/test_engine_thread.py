@@ -461,7 +461,7 @@ class TestEnd:
             run.settle()
             run.engine.close()
             assert first.end == "interrupted"
-            assert waiting.end == "failed: the server is ending"
+            assert waiting.end == "failed: the server is ending; try again in 5 s"
             assert run.models.loaded[0].closed.is_set()
             assert run.models.names == ["a"]
 
@@ -484,7 +484,7 @@ class TestEnd:
                 closing.start()
                 assert hosted.eventually(lambda: run.engine.is_stopped)
                 asked = run.ask("a")
-                assert asked.end == "failed: the server is ending"
+                assert asked.end == "failed: the server is ending; try again in 5 s"
                 assert not run.models.loaded[0].closed.is_set()
             closing.join(WAIT_S)
             assert run.models.loaded[0].closed.is_set()

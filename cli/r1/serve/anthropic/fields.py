@@ -79,6 +79,8 @@ def _refuse_tools(fields: Fields) -> None:
 
 def _messages_in(fields: Fields) -> Iterator[Message]:
     """`system` as the first one."""
+    if "messages" not in fields:
+        fields.refuse("messages", "is missing")
     if "system" in fields:
         yield Message("system", "system", _Content.of(fields, "system").text)
     for item in fields.objects("messages"):

@@ -32,7 +32,9 @@ _Value = TypeVar("_Value")
 
 
 def messages_in(fields: Fields, name: str = "messages") -> Iterator[Message]:
-    """The messages of a list. Raises ApiError for parts that are not text, and for those of tools."""
+    """The messages of a list. Raises ApiError if there is none, for parts that are not text, and for those of tools."""
+    if name not in fields:
+        fields.refuse(name, "is missing")
     for item in fields.objects(name):
         role = item.required_text("role")
         if role in {"tool", "function"} or item.values.get("tool_calls"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -133,8 +134,11 @@ class _Unforeseen:
 async def _refuse_http(request: Request, error: Exception) -> Response:
     """Starlette's own: no such route, or a wrong method."""
     assert isinstance(error, HTTPException)
-    is_unknown = error.status_code in {404, 405}
-    problem = f"there is no {request.method} {request.url.path:.{_SHOWN}} here" if is_unknown else error.detail
+    path, allowed = f"{request.url.path:.{_SHOWN}}", Headers(error.headers).get("allow")
+    problem = f"there is no {request.method} {path} here" if error.status_code in {404, 405} else error.detail
+    if error.status_code == 405 and allowed:
+        methods = " or ".join(method for method in sorted(allowed.split(", ")) if method != "HEAD")
+        problem = f"{path} takes {methods}, not {request.method}"
     response = await refuse(request, ApiError(error.status_code, problem))
     response.headers.update(error.headers or {})  # which methods are allowed
     return response

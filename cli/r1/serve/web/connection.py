@@ -208,7 +208,7 @@ class _Lingering:
 
 async def _turn_away(scope: Scope, receive: Receive, send: Send) -> None:
     """The answer over a connection too many, which is closed then."""
-    error = ApiError(503, "too many connections; try again later", code="overloaded", retry_after_s=5)
+    error = ApiError(503, "too many connections", code="overloaded", retry_after_s=5)
     response = await refuse(Request(scope), error)
     response.headers["connection"] = "close"
     await response(scope, receive, send)

@@ -45,14 +45,14 @@ class Journal:
         if self._options.as_json:
             self._console.json({"event": "listening", "address": address, "model": model}, one_line=True)
             return
-        key = "your key" if needs_key else "any key"
-        self._say(f"serving {model or 'all models'} on {address} (/v1 for OpenAI; {key})")
+        key = "clients must send the key" if needs_key else "no key is needed"
+        self._say(f"serving {model or 'all models'} on {address}; OpenAI clients use {address}/v1; {key}")
 
     def ending(self, active: int, grace_s: float) -> None:
         """Tells whoever pressed Ctrl-C what is waited for."""
         if active and not self._options.as_json:
-            what = "1 request" if active == 1 else f"{active} requests"
-            self._say(f"ending: {what} may take {grace_s:g} s more; a second signal or Ctrl-C ends them now")
+            what, them = ("1 request has", "it") if active == 1 else (f"{active} requests have", "them")
+            self._say(f"ending: {what} {grace_s:g} s left; Ctrl-C again ends {them} now")
 
     def add(self, entry: Entry) -> None:
         """A request that has been answered, refused or left."""

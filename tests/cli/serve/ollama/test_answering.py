@@ -91,7 +91,7 @@ class TestWhole:
 
     def test_an_error_has_its_status(self) -> None:
         response = post(ScriptedService(reply(Answer("4", 1), Failed(REFUSAL))), "/api/chat", {**CHAT, "stream": False})
-        assert (response.status_code, response.json()) == (503, {"error": "too little memory"})
+        assert (response.status_code, response.json()) == (503, {"error": "too little memory; try again in 60 s"})
         assert response.headers["retry-after"]
 
 
@@ -127,12 +127,12 @@ class TestStreamed:
 
     def test_an_error_before_the_beginning_has_its_status(self) -> None:
         response = post(ScriptedService([Failed(REFUSAL)]), "/api/chat", CHAT)
-        assert (response.status_code, response.json()) == (503, {"error": "too little memory"})
+        assert (response.status_code, response.json()) == (503, {"error": "too little memory; try again in 60 s"})
 
     def test_an_error_later_is_the_last_line(self) -> None:
         *pieces, last = lines(ScriptedService(reply(Answer("4", 1), Failed(REFUSAL))))
         assert [piece["message"]["content"] for piece in pieces] == ["4"]
-        assert last == {"error": "too little memory"}
+        assert last == {"error": "too little memory; try again in 60 s"}
 
     def test_scores_come_with_the_text_they_led_to(self) -> None:
         scores = [Scored(piece, -0.5, (), is_thinking=True) for piece in (b"2 ", b"+", b"</think>")]

@@ -128,6 +128,12 @@ class TestAnswers:
         assert prompt_tokens("a<think>") - prompt_tokens("a") == len("<think>"), "tiny has a token for each letter"
 
 
+def test_a_body_without_messages_lacks_them() -> None:
+    with pytest.raises(ApiError) as caught:
+        question_of(Fields({}))
+    assert (caught.value.message, caught.value.param) == ("messages is missing", "messages")
+
+
 ASKED = {
     PATH: b'"messages": [{"role": "user", "content": %s}]',
     "/v1/completions": b'"prompt": %s',

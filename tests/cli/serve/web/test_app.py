@@ -115,7 +115,7 @@ class TestUnforeseen:
     def test_a_request_that_is_cut_off_at_the_end_is_told_so(self, app: Starlette) -> None:
         sent = asyncio.run(sent_by(app, "/test/hang", cancel=True))
         assert sent[0]["status"] == 503
-        assert json.loads(sent[1]["body"]) == {"problem": "the server is ending"}
+        assert json.loads(sent[1]["body"]) == {"problem": "the server is ending; try again in 5 s"}
 
     def test_with_r1_debug_it_is_raised_as_well(self, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("R1_DEBUG", "1")
@@ -147,6 +147,8 @@ class TestPaths:
     def test_a_wrong_method_is_told_which_there_are(self, client: TestClient) -> None:
         answer = client.get("/v1/chat/completions")
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+        assert answer.json()["error"]["message"] == "/v1/chat/completions takes POST, not GET"
+        assert client.put("/v1/models").json()["error"]["message"] == "/v1/models takes GET, not PUT"
 
     def test_a_page_is_refused_in_the_log_too(self, client: TestClient, said: Console) -> None:
         assert client.get("/test/fail", headers={"origin": "http://evil.example"}).status_code == 403
