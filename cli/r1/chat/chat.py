@@ -150,7 +150,7 @@ class Chat:
 
     def load(self, reference: str) -> None:
         """Loads a model in place of the present one; the conversation continues with it."""
-        self.model.load(reference, self._prompt_turns(), self.settings)
+        self.model.load(reference, self._prompt_turns(), self.settings, self.recorder.owner)
         self.view.changed()
 
     def change_settings(self, settings: Settings) -> None:
@@ -184,13 +184,17 @@ class Chat:
         self.model.warn_again()
         self._rewarm()
 
-    def close(self) -> None:
-        """Saves the rest, and ends the worker, which keeps the KV cache of the conversation on disk."""
+    def close(self) -> str:
+        """Saves the rest, and ends the worker, which keeps the KV cache of the conversation on disk; returns what
+        prevented that.
+        """
         self.recorder.save()
-        self._worker.close(self._prompt_turns(), self.recorder.owner)
-        if self._kv_folder is not None and self.recorder.was_deleted():
-            self._kv_folder.remove_of(self.recorder.owner)
+        trouble = self._worker.close(self._prompt_turns(), self.recorder.owner)
+        if self._kv_folder is not None:
+            for owner in self.recorder.deleted_owners():
+                self._kv_folder.remove_of(owner)
         self.recorder.close()
+        return trouble
 
     # --- what the worker reports ---
 
@@ -243,7 +247,7 @@ class Chat:
         if isinstance(event.error, NotEnoughSpace | UsageError):
             self._restore_ctx()
         if not event.asking:
-            self.model.load_previous(self._prompt_turns(), self.settings)
+            self.model.load_previous(self._prompt_turns(), self.settings, self.recorder.owner)
 
     def _end_failed_turn(self, turn: RunningTurn, error: Exception) -> None:
         """A reply that failed in the middle keeps its text. If it never began, Up restores the question."""
@@ -290,7 +294,7 @@ class Chat:
 
     def _rewarm(self) -> None:
         if not self.busy:
-            self.model.rewarm(self._prompt_turns(), self.settings)
+            self.model.rewarm(self._prompt_turns(), self.settings, self.recorder.owner)
 
 
 def _question(text: str, message: NextMessage, model: ChatModel, settings: Settings) -> Question:

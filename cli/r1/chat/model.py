@@ -48,27 +48,27 @@ class ChatModel:
         """The longest prompt that the model can take. Reads its header; raises ModelNotFound, BadGGUF."""
         return limit_of(self._find(self.reference)[1])
 
-    def load(self, reference: str, turns: Sequence[Turn], settings: Settings) -> None:
-        """Loads a model in place of the present one, and warms its cache with the conversation."""
+    def load(self, reference: str, turns: Sequence[Turn], settings: Settings, owner: str) -> None:
+        """Loads a model in place of the present one, and warms its cache with the owner's conversation."""
         self._previous, self.reference = self.reference if self.ready else None, reference
         self.ready, self.loading, self.decode_tps = None, 0.0, None
         self._loading_began = self._clock()
         self.forget_tokens()
         self._worker.open(lambda: self._find(reference), settings)
-        self._worker.warm(turns, settings)
+        self._worker.warm(turns, settings, owner)
 
     def loading_failed(self) -> None:
         self.loading = None
 
-    def load_previous(self, turns: Sequence[Turn], settings: Settings) -> None:
+    def load_previous(self, turns: Sequence[Turn], settings: Settings, owner: str) -> None:
         """After a failed load: loads the previous model again, unless it is still loaded."""
         if self.ready is None and self._previous is not None:
-            self.load(self._previous, turns, settings)
+            self.load(self._previous, turns, settings, owner)
 
-    def rewarm(self, turns: Sequence[Turn], settings: Settings) -> None:
-        """Warms the cache for a conversation that was changed."""
+    def rewarm(self, turns: Sequence[Turn], settings: Settings, owner: str) -> None:
+        """Warms the cache for a conversation that was changed, or is another one."""
         self.turn_tokens = ()
-        self._worker.rewarm(turns, settings)
+        self._worker.rewarm(turns, settings, owner)
 
     def handle(self, event: ModelEvent) -> None:
         if isinstance(event, Loading):

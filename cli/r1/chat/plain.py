@@ -150,7 +150,8 @@ def run_plain(console: Console, history: History, settings: Settings, opening: O
         _talk(console, chat, view, events)
         return ExitStatus.OK
     finally:
-        chat.close()
+        if trouble := chat.close():
+            console.note(trouble)
 
 
 def _answer_pipe(console: Console, chat: Chat, events: SimpleQueue[WorkerEvent]) -> ExitStatus:

@@ -87,21 +87,27 @@ class Recorder:
         self._pending_writes: list[Callable[[], None]] = []  # refused because the database was locked
         self._saved = _Saved()
         self._saved_at = 0.0
+        self._deleted: list[str] = []  # owners
+        self._sees_deleted = False  # the model still sees turns of the last of them
 
     @property
     def owner(self) -> str:
-        """Of what is kept of this chat's KV cache; empty before its first question, and where nothing is saved."""
-        return "" if self.session is None else owner_of_chat(self.session)
+        """Of what is kept of this chat's KV cache. Empty before its first question, where nothing is saved, and where
+        the model still sees turns of a chat that was deleted: nothing of these may stay on the disk.
+        """
+        return "" if self.session is None or self._sees_deleted else owner_of_chat(self.session)
 
-    def was_deleted(self) -> bool:
-        """Whether another process has deleted the chat."""
-        if self.session is not None:
-            try:
-                self._history.info(self.session)
-            except ChatNotFound:
-                return True
-            except R1Error:  # it cannot be told
-                return False
+    def deleted_owners(self) -> list[str]:
+        """The owners of chats that another process has deleted while they were open here."""
+        return [*self._deleted, *([owner_of_chat(self.session)] if self.session and self._is_deleted() else [])]
+
+    def _is_deleted(self) -> bool:
+        try:
+            self._history.info(self.session or 0)
+        except ChatNotFound:
+            return True
+        except R1Error:  # it cannot be told
+            pass
         return False
 
     # --- the running turn ---
@@ -165,6 +171,8 @@ class Recorder:
         try:
             self.session, turn.id = self._history.begin(self.session, turn.asked)
         except ChatNotFound:
+            self._deleted.append(owner_of_chat(self.session or 0))
+            self._sees_deleted = True
             self.session, turn.id = self._history.begin(None, turn.asked)
 
     def _write_text(self, turn: RunningTurn, saved: _Saved) -> None:
@@ -196,7 +204,7 @@ class Recorder:
         """
         self.write_pending()
         turns = [] if session is None else self._history.turns(session)
-        self.session = session
+        self.session, self._sees_deleted = session, False
         return turns
 
     def withdraw(self, turn: StoredTurn) -> None:

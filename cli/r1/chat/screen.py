@@ -281,6 +281,8 @@ def run_screen(console: Console, history: History, settings: Settings, opening: 
         return screen.run()
     finally:
         is_saved = bool(chat.turns or chat.busy)  # busy: with a question whose reply has not ended
-        chat.close()
+        trouble = chat.close()
         if is_saved:
             console.note("chat saved; continue it with: r1 chat --continue")
+        if trouble:
+            console.note(trouble)

@@ -161,6 +161,7 @@ class Worker:
         self._last: _Owned | None = None  # the conversation when the chat was closed
         self._prefill_tps = 0.0  # tokens a second, the best of this model
         self._has_told = False  # that a KV cache could not be kept
+        self._trouble_at_end = ""
         self._thread = threading.Thread(target=self._run, name="r1-worker", daemon=True)
         self._thread.start()
 
@@ -180,14 +181,14 @@ class Worker:
     def warm(self, turns: Sequence[Turn], settings: Settings, owner: str = "") -> None:
         """Fills the KV cache with the start of the next prompt, until another job arrives: Warmed*.
 
-        With an owner, it is kept on disk once no job has arrived for a while.
+        With an owner, it is kept on disk once no job has arrived for a while, or one for another conversation.
         """
         self._jobs.put(_Warm(tuple(turns), settings, owner))
 
-    def rewarm(self, turns: Sequence[Turn], settings: Settings) -> None:
+    def rewarm(self, turns: Sequence[Turn], settings: Settings, owner: str) -> None:
         """The same for a changed conversation: warming for the old one stops at once."""
         self._stop_warming()
-        self.warm(turns, settings)
+        self.warm(turns, settings, owner)
 
     def stop(self) -> None:
         """Ends the latest job as soon as possible, or as soon as it begins; its events so far remain valid."""
@@ -201,13 +202,17 @@ class Worker:
         if isinstance(self._latest, _Ask):
             self._latest.times_hurried += 1
 
-    def close(self, turns: Sequence[Turn] = (), owner: str = "") -> None:
-        """Ends the thread, which frees the model. With an owner, the KV cache of its conversation is kept on disk."""
+    def close(self, turns: Sequence[Turn] = (), owner: str = "") -> str:
+        """Ends the thread, which frees the model. With an owner, the KV cache of its conversation is kept on disk.
+
+        Returns what prevented that, if it was not said before; the events of this time are not read any more.
+        """
         self._last = _Owned.of(turns, owner)
         self._jobs.put(None)
         self._closing = True
         self._stop.set()
         self._thread.join(_JOIN_TIMEOUT_S if self._last is None else _KEEP_TIMEOUT_S)
+        return self._trouble_at_end
 
     def _stop_warming(self) -> None:
         """Stops warming in the middle of a batch, because its result is no longer needed."""
@@ -235,7 +240,8 @@ class Worker:
                 self._emit(Failed(exc, isinstance(job, _Ask)))
             self._running = None
         if self._last is not None:
-            self._keep(self._last)
+            self._keep_of_another(self._last.owner)
+            self._trouble_at_end = self._keep(self._last)
         self._close_model()
 
     def _next_job(self) -> _Job | None:
@@ -243,21 +249,32 @@ class Worker:
         if self._unkept is not None:
             with suppress(Empty):
                 return self._jobs.get(timeout=_IDLE_S)
-            self._keep(self._unkept)
+            self._keep_and_tell(self._unkept)
         return self._jobs.get()
 
-    def _keep(self, conversation: _Owned) -> None:
+    def _keep_and_tell(self, conversation: _Owned) -> None:
+        if trouble := self._keep(conversation):
+            self._emit(Noted(trouble))
+
+    def _keep_of_another(self, owner: str) -> None:
+        """Before the cache is used for this owner's conversation: keeps what it holds of another one's."""
+        if self._unkept is not None and self._unkept.owner != owner:
+            self._keep_and_tell(self._unkept)
+
+    def _keep(self, conversation: _Owned) -> str:
+        """Keeps the KV cache on disk; says what prevented it, the first time."""
         self._unkept = None
         if self._model is None:
-            return
+            return ""
         try:
             segments = self._model.segments(conversation.turns)
             trouble = self._model.keep(segments, conversation.owner, self._prefill_tps)
         except Exception as exc:  # it is only for speed, and the chat goes on
             trouble = str(exc) or type(exc).__name__
-        if trouble and not self._has_told:
-            self._has_told = True
-            self._emit(Noted(f"the KV cache was not kept on disk: {trouble}"))
+        if not trouble or self._has_told:
+            return ""
+        self._has_told = True
+        return f"the KV cache was not kept on disk: {trouble}"
 
     def _do(self, job: _Job) -> None:
         if isinstance(job, _Open):
@@ -271,6 +288,8 @@ class Worker:
         if job is not self._latest_open:
             return
         reference, path, draft = self._find(job)
+        if self._unkept is not None:  # for the present model, which may come back
+            self._keep_and_tell(self._unkept)
         if draft is not None and self._reference:
             draft = replace(draft, is_required=False)
         self._close_model()
@@ -333,6 +352,8 @@ class Worker:
             self._model = None
 
     def _warm(self, job: _Warm) -> None:
+        self._keep_of_another(job.owner)
+        self._unkept = _Owned.of(job.turns, job.owner)
         if self._model is None or not self._jobs.empty():
             return
         self._configure(self._model, job.settings)
@@ -343,7 +364,6 @@ class Worker:
             # a new question starts with the same tokens, so the chunk being decoded is finished
             if self._stop() or not self._jobs.empty():
                 return
-        self._unkept = _Owned.of(job.turns, job.owner)
 
     def _configure(self, model: LoadedModel, settings: Settings) -> None:
         """Applies the settings; emits Ready if there is another KV cache then."""

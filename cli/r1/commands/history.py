@@ -99,6 +99,7 @@ def delete(
     if everything == bool(references):
         raise UsageError("give the chats to delete, or --all: r1 history delete ID…")
     deleted: list[SessionInfo] = []
+    left: list[Path] = []
     if history := _existing(console) if everything else _open(console):
         with history:
             ids = dict.fromkeys(map(history.find, references))  # without duplicates
@@ -109,15 +110,16 @@ def delete(
             if deleted:
                 history.delete(*(session.id for session in deleted))
                 kept = open_folder(console.environ)
-                for session in deleted:
-                    kept.remove_of(owner_of_chat(session.id))
+                left = [path for session in deleted for path in kept.remove_of(owner_of_chat(session.id))]
     if not deleted:
         console.note("there are no chats to delete")
     if as_json:
         console.json([{"id": session.id, "title": session.title} for session in deleted])
     else:
         console.out("".join(f"{session.id}\t{session.title}\n" for session in deleted))
-    return ExitStatus.OK
+    for path in left:
+        console.warn(f"cannot remove {path}, the KV cache of a deleted chat, which has its text; remove it by hand")
+    return ExitStatus.USAGE if left else ExitStatus.OK
 
 
 def _open(console: Console) -> History:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from r1.chat import worker
 from r1.chat.worker import Failed, Ready, Warmed
 from r1.engine.events import Answer, Event, Prefill, Rewound, Thinking, Thought
 from r1.history.history import History
@@ -18,7 +20,7 @@ from r1.settings import Settings
 from r1_quantize.errors import NotEnoughSpace, R1Error
 from tests.cli.chat.conftest import LETTERS, SETTINGS, SUM, SUM_ANSWER, OpenTalk
 from tests.fakes.chats import finished
-from tests.fakes.views import Talk
+from tests.fakes.views import EVENT_TIMEOUT_S, Talk
 
 
 class TestTurns:
@@ -383,6 +385,40 @@ class TestKeptCache:
             with History.open(talk.history.path) as history:
                 history.delete(1)
         assert folder.files() == []
+
+    def test_nor_in_the_chat_that_goes_on_after_it(self, open_kept: Callable[..., Talk], folder: KvFolder) -> None:
+        """The model still sees what was deleted."""
+        with open_kept() as talk:
+            talk.say("word " * 60 + SUM)
+            talk.settle()
+            with History.open(talk.history.path) as history:
+                history.delete(1)
+            talk.say(SUM)
+            talk.settle()
+            assert talk.chat.session == 2
+        assert folder.files() == []
+
+    def test_a_chat_that_is_cleared_is_kept(self, open_kept: Callable[..., Talk], folder: KvFolder) -> None:
+        with open_kept() as talk:
+            talk.say("word " * 60 + SUM)
+            talk.settle()
+            talk.say("/clear")
+            talk.say(SUM)
+            assert len(folder.files(owner="chat 1")) == 1
+
+    def test_a_changed_chat_that_is_idle_is_kept(
+        self, open_kept: Callable[..., Talk], folder: KvFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with open_kept() as talk:
+            talk.say("word " * 60 + SUM)
+            talk.say(SUM)
+            talk.settle()
+            monkeypatch.setattr(worker, "_IDLE_S", 0.05)
+            talk.say("/undo")
+            deadline = time.monotonic() + EVENT_TIMEOUT_S
+            while not folder.files(owner="chat 1"):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
 
     def test_a_chat_without_a_question_keeps_nothing(self, open_kept: Callable[..., Talk], folder: KvFolder) -> None:
         with open_kept():

@@ -28,7 +28,7 @@ class FakeWorker:
     def open(self, find: Callable[[], tuple[str, Path]], settings: Settings) -> None:
         self.opened.append(find()[0])
 
-    def warm(self, turns: Sequence[Turn], settings: Settings) -> None:
+    def warm(self, turns: Sequence[Turn], settings: Settings, owner: str) -> None:
         pass
 
 
@@ -61,30 +61,30 @@ class TestLoading:
     """A model replaces the one before, which comes back if the new one fails."""
 
     def test_progress_and_result(self, model: ChatModel) -> None:
-        model.load("a:Q8_0", [], Settings())
+        model.load("a:Q8_0", [], Settings(), "")
         model.handle(Loading(0.5))
         assert (model.loading, model.ready) == (0.5, None)
         model.handle(ready())
         assert (model.loading, model.ready) == (None, ready())
 
     def test_another_model_is_announced_the_first_is_not(self, model: ChatModel, view: FakeView) -> None:
-        model.load("a:Q8_0", [], Settings())
+        model.load("a:Q8_0", [], Settings(), "")
         model.handle(ready())
         assert view.printed == ""
-        model.load("b:Q8_0", [], Settings())
+        model.load("b:Q8_0", [], Settings(), "")
         model.handle(ready("b:Q8_0"))
         assert view.printed == "the model is now b:Q8_0, with a context of 1,000 tokens\n\n"
 
     def test_a_failed_load_goes_back_to_the_previous_model(self, model: ChatModel, worker: FakeWorker) -> None:
-        model.load("a:Q8_0", [], Settings())
+        model.load("a:Q8_0", [], Settings(), "")
         model.handle(ready())
-        model.load("b:Q8_0", [], Settings())
-        model.load_previous([], Settings())
+        model.load("b:Q8_0", [], Settings(), "")
+        model.load_previous([], Settings(), "")
         assert worker.opened == ["a:Q8_0", "b:Q8_0", "a:Q8_0"]
 
     def test_a_failed_first_load_goes_nowhere(self, model: ChatModel, worker: FakeWorker) -> None:
-        model.load("a:Q8_0", [], Settings())
-        model.load_previous([], Settings())
+        model.load("a:Q8_0", [], Settings(), "")
+        model.load_previous([], Settings(), "")
         assert worker.opened == ["a:Q8_0"]
 
     def test_notes_of_the_worker_are_printed(self, model: ChatModel, view: FakeView) -> None:

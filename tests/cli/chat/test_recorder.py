@@ -255,15 +255,15 @@ class TestOwner:
     """What is kept of the KV cache belongs to the chat, as long as there is one."""
 
     def test_is_the_chat_in_the_history(self, notebook: Notebook) -> None:
-        assert (notebook.recorder.owner, notebook.recorder.was_deleted()) == ("", False)
+        assert (notebook.recorder.owner, notebook.recorder.deleted_owners()) == ("", [])
         notebook.begin()
-        assert (notebook.recorder.owner, notebook.recorder.was_deleted()) == ("chat 1", False)
+        assert (notebook.recorder.owner, notebook.recorder.deleted_owners()) == ("chat 1", [])
 
     def test_a_chat_that_another_process_has_deleted_is_noticed(self, notebook: Notebook) -> None:
         notebook.begin()
         with History.open(notebook.path) as history:
             history.delete(1)
-        assert notebook.recorder.was_deleted()
+        assert notebook.recorder.deleted_owners() == ["chat 1"]
 
     def test_a_history_that_cannot_be_read_has_deleted_nothing(
         self, notebook: Notebook, monkeypatch: pytest.MonkeyPatch
@@ -274,4 +274,4 @@ class TestOwner:
         notebook.begin()
         with monkeypatch.context() as damaged:
             damaged.setattr(History, "info", fail)
-            assert not notebook.recorder.was_deleted()
+            assert notebook.recorder.deleted_owners() == []

@@ -51,9 +51,9 @@ class Desk:
         self.worker.ask(prompt, turns, settings)
         return self.until(lambda event: isinstance(event, Finished | Failed))
 
-    def warm(self, turns: list[Turn], settings: Settings = SETTINGS) -> None:
+    def warm(self, turns: list[Turn], settings: Settings = SETTINGS, owner: str = "") -> None:
         """Warms the cache to the end."""
-        self.worker.warm(turns, settings)
+        self.worker.warm(turns, settings, owner)
         self.until(lambda event: isinstance(event, Warmed) and event.done == sum(event.turn_tokens))
 
 
@@ -188,7 +188,7 @@ class TestWarm:
         wild = Settings(temp=2.5, top_p=1, seed=5, threads=1, ctx=1024, max_tokens=80)
         turns = [Turn(QUESTION, "", "42" * 60), Turn(NEXT, "", "3896")]
         desk.warm(turns, wild)
-        desk.worker.rewarm(turns[:1], wild)
+        desk.worker.rewarm(turns[:1], wild, "")
         again = said(desk.ask(NEXT, turns[:1], wild))
         with LoadedModel(desk.path, wild) as fresh:
             assert again == said(list(fresh.ask(NEXT, turns[:1]).events))
@@ -342,6 +342,21 @@ class TestKept:
         desk.worker.close()
         assert [one.path for one in folder.files()] == [file.path]
 
+    def test_a_chat_that_gives_way_to_another_one_is_kept(self, tiny_path: Path, folder: KvFolder) -> None:
+        desk = self.desk(tiny_path, folder)
+        desk.warm(LONG, owner="chat 1")
+        assert folder.files() == []
+        desk.warm(LONG[:2], owner="chat 2")
+        assert len(folder.files(owner="chat 1")) == len(folder.files()) == 1
+        desk.worker.close()
+
+    def test_a_chat_is_kept_for_the_model_that_another_one_replaces(self, tiny_path: Path, folder: KvFolder) -> None:
+        desk = self.desk(tiny_path, folder)
+        desk.warm(LONG, owner="chat 1")
+        desk.open()
+        assert len(folder.files(owner="chat 1")) == 1
+        desk.worker.close()
+
     @pytest.mark.parametrize("owner", ["", "chat 1"])
     def test_a_chat_that_is_not_saved_or_has_no_turns_is_not_kept(
         self, tiny_path: Path, folder: KvFolder, owner: str
@@ -361,8 +376,14 @@ class TestKept:
         noted = desk.until(lambda event: isinstance(event, Noted))[-1]
         assert isinstance(noted, Noted)
         assert noted.text.startswith("the KV cache was not kept on disk: ")
-        desk.worker.close(LONG, "chat 1")
+        assert desk.worker.close(LONG, "chat 1") == ""
         assert not any(isinstance(desk.events.get(), Noted) for _ in range(desk.events.qsize()))
+
+    def test_a_disk_that_fails_at_the_end_is_said_then(self, tiny_path: Path, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        desk = self.desk(tiny_path, KvFolder(tmp_path / "file" / "kv-cache", 10**9, min_free=0))
+        desk.warm(LONG, owner="chat 1")
+        assert desk.worker.close(LONG, "chat 1").startswith("the KV cache was not kept on disk: ")
 
     def test_an_error_in_keeping_does_not_end_the_chat(
         self, tiny_path: Path, folder: KvFolder, monkeypatch: pytest.MonkeyPatch

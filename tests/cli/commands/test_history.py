@@ -163,6 +163,18 @@ class TestDelete:
         history("delete", "-y", "--all")
         assert sorted(file.path.read_text() for file in folder.files()) == ["", "chat 12"]
 
+    def test_a_kv_cache_that_cannot_be_removed_is_named(
+        self, history: Run, chats: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = KvFolder(chats.parent / "kv-cache", 10**6, min_free=0)
+        with folder.new_file("chat 1", "model", 10) as path:
+            path.write_text("secret")
+        (file,) = folder.files()
+        monkeypatch.setattr(KvFolder, "remove", lambda *_: None)
+        done = history("delete", "-y", "1")
+        assert (done.returncode, done.stdout) == (2, b"1\tDoes wood float?\n")
+        assert done.stderr.startswith(f"r1: cannot remove {file.path}, the KV cache of a deleted chat".encode())
+
     def test_what_was_deleted_as_json(self, history: Run, chats: Path) -> None:
         assert json.loads(printed(history("delete", "-y", "1", "--json"))) == [{"id": 1, "title": "Does wood float?"}]
         assert [entry["id"] for entry in json.loads(printed(history("delete", "-y", "--all", "--json")))] == [3, 2]
