@@ -160,7 +160,7 @@ class _Asked:
 class _Generated:
     """A reply, its seed, and the seconds it took to get ready. `fields` are further keys of the JSON object.
 
-    `prompt` is what was prefilled for it alone.
+    `prompt` is what was prefilled for it.
 
     `problem`: why no answer won a vote. `remarks` are for people, `warnings` for scripts, too.
     """
@@ -242,7 +242,9 @@ def _generate_by_vote(console: Console, loaded: LoadedModel, interrupt: Interrup
         console.err(f"{voted.reply.thinking}\n", dim=True)
     if asked.json_for is None and voted.reply.answer:
         console.out(f"{voted.reply.answer}\n")
-    return _Generated(voted.reply, voted.seed, voted.load_s, voted.fields, voted.problem, voted.remarks, voted.warnings)
+    prompt = loaded.request(asked.prompt).prompt
+    outcome = (voted.fields, voted.problem, voted.remarks, voted.warnings)
+    return _Generated(voted.reply, voted.seed, voted.load_s, *outcome, prompt)
 
 
 def _trace_to(console: Console, settings: Settings, *, as_json: bool) -> TraceTo:

@@ -79,11 +79,17 @@ class KvFolder:
         with suppress(OSError):
             os.utime(path)
 
-    def remove_of(self, owner: str) -> None:
-        """Removes all files of an owner, and what is being written or was left unfinished of them."""
-        for path, _ in [*self._stats(_KEPT), *self._stats(_PARTIAL)]:
-            if path.name.startswith(_hash(owner)):
-                self.remove(path)
+    def remove_of(self, owner: str) -> list[Path]:
+        """Removes all files of an owner, and what is being written or was left unfinished of them.
+
+        Returns those that could not be removed.
+        """
+        owned = [
+            path for path, _ in [*self._stats(_KEPT), *self._stats(_PARTIAL)] if path.name.startswith(_hash(owner))
+        ]
+        for path in owned:
+            self.remove(path)
+        return [path for path in owned if path.exists()]
 
     def remove(self, path: Path) -> None:
         """Removes a file, unless another process has, or (on Windows) is reading it."""
@@ -143,6 +149,15 @@ class KvFolder:
         with _locked(lock):
             yield
 
+    def _trimmed(self) -> list[KeptFile]:
+        """What is left when the least recently used files are removed that are too many for `max_bytes`."""
+        files = self.files()
+        excess = sum(file.size for file in files) - self.max_bytes
+        while files and excess > 0:
+            excess -= files[0].size
+            self.remove(files.pop(0).path)
+        return files
+
     def _sweep(self) -> None:
         """Removes what killed processes have left."""
         for path, _ in self._stats(_PARTIAL):
@@ -151,8 +166,10 @@ class KvFolder:
                     self.remove(path)
 
     def _make_room(self, size: int) -> None:
-        """Removes the least recently used files, as far as needed, and none if that would not be enough."""
-        files = self.files()
+        """Removes the least recently used files, as far as needed: none for a file that would not fit beside nothing,
+        unless they have more than `max_bytes` already, because that has become less.
+        """
+        files = self._trimmed()
         being_written = sum(map(_promised, (path for path, _ in self._stats(_PARTIAL))))
         held = sum(file.size for file in files)
         free = shutil.disk_usage(self.path).free - self._min_free - being_written

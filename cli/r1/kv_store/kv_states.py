@@ -102,14 +102,15 @@ class KvStates:
             began = perf_counter()
             if self._read(match, context, sequence):
                 self._folder.touch(match.path)
-                if match.length < match.header.prefill_tps * (perf_counter() - began):
-                    self._folder.remove(match.path)  # this disk is slower than was assumed
+                if len(match.header.tokens) < match.header.prefill_tps * (perf_counter() - began):
+                    self._folder.remove(match.path)  # on this disk it is slower than prefilling all of it
                 sequence.truncate(match.length)
                 return match.length
         return 0
 
     def keep(self, context: Context, sequence: Sequence, owner: str = "", prefill_tps: float = 0.0) -> bool:
-        """Writes what `sequence` holds, in place of what is kept of its owner; returns whether it is kept now.
+        """Writes what `sequence` holds; returns whether it is kept now. It takes the place of what is kept of its owner
+        for such a context: the same type of cache, and as many sequences.
 
         `prefill_tps` is how many tokens a second were prefilled; 0: not known. What would be read more slowly than
         prefilled is not written, nor what differs by a few tokens from what is kept already. A state without an owner

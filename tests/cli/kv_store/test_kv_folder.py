@@ -67,8 +67,19 @@ class TestFiles:
         put(folder, 2, "chat 1", "b")
         put(folder, 3, "chat 2")
         put(folder, 4)
-        folder.remove_of("chat 1")
+        assert folder.remove_of("chat 1") == []
         assert sorted(sizes(folder)) == [3, 4]
+
+    def test_those_that_cannot_be_removed_are_named(self, folder: KvFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = put(folder, 1, "chat 1")
+
+        def refuse(_: Path) -> None:
+            raise PermissionError
+
+        with monkeypatch.context() as read_only:
+            read_only.setattr(Path, "unlink", refuse)
+            assert folder.remove_of("chat 1") == [path]
+        assert folder.remove_of("chat 1") == []
 
     def test_what_is_left_unfinished_or_being_written_of_an_owner_goes_too(self, folder: KvFolder) -> None:
         put(folder, 1, "chat 2")
@@ -150,6 +161,15 @@ class TestBound:
         with pytest.raises(NoRoom), folder.new_file("", "model", 1001):
             pytest.fail("there is no room")
         assert sizes(folder) == [900]
+
+    def test_a_bound_that_has_become_smaller_holds_for_what_is_there(self, folder: KvFolder) -> None:
+        """Also where the new file is too large to be kept."""
+        for number, size in enumerate((300, 301, 302)):
+            put(folder, size, used=100 + number)
+        smaller = KvFolder(folder.path, 400, min_free=0)
+        with pytest.raises(NoRoom):
+            put(smaller, 500)
+        assert sizes(folder) == [302]
 
     def test_a_bound_of_zero_keeps_nothing(self, folder: KvFolder) -> None:
         with pytest.raises(NoRoom), KvFolder(folder.path, 0, min_free=0).new_file("", "model", 1):

@@ -149,6 +149,22 @@ class TestRestore:
         assert restored(states, empty, text[:150]) == 150
         assert lengths(folder) == []
 
+    def test_a_file_of_which_little_serves_stays(
+        self,
+        states: KvStates,
+        context: Context,
+        empty: Context,
+        text: list[int],
+        folder: KvFolder,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """What it costs to read all of it is won back by the prompt that needs all of it."""
+        keep(states, context, text[:300])
+        ticks = count(0, 2)  # 300 tokens are prefilled in 3 s, 128 in 1.3
+        monkeypatch.setattr(kv_states, "perf_counter", lambda: next(ticks))
+        assert 0 < restored(states, empty, text[:250], [1, 2, 3]) < 200
+        assert lengths(folder) == [300]
+
 
 class TestOthers:
     """A state of anything else is not there."""
