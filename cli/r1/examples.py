@@ -28,7 +28,7 @@ Without `run` it is the same: r1 "PROMPT". Stdin is read unless it is a terminal
 SIGUSR1 (on Windows Ctrl-Break) ends the thinking, and the answer follows.
 
 Exit codes: 0 complete answer, 1 unexpected error, 2 bad input, 3 answer cut off or not of its form, 4 no such model, \
-5 not enough memory or disk space, 7 damaged file, 129 SIGHUP, 130 Ctrl-C, 141 stdout was closed, \
+5 not enough memory or disk space, 7 damaged file, 129 SIGHUP, 130 Ctrl-C, 141 the reader of stdout is gone, \
 143 SIGTERM."""
 
 CHAT = """Examples:
