@@ -195,10 +195,11 @@ class Scheduler:
 
     def _speculation(self, request: Request) -> Speculation | None:
         drafters: list[Drafter] = []
-        if request.speculate in {"auto", "lookup"}:
+        model = self._draft_model if request.speculate in {"auto", "draft"} else None
+        if request.speculate in {"auto", "lookup"} or (request.speculate == "draft" and model is None):
             drafters.append(LookUp())
-        if self._draft_model is not None and request.speculate in {"auto", "draft"}:
-            drafters.append(self._draft_model.drafter(is_repeatable=request.keeps_threads))
+        if model is not None:
+            drafters.append(model.drafter(is_repeatable=request.keeps_threads))
         return Speculation(drafters) if drafters else None
 
     def _resume(self, generation: Generation, chunks: Chunks) -> None:

@@ -213,7 +213,7 @@ class MemoryPlanner:
             yield Note(f"{text}: {self.explain(plan)}")
         if self.draft and self.shape.draft and 2 * self.shape.draft.bytes_per_token > self.shape.bytes_per_token:
             text = f"the draft model {self.draft.name} is too large for {self.name}"
-            yield Note(f"{text}: its guesses take longer than they save", grave=True)
+            yield Note(f"{text}: its guesses take longer than they save; choose a smaller one", grave=True)
         if self._drafts_slowly(plan):
             yield Note(f"the draft model does not fit on the GPU, too, and drafts slowly: {self.explain(plan)}")
 

@@ -408,9 +408,14 @@ class TestLookedUp:
         assert drafted.passes + drafted.accepted == len(reply), "all tokens but the first"
         assert drafted.tokens_per_pass == pytest.approx(len(reply) / drafted.passes)
 
-    @pytest.mark.parametrize("speculate", ["off", "draft"])
-    def test_are_none_where_nobody_drafts(self, context: Context, repeating: Make, speculate: Any) -> None:
-        """There is no draft model."""
+    def test_are_none_where_nobody_drafts(self, context: Context, repeating: Make) -> None:
         request = repeating()
-        request.speculate = speculate
+        assert request.speculate == "off"
         assert finished(list(generate(Scheduler(context), request))).drafted is None
+
+    def test_stand_in_for_a_draft_model_that_is_not_there(self, context: Context, repeating: Make) -> None:
+        request = repeating()
+        request.speculate, request.keeps_threads = "draft", True
+        drafted = finished(list(generate(Scheduler(context), request))).drafted
+        assert drafted is not None
+        assert drafted.accepted > 0
