@@ -30,7 +30,7 @@ THINKING_ENDS: dict[ThinkingEnd | None, str] = {
     "budget": "stopped at the budget",
     "loop": "went round in circles",
     "user": "stopped by you",
-    "eos": "the model stopped too early",
+    "eos": "the model was made to answer",
     "limit": "stopped to leave room to answer",
 }
 """In words for people; a thinking that the model ended needs none."""

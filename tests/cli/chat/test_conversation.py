@@ -26,7 +26,7 @@ class TestTurns:
         [
             ("natural", "thought for 1.5 s · 22 tokens\n"),
             (None, "thought for 1.5 s · 22 tokens\n"),
-            ("eos", "thought for 1.5 s · 22 tokens · the model stopped too early\n"),
+            ("eos", "thought for 1.5 s · 22 tokens · the model was made to answer\n"),
         ],
     )
     def test_how_the_thinking_ended(

@@ -152,7 +152,7 @@ class TestText:
             ("budget", ", stopped at the budget"),
             ("loop", ", went round in circles"),
             ("user", ", stopped by you"),
-            ("eos", ", the model stopped too early"),
+            ("eos", ", the model was made to answer"),
             ("limit", ", stopped to leave room to answer"),
         ],
     )

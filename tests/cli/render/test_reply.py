@@ -200,7 +200,7 @@ class TestThoughtLine:
             ("budget", "stopped at the budget"),
             ("loop", "went round in circles"),
             ("user", "stopped by you"),
-            ("eos", "the model stopped too early"),
+            ("eos", "the model was made to answer"),
             ("limit", "stopped to leave room to answer"),
         ],
     )
@@ -223,7 +223,7 @@ class TestThoughtLine:
     def test_a_turn_that_ended_before_its_first_thought_is_named(self, clock: Clock) -> None:
         """R1 wrote nothing but the end of its turn, and was made to answer."""
         frame = after(view(clock, shows=True, width=80), [Prefill(9, 9), Thought(2, "eos"), Answer("Yes.", 1)])
-        assert frame.finished == "thought for under 0.1 s · 2 tokens · the model stopped too early\n\n"
+        assert frame.finished == "thought for under 0.1 s · 2 tokens · the model was made to answer\n\n"
 
 
 class TestGoingBack:
