@@ -185,14 +185,10 @@ class Chat:
         self._rewarm()
 
     def close(self) -> str:
-        """Saves the rest, and ends the worker, which keeps the KV cache of the conversation on disk; returns what
-        prevented that.
-        """
+        """Saves the rest, and ends the worker; returns what kept it from keeping the KV cache on disk."""
         self.recorder.save()
         trouble = self._worker.close(self._prompt_turns(), self.recorder.owner)
-        if self._kv_folder is not None:
-            for owner in self.recorder.deleted_owners():
-                self._kv_folder.remove_of(owner)
+        self.recorder.remove_deleted(self._kv_folder)
         self.recorder.close()
         return trouble
 

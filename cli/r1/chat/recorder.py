@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from r1.engine.events import Finished
 from r1.history.history import History, Question, StoredTurn
-from r1.kv_store.kv_folder import owner_of_chat
+from r1.kv_store.kv_folder import KvFolder, owner_of_chat
 from r1.render.reply_text import ReplyText
 from r1_quantize.errors import Busy, ChatNotFound, R1Error
 
@@ -100,6 +100,12 @@ class Recorder:
     def deleted_owners(self) -> list[str]:
         """The owners of chats that another process has deleted while they were open here."""
         return [*self._deleted, *([owner_of_chat(self.session)] if self.session and self._is_deleted() else [])]
+
+    def remove_deleted(self, folder: KvFolder | None) -> None:
+        """Removes what is kept of the KV caches of these chats, if any are kept."""
+        if folder is not None:
+            for owner in self.deleted_owners():
+                folder.remove_of(owner)
 
     def _is_deleted(self) -> bool:
         try:
