@@ -155,13 +155,17 @@ class Console:
             abandon(self.stderr)
 
     def confirm(self, question: str) -> bool:
-        """Asks on stderr and reads a line from stdin; only "y" and "yes" confirm.
+        """Asks on stderr and reads a line from stdin; only "y" and "yes" confirm. The question is broken between words,
+        which notes are not: they may end with a command to copy.
 
         Raises UsageError unless both are terminals.
         """
         if not (self.stdin_is_terminal and self.stderr_is_terminal):
             raise UsageError(f"not a terminal; pass -y to confirm: {question}")
-        self.err(f"{question} [y/N] ")
+        import textwrap
+
+        lines = textwrap.fill(f"{question} [y/N]", self.columns, break_long_words=False, break_on_hyphens=False)
+        self.err(f"{lines} ")
         answer = self.stdin.readline() if self.stdin else b""
         return answer.decode("utf-8", "replace").strip().lower() in {"y", "yes"}
 

@@ -174,6 +174,11 @@ class TestTable:
 class TestConfirm:
     """Only a person at a terminal can confirm."""
 
+    def test_a_long_question_is_broken_between_words(self) -> None:
+        made = console(stderr_is_terminal=True, environ={"COLUMNS": "40"})
+        made.confirm("Remove the KV caches of chats and prompts? It frees 3 kB.")
+        assert written(made.stderr) == "Remove the KV caches of chats and\nprompts? It frees 3 kB. [y/N] "
+
     @pytest.mark.parametrize(
         ("answer", "confirmed"), [(b"y\n", True), (b" YES \n", True), (b"\n", False), (b"", False), (b"yep\n", False)]
     )

@@ -76,7 +76,8 @@ class TestTerminals:
     def test_deleting_needs_a_confirmation(self, on_terminal: On, history: Run) -> None:
         for answer, left in (("n", 3), ("y", 2)):
             with on_terminal("delete", "1") as terminal:
-                assert "Delete chat 1, “Does wood float?” (2 turns) for good? [y/N]" in terminal.read_some()
+                asked = " ".join(terminal.read_some().split())
+                assert "Delete chat 1, “Does wood float?” (2 turns) for good? [y/N]" in asked
                 terminal.type(f"{answer}\n")
                 terminal.read_to_end()
                 assert terminal.status == 0
