@@ -78,7 +78,7 @@ class LoadedModel:
             planner = MemoryPlanner.of(path, settings, name or path.name, draft)
             return FittedModel(path, planner, workload or Workload(), stop or Stop(), listening)
 
-        self._fitted = _with_draft(fitted, draft, listening, settings.draft_from)
+        self._fitted = _with_draft(fitted, draft, listening)
         self._scheduler: Scheduler | None = None
         self._load_s = perf_counter() - began
 
@@ -295,21 +295,14 @@ def _kept_states(folder: KvFolder, path: Path) -> KvStates | None:
 
 
 def _with_draft(
-    fitted: Callable[[DraftFile | None], FittedModel], draft: DraftFile | None, listener: Listener, draft_from: str
+    fitted: Callable[[DraftFile | None], FittedModel], draft: DraftFile | None, listener: Listener
 ) -> FittedModel:
-    """The model with its draft model; without it where it cannot draft for this model, and need not.
-
-    An error about the draft model begins with `draft_from`, which says where it was named.
-    """
+    """The model with its draft model; without it where it cannot draft for this model, and need not."""
     try:
         return fitted(draft)
     except R1Error as exc:
-        if draft is None:
+        if draft is None or draft.is_required:
             raise
-        if draft.is_required:
-            text = str(exc)
-            is_about_draft = "the draft model" in text or text.startswith(f"{draft.name} cannot draft")
-            raise type(exc)(f"{draft_from if is_about_draft else ''}{text}") from exc
         without = fitted(None)  # raises the same if it was about the model itself
         listener.note(Note(f"{exc}; answering without a draft model", grave=True))
         return without

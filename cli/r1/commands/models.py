@@ -33,4 +33,4 @@ def find_draft(console: Console, settings: Settings, *, is_required: bool = True
     except R1Error as exc:  # a line about one of two models says which
         which = settings.draft_from or "the draft model cannot be used: "
         raise type(exc)(f"{which}{exc}") from exc
-    return DraftFile(model.path, model.reference, is_required)
+    return DraftFile(model.path, model.reference, is_required, settings.draft_from)

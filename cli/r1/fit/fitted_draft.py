@@ -33,11 +33,11 @@ class FittedDraft:
         Raises UsageError unless both have the same vocabulary, BadGGUF, NotEnoughSpace, LoadCancelled.
         """
         placement = self._planner.draft_placement(plan)
-        with named_in_errors():
+        with named_in_errors(self._file):
             self._model = load_weights(self._file.path, placement, self._planner, self._stop, progress)
         shared = shared_tokens(target, self._model)
         if shared is None:
-            raise other_vocabulary(self._planner.name, self._file.name)
+            raise other_vocabulary(self._planner.name, f"{self._file.named_in}{self._file.name}")
         self._shared_tokens = shared
 
     def context_like(self, context: Context, plan: MemoryPlan) -> DraftModel:
@@ -56,7 +56,7 @@ class FittedDraft:
             sequences=len(context.sequences),
             cells=context.cells,
         )
-        with named_in_errors():
+        with named_in_errors(self._file):
             self._context = Context(self._model, params, self._stop)
         return DraftModel(self._context, self._cost(plan), self._shared_tokens)
 

@@ -55,12 +55,14 @@ class Note:
 class DraftFile:
     """The GGUF of a draft model, and its name for the user.
 
-    `is_required`: it was chosen for this model, and what keeps it from drafting is an error.
+    `is_required`: it was chosen for this model, and what keeps it from drafting is an error. Such errors begin with
+    `named_in`, which says where it was named, if that was not the command line.
     """
 
     path: Path
     name: str
     is_required: bool = True
+    named_in: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +89,10 @@ class MemoryPlanner:
         """Raises BadGGUF, UsageError (no such device), NetworkError (an RPC server does not answer)."""
         shape = shape_of_file(path)
         if draft:
-            with named_in_errors():
+            with named_in_errors(draft):
                 shape = replace(shape, draft=shape_of_file(draft.path))
             if shape.draft and abs(shape.vocabulary - shape.draft.vocabulary) > MOST_PADDING:
-                raise other_vocabulary(name, draft.name)  # now, not after both have been loaded
+                raise other_vocabulary(name, f"{draft.named_in}{draft.name}")  # now, not after both have been loaded
         begun = early_load.claim(path)
         available = begun.memory if begun else memory()
         threads = threads_of(settings, path)
@@ -245,7 +247,8 @@ class MemoryPlanner:
     def _forced(self, plan: MemoryPlan) -> MemoryPlan:
         """With --force, the plan although it does not fit, with a context that is not short; else NotEnoughSpace."""
         if not self.settings.force:
-            raise NotEnoughSpace(f"{self._too_large(plan)}; {self._remedy()}")
+            named_in = self.draft.named_in if self.draft else ""
+            raise NotEnoughSpace(f"{named_in}{self._too_large(plan)}; {self._remedy()}")
         context = self.settings.ctx or min(plan.wanted, SHORT)
         gpus = len(self.machine.gpus)
         needed = needs(self.shape, context, plan.kv_type, plan.gpu_layers, gpus, draft_on_gpu=plan.draft_on_gpu)
@@ -297,12 +300,12 @@ def _devices(settings: Settings) -> tuple[Device, ...]:
 
 
 @contextmanager
-def named_in_errors() -> Iterator[None]:
+def named_in_errors(draft: DraftFile) -> Iterator[None]:
     """Errors say that they are about the draft model, which can be left out."""
     try:
         yield
     except BadGGUF as exc:
         text = str(exc).replace("choose another model with -m", "choose another one with --draft")
-        raise BadGGUF(f"the draft model: {text}") from exc
+        raise BadGGUF(f"{draft.named_in}the draft model: {text}") from exc
     except NotEnoughSpace as exc:
-        raise NotEnoughSpace(f"the draft model: {exc}; or leave --draft out") from exc
+        raise NotEnoughSpace(f"{draft.named_in}the draft model: {exc}; or leave --draft out") from exc
