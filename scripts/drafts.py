@@ -72,6 +72,9 @@ class Fixed:
     def draft(self, length: int) -> list[int]:
         return self._draft[:length]
 
+    def trial_s(self) -> float:
+        return 0.0
+
     def release(self) -> None:
         pass
 

@@ -29,6 +29,8 @@ _ALLOWANCE = 0.025
 """Plain passes that drafts may cost for each token without being of use: 2.5 %, which leaves 0.5 % for finding them."""
 _MOST_CREDIT = 10.0  # passes; after long success, so much can be lost at most
 
+_LONG = 200  # tokens that a reply can be expected to have: R1 thinks for thousands
+
 _LEAST_PLAIN = 4  # plain passes that tell how long one takes
 
 _EXPECTED = 0.15
@@ -42,12 +44,14 @@ _MANY = 64  # tokens of a pass, from which on llama.cpp's flash attention takes 
 
 class Prospect(NamedTuple):
     """A draft of up to `longest` tokens that could be made. Drafts of the same `kind` are about equally good; `hope` is
-    how often a token of such a draft is right, before any was checked.
+    how often a token of such a draft is right, before any was checked. Before the first one the drafter has to read,
+    which is expected to take as long as `reading` passes over one token.
     """
 
     kind: Hashable
     hope: float
     longest: int
+    reading: float = 0.0
 
 
 class Drafter(Protocol):
@@ -67,6 +71,9 @@ class Drafter(Protocol):
     def draft(self, length: int) -> list[int]:
         """The draft that was looked for last, so many tokens of it or fewer."""
 
+    def trial_s(self) -> float:
+        """Seconds that a token of a draft takes; 0 if nearly none."""
+
     def release(self) -> None:
         """Gives back what the drafter has of others; called when the reply has ended or is paused."""
 
@@ -80,12 +87,17 @@ class PassCosts:
     def __init__(self) -> None:
         self._single_s: float | None = None
         self._scales = [1.0, 1.0]  # of what tokens cost, in what is expected: in small passes, and in large ones
-        self._drafting = 1.0  # what drafts take, in what is expected
+        self._drafting: float | None = None  # what drafts take, in what is expected
 
     @property
     def is_known(self) -> bool:
         """Whether the time of a pass over one token is."""
         return self._single_s is not None
+
+    @property
+    def knows_drafting(self) -> bool:
+        """Whether the time of drafts is known."""
+        return self._drafting is not None
 
     def measured(self, tokens: int, seconds: float) -> None:
         """A pass over so many tokens took so long, without a prompt among them."""
@@ -98,13 +110,13 @@ class PassCosts:
 
     def drafted(self, expected: float, seconds: float) -> None:
         """A draft took so long to make, and was expected to take as long as `expected` passes over one token."""
-        if self._single_s and expected:
-            scale = seconds / self._single_s / expected
-            self._drafting += 0.25 * (min(scale, 10.0) - self._drafting)
+        if self._single_s and expected and seconds:
+            scale = min(seconds / self._single_s / expected, 10.0)
+            self._drafting = scale if self._drafting is None else self._drafting + 0.25 * (scale - self._drafting)
 
     def drafting(self, expected: float) -> float:
         """How long such a draft takes, in passes over one token."""
-        return self._drafting * expected
+        return expected if self._drafting is None else self._drafting * expected
 
     def ratio(self, tokens: int, plain: int) -> float:
         """How much longer a pass over `tokens` tokens takes than one over `plain` tokens."""
@@ -117,7 +129,7 @@ class PassCosts:
 class ExpectedCosts(PassCosts):
     """What is expected, whatever is measured: with these the same reply has the same drafts each time."""
 
-    is_known = True
+    is_known = knows_drafting = True
 
     def measured(self, tokens: int, seconds: float) -> None:
         pass
@@ -178,6 +190,9 @@ class Speculation:
         self._won, self._plan, self._length, self._is_plain = 0, None, 0, True
         self._compare_unused(last)
         drafters = [each for each in self._drafters if costs.is_known or not each.cost]
+        for each in drafters:
+            if each.cost and not costs.knows_drafting:
+                costs.drafted(each.cost, each.trial_s())
         prospects = [(each, prospect) for each in drafters if (prospect := each.look(tokens, last, most))]
         planned = [self._planned(drafter, prospect, costs, plain) for drafter, prospect in prospects]
         plan = max(filter(None, planned), key=lambda each: each.gain, default=None)
@@ -233,7 +248,11 @@ class Speculation:
             gain = (plain - 1 + expected) / plain / (1 + excess)
             if excess <= self._credit and gain > (best.gain if best else _LEAST_GAIN):
                 best = _Plan(gain, drafter, kind, length)
-        return best
+        return best if best and self._is_worth_reading(prospect, costs, best.gain) else None
+
+    def _is_worth_reading(self, prospect: Prospect, costs: PassCosts, gain: float) -> bool:
+        """Whether what is read before the first draft is won back if the reply goes on as long again."""
+        return costs.drafting(prospect.reading) <= (_LONG + self._times.passes) * (1 - 1 / gain)
 
     def _learn(self, kind: Kind, *, is_right: bool) -> None:
         self._right[kind] += _WEIGHT * (is_right * _SUREST - self._right[kind])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 from r1.engine.candidates import logits_at
 from r1.engine.context import Context, Part
 from r1.engine.draft import Prospect
@@ -11,9 +13,8 @@ from r1.engine.sequence import Sequence, common_length
 from r1_quantize.errors import R1Error, UsageError
 
 _HOPE = 0.7  # that a token is right, before any was checked
-_GAIN, _PREFILL = 0.3, 0.1
-"""What drafts win, in passes for each token, and what a prefill costs for each: measured on two cores, roughly."""
-_LONG = 200  # tokens that a reply can be expected to have: R1 thinks for thousands
+_PREFILL = 0.1  # passes that a token of a prefill takes: measured on two cores, roughly
+_ANY = 0  # token
 _SURE = 0.5  # the draft ends before a token that the draft model itself thinks less likely
 
 MOST_PADDING = 128  # tokens by which the sizes may differ: each size of Qwen pads its vocabulary in its own way
@@ -56,8 +57,8 @@ class DraftModel:
 class ModelDrafter:
     """Takes the likeliest token of the draft model, one after the other.
 
-    The draft model has to read the prompt, too. It begins when the reply is long enough for that to be won back, if it
-    goes on as long again, and reads some of it with each pass of the other model; until then there are no drafts.
+    The draft model has to read the prompt, too, some of it with each pass of the other model; until then there are no
+    drafts.
     """
 
     def __init__(self, model: DraftModel, *, is_repeatable: bool) -> None:
@@ -68,24 +69,21 @@ class ModelDrafter:
         self._is_repeatable = is_repeatable
         self._sequence: Sequence | None = None
         self._is_broken = False
-        self._passes = 0
         self._tokens: list[int] = []
         self._last = 0
 
     def look(self, tokens: list[int], last: int, most: int) -> Prospect | None:
         self._tokens, self._last = tokens, last
-        self._passes += 1
         if self._is_broken:
             return None
         sequence = self._claimed()
         held = common_length(sequence.tokens, tokens)
         sequence.truncate(held)
         behind = len(tokens) - held
-        if behind >= self._context.rows.several and (_LONG + self._passes) * _GAIN < behind * _PREFILL * self.cost:
-            return None
         self._model.make_room(behind + most)
         room = min(self._context.length - len(tokens), self._context.free_cells - behind)
-        return Prospect("model", _HOPE, min(most, room)) if room > 0 else None
+        reading = behind * _PREFILL * self.cost if behind >= self._context.rows.several else 0.0
+        return Prospect("model", _HOPE, min(most, room), reading) if room > 0 else None
 
     def draft(self, length: int) -> list[int]:
         """Ends early before a token that is not likely enough. Raises Stopped."""
@@ -95,6 +93,23 @@ class ModelDrafter:
         except R1Error:  # a guess must not cost a reply
             self._is_broken = True
             return []
+
+    def trial_s(self) -> float:
+        """Of two passes the second: the first one reads weights that are not in memory yet. Raises Stopped."""
+        if self._is_broken:
+            return 0.0
+        try:
+            sequence = self._claimed()
+            sequence.truncate(0)
+            self._model.make_room(2)
+            for _ in range(2):
+                began = perf_counter()
+                self._context.decode([Part(sequence, [_ANY])])
+            sequence.truncate(0)
+        except R1Error:
+            self._is_broken = True
+            return 0.0
+        return perf_counter() - began
 
     def release(self) -> None:
         if self._sequence is not None:

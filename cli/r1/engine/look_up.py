@@ -54,6 +54,9 @@ class LookUp:
     def draft(self, length: int) -> list[int]:
         return self._found[:length]
 
+    def trial_s(self) -> float:
+        return 0.0
+
     def release(self) -> None:
         pass
 

@@ -231,19 +231,23 @@ class Sure:
 
     clock_s = 0.0
 
-    def __init__(self, hope: float, cost: float = 0.0, slip: float = 1.0) -> None:
+    def __init__(self, hope: float, cost: float = 0.0, slip: float = 1.0, reading: float = 0.0) -> None:
         self.hope = hope
+        self.reading = reading
         self.cost = cost
         self.spent = 0.0
         self.slip = slip
 
     def look(self, tokens: list[int], last: int, most: int) -> Prospect:
-        return Prospect("same", self.hope, most)
+        return Prospect("same", self.hope, most, self.reading)
 
     def draft(self, length: int) -> list[int]:
         self.spent = length * self.cost
         Sure.clock_s += self.spent * self.slip
         return [1] * length
+
+    def trial_s(self) -> float:
+        return self.cost * self.slip
 
     def release(self) -> None:
         pass
@@ -321,6 +325,14 @@ class TestLength:
         costs._scales = [4.0, 4.0]  # four tokens take more than three times as long as one
         assert Speculation([Sure(0.5)]).draft([], 0, MOST_DRAFTED, costs, 0) == []
 
+    def test_whose_reading_is_not_won_back_wait_until_the_reply_is_long(self) -> None:
+        """It is expected to go on for as long again, and for 200 passes."""
+        costs, speculation = PassCosts(), Speculation([Sure(0.9, reading=300)])
+        assert speculation.draft([], 0, MOST_DRAFTED, costs, 0) == []
+        for _ in range(1000):
+            speculation.passed(None)
+        assert speculation.draft([], 0, MOST_DRAFTED, costs, 0)
+
     def test_of_a_batch_with_others_are_in_fours(self) -> None:
         """llama.cpp multiplies four rows at once."""
         for others in range(6):
@@ -352,11 +364,18 @@ class TestCosts:
     def test_of_a_draft_model_are_learnt(self) -> None:
         costs = PassCosts()
         costs.drafted(0.5, 1.0)
-        assert costs.drafting(0.5) == 0.5  # there is nothing to compare it with
+        assert (costs.drafting(0.5), costs.knows_drafting) == (0.5, False)  # there is nothing to compare it with
         costs.measured(1, 0.1)
         for _ in range(50):
             costs.drafted(0.5, 0.1)
         assert costs.drafting(0.5) == pytest.approx(1.0, rel=0.01)
+
+    def test_of_a_draft_model_are_tried_before_its_first_draft(self) -> None:
+        """One that turns out to be far slower than its size says makes none."""
+        costs, speculation = PassCosts(), Speculation([Sure(0.9, 0.1, slip=10)])
+        costs.measured(1, 1.0)
+        assert speculation.draft([], 0, MOST_DRAFTED, costs, 0) == []
+        assert costs.drafting(0.1) == 1.0
 
     def test_that_are_expected_never_change(self) -> None:
         costs = ExpectedCosts()
@@ -369,7 +388,7 @@ class TestCosts:
     def test_of_a_plain_pass_come_before_any_draft_of_a_model(self) -> None:
         costs, speculation = PassCosts(), Speculation([Sure(1.0, 0.05)])
         assert speculation.draft([], 0, MOST_DRAFTED, costs, 0) == []
-        costs.measured(1, 0.1)
+        costs.measured(1, 1.0)
         assert speculation.draft([], 0, MOST_DRAFTED, costs, 0)
 
     def test_without_a_measured_plain_pass_are_those_expected(self) -> None:
