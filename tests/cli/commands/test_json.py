@@ -74,7 +74,7 @@ def printed(
     r1: Run, own_home: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> list[tuple[str, object]]:
     """The keys and values that the command named by the parameter prints."""
-    monkeypatch.setattr(doctor, "examine", lambda _: diagnosis())  # measuring the memory takes a second
+    monkeypatch.setattr(doctor, "examine", lambda *_: diagnosis())  # measuring the memory takes a second
     write_three_chats(own_home / "history.db")
     done = r1(*COMMANDS[request.param].split(), stdin=b'"17+25?"\n', R1_HOME=str(own_home), R1_THREADS="1")
     assert done.returncode in {0, 3}, done.stderr
