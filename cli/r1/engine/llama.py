@@ -91,8 +91,8 @@ def llama() -> ModuleType:
     log.echo = debugging()
     if not log.echo:
         os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # ggml would start a debugger that prints on stdout
-        # NumPy, where it is loaded later, computes no linear algebra; the threads for that would take address space.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # NumPy, where it is loaded later, computes no linear algebra; the threads for that would take address space.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _limit_spinning()
     module = binding()
     module.llama_log_set(_log_callback, None)
