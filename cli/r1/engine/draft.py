@@ -127,7 +127,7 @@ class PassCosts:
 
 
 class ExpectedCosts(PassCosts):
-    """What is expected, whatever is measured: with these the same reply has the same drafts each time."""
+    """Costs that stay as expected, whatever is measured, so that a seed gives the same drafts each time."""
 
     is_known = knows_drafting = True
 
@@ -189,11 +189,7 @@ class Speculation:
         self._credit = min(self._credit + (_ALLOWANCE + self._won) / plain, _MOST_CREDIT)
         self._won, self._plan, self._length, self._is_plain = 0, None, 0, True
         self._compare_unused(last)
-        drafters = [each for each in self._drafters if costs.is_known or not each.cost]
-        for each in drafters:
-            if each.cost and not costs.knows_drafting:
-                costs.drafted(each.cost, each.trial_s())
-        prospects = [(each, prospect) for each in drafters if (prospect := each.look(tokens, last, most))]
+        prospects = [(each, prospect) for each in self._usable(costs) if (prospect := each.look(tokens, last, most))]
         planned = [self._planned(drafter, prospect, costs, plain) for drafter, prospect in prospects]
         plan = max(filter(None, planned), key=lambda each: each.gain, default=None)
         if plan is None:
@@ -232,6 +228,14 @@ class Speculation:
     def drafted(self) -> Drafted:
         """What has been drafted so far."""
         return Drafted(self._proposed, self._times.accepted, self._times.passes, self._times.speedup)
+
+    def _usable(self, costs: PassCosts) -> list[Drafter]:
+        """Those whose drafts have a known cost: one that costs something is timed, once a plain pass was."""
+        usable = [each for each in self._drafters if costs.is_known or not each.cost]
+        for each in usable:
+            if each.cost and not costs.knows_drafting:
+                costs.drafted(each.cost, each.trial_s())
+        return usable
 
     def _planned(self, drafter: Drafter, prospect: Prospect, costs: PassCosts, plain: int) -> _Plan | None:
         """The length that pays best, of those that there is credit for; None: none pays."""

@@ -46,6 +46,11 @@ class DraftModel:
     def give_back(self, sequence: Sequence) -> None:
         self._idle.append(sequence)
 
+    @property
+    def available_cells(self) -> int:
+        """Cells that are free, or that idle sequences hold."""
+        return self.context.free_cells + sum(map(len, self._idle))
+
     def make_room(self, cells: int) -> None:
         """Frees so many cells, as far as idle sequences hold them."""
         for sequence in self._idle:
@@ -80,16 +85,17 @@ class ModelDrafter:
         held = common_length(sequence.tokens, tokens)
         sequence.truncate(held)
         behind = len(tokens) - held
-        self._model.make_room(behind + most)
-        room = min(self._context.length - len(tokens), self._context.free_cells - behind)
+        room = min(self._context.length - len(tokens), self._model.available_cells - behind)
         reading = behind * _PREFILL * self.cost if behind >= self._context.rows.several else 0.0
         return Prospect("model", _HOPE, min(most, room), reading) if room > 0 else None
 
     def draft(self, length: int) -> list[int]:
         """Ends early before a token that is not likely enough. Raises Stopped."""
         self.spent = 0.0
+        sequence = self._claimed()
+        self._model.make_room(len(self._tokens) - len(sequence) + length)
         try:
-            return self._draft(self._claimed(), length)
+            return self._draft(sequence, length)
         except R1Error:  # a guess must not cost a reply
             self._is_broken = True
             return []
