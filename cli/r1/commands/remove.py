@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 
 from r1.console import Console
 from r1.kv_store.kv_folder import open_folder
@@ -41,28 +38,19 @@ def remove_cache(console: Console, *, yes: bool, as_json: bool) -> ExitStatus:
     folder = open_folder(console.environ)
     if folder.path.exists() and not folder.path.is_dir():
         raise UsageError(f"{folder.path} is a file, and KV caches are kept in a folder of that name; move it away")
-    size = _bytes_in(folder.path)
+    size = folder.size
     if size == 0:
         console.note("there are no KV caches")
     elif not yes and not console.confirm(f"Remove the KV caches of chats and prompts? It frees {units.size(size)}."):
         console.note("nothing was removed")
         return ExitStatus.OK
     try:
-        folder.clear()
+        freed = folder.clear()
     except OSError as exc:
         raise UsageError(f"cannot remove {folder.path}: {exc.strerror}; check its permissions") from exc
     if size > 0 or as_json or not console.stdout_is_terminal:
-        freed = max(size - _bytes_in(folder.path), 0)  # another r1 may be writing one
         _report(console, Removable("cache", freed, (folder.path,), is_complete=True), as_json=as_json)
     return ExitStatus.OK
-
-
-def _bytes_in(folder: Path) -> int:
-    """Of its files, also those that a killed process left half-written."""
-    with suppress(OSError), os.scandir(folder) as entries:
-        files = [entry for entry in entries if not entry.name.startswith(".")]  # the lock stays
-        return sum(entry.stat(follow_symlinks=False).st_size for entry in files)
-    return 0
 
 
 def _report(console: Console, item: Removable, *, as_json: bool) -> None:

@@ -224,9 +224,14 @@ def _generate_by_vote(console: Console, loaded: LoadedModel, interrupt: Interrup
     from r1.evaluate.polling import Polling
     from r1.evaluate.vote_report import tally_wordings
 
+    prompt: Segments = ()
+
     def request(seed: int, answer_now: Callable[[], bool]) -> Request:
+        nonlocal prompt
         settings = replace(loaded.settings, seed=seed)
-        return loaded.request(asked.prompt, settings=settings, form=asked.form, answer_now=answer_now)
+        made = loaded.request(asked.prompt, settings=settings, form=asked.form, answer_now=answer_now)
+        prompt = made.prompt  # all samples have the same
+        return made
 
     assert asked.votes is not None
     status = StatusLine(console)
@@ -242,7 +247,6 @@ def _generate_by_vote(console: Console, loaded: LoadedModel, interrupt: Interrup
         console.err(f"{voted.reply.thinking}\n", dim=True)
     if asked.json_for is None and voted.reply.answer:
         console.out(f"{voted.reply.answer}\n")
-    prompt = loaded.request(asked.prompt).prompt
     outcome = (voted.fields, voted.problem, voted.remarks, voted.warnings)
     return _Generated(voted.reply, voted.seed, voted.load_s, *outcome, prompt)
 

@@ -123,12 +123,17 @@ class KvFolder:
         """Removes all files; the bytes they had. Raises Busy when another process holds the lock, OSError."""
         if not self.path.exists():
             return 0
+        before = self.size
         with self._locked():
             self._sweep()
-            files = self.files()
-            for file in files:
+            for file in self.files():
                 self.remove(file.path)
-            return sum(file.size for file in files) - sum(file.size for file in self.files())
+        return max(before - self.size, 0)  # another process may be writing one
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files, also of those that are being written or were left unfinished."""
+        return sum(status.st_size for suffix in (_KEPT, _PARTIAL) for _, status in self._stats(suffix))
 
     def _stats(self, suffix: str) -> Iterator[tuple[Path, os.stat_result]]:
         """The regular files with this suffix."""
@@ -149,14 +154,11 @@ class KvFolder:
         with _locked(lock):
             yield
 
-    def _trimmed(self) -> list[KeptFile]:
-        """What is left when the least recently used files are removed that are too many for `max_bytes`."""
-        files = self.files()
-        excess = sum(file.size for file in files) - self.max_bytes
+    def _remove_oldest(self, files: list[KeptFile], excess: int) -> None:
+        """Removes files, also from the list, until so many bytes are freed."""
         while files and excess > 0:
             excess -= files[0].size
             self.remove(files.pop(0).path)
-        return files
 
     def _sweep(self) -> None:
         """Removes what killed processes have left."""
@@ -169,18 +171,17 @@ class KvFolder:
         """Removes the least recently used files, as far as needed: none for a file that would not fit beside nothing,
         unless they have more than `max_bytes` already, because that has become less.
         """
-        files = self._trimmed()
+        files = self.files()
+        self._remove_oldest(files, sum(file.size for file in files) - self.max_bytes)
         being_written = sum(map(_promised, (path for path, _ in self._stats(_PARTIAL))))
         held = sum(file.size for file in files)
         free = shutil.disk_usage(self.path).free - self._min_free - being_written
         excess = max(held + being_written + size - self.max_bytes, size - free)
         if excess > held:
             raise NoRoom
-        for number, file in enumerate(files):
-            if excess <= 0 and len(files) - number < MAX_FILES:
-                return
-            self.remove(file.path)
-            excess -= file.size
+        self._remove_oldest(files, excess)
+        while len(files) >= MAX_FILES:
+            self.remove(files.pop(0).path)
 
 
 class NoRoom(Exception):

@@ -66,6 +66,13 @@ def lengths(folder: KvFolder) -> list[int]:
     return sorted(len(read_header(file.path).tokens) for file in folder.files())
 
 
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file is read in two seconds; 128 tokens are prefilled in 1.3, 150 in 1.5, 300 in three."""
+    ticks = count(0, 2)
+    monkeypatch.setattr(kv_states, "perf_counter", lambda: next(ticks))
+
+
 class TestRestore:
     """A prompt begins where the longest kept state that serves it ends."""
 
@@ -134,34 +141,20 @@ class TestRestore:
         assert restored(states, empty, text[:150]) == 150
         assert [len(read_header(file.path).tokens) for file in folder.files()] == [200, 150]
 
+    @pytest.mark.usefixtures("slow_disk")
     def test_a_disk_that_turns_out_to_be_too_slow_loses_the_file(
-        self,
-        states: KvStates,
-        context: Context,
-        empty: Context,
-        text: list[int],
-        folder: KvFolder,
-        monkeypatch: pytest.MonkeyPatch,
+        self, states: KvStates, context: Context, empty: Context, text: list[int], folder: KvFolder
     ) -> None:
         keep(states, context, text[:150])
-        ticks = count(0, 2)  # 150 tokens are prefilled in 1.5 s
-        monkeypatch.setattr(kv_states, "perf_counter", lambda: next(ticks))
         assert restored(states, empty, text[:150]) == 150
         assert lengths(folder) == []
 
+    @pytest.mark.usefixtures("slow_disk")
     def test_a_file_of_which_little_serves_stays(
-        self,
-        states: KvStates,
-        context: Context,
-        empty: Context,
-        text: list[int],
-        folder: KvFolder,
-        monkeypatch: pytest.MonkeyPatch,
+        self, states: KvStates, context: Context, empty: Context, text: list[int], folder: KvFolder
     ) -> None:
         """What it costs to read all of it is won back by the prompt that needs all of it."""
         keep(states, context, text[:300])
-        ticks = count(0, 2)  # 300 tokens are prefilled in 3 s, 128 in 1.3
-        monkeypatch.setattr(kv_states, "perf_counter", lambda: next(ticks))
         assert 0 < restored(states, empty, text[:250], [1, 2, 3]) < 200
         assert lengths(folder) == [300]
 
