@@ -239,8 +239,8 @@ class Worker:
                     self._load_error = exc
                 self._emit(Failed(exc, isinstance(job, _Ask)))
             self._running = None
+        self._keep_of_another(self._last.owner if self._last else "")
         if self._last is not None:
-            self._keep_of_another(self._last.owner)
             self._trouble_at_end = self._keep(self._last)
         self._close_model()
 

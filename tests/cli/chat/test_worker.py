@@ -350,6 +350,12 @@ class TestKept:
         assert len(folder.files(owner="chat 1")) == len(folder.files()) == 1
         desk.worker.close()
 
+    def test_a_chat_that_was_cleared_is_kept_when_nothing_follows(self, tiny_path: Path, folder: KvFolder) -> None:
+        desk = self.desk(tiny_path, folder)
+        desk.warm(LONG, owner="chat 1")
+        desk.worker.close()
+        assert len(folder.files(owner="chat 1")) == 1
+
     def test_a_chat_is_kept_for_the_model_that_another_one_replaces(self, tiny_path: Path, folder: KvFolder) -> None:
         desk = self.desk(tiny_path, folder)
         desk.warm(LONG, owner="chat 1")
