@@ -196,8 +196,10 @@ def run(
 
 def _require_votes(flags: Flags, settings: Settings) -> None:
     """Raises UsageError for options of a vote where there is none. With --jsonl, a line may have its own votes."""
-    lonely = next((name for name in ("first", "confidence") if flags[name] is not None), None)
-    if lonely and settings.votes is None and not flags["jsonl"]:
+    from r1.settings import without_votes
+
+    lonely = without_votes([name for name, value in flags.items() if value is not None], settings)
+    if lonely and not flags["jsonl"]:
         raise UsageError(f"--{lonely} needs --votes; add --votes K, or leave it out")
 
 

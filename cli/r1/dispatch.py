@@ -19,10 +19,8 @@ import typer
 
 from r1 import shells
 from r1.console import Console
-from r1.help import Command, Group, similar_option
+from r1.help import SIMILAR, Command, Group, similar_option
 from r1_quantize.errors import ModelNotFound, UsageError
-
-_SIMILAR = 0.66  # difflib's ratio from which a word is taken for a misspelt command
 
 _MEANT = {
     **dict.fromkeys(("ls", "ps", "models", "tags"), "list"),
@@ -281,7 +279,7 @@ def _require_no_command(words: Sequence[str], commands: Mapping[str, Any]) -> No
     """Raises UsageError where the first word is meant as a command: alone, or before what looks like its argument."""
     word, *others = words
     name = word.lower()
-    similar = get_close_matches(name, commands, n=1, cutoff=_SIMILAR)
+    similar = get_close_matches(name, commands, n=1, cutoff=SIMILAR)
     meant = _MEANT.get(name) or (similar[0] if similar and name not in _MISSING else None)
     if not (meant or name in _MISSING) or (others and not _is_argument(others[0], commands)):
         return

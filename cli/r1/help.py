@@ -36,7 +36,7 @@ class _ShortHelp:
         return _first_sentence(self.help or "")
 
 
-_SIMILAR = 0.66  # difflib's ratio from which an option is taken for a misspelt one
+SIMILAR = 0.66  # difflib's ratio from which an option, or a command, is taken for a misspelt one
 
 
 def similar_option(given: str, options: Iterable[str]) -> str | None:
@@ -44,7 +44,7 @@ def similar_option(given: str, options: Iterable[str]) -> str | None:
     from difflib import get_close_matches  # only after a mistake
 
     names = {option.lstrip("-"): option for option in options if option.startswith("--")}
-    return next((names[name] for name in get_close_matches(given.lstrip("-"), names, n=1, cutoff=_SIMILAR)), None)
+    return next((names[name] for name in get_close_matches(given.lstrip("-"), names, n=1, cutoff=SIMILAR)), None)
 
 
 class Command(_ShortHelp, TyperCommand):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -193,6 +193,12 @@ def require_some_text(settings: Settings, *, has_form: bool) -> None:
         raise UsageError("only the thinking is to be printed, and a budget of 0 leaves none; raise the budget")
     if has_form:
         raise UsageError("only the thinking is to be printed, and a form is for the answer; leave one of them out")
+
+
+def without_votes(given: Collection[str], settings: Settings) -> str | None:
+    """The first name in `given` that means something only in a vote, where none is held; None if there is none."""
+    names = () if settings.votes is not None else ("first", "confidence")
+    return next((name for name in names if name in given), None)
 
 
 _FLAG = 3  # the strength of what is said on the command line, or for one request

@@ -99,7 +99,9 @@ class Recorder:
 
     def deleted_owners(self) -> list[str]:
         """The owners of chats that another process has deleted while they were open here."""
-        return [*self._deleted, *([owner_of_chat(self.session)] if self.session and self._is_deleted() else [])]
+        if self.session is not None and self._is_deleted(self.session):
+            return [*self._deleted, owner_of_chat(self.session)]
+        return self._deleted
 
     def remove_deleted(self, folder: KvFolder | None) -> None:
         """Removes what is kept of the KV caches of these chats, if any are kept."""
@@ -107,9 +109,9 @@ class Recorder:
             for owner in self.deleted_owners():
                 folder.remove_of(owner)
 
-    def _is_deleted(self) -> bool:
+    def _is_deleted(self, session: int) -> bool:
         try:
-            self._history.info(self.session or 0)
+            self._history.info(session)
         except ChatNotFound:
             return True
         except R1Error:  # it cannot be told

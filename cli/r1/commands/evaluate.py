@@ -267,6 +267,8 @@ def _open_log(
     elif log.earlier:
         here = sum(map(len, by_problem(problems.chosen, log.earlier, options.k).values()))
         total = options.k * len(problems.chosen)
-        go_on = f"has all {total:,}" if here == total else f"has {here:,} of the {total:,}"
-        console.note(f"{options.output} {go_on} samples already" + ("" if here == total else "; going on from there"))
+        if here == total:
+            console.note(f"{options.output} has all {total:,} samples already")
+        else:
+            console.note(f"{options.output} has {here:,} of the {total:,} samples already; going on from there")
     return log

@@ -12,7 +12,7 @@ from r1.evaluate.vote import VoteOptions, vote_options
 from r1.forms.form import Form, FormKind, form_in
 from r1.interrupt import AnswerNow
 from r1.prompt_input import PromptLine
-from r1.settings import Settings, overridden, require_some_text
+from r1.settings import Settings, overridden, require_some_text, without_votes
 from r1_quantize.errors import UsageError
 
 _KEPT_FORMS = 64
@@ -56,8 +56,7 @@ class Asking:
         values = {name: value for name, value in line.options.items() if name not in kinds}
         settings = overridden(self._settings, values) if values else self._settings
         form = _form_in(forms) if forms else self._form
-        lonely = next((name for name in ("first", "confidence") if name in values), None)
-        if lonely and settings.votes is None:
+        if lonely := without_votes(values, settings):
             raise UsageError(f'"{lonely}" needs "votes"; add "votes", or leave it out')
         require_some_text(settings, has_form=form is not None)
         return Asked(settings, form, self._answer_now.times_from_now(), vote_options(settings))
